@@ -1,0 +1,1 @@
+"""Files in and out: sources, splits, shards. No geometry, no torch."""

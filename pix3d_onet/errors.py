@@ -1,0 +1,66 @@
+"""The errors of the library: what went wrong, with which record, at which stage, and what to do.
+
+The library raises these and nothing else for trouble it foresees; the command line turns each into one
+line and an exit status. A record that cannot be used is not an error but a :class:`~pix3d_onet.types.Rejected`.
+"""
+
+from __future__ import annotations
+
+
+class OnetError(Exception):
+    """Base of all foreseen errors.
+
+    ``message`` says what is wrong in one line; ``hint`` says in one line what to do about it (may be empty).
+    """
+
+    exit_status = 3
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+
+class InputError(OnetError):
+    """An input (file, folder, dataset, run, image) is missing, unreadable or unusable."""
+
+
+class ConfigError(OnetError):
+    """A setting is out of range or two settings contradict each other; the message names the flag."""
+
+    exit_status = 2
+
+
+class RejectError(OnetError):
+    """One record or shape cannot be used. Caught by the stage's loop and counted as a ``Rejected``.
+
+    ``reason`` is a short stable code (``empty-mesh``); the message has the detail.
+    """
+
+    def __init__(self, reason: str, message: str = "") -> None:
+        super().__init__(message or reason)
+        self.args = (reason, message)  # so that the error survives pickling between processes
+        self.reason = reason
+        self.message = message or reason
+        self.hint = ""
+
+
+class MissingDependencyError(OnetError):
+    """A library of an optional extra is not installed; the hint names the extra."""
+
+
+class BusyError(OnetError):
+    """Another process is writing to the same output folder."""
+
+
+class InterruptedRunError(OnetError):
+    """The user or the system asked the run to stop; everything finished so far is kept."""
+
+    exit_status = 130
+
+
+class DivergedError(OnetError):
+    """The training loss became NaN or infinite; the message names the records of the batch."""

@@ -1,0 +1,74 @@
+"""Events that the library hands to its caller while it works; the command line shows them.
+
+A long call takes ``emit: Emit = ignore`` and calls it from its own thread. Events are cheap and may be dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note(Event):
+    """A line worth telling a person. ``level`` is ``info``, ``warning`` or ``debug``."""
+
+    message: str
+    level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress(Event):
+    """``done`` of ``total`` units of ``stage`` are finished (``total`` 0 = not known); ``rejected`` of them unusable."""
+
+    stage: str
+    done: int
+    total: int
+    rejected: int = 0
+    item: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainStep(Event):
+    """One optimiser step is done: losses are per shape (BCE summed over its points), rates in shapes/s."""
+
+    step: int
+    total: int
+    loss: float
+    shapes_per_second: float
+    learning_rate: float = 0.0
+    val_iou: float | None = None
+    best_iou: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted(Event):
+    """The ablation starts run ``index`` of ``total`` (1-based)."""
+
+    name: str
+    index: int
+    total: int
+    details: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished(Event):
+    """The ablation has finished (or found already finished: ``skipped``) a run."""
+
+    name: str
+    index: int
+    total: int
+    skipped: bool = False
+    val_iou: float | None = None
+
+
+Emit = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """The default ``emit``: drop the event."""

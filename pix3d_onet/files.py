@@ -1,0 +1,97 @@
+"""Reading and writing files so that nothing is ever half-written and nothing is read from outside its root."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pix3d_onet.errors import InputError, RejectError
+
+PART_SUFFIX = ".part"
+"""Ending of a file that is still being written; whatever carries it after a crash is rubbish."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Yield a path beside ``path`` to write to; on success flush it to disk and rename it onto ``path``.
+
+    On any exception the partial file is removed and ``path`` stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
+    try:
+        yield part
+        with part.open("rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` atomically."""
+    with writing(path) as part:
+        part.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` (UTF-8) to ``path`` atomically."""
+    write_bytes(path, text.encode())
+
+
+def to_json(value: Any) -> str:
+    """The one JSON spelling of the project: indented, keys as given, no NaN (a NaN is written as null upstream)."""
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as JSON to ``path`` atomically."""
+    write_text(path, to_json(value))
+
+
+def read_json(path: Path, *, what: str = "file", hint: str = "") -> Any:
+    """Parse the JSON in ``path``; InputError with one clear line when it is missing, not text or not JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{what} not found: {path}.", hint=hint) from None
+    except OSError as error:
+        raise InputError(f"cannot read {what} {path}: {error.strerror}.", hint=hint) from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{what} {path} is not valid JSON ({error}).", hint=hint) from None
+
+
+def digest(data: bytes | memoryview) -> str:
+    """SHA-256 of ``data`` in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of the file's bytes in hex."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def inside(root: Path, relative: object) -> Path:
+    """The existing or missing path ``root / relative``, guaranteed to resolve inside ``root``.
+
+    Raises RejectError ``unsafe-path`` for anything absolute, with ``..`` or a symbolic link that leads out.
+    """
+    if not isinstance(relative, str) or not relative or "\0" in relative:
+        raise RejectError("unsafe-path", f"not a path: {relative!r}")
+    if os.path.isabs(relative) or ".." in Path(relative).parts:
+        raise RejectError("unsafe-path", f"{relative} leaves the data set's root")
+    path = root / relative
+    try:
+        resolved, base = path.resolve(), root.resolve()
+    except (OSError, RuntimeError) as error:
+        raise RejectError("unsafe-path", f"{relative}: {error}") from None
+    if not resolved.is_relative_to(base):
+        raise RejectError("unsafe-path", f"{relative} leads out of the data set's root through a link")
+    return path

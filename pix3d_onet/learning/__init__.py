@@ -1,0 +1,1 @@
+"""Networks, training, evaluation, extraction: the only room that imports torch and timm."""

@@ -1,0 +1,1 @@
+"""Variants, runs, the ablation, tables and figures, from stored records alone."""

@@ -1,0 +1,228 @@
+"""The frozen records of the road, numpy only.
+
+Frames
+------
+*model*: the CAD file's own axes (Pix3D: +x left, +y up, +z inward), original units.
+*normalised*: ``X_n = (X - loc) / scale``; bounding box of the watertight mesh centred at the origin, longest
+side 1. Everything stored in a data set is in this frame.
+*camera*: ``X_cam = pose @ X_n`` in normalised units; the camera looks along +z.
+*pixel*: ``(u, v, 1) ~ intrinsics @ X_cam``, continuous, (0, 0) is the top-left corner of the top-left pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+UInt8 = NDArray[np.uint8]
+UInt16 = NDArray[np.uint16]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mesh:
+    """Triangles in any frame: ``vertices`` (V, 3) float64, ``faces`` (F, 3) int64 into ``vertices``.
+
+    Anything array-like is converted. Faces are counter-clockwise seen from outside where that is known.
+    Raises ValueError for wrong shapes; it does not look for NaN or bad indices (``geometry.mesh.clean`` does).
+    """
+
+    vertices: Float64
+    faces: Int64
+
+    def __post_init__(self) -> None:
+        vertices = np.ascontiguousarray(self.vertices, dtype=np.float64)
+        faces = np.ascontiguousarray(self.faces, dtype=np.int64)
+        if vertices.ndim != 2 or vertices.shape[1] != 3:
+            raise ValueError(f"vertices must be (V, 3), not {vertices.shape}")
+        if faces.ndim != 2 or faces.shape[1] != 3:
+            raise ValueError(f"faces must be (F, 3), not {faces.shape}")
+        object.__setattr__(self, "vertices", vertices)
+        object.__setattr__(self, "faces", faces)
+
+    @property
+    def triangles(self) -> Float64:
+        """(F, 3, 3) float64: the corners of every face."""
+        return self.vertices[self.faces]
+
+    @property
+    def bounds(self) -> Float64:
+        """(2, 3) float64: lowest and highest corner of the vertices' box. ValueError when there are none."""
+        return np.stack([self.vertices.min(axis=0), self.vertices.max(axis=0)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Normalisation:
+    """``normalised = (original - loc) / scale``; ``loc`` (3,) float64 and ``scale`` in model units."""
+
+    loc: Float64
+    scale: float
+
+    def apply(self, points: Float64) -> Float64:
+        """(N, 3) model frame → (N, 3) normalised frame."""
+        return (points - self.loc) / self.scale
+
+    def undo(self, points: Float64) -> Float64:
+        """(N, 3) normalised frame → (N, 3) model frame."""
+        return points * self.scale + self.loc
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Camera:
+    """A pinhole camera in a release's model frame, before cropping.
+
+    ``X_cam = rotation @ X + translation``, ``u = width/2 - focal·X/Z``, ``v = height/2 - focal·Y/Z`` (Pix3D's
+    convention, its page and Sun et al., CVPR 2018). ``rotation`` (3, 3), ``translation`` (3,) model units,
+    ``focal``, ``width``, ``height`` in pixels of the original image.
+    """
+
+    rotation: Float64
+    translation: Float64
+    focal: float
+    width: int
+    height: int
+
+    @property
+    def intrinsics(self) -> Float64:
+        """(3, 3) float64 K with ``(u, v, 1)·Z = K @ X_cam``; both focal entries are negative (see the class)."""
+        return np.array(
+            [[-self.focal, 0.0, self.width / 2], [0.0, -self.focal, self.height / 2], [0.0, 0.0, 1.0]]
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """One picture of a shape as stored.
+
+    ``rgb`` (H, W, 3) uint8, background white; ``mask`` (H, W) bool, true on the object;
+    ``pose`` (4, 4) float32 rigid, normalised → camera frame in normalised units (all NaN where the source has
+    none); ``intrinsics`` (3, 3) float32 after the crop (NaN likewise), see the module's frames;
+    ``record_id`` names the source's record; ``rendered`` tells a rendered picture from a photo.
+    """
+
+    rgb: UInt8
+    mask: Bool
+    pose: Float32
+    intrinsics: Float32
+    record_id: str
+    rendered: bool = False
+
+    @property
+    def has_pose(self) -> bool:
+        """Whether the source gave a camera."""
+        return bool(np.isfinite(self.pose).all())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One shape of a data set, everything in the normalised frame.
+
+    ``points`` (P, 3) float32 in [-0.55, 0.55]³ and ``occupancy`` (P,) bool: i.i.d. uniform, so that any block is
+    a sample. ``surface_points`` (Q, 3) float32 and ``surface_normals`` (Q, 3) float32: uniform on the surface.
+    ``mesh``: the watertight mesh, decimated to the error the manifest states.
+    ``loc`` (3,) float64 and ``scale``: normalised = (original - loc) / scale.
+    """
+
+    object_id: str
+    category: str
+    points: Float32
+    occupancy: Bool
+    surface_points: Float32
+    surface_normals: Float32
+    mesh: Mesh
+    images: tuple[View, ...]
+    loc: Float64
+    scale: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedShape:
+    """One shape ready to be written to a shard: a :class:`Sample` in the form in which it is stored.
+
+    ``points_q`` (P, 3) uint16 lattice cells (see ``data.shards.decode_points``), ``occupancy`` (P,) bool labels
+    of the *decoded* points; ``surface_points_q`` (Q, 3) uint16; ``surface_normals_q`` (Q, 2) uint8 octahedral;
+    ``mesh`` in the normalised frame; ``qc`` JSON-able quality figures (no times: they would break byte identity);
+    ``seconds`` per stage, kept outside the shards.
+    """
+
+    object_id: str
+    category: str
+    group: str
+    source_mesh: str
+    mesh_sha256: str
+    points_q: UInt16
+    occupancy: Bool
+    surface_points_q: UInt16
+    surface_normals_q: UInt8
+    mesh: Mesh
+    views: tuple[View, ...]
+    view_sha256: tuple[str, ...]
+    normalisation: Normalisation
+    qc: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    rejected_views: tuple[Rejected, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record or shape that cannot be used: counted, written to ``rejects.jsonl``, never silent.
+
+    ``stage`` is where it fell out (``parse``, ``image``, ``mesh``, ``watertight``, ``labels``, ``worker``),
+    ``reason`` a short stable code, ``detail`` one line for a person.
+    """
+
+    object_id: str
+    record_id: str
+    stage: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SourceView:
+    """A picture that a source names: files inside its root, not yet read. ``camera`` None = the source has none."""
+
+    record_id: str
+    image: Path
+    mask: Path | None
+    camera: Camera | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SourceShape:
+    """A shape that a source names: files inside its root, not yet read.
+
+    ``object_id`` is unique in the data set and stable between runs; ``group`` is what a split must keep together
+    (Pix3D: the shape's folder); ``voxel`` is the source's own occupancy grid, used only for quality control.
+    """
+
+    object_id: str
+    category: str
+    group: str
+    mesh: Path
+    views: tuple[SourceView, ...]
+    voxel: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceListing:
+    """What a source holds: the usable shapes in a stable order, and every record that fell out while parsing.
+
+    ``records`` is how many records the source's index has; ``fixed_splits`` maps a record id to its split where
+    the source prescribes one (Mesh R-CNN's S1/S2, an original ``*.lst``).
+    """
+
+    kind: str
+    root: Path
+    shapes: tuple[SourceShape, ...]
+    rejected: tuple[Rejected, ...]
+    records: int
+    fixed_splits: Mapping[str, str] = field(default_factory=dict)
