@@ -1,0 +1,108 @@
+"""The record of a training run: written by ``learning``, read by ``results`` without torch.
+
+A run is a folder::
+
+    run.json               this record; written last, so a folder without it is unfinished
+    config.json            model and training settings, written first
+    history.csv            one row a validation, appended while training
+    best/ last/            checkpoints (safetensors + readable JSON)
+    examples.npz           pictures and meshes for the figures (no pickle)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pix3d_onet.errors import InputError
+from pix3d_onet.files import read_json, write_json
+
+RUN_FILE = "run.json"
+RUN_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """One validation: losses per shape (BCE summed over points), IoU in [0, 1], seconds since the start of the run."""
+
+    step: int
+    train_loss: float
+    val_loss: float
+    val_iou: float
+    lr: float
+    shapes_per_second: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """Everything about one finished run; immutable once written."""
+
+    name: str
+    """Variant name, or what the user called the run."""
+    run_id: str
+    """First 12 hex digits of the hash of what defines the run: model, training settings, data hash, weights, seed."""
+    model: Mapping[str, Any]
+    """ModelConfig as JSON."""
+    train: Mapping[str, Any]
+    """TrainConfig as JSON."""
+    data: Mapping[str, Any]
+    """``name``, ``data_hash``, ``train``/``val``/``test`` counts of pictures."""
+    params: int
+    """Trainable and frozen parameters, exactly."""
+    history: tuple[HistoryRow, ...]
+    best_step: int
+    best_val_iou: float
+    last_val_iou: float
+    val_scores: Mapping[str, float] = field(default_factory=dict)
+    """Record id → IoU of the best checkpoint on the validation pictures, at the stated threshold."""
+    test_scores: Mapping[str, float] = field(default_factory=dict)
+    """Record id → IoU of the best checkpoint on the test pictures; empty when there is no test split."""
+    val_threshold: float | None = None
+    """Threshold with the best mean IoU on validation (reported separately from the constant one)."""
+    val_iou_at_threshold: float | None = None
+    weights: str = ""
+    """``pretrained``, a file's digest, a run id, or empty for random initial weights."""
+    device: Mapping[str, Any] = field(default_factory=dict)
+    """``type``, ``name``, ``precision``, ``threads``, ``processes``."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """``onet``, ``python``, ``torch``, ``timm``, ``numpy``."""
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    shapes_per_second: float = 0.0
+    data_wait_share: float = 0.0
+    """Share of training time spent waiting for data, in [0, 1]."""
+    steps_done: int = 0
+    stopped: str = "completed"
+    """``completed`` or ``patience``."""
+    cost: Mapping[str, float] = field(default_factory=dict)
+    """``gflops_image``, ``gflops_point``, ``latency_seconds`` where measured."""
+    version: int = RUN_VERSION
+
+    @property
+    def seed(self) -> int:
+        """The training seed."""
+        return int(self.train["seed"])
+
+
+def write_run(folder: Path, record: RunRecord) -> None:
+    """Write ``folder/run.json`` atomically."""
+    document = dataclasses.asdict(record)
+    document["model"], document["train"] = dict(record.model), dict(record.train)
+    write_json(folder / RUN_FILE, document)
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read ``folder/run.json``; InputError when it is missing, damaged or of another version."""
+    path = folder / RUN_FILE
+    document = read_json(path, what="run record", hint="A run that was interrupted continues with --resume.")
+    if not isinstance(document, dict) or document.get("version") != RUN_VERSION:
+        raise InputError(f"{path} is not a run record of version {RUN_VERSION}.")
+    try:
+        history = tuple(HistoryRow(**row) for row in document.pop("history"))
+        return RunRecord(history=history, **document)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}).") from None
