@@ -37,13 +37,14 @@ class ConfigError(OnetError):
 class RejectError(OnetError):
     """One record or shape cannot be used. Caught by the stage's loop and counted as a ``Rejected``.
 
-    ``reason`` is a short stable code (``empty-mesh``); the message has the detail.
+    ``reason`` is a short stable code (``empty-mesh``); the message has the detail; ``stage`` is where it fell out.
     """
 
-    def __init__(self, reason: str, message: str = "") -> None:
+    def __init__(self, reason: str, message: str = "", stage: str = "") -> None:
         super().__init__(message or reason)
-        self.args = (reason, message)  # so that the error survives pickling between processes
+        self.args = (reason, message, stage)  # so that the error survives pickling between processes
         self.reason = reason
+        self.stage = stage
         self.message = message or reason
         self.hint = ""
 
