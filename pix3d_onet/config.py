@@ -161,6 +161,9 @@ class TrainConfig(Config):
     """Train only the projection and the decoder."""
     pretrained: bool = True
     """Start from timm's pretrained encoder weights."""
+    views: str = "all"
+    """Pictures trained on: ``all``, or ``photos`` = without rendered views. Validation uses the photos of a split
+    wherever it has any, so that the two compare."""
     val_every: int = 100
     """Steps between validations."""
     val_points: int = 0
@@ -178,6 +181,7 @@ class TrainConfig(Config):
         _require(self.points_per_shape >= 1, "points-per-shape", "1 or more", self.points_per_shape)
         _require(32 <= self.image_size <= 1024, "image-size", "between 32 and 1024", self.image_size)
         _require(0 < self.lr < 10, "lr", "above 0", self.lr)
+        _require(self.views in ("all", "photos"), "views", "all or photos", self.views)
         _require(self.schedule in ("constant", "cosine"), "schedule", "constant or cosine", self.schedule)
         _require(0 <= self.ema < 1, "ema", "at least 0 and below 1", self.ema)
         _require(set(self.augment) <= {"color", "crop", "flip"}, "augment", "any of color, crop, flip", self.augment)

@@ -61,6 +61,8 @@ class RunRecord:
     """Record id → IoU of the best checkpoint on the validation pictures, at the stated threshold."""
     test_scores: Mapping[str, float] = field(default_factory=dict)
     """Record id → IoU of the best checkpoint on the test pictures; empty when there is no test split."""
+    objects: Mapping[str, str] = field(default_factory=dict)
+    """Record id → object id of the scored pictures, so that statistics can resample shapes rather than pictures."""
     val_threshold: float | None = None
     """Threshold with the best mean IoU on validation (reported separately from the constant one)."""
     val_iou_at_threshold: float | None = None
