@@ -1,0 +1,252 @@
+"""Shaded pictures of a mesh with exact mask, depth and camera: a z-buffer rasteriser, no OpenGL, no GPU.
+
+Frames are those of ``types``: ``X_cam = pose @ X``, ``(u, v, 1)·Z = intrinsics @ X_cam``, the camera looks along +z.
+Cameras drawn here follow Pix3D's convention (camera axes left, up, forward; negative focal entries), so that a
+rendered view and a photograph mean the same thing by a pose.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pix3d_onet.data.codec import generator
+from pix3d_onet.errors import RejectError
+from pix3d_onet.geometry import render_kernels as kernels
+from pix3d_onet.types import Bool, Float32, Float64, Mesh, UInt8, View
+
+AZIMUTH = (-180.0, 180.0)
+"""Degrees around the up axis; 0 = from the front (model -z), uniform."""
+ELEVATION = (-5.0, 50.0)
+"""Degrees above the horizon, uniform."""
+FIELD_OF_VIEW = (25.0, 65.0)
+"""Degrees of the whole picture before it is cropped to the object, uniform (Pix3D's median lens has 50)."""
+CLOSENESS = (1.05, 1.4)
+"""Distance as a multiple of that at which the bounding sphere just fits the field of view, uniform."""
+ROLL = (-3.0, 3.0)
+"""Degrees around the optical axis, uniform."""
+MARGIN = 0.1
+"""White margin around the object's box, as a fraction of its longest side, on each side: as photographs are cropped."""
+GREY = (0.48, 0.46, 0.44)
+"""Linear albedo of a mesh without colours."""
+CREASE_COSINE = math.cos(math.radians(35))
+"""Faces whose normals differ by less than this angle are shaded as one smooth surface."""
+NEAR = 1e-4
+"""Nearest drawn depth as a fraction of the distance to the farthest vertex; triangles that cross it are clipped."""
+WELD = 1e-6
+"""Vertices closer than this fraction of the longest side share a normal."""
+SUPERSAMPLE = 2
+"""Samples a pixel along each axis."""
+LIGHTS = np.array([[0.45, 0.75, -0.55, 0.80, 0.0], [-0.75, 0.15, -0.45, 0.22, 0.2]])
+"""Key and fill light: direction towards it in the camera frame (left, up, forward), strength, wrap."""
+
+
+class Rendering(NamedTuple):
+    """``rgb`` (H, W, 3) uint8 on white; ``mask`` (H, W) bool, at least half of the pixel covered; ``depth`` (H, W)
+    float32, Z of the nearest sample in the pose's units, infinity where there is none."""
+
+    rgb: UInt8
+    mask: Bool
+    depth: Float32
+
+
+class Scene:
+    """A mesh made ready for many pictures: normals are computed once.
+
+    ``colours``: one linear albedo (3,) or one a face (F, 3); default a warm grey. RejectError ``empty-mesh`` when there
+    is nothing to draw.
+    """
+
+    def __init__(self, mesh: Mesh, colours: NDArray[np.floating[Any]] | None = None) -> None:
+        if not len(mesh.faces):
+            raise RejectError("empty-mesh", "a mesh without faces cannot be drawn", "render")
+        self.vertices = mesh.vertices
+        self.faces = np.ascontiguousarray(mesh.faces, dtype=np.int32)
+        self.normals = _normals(mesh)
+        albedo = np.asarray(GREY if colours is None else colours, dtype=np.float32)
+        self.colours = np.ascontiguousarray(np.broadcast_to(albedo, (len(self.faces), 3)))
+
+    def view(
+        self,
+        pose: NDArray[np.floating[Any]],
+        intrinsics: NDArray[np.floating[Any]],
+        size: int | tuple[int, int],
+        *,
+        supersample: int = SUPERSAMPLE,
+    ) -> Rendering:
+        """One picture. ``pose`` (4, 4) mesh frame → camera; ``intrinsics`` (3, 3); ``size`` side or (width, height).
+
+        With ``supersample`` 1, mask and depth are those of the pixel centres.
+        """
+        width, height = (size, size) if isinstance(size, int) else size
+        zoom = np.diag([supersample, supersample, 1.0]) @ np.asarray(intrinsics, dtype=np.float64)
+        matrix = np.asarray(pose, dtype=np.float64)
+        ids, inverse_depth, screen, faces, source = self._draw(matrix, zoom, width * supersample, height * supersample)
+        linear = np.empty((*ids.shape, 3), dtype=np.float32)
+        lights = LIGHTS.copy()
+        lights[:, :3] /= np.linalg.norm(lights[:, :3], axis=1, keepdims=True)
+        rotation, rays = np.ascontiguousarray(matrix[:3, :3]), np.linalg.inv(zoom)
+        kernels.shade(
+            ids, inverse_depth, screen, faces, source, self.normals, self.colours, rays, rotation, lights, linear
+        )
+        rgb = np.empty((height, width, 3), dtype=np.uint8)
+        mask = np.empty((height, width), dtype=np.bool_)
+        depth = np.empty((height, width), dtype=np.float32)
+        kernels.resolve(linear, ids, inverse_depth, supersample, rgb, mask, depth)
+        return Rendering(rgb, mask, depth)
+
+    def silhouette(
+        self, pose: NDArray[np.floating[Any]], intrinsics: NDArray[np.floating[Any]], size: int | tuple[int, int]
+    ) -> Bool:
+        """(H, W) bool: which pixel centres the mesh covers; ``view`` without the shading."""
+        width, height = (size, size) if isinstance(size, int) else size
+        ids, *_ = self._draw(
+            np.asarray(pose, dtype=np.float64), np.asarray(intrinsics, dtype=np.float64), width, height
+        )
+        return np.asarray(ids >= 0)
+
+    def _draw(self, pose: Float64, intrinsics: Float64, width: int, height: int) -> tuple[Any, Any, Any, Any, Any]:
+        camera = self.vertices @ pose[:3, :3].T + pose[:3, 3]  # (V, 3)
+        near = NEAR * max(float(camera[:, 2].max()), np.finfo(np.float64).tiny)
+        faces, source = self.faces, np.arange(len(self.faces), dtype=np.int32)
+        if camera[:, 2].min() < near:
+            camera, faces, source = _clip(camera, faces, near)
+        projected = camera @ intrinsics.T
+        screen = np.empty_like(projected)
+        with np.errstate(divide="ignore", invalid="ignore"):  # vertices behind the camera that no face uses any more
+            screen[:, :2] = projected[:, :2] / projected[:, 2:]
+            screen[:, 2] = 1.0 / camera[:, 2]
+        ids = np.full((height, width), -1, dtype=np.int32)
+        inverse_depth = np.zeros((height, width), dtype=np.float32)
+        kernels.rasterise(screen, faces, inverse_depth, ids)
+        return ids, inverse_depth, screen, faces, source
+
+
+def render(
+    mesh: Mesh,
+    pose: NDArray[np.floating[Any]],
+    intrinsics: NDArray[np.floating[Any]],
+    size: int | tuple[int, int],
+) -> Rendering:
+    """One shaded picture of ``mesh``; see :class:`Scene` for many of the same mesh."""
+    return Scene(mesh).view(pose, intrinsics, size)
+
+
+def random_views(
+    mesh: Mesh, count: int, seed: int, name: str, size: int, *, margin: float = MARGIN, supersample: int = SUPERSAMPLE
+) -> tuple[View, ...]:
+    """``count`` shaded pictures of a mesh in the normalised frame from random cameras; ``name`` is the shape's id.
+
+    Azimuth, elevation, roll, field of view and distance are uniform in the ranges above; the camera looks at the
+    middle of the box; then the picture is cropped to the object with ``margin`` as a photograph is, and the
+    intrinsics say so. View k depends on ``seed``, ``name`` and k alone.
+    """
+    if count == 0:
+        return ()
+    scene = Scene(mesh)
+    views = []
+    for k in range(count):
+        rng = generator(seed, "view", name, str(k))
+        pose = random_pose(rng, mesh.bounds)
+        intrinsics = frame(mesh.vertices, pose, size, margin)
+        picture = scene.view(pose, intrinsics, size, supersample=supersample)
+        views.append(
+            View(
+                rgb=picture.rgb,
+                mask=picture.mask,
+                pose=pose.astype(np.float32),
+                intrinsics=intrinsics.astype(np.float32),
+                record_id=f"{name}/view-{k:03d}",
+                rendered=True,
+            )
+        )
+    return tuple(views)
+
+
+def look_at_pose(azimuth: float, elevation: float, roll: float, distance: float, centre: Float64) -> Float64:
+    """(4, 4) rigid pose of a camera ``distance`` away from ``centre`` that looks at it; angles in radians.
+
+    Rows of the rotation are the camera's left, up and forward axes; azimuth 0, elevation 0, roll 0 is the identity:
+    from model -z along +z, as Pix3D's frontal view.
+    """
+    ca, sa, ce, se, cr, sr = (f(x) for x in (azimuth, elevation, roll) for f in (math.cos, math.sin))
+    around = np.array([[ca, 0.0, -sa], [0.0, 1.0, 0.0], [sa, 0.0, ca]])
+    above = np.array([[1.0, 0.0, 0.0], [0.0, ce, se], [0.0, -se, ce]])
+    about = np.array([[cr, -sr, 0.0], [sr, cr, 0.0], [0.0, 0.0, 1.0]])
+    pose = np.eye(4)
+    pose[:3, :3] = about @ above @ around
+    pose[:3, 3] = -pose[:3, :3] @ centre + (0.0, 0.0, distance)
+    return pose
+
+
+def random_pose(rng: np.random.Generator, bounds: Float64) -> Float64:
+    """(4, 4) pose of a random camera around the box ``bounds`` (2, 3); ranges at the top of the module."""
+    azimuth, elevation, roll, field = (math.radians(rng.uniform(*r)) for r in (AZIMUTH, ELEVATION, ROLL, FIELD_OF_VIEW))
+    radius = float(np.linalg.norm(bounds[1] - bounds[0])) / 2
+    distance = rng.uniform(*CLOSENESS) * radius / math.sin(field / 2)
+    return look_at_pose(azimuth, elevation, roll, distance, bounds.mean(axis=0))
+
+
+def frame(points: Float64, pose: Float64, size: int, margin: float) -> Float64:
+    """(3, 3) intrinsics with which ``points`` (N, 3) fill a ``size``² picture but for ``margin``, centred.
+
+    All points must lie in front of the camera.
+    """
+    camera = points @ pose[:3, :3].T + pose[:3, 3]
+    flat = camera[:, :2] / camera[:, 2:]  # left/forward, up/forward
+    low, high = flat.min(axis=0), flat.max(axis=0)
+    focal = size / (float((high - low).max()) * (1 + 2 * margin))
+    middle = (low + high) / 2
+    return np.array(
+        [
+            [-focal, 0.0, size / 2 + focal * middle[0]],
+            [0.0, -focal, size / 2 + focal * middle[1]],
+            [0.0, 0.0, 1.0],
+        ]
+    )
+
+
+def _normals(mesh: Mesh) -> Float32:
+    """(F, 3, 3) corner normals; vertices at the same place count as one, because OBJ exporters split them."""
+    triangles = mesh.triangles
+    face_normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    grid = WELD * max(float(np.ptp(mesh.vertices, axis=0).max()), np.finfo(np.float64).tiny)
+    keys = np.round(mesh.vertices / grid).astype(np.int64)
+    order = np.lexsort(keys.T)
+    fresh = np.concatenate([[True], (np.diff(keys[order], axis=0) != 0).any(axis=1)])
+    welded = np.empty(len(keys), dtype=np.int32)
+    welded[order] = np.cumsum(fresh) - 1
+    faces = welded[mesh.faces]
+    flat = faces.ravel()
+    incident = (np.argsort(flat, kind="stable") // 3).astype(np.int32)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(flat, minlength=int(flat.max()) + 1))]).astype(np.int32)
+    return kernels.corner_normals(faces, face_normals, starts, incident, CREASE_COSINE)
+
+
+def _clip(camera: Float64, faces: Any, near: float) -> tuple[Float64, Any, Any]:
+    """Cut triangles at the plane Z = near. Returns vertices with the new ones appended, faces, and their source."""
+    behind = camera[:, 2] < near
+    hidden = behind[faces].sum(axis=1)
+    keep = np.flatnonzero(hidden == 0)
+    vertices, triangles, source = [], [faces[keep]], [keep]
+    count = len(camera)
+    for f in np.flatnonzero((hidden == 1) | (hidden == 2)):
+        polygon = []
+        corners = camera[faces[f]]
+        for k in range(3):
+            p, q = corners[k], corners[(k + 1) % 3]
+            if p[2] >= near:
+                polygon.append(p)
+            if (p[2] >= near) != (q[2] >= near):
+                share = (near - p[2]) / (q[2] - p[2])
+                polygon.append(p + share * (q - p))
+        vertices.extend(polygon)
+        fan = [(count, count + k, count + k + 1) for k in range(1, len(polygon) - 1)]
+        triangles.append(np.array(fan, dtype=np.int32))
+        source.append(np.full(len(fan), f))
+        count += len(polygon)
+    extended = np.concatenate([camera, np.array(vertices).reshape(-1, 3)])
+    return extended, np.concatenate(triangles).astype(np.int32), np.concatenate(source).astype(np.int32)

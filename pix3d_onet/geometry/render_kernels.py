@@ -1,0 +1,199 @@
+"""The inner loops of the renderer, compiled by numba (cached on disk, GIL released, one thread, deterministic)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from pix3d_onet.types import Bool, Float32, Float64, UInt8
+
+F = TypeVar("F", bound=Callable[..., Any])
+Int32 = NDArray[np.int32]
+
+DEGENERATE_AREA = 1e-9
+"""Twice the area in pixels² under which a projected triangle covers no sample."""
+GAMMA = 2.2
+"""Linear light → display code."""
+
+
+def _jit(function: F) -> F:
+    return cast(F, numba.njit(cache=True, nogil=True)(function))
+
+
+@_jit
+def rasterise(screen: Float64, faces: Int32, inverse_depth: Float32, ids: Int32) -> None:
+    """Draw triangles into a z-buffer.
+
+    ``screen`` (V, 3): pixel u, v (sample centres at .5) and 1/Z, which is linear on the screen; ``faces`` (F, 3);
+    ``inverse_depth`` (H, W) starts at 0 (nothing) and keeps the largest 1/Z; ``ids`` (H, W) starts at -1 and keeps
+    its triangle. Edges are inclusive, so neighbours leave no gap; of equal depths the first triangle stays.
+    """
+    height, width = ids.shape
+    for f in range(faces.shape[0]):
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+        xa, ya, xb, yb, xc, yc = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1]
+        area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
+        if not abs(area) > DEGENERATE_AREA:
+            continue
+        left, right = max(min(xa, xb, xc), 0.0), min(max(xa, xb, xc), float(width))
+        top, bottom = max(min(ya, yb, yc), 0.0), min(max(ya, yb, yc), float(height))
+        if left > right or top > bottom:
+            continue
+        x0, x1 = math.ceil(left - 0.5), math.floor(right - 0.5)
+        y0, y1 = math.ceil(top - 0.5), math.floor(bottom - 0.5)
+        inverse = 1.0 / area
+        step_a, step_b = (yb - yc) * inverse, (yc - ya) * inverse  # d(weight)/du of corners a and b
+        za, zb, zc = screen[a, 2], screen[b, 2], screen[c, 2]
+        for y in range(y0, y1 + 1):
+            py, px = y + 0.5, x0 + 0.5
+            wa = ((xb - px) * (yc - py) - (xc - px) * (yb - py)) * inverse
+            wb = ((xc - px) * (ya - py) - (xa - px) * (yc - py)) * inverse
+            for x in range(x0, x1 + 1):
+                wc = 1.0 - wa - wb
+                if wa >= 0.0 and wb >= 0.0 and wc >= 0.0:
+                    value = wa * za + wb * zb + wc * zc
+                    if value > inverse_depth[y, x]:
+                        inverse_depth[y, x] = value
+                        ids[y, x] = f
+                wa += step_a
+                wb += step_b
+
+
+@_jit
+def corner_normals(faces: Int32, face_normals: Float64, starts: Int32, incident: Int32, crease: float) -> Float32:
+    """(F, 3, 3) normals at every corner of every face: the mean of the face normals around the vertex that are
+    within the crease angle (cosine ``crease``) of the face's own, whatever way round they are wound.
+
+    ``face_normals`` (F, 3) carry the area as their length; ``incident[starts[v]:starts[v + 1]]`` are the faces of
+    vertex v.
+    """
+    count = faces.shape[0]
+    result = np.zeros((count, 3, 3), dtype=np.float32)
+    lengths = np.sqrt((face_normals * face_normals).sum(axis=1))
+    for f in range(count):
+        if lengths[f] == 0.0:
+            continue
+        nx, ny, nz = face_normals[f, 0], face_normals[f, 1], face_normals[f, 2]
+        for k in range(3):
+            sx, sy, sz = 0.0, 0.0, 0.0
+            vertex = faces[f, k]
+            for i in range(starts[vertex], starts[vertex + 1]):
+                g = incident[i]
+                dot = nx * face_normals[g, 0] + ny * face_normals[g, 1] + nz * face_normals[g, 2]
+                if abs(dot) >= crease * lengths[f] * lengths[g]:
+                    sign = 1.0 if dot >= 0.0 else -1.0
+                    sx += sign * face_normals[g, 0]
+                    sy += sign * face_normals[g, 1]
+                    sz += sign * face_normals[g, 2]
+            length = math.sqrt(sx * sx + sy * sy + sz * sz)
+            if length > 0.0:
+                result[f, k, 0], result[f, k, 1], result[f, k, 2] = sx / length, sy / length, sz / length
+    return result
+
+
+@_jit
+def shade(  # noqa: PLR0917 - numba kernels take their arrays by position
+    ids: Int32,
+    inverse_depth: Float32,
+    screen: Float64,
+    faces: Int32,
+    source: Int32,
+    normals: Float32,
+    colours: Float32,
+    rays: Float64,
+    rotation: Float64,
+    lights: Float64,
+    out: Float32,
+) -> None:
+    """Colour every sample that a triangle covers: ``out`` (H, W, 3) linear light, white where there is none.
+
+    ``source`` (F,) maps a drawn (maybe clipped) triangle to its row of ``normals`` (F', 3, 3, model frame) and
+    ``colours`` (F', 3); ``rays`` (3, 3) = inverse intrinsics; ``rotation`` (3, 3) model → camera. ``lights`` (L, 5):
+    direction towards the light in the camera frame, diffuse strength, wrap. Both sides of a face are lit alike,
+    because a CAD model's winding says little.
+    """
+    height, width = ids.shape
+    for y in range(height):
+        for x in range(width):
+            f = ids[y, x]
+            if f < 0:
+                out[y, x, 0], out[y, x, 1], out[y, x, 2] = 1.0, 1.0, 1.0
+                continue
+            u, v = x + 0.5, y + 0.5
+            a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+            xa, ya, xb, yb = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1]
+            xc, yc = screen[c, 0], screen[c, 1]
+            inverse = 1.0 / ((xb - xa) * (yc - ya) - (xc - xa) * (yb - ya))
+            wa = ((xb - u) * (yc - v) - (xc - u) * (yb - v)) * inverse
+            wb = ((xc - u) * (ya - v) - (xa - u) * (yc - v)) * inverse
+            depth = 1.0 / inverse_depth[y, x]
+            pa, pb = wa * screen[a, 2] * depth, wb * screen[b, 2] * depth  # perspective-correct weights
+            pc = 1.0 - pa - pb
+            s = source[f]
+            mx = pa * normals[s, 0, 0] + pb * normals[s, 1, 0] + pc * normals[s, 2, 0]
+            my = pa * normals[s, 0, 1] + pb * normals[s, 1, 1] + pc * normals[s, 2, 1]
+            mz = pa * normals[s, 0, 2] + pb * normals[s, 1, 2] + pc * normals[s, 2, 2]
+            nx = rotation[0, 0] * mx + rotation[0, 1] * my + rotation[0, 2] * mz
+            ny = rotation[1, 0] * mx + rotation[1, 1] * my + rotation[1, 2] * mz
+            nz = rotation[2, 0] * mx + rotation[2, 1] * my + rotation[2, 2] * mz
+            length = math.sqrt(nx * nx + ny * ny + nz * nz)
+            dx = rays[0, 0] * u + rays[0, 1] * v + rays[0, 2]
+            dy = rays[1, 0] * u + rays[1, 1] * v + rays[1, 2]
+            ray = math.sqrt(dx * dx + dy * dy + 1.0)
+            scale = 0.0 if length == 0.0 else 1.0 / length
+            facing = (nx * dx + ny * dy + nz) * scale / ray
+            if facing > 0.0:
+                scale = -scale  # turn the normal towards the eye
+                my = -my
+                facing = -facing
+            nx, ny, nz, my = nx * scale, ny * scale, nz * scale, my * abs(scale)
+            light = 0.16 + 0.16 * my + 0.08 * -facing  # sky above, ground below, a little from the eye
+            for k in range(lights.shape[0]):
+                dot = nx * lights[k, 0] + ny * lights[k, 1] + nz * lights[k, 2]
+                wrap = lights[k, 4]
+                light += lights[k, 3] * max((dot + wrap) / (1.0 + wrap), 0.0)
+            # a soft highlight of the first light (Blinn 1977)
+            hx, hy, hz = lights[0, 0] - dx / ray, lights[0, 1] - dy / ray, lights[0, 2] - 1.0 / ray
+            h = math.sqrt(hx * hx + hy * hy + hz * hz)
+            gloss = 0.0
+            if h > 0.0:
+                gloss = 0.06 * max((nx * hx + ny * hy + nz * hz) / h, 0.0) ** 16
+            for k in range(3):
+                out[y, x, k] = min(max(colours[s, k] * light + gloss, 0.0), 1.0)
+
+
+@_jit
+def resolve(  # noqa: PLR0917 - as above
+    linear: Float32, ids: Int32, inverse_depth: Float32, factor: int, rgb: UInt8, mask: Bool, depth: Float32
+) -> None:
+    """Average ``factor``² samples a pixel: ``rgb`` (H, W, 3) display codes, ``mask`` (H, W) at least half covered,
+    ``depth`` (H, W) the nearest sample, infinity where no sample hits."""
+    height, width = mask.shape
+    total = factor * factor
+    for y in range(height):
+        for x in range(width):
+            hits = 0
+            nearest = 0.0
+            r, g, b = 0.0, 0.0, 0.0
+            for j in range(factor):
+                for i in range(factor):
+                    sy, sx = y * factor + j, x * factor + i
+                    if ids[sy, sx] >= 0:
+                        hits += 1
+                        nearest = max(nearest, inverse_depth[sy, sx])
+                    r += linear[sy, sx, 0]
+                    g += linear[sy, sx, 1]
+                    b += linear[sy, sx, 2]
+            mask[y, x] = 2 * hits >= total
+            depth[y, x] = 1.0 / nearest if hits else np.inf
+            if hits == 0:
+                rgb[y, x, 0], rgb[y, x, 1], rgb[y, x, 2] = 255, 255, 255
+            else:
+                rgb[y, x, 0] = int(255.0 * (r / total) ** (1.0 / GAMMA) + 0.5)
+                rgb[y, x, 1] = int(255.0 * (g / total) ** (1.0 / GAMMA) + 0.5)
+                rgb[y, x, 2] = int(255.0 * (b / total) ** (1.0 / GAMMA) + 0.5)
