@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from pix3d_onet.events import Emit, Event, Note
 from pix3d_onet.events import Progress as ProgressEvent
@@ -43,6 +44,11 @@ def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
     sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def styled(*parts: str | tuple[str, str]) -> Text:
+    """A line of plain and ``(text, style)`` parts; nothing in it is read as markup."""
+    return Text.assemble(*parts)
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     """A plain rich table; a column whose name starts with ``>`` is right-aligned; None is blank."""
     result = Table(title=title, title_justify="left")
@@ -58,8 +64,6 @@ class _RateColumn(TextColumn):
         super().__init__("")
 
     def render(self, task: Any) -> Any:
-        from rich.text import Text
-
         rate = task.finished_speed or task.speed
         return Text(f"{rate:.2f}/s" if rate else "-/s", style="progress.data.speed")
 

@@ -1,0 +1,102 @@
+"""The road in miniature: an open box -> a closed mesh -> labels -> one training step. For ``onet doctor``."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pix3d_onet.system import ABSENT, FAILED, OK, Check, installed_version
+from pix3d_onet.types import Bool, Float32, Mesh
+
+RESOLUTION = 32
+"""Voxels of the test's grid: small, so that the test takes seconds."""
+POINTS = 4096
+IMAGE = 64
+BOX_HALF = 0.25
+"""Half side of the test box: its volume is 1/8 of the unit cube."""
+LABEL_TOLERANCE = 0.04
+"""Allowed share of points labelled otherwise than the exact box says: those within a voxel of its faces."""
+
+
+def box(half: float = BOX_HALF) -> Mesh:
+    """A cube around the origin with one of its faces missing: open, as CAD models are."""
+    corners = [[x, y, z] for x in (-half, half) for y in (-half, half) for z in (-half, half)]
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    faces = [f for a, b, c, d in quads for f in ((a, b, c), (a, c, d))]
+    return Mesh(np.array(corners), np.array(faces))
+
+
+def watertight_and_labels() -> str:
+    """Close a box and label points; raises when the labels are not the box's."""
+    from pix3d_onet import make_watertight, sample_occupancy
+
+    mesh = make_watertight(box(), resolution=RESOLUTION)
+    points, occupancy = sample_occupancy(mesh, POINTS, seed=0)
+    wrong = float(np.mean(occupancy != np.all(np.abs(points) <= BOX_HALF, axis=1)))
+    if wrong > LABEL_TOLERANCE:
+        raise ValueError(f"{wrong:.1%} of the labels are wrong")
+    return f"{len(mesh.faces)} faces, {POINTS} labels, {wrong:.2%} differ from the exact box"
+
+
+def training_step() -> str:
+    """One optimiser step of the base variant; raises when the loss is not a number or does not change the weights."""
+    import torch
+
+    from pix3d_onet import build_model
+
+    torch.manual_seed(0)
+    points, occupancy = (torch.from_numpy(array) for array in _box_points())
+    model: Any = build_model("resnet18").train()
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
+    images = torch.rand(2, 3, IMAGE, IMAGE)  # (B, 3, H, W)
+    logits = model.decode(points.expand(2, -1, -1), model.encode(images))  # (B, T, 3) -> (B, T)
+    loss: Any = torch.nn.functional.binary_cross_entropy_with_logits(logits, occupancy.expand(2, -1))
+    loss.backward()
+    optimiser.step()
+    if not torch.isfinite(loss):
+        raise ValueError("the loss is not a number")
+    return f"loss {loss.item():.3f} (no information: {np.log(2):.3f})"
+
+
+def _box_points() -> tuple[Float32, Float32]:
+    points = np.random.default_rng(0).uniform(-0.55, 0.55, (256, 3)).astype(np.float32)
+    inside: Bool = np.all(np.abs(points) <= BOX_HALF, axis=1)
+    return points, inside.astype(np.float32)
+
+
+def cuda() -> tuple[bool, str] | None:
+    """Whether PyTorch can use a GPU, and its CUDA version or the reason; None without PyTorch."""
+    if importlib.util.find_spec("torch") is None:
+        return None
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return False, str(error).splitlines()[0]
+    if torch.version.cuda is None:
+        return False, "a CPU build"
+    return torch.cuda.is_available(), torch.version.cuda
+
+
+def run() -> list[Check]:
+    """Run each part that the installed extras allow; a broken part is a finding, never an exception."""
+    return [
+        _part("self-test: watertight, labels", watertight_and_labels, "geometry", "trimesh"),
+        _part("self-test: training step", training_step, "train", "torch"),
+    ]
+
+
+def _part(name: str, part: Callable[[], str], extra: str, package: str) -> Check:
+    fix = f"pip install 'pix3d-onet[{extra}]'"
+    if installed_version(package) is None:
+        return Check(name, ABSENT, f"[{extra}] is not installed", fix)
+    start = time.perf_counter()
+    try:
+        detail = part()
+    except Exception as error:  # noqa: BLE001 - whatever breaks is what the doctor is there to tell
+        line = (str(error).splitlines() or [""])[0]
+        return Check(name, FAILED, f"{type(error).__name__}: {line}", f"See the line above, then: {fix}")
+    return Check(name, OK, f"{detail}, {time.perf_counter() - start:.1f} s")
