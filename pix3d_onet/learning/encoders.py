@@ -1,0 +1,209 @@
+"""Image and pose encoders: pictures (B, 3, H, W) → code (B, C).
+
+An image encoder is any timm backbone without its head, globally pooled, and one linear layer (the encoder of
+Mescheder et al., CVPR 2019, section 4, with the ResNet-18 exchanged). Three scales are three pictures, at full,
+half and quarter size; their codes are added. The pose's code is concatenated.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pix3d_onet.config import ModelConfig
+from pix3d_onet.errors import ConfigError
+from pix3d_onet.learning.weights import fetch_pretrained, load_backbone_weights
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+ALIASES = {"convnext": "convnext_tiny"}
+"""Short names of encoders → timm's names."""
+POSE_DIM = 32
+"""Features of the pose's code."""
+MATRIX_DIM = 16
+"""Numbers of a flattened 4×4 pose."""
+SIX_D_DIM = 10
+"""Two columns of the rotation (6), translation (3), focal length in image sides (1)."""
+FPN_LEVELS = 3
+"""Deepest feature levels that ``pyramid="fpn"`` joins."""
+
+
+def timm_name(encoder: str) -> str:
+    """timm's name of an encoder: ``convnext`` and ``timm:NAME`` are spelled out."""
+    name = encoder.removeprefix("timm:")
+    return ALIASES.get(name, name)
+
+
+def make_backbone(name: str, **options: Any) -> nn.Module:
+    """A randomly initialised timm backbone; ConfigError for a name that timm does not know or cannot build so."""
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name.split('_')[0]}*")[:5]
+        hint = f"Close names: {', '.join(close)}." if close else "Any name of timm.list_models() will do."
+        raise ConfigError(f"--encoder: timm has no model {name!r}.", hint=hint)
+    try:
+        backbone: nn.Module = timm.create_model(name, pretrained=False, **options)
+    except (RuntimeError, ValueError, TypeError, AttributeError, AssertionError) as error:
+        raise ConfigError(f"--encoder: timm cannot build {name!r} this way ({error}).") from None
+    return backbone
+
+
+def initialise(backbone: nn.Module, name: str, *, pretrained: bool, weights: Path | None) -> None:
+    """Load published or given weights into ``backbone`` (see ``learning.weights``); neither: leave it as it is."""
+    if weights is not None:
+        load_backbone_weights(backbone, name, weights)
+    elif pretrained:
+        fetch_pretrained(backbone, name)
+
+
+class ImageEncoder(nn.Module):
+    """A timm backbone and a projection: images (B, 3, H, W) float in [0, 1] on white → (B, c_dim).
+
+    Normalises with the backbone's own mean and deviation (ImageNet's for all encoders of Table 1).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, c_dim: int, *, pretrained: bool = False, weights: Path | None = None) -> None:
+        super().__init__()
+        self.backbone = make_backbone(name, num_classes=0)
+        initialise(self.backbone, name, pretrained=pretrained, weights=weights)
+        self.project = nn.Linear(feature_count(self.backbone), c_dim)
+        register_normalisation(self, self.backbone)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) → (B, c_dim)."""
+        features = self.backbone((images - self.mean) / self.std)  # (B, F)
+        code: Tensor = self.project(features)
+        return code
+
+
+def feature_count(backbone: nn.Module) -> int:
+    """How many features a headless backbone gives (some keep a hidden layer, so ``num_features`` would lie)."""
+    return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)  # type: ignore[arg-type]
+
+
+def register_normalisation(module: nn.Module, backbone: nn.Module) -> None:
+    """Give ``module`` the buffers ``mean`` and ``std`` (1, 3, 1, 1) that the backbone was trained with."""
+    cfg = getattr(backbone, "pretrained_cfg", None) or {}
+    for key, default in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+        value = torch.tensor(cfg.get(key) or default, dtype=torch.float32).view(1, 3, 1, 1)
+        module.register_buffer(key, value, persistent=False)
+
+
+class PyramidEncoder(nn.Module):
+    """The image at full, half and quarter size, each encoded, codes added: (B, 3, H, W) → (B, c_dim).
+
+    ``shared`` uses one encoder for all scales; otherwise each scale has its own backbone and projection.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        c_dim: int,
+        scales: int,
+        *,
+        shared: bool = False,
+        pretrained: bool = False,
+        weights: Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.scales = scales
+        count = 1 if shared else scales
+        self.encoders = nn.ModuleList(
+            ImageEncoder(name, c_dim, pretrained=pretrained, weights=weights) for _ in range(count)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) → (B, c_dim)."""
+        code: Tensor = self.encoders[0](images)
+        for scale in range(1, self.scales):
+            images = F.avg_pool2d(images, 2)  # exact area average, so white stays white
+            code = code + self.encoders[min(scale, len(self.encoders) - 1)](images)
+        return code
+
+
+class FpnEncoder(nn.Module):
+    """A feature pyramid inside one backbone (Lin et al., CVPR 2017): the deepest levels, top-down, pooled, added."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, c_dim: int, *, pretrained: bool = False, weights: Path | None = None) -> None:
+        super().__init__()
+        full = make_backbone(name, num_classes=0)
+        initialise(full, name, pretrained=pretrained, weights=weights)
+        self.backbone = make_backbone(name, features_only=True)
+        levels = self.backbone.feature_info.channels()[-FPN_LEVELS:]  # type: ignore[union-attr,operator]
+        copy_features(full, self.backbone)
+        self.lateral = nn.ModuleList(nn.Conv2d(channels, c_dim, 1) for channels in levels)
+        self.project = nn.ModuleList(nn.Linear(c_dim, c_dim) for _ in levels)
+        register_normalisation(self, full)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) → (B, c_dim)."""
+        features = self.backbone((images - self.mean) / self.std)[-FPN_LEVELS:]
+        code: Tensor | None = None
+        above: Tensor | None = None
+        for feature, lateral, project in zip(
+            reversed(features), reversed(list(self.lateral)), reversed(list(self.project)), strict=True
+        ):
+            level = lateral(feature)  # (B, c_dim, h, w)
+            if above is not None:
+                level = level + F.interpolate(above, size=level.shape[-2:], mode="nearest")
+            above = level
+            part = project(level.mean(dim=(2, 3)))
+            code = part if code is None else code + part
+        assert code is not None
+        return code
+
+
+def copy_features(source: nn.Module, target: nn.Module) -> None:
+    """Copy the weights of a full backbone into its ``features_only`` form (timm joins names with ``_``)."""
+    flat = {key.replace(".", "_"): value for key, value in source.state_dict().items()}
+    own = target.state_dict()
+    for key, value in own.items():
+        found = flat.get(key.replace(".", "_"))
+        if found is not None and found.shape == value.shape:
+            value.copy_(found)
+
+
+class PoseEncoder(nn.Module):
+    """Camera → (B, 32). ``matrix``: the flattened 4×4 ``pose`` (normalised → camera frame).
+
+    ``6d``: the first two columns of the rotation (the continuous representation of Zhou et al., CVPR 2019), the
+    translation and the focal length in image sides.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.linear = nn.Linear(MATRIX_DIM if kind == "matrix" else SIX_D_DIM, POSE_DIM)
+
+    def forward(self, pose: Tensor, focal: Tensor | None) -> Tensor:
+        """pose (B, 4, 4), focal (B,) → (B, 32). ValueError when ``6d`` gets no focal length."""
+        if self.kind == "matrix":
+            numbers = pose.flatten(1)  # (B, 16)
+        else:
+            if focal is None:
+                raise ValueError("a 6d pose needs the focal length as well")
+            columns = pose[:, :3, :2].transpose(1, 2).flatten(1)  # (B, 6)
+            numbers = torch.cat([columns, pose[:, :3, 3], focal[:, None]], dim=1)  # (B, 10)
+        code: Tensor = self.linear(numbers)
+        return code
+
+
+def make_image_encoder(config: ModelConfig, *, pretrained: bool, weights: Path | None) -> nn.Module:
+    """The image encoder that ``config`` describes."""
+    name = timm_name(config.encoder)
+    if config.scales == 1:
+        return ImageEncoder(name, config.c_dim, pretrained=pretrained, weights=weights)
+    if config.pyramid == "fpn":
+        return FpnEncoder(name, config.c_dim, pretrained=pretrained, weights=weights)
+    shared = config.pyramid == "shared"
+    return PyramidEncoder(name, config.c_dim, config.scales, shared=shared, pretrained=pretrained, weights=weights)
