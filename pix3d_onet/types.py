@@ -217,7 +217,8 @@ class SourceListing:
     """What a source holds: the usable shapes in a stable order, and every record that fell out while parsing.
 
     ``records`` is how many records the source's index has; ``fixed_splits`` maps a record id to its split where
-    the source prescribes one (Mesh R-CNN's S1/S2, an original ``*.lst``).
+    the source prescribes one (Mesh R-CNN's S1/S2, an original ``*.lst``); ``skipped`` counts the records that the
+    settings leave out, by what left them out (``category``, ``flags``, ``same-shape``, ``not-in-split``).
     """
 
     kind: str
@@ -226,3 +227,4 @@ class SourceListing:
     rejected: tuple[Rejected, ...]
     records: int
     fixed_splits: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, int] = field(default_factory=dict)

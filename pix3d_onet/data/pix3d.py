@@ -1,0 +1,289 @@
+"""Pix3D as it really is: ``pix3d.json`` → shapes, pictures and cameras (Sun et al., CVPR 2018).
+
+What the release needs and its page does not say:
+
+- a shape is its *folder*: five chair folders hold stretched variants (``model_<a>_<b>.obj``) and no ``model.obj``;
+- image and mask differ in their extensions, and an extension may lie;
+- flags are JSON booleans, though the page shows strings: both are read, null is "not known";
+- ``focal_length`` is in mm on a sensor 32 mm wide; ``X_cam = R·X + t``, ``u = W/2 - f·X/Z``, ``v = H/2 - f·Y/Z``.
+
+A record's id is its ``img`` path, which is what one searches for in the file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from pix3d_onet.config import PrepareConfig
+from pix3d_onet.data.images import declared_size
+from pix3d_onet.data.prescribed import carved, read_split_files
+from pix3d_onet.errors import ConfigError, InputError, RejectError
+from pix3d_onet.files import digest, inside, read_json
+from pix3d_onet.types import Camera, Rejected, SourceListing, SourceShape, SourceView
+
+INDEX = "pix3d.json"
+SENSOR_WIDTH_MM = 32.0
+"""The release's focal lengths are for a sensor of this width."""
+ROTATION_TOLERANCE = 1e-3
+"""Largest entry of |R·Rᵀ - 1| of a rotation; the release's are orthonormal to 1e-6."""
+STAGE = "parse"
+HOW_TO_GET = (
+    "Get Pix3D from the project page of Sun et al. (CVPR 2018), unpack it there and name its folder with --root or "
+    "ONET_PIX3D_ROOT; or make a stand-in with `onet synth pix3d DIR`."
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pix3DRecord:
+    """One record, checked: its files exist inside the root. ``folder`` is the shape's folder, ``clean`` whether the
+    object is neither truncated nor occluded nor slightly occluded (None = the record does not say)."""
+
+    record_id: str
+    category: str
+    image: Path
+    mask: Path
+    model: Path
+    voxel: Path | None
+    folder: str
+    camera: Camera | None
+    clean: bool | None
+
+
+def list_pix3d(root: Path, config: PrepareConfig, *, split_files: Sequence[Path] = ()) -> SourceListing:
+    """What ``root/pix3d.json`` holds, by the settings' category, flags, pose and images-per-object rules.
+
+    With ``images_per_object`` ``one`` a folder is one shape: the model of its first usable record; its other records
+    with the same model stand by, in the index's order, should the first picture turn out unreadable. With ``all``
+    every model file is a shape and takes all its records. Shapes are sorted by id. ``split_files`` are the JSON files
+    of a prescribed split (``config.split`` ``s1`` or ``s2``), see :mod:`pix3d_onet.data.prescribed`.
+
+    Raises InputError for a missing root or a broken index, ConfigError for a category that the index has not.
+    """
+    raw = _read_index(root)
+    _check_categories(raw, config.categories)
+    prescribed = _prescribed(config, split_files)
+    records: list[Pix3DRecord] = []
+    rejected: list[Rejected] = []
+    skipped: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    for index, item in enumerate(raw):
+        record_id = _record_id(item, index, seen)
+        if _other_category(item, config.categories):
+            skipped["category"] += 1
+            continue
+        if prescribed is not None and record_id not in prescribed:
+            skipped["not-in-split"] += 1
+            continue
+        try:
+            record = parse_record(root, item, record_id)
+            if config.flags == "clean" and not record.clean:
+                if record.clean is None:
+                    raise RejectError("flags-unknown", "truncated/occluded flags are missing, --flags clean needs them")
+                skipped["flags"] += 1
+                continue
+            if config.require_pose and record.camera is None:
+                raise RejectError("no-pose", "the record has no camera")
+        except RejectError as error:
+            rejected.append(Rejected("", record_id, error.stage or STAGE, error.reason, error.message))
+            continue
+        records.append(record)
+    shapes = _shapes(records, config.images_per_object, skipped)
+    fixed: dict[str, str] = {}
+    if prescribed is not None:
+        fixed = carved(prescribed, shapes, config)
+    return SourceListing("pix3d", root, shapes, tuple(rejected), len(raw), fixed, dict(sorted(skipped.items())))
+
+
+def parse_record(root: Path, item: object, record_id: str) -> Pix3DRecord:
+    """Check one record of the index; the files it names must exist inside ``root``.
+
+    Raises RejectError: ``bad-record``, ``unsafe-path``, ``missing-image``, ``missing-mask``, ``missing-model``,
+    ``bad-pose``, or what reading the image's header gives where the record lacks ``img_size``.
+    """
+    if not isinstance(item, dict):
+        raise RejectError("bad-record", f"a record must be an object, not {type(item).__name__}")
+    category = item.get("category")
+    if not isinstance(category, str) or not category:
+        raise RejectError("bad-record", f"category is {_show(category)}")
+    image = _file(root, item, "img", "image")
+    mask = _file(root, item, "mask", "mask")
+    model = _file(root, item, "model", "model")
+    voxel = inside(root, item["voxel"]) if item.get("voxel") is not None else None
+    return Pix3DRecord(
+        record_id=record_id,
+        category=category,
+        image=image,
+        mask=mask,
+        model=model,
+        voxel=voxel if voxel is not None and voxel.is_file() else None,
+        folder=PurePosixPath(item["model"]).parent.as_posix(),
+        camera=_camera(item, image),
+        clean=_clean(item),
+    )
+
+
+def _read_index(root: Path) -> list[Any]:
+    if not root.is_dir():
+        raise InputError(f"no Pix3D folder at {root}.", hint=HOW_TO_GET)
+    raw = read_json(root / INDEX, what="Pix3D index", hint=HOW_TO_GET)
+    if not isinstance(raw, list):
+        raise InputError(f"{root / INDEX} must hold a list of records, not {type(raw).__name__}.", hint=HOW_TO_GET)
+    if not raw:
+        raise InputError(f"{root / INDEX} holds no records.", hint=HOW_TO_GET)
+    return raw
+
+
+def _category(item: object) -> str | None:
+    value = item.get("category") if isinstance(item, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _other_category(item: object, wanted: Sequence[str]) -> bool:
+    """Whether the record says that it belongs elsewhere; one that says nothing is looked at, and rejected."""
+    category = _category(item)
+    return category is not None and "all" not in wanted and category not in wanted
+
+
+def _check_categories(raw: Iterable[object], wanted: Sequence[str]) -> None:
+    have = {c for c in map(_category, raw) if c}
+    unknown = [c for c in wanted if c != "all" and c not in have]
+    if unknown and have:
+        raise ConfigError(f"--category {unknown[0]!r}: the index has only {', '.join(sorted(have))} (or all).")
+
+
+def _record_id(item: object, index: int, seen: Counter[str]) -> str:
+    name = item.get("img") if isinstance(item, dict) else None
+    if not isinstance(name, str) or not name:
+        return f"record {index}"
+    seen[name] += 1
+    return name if seen[name] == 1 else f"{name}#{seen[name]}"
+
+
+def _file(root: Path, item: Mapping[str, Any], key: str, what: str) -> Path:
+    value = item.get(key)
+    if value is None:
+        raise RejectError(f"missing-{what}", f"the record has no {key}")
+    path = inside(root, value)
+    try:
+        exists = path.is_file()
+    except (OSError, ValueError):  # a name that no file system takes
+        exists = False
+    if not exists:
+        raise RejectError(f"missing-{what}", f"{value} does not exist")
+    return path
+
+
+def _flag(value: object) -> bool | None:
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value.strip().lower())
+    return bool(value) if isinstance(value, bool | int) else None
+
+
+def _clean(item: Mapping[str, Any]) -> bool | None:
+    flags = [_flag(item.get(key)) for key in ("truncated", "occluded", "slightly_occluded")]
+    if True in flags:
+        return False
+    return None if None in flags else True
+
+
+def _camera(item: Mapping[str, Any], image: Path) -> Camera | None:
+    """The record's camera; None where it has none; RejectError ``bad-pose`` where it has an impossible one."""
+    values = [item.get(key) for key in ("rot_mat", "trans_mat", "focal_length")]
+    if any(v is None for v in values):
+        return None
+    rotation, translation = _numbers(values[0], (3, 3), "rot_mat"), _numbers(values[1], (3,), "trans_mat")
+    focal_mm = float(_numbers(values[2], (), "focal_length"))
+    drift = np.abs(rotation @ rotation.T - np.eye(3)).max()
+    if not drift <= ROTATION_TOLERANCE or np.linalg.det(rotation) < 0:
+        raise RejectError("bad-pose", f"rot_mat is not a rotation (R·Rᵀ is off by {drift:.2g})")
+    if focal_mm <= 0:
+        raise RejectError("bad-pose", f"focal_length is {focal_mm:g} mm")
+    width, height = _image_size(item.get("img_size"), image)
+    return Camera(rotation, translation, focal_mm / SENSOR_WIDTH_MM * width, width, height)
+
+
+def _image_size(value: object, image: Path) -> tuple[int, int]:
+    if isinstance(value, list) and len(value) == 2:
+        width, height = value
+        if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
+            return width, height
+    return declared_size(image)
+
+
+def _numbers(value: object, shape: tuple[int, ...], key: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise RejectError("bad-pose", f"{key} is {_show(value)}") from None
+    if array.shape != shape or not np.isfinite(array).all() or isinstance(value, bool | str):
+        raise RejectError("bad-pose", f"{key} is {_show(value)}")
+    return array
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _shapes(records: Sequence[Pix3DRecord], per_object: str, skipped: Counter[str]) -> tuple[SourceShape, ...]:
+    """Group records into shapes, by folder or by model file, sorted by object id."""
+    first_model: dict[str, Path] = {}
+    by_shape: dict[str, list[Pix3DRecord]] = {}
+    models_of: dict[str, set[str]] = {}
+    for record in records:
+        models_of.setdefault(record.folder, set()).add(record.model.name)
+    for record in records:
+        if per_object == "one":
+            if record.model != first_model.setdefault(record.folder, record.model):
+                skipped["same-shape"] += 1
+                continue
+            key = record.folder
+        else:
+            several = len(models_of[record.folder]) > 1
+            key = f"{record.folder}/{record.model.stem}" if several else record.folder
+        by_shape.setdefault(key, []).append(record)
+    ids = _object_ids(by_shape)
+    shapes = [_shape(ids[key], members) for key, members in by_shape.items()]
+    if per_object == "one":
+        skipped["same-shape"] += sum(len(s.views) - 1 for s in shapes)
+    return tuple(sorted(shapes, key=lambda s: s.object_id))
+
+
+def _shape(object_id: str, members: Sequence[Pix3DRecord]) -> SourceShape:
+    head = members[0]
+    views = tuple(SourceView(r.record_id, r.image, r.mask, r.camera) for r in members)
+    return SourceShape(object_id, head.category, head.folder, head.model, views, head.voxel)
+
+
+def _object_ids(keys: Iterable[str]) -> dict[str, str]:
+    """A name for every shape, fit for a file: ``model/chair/IKEA_POANG`` → ``chair-IKEA_POANG``.
+
+    It depends on the key alone, whatever else is in the index: what the plain rule would make ambiguous or unfit
+    carries a digest of its key.
+    """
+    result: dict[str, str] = {}
+    for key in keys:
+        parts = PurePosixPath(key).parts
+        parts = parts[1:] if len(parts) > 1 and parts[0] == "model" else parts
+        plain = "-".join(parts)
+        name = "".join(c if c.isascii() and (c.isalnum() or c in "-_.+") else "_" for c in plain)[:120]
+        unambiguous = name == plain and not any("-" in p for p in parts[:-1]) and not name.startswith(".")
+        result[key] = name if unambiguous else f"{name.lstrip('.')}-{digest(key.encode())[:8]}"
+    return result
+
+
+def _prescribed(config: PrepareConfig, split_files: Sequence[Path]) -> dict[str, str] | None:
+    if config.split not in ("s1", "s2"):
+        if split_files:
+            raise ConfigError("--split-file goes with --split s1 or --split s2.")
+        return None
+    if not split_files:
+        raise ConfigError(f"--split {config.split} needs --split-file with the split's JSON (Mesh R-CNN's, one a split).")
+    return read_split_files(split_files)
