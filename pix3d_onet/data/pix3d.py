@@ -98,7 +98,7 @@ def list_pix3d(root: Path, config: PrepareConfig, *, split_files: Sequence[Path]
     fixed: dict[str, str] = {}
     if prescribed is not None:
         fixed = carved(prescribed, shapes, config)
-    return SourceListing("pix3d", root, shapes, tuple(rejected), len(raw), fixed, dict(sorted(skipped.items())))
+    return SourceListing("pix3d", root, shapes, tuple(rejected), len(raw), fixed, _nonzero(skipped))
 
 
 def parse_record(root: Path, item: object, record_id: str) -> Pix3DRecord:
@@ -127,6 +127,10 @@ def parse_record(root: Path, item: object, record_id: str) -> Pix3DRecord:
         camera=_camera(item, image),
         clean=_clean(item),
     )
+
+
+def _nonzero(counts: Counter[str]) -> dict[str, int]:
+    return {key: n for key, n in sorted(counts.items()) if n}
 
 
 def _read_index(root: Path) -> list[Any]:
@@ -236,9 +240,6 @@ def _shapes(records: Sequence[Pix3DRecord], per_object: str, skipped: Counter[st
     """Group records into shapes, by folder or by model file, sorted by object id."""
     first_model: dict[str, Path] = {}
     by_shape: dict[str, list[Pix3DRecord]] = {}
-    models_of: dict[str, set[str]] = {}
-    for record in records:
-        models_of.setdefault(record.folder, set()).add(record.model.name)
     for record in records:
         if per_object == "one":
             if record.model != first_model.setdefault(record.folder, record.model):
@@ -246,8 +247,8 @@ def _shapes(records: Sequence[Pix3DRecord], per_object: str, skipped: Counter[st
                 continue
             key = record.folder
         else:
-            several = len(models_of[record.folder]) > 1
-            key = f"{record.folder}/{record.model.stem}" if several else record.folder
+            name = record.model.name
+            key = record.folder if name == "model.obj" else f"{record.folder}/{name.removesuffix('.obj')}"
         by_shape.setdefault(key, []).append(record)
     ids = _object_ids(by_shape)
     shapes = [_shape(ids[key], members) for key, members in by_shape.items()]
