@@ -1,0 +1,70 @@
+"""Points: uniform in the box with exact labels, and uniform on the surface with normals."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pix3d_onet.data.codec import LATTICE, decode_points, generator
+from pix3d_onet.geometry.mesh import face_areas
+from pix3d_onet.types import Bool, Float32, Float64, Mesh, UInt16
+
+RAYS = 3
+"""Rays a point in the independent test; odd, so that a majority exists."""
+
+
+def draw_cells(n: int, seed: int, name: str = "") -> UInt16:
+    """(n, 3) uint16 i.i.d. uniform lattice cells; decode with ``codec.decode_points``."""
+    return generator(seed, "points", name).integers(0, LATTICE, size=(n, 3), dtype=np.uint16)
+
+
+def contains(mesh: Mesh, points: Float64 | Float32, *, rays: int = RAYS) -> Bool:
+    """(N,) bool: whether each of (N, 3) points is inside ``mesh`` (watertight, any frame).
+
+    Parity of ray crossings in float32 (Embree through Open3D), majority of ``rays`` directions.
+    """
+    import open3d as o3d
+
+    if len(mesh.faces) == 0 or len(points) == 0:
+        return np.zeros(len(points), dtype=np.bool_)
+    centre, scale = mesh.bounds.mean(axis=0), max(float(np.ptp(mesh.bounds, axis=0).max()), np.finfo(np.float32).tiny)
+    scene = o3d.t.geometry.RaycastingScene(nthreads=1)
+    scene.add_triangles(
+        o3d.core.Tensor(((mesh.vertices - centre) / scale).astype(np.float32)),
+        o3d.core.Tensor(mesh.faces.astype(np.uint32)),
+    )
+    query = o3d.core.Tensor(((points - centre) / scale).astype(np.float32))
+    inside: Bool = scene.compute_occupancy(query, nthreads=1, nsamples=rays).numpy() > 0.5
+    return inside
+
+
+def sample_occupancy(mesh: Mesh, n: int, seed: int) -> tuple[Float32, Bool]:
+    """``n`` i.i.d. uniform points in [-0.55, 0.55]³, (n, 3) float32, and their labels, (n,) bool.
+
+    ``mesh`` must be watertight and in the normalised frame. The points lie on the storage lattice, so labels are those
+    of the points as a data set stores them.
+    """
+    points = decode_points(draw_cells(n, seed))
+    return points, contains(mesh, points)
+
+
+def sample_surface(mesh: Mesh, n: int, seed: int, name: str = "") -> tuple[Float64, Float64]:
+    """``n`` points uniform on the surface, (n, 3) float64, and the normals of their faces, (n, 3) float64.
+
+    Stratified over the area (systematic sampling): the count on any patch is within one of its share. Points come in
+    random order. An empty mesh gives (0, 3) arrays.
+    """
+    if len(mesh.faces) == 0 or n == 0:
+        return np.zeros((0, 3)), np.zeros((0, 3))
+    random = generator(seed, "surface", name)
+    cumulative = np.cumsum(face_areas(mesh))
+    positions = (np.arange(n) + random.random(n)) * (cumulative[-1] / n)
+    face = np.minimum(np.searchsorted(cumulative, positions, side="right"), len(cumulative) - 1)
+    random.shuffle(face)
+    triangles = mesh.triangles[face]
+    root = np.sqrt(random.random((n, 1)))
+    second = random.random((n, 1))
+    a, b, c = triangles[:, 0], triangles[:, 1], triangles[:, 2]
+    points = (1 - root) * a + root * (1 - second) * b + root * second * c
+    normals = np.cross(b - a, c - a)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return points, normals / np.maximum(length, np.finfo(np.float64).tiny)
