@@ -38,7 +38,7 @@ class Variant:
 
     @property
     def relative_paper(self) -> float | None:
-        """The report's relative improvement over its base as a fraction, at its printed precision; None for the base."""
+        """The report's relative improvement over its base as a fraction, as printed; None for the base."""
         if self.val_iou_paper is None or self.name == BASE:
             return None
         return round(self.val_iou_paper / PAPER_BASE_IOU - 1, 3)

@@ -1,0 +1,171 @@
+"""``onet bench``: the ablation; does only what is not done yet, and prints Table 1."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onet_cli import ui
+from pix3d_onet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pix3d_onet.results.bench import BenchResult, PlannedRun
+    from pix3d_onet.results.report import Report
+    from pix3d_onet.results.variants import Variant
+
+
+class Seeds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """``0,1,2`` as a tuple of seeds."""
+
+    name = "N,N,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Parse; a usage error for anything that is not a list of numbers ≥ 0."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            seeds = tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of seeds such as 0,1,2.", param, ctx)
+        if any(seed < 0 for seed in seeds):
+            self.fail("a seed must be 0 or more.", param, ctx)
+        return seeds
+
+
+@click.command()
+@click.option("--all", "all_", is_flag=True, help="The seven variants of Table 1 (the same as --suite table1).")
+@click.option("--suite", multiple=True, help="A named ablation: table1, backbones, pose, pyramid, views, recipe.")
+@click.option("--variant", multiple=True, help="One variant; may be given several times.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=Path("data/prepared/pix3d-chair"),
+    show_default=True,
+    help="Prepared data set.",
+)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of runs.")
+@click.option("--preset", type=click.Choice(["paper", "quick"]), default="paper", show_default=True, help="Recipe.")
+@click.option("--steps", type=int, help="Optimiser steps, instead of the preset's.")
+@click.option("--batch-size", type=int, help="Pictures a step, instead of the preset's.")
+@click.option("--image-size", type=int, help="Side of the pictures in pixels, instead of the preset's.")
+@click.option("--seeds", type=Seeds(), default="0", show_default=True, help="Seeds; each variant is trained with each.")
+@click.option("--pretrained/--no-pretrained", default=None, help="Pretrained encoders [default: the preset's].")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
+@click.option("--report/--no-report", "with_report", default=True, help="Write OUT/report.", show_default=True)
+@click.option("--dry-run", is_flag=True, help="Print the plan and train nothing.")
+@ui.common_options
+def bench(
+    *,
+    all_: bool,
+    suite: tuple[str, ...],
+    variant: tuple[str, ...],
+    data: Path,
+    out: Path,
+    device: str,
+    with_report: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **settings: Any,
+) -> None:
+    """Run the ablation and print Table 1 beside the report's own numbers.
+
+    Only what is missing is trained: finished runs are kept, an interrupted one is continued.
+
+    \b
+    Example:
+      onet bench --all --data data/prepared/pix3d-chair --preset quick
+      onet bench --variant resnet18 --variant convnext --seeds 0,1,2
+    """
+    from pix3d_onet.results.bench import bench as run_bench
+
+    plan = make_plan(choose_variants(all_, suite, variant), data, out, settings)
+    if dry_run:
+        render_plan(plan, as_json=as_json)
+        return
+    with ui.live(quiet=quiet, verbose=verbose) as emit:
+        result = run_bench(plan, data, _train(), out=out, device=device, emit=emit)
+        made = summarise(result, suite, out, with_report, emit)
+    render(made, result, as_json=as_json, quiet=quiet)
+
+
+def make_plan(variants: Sequence[Variant], data: Path, out: Path, settings: dict[str, Any]) -> tuple[PlannedRun, ...]:
+    """The runs asked for, with ids that depend on the data set's content."""
+    from pix3d_onet.learning.train import run_identity
+
+    from pix3d_onet.data.shards import read_manifest
+    from pix3d_onet.results.bench import PRESETS, plan_runs
+
+    changed = {k: v for k, v in settings.items() if k not in ("preset", "seeds") and v is not None}
+    config = dataclasses.replace(PRESETS[settings["preset"]], **changed)
+    data_hash = read_manifest(data).data_hash
+    return plan_runs(variants, settings["seeds"], config, out, lambda v, c: run_identity(v.model, c, data_hash, None))
+
+
+def choose_variants(all_: bool, suites: Sequence[str], names: Sequence[str]) -> list[Variant]:
+    """The variants named by ``--all``, ``--suite`` and ``--variant``, each once, in that order."""
+    from pix3d_onet.results.variants import suite, variant
+
+    wanted = [n for s in (["table1"] if all_ else []) + list(suites) for n in suite(s).variants] + list(names)
+    if not wanted:
+        raise ConfigError("nothing to run.", hint="Give --all, --suite NAME or --variant NAME.")
+    return [variant(n) for n in dict.fromkeys(wanted)]
+
+
+def _train() -> Any:
+    from pix3d_onet.learning.train import train
+
+    return train
+
+
+def summarise(result: BenchResult, suites: Sequence[str], out: Path, write: bool, emit: Any) -> Report:
+    """Table 1 of the plan's own runs, and the report folder."""
+    from pix3d_onet.results.report import REPORT_FOLDER, make_report, write_report
+
+    made = make_report(result.runs, suite_name=suites[0] if len(suites) == 1 else None, emit=emit)
+    if write:
+        write_report(made, out / REPORT_FOLDER, emit=emit)
+    return made
+
+
+def render_plan(plan: Sequence[PlannedRun], *, as_json: bool) -> None:
+    """Print what would be done."""
+    if as_json:
+        ui.print_json(
+            [
+                {
+                    "variant": p.variant.name,
+                    "seed": p.config.seed,
+                    "run_id": p.run_id,
+                    "path": p.folder.as_posix(),
+                    "state": p.state,
+                }
+                for p in plan
+            ]
+        )
+        return
+    rows = [(p.variant.name, p.config.seed, p.run_id, p.state) for p in plan]
+    ui.out().print(ui.table("Plan", ("variant", ">seed", "run", "state"), rows))
+
+
+def render(made: Report, result: BenchResult, *, as_json: bool, quiet: bool) -> None:
+    """Print Table 1, or its document; then one line of what was done and what failed."""
+    from onet_cli.tables import print_table
+
+    if as_json:
+        ui.print_json(
+            {**made.table.to_json(), "trained": result.trained, "failed": [f.run.name for f in result.failures]}
+        )
+    else:
+        print_table(ui.out(), made.table)
+    if not quiet:
+        click.echo(f"{result.trained} trained, {len(result.runs) - result.trained} already there.", err=True)
+    if result.failures:
+        names = ", ".join(f.run.name for f in result.failures)
+        click.echo(f"onet: error: {len(result.failures)} runs failed: {names}; their cells are blank.", err=True)
+        raise click.exceptions.Exit(3)

@@ -1,0 +1,79 @@
+"""``onet report``: Table 1 and the figures from stored runs alone, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from onet_cli import ui
+
+if TYPE_CHECKING:
+    from pix3d_onet.results.report import Report
+
+FORMATS = ("table", "markdown", "csv", "latex", "json", "html")
+
+
+@click.command()
+@click.argument("runs", default="runs", type=click.Path(path_type=Path))
+@click.option(
+    "--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True, help="What to print."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Also write all formats and figures to this folder.")
+@click.option("--suite", help="Rows of a suite (table1, backbones, pose, pyramid, views, recipe).")
+@click.option("--setting", help="Key of the setting to report, where the runs have more than one.")
+@click.option("--base", help="Variant that the others are compared with.")
+@click.option("--data", type=click.Path(path_type=Path), help="Data set, for its quality figures on the HTML page.")
+@click.option("--figures/--no-figures", default=True, help="Write PNG, SVG and PDF figures.", show_default=True)
+@click.option("--costs", is_flag=True, help="Print statistics and costs, too (markdown always does).")
+@ui.common_options
+def report(
+    *,
+    runs: Path,
+    format_: str,
+    out: Path | None,
+    suite: str | None,
+    setting: str | None,
+    base: str | None,
+    data: Path | None,
+    figures: bool,
+    costs: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Table 1 and the figures from the stored runs in RUNS.
+
+    The formats table and html also write a folder (RUNS/report, or --out) with the table in every format, the
+    figures and one self-contained HTML page; the others only print, unless --out is given.
+
+    \b
+    Example:
+      onet report runs
+      onet report runs --format markdown > TABLE.md
+      onet report runs --format html --data data/prepared/pix3d-chair
+    """
+    from pix3d_onet.results.report import REPORT_FOLDER, read_report, write_report
+
+    format_ = "json" if as_json else format_
+    with ui.live(quiet=quiet, verbose=verbose) as emit:
+        made = read_report(runs, setting=setting, suite_name=suite, base=base, data=data, emit=emit)
+        folder = out or (runs / REPORT_FOLDER if format_ in ("table", "html") else None)
+        written = write_report(made, folder, figures=figures, emit=emit) if folder else ()
+    render(made, format_, written, costs=costs, quiet=quiet)
+
+
+def render(made: Report, format_: str, written: tuple[Path, ...], *, costs: bool, quiet: bool) -> None:
+    """Print the report in one format; the folder written goes to stderr."""
+    from onet_cli.tables import print_table
+    from pix3d_onet.results import formats
+
+    if format_ == "table":
+        print_table(ui.out(), made.table, statistics=costs, costs=costs)
+    elif format_ == "html":
+        click.echo(next(p for p in written if p.suffix == ".html"))
+    else:
+        click.echo(formats.FORMATS[format_](made.table), nl=False)
+    if written and not quiet:
+        click.echo(f"Report: {written[0].parent} ({len(written)} files)", err=True)

@@ -1,0 +1,188 @@
+"""The ablation as a plan: variants × seeds, minus what exists; one folder a run, its path a function of its settings.
+
+Training is injected, so that planning and reporting need no torch.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.errors import BusyError, ConfigError, InputError, InterruptedRunError, OnetError
+from pix3d_onet.events import Emit, Note, RunFinished, RunStarted, ignore
+from pix3d_onet.records import RUN_FILE, RunRecord
+from pix3d_onet.results.runs import StoredRun, stored
+from pix3d_onet.results.variants import Variant
+
+LOCK_FILE = ".bench.lock"
+
+PRESETS: Mapping[str, TrainConfig] = {
+    "paper": TrainConfig(),
+    "quick": TrainConfig(
+        steps=40, batch_size=8, points_per_shape=512, image_size=64, lr=3e-4, val_every=20, val_points=8192
+    ),
+}
+"""``paper``: the report's recipe. ``quick``: all of Table 1 in minutes on two CPU cores, small pictures, few points."""
+
+
+class Train(Protocol):
+    """``learning.train.train``, or a stand-in."""
+
+    def __call__(
+        self,
+        model: ModelConfig,
+        config: TrainConfig,
+        data: Path,
+        out: Path,
+        *,
+        name: str,
+        resume: bool,
+        device: str,
+        emit: Emit,
+    ) -> RunRecord:
+        """Train one run into the folder ``out``, or continue it there, and return its record."""
+        ...
+
+
+Identity = Callable[[Variant, TrainConfig], str]
+"""The run id that training would give: a hash of everything that defines the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """One run of the plan. ``state``: ``done``, ``partial`` (interrupted, will be resumed) or ``missing``."""
+
+    variant: Variant
+    config: TrainConfig
+    run_id: str
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """``variant/seed`` for progress lines."""
+        return f"{self.variant.name}/{self.config.seed}"
+
+    @property
+    def state(self) -> str:
+        """What stands on disk now."""
+        if (self.folder / RUN_FILE).is_file():
+            return "done"
+        return "partial" if self.folder.is_dir() and any(self.folder.iterdir()) else "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A run that could not be finished, and why; its cell stays blank."""
+
+    run: PlannedRun
+    error: OnetError
+
+
+@dataclass(frozen=True, slots=True)
+class BenchResult:
+    """What a call of ``bench`` leaves: the finished runs of the plan, how many it trained itself, and its failures."""
+
+    runs: tuple[StoredRun, ...]
+    trained: int
+    failures: tuple[Failure, ...]
+
+
+def plan_runs(
+    variants: Sequence[Variant], seeds: Sequence[int], config: TrainConfig, out: Path, identity: Identity
+) -> tuple[PlannedRun, ...]:
+    """The whole plan, seed by seed, so that an interrupted ablation has complete tables of fewer seeds.
+
+    ConfigError for no variants, no seeds, or one of either named twice.
+    """
+    names = [v.name for v in variants]
+    for what, values in (("--variant", names), ("--seeds", list(seeds))):
+        if not values or len(set(values)) != len(values):
+            raise ConfigError(f"{what} needs at least one value and none twice.")
+    plan = []
+    for seed in seeds:
+        for variant in variants:
+            recipe = TrainConfig.from_json({**variant.recipe(config).to_json(), "seed": seed})
+            run_id = identity(variant, recipe)
+            plan.append(PlannedRun(variant, recipe, run_id, out / variant.name / f"{seed}-{run_id}"))
+    return tuple(plan)
+
+
+def bench(
+    plan: Sequence[PlannedRun], data: Path, train: Train, *, out: Path, device: str = "auto", emit: Emit = ignore
+) -> BenchResult:
+    """Train what is missing, continue what was interrupted, leave alone what is done.
+
+    A run that fails is reported and the rest goes on; when the first one attempted fails on its input, so would the
+    others, and its error is raised. BusyError when another process works on the same folder of runs.
+    """
+    runs: list[StoredRun] = []
+    failures: list[Failure] = []
+    trained = 0
+    with claimed(out):
+        for index, planned in enumerate(plan, start=1):
+            if planned.state == "done":
+                run = stored(planned.folder)
+                runs.append(run)
+                emit(RunFinished(planned.name, index, len(plan), skipped=True, val_iou=run.record.best_val_iou))
+                continue
+            try:
+                details = {"state": planned.state, "folder": planned.folder.as_posix(), "run_id": planned.run_id}
+                emit(RunStarted(planned.name, index, len(plan), details))
+                run = train_planned(planned, data, train, device=device, emit=emit)
+            except (InterruptedRunError, ConfigError):
+                raise
+            except OnetError as error:
+                if isinstance(error, InputError) and not trained and not failures:
+                    raise
+                failures.append(Failure(planned, error))
+                emit(Note(f"{planned.name} failed and stays blank: {error}", "warning"))
+                continue
+            trained += 1
+            runs.append(run)
+            emit(RunFinished(planned.name, index, len(plan), val_iou=run.record.best_val_iou))
+    if failures and not runs:
+        raise failures[0].error
+    return BenchResult(tuple(runs), trained, tuple(failures))
+
+
+def train_planned(
+    planned: PlannedRun, data: Path, train: Train, *, device: str = "auto", emit: Emit = ignore
+) -> StoredRun:
+    """Train or continue one planned run and read back what it stored."""
+    train(
+        planned.variant.model,
+        planned.config,
+        data,
+        planned.folder,
+        name=planned.variant.name,
+        resume=True,
+        device=device,
+        emit=emit,
+    )
+    return stored(planned.folder)
+
+
+@contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """Hold ``out`` for this process; BusyError when another one does. The lock dies with its process."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / LOCK_FILE).open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BusyError(
+                f"another ablation is writing to {out}.", hint="Wait for it, or give another folder with --out."
+            ) from None
+        yield
+
+
+def default_jobs(visible: str | None = None) -> tuple[str, ...]:
+    """The CUDA devices that ``CUDA_VISIBLE_DEVICES`` names, as ``cuda:0`` …; empty when it does not say."""
+    names = (visible if visible is not None else os.environ.get("CUDA_VISIBLE_DEVICES", "")).split(",")
+    return tuple(f"cuda:{i}" for i, name in enumerate(n for n in names if n.strip()))

@@ -1,0 +1,173 @@
+"""The report's figures as PNG, SVG and PDF, fit for print; needs matplotlib (the ``report`` extra)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pix3d_onet.errors import MissingDependencyError
+from pix3d_onet.events import Emit, Progress, ignore
+from pix3d_onet.files import writing
+from pix3d_onet.results.examples import Gallery, with_mask
+from pix3d_onet.results.runs import RunGroup, StoredRun
+from pix3d_onet.results.shade import shade
+from pix3d_onet.results.style import style
+from pix3d_onet.results.table import Table
+from pix3d_onet.results.variants import VARIANTS
+from pix3d_onet.types import Float64, Mesh, UInt8
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FIGURE_FORMATS = ("png", "svg", "pdf")
+DPI = 200
+THUMBNAIL = 256
+"""Side of a shaded mesh in Figure 5, pixels."""
+TRUTH_COLOUR = (0.64, 0.66, 0.69)
+"""Ground truth is grey everywhere."""
+PREDICTION_COLOUR = (0.36, 0.62, 0.84)
+"""Reconstructions are blue everywhere."""
+_RC = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "axes.edgecolor": "#555555",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "svg.hashsalt": "onet",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+}
+"""Thin axes, light grid, text kept as text; no random ids, so that equal runs give equal files."""
+
+
+def label_of(variant: str) -> str:
+    """A variant's printed label, or its name when it has none."""
+    return VARIANTS[variant].label if variant in VARIANTS else variant
+
+
+def curve(runs: Sequence[StoredRun]) -> tuple[Float64, Float64, Float64, Float64]:
+    """Steps (N,), mean, lowest and highest validation IoU (N,) over runs, at the steps that all of them have."""
+    histories = [{row.step: row.val_iou for row in r.record.history} for r in runs]
+    steps = sorted(set(histories[0]).intersection(*histories[1:])) if histories else []
+    values = np.array([[h[s] for s in steps] for h in histories]).reshape(len(histories), len(steps))
+    if not steps:
+        empty = np.zeros(0)
+        return empty, empty, empty, empty
+    return np.array(steps, dtype=np.float64), values.mean(axis=0), values.min(axis=0), values.max(axis=0)
+
+
+def figure_curves(group: RunGroup, table: Table) -> Figure:
+    """Figure 6: validation IoU against steps, a band from the lowest to the highest seed, a marker at the peak."""
+    plt = _pyplot()
+    figure: Figure
+    with plt.rc_context(_RC):
+        figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+        for row in table.rows:
+            steps, mean, low, high = curve(group.of(row.variant))
+            if not len(steps):
+                continue
+            look = style(row.variant)
+            dash: Any = (0, look.dash_lengths) if look.dash else "-"
+            axes.plot(steps, mean, color=look.colour, linestyle=dash, linewidth=1.6, label=row.label)
+            if len(row.seeds) > 1:
+                axes.fill_between(steps, low, high, color=look.colour, alpha=0.13, linewidth=0)
+            peak = int(np.argmax(mean))
+            axes.plot(
+                steps[peak], mean[peak], marker=look.marker, color=look.colour, markersize=6, markeredgecolor="white"
+            )
+        axes.set_xlabel("Optimiser step")
+        axes.set_ylabel("Validation IoU")
+        axes.set_title(f"Validation IoU on {table.dataset} (markers: best checkpoint)", fontsize=9, loc="left")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+    return figure
+
+
+def render_mesh(mesh: Mesh, *, truth: bool, size: int = THUMBNAIL) -> UInt8:
+    """The picture of a mesh that figures and pages show, (size, size, 3) uint8."""
+    return shade(mesh.vertices, mesh.faces, size=size, colour=TRUTH_COLOUR if truth else PREDICTION_COLOUR)
+
+
+def figure_gallery(shown: Gallery, emit: Emit = ignore) -> Figure:
+    """Figure 5: each picture with its mask above, its ground truth and every variant's reconstruction below."""
+    plt = _pyplot()
+    variants = shown.variants
+    rows, columns = 2 + len(variants), max(1, len(shown.records))
+    figure: Figure
+    done, total = 0, columns * (rows - 1)
+    with plt.rc_context(_RC | {"axes.grid": False}):
+        figure, grid = plt.subplots(rows, columns, figsize=(1.25 * columns + 0.9, 1.25 * rows), squeeze=False)
+        for axes in grid.flat:
+            axes.set_xticks([])
+            axes.set_yticks([])
+            for spine in axes.spines.values():
+                spine.set_visible(False)
+        for row, label in enumerate(("Input", "Ground truth", *map(label_of, variants))):
+            grid[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+        for column, record in enumerate(shown.records):
+            source = shown.inputs[record]
+            grid[0, column].imshow(with_mask(source.rgb, source.mask))
+            grid[1, column].imshow(render_mesh(source.truth, truth=True))
+            for row, name in enumerate(variants, start=2):
+                done += 1
+                emit(Progress("figures", done + column + 1, total))
+                example = shown.cells.get((name, record))
+                if example is not None:
+                    grid[row, column].imshow(render_mesh(example.prediction, truth=False))
+                    grid[row, column].set_title(f"IoU {example.iou:.2f}", fontsize=7, pad=-2, y=0.0, color="#444444")
+        figure.subplots_adjust(left=0.9 / (1.25 * columns + 0.9), right=1, top=1, bottom=0.01, wspace=0.02, hspace=0.02)
+    return figure
+
+
+def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = FIGURE_FORMATS) -> list[Path]:
+    """Write ``figure`` as ``folder/name.<format>``, same bytes for the same runs, and close it."""
+    plt = _pyplot()
+    metadata: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    paths = []
+    with plt.rc_context(_RC):
+        for suffix in formats:
+            path = folder / f"{name}.{suffix}"
+            with writing(path) as part:
+                figure.savefig(part, format=suffix, dpi=DPI, metadata=metadata.get(suffix), facecolor="white")
+            paths.append(path)
+    plt.close(figure)
+    return paths
+
+
+def write_figures(
+    group: RunGroup,
+    table: Table,
+    shown: Gallery,
+    folder: Path,
+    *,
+    formats: Sequence[str] = FIGURE_FORMATS,
+    emit: Emit = ignore,
+) -> list[Path]:
+    """Write Figure 6 and, where runs left examples, Figure 5 into ``folder``.
+
+    MissingDependencyError without matplotlib.
+    """
+    paths = save(figure_curves(group, table), folder, "figure6-curves", formats)
+    if shown.records:
+        paths += save(figure_gallery(shown, emit), folder, "figure5-gallery", formats)
+    return paths
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib as mpl
+
+        mpl.use("Agg")
+        from matplotlib import pyplot as plt
+    except ImportError:
+        raise MissingDependencyError(
+            "figures need matplotlib.", hint="Install it with: pip install 'pix3d-onet[report]'"
+        ) from None
+    return plt

@@ -1,0 +1,203 @@
+"""A :class:`Table` as markdown, CSV, LaTeX or JSON text, and the one spelling of each kind of number."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+
+from pix3d_onet.files import to_json
+from pix3d_onet.results.table import Row, Table
+
+MINUS = "−"
+BLANK = ""
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A plain number with fixed digits; blank for None."""
+    return BLANK if value is None else f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def millions(count: int | None) -> str:
+    """A parameter count in millions with two digits, so that it is not mistaken for the report's cut ones."""
+    return BLANK if count is None else f"{count / 1e6:.2f}M"
+
+
+def percent(fraction: float | None, *, base: bool = False) -> str:
+    """A signed percentage with one digit; a dash for the base, blank for None."""
+    if base:
+        return "–"
+    return BLANK if fraction is None else f"{fraction * 100:+.1f}%".replace("-", MINUS)
+
+
+def plus_minus(half: float | None) -> str:
+    """Half the width of an interval; blank for None."""
+    return BLANK if half is None else f"±{half:.4f}"
+
+
+def mark(row: Row) -> str:
+    """``*`` for a significant difference to the base."""
+    return "*" if row.significant else ""
+
+
+def p_text(p: float | None) -> str:
+    """A p value, never 0."""
+    if p is None:
+        return BLANK
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def size(count: float | None) -> str:
+    """Bytes in MiB or GiB."""
+    if count is None:
+        return BLANK
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them."""
+    if seconds is None:
+        return BLANK
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+Column = tuple[str, Callable[[Row, Table], str]]
+"""A heading and how a cell of it is spelled."""
+
+MAIN_COLUMNS: tuple[Column, ...] = (
+    ("Variant", lambda r, t: r.label),
+    ("Params", lambda r, t: millions(r.params)),
+    ("paper", lambda r, t: r.params_paper or BLANK),
+    ("Val IoU", lambda r, t: number(r.val_iou) + mark(r)),
+    ("±95 %", lambda r, t: plus_minus(r.val_iou_ci)),
+    ("paper", lambda r, t: number(r.val_iou_paper)),
+    ("Rel.", lambda r, t: percent(r.relative, base=r.variant == t.base and bool(r.runs))),
+    ("paper", lambda r, t: percent(r.relative_paper, base=r.variant == "resnet18")),
+    ("Peak", lambda r, t: BLANK if r.best_step is None else str(r.best_step)),
+)
+"""Table 1 beside the report's own numbers; "Peak" is the step of the best checkpoint (median over seeds)."""
+
+STATISTICS_COLUMNS: tuple[Column, ...] = (
+    ("Variant", lambda r, t: r.label),
+    ("Seeds", lambda r, t: ", ".join(map(str, r.seeds))),
+    ("Last IoU", lambda r, t: number(r.last_val_iou)),
+    ("Test IoU", lambda r, t: number(r.test_iou)),
+    ("Δ base", lambda r, t: number(r.difference)),
+    (
+        "95 % of Δ",
+        lambda r, t: BLANK if r.difference_low is None else f"{number(r.difference_low)} … {number(r.difference_high)}",
+    ),
+    ("p", lambda r, t: p_text(r.p_value)),
+    ("p Holm", lambda r, t: p_text(r.p_adjusted)),
+)
+
+COST_COLUMNS: tuple[Column, ...] = (
+    ("Variant", lambda r, t: r.label),
+    ("Parameters", lambda r, t: BLANK if r.params is None else f"{r.params:,}"),
+    ("GFLOP/image", lambda r, t: number(r.gflops_image, 2)),
+    ("MFLOP/point", lambda r, t: number(None if r.gflops_point is None else r.gflops_point * 1e3, 2)),
+    ("Shapes/s", lambda r, t: number(r.shapes_per_second, 1)),
+    ("Latency", lambda r, t: duration(r.latency_seconds)),
+    ("Memory", lambda r, t: size(r.peak_memory_bytes)),
+    ("Run", lambda r, t: duration(r.seconds)),
+)
+
+
+def cells(table: Table, columns: Sequence[Column]) -> list[list[str]]:
+    """The rows of ``table`` spelled out, columns that are blank throughout included."""
+    return [[spell(row, table) for _, spell in columns] for row in table.rows]
+
+
+def filled(table: Table, columns: Sequence[Column]) -> tuple[Column, ...]:
+    """``columns`` without those that are blank in every row."""
+    return tuple(c for c in columns if any(c[1](row, table) for row in table.rows))
+
+
+def markdown(table: Table) -> str:
+    """GitHub-flavoured markdown: Table 1, the statistics and the costs, captions below."""
+    parts = [_markdown_table(table, filled(table, MAIN_COLUMNS)), table.caption, *table.notes]
+    for heading, columns in (("Statistics", STATISTICS_COLUMNS), ("Cost", COST_COLUMNS)):
+        kept = filled(table, columns)
+        if len(kept) > 1:
+            parts += [f"### {heading}", _markdown_table(table, kept)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(table: Table, columns: Sequence[Column]) -> str:
+    def line(values: Sequence[str]) -> str:
+        return "| " + " | ".join(v.replace("|", "\\|").replace("*", "\\*") for v in values) + " |"
+
+    rule = "|" + "|".join([" --- ", *[" ---: "] * (len(columns) - 1)]) + "|"
+    return "\n".join([line([c[0] for c in columns]), rule, *(line(row) for row in cells(table, columns))])
+
+
+CSV_FIELDS = tuple(f for f in Row.__dataclass_fields__ if f not in ("runs", "best_steps", "seeds"))
+
+
+def csv_text(table: Table) -> str:
+    """One row a variant with full precision; missing values are empty, seeds and peaks separated by spaces."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*CSV_FIELDS, "seeds", "best_steps", "run_ids"])
+    for row in table.rows:
+        values = ["" if (v := getattr(row, name)) is None else v for name in CSV_FIELDS]
+        lists = (row.seeds, row.best_steps, [r.run_id for r in row.runs])
+        writer.writerow([*values, *(" ".join(map(str, x)) for x in lists)])
+    return buffer.getvalue()
+
+
+_LATEX = {
+    **{c: "\\" + c for c in "&%#_${}"},
+    **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "<": r"\textless{}"},
+    **{MINUS: "$-$", "±": r"$\pm$", "×": r"$\times$", "Δ": r"$\Delta$", "²": r"\textsuperscript{2}"},
+    **{"–": "--", "…": r"\dots{}", "*": r"\textsuperscript{*}", "“": "``", "”": "''"},
+}
+
+
+def latex_escape(text: str) -> str:
+    """``text`` for LaTeX: its special characters and the signs this module uses."""
+    return "".join(_LATEX.get(c, c) for c in text)
+
+
+def latex(table: Table) -> str:
+    """A ``table`` float in booktabs (needs ``\\usepackage{booktabs}``), laid out as the report's Table 1."""
+    columns = filled(table, MAIN_COLUMNS)
+    body = [" & ".join(map(latex_escape, row)) + r" \\" for row in cells(table, columns)]
+    head = " & ".join(latex_escape(c[0]) for c in columns) + r" \\"
+    caption = " ".join((table.caption, *table.notes))
+    lines = [
+        r"% \usepackage{booktabs}",
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{latex_escape(caption)}}}",
+        r"  \label{tab:ablation}",
+        rf"  \begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",
+        r"    \toprule",
+        f"    {head}",
+        r"    \midrule",
+        *(f"    {line}" for line in body),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def json_text(table: Table) -> str:
+    """The JSON document."""
+    return to_json(table.to_json())
+
+
+FORMATS: Mapping[str, Callable[[Table], str]] = {
+    "markdown": markdown,
+    "csv": csv_text,
+    "latex": latex,
+    "json": json_text,
+}
+"""Text formats by name."""
+
+SUFFIX: Mapping[str, str] = {"markdown": ".md", "csv": ".csv", "latex": ".tex", "json": ".json"}

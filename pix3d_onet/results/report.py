@@ -1,0 +1,85 @@
+"""Everything a folder of runs has to say: the table, and a folder with its files, figures and one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pix3d_onet.data.shards import Manifest, read_manifest
+from pix3d_onet.errors import MissingDependencyError
+from pix3d_onet.events import Emit, Note, ignore
+from pix3d_onet.files import write_text
+from pix3d_onet.results import formats
+from pix3d_onet.results.examples import Gallery, gallery
+from pix3d_onet.results.runs import RunGroup, StoredRun, choose_group, find_runs, group_runs
+from pix3d_onet.results.table import Table, build_table
+from pix3d_onet.results.variants import suite
+
+REPORT_FOLDER = "report"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """One comparable group of runs, its table and its examples."""
+
+    group: RunGroup
+    table: Table
+    gallery: Gallery
+    manifest: Manifest | None = None
+
+
+def make_report(
+    runs: Sequence[StoredRun],
+    *,
+    setting: str | None = None,
+    suite_name: str | None = None,
+    base: str | None = None,
+    data: Path | None = None,
+    emit: Emit = ignore,
+) -> Report:
+    """The report on the group with that ``setting`` key (None: the fullest), on the rows of a suite if one is named.
+
+    ``data``: the data set, for its quality figures. ConfigError for an unknown setting or suite.
+    """
+    group = choose_group(group_runs(runs), setting, emit)
+    names = suite(suite_name).variants if suite_name else None
+    if names and suite_name != "table1":
+        base = base or names[0]
+    table = build_table(group, names, base)
+    shown = gallery(group.runs, [r.variant for r in table.rows], emit=emit)
+    manifest = read_manifest(data) if data else None
+    if manifest and manifest.data_hash != table.data_hash:
+        emit(Note(f"{data} is not the data set of these runs; its quality figures are left out.", "warning"))
+        manifest = None
+    return Report(group, table, shown, manifest)
+
+
+def read_report(
+    root: Path,
+    *,
+    setting: str | None = None,
+    suite_name: str | None = None,
+    base: str | None = None,
+    data: Path | None = None,
+    emit: Emit = ignore,
+) -> Report:
+    """``make_report`` on all finished runs in or below ``root``; InputError when there are none."""
+    return make_report(find_runs(root, emit), setting=setting, suite_name=suite_name, base=base, data=data, emit=emit)
+
+
+def write_report(report: Report, folder: Path, *, figures: bool = True, emit: Emit = ignore) -> tuple[Path, ...]:
+    """Write the table in every text format, and the figures where matplotlib is installed, into ``folder``."""
+    paths = []
+    for name, spell in formats.FORMATS.items():
+        path = folder / f"table1{formats.SUFFIX[name]}"
+        write_text(path, spell(report.table))
+        paths.append(path)
+    if figures:
+        try:
+            from pix3d_onet.results.figures import write_figures
+
+            paths += write_figures(report.group, report.table, report.gallery, folder, emit=emit)
+        except MissingDependencyError as error:
+            emit(Note(f"no PNG/SVG/PDF figures: {error}", "warning"))
+    return tuple(paths)

@@ -1,0 +1,162 @@
+"""Finding stored runs and sorting them into comparable groups, without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.events import Emit, Note, ignore
+from pix3d_onet.records import RUN_FILE, RunRecord, read_run
+from pix3d_onet.results.variants import VARIANTS, Variant
+
+_ALIASES = {"convnext": "convnext_tiny"}
+_NOT_COMPARED = frozenset({"seed", "precision"})
+"""Training settings in which runs of one table may differ: they change chance and speed, not the question."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A finished run: its folder, its record, and the variant it is a run of (its own name when it is none)."""
+
+    folder: Path
+    record: RunRecord
+    variant: str
+
+    @property
+    def seed(self) -> int:
+        """The training seed."""
+        return self.record.seed
+
+
+@dataclass(frozen=True, slots=True)
+class RunGroup:
+    """Runs that may stand in one table: same data, same recipe (besides what a variant changes), same weights.
+
+    ``key`` is the first 8 hex digits of the hash of ``setting``; at most one run a variant and seed.
+    """
+
+    key: str
+    setting: Mapping[str, Any]
+    runs: tuple[StoredRun, ...]
+
+    def of(self, variant: str) -> tuple[StoredRun, ...]:
+        """The runs of one variant by seed."""
+        return tuple(sorted((r for r in self.runs if r.variant == variant), key=lambda r: r.seed))
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The variants that have a run: those of ``VARIANTS`` in its order, then others by name."""
+        present = {r.variant for r in self.runs}
+        return (*(n for n in VARIANTS if n in present), *sorted(present - set(VARIANTS)))
+
+    @property
+    def summary(self) -> str:
+        """One line for a person: what all runs of the group share."""
+        train = self.setting["train"]
+        return (
+            f"{self.setting['data_name']}, {train['steps']} steps, batch {train['batch_size']}, "
+            f"{train['image_size']}² px, {len(self.runs)} runs"
+        )
+
+
+def find_runs(root: Path, emit: Emit = ignore) -> tuple[StoredRun, ...]:
+    """All finished runs in or below ``root``, in the order of their paths; the same run under two paths counts once.
+
+    A damaged record is skipped with a warning. InputError when ``root`` is missing or holds no finished run.
+    """
+    hint = "Train with `onet bench` or `onet train` first."
+    if not root.is_dir():
+        raise InputError(f"no folder of runs: {root}.", hint=hint)
+    found: dict[str, StoredRun] = {}
+    for path in sorted(root.rglob(RUN_FILE)):
+        try:
+            run = stored(path.parent)
+        except InputError as error:
+            emit(Note(f"skipped {path.parent}: {error.message}", "warning"))
+            continue
+        found.setdefault(run.record.run_id, run)
+    if not found:
+        raise InputError(f"no finished run in {root}.", hint=hint)
+    return tuple(found.values())
+
+
+def stored(folder: Path) -> StoredRun:
+    """Read the run in ``folder``; InputError when its record is missing, damaged or of an unknown kind."""
+    record = read_run(folder)
+    try:
+        return StoredRun(folder, record, variant_of(record))
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{folder / RUN_FILE} is damaged ({error}).") from None
+
+
+def variant_of(record: RunRecord) -> str:
+    """The variant that a run's architecture and recipe make it, or the run's own name where they make none."""
+    model = _canonical(ModelConfig.from_json(record.model))
+    train = TrainConfig.from_json(record.train).to_json()
+    fitting = [v for v in VARIANTS.values() if _canonical(v.model) == model and _follows(train, v)]
+    if any(v.name == record.name for v in fitting):
+        return record.name
+    if fitting:
+        return max(fitting, key=lambda v: len(v.train)).name
+    return record.name if record.name not in VARIANTS else f"{record.name} (other architecture)"
+
+
+def _canonical(model: ModelConfig) -> dict[str, Any]:
+    return {**model.to_json(), "encoder": _ALIASES.get(model.encoder, model.encoder)}
+
+
+def _follows(train: Mapping[str, Any], variant: Variant) -> bool:
+    return all(train[k] == (list(v) if isinstance(v, tuple) else v) for k, v in variant.train.items())
+
+
+def setting_of(train: TrainConfig, variant: str, data: Mapping[str, Any], weights: str) -> dict[str, Any]:
+    """What a run shares with the runs it may be compared with: the variant's own changes are taken out again."""
+    shared = {k: v for k, v in train.to_json().items() if k not in _NOT_COMPARED}
+    if variant in VARIANTS:
+        default = TrainConfig().to_json()
+        shared |= {k: default[k] for k in VARIANTS[variant].train}
+    name = str(data.get("name", ""))
+    return {"data_hash": data.get("data_hash"), "data_name": name, "train": shared, "weights": weights}
+
+
+def setting_key(setting: Mapping[str, Any]) -> str:
+    """First 8 hex digits of the hash of a setting (the data set's name does not count, its hash does)."""
+    hashed = {k: v for k, v in setting.items() if k != "data_name"}
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def group_runs(runs: Sequence[StoredRun]) -> tuple[RunGroup, ...]:
+    """Comparable groups, that with most variants first, then most runs, then the key.
+
+    Where a variant and seed was run twice in one setting (another precision, say), the first path is taken.
+    """
+    gathered: dict[str, tuple[dict[str, Any], dict[tuple[str, int], StoredRun]]] = {}
+    for run in runs:
+        record = run.record
+        setting = setting_of(TrainConfig.from_json(record.train), run.variant, record.data, record.weights)
+        _, members = gathered.setdefault(setting_key(setting), (setting, {}))
+        members.setdefault((run.variant, run.seed), run)
+    groups = [RunGroup(key, setting, tuple(members.values())) for key, (setting, members) in gathered.items()]
+    return tuple(sorted(groups, key=lambda g: (-len(g.variants), -len(g.runs), g.key)))
+
+
+def choose_group(groups: Sequence[RunGroup], key: str | None = None, emit: Emit = ignore) -> RunGroup:
+    """The group whose key starts with ``key``, or the first; the others are named in a note, never mixed in.
+
+    ConfigError when no group or more than one has that key.
+    """
+    if key is None:
+        for other in groups[1:]:
+            emit(Note(f"not in this table: {other.summary} (--setting {other.key})"))
+        return groups[0]
+    fitting = [g for g in groups if g.key.startswith(key)]
+    if len(fitting) != 1:
+        listing = "; ".join(f"{g.key}: {g.summary}" for g in groups)
+        raise ConfigError(f"--setting {key} names {'no' if not fitting else 'more than one'} setting.", hint=listing)
+    return fitting[0]

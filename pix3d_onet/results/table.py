@@ -1,0 +1,298 @@
+"""Table 1 as typed records, computed once from stored runs; every format prints these and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median_low
+from typing import Any
+
+from pix3d_onet.results.runs import RunGroup, StoredRun
+from pix3d_onet.results.statistics import (
+    RESAMPLES,
+    SIGNIFICANCE,
+    PairedTest,
+    holm,
+    mean_interval,
+    paired_bootstrap,
+    per_shape,
+)
+from pix3d_onet.results.variants import BASE, VARIANTS
+
+
+@dataclass(frozen=True, slots=True)
+class RunCell:
+    """One run behind a row: where its numbers come from."""
+
+    run_id: str
+    seed: int
+    path: str
+    val_iou: float
+    best_step: int
+    last_val_iou: float
+    seconds: float
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One variant. What was not run or not measured is None; means are over the row's own ``seeds``.
+
+    ``relative`` is the improvement of the mean validation IoU over the base as a fraction, over the seeds that both
+    have. ``difference`` (with its interval and p values) compares per-shape scores on ``Table.tested_on``.
+    """
+
+    variant: str
+    label: str
+    params: int | None = None
+    params_paper: str | None = None
+    val_iou: float | None = None
+    val_iou_ci: float | None = None
+    val_iou_paper: float | None = None
+    relative: float | None = None
+    relative_paper: float | None = None
+    seeds: tuple[int, ...] = ()
+    steps: int | None = None
+    best_step: int | None = None
+    best_steps: tuple[int, ...] = ()
+    last_val_iou: float | None = None
+    val_iou_best_threshold: float | None = None
+    test_iou: float | None = None
+    test_iou_ci: float | None = None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    p_value: float | None = None
+    p_adjusted: float | None = None
+    significant: bool | None = None
+    gflops_image: float | None = None
+    gflops_point: float | None = None
+    shapes_per_second: float | None = None
+    latency_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    seconds: float | None = None
+    runs: tuple[RunCell, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Table 1 with all that a reader must know to trust it."""
+
+    dataset: str
+    data_hash: str
+    setting: str
+    counts: Mapping[str, int]
+    base: str
+    seeds: tuple[int, ...]
+    steps: int
+    batch_size: int
+    image_size: int
+    points_per_shape: int
+    val_points: int
+    threshold: float
+    pretrained: bool
+    devices: tuple[str, ...]
+    tested_on: str | None
+    tested_shapes: int
+    resamples: int
+    significance: float
+    rows: tuple[Row, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of ``onet report --format json``; all formats carry the same values."""
+        return dataclasses.asdict(self)
+
+    def row(self, variant: str) -> Row:
+        """The row of a variant; KeyError when the table has none."""
+        return next(r for r in self.rows if r.variant == variant)
+
+    @property
+    def caption(self) -> str:
+        """One sentence: data set, recipe, seeds, device, and what the numbers are."""
+        shapes = ", ".join(f"{self.counts[k]} {k}" for k in ("train", "val", "test") if k in self.counts)
+        points = f"the first {self.val_points:,} points" if self.val_points else "all points"
+        seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"seeds {', '.join(map(str, self.seeds))}"
+        weights = "pretrained encoders" if self.pretrained else "encoders from random weights"
+        return (
+            f"Validation IoU (threshold {self.threshold:g}, {points} a picture, best checkpoint) on {self.dataset} "
+            f"({shapes} pictures): {self.steps} steps, batch {self.batch_size}, {self.image_size}² px, "
+            f"{self.points_per_shape} points a shape, {seeds or 'no seeds'}, {weights}, {', '.join(self.devices)}."
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know besides the caption, one sentence each."""
+        notes = ["“paper”: the report being reproduced (Pix3D chairs, 3000 steps)."]
+        if len(self.seeds) > 1:
+            notes.append("±: 95 % Student-t interval of the mean over seeds.")
+        partial = [r.variant for r in self.rows if r.seeds and set(r.seeds) != set(self.seeds)]
+        if partial:
+            notes.append(f"Fewer seeds than the others: {', '.join(partial)}; compared over shared seeds only.")
+        if self.tested_on:
+            notes.append(
+                f"*: differs from {self.base} on {self.tested_shapes} {self.tested_on} shapes "
+                f"(paired bootstrap, {self.resamples} resamples, Holm-corrected p < {self.significance:g})."
+            )
+        missing = [r.variant for r in self.rows if not r.runs]
+        if missing:
+            notes.append(f"Not run yet, left blank: {', '.join(missing)}.")
+        return tuple(notes)
+
+
+def build_table(group: RunGroup, variants: Sequence[str] | None = None, base: str | None = None) -> Table:
+    """Table 1 from the runs of one group.
+
+    ``variants``: the rows in order; None takes the seven of Table 1 and every other variant that was run.
+    ``base``: what the others are compared with; None takes ``resnet18``, or the first row if that is not a row.
+    """
+    if variants is None:
+        table1 = [n for n, v in VARIANTS.items() if v.val_iou_paper is not None]
+        variants = [*table1, *(n for n in group.variants if n not in table1)]
+    base = base or (BASE if BASE in variants else variants[0])
+    tested_on = _tested_split(group, base)
+    tests = [_test(group, name, base, tested_on) for name in variants]
+    adjusted = holm([t.p if t else None for t in tests])
+    rows = tuple(_row(group, name, base, test, p) for name, test, p in zip(variants, tests, adjusted, strict=True))
+    train, records = group.setting["train"], [r.record for r in group.runs]
+    data = records[0].data
+    return Table(
+        dataset=group.setting["data_name"],
+        data_hash=str(group.setting["data_hash"]),
+        setting=group.key,
+        counts={k: int(data[k]) for k in ("train", "val", "test") if k in data},
+        base=base,
+        seeds=tuple(sorted({r.seed for r in group.runs if r.variant in variants})),
+        steps=train["steps"],
+        batch_size=train["batch_size"],
+        image_size=train["image_size"],
+        points_per_shape=train["points_per_shape"],
+        val_points=train["val_points"],
+        threshold=train["threshold"],
+        pretrained=train["pretrained"],
+        devices=tuple(dict.fromkeys(_device(r) for r in group.runs)),
+        tested_on=tested_on,
+        tested_shapes=max((t.shapes for t in tests if t), default=0),
+        resamples=RESAMPLES,
+        significance=SIGNIFICANCE,
+        rows=rows,
+    )
+
+
+def _device(run: StoredRun) -> str:
+    device = run.record.device
+    name = str(device.get("name") or device.get("type") or "unknown device")
+    return f"{name} ({device['precision']})" if device.get("precision") else name
+
+
+def _row(group: RunGroup, name: str, base: str, test: PairedTest | None, p_adjusted: float | None) -> Row:
+    known, runs = VARIANTS.get(name), group.of(name)
+    row = Row(variant=name, label=known.label if known else name)
+    if known:
+        row = dataclasses.replace(
+            row,
+            params=known.params,
+            params_paper=known.params_paper,
+            val_iou_paper=known.val_iou_paper,
+            relative_paper=known.relative_paper,
+        )
+    if not runs:
+        return row
+    records = [r.record for r in runs]
+    interval = mean_interval([r.best_val_iou for r in records])
+    tested = mean_interval([fmean(r.test_scores.values()) for r in records if r.test_scores])
+    assert interval is not None
+    row = dataclasses.replace(
+        row,
+        params=records[0].params,
+        val_iou=interval.mean,
+        val_iou_ci=interval.half,
+        relative=_relative(group, name, base),
+        seeds=tuple(r.seed for r in runs),
+        steps=records[0].train["steps"],
+        best_step=median_low(r.best_step for r in records),
+        best_steps=tuple(r.best_step for r in records),
+        last_val_iou=fmean(r.last_val_iou for r in records),
+        val_iou_best_threshold=_mean([r.val_iou_at_threshold for r in records]),
+        test_iou=tested.mean if tested and tested.n == len(records) else None,
+        test_iou_ci=tested.half if tested and tested.n == len(records) else None,
+        gflops_image=_mean([r.cost.get("gflops_image") for r in records]),
+        gflops_point=_mean([r.cost.get("gflops_point") for r in records]),
+        latency_seconds=_mean([r.cost.get("latency_seconds") for r in records]),
+        shapes_per_second=_mean([r.shapes_per_second or None for r in records]),
+        peak_memory_bytes=max(r.peak_memory_bytes for r in records) or None,
+        seconds=_mean([r.seconds or None for r in records]),
+        runs=tuple(_cell(r) for r in runs),
+    )
+    if test is None:
+        return row
+    return dataclasses.replace(
+        row,
+        difference=test.difference,
+        difference_low=test.low,
+        difference_high=test.high,
+        p_value=test.p,
+        p_adjusted=p_adjusted,
+        significant=p_adjusted is not None and p_adjusted < SIGNIFICANCE,
+    )
+
+
+def _cell(run: StoredRun) -> RunCell:
+    record = run.record
+    return RunCell(
+        record.run_id,
+        record.seed,
+        run.folder.as_posix(),
+        record.best_val_iou,
+        record.best_step,
+        record.last_val_iou,
+        record.seconds,
+        _device(run),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean, or None as soon as one value is missing: what is missing is never averaged over."""
+    present = [v for v in values if v is not None]
+    return fmean(present) if present and len(present) == len(values) else None
+
+
+def _shared_seeds(group: RunGroup, name: str, base: str) -> list[tuple[StoredRun, StoredRun]]:
+    bases = {r.seed: r for r in group.of(base)}
+    return [(r, bases[r.seed]) for r in group.of(name) if r.seed in bases]
+
+
+def _relative(group: RunGroup, name: str, base: str) -> float | None:
+    pairs = _shared_seeds(group, name, base)
+    below = fmean(b.record.best_val_iou for _, b in pairs) if pairs else 0.0
+    if name == base or below <= 0:
+        return None
+    return fmean(r.record.best_val_iou for r, _ in pairs) / below - 1
+
+
+def _tested_split(group: RunGroup, base: str) -> str | None:
+    """``test`` where the base was scored on it, else ``val``, else None."""
+    for split in ("test", "val"):
+        if any(_scores(r, split) for r in group.of(base)):
+            return split
+    return None
+
+
+def _scores(run: StoredRun, split: str) -> Mapping[str, float]:
+    return run.record.test_scores if split == "test" else run.record.val_scores
+
+
+def shape_scores(runs: Sequence[StoredRun], split: str) -> dict[str, float]:
+    """Shape → IoU, averaged over the runs (seeds); only shapes that every run has."""
+    scored = [per_shape(_scores(r, split), r.record.objects) for r in runs]
+    if not scored:
+        return {}
+    shared = set(scored[0]).intersection(*scored[1:])
+    return {shape: fmean(s[shape] for s in scored) for shape in sorted(shared)}
+
+
+def _test(group: RunGroup, name: str, base: str, split: str | None) -> PairedTest | None:
+    pairs = _shared_seeds(group, name, base)
+    if split is None or name == base or not pairs:
+        return None
+    return paired_bootstrap(shape_scores([r for r, _ in pairs], split), shape_scores([b for _, b in pairs], split))
