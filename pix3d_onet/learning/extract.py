@@ -10,31 +10,35 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pix3d_onet.config import POINTS_HALF_SIDE
+from pix3d_onet.config import POINTS_HALF_SIDE, ModelConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.learning.mise import FAR, MAX_RESOLUTION, Field, Lattice, sample_surface
+from pix3d_onet.learning.mise import MAX_RESOLUTION, Field, Lattice, sample_surface
 from pix3d_onet.learning.polish import refine_vertices, simplify
 from pix3d_onet.types import Float32, Float64, Mesh, Normalisation, UInt8
 
 THRESHOLD = 0.2
 """Occupancy probability of the surface (the original's constant for single images)."""
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""Number formats of the decoder's products."""
 
 
 class ImageModel(Protocol):
-    """What extraction needs of a network (``learning.model.OccupancyNetwork`` has it)."""
+    """What extraction needs of a network; ``learning.model.OccupancyNetwork`` has it."""
 
-    def encode(self, images: Tensor, pose: Tensor | None = None) -> Tensor:
-        """Images (B, 3, H, W) float32 RGB in [0, 1], pose (B, 4, 4) → code (B, C)."""
+    config: ModelConfig
 
-    def fold(self, code: Tensor) -> Field:
-        """Code (1, C) → the field of that one picture, its conditional batch norm computed once."""
+    def encode(self, images: Tensor, pose: Tensor | None = None, focal: Tensor | None = None) -> Tensor:
+        """Images (B, 3, H, W) float32 RGB in [0, 1], pose (B, 4, 4), focal (B,) in image sides → code (B, C)."""
+
+    def fold(self, code: Tensor, dtype: torch.dtype = torch.float32) -> Field:
+        """Code (1, C) → the field of that one picture, its conditional batch norms computed once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +83,7 @@ def march(lattice: Lattice) -> Mesh:
     mask = np.zeros(volume.shape, np.bool_)
     cells = lattice.cells.cpu().numpy() - low + 1  # skimage looks a cell up at its highest corner
     mask[cells[:, 0], cells[:, 1], cells[:, 2]] = True
-    vertices, faces, _, _ = marching_cubes(volume, 0.0, mask=mask, gradient_direction="ascent")
+    vertices, faces, _, _ = marching_cubes(volume, 0.0, mask=mask, gradient_direction="ascent")  # type: ignore[no-untyped-call]
     points = (vertices.astype(np.float64) + low - 1) / lattice.resolution - 0.5
     points = np.clip(points, -0.5, 0.5) * (2 * POINTS_HALF_SIDE)  # caps lie on the box, not 1e-6 cells beyond
     return Mesh(points, faces)
@@ -121,18 +125,21 @@ def extract_field(
     mesh = march(lattice)
     normals = None
     if refine and len(mesh.faces):
-        mesh, normals = refine_vertices(mesh, field, level, 2 * POINTS_HALF_SIDE / resolution, device, chunk)
+        mesh, normals = refine_vertices(
+            mesh, field, level, 2 * POINTS_HALF_SIDE / resolution, device=device, chunk=chunk
+        )
     if simplify_to is not None and len(mesh.faces) > simplify_to:
         mesh, normals = simplify(mesh, simplify_to), None
     return Extraction(mesh, lattice.queries, lattice.undefined, resolution, normals)
 
 
 def extract_mesh(
-    model: nn.Module | ImageModel,
+    model: ImageModel,
     image: UInt8,
     *,
     resolution: int = 128,
     pose: Float32 | None = None,
+    focal: float | None = None,
     threshold: float = THRESHOLD,
     coarse: int = 32,
     refine: bool = False,
@@ -145,15 +152,14 @@ def extract_mesh(
 ) -> Mesh:
     """The closed surface that ``model`` sees in ``image`` (H, W, 3) uint8, the object on white.
 
-    ``pose`` (4, 4) float32, normalised → camera frame, is needed by models with a pose branch. ``image_size`` is the
-    side to which the picture is resized (None = as the model was trained, if it says so). ``normalisation`` takes the
-    vertices back to the shape's original frame; without it they are in the normalised one. See ``extract_field``
-    for the rest. InputError for an unusable picture or a missing pose.
+    ``pose`` (4, 4) float32, normalised → camera frame, and ``focal`` in image sides are needed by models with a pose
+    branch. ``image_size`` is the side to which the picture is resized (None = as it is). ``normalisation`` takes the
+    vertices back to the shape's original frame; without it they are in the normalised one. ``device`` None stays
+    where the model is. For the rest see ``extract_field`` and ``image_field``.
     """
-    with image_field(model, image, pose=pose, device=device, precision=precision, image_size=image_size) as (
-        field,
-        where,
-    ):
+    with image_field(
+        model, image, pose=pose, focal=focal, device=device, precision=precision, image_size=image_size
+    ) as (field, where):
         result = extract_field(
             field,
             resolution=resolution,
@@ -170,44 +176,38 @@ def extract_mesh(
 
 @contextmanager
 def image_field(
-    model: nn.Module | ImageModel,
+    model: ImageModel,
     image: UInt8,
     *,
     pose: Float32 | None = None,
+    focal: float | None = None,
     device: torch.device | str | None = None,
     precision: str = "fp32",
     image_size: int | None = None,
 ) -> Iterator[tuple[Field, torch.device]]:
-    """Encode ``image`` once and yield (its field, the device to ask it on); the model is in eval mode meanwhile.
+    """Encode ``image`` once and yield (its field, the device to ask it on).
 
-    ``precision``: ``fp32``, or ``bf16`` for autocast (about a third of the time on CPUs with bf16 units, a
-    few signs in ten thousand differ).
+    The model is in eval mode meanwhile. ``precision``: ``fp32``, or ``bf16`` for the decoder's products (faster
+    where the hardware has units for it; a few signs in ten thousand differ). InputError for an unusable picture or
+    a missing pose; ConfigError for an unknown precision.
     """
-    if precision not in ("fp32", "bf16"):
-        raise ConfigError(f"--precision must be fp32 or bf16, not {precision!r}.")
-    network: Any = model
-    where = torch.device(device) if device is not None else _device_of(model)
-    pictures = image_tensor(image, image_size or getattr(model, "image_size", None)).to(where)
-    camera = pose_tensor(model, pose, where)
-    was_training = bool(getattr(model, "training", False))
-    if was_training:
-        network.eval()
+    if precision not in PRECISIONS:
+        raise ConfigError(f"--precision must be one of {', '.join(PRECISIONS)}, not {precision!r}.")
+    module = model if isinstance(model, nn.Module) else None
+    where = torch.device(device) if device is not None else _device_of(module)
+    if module is not None and device is not None:
+        module.to(where)
+    pictures = image_tensor(image, image_size).to(where)
+    was_training = module is not None and module.training
     try:
-        if device is not None and isinstance(model, nn.Module):
-            model.to(where)
+        if module is not None and was_training:
+            module.eval()
         with torch.no_grad():
-            folded = network.fold(network.encode(pictures, camera))
-
-        def field(points: Tensor) -> Tensor:
-            if precision == "fp32":
-                return folded(points)  # type: ignore[no-any-return]
-            with torch.autocast(where.type, dtype=torch.bfloat16):
-                return folded(points).float()  # type: ignore[no-any-return]
-
-        yield field, where
+            code = model.encode(pictures, *camera_tensors(model.config, pose, focal, where))
+            yield model.fold(code, PRECISIONS[precision]), where
     finally:
-        if was_training:
-            network.train()
+        if module is not None and was_training:
+            module.train()
 
 
 def image_tensor(image: UInt8, size: int | None = None) -> Tensor:
@@ -215,26 +215,31 @@ def image_tensor(image: UInt8, size: int | None = None) -> Tensor:
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
         raise InputError(f"an image must be (H, W, 3) uint8, not {array.shape} {array.dtype}.")
-    tensor = torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None].to(torch.float32) / 255
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)[None].to(torch.float32) / 255
     if size is not None and tensor.shape[-2:] != (size, size):
         tensor = nn.functional.interpolate(tensor, (size, size), mode="bilinear", antialias=True, align_corners=False)
     return tensor
 
 
-def pose_tensor(model: object, pose: Float32 | None, device: torch.device) -> Tensor | None:
-    """(1, 4, 4) float32 where the model takes a pose, else None; InputError when it needs one and there is none."""
-    if getattr(getattr(model, "config", None), "pose", "none") == "none":
-        return None
-    if pose is None or not np.isfinite(pose).all():
+def camera_tensors(
+    config: ModelConfig, pose: Float32 | None, focal: float | None, device: torch.device
+) -> tuple[Tensor | None, Tensor | None]:
+    """(1, 4, 4) pose and (1,) focal where the network takes them, else None; InputError where one is missing."""
+    if config.pose == "none":
+        return None, None
+    hint = "Give it (--pose), or take a run without a pose branch."
+    if pose is None or np.shape(pose) != (4, 4) or not np.isfinite(pose).all():
         raise InputError(
-            "this network was trained with the camera's pose and needs it for every picture.",
-            hint="Give the pose (4×4 matrix, normalised frame to camera), or take a run without --pose.",
+            "this network needs the camera's pose (4×4, normalised → camera) for every picture.", hint=hint
         )
-    if np.shape(pose) != (4, 4):
-        raise InputError(f"a pose must be a 4×4 matrix, not {np.shape(pose)}.")
-    return torch.as_tensor(np.asarray(pose, np.float32), device=device)[None]
+    matrix = torch.as_tensor(np.asarray(pose, np.float32), device=device)[None]
+    if config.pose != "6d":
+        return matrix, None
+    if focal is None or not math.isfinite(focal):
+        raise InputError("this network needs the camera's focal length (in image sides) for every picture.", hint=hint)
+    return matrix, torch.tensor([focal], dtype=torch.float32, device=device)
 
 
-def _device_of(model: object) -> torch.device:
-    parameter = next(iter(model.parameters()), None) if isinstance(model, nn.Module) else None
+def _device_of(module: nn.Module | None) -> torch.device:
+    parameter = next(module.parameters(), None) if module is not None else None
     return parameter.device if parameter is not None else torch.device("cpu")

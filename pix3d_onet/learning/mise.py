@@ -1,4 +1,4 @@
-"""Multi-resolution iso-surface sampling, vectorised: where to ask a field so that marching cubes sees the dense lattice.
+"""Multi-resolution iso-surface sampling, vectorised: where a field must be asked for the dense lattice's mesh.
 
 The idea is MISE's (Mescheder et al., CVPR 2019, section 3.3): sample a coarse lattice, refine only where the surface
 is. MISE halves cells level by level and samples all 27 points of each; here the surface is *followed* on the fine
@@ -96,7 +96,7 @@ class _Sampler:
 
     def sample(self, codes: Tensor) -> None:
         """Ask the field for the lattice points ``codes`` (N,), distinct, not sampled before, inside the box."""
-        for part in codes.split(self.chunk):
+        for part in torch.split(codes, self.chunk):
             points = ((self.index(part) - 1).to(torch.float32) / self.resolution - 0.5) * (2 * POINTS_HALF_SIDE)
             logits = self.field(points).to(torch.float32)
             self.undefined += torch.isnan(logits).sum()
@@ -147,7 +147,7 @@ def sample_surface(
 
 
 def _seeds(sampler: _Sampler, steps: Tensor) -> Tensor:
-    """Flat indices of cells around every fine crossing on coarse edges whose ends disagree (the way out of the box too)."""
+    """Flat indices of cells around every fine crossing on coarse edges whose ends disagree (and leaving the box)."""
     beyond = torch.full_like(steps[:1], -1), torch.full_like(steps[:1], sampler.resolution + 1)
     ends = torch.cat([beyond[0], steps, beyond[1]]) + 1
     found = []

@@ -37,7 +37,7 @@ def gradient(field: Field, points: Tensor, step: float) -> tuple[Tensor, Tensor]
 
 
 def refine_vertices(
-    mesh: Mesh, field: Field, level: float, cell: float, device: torch.device | str, chunk: int | None = None
+    mesh: Mesh, field: Field, level: float, cell: float, *, device: torch.device | str = "cpu", chunk: int | None = None
 ) -> tuple[Mesh, Float64]:
     """Move vertices along the field's gradient onto its ``level`` set, by at most ``REACH`` cells of side ``cell``.
 
@@ -52,7 +52,7 @@ def refine_vertices(
     vertices, normals = [], []
     every = torch.from_numpy(mesh.vertices).to(device, torch.float32)
     fixed = torch.from_numpy(border).to(device)
-    for start, stay in zip(every.split(chunk), fixed.split(chunk), strict=True):
+    for start, stay in zip(torch.split(every, chunk), torch.split(fixed, chunk), strict=True):
         moved, normal = _newton(field, start, stay, level, cell)
         vertices.append(moved.double().cpu().numpy())
         normals.append(normal.double().cpu().numpy())

@@ -1,0 +1,138 @@
+"""``examples.npz`` of a run: a few pictures with their true and reconstructed meshes, for the figures.
+
+The file needs neither torch nor this package to be read (``np.load(..., allow_pickle=False)``)::
+
+    record_id (K,) str          object_id (K,) str          split () str        threshold () float32
+    rgb (K, H, W, 3) uint8      mask (K, H, W) bool         iou (K,) float32
+    pred_vertices_i (V, 3) float32   pred_faces_i (F, 3) uint32      i = 0 .. K-1, normalised frame
+    true_vertices_i (V, 3) float32   true_faces_i (F, 3) uint32
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pix3d_onet.data.codec import generator
+from pix3d_onet.data.shards import Dataset, ShapeEntry
+from pix3d_onet.errors import InputError
+from pix3d_onet.events import Emit, Progress, ignore
+from pix3d_onet.files import writing
+from pix3d_onet.learning.extract import THRESHOLD, ImageModel, extract_field, image_field, logit
+from pix3d_onet.learning.polish import simplify
+from pix3d_onet.metrics import iou
+from pix3d_onet.types import Float32, Mesh, Sample, View
+
+EXAMPLES_FILE = "examples.npz"
+EXAMPLE_FACES = 4000
+"""Most faces of a mesh in the file: a figure shows no more, and seven runs stay below a few MB."""
+EXAMPLE_RESOLUTION = 64
+"""Cells an axis of the reconstructions; a figure's chair is about 200 pixels tall."""
+
+
+def choose_examples(dataset: Dataset, split: str, count: int) -> tuple[ShapeEntry, ...]:
+    """``count`` shapes of ``split`` that have pictures: the same for every run on the same data."""
+    entries = [e for e in dataset.entries(split) if split in e.image_splits]
+    order = generator(0, "examples", dataset.manifest.data_hash, split).permutation(len(entries))
+    return tuple(entries[int(i)] for i in np.sort(order[:count]))
+
+
+def examples_split(dataset: Dataset, wanted: str) -> str:
+    """``test`` where the data set has pictures in it, else ``wanted``, else whatever has pictures."""
+    for split in ("test", wanted, "val", "train"):
+        if any(split in e.image_splits for e in dataset.entries(split)):
+            return split
+    raise InputError(f"{dataset.root} has no pictures to reconstruct from.")
+
+
+def focal_of(view: View) -> float:
+    """The focal length in image sides: what a ``6d`` pose branch was trained with; NaN without a camera."""
+    return float(abs(view.intrinsics[0, 0]) / view.rgb.shape[1])
+
+
+def write_examples(
+    model: ImageModel,
+    data: str | Path,
+    folder: str | Path,
+    *,
+    device: torch.device | str | None = None,
+    count: int = 6,
+    split: str = "val",
+    resolution: int = EXAMPLE_RESOLUTION,
+    threshold: float = THRESHOLD,
+    image_size: int | None = None,
+    scores: Mapping[str, float] | None = None,
+    emit: Emit = ignore,
+) -> None:
+    """Reconstruct ``count`` pictures of ``data`` and write ``folder/examples.npz`` (atomically).
+
+    The test split is taken where there is one. ``iou`` is that of the stored points, taken from ``scores`` (record id
+    → IoU) where it is known already. ``image_size``: the side that the network was trained with (None = as stored).
+    """
+    with Dataset(data) as dataset:
+        chosen = examples_split(dataset, split)
+        entries = choose_examples(dataset, chosen, count)
+        arrays: dict[str, Any] = {}
+        views, values = [], []
+        for i, entry in enumerate(entries):
+            sample = dataset.sample(entry, chosen)
+            view = sample.images[0]
+            known = (scores or {}).get(view.record_id)
+            mesh, value = _reconstruct(
+                model,
+                sample,
+                view,
+                resolution=resolution,
+                threshold=threshold,
+                image_size=image_size,
+                device=device,
+                known=known,
+            )
+            _add_mesh(arrays, f"pred_{{}}_{i}", mesh)
+            _add_mesh(arrays, f"true_{{}}_{i}", simplify(sample.mesh, EXAMPLE_FACES))
+            views.append(view)
+            values.append(value)
+            emit(Progress("examples", i + 1, len(entries)))
+    arrays["record_id"] = np.array([v.record_id for v in views], dtype=np.str_)
+    arrays["object_id"] = np.array([e.object_id for e in entries], dtype=np.str_)
+    arrays["rgb"] = np.stack([v.rgb for v in views])
+    arrays["mask"] = np.stack([v.mask for v in views])
+    arrays["iou"] = np.array(values, dtype=np.float32)
+    arrays["split"] = np.array(chosen)
+    arrays["threshold"] = np.float32(threshold)
+    with writing(Path(folder) / EXAMPLES_FILE) as part, part.open("wb") as handle:
+        np.savez_compressed(handle, allow_pickle=False, **arrays)
+
+
+def _add_mesh(arrays: dict[str, Any], name: str, mesh: Mesh) -> None:
+    arrays[name.format("vertices")] = mesh.vertices.astype(np.float32)
+    arrays[name.format("faces")] = mesh.faces.astype(np.uint32)
+
+
+def _reconstruct(
+    model: ImageModel,
+    sample: Sample,
+    view: View,
+    *,
+    resolution: int,
+    threshold: float,
+    image_size: int | None,
+    device: torch.device | str | None,
+    known: float | None,
+) -> tuple[Mesh, float]:
+    pose: Float32 | None = view.pose if view.has_pose else None
+    with image_field(model, view.rgb, pose=pose, focal=focal_of(view), device=device, image_size=image_size) as (
+        field,
+        where,
+    ):
+        result = extract_field(
+            field, resolution=resolution, threshold=threshold, simplify_to=EXAMPLE_FACES, device=where
+        )
+        if known is not None:
+            return result.mesh, known
+        inside = (field(torch.from_numpy(sample.points).to(where)) > logit(threshold)).cpu().numpy()
+    return result.mesh, iou(inside, sample.occupancy)
