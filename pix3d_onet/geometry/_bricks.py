@@ -1,0 +1,270 @@
+"""A sparse grid of 8³ bricks over the nodes near a mesh: marking, exact distances, exact edge crossings.
+
+Coordinates are *grid coordinates*: float64, one unit a voxel, node (i, j, k) at (i, j, k). Node n of brick slot s has
+the local index ``(i & 7) << 6 | (j & 7) << 3 | (k & 7)``. Every grid edge belongs to its lower node.
+
+Threads work on layers of bricks along the first axis, each on its own nodes, so results do not depend on their number.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+SIDE = 8
+NODES = SIDE**3
+FAR = np.float32(1e9)
+"""Distance of nodes outside the band, and the hit of edges that nothing crosses."""
+
+INCLUSIVE = 1e-10
+"""Relative slack of the inside-the-triangle test of a grid line: shared edges count for both triangles, so that a
+line never slips between two faces."""
+
+
+@njit(cache=True, nogil=True, fastmath=False)
+def mark_bricks(triangles: Any, reach: float, dims: Any) -> Any:
+    """(Bx, By, Bz) bool: bricks with a node within ``reach`` voxels of a triangle (a superset)."""
+    marked = np.zeros((dims[0], dims[1], dims[2]), dtype=np.bool_)
+    half = (SIDE - 1) / 2.0
+    radius = half * np.sqrt(3.0) + reach
+    low = np.empty(3, dtype=np.int64)
+    high = np.empty(3, dtype=np.int64)
+    for f in range(len(triangles)):
+        t = triangles[f]
+        for a in range(3):
+            lo = min(t[0, a], t[1, a], t[2, a]) - reach
+            hi = max(t[0, a], t[1, a], t[2, a]) + reach
+            low[a] = max(0, int(np.floor(lo)) >> 3)
+            high[a] = min(dims[a] - 1, int(np.ceil(hi)) >> 3)
+        ux, uy, uz = t[1, 0] - t[0, 0], t[1, 1] - t[0, 1], t[1, 2] - t[0, 2]
+        vx, vy, vz = t[2, 0] - t[0, 0], t[2, 1] - t[0, 1], t[2, 2] - t[0, 2]
+        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        length = np.sqrt(nx * nx + ny * ny + nz * nz)
+        flat = length > 0.0
+        if flat:
+            nx, ny, nz = nx / length, ny / length, nz / length
+        for bi in range(low[0], high[0] + 1):
+            for bj in range(low[1], high[1] + 1):
+                for bk in range(low[2], high[2] + 1):
+                    if marked[bi, bj, bk]:
+                        continue
+                    if flat:
+                        d = (
+                            (bi * SIDE + half - t[0, 0]) * nx
+                            + (bj * SIDE + half - t[0, 1]) * ny
+                            + (bk * SIDE + half - t[0, 2]) * nz
+                        )
+                        if abs(d) > radius:
+                            continue
+                    marked[bi, bj, bk] = True
+    return marked
+
+
+@njit(cache=True, nogil=True)
+def layer_lists(triangles: Any, reach: float, layers: int) -> Any:
+    """Triangles that touch each layer of bricks along axis 0: CSR offsets (layers+1,) and face indices."""
+    counts = np.zeros(layers + 1, dtype=np.int64)
+    for f in range(len(triangles)):
+        t = triangles[f]
+        lo = max(0, int(np.floor(min(t[0, 0], t[1, 0], t[2, 0]) - reach)) >> 3)
+        hi = min(layers - 1, int(np.ceil(max(t[0, 0], t[1, 0], t[2, 0]) + reach)) >> 3)
+        for layer in range(lo, hi + 1):
+            counts[layer + 1] += 1
+    offsets = np.cumsum(counts)
+    cursor = offsets[:-1].copy()
+    items = np.empty(offsets[-1], dtype=np.int32)
+    for f in range(len(triangles)):
+        t = triangles[f]
+        lo = max(0, int(np.floor(min(t[0, 0], t[1, 0], t[2, 0]) - reach)) >> 3)
+        hi = min(layers - 1, int(np.ceil(max(t[0, 0], t[1, 0], t[2, 0]) + reach)) >> 3)
+        for layer in range(lo, hi + 1):
+            items[cursor[layer]] = f
+            cursor[layer] += 1
+    return offsets, items
+
+
+@njit(cache=True, nogil=True, inline="always")
+def squared_distance(
+    px: float, py: float, pz: float, ax: float, ay: float, az: float,
+    ux: float, uy: float, uz: float, vx: float, vy: float, vz: float,
+    uu: float, uv: float, vv: float,
+) -> float:  # fmt: skip
+    """Squared distance of p to the triangle a, a+u, a+v (Ericson, Real-Time Collision Detection, 5.1.5)."""
+    wx, wy, wz = px - ax, py - ay, pz - az
+    d1 = ux * wx + uy * wy + uz * wz
+    d2 = vx * wx + vy * wy + vz * wz
+    if d1 <= 0.0 and d2 <= 0.0:
+        return wx * wx + wy * wy + wz * wz
+    d3, d4 = d1 - uu, d2 - uv
+    if d3 >= 0.0 and d4 <= d3:
+        return (wx - ux) ** 2 + (wy - uy) ** 2 + (wz - uz) ** 2
+    d5, d6 = d1 - uv, d2 - vv
+    if d6 >= 0.0 and d5 <= d6:
+        return (wx - vx) ** 2 + (wy - vy) ** 2 + (wz - vz) ** 2
+    vc = d1 * d4 - d3 * d2
+    if vc <= 0.0 and d1 >= 0.0 and d3 <= 0.0:
+        s = d1 / (d1 - d3)
+        return (wx - s * ux) ** 2 + (wy - s * uy) ** 2 + (wz - s * uz) ** 2
+    vb = d5 * d2 - d1 * d6
+    if vb <= 0.0 and d2 >= 0.0 and d6 <= 0.0:
+        s = d2 / (d2 - d6)
+        return (wx - s * vx) ** 2 + (wy - s * vy) ** 2 + (wz - s * vz) ** 2
+    va = d3 * d6 - d5 * d4
+    if va <= 0.0 and d4 - d3 >= 0.0 and d5 - d6 >= 0.0:
+        s = (d4 - d3) / ((d4 - d3) + (d5 - d6))
+        qx, qy, qz = wx - ux - s * (vx - ux), wy - uy - s * (vy - uy), wz - uz - s * (vz - uz)
+        return qx * qx + qy * qy + qz * qz
+    inverse = 1.0 / (va + vb + vc)
+    s, r = vb * inverse, vc * inverse
+    qx, qy, qz = wx - s * ux - r * vx, wy - s * uy - r * vy, wz - s * uz - r * vz
+    return qx * qx + qy * qy + qz * qz
+
+
+@njit(cache=True, nogil=True)
+def _splat_triangle(t: Any, f: int, band: float, layer: int, slots: Any, distance: Any, nearest: Any) -> None:
+    """Lower the distances of the layer's nodes within ``band`` of triangle ``t``."""
+    ax, ay, az = t[0, 0], t[0, 1], t[0, 2]
+    ux, uy, uz = t[1, 0] - ax, t[1, 1] - ay, t[1, 2] - az
+    vx, vy, vz = t[2, 0] - ax, t[2, 1] - ay, t[2, 2] - az
+    uu, uv, vv = ux * ux + uy * uy + uz * uz, ux * vx + uy * vy + uz * vz, vx * vx + vy * vy + vz * vz
+    n0, n1, n2 = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+    length = np.sqrt(n0 * n0 + n1 * n1 + n2 * n2)
+    flat = length > 1e-12 * max(uu, vv)
+    c = 2
+    if abs(n0) >= abs(n1) and abs(n0) >= abs(n2):
+        c = 0
+    elif abs(n1) >= abs(n2):
+        c = 1
+    a, b = (c + 1) % 3, (c + 2) % 3
+    low = np.empty(3, dtype=np.int64)
+    high = np.empty(3, dtype=np.int64)
+    for axis in range(3):
+        low[axis] = max(0, int(np.ceil(min(t[0, axis], t[1, axis], t[2, axis]) - band)))
+        top = slots.shape[axis] * SIDE - 1
+        high[axis] = min(top, int(np.floor(max(t[0, axis], t[1, axis], t[2, axis]) + band)))
+    low[0] = max(low[0], layer * SIDE)
+    high[0] = min(high[0], layer * SIDE + SIDE - 1)
+    normal = (n0, n1, n2)
+    # Lines ea·x + eb·y + ec = signed 2-D distance to the projected edges; a node farther out than band is out of reach.
+    lines = np.empty((3, 3))
+    if flat:
+        sign = 1.0 if normal[c] > 0 else -1.0
+        for e in range(3):
+            p, q = t[e], t[(e + 1) % 3]
+            dx, dy = (q[a] - p[a]) * sign, (q[b] - p[b]) * sign
+            size = np.sqrt(dx * dx + dy * dy)
+            if size > 0:
+                lines[e, 0], lines[e, 1] = dy / size, -dx / size
+                lines[e, 2] = -(lines[e, 0] * p[a] + lines[e, 1] * p[b])
+            else:
+                lines[e, 0], lines[e, 1], lines[e, 2] = 0.0, 0.0, -1.0
+        slope_a, slope_b = -normal[a] / normal[c], -normal[b] / normal[c]
+        spread = band * length / abs(normal[c])
+    else:
+        lines[:, :] = 0.0
+        slope_a, slope_b, spread = 0.0, 0.0, 1e18
+    node = np.empty(3, dtype=np.int64)
+    limit = band * band
+    for ia in range(low[a], high[a] + 1):
+        for ib in range(low[b], high[b] + 1):
+            if (
+                lines[0, 0] * ia + lines[0, 1] * ib + lines[0, 2] > band
+                or lines[1, 0] * ia + lines[1, 1] * ib + lines[1, 2] > band
+                or lines[2, 0] * ia + lines[2, 1] * ib + lines[2, 2] > band
+            ):
+                continue
+            middle = t[0, c] + slope_a * (ia - t[0, a]) + slope_b * (ib - t[0, b])
+            first, last = low[c], high[c]
+            if middle - spread > first:
+                first = int(np.ceil(middle - spread))
+            if middle + spread < last:
+                last = int(np.floor(middle + spread))
+            node[a], node[b] = ia, ib
+            for ic in range(first, last + 1):
+                node[c] = ic
+                d2 = squared_distance(
+                    float(node[0]), float(node[1]), float(node[2]),
+                    ax, ay, az, ux, uy, uz, vx, vy, vz, uu, uv, vv,
+                )  # fmt: skip
+                if d2 <= limit:
+                    slot = slots[node[0] >> 3, node[1] >> 3, node[2] >> 3]
+                    local = (node[0] & 7) << 6 | (node[1] & 7) << 3 | (node[2] & 7)
+                    d = np.float32(np.sqrt(d2))
+                    if d < distance[slot, local] or (d == distance[slot, local] and f < nearest[slot, local]):
+                        distance[slot, local] = d
+                        nearest[slot, local] = f
+
+
+@njit(cache=True, nogil=True)
+def _cross_triangle(t: Any, layer: int, slots: Any, first_hit: Any, last_hit: Any) -> None:
+    """Note where ``t`` crosses the grid edges that belong to the layer's nodes."""
+    for c in range(3):
+        a, b = (c + 1) % 3, (c + 2) % 3
+        a0, b0, c0 = t[0, a], t[0, b], t[0, c]
+        a1, b1, c1 = t[1, a], t[1, b], t[1, c]
+        a2, b2, c2 = t[2, a], t[2, b], t[2, c]
+        area = (a1 - a0) * (b2 - b0) - (a2 - a0) * (b1 - b0)
+        span = max(abs(a1 - a0), abs(a2 - a0), abs(b1 - b0), abs(b2 - b0))
+        if abs(area) <= 1e-14 * max(span * span, 1e-30):
+            continue
+        low_a, high_a = int(np.ceil(min(a0, a1, a2))), int(np.floor(max(a0, a1, a2)))
+        low_b, high_b = int(np.ceil(min(b0, b1, b2))), int(np.floor(max(b0, b1, b2)))
+        if a == 0:
+            low_a, high_a = max(low_a, layer * SIDE), min(high_a, layer * SIDE + SIDE - 1)
+        if b == 0:
+            low_b, high_b = max(low_b, layer * SIDE), min(high_b, layer * SIDE + SIDE - 1)
+        bottom, top = min(c0, c1, c2), max(c0, c1, c2)
+        slack = -INCLUSIVE * max(span, 1.0)
+        inverse = 1.0 / area
+        sign = 1.0 if area > 0 else -1.0
+        for ia in range(low_a, high_a + 1):
+            for ib in range(low_b, high_b + 1):
+                # Edge functions relative to the node keep the error near the node small.
+                x0, y0, x1, y1, x2, y2 = a0 - ia, b0 - ib, a1 - ia, b1 - ib, a2 - ia, b2 - ib
+                w0 = x1 * y2 - x2 * y1
+                w1 = x2 * y0 - x0 * y2
+                w2 = x0 * y1 - x1 * y0
+                if w0 * sign < slack or w1 * sign < slack or w2 * sign < slack:
+                    continue
+                depth = (w0 * c0 + w1 * c1 + w2 * c2) * inverse
+                depth = min(max(depth, bottom), top)
+                k = int(np.floor(depth))
+                if c == 0:
+                    if (k >> 3) != layer:
+                        continue
+                    i, j, m = k, ia, ib
+                elif c == 1:
+                    i, j, m = ib, k, ia
+                else:
+                    i, j, m = ia, ib, k
+                slot = slots[i >> 3, j >> 3, m >> 3]
+                local = (i & 7) << 6 | (j & 7) << 3 | (m & 7)
+                hit = np.float32(depth - k)
+                first_hit[slot, c, local] = min(first_hit[slot, c, local], hit)
+                last_hit[slot, c, local] = max(last_hit[slot, c, local], hit)
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def splat(triangles: Any, band: float, slots: Any, count: int) -> Any:
+    """Exact distances and edge crossings of the nodes of all bricks.
+
+    Returns ``distance`` (n, 512) float32 to the nearest triangle where it is at most ``band``, else FAR; ``nearest``
+    (n, 512) int32 that triangle; ``first_hit`` and ``last_hit`` (n, 3, 512) float32: lowest and highest place in
+    [0, 1] where a triangle crosses the node's +x, +y, +z edge (FAR and -FAR where none does).
+    """
+    distance = np.full((count, NODES), FAR, dtype=np.float32)
+    nearest = np.full((count, NODES), -1, dtype=np.int32)
+    first_hit = np.full((count, 3, NODES), FAR, dtype=np.float32)
+    last_hit = np.full((count, 3, NODES), -FAR, dtype=np.float32)
+    layers = slots.shape[0]
+    offsets, items = layer_lists(triangles, band, layers)
+    for turn in prange(layers):
+        layer = turn
+        for position in range(offsets[layer], offsets[layer + 1]):
+            f = items[position]
+            t = triangles[f]
+            _splat_triangle(t, f, band, layer, slots, distance, nearest)
+            _cross_triangle(t, layer, slots, first_hit, last_hit)
+    return distance, nearest, first_hit, last_hit

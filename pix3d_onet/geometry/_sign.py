@@ -1,0 +1,313 @@
+"""Which nodes of the brick grid are inside: outside flood, near-surface rule, thin parts, cavities.
+
+See ``watertight.tight`` for the method as a whole. Arrays are those of ``_bricks``; ``brick_out`` (Bx, By, Bz) uint8
+tells for bricks without a slot whether they lie outside.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+from pix3d_onet.geometry._bricks import FAR, NODES, SIDE
+
+ROD_RADIUS = np.float32(0.5 * np.sqrt(3.0))
+"""Voxels around a curve that always hold a 6-connected chain of nodes (half a cell's diagonal)."""
+
+REPRESENTED = 3.0
+"""Squared voxels: surface with an inside node this near is taken to be kept by it."""
+
+MARGIN = np.float32(0.02)
+"""Voxels that thickened nodes lie below the new surface, so that no vertex falls onto a node."""
+
+
+@njit(cache=True, nogil=True)
+def flood(free: Any, slots: Any, out: Any, brick_out: Any, level: int) -> None:
+    """Mark with ``level`` all free nodes that are 6-connected through free nodes to the border of the grid.
+
+    ``free`` (n, 512) bool; bricks without a slot are free. ``out`` (n, 512) uint8 and ``brick_out`` are updated.
+    The outermost bricks must have no slot.
+    """
+    dims = slots.shape
+    stack = [np.int64(0)]  # a brick is b + 1 > 0, a node is -(slot * 512 + local) - 1 < 0; 0 is a placeholder
+    stack.clear()
+    where = np.empty((len(free), 3), dtype=np.int32)
+    for i in range(dims[0]):
+        for j in range(dims[1]):
+            for k in range(dims[2]):
+                if slots[i, j, k] >= 0:
+                    where[slots[i, j, k], 0] = i
+                    where[slots[i, j, k], 1] = j
+                    where[slots[i, j, k], 2] = k
+                elif (
+                    i == 0 or j == 0 or k == 0 or i == dims[0] - 1 or j == dims[1] - 1 or k == dims[2] - 1
+                ) and brick_out[i, j, k] == 0:
+                    brick_out[i, j, k] = 1
+                    stack.append(np.int64((i * dims[1] + j) * dims[2] + k + 1))
+    strides = (64, 8, 1)
+    while len(stack) > 0:
+        code = stack.pop()
+        if code > 0:
+            b = code - 1
+            position = (b // (dims[1] * dims[2]), (b // dims[2]) % dims[1], b % dims[2])
+            for axis in range(3):
+                for side in (-1, 1):
+                    i = position[0] + (side if axis == 0 else 0)
+                    j = position[1] + (side if axis == 1 else 0)
+                    k = position[2] + (side if axis == 2 else 0)
+                    if i < 0 or j < 0 or k < 0 or i >= dims[0] or j >= dims[1] or k >= dims[2]:
+                        continue
+                    slot = slots[i, j, k]
+                    if slot < 0:
+                        if brick_out[i, j, k] == 0:
+                            brick_out[i, j, k] = 1
+                            stack.append(np.int64((i * dims[1] + j) * dims[2] + k + 1))
+                        continue
+                    face = 0 if side == 1 else SIDE - 1
+                    s1, s2 = strides[(axis + 1) % 3], strides[(axis + 2) % 3]
+                    for p in range(SIDE):
+                        for q in range(SIDE):
+                            local = face * strides[axis] + p * s1 + q * s2
+                            if free[slot, local] and out[slot, local] == 0:
+                                out[slot, local] = level
+                                stack.append(-(np.int64(slot) * NODES + local) - 1)
+        else:
+            node = -(code + 1)
+            slot, local = node // NODES, node % NODES
+            for axis in range(3):
+                stride = strides[axis]
+                coordinate = (local // stride) & 7
+                for side in (-1, 1):
+                    if 0 <= coordinate + side < SIDE:
+                        other = local + side * stride
+                        if free[slot, other] and out[slot, other] == 0:
+                            out[slot, other] = level
+                            stack.append(-(slot * NODES + other) - 1)
+                        continue
+                    i = where[slot, 0] + (side if axis == 0 else 0)
+                    j = where[slot, 1] + (side if axis == 1 else 0)
+                    k = where[slot, 2] + (side if axis == 2 else 0)
+                    if i < 0 or j < 0 or k < 0 or i >= dims[0] or j >= dims[1] or k >= dims[2]:
+                        continue
+                    neighbour = slots[i, j, k]
+                    if neighbour < 0:
+                        if brick_out[i, j, k] == 0:
+                            brick_out[i, j, k] = 1
+                            stack.append(np.int64((np.int64(i) * dims[1] + j) * dims[2] + k + 1))
+                    else:
+                        other = local - side * (SIDE - 1) * stride
+                        if free[neighbour, other] and out[neighbour, other] == 0:
+                            out[neighbour, other] = level
+                            stack.append(-(np.int64(neighbour) * NODES + other) - 1)
+
+
+@njit(cache=True, nogil=True)
+def neighbour_table(slots: Any, count: int) -> Any:
+    """(n, 3, 3, 3) int32: slot of the brick at offset -1..1 on each axis; -1 none; -2 - b for slotless brick b."""
+    dims = slots.shape
+    table = np.full((count, 3, 3, 3), -1, dtype=np.int32)
+    for i in range(dims[0]):
+        for j in range(dims[1]):
+            for k in range(dims[2]):
+                slot = slots[i, j, k]
+                if slot < 0:
+                    continue
+                for a in range(3):
+                    for b in range(3):
+                        for c in range(3):
+                            x, y, z = i + a - 1, j + b - 1, k + c - 1
+                            if 0 <= x < dims[0] and 0 <= y < dims[1] and 0 <= z < dims[2]:
+                                s = slots[x, y, z]
+                                table[slot, a, b, c] = s if s >= 0 else -2 - ((x * dims[1] + y) * dims[2] + z)
+    return table
+
+
+@njit(cache=True, nogil=True, inline="always")
+def look(values: Any, brick_values: Any, table: Any, slot: int, i: int, j: int, k: int) -> Any:
+    """Value of the node at local coordinates that may lie in a neighbouring brick (-8 <= i, j, k < 16)."""
+    s = table[slot, (i >> 3) + 1, (j >> 3) + 1, (k >> 3) + 1]
+    if s >= 0:
+        return values[s, (i & 7) << 6 | (j & 7) << 3 | (k & 7)]
+    return brick_values[-2 - s] if s < -1 else brick_values[0]
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def creep(out: Any, brick_out: Any, table: Any, first_hit: Any, level: int) -> None:
+    """One step of the outside along grid edges that no triangle crosses: reached nodes get ``level``."""
+    for slot in prange(len(out)):
+        for local in range(NODES):
+            if out[slot, local] != 0:
+                continue
+            i, j, k = local >> 6, (local >> 3) & 7, local & 7
+            reached = False
+            for axis in range(3):
+                di, dj, dk = (1, 0, 0) if axis == 0 else ((0, 1, 0) if axis == 1 else (0, 0, 1))
+                up = look(out, brick_out, table, slot, i + di, j + dj, k + dk)
+                if up != 0 and up < level and first_hit[slot, axis, local] > 1.0:
+                    reached = True
+                    break
+                down = look(out, brick_out, table, slot, i - di, j - dj, k - dk)
+                if down != 0 and down < level:
+                    s = table[slot, ((i - di) >> 3) + 1, ((j - dj) >> 3) + 1, ((k - dk) >> 3) + 1]
+                    # An edge of a slotless brick is crossed by nothing.
+                    if (
+                        s < 0
+                        or first_hit[s, axis, ((i - di) & 7) << 6 | ((j - dj) & 7) << 3 | ((k - dk) & 7)] > 1.0
+                    ):
+                        reached = True
+                        break
+            if reached:
+                out[slot, local] = level
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _solid_near_edge(out: Any, brick_out: Any, table: Any, slot: int, i: int, j: int, k: int, axis: int) -> bool:
+    """Whether one of the four cells around a node's +axis edge has an inside corner."""
+    for p in range(-1, 2):
+        for q in range(-1, 2):
+            for e in range(2):
+                if axis == 0:
+                    x, y, z = i + e, j + p, k + q
+                elif axis == 1:
+                    x, y, z = i + p, j + e, k + q
+                else:
+                    x, y, z = i + p, j + q, k + e
+                if look(out, brick_out, table, slot, x, y, z) == 0:
+                    return True
+    return False
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def thin_sheets(out: Any, brick_out: Any, table: Any, distance: Any, first_hit: Any, last_hit: Any) -> Any:
+    """(n, 512) float32: by how much the surface must move out at nodes beside sheets and plates thinner than a voxel.
+
+    An edge that a triangle crosses although both ends are outside, with nothing inside around it, has lost its
+    surface; pushing it out by half of what it lacks to a thickness of one voxel takes one of its ends inside.
+    """
+    offset = np.zeros(out.shape, dtype=np.float32)
+    for slot in prange(len(out)):
+        for local in range(NODES):
+            i, j, k = local >> 6, (local >> 3) & 7, local & 7
+            push = np.float32(0.0)
+            if out[slot, local] == 0:
+                continue
+            for axis in range(3):
+                di, dj, dk = (1, 0, 0) if axis == 0 else ((0, 1, 0) if axis == 1 else (0, 0, 1))
+                for side in range(2):
+                    x, y, z = i - side * di, j - side * dj, k - side * dk
+                    s = table[slot, (x >> 3) + 1, (y >> 3) + 1, (z >> 3) + 1]
+                    if s < 0:
+                        continue
+                    m = (x & 7) << 6 | (y & 7) << 3 | (z & 7)
+                    a, b = first_hit[s, axis, m], last_hit[s, axis, m]
+                    if a > 1.0:
+                        continue
+                    far = look(out, brick_out, table, slot, i + (1 - 2 * side) * di, j + (1 - 2 * side) * dj, k + (1 - 2 * side) * dk)
+                    if far == 0 or _solid_near_edge(out, brick_out, table, slot, x, y, z, axis):
+                        continue
+                    along = a if side == 0 else np.float32(1.0) - b
+                    slant = min(np.float32(1.0), distance[slot, local] / max(along, np.float32(1e-6)))
+                    push = max(push, (np.float32(1.0) - min(np.float32(1.0), (b - a) * slant)) / 2 + MARGIN)
+            offset[slot, local] = push
+    return offset
+
+
+@njit(cache=True, nogil=True)
+def closest_point(p: Any, t: Any, q: Any) -> None:
+    """Write the point of triangle ``t`` (3, 3) nearest to ``p`` (3,) into ``q`` (3,) (Ericson, 5.1.5)."""
+    u, v, w = t[1] - t[0], t[2] - t[0], p - t[0]
+    d1, d2 = np.dot(u, w), np.dot(v, w)
+    uu, uv, vv = np.dot(u, u), np.dot(u, v), np.dot(v, v)
+    s, r = 0.0, 0.0
+    d3, d4, d5, d6 = d1 - uu, d2 - uv, d1 - uv, d2 - vv
+    va, vb, vc = d3 * d6 - d5 * d4, d5 * d2 - d1 * d6, d1 * d4 - d3 * d2
+    if d1 <= 0.0 and d2 <= 0.0:
+        pass
+    elif d3 >= 0.0 and d4 <= d3:
+        s = 1.0
+    elif d6 >= 0.0 and d5 <= d6:
+        r = 1.0
+    elif vc <= 0.0 and d1 >= 0.0 and d3 <= 0.0:
+        s = d1 / (d1 - d3)
+    elif vb <= 0.0 and d2 >= 0.0 and d6 <= 0.0:
+        r = d2 / (d2 - d6)
+    elif va <= 0.0 and d4 - d3 >= 0.0 and d5 - d6 >= 0.0:
+        r = (d4 - d3) / ((d4 - d3) + (d5 - d6))
+        s = 1.0 - r
+    else:
+        s, r = vb / (va + vb + vc), vc / (va + vb + vc)
+    for a in range(3):
+        q[a] = t[0, a] + s * u[a] + r * v[a]
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def thin_rods(inside: Any, brick_inside: Any, table: Any, origin: Any, distance: Any, nearest: Any, triangles: Any) -> Any:
+    """(n, 512) bool: nodes to take inside so that rods, needles and specks survive.
+
+    A node within half a cell's diagonal of a surface point that has no inside node near it. ``origin`` (n, 3) int32 is
+    the first node of every brick.
+    """
+    rods = np.zeros(inside.shape, dtype=np.bool_)
+    for slot in prange(len(inside)):
+        p = np.empty(3)
+        q = np.empty(3)
+        for local in range(NODES):
+            if inside[slot, local] != 0 or distance[slot, local] > ROD_RADIUS:
+                continue
+            i, j, k = local >> 6, (local >> 3) & 7, local & 7
+            p[0], p[1], p[2] = origin[slot, 0] + i, origin[slot, 1] + j, origin[slot, 2] + k
+            closest_point(p, triangles[nearest[slot, local]], q)
+            kept = False
+            for x in range(-2, 3):
+                for y in range(-2, 3):
+                    for z in range(-2, 3):
+                        if kept:
+                            break
+                        gap = (p[0] + x - q[0]) ** 2 + (p[1] + y - q[1]) ** 2 + (p[2] + z - q[2]) ** 2
+                        if gap <= REPRESENTED and look(inside, brick_inside, table, slot, i + x, j + y, k + z) != 0:
+                            kept = True
+            if not kept:
+                rods[slot, local] = True
+    return rods
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def edge_fractions(inside: Any, brick_inside: Any, out: Any, table: Any, distance: Any, push: Any, first_hit: Any, last_hit: Any) -> Any:
+    """(n, 3, 512) float32: where the surface crosses the edges whose ends differ, as a fraction from the lower node.
+
+    Solids: the crossing of a triangle nearest to the outside end, exactly. Thickened nodes: where the distance to the
+    surface equals the push. Closed gaps: the middle.
+    """
+    fractions = np.full(first_hit.shape, np.float32(0.5), dtype=np.float32)
+    low_limit, high_limit = MARGIN / 4, np.float32(1.0) - MARGIN / 4
+    for slot in prange(len(inside)):
+        for local in range(NODES):
+            i, j, k = local >> 6, (local >> 3) & 7, local & 7
+            mine = inside[slot, local] != 0
+            for axis in range(3):
+                di, dj, dk = (1, 0, 0) if axis == 0 else ((0, 1, 0) if axis == 1 else (0, 0, 1))
+                x, y, z = i + di, j + dj, k + dk
+                other = look(inside, brick_inside, table, slot, x, y, z) != 0
+                if other == mine:
+                    continue
+                s = table[slot, (x >> 3) + 1, (y >> 3) + 1, (z >> 3) + 1]
+                m = (x & 7) << 6 | (y & 7) << 3 | (z & 7)
+                far_distance = distance[s, m] if s >= 0 else FAR
+                in_push = push[slot, local] if mine else (push[s, m] if s >= 0 else np.float32(0.0))
+                in_out = out[slot, local] if mine else (out[s, m] if s >= 0 else np.uint8(0))
+                d_in = distance[slot, local] if mine else far_distance
+                d_out = far_distance if mine else distance[slot, local]
+                a, b = first_hit[slot, axis, local], last_hit[slot, axis, local]
+                if in_out != 0 and in_push > 0:  # the inside end was taken in by thickening
+                    d_out = min(d_out, d_in + np.float32(1.0))
+                    if a <= 1.0:
+                        t = (in_push + d_in) / max(d_in + d_out, np.float32(1e-6))
+                    else:
+                        t = (in_push - d_in) / max(d_out - d_in, np.float32(1e-6))
+                    t = min(max(t, low_limit), high_limit)
+                    fractions[slot, axis, local] = t if mine else np.float32(1.0) - t
+                elif a <= 1.0:
+                    fractions[slot, axis, local] = min(max(b if mine else a, low_limit), high_limit)
+    return fractions
