@@ -180,7 +180,9 @@ def _place(cases: Any, offsets: Any, origin: Any, fractions: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _connect(cases: Any, offsets: Any, number: Any, neighbours: Any, counts: Any, triangles: Any, axis: Any, lower: Any) -> Any:
+def _connect(
+    cases: Any, offsets: Any, number: Any, neighbours: Any, counts: Any, triangles: Any, axis: Any, lower: Any
+) -> Any:
     n = len(cases)
     faces = np.empty((offsets[n], 3), dtype=np.int64)
     first = np.zeros((n, NODES), dtype=np.int32)  # first face of every cell
@@ -242,7 +244,9 @@ def _volume(p: Any, a: Any, b: Any, c: Any) -> float:
 
 
 @njit(cache=True, nogil=True)
-def label(points: Any, slots: Any, brick_inside: Any, cases: Any, first: Any, counts: Any, vertices: Any, faces: Any) -> Any:
+def label(
+    points: Any, slots: Any, brick_inside: Any, cases: Any, first: Any, counts: Any, vertices: Any, faces: Any
+) -> Any:
     """(N,) bool labels of (N, 3) float64 points in grid coordinates, and (N,) bool where no corner gave a sure answer.
 
     In a cell that no triangle enters, its corners' sign; elsewhere the parity of the crossings of that cell's own

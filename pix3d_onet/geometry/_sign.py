@@ -152,10 +152,7 @@ def creep(out: Any, brick_out: Any, table: Any, first_hit: Any, level: int) -> N
                 if down != 0 and down < level:
                     s = table[slot, ((i - di) >> 3) + 1, ((j - dj) >> 3) + 1, ((k - dk) >> 3) + 1]
                     # An edge of a slotless brick is crossed by nothing.
-                    if (
-                        s < 0
-                        or first_hit[s, axis, ((i - di) & 7) << 6 | ((j - dj) & 7) << 3 | ((k - dk) & 7)] > 1.0
-                    ):
+                    if s < 0 or first_hit[s, axis, ((i - di) & 7) << 6 | ((j - dj) & 7) << 3 | ((k - dk) & 7)] > 1.0:
                         reached = True
                         break
             if reached:
@@ -204,7 +201,15 @@ def thin_sheets(out: Any, brick_out: Any, table: Any, distance: Any, first_hit: 
                     a, b = first_hit[s, axis, m], last_hit[s, axis, m]
                     if a > 1.0:
                         continue
-                    far = look(out, brick_out, table, slot, i + (1 - 2 * side) * di, j + (1 - 2 * side) * dj, k + (1 - 2 * side) * dk)
+                    far = look(
+                        out,
+                        brick_out,
+                        table,
+                        slot,
+                        i + (1 - 2 * side) * di,
+                        j + (1 - 2 * side) * dj,
+                        k + (1 - 2 * side) * dk,
+                    )
                     if far == 0 or _solid_near_edge(out, brick_out, table, slot, x, y, z, axis):
                         continue
                     along = a if side == 0 else np.float32(1.0) - b
@@ -243,7 +248,9 @@ def closest_point(p: Any, t: Any, q: Any) -> None:
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def thin_rods(inside: Any, brick_inside: Any, table: Any, origin: Any, distance: Any, nearest: Any, triangles: Any) -> Any:
+def thin_rods(
+    inside: Any, brick_inside: Any, table: Any, origin: Any, distance: Any, nearest: Any, triangles: Any
+) -> Any:
     """(n, 512) bool: nodes to take inside so that rods, needles and specks survive.
 
     A node within half a cell's diagonal of a surface point that has no inside node near it. ``origin`` (n, 3) int32 is
@@ -274,7 +281,9 @@ def thin_rods(inside: Any, brick_inside: Any, table: Any, origin: Any, distance:
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def edge_fractions(inside: Any, brick_inside: Any, out: Any, table: Any, distance: Any, push: Any, first_hit: Any, last_hit: Any) -> Any:
+def edge_fractions(
+    inside: Any, brick_inside: Any, out: Any, table: Any, distance: Any, push: Any, first_hit: Any, last_hit: Any
+) -> Any:
     """(n, 3, 512) float32: where the surface crosses the edges whose ends differ, as a fraction from the lower node.
 
     Solids: the crossing of a triangle nearest to the outside end, exactly. Thickened nodes: where the distance to the

@@ -66,7 +66,9 @@ def _parse(data: bytes, suffix: str, path: Path, root: Path) -> Mesh:
     except RejectError:
         raise
     except MemoryError:
-        raise RejectError("mesh-too-large", f"{path.name}: its header asks for more memory than there is", "mesh") from None
+        raise RejectError(
+            "mesh-too-large", f"{path.name}: its header asks for more memory than there is", "mesh"
+        ) from None
     except Exception as error:  # noqa: BLE001 - parsers of damaged files raise anything; the record is rejected by name
         detail = f"{path.name}: {type(error).__name__}: {error}".splitlines()[0][:200]
         raise RejectError("unreadable-mesh", detail, "mesh") from None
@@ -206,7 +208,9 @@ def volume(mesh: Mesh) -> float:
 def face_areas(mesh: Mesh) -> np.ndarray[Any, np.dtype[np.float64]]:
     """(F,) float64 areas in squared units of the vertices."""
     t = mesh.triangles
-    areas: np.ndarray[Any, np.dtype[np.float64]] = np.linalg.norm(np.cross(t[:, 1] - t[:, 0], t[:, 2] - t[:, 0]), axis=1) / 2
+    areas: np.ndarray[Any, np.dtype[np.float64]] = (
+        np.linalg.norm(np.cross(t[:, 1] - t[:, 0], t[:, 2] - t[:, 0]), axis=1) / 2
+    )
     return areas
 
 

@@ -21,7 +21,15 @@ import numpy as np
 
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry import _bricks, _sign
-from pix3d_onet.geometry.grid import BrickGrid, GridFrame, extract_grid, fill_cavities, frame_for, number_bricks, origins
+from pix3d_onet.geometry.grid import (
+    BrickGrid,
+    GridFrame,
+    extract_grid,
+    fill_cavities,
+    frame_for,
+    number_bricks,
+    origins,
+)
 from pix3d_onet.types import Mesh
 
 BAND = 1.5

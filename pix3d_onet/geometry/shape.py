@@ -1,0 +1,117 @@
+"""One shape from its file to what a shard stores: load, make watertight, normalise, label, sample, decimate, judge."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pix3d_onet.config import PrepareConfig
+from pix3d_onet.data.codec import decode_points, encode_normals, encode_points
+from pix3d_onet.errors import RejectError
+from pix3d_onet.files import file_digest
+from pix3d_onet.geometry import qc
+from pix3d_onet.geometry.decimate import decimate
+from pix3d_onet.geometry.mesh import box_normalisation, is_watertight, load_mesh, transformed, volume
+from pix3d_onet.geometry.sample import contains, draw_cells, sample_surface
+from pix3d_onet.geometry.watertight import Watertight, watertight
+from pix3d_onet.types import Bool, Float32, Mesh, Normalisation, UInt8, UInt16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShapeGeometry:
+    """The geometric part of a :class:`~pix3d_onet.types.PreparedShape`, and ``full_mesh``, the undecimated surface."""
+
+    mesh_sha256: str
+    points_q: UInt16
+    occupancy: Bool
+    surface_points_q: UInt16
+    surface_normals_q: UInt8
+    mesh: Mesh
+    full_mesh: Mesh
+    normalisation: Normalisation
+    qc: dict[str, Any]
+    seconds: dict[str, float]
+
+
+class _Stopwatch:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        except RejectError as error:
+            raise error if error.stage else RejectError(error.reason, error.message, name) from None
+        finally:
+            self.seconds[name] = time.perf_counter() - start
+
+
+def shape_geometry(
+    path: Path, object_id: str, config: PrepareConfig, *, root: Path, voxel: Path | None = None
+) -> ShapeGeometry:
+    """Everything geometric about one shape. Depends only on the file, ``object_id`` and ``config``.
+
+    ``root`` bounds what the mesh file may refer to; ``voxel`` is the source's own occupancy grid, for quality control.
+    Raises RejectError (with its stage) for a shape that cannot be used.
+    """
+    watch = _Stopwatch()
+    with watch.stage("mesh"):
+        source = load_mesh(path, root=root)
+        digest = file_digest(path)
+    with watch.stage("watertight"):
+        result = watertight(source, method=config.watertight, resolution=config.resolution)
+        normalisation = box_normalisation(result.mesh)
+        full = transformed(result.mesh, normalisation)
+        if config.watertight != "none" and not (is_watertight(full) and volume(full) > 0):
+            raise RejectError("not-watertight", "the result is not a closed solid", "watertight")
+    with watch.stage("labels"):
+        cells = draw_cells(config.points, config.seed, object_id)
+        points = decode_points(cells)
+        occupancy = _label(result, full, normalisation, points)
+    with watch.stage("surface"):
+        surface, normals = sample_surface(full, config.surface_points, config.seed, object_id)
+    with watch.stage("decimate"):
+        small, error = decimate(full, config.mesh_error)
+    with watch.stage("qc"):
+        report = qc.judge(
+            source=source,
+            result=result,
+            full=full,
+            stored=small,
+            stored_error=error,
+            normalisation=normalisation,
+            points=points,
+            occupancy=occupancy,
+            voxel=voxel,
+        )
+    return ShapeGeometry(
+        mesh_sha256=digest,
+        points_q=cells,
+        occupancy=occupancy,
+        surface_points_q=encode_points(surface),
+        surface_normals_q=encode_normals(normals),
+        mesh=small,
+        full_mesh=full,
+        normalisation=normalisation,
+        qc=report,
+        seconds=watch.seconds,
+    )
+
+
+def _label(result: Watertight, full: Mesh, normalisation: Normalisation, points: Float32) -> Bool:
+    """Labels from the signed grid where there is one, from rays where rounding or the method leaves no grid."""
+    original = normalisation.undo(points.astype(np.float64))
+    if result.grid is None:
+        return contains(full, points)
+    inside, unsure = result.grid.label(original)
+    if unsure.any():
+        inside[unsure] = contains(full, points[unsure])
+    return inside
