@@ -1,0 +1,152 @@
+"""The contract that other people's scripts rely on: options, examples, exit statuses, a light start."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+from onet_cli.main import COMMANDS, cli, main
+
+HEAVY = (
+    "torch",
+    "timm",
+    "open3d",
+    "trimesh",
+    "numba",
+    "scipy",
+    "skimage",
+    "matplotlib",
+    "h5py",
+    "dask",
+    "rich.progress",
+)
+"""What a help page must not import. rich.progress stands for the console as a whole; click alone prints help."""
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, by its full name; groups are walked through."""
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        yield from leaves(name, command)
+
+
+def leaves(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for child in command.list_commands(context):
+            found = command.get_command(context, child)
+            assert found is not None
+            yield from leaves(f"{name} {child}", found)
+    else:
+        yield name, command
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as leave:
+        main(arguments)
+    assert isinstance(leave.value.code, int)
+    return leave.value.code
+
+
+ALL = dict(commands())
+
+
+def test_every_promised_command_exists() -> None:
+    promised = {
+        *("doctor", "synth pix3d", "prepare pix3d", "prepare shapenet", "prepare meshes", "prepare onet", "verify"),
+        *("inspect", "export onet", "train", "bench", "report", "evaluate", "reconstruct", "import-checkpoint"),
+    }
+    assert promised <= set(ALL)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_common_options(name: str) -> None:
+    options = {flag for parameter in ALL[name].params for flag in parameter.opts}
+    assert {"--json", "-q", "--quiet", "-v", "--verbose"} <= options
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_help_has_an_example_of_this_very_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*name.split(), "--help") == 0
+    page = capsys.readouterr().out
+    assert "Example" in page
+    assert f"onet {name}" in page.partition("Example")[2]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_option_says_what_it_does(name: str) -> None:
+    silent = [p.name for p in ALL[name].params if isinstance(p, click.Option) and not p.help and not p.hidden]
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_unknown_option_is_wrong_usage(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*name.split(), "--no-such-option") == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "--no-such-option" in captured.err
+
+
+def test_unknown_command_is_wrong_usage() -> None:
+    assert run("no-such-command") == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", "{tmp}/nothing"),
+        ("inspect", "{tmp}/nothing"),
+        ("export", "onet", "{tmp}/nothing", "{tmp}/out"),
+        ("report", "{tmp}/nothing"),
+        ("evaluate", "{tmp}/nothing"),
+        ("prepare", "pix3d", "--root", "{tmp}/nothing", "--out", "{tmp}/out"),
+        ("train", "--data", "{tmp}/nothing", "--out", "{tmp}/run"),
+        ("bench", "--all", "--data", "{tmp}/nothing", "--out", "{tmp}/runs"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_missing_input_is_one_line_and_status_3(
+    arguments: tuple[str, ...], tmp_path: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = run(*(a.replace("{tmp}", str(tmp_path)) for a in arguments))
+    captured = capsys.readouterr()
+    assert status == 3, captured.err
+    assert captured.out == ""
+    lines = [line for line in captured.err.splitlines() if line.strip()]
+    assert len(lines) == 1, captured.err
+    assert "nothing" in lines[0]
+    assert "Traceback" not in captured.err
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys\nfrom onet_cli.main import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as leave:\n    assert leave.code == 0\n"
+        f"import json; sys.stderr.write(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert json.loads(done.stderr) == []
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_command_help_imports_neither_torch_nor_open3d(name: str) -> None:
+    if sys.gettrace():
+        pytest.skip("a tracer imports what it likes")
+    script = (
+        "import sys\nfrom onet_cli.main import main\n"
+        f"try:\n    main({[*name.split(), '--help']!r})\nexcept SystemExit:\n    pass\n"
+        "assert not {'torch', 'open3d', 'trimesh', 'matplotlib'} & set(sys.modules), 'heavy import'"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_version_option() -> None:
+    assert run("--version") == 0
