@@ -1,0 +1,360 @@
+"""Is a prepared data set what it says? The checks that need no geometry: manifest, shards, leakage, duplicates.
+
+``geometry.verify`` adds labels and cameras and is what ``onet verify`` calls. Nothing here changes a file.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from pix3d_onet.config import SPLITS, PrepareConfig
+from pix3d_onet.data.shards import FORMAT, FORMAT_VERSION, Manifest, ShapeEntry, ShardEntry, read_manifest
+from pix3d_onet.errors import InputError
+from pix3d_onet.files import file_digest
+
+ROTATION_TOLERANCE = 1e-3
+"""Largest entry of R·Rᵀ - 1 of a stored (float32) pose whose source printed its rotation with a few digits."""
+BOX_TOLERANCE = 1e-4
+"""How far the box of a stored mesh may be from centred and longest side 1, besides the stated decimation error."""
+PLURAL = {"group": "groups", "mesh": "meshes", "picture": "pictures"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong (``level`` ``error``) or worth a look (``warning``): where, what, and what to do."""
+
+    level: str
+    subject: str
+    message: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The outcome of one check: ``checked`` units were looked at; ``figures`` are its numbers; ``skipped`` says why
+    nothing was looked at (empty otherwise)."""
+
+    name: str
+    checked: int
+    summary: str
+    findings: tuple[Finding, ...] = ()
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    skipped: str = ""
+
+    @property
+    def status(self) -> str:
+        """``failed`` (an error was found), ``warning``, ``skipped`` or ``passed``."""
+        levels = {f.level for f in self.findings}
+        if "error" in levels:
+            return "failed"
+        if "warning" in levels:
+            return "warning"
+        return "skipped" if self.skipped else "passed"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """All checks of one data set."""
+
+    root: Path
+    data_hash: str
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """No check failed; warnings are allowed."""
+        return all(check.status != "failed" for check in self.checks)
+
+
+def error(subject: str, message: str, fix: str = "") -> Finding:
+    """A finding that fails its check."""
+    return Finding("error", subject, message, fix)
+
+
+def warning(subject: str, message: str, fix: str = "") -> Finding:
+    """A finding that a person should see."""
+    return Finding("warning", subject, message, fix)
+
+
+def prepare_command(manifest: Manifest, root: Path, source_root: Path | None = None) -> str:
+    """The command that makes this data set again; on the same folder it rebuilds only what is missing or damaged."""
+    kind = str(manifest.source.get("kind", "pix3d"))
+    where = str(source_root or manifest.source.get("root") or "ROOT")
+    given, standard = dict(manifest.config), PrepareConfig().to_json()
+    parts = ["onet prepare", kind, f"--root {where}" if kind == "pix3d" else where]
+    if kind == "pix3d":
+        parts += [f"--category {name}" for name in given.get("categories", ())]
+    for key, value in given.items():
+        if key == "categories" or value == standard.get(key):
+            continue
+        flag = "--" + key.replace("_", "-")
+        if isinstance(value, bool):
+            parts += [flag] if value else []
+        elif isinstance(value, list):
+            parts += [f"{flag} {','.join(str(v) for v in value)}"]
+        else:
+            parts += [f"{flag} {value}"]
+    return " ".join([*parts, f"--out {root}"])
+
+
+def check_manifest(root: Path, manifest: Manifest) -> Check:
+    """Counts, uniqueness of names, splits; stray files beside the shards."""
+    findings = []
+    try:
+        config = PrepareConfig.from_json(manifest.config)
+        if config.hash() != manifest.config_hash:
+            findings.append(error("manifest.json", "config_hash does not belong to config."))
+    except Exception as problem:  # noqa: BLE001 - a foreign config can fail in any way; the finding says how
+        findings.append(error("manifest.json", f"config is not valid ({problem})."))
+    for name, values in (
+        ("object id", [s.object_id for s in manifest.shapes]),
+        ("shard", [s.file for s in manifest.shards]),
+        ("place", [f"{s.shard} row {s.row}" for s in manifest.shapes]),
+    ):
+        for value in _repeated(values):
+            findings.append(error(value, f"{name} appears more than once in the manifest."))
+    for shape in manifest.shapes:
+        wrong = sorted({shape.split, *shape.image_splits} - set(SPLITS))
+        if wrong:
+            findings.append(error(shape.object_id, f"unknown split {wrong[0]!r}."))
+        if not len(shape.image_splits) == len(shape.record_ids) == len(shape.image_sha256) == shape.images:
+            findings.append(error(shape.object_id, "lists of pictures differ in length."))
+    per_shard = Counter(shape.shard for shape in manifest.shapes)
+    for shard in manifest.shards:
+        if per_shard[shard.file] != shard.shapes:
+            findings.append(error(shard.file, f"{per_shard[shard.file]} shapes listed, {shard.shapes} counted."))
+    known = {s.file for s in manifest.shards}
+    for path in sorted(root.glob("*.h5")):
+        if path.name not in known:
+            findings.append(warning(path.name, "is not in the manifest.", "Nothing reads it; it may be deleted."))
+    return Check("manifest", len(manifest.shapes), f"{len(manifest.shapes)} shapes", tuple(findings))
+
+
+def check_shards(root: Path, manifest: Manifest, command: str) -> tuple[Check, frozenset[str]]:
+    """Size, checksum and schema of every shard. Also returns the names of shards that can be read."""
+    findings: list[Finding] = []
+    sound = set()
+    for shard in manifest.shards:
+        shapes = sorted((s for s in manifest.shapes if s.shard == shard.file), key=lambda s: s.row)
+        problem = _file_problem(root / shard.file, shard)
+        if problem:
+            findings.append(error(shard.file, f"{problem} ({len(shapes)} shapes)", f"Rebuild it with: {command}"))
+            continue
+        problems = schema_problems(root / shard.file, shapes, manifest)
+        findings += [error(shard.file, p, f"Rebuild it with: {command}") for p in problems]
+        if not problems:
+            sound.add(shard.file)
+    total = sum(s.bytes for s in manifest.shards)
+    figures = {"bytes": total, "bytes_per_shape": total / max(len(manifest.shapes), 1)}
+    summary = f"{len(sound)} of {len(manifest.shards)} shards sound, {total / 1e6:.1f} MB"
+    return Check("shards", len(manifest.shards), summary, tuple(findings), figures), frozenset(sound)
+
+
+def _file_problem(path: Path, shard: ShardEntry) -> str:
+    try:
+        size = path.stat().st_size
+        if size != shard.bytes:
+            return f"has {size} bytes, {shard.bytes} expected"
+        if file_digest(path) != shard.sha256:
+            return "has another checksum"
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as problem:
+        return f"cannot be read: {problem.strerror}"
+    return ""
+
+
+def schema_problems(path: Path, shapes: Sequence[ShapeEntry], manifest: Manifest) -> list[str]:
+    """What in a shard is not as ``data.shards`` documents it; empty when all is well."""
+    try:
+        with h5py.File(path, "r") as file:
+            return list(_schema_problems(file, shapes, manifest))
+    except Exception as problem:  # noqa: BLE001 - h5py raises many kinds on damaged files; all mean the same here
+        return [f"is damaged ({type(problem).__name__}: {problem})"]
+
+
+def _schema_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: Manifest) -> Iterable[str]:
+    if file.attrs.get("format") != FORMAT or file.attrs.get("version") != FORMAT_VERSION:
+        yield f"is not an {FORMAT} shard of version {FORMAT_VERSION}"
+        return
+    count, pictures = len(shapes), sum(s.images for s in shapes)
+    points, surface = int(manifest.config["points"]), int(manifest.config["surface_points"])
+    side = int(manifest.config["image_size"])
+    expected: dict[str, tuple[tuple[int | None, ...], str]] = {
+        "points": ((count, points, 3), "uint16"),
+        "occupancy": ((count, points // 8), "uint8"),
+        "surface/points": ((count, surface, 3), "uint16"),
+        "surface/normals": ((count, surface, 2), "uint8"),
+        "mesh/vertices": ((None, 3), "float32"),
+        "mesh/faces": ((None, 3), "uint32"),
+        "mesh/vertex_offset": ((count + 1,), "int64"),
+        "mesh/face_offset": ((count + 1,), "int64"),
+        "loc": ((count, 3), "float64"),
+        "scale": ((count,), "float64"),
+        "object_id": ((count,), "object"),
+        "category": ((count,), "object"),
+    }
+    if pictures:
+        expected |= {
+            "images/rgb": ((pictures, side, side, 3), "uint8"),
+            "images/mask": ((pictures, side, side), "uint8"),
+            "images/pose": ((pictures, 4, 4), "float32"),
+            "images/intrinsics": ((pictures, 3, 3), "float32"),
+            "images/shape": ((pictures,), "int64"),
+            "images/record_id": ((pictures,), "object"),
+            "images/rendered": ((pictures,), "uint8"),
+        }
+    wrong = False
+    for name, (shape, dtype) in expected.items():
+        found = file.get(name)
+        if not isinstance(found, h5py.Dataset):
+            yield f"lacks {name}"
+            wrong = True
+        elif str(found.dtype) != dtype or len(found.shape) != len(shape) or not _fits(found.shape, shape):
+            wanted = "×".join("?" if n is None else str(n) for n in shape)
+            yield f"{name} is {'×'.join(map(str, found.shape))} {found.dtype}, not {wanted} {dtype}"
+            wrong = True
+    if not wrong:
+        yield from _content_problems(file, shapes, manifest)
+
+
+def _fits(found: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    return all(n is None or n == m for m, n in zip(found, wanted, strict=True))
+
+
+def _content_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: Manifest) -> Iterable[str]:
+    if [s.row for s in shapes] != list(range(len(shapes))):
+        yield "does not hold the rows that the manifest names"
+    if [i.decode() for i in file["object_id"][:]] != [s.object_id for s in shapes]:
+        yield "object_id differs from the manifest"
+    if not (np.isfinite(file["loc"][:]).all() and (file["scale"][:] > 0).all()):
+        yield "loc or scale is not a number"
+    slack = BOX_TOLERANCE + 2 * float(manifest.config.get("mesh_error", 0.0))
+    vertex_offset, face_offset = file["mesh/vertex_offset"][:], file["mesh/face_offset"][:]
+    ends_fit = vertex_offset[-1] == len(file["mesh/vertices"]) and face_offset[-1] == len(file["mesh/faces"])
+    if not ends_fit or (np.diff(vertex_offset) < 0).any() or (np.diff(face_offset) < 0).any():
+        yield "mesh offsets do not fit the meshes"
+        return
+    for shape in shapes:
+        row = shape.row
+        vertices = file["mesh/vertices"][vertex_offset[row] : vertex_offset[row + 1]]
+        faces = file["mesh/faces"][face_offset[row] : face_offset[row + 1]]
+        if not len(faces) or faces.max() >= len(vertices) or not np.isfinite(vertices).all():
+            yield f"the mesh of {shape.object_id} is empty or has indices or coordinates out of range"
+            continue
+        low, high = vertices.min(axis=0), vertices.max(axis=0)
+        if np.abs(low + high).max() / 2 > slack or abs((high - low).max() - 1) > 2 * slack:
+            yield f"the mesh of {shape.object_id} is not in the normalised frame"
+    if "images/shape" in file:
+        yield from _picture_problems(file, shapes)
+
+
+def _picture_problems(file: h5py.File, shapes: Sequence[ShapeEntry]) -> Iterable[str]:
+    owners = file["images/shape"][:]
+    if owners.tolist() != [s.row for s in shapes for _ in range(s.images)]:
+        yield "images/shape differs from the manifest"
+        return
+    ids = [i.decode() for i in file["images/record_id"][:]]
+    if ids != [i for s in shapes for i in s.record_ids]:
+        yield "images/record_id differs from the manifest"
+    pose, intrinsics = file["images/pose"][:].astype(np.float64), file["images/intrinsics"][:]
+    for row, name in enumerate(ids):
+        mask = file["images/mask"][row]
+        if mask.max(initial=0) != 1:
+            yield f"the mask of {name} is empty or not 0 and 1"
+        elif (file["images/rgb"][row][mask == 0] < 255).any(axis=-1).mean() > 0.5:
+            yield f"the background of {name} is not white"
+        finite = np.isfinite(pose[row]).all(), np.isfinite(intrinsics[row]).all()
+        if finite[0] != finite[1] or (not finite[0] and not np.isnan(pose[row]).all()):
+            yield f"the camera of {name} is half there"
+        elif finite[0]:
+            rotation = pose[row, :3, :3]
+            unlike = np.abs(rotation @ rotation.T - np.eye(3)).max()
+            if unlike > ROTATION_TOLERANCE or np.linalg.det(rotation) < 0 or tuple(pose[row, 3]) != (0, 0, 0, 1):
+                yield f"the pose of {name} is not rigid"
+
+
+def check_leakage(manifest: Manifest) -> Check:
+    """Nothing of one split is in another: no group, no mesh content, no picture content.
+
+    A data set that was split by image shares shapes on purpose: then groups and meshes are a warning, and say so.
+    """
+    by_image = manifest.config.get("split") in ("image", "s1")
+    worse = warning if by_image else error
+    places: dict[str, dict[str, dict[str, list[str]]]] = {
+        kind: defaultdict(lambda: defaultdict(list)) for kind in ("group", "mesh", "picture")
+    }
+    for shape in manifest.shapes:
+        for split in set(shape.image_splits) or {shape.split}:
+            places["group"][shape.group][split].append(shape.object_id)
+            places["mesh"][shape.mesh_sha256][split].append(shape.object_id)
+        for record, sha, split in zip(shape.record_ids, shape.image_sha256, shape.image_splits, strict=True):
+            if sha:
+                places["picture"][sha][split].append(record)
+    findings, figures = [], {}
+    for kind, table in places.items():
+        shared = {key: splits for key, splits in table.items() if len(splits) > 1}
+        figures[f"{PLURAL[kind]}_in_two_splits"] = len(shared)
+        make = error if kind == "picture" else worse
+        for key, splits in sorted(shared.items()):
+            names = "; ".join(f"{split}: {', '.join(sorted(ids)[:3])}" for split, ids in sorted(splits.items()))
+            subject = key if kind == "group" else key[:12]
+            findings.append(make(subject, f"the same {kind} is in {' and '.join(sorted(splits))} ({names})."))
+    if by_image and findings:
+        kept = [f for f in findings if f.level == "error"]
+        shapes = len(findings) - len(kept)
+        note = f"{shapes} groups and meshes are in two splits: this data set is split by image."
+        findings = [*kept, *([warning("splits", note)] if shapes else [])]
+    counted = ", ".join(f"{len(table)} different {PLURAL[kind]}" for kind, table in places.items())
+    return Check("leakage", len(manifest.shapes), counted, tuple(findings), figures)
+
+
+def check_duplicates(manifest: Manifest) -> Check:
+    """The same picture under two record ids, the same mesh under two object ids (within a split: a warning)."""
+    pictures: dict[str, list[str]] = defaultdict(list)
+    meshes: dict[str, list[str]] = defaultdict(list)
+    for shape in manifest.shapes:
+        meshes[shape.mesh_sha256].append(shape.object_id)
+        for record, sha in zip(shape.record_ids, shape.image_sha256, strict=True):
+            if sha:
+                pictures[sha].append(record)
+    findings = []
+    for kind, table in (("picture", pictures), ("mesh", meshes)):
+        for names in sorted(names for names in table.values() if len(names) > 1):
+            findings.append(warning(names[0], f"the same {kind} stands under {', '.join(names)}."))
+    counted = f"{len(pictures)} different pictures, {len(meshes)} different meshes"
+    return Check("duplicates", sum(map(len, pictures.values())), counted, tuple(findings))
+
+
+def check_source(manifest: Manifest, source_root: Path) -> Check:
+    """Every source mesh is still there with the content that was prepared."""
+    findings = []
+    for shape in manifest.shapes:
+        path = source_root / shape.source_mesh
+        if not path.resolve().is_relative_to(source_root.resolve()):
+            findings.append(error(shape.object_id, f"{shape.source_mesh} leads out of {source_root}."))
+        elif not path.is_file():
+            findings.append(warning(shape.object_id, f"{shape.source_mesh} is not in {source_root} any more."))
+        elif file_digest(path) != shape.mesh_sha256:
+            findings.append(error(shape.object_id, f"{shape.source_mesh} has changed since.", "Prepare again."))
+    return Check("source", len(manifest.shapes), f"compared with {source_root}", tuple(findings))
+
+
+def open_manifest(root: Path) -> Manifest:
+    """``read_manifest`` for checking: the same errors, InputError."""
+    manifest = read_manifest(root)
+    if not manifest.shapes:
+        raise InputError(f"data set {root} has no shapes.", hint="Prepare it again.")
+    return manifest
+
+
+def _repeated(values: Iterable[str]) -> list[str]:
+    return [key for key, group in itertools.groupby(sorted(values)) if len(list(group)) > 1]
