@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -190,6 +191,6 @@ def _distance(mesh: Mesh, points: Float32) -> Float64:
     import open3d as o3d
 
     scene = o3d.t.geometry.RaycastingScene()
-    tensor = o3d.core.Tensor
+    tensor: Any = o3d.core.Tensor  # its stubs know no arrays
     scene.add_triangles(tensor(mesh.vertices.astype(np.float32)), tensor(mesh.faces.astype(np.uint32)))
     return np.asarray(scene.compute_distance(tensor(np.ascontiguousarray(points))).numpy(), dtype=np.float64)
