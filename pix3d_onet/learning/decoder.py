@@ -8,8 +8,8 @@ the original's (features) × (points) and lets the normalisation, its conditioni
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pix3d_onet.learning.normalise import conditional_norm_relu
 
@@ -45,9 +45,9 @@ class ConditionalBatchNorm(nn.Module):
         gamma, beta = self.conv_gamma(code).float(), self.conv_beta(code).float()  # (B, F) each
         if not self.training:
             scale, shift = self.affine(gamma, beta)
-            return F.relu(torch.addcmul(shift[:, None].to(x.dtype), x, scale[:, None].to(x.dtype)))
+            return functional.relu(torch.addcmul(shift[:, None].to(x.dtype), x, scale[:, None].to(x.dtype)))
         return conditional_norm_relu(
-            x, gamma, beta, self.running_mean, self.running_var, BATCH_NORM_MOMENTUM, BATCH_NORM_EPS
+            x, gamma, beta, self.running_mean, self.running_var, momentum=BATCH_NORM_MOMENTUM, eps=BATCH_NORM_EPS
         )
 
     def affine(self, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,15 +86,25 @@ class ConditionalDecoder(nn.Module):
 
     def forward(self, points: Tensor, code: Tensor) -> Tensor:
         """points (B, T, 3), code (B, C) → logits (B, T)."""
-        x = self.fc_p(points)  # (B, T, F)
+        x = self.embed(points)  # (B, T, F)
         for block in self.blocks:
             x = block(x, code)
         logits: Tensor = self.fc_out(self.bn(x, code))
         return logits.squeeze(-1)
 
+    def embed(self, points: Tensor) -> Tensor:
+        """``fc_p`` in float32 whatever autocast says: bfloat16 would round coordinates to half a voxel at 256³."""
+        kind = points.device.type
+        if kind not in ("cpu", "cuda") or not torch.is_autocast_enabled(kind):
+            plain: Tensor = self.fc_p(points)
+            return plain
+        with torch.autocast(kind, enabled=False):
+            x: Tensor = self.fc_p(points.float())
+        return x.to(torch.get_autocast_dtype(kind))
+
     def norms(self) -> list[ConditionalBatchNorm]:
         """Every conditional batch norm, in the order of use."""
-        return [norm for block in self.blocks for norm in (block.bn_0, block.bn_1)] + [self.bn]  # type: ignore[misc]
+        return [module for module in self.modules() if isinstance(module, ConditionalBatchNorm)]
 
 
 class FoldedDecoder:
@@ -110,15 +120,15 @@ class FoldedDecoder:
 
     def _fold(self, decoder: ConditionalDecoder, code: Tensor, dtype: torch.dtype) -> None:
         def affine(norm: ConditionalBatchNorm) -> tuple[Tensor, Tensor]:
-            gamma = F.linear(code, norm.conv_gamma.weight.double(), norm.conv_gamma.bias.double())
-            beta = F.linear(code, norm.conv_beta.weight.double(), norm.conv_beta.bias.double())
+            gamma = functional.linear(code, norm.conv_gamma.weight.double(), norm.conv_gamma.bias.double())
+            beta = functional.linear(code, norm.conv_beta.weight.double(), norm.conv_beta.bias.double())
             scale = gamma * torch.rsqrt(norm.running_var.double() + BATCH_NORM_EPS)
             return scale, beta - norm.running_mean.double() * scale
 
         self.device = decoder.fc_p.weight.device
         self.dtype = dtype
         bias = decoder.fc_p.bias.double()  # what the residual stream is short of: biases are added in the shifts
-        self.first = decoder.fc_p.weight.double().t().to(dtype)  # (3, F)
+        self.first = decoder.fc_p.weight.t().float().contiguous()  # (3, F); coordinates are never rounded to 16 bits
         self.layers = []
         for block in decoder.blocks:
             assert isinstance(block, ResidualBlock)
@@ -142,12 +152,12 @@ class FoldedDecoder:
         result = torch.empty(points.shape[0], dtype=torch.float32, device=self.device)
         with torch.no_grad():
             for start in range(0, points.shape[0], FOLD_CHUNK):
-                block = points[start : start + FOLD_CHUNK].to(self.dtype)
+                block = points[start : start + FOLD_CHUNK].float()
                 result[start : start + FOLD_CHUNK] = self._chunk(block)
         return result
 
     def _chunk(self, points: Tensor) -> Tensor:
-        x = points @ self.first  # (T, F)
+        x = (points @ self.first).to(self.dtype)  # (T, F)
         for scale, shift, weight, inner_bias, outer in self.layers:
             h = torch.addcmul(shift, x, scale).relu_()
             h = torch.addmm(inner_bias, h, weight).relu_()

@@ -12,8 +12,8 @@ from typing import Any
 
 import timm
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError
@@ -42,7 +42,7 @@ def timm_name(encoder: str) -> str:
 def make_backbone(name: str, **options: Any) -> nn.Module:
     """A randomly initialised timm backbone; ConfigError for a name that timm does not know or cannot build so."""
     if not timm.is_model(name):
-        close = timm.list_models(f"*{name.split('_')[0]}*")[:5]
+        close = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:5]
         hint = f"Close names: {', '.join(close)}." if close else "Any name of timm.list_models() will do."
         raise ConfigError(f"--encoder: timm has no model {name!r}.", hint=hint)
     try:
@@ -123,7 +123,7 @@ class PyramidEncoder(nn.Module):
         """(B, 3, H, W) → (B, c_dim)."""
         code: Tensor = self.encoders[0](images)
         for scale in range(1, self.scales):
-            images = F.avg_pool2d(images, 2)  # exact area average, so white stays white
+            images = functional.avg_pool2d(images, 2)  # exact area average, so white stays white
             code = code + self.encoders[min(scale, len(self.encoders) - 1)](images)
         return code
 
@@ -155,7 +155,7 @@ class FpnEncoder(nn.Module):
         ):
             level = lateral(feature)  # (B, c_dim, h, w)
             if above is not None:
-                level = level + F.interpolate(above, size=level.shape[-2:], mode="nearest")
+                level = level + functional.interpolate(above, size=level.shape[-2:], mode="nearest")
             above = level
             part = project(level.mean(dim=(2, 3)))
             code = part if code is None else code + part

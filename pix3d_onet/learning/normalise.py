@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 
 def conditional_norm_relu(
-    x: Tensor, gamma: Tensor, beta: Tensor, running_mean: Tensor, running_var: Tensor, momentum: float, eps: float
+    x: Tensor, gamma: Tensor, beta: Tensor, running_mean: Tensor, running_var: Tensor, *, momentum: float, eps: float
 ) -> Tensor:
     """relu(gamma · (x - mean) / sqrt(var + eps) + beta), statistics of x (B, T, F) over B and T.
 
     gamma, beta (B, F) float32; the running statistics (F,) are updated in place as PyTorch's BatchNorm does
     (variance unbiased). Returns (B, T, F) in x's dtype.
     """
-    normed = F.batch_norm(x.flatten(0, 1), running_mean, running_var, None, None, True, momentum, eps).view_as(x)
-    return F.relu(torch.addcmul(beta[:, None].to(x.dtype), normed, gamma[:, None].to(x.dtype)))
+    normed = functional.batch_norm(x.flatten(0, 1), running_mean, running_var, None, None, True, momentum, eps).view_as(
+        x
+    )
+    return functional.relu(torch.addcmul(beta[:, None].to(x.dtype), normed, gamma[:, None].to(x.dtype)))

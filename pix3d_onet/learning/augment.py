@@ -1,0 +1,77 @@
+"""Image augmentation that keeps the background white and the labels true."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pix3d_onet.data import codec
+from pix3d_onet.learning.dataset import Batch
+
+GAMMA = 0.35
+"""Half-range of the logarithm of the gamma exponent."""
+GAIN = 0.15
+"""Half-range of each channel's gain in darkness (1 - value)."""
+GREY = 0.5
+"""Largest share of grey mixed in."""
+ZOOM = 0.15
+"""Half-range of the logarithm of the zoom."""
+SHIFT = 0.08
+"""Largest shift, in image sides, each way."""
+COLUMNS = 9
+"""Random numbers drawn for a picture."""
+
+
+def augment(batch: Batch, kinds: tuple[str, ...], seed: int, step: int, first: int) -> Batch:
+    """Augment a batch; the numbers depend on (seed, step, position in the whole batch) alone.
+
+    ``first`` is the position of this process's first picture. ``color``: gamma, gain, grey; all of them leave white
+    white. ``crop``: zoom and shift, white outside. ``flip``: the mirrored picture of the mirrored shape.
+    """
+    count = len(batch.images)
+    numbers = codec.generator(seed, "augment", str(step)).random((first + count, COLUMNS))[first:]
+    u = torch.from_numpy((2 * numbers - 1).astype(np.float32)).to(batch.images.device)  # (B, 9) in [-1, 1)
+    if "color" in kinds:
+        batch = replace(batch, images=color(batch.images, u[:, 0], u[:, 1:4], (u[:, 4] + 1) / 2))
+    if "crop" in kinds:
+        zoom = torch.exp(ZOOM * u[:, 5])
+        images = crop(batch.images, zoom, SHIFT * u[:, 6], SHIFT * u[:, 8])
+        batch = replace(batch, images=images, focal=batch.focal * zoom)
+    if "flip" in kinds:
+        batch = flip(batch, u[:, 7] < 0)
+    return batch
+
+
+def color(images: Tensor, gamma: Tensor, gain: Tensor, grey: Tensor) -> Tensor:
+    """images (B, 3, H, W) in [0, 1]; gamma (B,), gain (B, 3), grey (B,) in [-1, 1] or [0, 1] → the same shape."""
+    dark = 1 - images.clamp(0, 1).pow(torch.exp(GAMMA * gamma)[:, None, None, None])
+    dark = dark * torch.exp(GAIN * gain)[:, :, None, None]
+    mixed = torch.lerp(dark, dark.mean(dim=1, keepdim=True), GREY * grey[:, None, None, None])
+    return (1 - mixed).clamp_(0, 1)
+
+
+def crop(images: Tensor, zoom: Tensor, right: Tensor, down: Tensor) -> Tensor:
+    """Zoom about the centre and shift by shares of the side; what comes in from outside is white."""
+    theta = torch.zeros(len(images), 2, 3, device=images.device)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1 / zoom
+    theta[:, 0, 2], theta[:, 1, 2] = -2 * right / zoom, -2 * down / zoom
+    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+    dark = functional.grid_sample(1 - images, grid, padding_mode="zeros", align_corners=False)
+    return (1 - dark).contiguous(memory_format=torch.channels_last)
+
+
+def flip(batch: Batch, chosen: Tensor) -> Batch:
+    """Mirror the chosen (B,) pictures left-right and their shapes in x: X_cam' = M X_cam with M = diag(-1, 1, 1).
+
+    With p' = M p the pose becomes (M R M, M t), a rotation again.
+    """
+    images = torch.where(chosen[:, None, None, None], batch.images.flip(-1), batch.images)
+    mirror = torch.tensor([-1.0, 1.0, 1.0, 1.0], device=batch.images.device)
+    points = torch.where(chosen[:, None, None], batch.points * mirror[:3], batch.points)
+    pose = torch.where(chosen[:, None, None], mirror[:, None] * batch.pose * mirror, batch.pose)
+    images = images.contiguous(memory_format=torch.channels_last)
+    return replace(batch, images=images, points=points, pose=pose)

@@ -1,0 +1,116 @@
+"""Checkpoints: safetensors with the same JSON in their header and readable beside them; written aside, renamed.
+
+::
+
+    best/model.safetensors + model.json    the best network so far, nothing else
+    last/step-00000300.safetensors + .json everything a run needs to go on: weights, moments, average, counters
+
+The newest two of ``last/`` are kept, so a damaged file costs one interval, not the run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pix3d_onet.config import ModelConfig
+from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.files import write_json, writing
+from pix3d_onet.learning.model import OccupancyNetwork, build_model
+
+BEST = "best"
+LAST = "last"
+MODEL_FILE = "model.safetensors"
+CHECKPOINT_VERSION = 1
+HEADER_KEY = "onet"
+"""Key of the JSON in the safetensors header."""
+KEPT = 2
+"""Checkpoints kept in ``last/``."""
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write tensors and ``header`` to ``path`` atomically, and the header as JSON beside it (for people)."""
+    document = {"version": CHECKPOINT_VERSION, **header}
+    plain = {key: value.detach().to("cpu").contiguous() for key, value in tensors.items()}
+    with writing(path) as part:
+        save_file(plain, part, metadata={HEADER_KEY: json.dumps(document, allow_nan=False)})
+    write_json(path.with_suffix(".json"), document)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors (on the CPU) and header of a file of ours. InputError when it is missing, damaged or not ours."""
+    if not path.is_file():
+        raise InputError(f"checkpoint not found: {path}.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get(HEADER_KEY, "null"))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"checkpoint {path} is damaged ({error}).") from None
+    if not isinstance(header, dict) or header.get("version") != CHECKPOINT_VERSION:
+        raise InputError(f"{path} is not an onet checkpoint of version {CHECKPOINT_VERSION}.")
+    return tensors, header
+
+
+def save_best(folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write ``folder/best``; ``header`` must hold ``model`` (a ModelConfig as JSON)."""
+    save_tensors(folder / BEST / MODEL_FILE, state, header)
+
+
+def save_last(folder: Path, step: int, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write ``folder/last/step-N`` and remove all but the newest two."""
+    save_tensors(folder / LAST / f"step-{step:08d}.safetensors", tensors, {"step": step, **header})
+    for old in sorted((folder / LAST).glob("step-*.safetensors"))[:-KEPT]:
+        old.with_suffix(".json").unlink(missing_ok=True)
+        old.unlink(missing_ok=True)
+
+
+def read_last(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
+    """The newest readable checkpoint of ``folder/last`` and a line for each damaged one skipped; None when none is."""
+    problems: list[str] = []
+    for path in sorted((folder / LAST).glob("step-*.safetensors"), reverse=True):
+        try:
+            tensors, header = load_tensors(path)
+        except InputError as error:
+            problems.append(str(error))
+        else:
+            return tensors, header, problems
+    return None
+
+
+def clear_last(folder: Path) -> None:
+    """Drop what only an unfinished run needs."""
+    for path in (folder / LAST).glob("step-*"):
+        path.unlink(missing_ok=True)
+
+
+def checkpoint_file(run: str | Path) -> Path:
+    """The best network's file of a run folder; a ``.safetensors`` file stands for itself."""
+    path = Path(run)
+    return path if path.suffix == ".safetensors" else path / BEST / MODEL_FILE
+
+
+def load_model(run: str | Path, device: str | torch.device = "cpu") -> OccupancyNetwork:
+    """The best network of a run folder (or a checkpoint file of ours), in eval mode.
+
+    InputError when the run does not exist, has no checkpoint yet, or its checkpoint is damaged.
+    """
+    path = checkpoint_file(run)
+    if not path.exists():
+        hint = "A run has one after its first validation." if Path(run).is_dir() else "Train one with `onet train`."
+        raise InputError(f"{run} holds no trained network.", hint=hint)
+    tensors, header = load_tensors(path)
+    try:
+        model = build_model(ModelConfig.from_json(header["model"]))
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError, ConfigError) as error:
+        line = str(error).splitlines()[0]
+        raise InputError(f"checkpoint {path} does not match its own description ({line}).") from None
+    return model.eval().to(device)

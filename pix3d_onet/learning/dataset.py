@@ -1,0 +1,255 @@
+"""From the prepared data set to batches: what to draw is decided by (seed, step) alone.
+
+Nothing here keeps state between steps: any step's batch can be made again, on any number of processes, which is
+what makes resuming exact and lets a diverged run name the pictures of its last batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from pix3d_onet.data import codec
+from pix3d_onet.data.shards import Dataset, SplitArrays
+from pix3d_onet.errors import InputError
+from pix3d_onet.types import Float32, UInt8
+
+RESIZE_BLOCK = 64
+"""Pictures resized at once while loading."""
+BITS = 8
+"""Labels in a byte; blocks of points start at multiples of it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draw:
+    """What a step takes: ``pictures`` (B,) int64, and per picture the first point of its block, ``starts`` (B,)."""
+
+    step: int
+    pictures: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    def part(self, rank: int, world: int) -> Draw:
+        """The contiguous part of one process out of ``world``."""
+        share = len(self.pictures) // world
+        chosen = slice(rank * share, (rank + 1) * share)
+        return Draw(self.step, self.pictures[chosen], self.starts[chosen])
+
+
+class Plan:
+    """Draws of every step: epochs of reshuffled pictures run on across batches; blocks start anywhere, on a byte.
+
+    Points are i.i.d., so a block of consecutive ones is a sample; blocks wrap around the end, so that every point
+    is equally likely.
+    """
+
+    def __init__(self, seed: int, pictures: int, points: int, batch: int) -> None:
+        self.seed, self.pictures, self.batch = seed, pictures, batch
+        self.bytes = points // BITS
+        self._epochs: dict[int, NDArray[np.int64]] = {}
+
+    def draw(self, step: int) -> Draw:
+        """The draw of 1-based ``step``."""
+        first = (step - 1) * self.batch
+        positions = np.arange(first, first + self.batch)
+        epochs = positions // self.pictures
+        pictures = np.concatenate(
+            [self._epoch(int(e))[positions[epochs == e] - e * self.pictures] for e in np.unique(epochs)]
+        )
+        rng = codec.generator(self.seed, "points", str(step))
+        return Draw(step, pictures, rng.integers(0, self.bytes, size=self.batch) * BITS)
+
+    def _epoch(self, number: int) -> NDArray[np.int64]:
+        if number not in self._epochs:
+            if len(self._epochs) > 64:  # a small cache: a batch larger than the split spans several epochs
+                self._epochs.clear()
+            rng = codec.generator(self.seed, "order", str(number))
+            self._epochs[number] = rng.permutation(self.pictures).astype(np.int64)
+        return self._epochs[number]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """B pictures with T points each, on the training device.
+
+    ``images`` (B, 3, H, W) float32 in [0, 1]; ``points`` (B, T, 3) float32, normalised frame; ``occupancy`` (B, T)
+    float32 0 or 1; ``pose`` (B, 4, 4) float32 and ``focal`` (B,) float32 in image sides (NaN where unknown).
+    """
+
+    images: Tensor
+    points: Tensor
+    occupancy: Tensor
+    pose: Tensor
+    focal: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RawBatch:
+    """A batch as stored: ``images`` uint8, ``cells`` (B, T', 3) int16 bits of uint16, ``labels`` (B, T'/8) uint8."""
+
+    images: Tensor
+    cells: Tensor
+    labels: Tensor
+    pose: Tensor
+    focal: Tensor
+
+    def to(self, device: torch.device) -> RawBatch:
+        """The same batch on ``device``; asynchronous from pinned memory."""
+        fields = (self.images, self.cells, self.labels, self.pose, self.focal)
+        return RawBatch(*(field.to(device, non_blocking=True) for field in fields))
+
+    def pin(self) -> RawBatch:
+        """The same batch in page-locked memory, from where the GPU fetches it on its own."""
+        return RawBatch(*(f.pin_memory() for f in (self.images, self.cells, self.labels, self.pose, self.focal)))
+
+
+class Decoding:
+    """Stored integers and bits → floats, on a device, exactly as ``data.codec`` does it (by a table)."""
+
+    def __init__(self, device: torch.device) -> None:
+        cells = np.arange(codec.LATTICE, dtype=np.uint32).astype(np.uint16)
+        self.table = torch.from_numpy(codec.decode_points(cells)).to(device)  # (65536,) float32
+        self.shifts = torch.arange(BITS - 1, -1, -1, dtype=torch.uint8, device=device)
+
+    def points(self, cells: Tensor) -> Tensor:
+        """(…, 3) int16 bits of uint16 cells → (…, 3) float32 in the normalised frame."""
+        return self.table[cells.to(torch.int32) & 0xFFFF]
+
+    def labels(self, packed: Tensor, count: int) -> Tensor:
+        """(…, ≥ count/8) uint8 → (…, count) float32, 0 or 1."""
+        bits = (packed[..., None] >> self.shifts) & 1
+        return bits.flatten(-2)[..., :count].float()
+
+    def batch(self, raw: RawBatch, count: int) -> Batch:
+        """Decode a raw batch with ``count`` points a shape."""
+        images = raw.images.float().div_(255).contiguous(memory_format=torch.channels_last)
+        points = self.points(raw.cells[:, :count])
+        return Batch(images, points, self.labels(raw.labels, count), raw.pose, raw.focal)
+
+
+class Split(Protocol):
+    """The pictures of one split, ready to be drawn from."""
+
+    record_ids: tuple[str, ...]
+    points_count: int
+
+    def gather(self, draw: Draw, count: int) -> RawBatch:
+        """The stored form of a draw, with ``count`` points a shape rounded up to whole bytes."""
+        ...
+
+
+class ResidentSplit:
+    """A split in memory, on the CPU or the GPU. ``size`` is the side the pictures are resized to.
+
+    ``need_pose`` drops pictures without a camera (``dropped`` counts them); InputError when none is left.
+    """
+
+    def __init__(self, arrays: SplitArrays, size: int, device: torch.device, *, need_pose: bool = False) -> None:
+        keep = usable_pictures(arrays.pose, arrays.intrinsics, need_pose)
+        self.dropped = len(keep) - int(keep.sum())
+        self.record_ids = tuple(name for name, kept in zip(arrays.record_ids, keep, strict=True) if kept)
+        self.points_count = arrays.points_q.shape[1]
+        self.usable = self.points_count // BITS * BITS
+        self.device = device
+        self.images = resize_images(arrays.rgb[keep], size).to(device)  # (N, 3, H, W) uint8
+        self.cells = torch.from_numpy(arrays.points_q.view(np.int16)).to(device)  # (S, P, 3)
+        self.labels = torch.from_numpy(arrays.occupancy).to(device)  # (S, P/8)
+        self.pose = torch.from_numpy(arrays.pose[keep]).to(device)
+        self.focal = torch.from_numpy(focal_lengths(arrays.intrinsics[keep], arrays.rgb.shape[2])).to(device)
+        self.shapes = arrays.shape_index[keep]  # (N,) int64, host
+        self._shapes = torch.from_numpy(self.shapes).to(device)
+
+    def __len__(self) -> int:
+        return len(self.record_ids)
+
+    def gather(self, draw: Draw, count: int) -> RawBatch:
+        """See :class:`Split`."""
+        whole = min(-(-count // BITS) * BITS, self.usable)
+        rows = torch.from_numpy(draw.pictures).to(self.device)
+        if self.device.type == "cpu":
+            cells, labels = self._blocks(self.shapes[draw.pictures], draw.starts, whole)
+        else:
+            shapes = self._shapes[rows]
+            first = torch.from_numpy(draw.starts).to(self.device)
+            index = (first[:, None] + torch.arange(whole, device=self.device)) % self.usable
+            cells = self.cells[shapes[:, None], index]
+            labels = self.labels[shapes[:, None], index[:, ::BITS] // BITS]
+        return RawBatch(self.images[rows], cells, labels, self.pose[rows], self.focal[rows])
+
+    def _blocks(self, shapes: NDArray[np.int64], starts: NDArray[np.int64], count: int) -> tuple[Tensor, Tensor]:
+        """Contiguous copies, two where a block wraps: a hundred times faster than indexing rows."""
+        cells = torch.empty((len(shapes), count, 3), dtype=torch.int16)
+        labels = torch.empty((len(shapes), count // BITS), dtype=torch.uint8)
+        for row, (shape, start) in enumerate(zip(shapes.tolist(), starts.tolist(), strict=True)):
+            for target, source, length in pieces(start, count, self.usable):
+                cells[row, target : target + length] = self.cells[shape, source : source + length]
+                bit = slice(target // BITS, (target + length) // BITS)
+                labels[row, bit] = self.labels[shape, source // BITS : (source + length) // BITS]
+        return cells, labels
+
+
+def pieces(start: int, count: int, total: int) -> list[tuple[int, int, int]]:
+    """(target, source, length) of the one or two contiguous pieces of a block that wraps around ``total``."""
+    head = min(count, total - start)
+    return [(0, start, head)] + ([(head, 0, count - head)] if head < count else [])
+
+
+def usable_pictures(pose: Float32, intrinsics: Float32, need_pose: bool) -> NDArray[np.bool_]:
+    """(N,) bool: which pictures a model can use. InputError when a pose is needed and none has one."""
+    if not need_pose:
+        return np.ones(len(pose), dtype=np.bool_)
+    known = np.isfinite(pose).all(axis=(1, 2)) & np.isfinite(intrinsics).all(axis=(1, 2))
+    keep: NDArray[np.bool_] = np.asarray(known, dtype=np.bool_)
+    if not keep.any():
+        raise InputError("no picture of this data set has a camera pose.", hint="Train with --pose none.")
+    return keep
+
+
+def focal_lengths(intrinsics: Float32, side: int) -> Float32:
+    """(N, 3, 3) intrinsics of pictures ``side`` pixels wide → (N,) float32 focal lengths in image sides."""
+    return np.abs(intrinsics[:, 0, 0] / side).astype(np.float32)
+
+
+def resize_images(rgb: UInt8, size: int) -> Tensor:
+    """(N, H, W, 3) uint8 → (N, 3, size, size) uint8: antialiased bilinear, rounded; untouched at the same size."""
+    images = torch.from_numpy(np.ascontiguousarray(rgb)).permute(0, 3, 1, 2)
+    if images.shape[-2:] == (size, size):
+        return images.contiguous()
+    blocks = [
+        functional.interpolate(block.float(), size=(size, size), mode="bilinear", antialias=True)
+        .round_()
+        .clamp_(0, 255)
+        .to(torch.uint8)
+        for block in torch.split(images, RESIZE_BLOCK)
+    ]
+    return torch.cat(blocks)
+
+
+def load_split(
+    dataset: Dataset, split: str, size: int, device: torch.device, *, need_pose: bool = False
+) -> ResidentSplit:
+    """A whole split in the memory of ``device``. InputError when it is empty."""
+    return ResidentSplit(dataset.arrays(split), size, device, need_pose=need_pose)
+
+
+def has_split(dataset: Dataset, split: str) -> bool:
+    """Whether the split has a picture."""
+    return any(split in entry.image_splits for entry in dataset.entries(split))
+
+
+def picture_counts(dataset: Dataset) -> dict[str, int]:
+    """Pictures in each split."""
+    entries: Sequence[Any] = dataset.manifest.shapes
+    return {name: sum(e.image_splits.count(name) for e in entries) for name in ("train", "val", "test")}
+
+
+def dataset_name(root: Path) -> str:
+    """What a run record calls the data set: its folder's name."""
+    return root.resolve().name

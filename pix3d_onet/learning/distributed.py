@@ -1,0 +1,160 @@
+"""Several processes as one: every rank takes its part of each batch, rank 0 writes.
+
+Started by ``torchrun``, which sets RANK, WORLD_SIZE and LOCAL_RANK; without them there is one process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from pix3d_onet.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """This process's place: ``rank`` of ``world``; ``local_rank`` is its GPU."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes and talks."""
+        return self.rank == 0
+
+
+def environment_group() -> Group:
+    """The group that torchrun's environment describes; ConfigError when it is incomplete."""
+    if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) <= 1:
+        return Group()
+    try:
+        return Group(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", "0")))
+    except (KeyError, ValueError):
+        raise ConfigError("WORLD_SIZE is set but RANK is not.", hint="Start several processes with torchrun.") from None
+
+
+@contextmanager
+def joined(group: Group, device: torch.device) -> Iterator[None]:
+    """Join the process group (nccl on GPUs, gloo on CPUs) and leave it at the end."""
+    if group.world == 1:
+        yield
+        return
+    own = not dist.is_initialized()
+    if own:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        if own:
+            dist.destroy_process_group()
+
+
+def active() -> bool:
+    """Whether several processes work together."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def add_up(tensor: Tensor) -> Tensor:
+    """The sum of ``tensor`` over all processes (in place)."""
+    if active():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def any_of(flag: bool, device: torch.device) -> bool:
+    """Whether ``flag`` holds in any process."""
+    return bool(add_up(torch.tensor([int(flag)], device=device)).item()) if active() else flag
+
+
+def share_json(document: Any, device: torch.device) -> Any:
+    """Rank 0's JSON document, in every process (as bytes: nothing is unpickled)."""
+    if not active():
+        return document
+    data = json.dumps(document).encode() if dist.get_rank() == 0 else b""
+    size = torch.tensor([len(data)], device=device)
+    dist.broadcast(size, 0)
+    buffer = torch.zeros(int(size.item()), dtype=torch.uint8, device=device)
+    if data:
+        buffer.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+    dist.broadcast(buffer, 0)
+    return json.loads(bytes(buffer.cpu().numpy()).decode())
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """Sum over processes; the gradient of a sum is the sum of gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        result = value.clone()
+        dist.all_reduce(result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        result = grads[0].clone()
+        dist.all_reduce(result)
+        return result
+
+
+def summed(value: Tensor) -> Tensor:
+    """The differentiable sum of ``value`` over all processes; ``value`` itself with one process."""
+    result: Tensor = _SumOverProcesses.apply(value) if active() else value
+    return result
+
+
+class SyncBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over the batches of all processes, on any backend (PyTorch's own needs CUDA)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, H, W) → the same."""
+        if not self.training or not active():
+            return super().forward(input)
+        x = input.float()
+        count = summed_count(x.numel() // x.shape[1], x.device)
+        mean = summed(x.sum(dim=(0, 2, 3))) / count  # (C,)
+        centred = x - mean[:, None, None]
+        var = summed((centred * centred).sum(dim=(0, 2, 3))) / count
+        with torch.no_grad():
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.momentum is not None
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * count / (count - 1), self.momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+        normed = centred * torch.rsqrt(var + self.eps)[:, None, None]
+        return (normed * self.weight[:, None, None] + self.bias[:, None, None]).to(input.dtype)
+
+
+def summed_count(count: int, device: torch.device) -> float:
+    """How many values all processes hold together."""
+    return float(add_up(torch.tensor([count], dtype=torch.float64, device=device)).item()) if active() else float(count)
+
+
+def synchronise_batch_norm(module: nn.Module) -> nn.Module:
+    """Turn every plain BatchNorm2d into one over all processes (parameters and names stay)."""
+    for child in module.modules():
+        if type(child) is nn.BatchNorm2d:
+            child.__class__ = SyncBatchNorm2d
+    return module
+
+
+def wrap(model: nn.Module, group: Group, device: torch.device) -> nn.Module:
+    """``model`` for training in ``group``: gradients averaged, batch norm over the whole batch."""
+    if group.world == 1:
+        return model
+    synchronise_batch_norm(model)
+    devices = [device.index] if device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(
+        model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+    )

@@ -1,0 +1,356 @@
+"""The training loop: state, one step, validation, saving, resuming, stopping."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pix3d_onet.config import TrainConfig
+from pix3d_onet.errors import ConfigError, DivergedError, InterruptedRunError
+from pix3d_onet.events import Emit, Note, TrainStep
+from pix3d_onet.learning import checkpoint, distributed
+from pix3d_onet.learning.augment import augment
+from pix3d_onet.learning.curves import Curves
+from pix3d_onet.learning.dataset import Batch, Decoding, Plan, ResidentSplit
+from pix3d_onet.learning.model import OccupancyNetwork
+from pix3d_onet.learning.optim import MovingAverage, backbones, learning_rate, make_optimizer, set_learning_rate
+from pix3d_onet.learning.runtime import autocast
+from pix3d_onet.learning.validate import Scores, evaluate_split
+from pix3d_onet.records import HistoryRow
+
+SAVE_SECONDS = 60.0
+"""Seconds between checkpoints: what a power cut costs at most, besides one validation interval."""
+LOOK_EVERY = {"cpu": 1, "cuda": 20}
+"""Steps between looks at the loss: a look waits for the device."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """The counters of a run; all of it is in every checkpoint."""
+
+    step: int = 0
+    best_iou: float = -1.0
+    best_step: int = 0
+    since_best: int = 0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    seconds: float = 0.0
+    train_seconds: float = 0.0
+    wait_seconds: float = 0.0
+    history: list[HistoryRow] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able; floats come back exactly."""
+        own = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "history"}
+        rows = [{name: getattr(row, name) for name in HistoryRow.__slots__} for row in self.history]
+        return {**own, "history": rows}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Progress:
+        """The inverse of ``to_json``."""
+        rows = [HistoryRow(**row) for row in data["history"]]
+        return cls(**{**data, "history": rows})
+
+
+class StopFlag:
+    """Set by SIGINT or SIGTERM (by Slurm's SIGUSR1 as well), looked at after every step."""
+
+    def __init__(self) -> None:
+        self.name = ""
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Catch the signals while in the block; a second one falls through to what was there before."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        signals = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
+        before = {number: signal.getsignal(number) for number in signals}
+
+        def stop(number: int, frame: Any) -> None:
+            self.name = signal.Signals(number).name
+            signal.signal(number, before[signal.Signals(number)])
+
+        for number in signals:
+            signal.signal(number, stop)
+        try:
+            yield
+        finally:
+            for number in signals:
+                signal.signal(number, before[number])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Setting:
+    """What a training loop works with and on."""
+
+    config: TrainConfig
+    folder: Path
+    identity: dict[str, Any]
+    device: torch.device
+    precision: str
+    group: distributed.Group
+    train: ResidentSplit
+    val: ResidentSplit
+    emit: Emit
+
+
+class Trainer:
+    """One run. ``run()`` goes on until all steps are done or patience ends; returns ``completed`` or ``patience``."""
+
+    def __init__(self, model: OccupancyNetwork, setting: Setting, *, compiled: bool = False) -> None:
+        self.setting, self.config = setting, setting.config
+        self.model = model
+        self.optimizer = make_optimizer(model, self.config, setting.device)
+        self.average = MovingAverage(model, self.config.ema) if self.config.ema > 0 else None
+        self.scaler = torch.amp.GradScaler(setting.device.type, enabled=setting.precision == "fp16")
+        self.network: nn.Module = distributed.wrap(model, setting.group, setting.device)
+        if compiled:
+            mode = "reduce-overhead" if setting.device.type == "cuda" else "default"
+            self.network = torch.compile(self.network, mode=mode)  # type: ignore[assignment]
+        train = setting.train
+        self.plan = Plan(self.config.seed, len(train), train.points_count, self.config.batch_size)
+        self.points = min(self.config.points_per_shape, train.usable)
+        self.decoding = Decoding(setting.device)
+        self.progress = Progress()
+        self.pending: list[tuple[int, Tensor]] = []
+        self.best_state: dict[str, Tensor] | None = None
+        self.saved_at = time.monotonic()
+        self.stop = StopFlag()
+        self.curves = Curves(setting.folder) if setting.group.leads else None
+
+    @property
+    def evaluated(self) -> OccupancyNetwork:
+        """The network that is validated and kept: the moving average where there is one."""
+        return self.average.model if self.average is not None else self.model
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    def run(self) -> str:
+        """Train to the end. InterruptedRunError after a signal (state saved), DivergedError on a loss that is NaN."""
+        with self.stop.listening():
+            self.set_training()
+            started, before = time.monotonic(), self.progress.seconds
+            while self.progress.step < self.config.steps:
+                self.step(self.progress.step + 1)
+                self.progress.seconds = before + time.monotonic() - started
+                step = self.progress.step
+                if step % LOOK_EVERY[self.setting.device.type] == 0 or step == self.config.steps:
+                    self.look()
+                if step % self.config.val_every == 0 or step == self.config.steps:
+                    self.look()
+                    self.validate(time.monotonic() - started + before)
+                    if self.config.patience and self.progress.since_best >= self.config.patience:
+                        self.save()
+                        return "patience"
+                self.leave_if_asked()
+            self.save()
+        return "completed"
+
+    def set_training(self) -> None:
+        """Training mode; frozen backbones keep their running statistics, too."""
+        self.model.train()
+        if self.config.freeze_encoder:
+            for backbone in backbones(self.model):
+                backbone.eval()
+
+    def step(self, number: int) -> None:
+        """Draw, forward, backward, update; the loss stays on the device until ``look``."""
+        begin = time.perf_counter()
+        setting = self.setting
+        torch.manual_seed(self.config.seed * 1_000_003 + number)  # dropout and the like depend on the step alone
+        batch = self.batch(number)
+        ready = time.perf_counter()
+        set_learning_rate(self.optimizer, learning_rate(self.config, number))
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            with autocast(setting.device, setting.precision):
+                logits = self.network(batch.images, batch.points, batch.pose, batch.focal)
+            loss = occupancy_loss(logits, batch.occupancy)
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise out_of_memory(self.config.batch_size) from None
+        if self.average is not None:
+            self.average.update(self.model, number)
+        self.pending.append((number, loss.detach()))
+        self.progress.step = number
+        self.progress.wait_seconds += ready - begin
+        self.progress.train_seconds += time.perf_counter() - begin
+
+    def batch(self, number: int) -> Batch:
+        """This process's part of the batch of a step, augmented."""
+        draw = self.plan.draw(number).part(self.setting.group.rank, self.setting.group.world)
+        batch = self.decoding.batch(self.setting.train.gather(draw, self.points), self.points)
+        if not self.config.augment:
+            return batch
+        first = self.setting.group.rank * len(draw.pictures)
+        return augment(batch, self.config.augment, self.config.seed, number, first)
+
+    def look(self) -> None:
+        """Fetch the losses since the last look, check them, tell the newest."""
+        if not self.pending:
+            return
+        values = torch.stack([loss for _, loss in self.pending])
+        values = distributed.add_up(values) / self.setting.group.world
+        for (number, _), value in zip(self.pending, values.tolist(), strict=True):
+            if not math.isfinite(value):
+                raise self.diverged(number)
+            self.progress.loss_sum += value
+            self.progress.loss_count += 1
+        self.pending.clear()
+        self.tell(values[-1].item(), None)
+
+    def tell(self, loss: float, iou: float | None) -> None:
+        """Emit the newest step."""
+        p = self.progress
+        rate = self.config.batch_size * p.step / p.train_seconds if p.train_seconds else 0.0
+        best = p.best_iou if p.best_iou >= 0 else None
+        lr = learning_rate(self.config, p.step)
+        self.setting.emit(TrainStep(p.step, self.config.steps, loss, rate, lr, iou, best))
+
+    def diverged(self, number: int) -> DivergedError:
+        """The error of a loss that is not finite; names the pictures of that step."""
+        names = [self.setting.train.record_ids[i] for i in sorted(set(self.plan.draw(number).pictures.tolist()))]
+        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        return DivergedError(
+            f"the loss is not finite at step {number}; the batch was {shown}.",
+            hint="The last checkpoint is from before; try a lower --lr or --precision fp32.",
+        )
+
+    # -- validation and checkpoints ------------------------------------------------------------------------------
+
+    def validate(self, seconds: float) -> None:
+        """IoU on the validation pictures; keep the network when it is the best so far; append to the history."""
+        config, p = self.config, self.progress
+        scores = self.scores(self.setting.val, (config.threshold,))
+        iou = scores.mean_iou(config.threshold)
+        p.since_best += 1
+        if iou > p.best_iou:
+            p.best_iou, p.best_step, p.since_best = iou, p.step, 0
+            self.best_state = {key: value.clone() for key, value in self.evaluated.state_dict().items()}
+        row = HistoryRow(
+            step=p.step,
+            train_loss=p.loss_sum / max(p.loss_count, 1),
+            val_loss=float(scores.loss.mean()) * self.points,
+            val_iou=iou,
+            lr=learning_rate(config, p.step),
+            shapes_per_second=config.batch_size * p.step / p.train_seconds if p.train_seconds else 0.0,
+            seconds=seconds,
+        )
+        p.seconds = seconds
+        p.loss_sum, p.loss_count = 0.0, 0
+        p.history.append(row)
+        if self.curves is not None:
+            self.curves.append(row)
+        self.tell(row.train_loss, iou)
+        if distributed.any_of(time.monotonic() - self.saved_at > SAVE_SECONDS, self.setting.device):
+            self.save()
+
+    def scores(self, split: ResidentSplit, thresholds: tuple[float, ...]) -> Scores:
+        """Counts of a split, each process a share, added up."""
+        group, device = self.setting.group, self.setting.device
+        mine = evaluate_split(
+            self.evaluated,
+            split,
+            thresholds=thresholds,
+            points=self.config.val_points,
+            rank=group.rank,
+            world=group.world,
+        )
+        if group.world == 1:
+            return mine
+        inter, union, loss = (
+            distributed.add_up(torch.from_numpy(a).to(device)).cpu().numpy()
+            for a in (mine.intersection, mine.union, mine.loss)
+        )
+        return replace(mine, intersection=inter, union=union, loss=loss)
+
+    def leave_if_asked(self) -> None:
+        """After a signal: save and raise InterruptedRunError. All processes agree on the step."""
+        device = self.setting.device
+        if self.progress.step % LOOK_EVERY[device.type] or not distributed.any_of(bool(self.stop.name), device):
+            return
+        self.look()
+        self.save()
+        raise InterruptedRunError(
+            f"stopped by {self.stop.name or 'another process'} after step {self.progress.step}; everything is saved.",
+            hint="Continue with --resume.",
+        )
+
+    def save(self) -> None:
+        """Write the best network if it is new, then everything needed to go on."""
+        self.saved_at = time.monotonic()
+        if not self.setting.group.leads:
+            return
+        folder = self.setting.folder
+        if self.best_state is not None:
+            header = {**self.setting.identity, "step": self.progress.best_step, "val_iou": self.progress.best_iou}
+            checkpoint.save_best(folder, self.best_state, header)
+            self.best_state = None
+        tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
+        for index, parameter in enumerate(self.parameters()):
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
+        if self.average is not None:
+            tensors.update({f"average.{key}": value for key, value in self.average.model.state_dict().items()})
+        header = {**self.setting.identity, "progress": self.progress.to_json(), "scaler": self.scaler.state_dict()}
+        checkpoint.save_last(folder, self.progress.step, tensors, header)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The optimiser's parameters in its order."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def restore(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint."""
+        self.model.load_state_dict(part(tensors, "model."))
+        if self.average is not None:
+            self.average.model.load_state_dict(part(tensors, "average."))
+        for index, parameter in enumerate(self.parameters()):
+            state = part(tensors, f"optimizer.{index}.")
+            for key, value in state.items():
+                state[key] = value.to(parameter.device)
+            self.optimizer.state[parameter] = state
+        if header["scaler"]:
+            self.scaler.load_state_dict(header["scaler"])
+        self.progress = Progress.from_json(header["progress"])
+        if self.curves is not None:
+            self.curves.rewrite(self.progress.history)
+        self.setting.emit(Note(f"resumed after step {self.progress.step}"))
+
+
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries under a prefix, without it."""
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def occupancy_loss(logits: Tensor, occupancy: Tensor) -> Tensor:
+    """Binary cross-entropy summed over the points and averaged over the shapes (Mescheder et al., eq. 3); (B, T)."""
+    return functional.binary_cross_entropy_with_logits(logits.float(), occupancy, reduction="none").sum(-1).mean()
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether PyTorch ran out of memory, on the GPU or the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def out_of_memory(batch: int) -> ConfigError:
+    """The clear line for it."""
+    return ConfigError(
+        f"out of memory with --batch-size {batch}.",
+        hint=f"Try --batch-size {max(1, batch // 2)}, or --batch-size auto.",
+    )
