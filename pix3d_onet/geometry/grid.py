@@ -38,7 +38,7 @@ class GridFrame:
 
 
 def frame_for(mesh: Mesh, resolution: int, *, border: float) -> GridFrame:
-    """The grid in which the mesh's longest side spans ``FILL·resolution`` voxels, ``border`` voxels and a brick around it."""
+    """The grid in which the longest side spans ``FILL·resolution`` voxels, with ``border`` voxels and a brick around."""
     low, high = mesh.bounds
     extent = high - low
     voxel = float(extent.max()) / (FILL * resolution)
@@ -102,7 +102,7 @@ def number_bricks(marked: Bool) -> NDArray[np.int32]:
 
 
 def fill_cavities(inside: UInt8, brick_inside: UInt8, slots: NDArray[np.int32]) -> None:
-    """Take inside (in place) every outside region that is not 6-connected to the border: it would be a void in the solid.
+    """Take inside (in place) every outside region that is not 6-connected to the border: a void in the solid.
 
     ``brick_inside`` is flat (B,). Marching cubes joins inside corners across cube faces, so 6-connected outside
     regions are exactly the ones that its surfaces enclose.

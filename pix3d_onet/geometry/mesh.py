@@ -17,7 +17,7 @@ from trimesh.resolvers import Resolver
 from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.files import inside, writing
 from pix3d_onet.geometry.obj import parse_obj
-from pix3d_onet.types import Mesh, Normalisation
+from pix3d_onet.types import Bool, Mesh, Normalisation
 
 MESH_SUFFIXES = (".obj", ".off", ".ply", ".stl", ".glb", ".gltf")
 """Formats that ``load_mesh`` reads, by file name ending (case does not matter)."""
@@ -32,7 +32,7 @@ MAX_ABS_COORDINATE = 1e150
 """Beyond it squares overflow float64; such files are damaged."""
 
 MIN_RELATIVE_EXTENT = 1e-12
-"""A model whose longest side is smaller than this share of its distance from the origin has lost its shape to rounding."""
+"""A model whose longest side is a smaller share of its distance from the origin has lost its shape to rounding."""
 
 logging.getLogger("trimesh").setLevel(logging.CRITICAL)  # its log lines are not for our users
 
@@ -95,7 +95,7 @@ def _parse_with_trimesh(data: bytes, suffix: str, path: Path, root: Path) -> Mes
     return Mesh(np.concatenate(vertices), np.concatenate(faces))
 
 
-class _RootResolver(Resolver):  # type: ignore[misc]
+class _RootResolver(Resolver):
     """Opens side files of a mesh (glTF buffers) only inside the root."""
 
     def __init__(self, folder: Path, root: Path) -> None:
@@ -120,7 +120,7 @@ class _RootResolver(Resolver):  # type: ignore[misc]
 
 
 def clean(mesh: Mesh) -> Mesh:
-    """Drop faces with bad indices, NaN or infinite corners, or fewer than three different corners; then unused vertices.
+    """Drop faces with bad indices, NaN or infinite corners or equal corners; then vertices that none uses.
 
     Raises RejectError (stage ``mesh``): ``empty-mesh`` when no face is left, ``bad-extent`` when the box is a point
     or too large or too small for its coordinates to mean anything.
@@ -130,7 +130,7 @@ def clean(mesh: Mesh) -> Mesh:
         raise RejectError("mesh-too-large", f"{len(faces)} faces, at most {MAX_FACES} are read", "mesh")
     faces = faces[((faces >= 0) & (faces < len(vertices))).all(axis=1)]
     with np.errstate(invalid="ignore"):
-        good = (np.abs(vertices) < MAX_ABS_COORDINATE).all(axis=1)
+        good: Bool = np.all(np.abs(vertices) < MAX_ABS_COORDINATE, axis=1)
     if len(faces):
         faces = faces[good[faces].all(axis=1)]
     a, b, c = faces[:, 0], faces[:, 1], faces[:, 2]
@@ -161,6 +161,14 @@ def transformed(mesh: Mesh, normalisation: Normalisation) -> Mesh:
     return Mesh(normalisation.apply(mesh.vertices), mesh.faces)
 
 
+def merge_vertices(mesh: Mesh) -> Mesh:
+    """The same triangles with exactly equal vertices made one; faces that collapse are dropped."""
+    vertices, index = np.unique(mesh.vertices, axis=0, return_inverse=True)
+    faces = index.reshape(-1)[mesh.faces]
+    a, b, c = faces[:, 0], faces[:, 1], faces[:, 2]
+    return Mesh(vertices, faces[(a != b) & (b != c) & (c != a)])
+
+
 def write_mesh(path: Path, mesh: Mesh) -> None:
     """Write a mesh atomically; the format follows the ending (.glb .obj .ply .stl .off). InputError for another."""
     import trimesh
@@ -168,8 +176,9 @@ def write_mesh(path: Path, mesh: Mesh) -> None:
     suffix = path.suffix.lower()
     if suffix not in (".glb", ".obj", ".ply", ".stl", ".off"):
         raise InputError(f"cannot write {path.name}: take .glb, .obj, .ply, .stl or .off.")
-    body = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
-    exported = trimesh.Scene([body]).export(file_type="glb") if suffix == ".glb" else body.export(file_type=suffix[1:])
+    body: Any = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    scene: Any = trimesh.Scene([body])
+    exported = scene.export(file_type="glb") if suffix == ".glb" else body.export(file_type=suffix[1:])
     with writing(path) as part:
         part.write_bytes(exported.encode() if isinstance(exported, str) else exported)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pix3d_onet.geometry.mesh import component_labels, edge_counts, volume
 from pix3d_onet.geometry.sample import contains
 from pix3d_onet.geometry.watertight import Watertight

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from pix3d_onet.data.codec import LATTICE, decode_points, generator
@@ -27,12 +29,12 @@ def contains(mesh: Mesh, points: Float64 | Float32, *, rays: int = RAYS) -> Bool
     if len(mesh.faces) == 0 or len(points) == 0:
         return np.zeros(len(points), dtype=np.bool_)
     centre, scale = mesh.bounds.mean(axis=0), max(float(np.ptp(mesh.bounds, axis=0).max()), np.finfo(np.float32).tiny)
-    scene = o3d.t.geometry.RaycastingScene(nthreads=1)
+    tensor: Any = o3d.core.Tensor
+    scene: Any = o3d.t.geometry.RaycastingScene(nthreads=1)
     scene.add_triangles(
-        o3d.core.Tensor(((mesh.vertices - centre) / scale).astype(np.float32)),
-        o3d.core.Tensor(mesh.faces.astype(np.uint32)),
+        tensor(((mesh.vertices - centre) / scale).astype(np.float32)), tensor(mesh.faces.astype(np.uint32))
     )
-    query = o3d.core.Tensor(((points - centre) / scale).astype(np.float32))
+    query = tensor(((points - centre) / scale).astype(np.float32))
     inside: Bool = scene.compute_occupancy(query, nthreads=1, nsamples=rays).numpy() > 0.5
     return inside
 

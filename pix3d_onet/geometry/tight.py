@@ -39,7 +39,7 @@ BARRIER = 1.0
 CREEP = 3
 """Steps of the outside along uncrossed edges; from farther than BARRIER, three reach any surface and corner."""
 REACH = 2.75
-"""Voxels around triangles covered by bricks: BARRIER and a cell's diagonal, so that all of the surface lies in bricks."""
+"""Voxels around triangles covered by bricks: BARRIER and a cell's diagonal, so that all surface lies in bricks."""
 MIN_THICKNESS_SHEET = 1.0
 """Voxels: thickness that sheets and plates get at least."""
 MIN_THICKNESS_ROD = float(np.sqrt(3.0))
@@ -47,7 +47,7 @@ MIN_THICKNESS_ROD = float(np.sqrt(3.0))
 
 
 def tight(mesh: Mesh, resolution: int = 256) -> BrickGrid:
-    """The signed grid and surface of ``mesh`` (cleaned, any frame). RejectError ``empty-surface`` when nothing is left."""
+    """The signed grid and surface of ``mesh`` (cleaned, any frame). RejectError ``empty-surface`` where none is."""
     frame = frame_for(mesh, resolution, border=2 * REACH)
     return tight_in(mesh, frame)
 

@@ -1,0 +1,86 @@
+"""``meshfix``: pymeshfix (Attene 2010) in a child process, checked before and after.
+
+pymeshfix is under the AGPL-3 and can crash or run for minutes on messy input; a child process keeps both away from us.
+It keeps only what it can make a single solid of, so its result counts only when nothing was lost.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pix3d_onet.errors import MissingDependencyError
+from pix3d_onet.geometry.mesh import is_watertight, merge_vertices, volume
+from pix3d_onet.geometry.sample import sample_surface
+from pix3d_onet.types import Mesh
+
+TIME_LIMIT = 60.0
+"""Seconds that pymeshfix may take."""
+PROBES = 5000
+"""Points on the input's surface that must lie on the result."""
+KEPT_SHARE = 0.99
+"""Share of them that must lie within the tolerance."""
+
+_CHILD = """
+import sys
+import numpy as np
+import pymeshfix
+data = np.load(sys.argv[1], allow_pickle=False)
+fix = pymeshfix.MeshFix(data["vertices"], data["faces"])
+fix.repair(joincomp=True, remove_smallest_components=False)
+np.savez(sys.argv[2], vertices=np.asarray(fix.points), faces=np.asarray(fix.faces))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class MeshfixOutcome:
+    """The repaired mesh, or None and why in one line."""
+
+    mesh: Mesh | None
+    problem: str = ""
+
+
+def meshfix(mesh: Mesh, *, tolerance: float, time_limit: float = TIME_LIMIT) -> MeshfixOutcome:
+    """Repair ``mesh``; the result is in the same frame. ``tolerance`` in its units bounds what may be lost."""
+    merged = merge_vertices(mesh)
+    with tempfile.TemporaryDirectory(prefix="onet-meshfix-") as folder:
+        source, target = Path(folder, "in.npz"), Path(folder, "out.npz")
+        np.savez(source, vertices=merged.vertices, faces=merged.faces.astype(np.int32))
+        command = [sys.executable, "-c", _CHILD, str(source), str(target)]
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=time_limit, check=False)
+        except subprocess.TimeoutExpired:
+            return MeshfixOutcome(None, f"over {time_limit:g} s")
+        if b"No module named 'pymeshfix'" in done.stderr:
+            raise MissingDependencyError(
+                "--watertight meshfix needs pymeshfix.", hint="Install it with: pip install 'pix3d-onet[geometry]'"
+            )
+        if done.returncode != 0 or not target.exists():
+            return MeshfixOutcome(None, f"pymeshfix ended with status {done.returncode}")
+        with np.load(target, allow_pickle=False) as data:
+            result = Mesh(data["vertices"], data["faces"])
+    return _checked(merged, result, tolerance)
+
+
+def _checked(before: Mesh, after: Mesh, tolerance: float) -> MeshfixOutcome:
+    if not is_watertight(after):
+        return MeshfixOutcome(None, "not closed after repair")
+    if volume(after) < 0:
+        after = Mesh(after.vertices, after.faces[:, ::-1])
+    import open3d as o3d
+
+    tensor: Any = o3d.core.Tensor
+    scene: Any = o3d.t.geometry.RaycastingScene(nthreads=1)
+    scene.add_triangles(tensor(after.vertices.astype(np.float32)), tensor(after.faces.astype(np.uint32)))
+    probes, _ = sample_surface(before, PROBES, 0, "meshfix")
+    distance = scene.compute_distance(tensor(probes.astype(np.float32)), nthreads=1).numpy()
+    kept = float((distance <= tolerance).mean())
+    if kept < KEPT_SHARE:
+        return MeshfixOutcome(None, f"{1 - kept:.1%} of the surface lost")
+    return MeshfixOutcome(after)
