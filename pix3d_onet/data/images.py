@@ -30,7 +30,7 @@ from PIL import Image
 from pix3d_onet.errors import RejectError
 from pix3d_onet.types import Bool, Camera, Float32, Normalisation, UInt8, View
 
-FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "TGA", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "TGA", "JPEG2000")
 """Pillow's names of the formats that are opened."""
 MAX_PIXELS = 100_000_000
 """Largest declared number of pixels; Pix3D's largest picture has 12 million."""
@@ -216,7 +216,8 @@ class _opened:  # noqa: N801 — reads as a verb
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels decide
-                self.picture = Image.open(self.path, formats=FORMATS)
+                Image.init()  # registers the formats; free after the first call
+                self.picture = Image.open(self.path, formats=[f for f in FORMATS if f in Image.OPEN])
                 self._check_size(*self.picture.size)
                 if self.load:
                     self.picture.load()

@@ -1,0 +1,172 @@
+"""The end of ``prepare``: finished shapes → shards, tables and, last, the manifest.
+
+The bytes depend on the settings and the source alone, whoever prepared the shapes, in whatever order and however often
+interrupted; ``timings.csv`` is the one file that says how long it took.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pix3d_onet.config import SPLITS, PrepareConfig
+from pix3d_onet.data.shards import MANIFEST, Manifest, ShapeEntry, ShardEntry, manifest_to_json, write_shard
+from pix3d_onet.data.splits import assign
+from pix3d_onet.data.staging import Staging
+from pix3d_onet.errors import InputError
+from pix3d_onet.files import digest, write_json, write_text
+from pix3d_onet.types import PreparedShape, Rejected, SourceListing, SourceShape
+
+REJECTS, QC, TIMINGS = "rejects.jsonl", "qc.csv", "timings.csv"
+
+
+def shard_name(index: int) -> str:
+    """``shard-00000.h5`` …"""
+    return f"shard-{index:05d}.h5"
+
+
+def listing_digest(listing: SourceListing, shapes: Sequence[SourceShape]) -> str:
+    """Hash of what is to be prepared: shapes, pictures, cameras, prescribed splits and rejects, by name."""
+
+    def name(path: Path | None) -> str | None:
+        return None if path is None else path.relative_to(listing.root).as_posix()
+
+    document = [
+        [
+            [s.object_id, s.category, s.group, name(s.mesh), name(s.voxel)]
+            + [[v.record_id, name(v.image), name(v.mask), *_numbers(v.camera)] for v in s.views]
+            for s in shapes
+        ],
+        [asdict(r) for r in listing.rejected],
+        sorted(listing.fixed_splits.items()),
+    ]
+    return digest(json.dumps(document).encode())
+
+
+def _numbers(camera: Any) -> list[Any]:
+    return [] if camera is None else [camera.rotation.tolist(), camera.translation.tolist(), camera.focal, camera.width]
+
+
+class Splitter:
+    """Which split a shape and its pictures belong to; made from what is listed, so a reject moves nothing else."""
+
+    def __init__(self, listing: SourceListing, shapes: Sequence[SourceShape], config: PrepareConfig) -> None:
+        self.mode, self.fixed = config.split, listing.fixed_splits
+        if self.mode in ("s1", "s2", "lst") and not self.fixed:
+            raise InputError(f"the source prescribes no split, but --split {self.mode} asks for it.")
+        if self.mode == "image":
+            names = {v.record_id: s.category for s in shapes for v in s.views}
+        else:
+            names = {s.group: s.category for s in shapes}
+        self.dealt = assign(names, config.fractions, config.seed)
+
+    def views(self, shape: PreparedShape) -> tuple[str, ...]:
+        """The split of each picture; a rendered one goes with the shape's first photo."""
+        if self.mode == "shape":
+            return (self.dealt[shape.group],) * len(shape.views)
+        table = self.dealt if self.mode == "image" else self.fixed
+        home = self.shape(shape)
+        return tuple(home if v.rendered else table.get(v.record_id, home) for v in shape.views)
+
+    def shape(self, shape: PreparedShape) -> str:
+        """The split of the shape: its group's, or its first photo's where pictures are split."""
+        if self.mode == "shape":
+            return self.dealt[shape.group]
+        table = self.dealt if self.mode == "image" else self.fixed
+        named = [table[v.record_id] for v in shape.views if v.record_id in table]
+        return named[0] if named else table.get(shape.object_id, table.get(shape.group, "train"))
+
+
+def assemble(
+    out: Path,
+    config: PrepareConfig,
+    source: Mapping[str, Any],
+    prepared: Sequence[tuple[str, str]],
+    rejected: Iterable[Rejected],
+    splitter: Splitter,
+    listed: Mapping[str, Any],
+) -> Manifest:
+    """Write the data set into ``out`` from the parts ``prepared`` (object id, fingerprint), manifest last.
+
+    ``listed``: counts that the source gives (records, skipped, shapes). OSError when the disk is full.
+    """
+    staging = Staging(out)
+    order = sorted(prepared)
+    size = config.shapes_per_shard
+    shards: list[ShardEntry] = []
+    entries: list[ShapeEntry] = []
+    timings: list[tuple[str, str, float]] = []
+    for index in range(0, len(order), size):
+        shapes = [staging.load(object_id, key) for object_id, key in order[index : index + size]]
+        entry = write_shard(out / shard_name(index // size), shapes)
+        shards.append(entry)
+        entries += [_entry(shape, entry.file, row, splitter) for row, shape in enumerate(shapes)]
+        timings += [(s.object_id, stage, t) for s in shapes for stage, t in s.seconds.items()]
+    _remove_other_shards(out, {s.file for s in shards})
+    rows = sorted(rejected, key=lambda r: (r.object_id, r.record_id, r.stage, r.reason, r.detail))
+    write_text(out / REJECTS, "".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in rows))
+    write_text(out / QC, _qc_table(entries))
+    text = _csv([("object_id", "stage", "seconds"), *((o, s, f"{t:.4f}") for o, s, t in timings)])
+    write_text(out / TIMINGS, text)
+    counts = {**listed, **_counts(entries, rows, shards)}
+    manifest = Manifest(config.to_json(), config.hash(), dict(source), tuple(entries), tuple(shards), counts)
+    write_json(out / MANIFEST, manifest_to_json(manifest))
+    return manifest
+
+
+def _entry(shape: PreparedShape, file: str, row: int, splitter: Splitter) -> ShapeEntry:
+    return ShapeEntry(
+        object_id=shape.object_id,
+        category=shape.category,
+        group=shape.group,
+        split=splitter.shape(shape),
+        shard=file,
+        row=row,
+        images=len(shape.views),
+        source_mesh=shape.source_mesh,
+        mesh_sha256=shape.mesh_sha256,
+        record_ids=tuple(v.record_id for v in shape.views),
+        image_sha256=shape.view_sha256,
+        image_splits=splitter.views(shape),
+        qc=dict(shape.qc),
+    )
+
+
+def _counts(entries: Sequence[ShapeEntry], rows: Sequence[Rejected], shards: Sequence[ShardEntry]) -> dict[str, Any]:
+    pictures = Counter(split for e in entries for split in e.image_splits)
+    return {
+        "prepared": len(entries),
+        "rejected": len(rows),
+        "rejected_by_reason": dict(sorted(Counter(r.reason for r in rows).items())),
+        "shapes_by_split": {s: sum(e.split == s for e in entries) for s in SPLITS},
+        "groups_by_split": {s: len({e.group for e in entries if e.split == s}) for s in SPLITS},
+        "images_by_split": {s: pictures[s] for s in SPLITS},
+        "categories": dict(sorted(Counter(e.category for e in entries).items())),
+        "bytes": sum(s.bytes for s in shards),
+    }
+
+
+def _remove_other_shards(out: Path, keep: set[str]) -> None:
+    for path in out.glob("shard-*.h5"):
+        if path.name not in keep:
+            path.unlink()
+    for path in out.glob(".*.part"):
+        path.unlink()
+
+
+def _qc_table(entries: Sequence[ShapeEntry]) -> str:
+    keys = sorted({k for e in entries for k, v in e.qc.items() if not isinstance(v, dict | list | tuple)})
+    rows = [[e.object_id, e.category, *("" if e.qc.get(k) is None else e.qc[k] for k in keys)] for e in entries]
+    return _csv([["object_id", "category", *keys], *rows])
+
+
+def _csv(rows: Iterable[Sequence[Any]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()

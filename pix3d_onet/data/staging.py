@@ -1,0 +1,224 @@
+"""Finished shapes that wait to be assembled into shards: one file each, so that a kill loses nothing but what runs.
+
+``OUT/.parts/`` holds, for every shape that is done, either ``<key>.npz`` (its arrays, uncompressed, no pickle, and its
+JSON) or ``<key>.json`` (its rejects). Each carries the fingerprint of what it was made from: settings, mesh, pictures
+and cameras, by content. Another fingerprint means that the part is of no use.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pix3d_onet.config import PrepareConfig
+from pix3d_onet.errors import InputError
+from pix3d_onet.files import digest, file_digest, write_bytes, write_json
+from pix3d_onet.types import Mesh, Normalisation, PreparedShape, Rejected, SourceShape, View
+from pix3d_onet.version import __version__
+
+FOLDER = ".parts"
+PART_VERSION = 1
+NOT_OF_THE_SHAPE = ("categories", "split", "fractions", "flags", "require_pose", "limit", "shapes_per_shard")
+"""Settings that choose and arrange shapes but do not change one: they leave parts usable."""
+DAMAGE = (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError)
+"""What reading a damaged part raises."""
+VIEW_ARRAYS = ("rgb", "mask", "pose", "intrinsics")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What became of a shape: ``prepared``, or None; ``rejected`` are the reasons (of it or of its pictures);
+    ``key`` is the :func:`fingerprint` of what it was made from."""
+
+    object_id: str
+    prepared: PreparedShape | None
+    rejected: tuple[Rejected, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    key: str = ""
+
+    @property
+    def done(self) -> Done:
+        """The outcome without its arrays."""
+        return Done(self.object_id, self.key, self.prepared is not None, self.rejected, self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An :class:`Outcome` whose arrays, if any (``ok``), are on disk: a large data set does not fit into memory."""
+
+    object_id: str
+    key: str
+    ok: bool
+    rejected: tuple[Rejected, ...]
+    seconds: dict[str, float]
+
+
+def fingerprint(shape: SourceShape, config: PrepareConfig, root: Path) -> str:
+    """Hash of everything that a shape's result depends on; files by content, a missing one as such."""
+    settings = {k: v for k, v in config.to_json().items() if k not in NOT_OF_THE_SHAPE}
+    views = [
+        [v.record_id, _content(v.image), _content(v.mask), None if v.camera is None else _camera(v.camera)]
+        for v in shape.views
+    ]
+    what = [__version__, PART_VERSION, settings, shape.object_id, shape.category, shape.group]
+    files = [shape.mesh.relative_to(root).as_posix(), _content(shape.mesh), _content(shape.voxel), views]
+    return digest(json.dumps([*what, *files], sort_keys=True).encode())
+
+
+def _content(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return file_digest(path)
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+
+
+def _camera(camera: Any) -> list[Any]:
+    return [camera.rotation.tolist(), camera.translation.tolist(), camera.focal, camera.width, camera.height]
+
+
+class Staging:
+    """The parts of one output folder. Only the process that holds the folder's lock may use it."""
+
+    def __init__(self, out: Path) -> None:
+        self.folder = out / FOLDER
+
+    def _path(self, object_id: str, suffix: str) -> Path:
+        return self.folder / f"{digest(object_id.encode())[:24]}{suffix}"
+
+    def holds(self, object_id: str) -> bool:
+        """Whether anything is kept for a shape, under whatever fingerprint."""
+        return any(self._path(object_id, s).is_file() for s in (".npz", ".json"))
+
+    def save(self, outcome: Outcome) -> None:
+        """Keep an outcome; whatever was kept for the shape before goes. OSError when the disk does not take it."""
+        done, lost = (self._path(outcome.object_id, s) for s in (".npz", ".json"))
+        if outcome.prepared is None:
+            rows = [asdict(r) for r in outcome.rejected]
+            write_json(lost, {"key": outcome.key, "object_id": outcome.object_id, "rejected": rows})
+            done.unlink(missing_ok=True)
+        else:
+            write_bytes(done, encode(outcome))
+            lost.unlink(missing_ok=True)
+
+    def look(self, object_id: str, key: str) -> Done | None:
+        """What is kept for a shape under this fingerprint, arrays unread; None when nothing is, or it is damaged."""
+        done, lost = (self._path(object_id, s) for s in (".npz", ".json"))
+        try:
+            if done.is_file():
+                with np.load(done, allow_pickle=False) as data:
+                    meta = json.loads(data["meta"].tobytes())
+                rows, seconds, ok = meta["rejected"], dict(meta["seconds"]), True
+            elif lost.is_file():
+                meta = json.loads(lost.read_bytes())
+                rows, seconds, ok = meta["rejected"], {}, False
+            else:
+                return None
+            if (meta["key"], meta["object_id"]) != (key, object_id):
+                return None
+            return Done(object_id, key, ok, tuple(Rejected(**r) for r in rows), seconds)
+        except DAMAGE:
+            return None
+
+    def load(self, object_id: str, key: str) -> PreparedShape:
+        """The prepared shape kept under this fingerprint. InputError when it cannot be read back; it is dropped then."""
+        try:
+            return decode(self._path(object_id, ".npz"), key)
+        except DAMAGE as error:
+            self.forget(object_id)
+            raise InputError(
+                f"the finished part of {object_id} cannot be read back ({error}).",
+                hint="Run the same command again: it prepares that shape anew.",
+            ) from None
+
+    def forget(self, object_id: str) -> None:
+        """Drop what is kept for a shape."""
+        for suffix in (".npz", ".json"):
+            self._path(object_id, suffix).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove half-written files that a kill left behind."""
+        if self.folder.is_dir():
+            for path in self.folder.glob(".*.part"):
+                path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove all parts."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def encode(outcome: Outcome) -> bytes:
+    """A prepared shape as the bytes of an ``.npz`` (arrays as in :class:`PreparedShape`, JSON under ``meta``)."""
+    shape = outcome.prepared
+    if shape is None:
+        raise ValueError("only a prepared shape has arrays")
+    meta = {
+        "key": outcome.key,
+        "object_id": shape.object_id,
+        "category": shape.category,
+        "group": shape.group,
+        "source_mesh": shape.source_mesh,
+        "mesh_sha256": shape.mesh_sha256,
+        "scale": shape.normalisation.scale,
+        "record_ids": [v.record_id for v in shape.views],
+        "rendered": [v.rendered for v in shape.views],
+        "view_sha256": list(shape.view_sha256),
+        "qc": dict(shape.qc),
+        "seconds": dict(shape.seconds),
+        "rejected": [asdict(r) for r in outcome.rejected],
+    }
+    arrays: dict[str, Any] = {
+        "meta": np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8),
+        "points_q": shape.points_q,
+        "occupancy": np.packbits(shape.occupancy),
+        "surface_points_q": shape.surface_points_q,
+        "surface_normals_q": shape.surface_normals_q,
+        "vertices": shape.mesh.vertices,
+        "faces": shape.mesh.faces,
+        "loc": shape.normalisation.loc,
+    }
+    for name in VIEW_ARRAYS if shape.views else ():
+        arrays[name] = np.stack([getattr(v, name) for v in shape.views])
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def decode(path: Path, key: str) -> PreparedShape:
+    """The inverse of :func:`encode`. One of :data:`DAMAGE` for damaged bytes or another fingerprint."""
+    with np.load(path, allow_pickle=False) as data:
+        meta = json.loads(data["meta"].tobytes())
+        if meta["key"] != key:
+            raise ValueError("made from something else")
+        columns = [data[name] for name in VIEW_ARRAYS] if meta["record_ids"] else [()] * len(VIEW_ARRAYS)
+        views = tuple(
+            View(*arrays, record_id=record, rendered=rendered)
+            for *arrays, record, rendered in zip(*columns, meta["record_ids"], meta["rendered"], strict=True)
+        )
+        points = data["points_q"]
+        return PreparedShape(
+            object_id=meta["object_id"],
+            category=meta["category"],
+            group=meta["group"],
+            source_mesh=meta["source_mesh"],
+            mesh_sha256=meta["mesh_sha256"],
+            points_q=points,
+            occupancy=np.unpackbits(data["occupancy"], count=len(points)).astype(np.bool_),
+            surface_points_q=data["surface_points_q"],
+            surface_normals_q=data["surface_normals_q"],
+            mesh=Mesh(data["vertices"], data["faces"]),
+            views=views,
+            view_sha256=tuple(meta["view_sha256"]),
+            normalisation=Normalisation(data["loc"], meta["scale"]),
+            qc=meta["qc"],
+            seconds=meta["seconds"],
+            rejected_views=tuple(Rejected(**r) for r in meta["rejected"]),
+        )

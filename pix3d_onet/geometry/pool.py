@@ -1,0 +1,248 @@
+"""Many tasks on many processes or machines with joblib, such that none of them can take the run down.
+
+Tasks run in joblib's workers (loky's processes, or a Dask cluster's). A worker may die (a crash in a library, the
+kernel's memory killer) or hang: each one carries a watchdog that ends the process when a task exceeds its time. A dead
+worker breaks loky's whole pool, so whatever was in flight is run again one by one, each alone in a process: a task that
+dies there is the culprit and becomes a failure; the rest goes on in a new pool.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pix3d_onet.errors import InputError, MissingDependencyError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+PR_SET_PDEATHSIG = 1
+"""``prctl`` option (linux/prctl.h): the signal that this process gets when its parent dies."""
+STARTUP_SECONDS = 120.0
+"""Time a fresh worker gets for its imports, on top of a task's limit, before the run looks after it itself."""
+SCHEDULER_SECONDS = 20.0
+"""Time to connect to a Dask scheduler."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one task may use: wall seconds, and bytes of private memory of its process (0 = no limit)."""
+
+    seconds: float = 0.0
+    memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A task that produced nothing: ``worker-died`` or ``timeout``, and one line about it."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Generic[T, R]):
+    """What to run and how: ``function`` must be importable in the workers and is given one task."""
+
+    function: Callable[[T], R]
+    limits: Limits = Limits()
+    jobs: int = 1
+    backend: str = "loky"
+    scheduler: str | None = None
+
+
+def usable_cores() -> int:
+    """Cores that this process may use (affinity and container limits count)."""
+    import joblib
+
+    return int(joblib.cpu_count())
+
+
+def run(tasks: Iterable[T], plan: Plan[T, R]) -> Iterator[tuple[T, R | Failure]]:
+    """Yield (task, result or Failure) for every task, in the order in which they finish.
+
+    Errors that ``function`` raises itself end the run and come out here. Closing the generator stops the workers.
+    """
+    waiting = deque(tasks)
+    if plan.backend == "loky" and plan.jobs == 1:
+        yield from _one_by_one(waiting, plan)
+        return
+    with _backend(plan):
+        while waiting:
+            suspects: dict[int, tuple[T, float]] = {}
+            broken = yield from _pooled(waiting, suspects, plan)
+            if not broken:
+                return
+            yield from _investigate(suspects, broken, plan)
+
+
+def _pooled(
+    waiting: deque[T], in_flight: dict[int, tuple[T, float]], plan: Plan[T, R]
+) -> Generator[tuple[T, R | Failure], None, str | None]:
+    """Run ``waiting`` in a pool; return the pool's error (and leave ``in_flight`` filled), or None when all is done."""
+    import joblib
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    local = plan.backend == "loky"
+
+    def feed() -> Iterator[Any]:
+        # runs in the pool's own threads, whenever a worker is free
+        while waiting:
+            task = waiting.popleft()
+            number = len(waiting)
+            in_flight[number] = (task, time.monotonic())
+            yield joblib.delayed(_guarded)(plan.function, number, task, plan.limits, local)
+
+    results = joblib.Parallel(
+        n_jobs=plan.jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs", max_nbytes=None
+    )(feed())
+    try:
+        for number, result in results:
+            task, _ = in_flight.pop(number)
+            yield task, result
+    except BrokenProcessPool as error:
+        return str(error)
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            results.close()
+    return None
+
+
+def _investigate(
+    suspects: dict[int, tuple[T, float]], broken: str, plan: Plan[T, R]
+) -> Iterator[tuple[T, R | Failure]]:
+    """Settle the tasks that were in flight when a pool broke."""
+    oldest_first = deque(sorted(suspects.values(), key=lambda pair: pair[1]))
+    limit = plan.limits.seconds
+    if limit and "EXIT(1)" in broken and time.monotonic() - oldest_first[0][1] >= limit:
+        # tasks start in the order in which they were dispatched, so the first watchdog to bite was the oldest's
+        yield oldest_first.popleft()[0], _timeout(limit)
+    yield from _one_by_one(deque(task for task, _ in oldest_first), plan)
+
+
+def _one_by_one(waiting: deque[T], plan: Plan[T, R]) -> Iterator[tuple[T, R | Failure]]:
+    """Run tasks one after the other in one process apart, replaced whenever it dies."""
+    from joblib.externals.loky import ProcessPoolExecutor
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    executor: Any = None
+    limit = plan.limits.seconds
+    try:
+        while waiting:
+            task = waiting.popleft()
+            if executor is None:
+                executor = ProcessPoolExecutor(1, env=_thread_limits())
+            started = time.monotonic()
+            future = executor.submit(_guarded, plan.function, 0, task, plan.limits, True)
+            try:
+                yield task, future.result(timeout=limit + STARTUP_SECONDS if limit else None)[1]
+                continue
+            except BrokenProcessPool as error:
+                timed_out = limit and "EXIT(1)" in str(error) and time.monotonic() - started >= limit
+                failure = _timeout(limit) if timed_out else Failure("worker-died", _cause(str(error)))
+            except TimeoutError:
+                failure = _timeout(limit)
+            executor.shutdown(wait=False, kill_workers=True)
+            executor = None
+            yield task, failure
+    finally:
+        if executor is not None:
+            executor.shutdown(wait=False, kill_workers=True)
+
+
+def _timeout(limit: float) -> Failure:
+    return Failure("timeout", f"took longer than {limit:g} s (--time-limit)")
+
+
+def _cause(message: str) -> str:
+    """The exit codes in loky's message, as one line."""
+    found = message[message.rfind("{") + 1 : message.rfind("}")] if "{" in message else ""
+    return f"its process died ({found})" if found else "its process died"
+
+
+def _guarded(function: Callable[[T], R], number: int, task: T, limits: Limits, local: bool) -> tuple[int, R]:
+    """In the worker: run one task under its watchdog. ``local``: the process is this run's own."""
+    if local:
+        _settle_in(limits.memory)
+    if not limits.seconds:
+        return number, function(task)
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 — a plain descriptor for a C thread
+        # a thread in C that ends the process even while a library holds the interpreter
+        faulthandler.dump_traceback_later(limits.seconds, exit=True, file=nowhere)
+        try:
+            return number, function(task)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+
+_settled = False
+
+
+def _settle_in(memory: int) -> None:
+    """Once a worker: die with the parent, leave Ctrl-C to the parent, bound the memory, import before any clock runs."""
+    global _settled  # noqa: PLW0603 — one flag a process
+    if _settled:
+        return
+    _settled = True
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if memory:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_DATA, (memory, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    warnings.simplefilter("ignore")
+    with contextlib.suppress(ImportError):
+        import pix3d_onet.geometry.shape  # noqa: F401
+
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+def _thread_limits() -> dict[str, str]:
+    """Environment of a worker: one thread each, since a worker is one job's share of the machine."""
+    return dict.fromkeys(THREAD_VARIABLES, "1")
+
+
+@contextlib.contextmanager
+def _backend(plan: Plan[T, R]) -> Iterator[None]:
+    import joblib
+    from joblib.externals.loky import get_reusable_executor
+
+    if plan.backend == "loky":
+        with joblib.parallel_config("loky", inner_max_num_threads=1):
+            try:
+                yield
+            finally:  # these workers are bounded and deaf to Ctrl-C: nobody else may inherit them
+                get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise MissingDependencyError("--backend dask needs dask.", hint="pip install 'pix3d-onet[dask]'") from None
+    try:
+        client = Client(plan.scheduler, timeout=SCHEDULER_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"no Dask scheduler at {plan.scheduler}: {error}.", hint="Start one with `dask scheduler`.") from None
+    with client, joblib.parallel_config("dask", client=client):
+        yield

@@ -1,0 +1,329 @@
+"""``prepare``: a source's listing → a data set, in parallel, and never twice what is already there.
+
+What holds, whatever happens: the bytes of a finished data set depend on the settings and the source alone; a shape is
+prepared or stands in ``rejects.jsonl`` with its reason; a run that ends early, for any cause, loses at most the shapes
+that were being worked on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pix3d_onet.config import PrepareConfig
+from pix3d_onet.data.assemble import REJECTS, TIMINGS, Splitter, assemble, listing_digest
+from pix3d_onet.data.lock import locked
+from pix3d_onet.data.shards import MANIFEST, Dataset, Manifest, read_manifest, write_shard
+from pix3d_onet.data.staging import Done, Outcome, Staging, fingerprint
+from pix3d_onet.data.thaw import read_rejects, read_timings, thaw
+from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError
+from pix3d_onet.events import Emit, Note, Progress, ignore
+from pix3d_onet.files import PART_SUFFIX, file_digest
+from pix3d_onet.geometry.pool import Failure, Limits, Plan, run, usable_cores
+from pix3d_onet.geometry.worker import Geometry, Task, prepare_shape, rejection
+from pix3d_onet.types import Rejected, SourceListing, SourceShape
+
+TIME_LIMIT_SECONDS = 600.0
+"""Default time limit of a shape; the slowest real one takes a few seconds."""
+MEMORY_LIMIT_BYTES = 8 << 30
+"""Default limit of a worker's private memory; a worker on real shapes needs about one tenth."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareResult:
+    """What a call of :func:`prepare` did.
+
+    ``manifest`` of the finished data set; ``rejected`` every row of ``rejects.jsonl``; ``up_to_date``: it was finished
+    before and nothing was done; ``resumed``: shapes taken from an earlier, interrupted call; ``seconds``: wall time;
+    ``stage_seconds``: seconds by stage, summed over the shapes of this call.
+    """
+
+    out: Path
+    manifest: Manifest
+    rejected: tuple[Rejected, ...]
+    up_to_date: bool = False
+    resumed: int = 0
+    seconds: float = 0.0
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How to run: nothing in here changes a byte of the result.
+
+    ``jobs`` worker processes (0 = one a core); ``backend`` ``loky`` (this machine) or ``dask`` (with the address
+    ``scheduler``); ``time_limit`` seconds a shape (0 = none); ``memory_limit`` bytes a worker (0 = none);
+    ``retry_failed`` tries remembered rejects again; ``overwrite`` replaces a data set of other settings or source;
+    ``geometry`` replaces the mesh stage (it must be importable in the workers).
+    """
+
+    jobs: int = 0
+    backend: str = "loky"
+    scheduler: str | None = None
+    time_limit: float = TIME_LIMIT_SECONDS
+    memory_limit: int = MEMORY_LIMIT_BYTES
+    retry_failed: bool = False
+    overwrite: bool = False
+    geometry: Geometry | None = None
+
+    def __post_init__(self) -> None:
+        if self.backend not in ("loky", "dask"):
+            raise ConfigError(f"--backend must be loky or dask, not {self.backend!r}.")
+        if (self.backend == "dask") != (self.scheduler is not None):
+            raise ConfigError("--backend dask and --scheduler ADDRESS go together.")
+        if self.jobs < 0 or self.time_limit < 0 or self.memory_limit < 0:
+            raise ConfigError("--jobs, --time-limit and --memory-limit must be 0 or more.")
+
+
+def prepare(
+    listing: SourceListing, config: PrepareConfig, out: Path, execution: Execution | None = None, *, emit: Emit = ignore
+) -> PrepareResult:
+    """Prepare the shapes of ``listing`` into the data set ``out``; see the module for what holds.
+
+    Raises BusyError when another process writes to ``out``; InputError when nothing is usable, when ``out`` holds
+    something else, or when the disk is full; InterruptedRunError on Ctrl-C or SIGTERM.
+    """
+    start = time.perf_counter()
+    shapes = sorted(listing.shapes, key=lambda s: s.object_id)
+    taken = tuple(shapes[: config.limit] if config.limit else shapes)
+    if not taken:
+        raise InputError("no usable record: " + _reasons(listing.rejected) + ".", hint="Look at the source's files.")
+    job = _Job(listing, taken, config, out, execution or Execution(), emit)
+    with interruptible(), locked(out), one_line_for_disk_trouble(out):
+        done = job.finished()
+        if done is not None:
+            return PrepareResult(out, done, read_rejects(out / REJECTS), up_to_date=True, seconds=time.perf_counter() - start)
+        outcomes, resumed = job.work()
+        manifest = job.assemble(outcomes)
+    stages: Counter[str] = Counter()
+    for outcome in outcomes.values():
+        stages.update(outcome.seconds)
+    seconds = time.perf_counter() - start
+    return PrepareResult(out, manifest, read_rejects(out / REJECTS), False, resumed, seconds, dict(stages))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """One call of :func:`prepare`, past its checks; used under the folder's lock."""
+
+    listing: SourceListing
+    shapes: tuple[SourceShape, ...]
+    config: PrepareConfig
+    out: Path
+    execution: Execution
+    emit: Emit
+
+    @property
+    def staging(self) -> Staging:
+        return Staging(self.out)
+
+    @property
+    def source(self) -> dict[str, Any]:
+        return {"kind": self.listing.kind, "listing_sha256": listing_digest(self.listing, self.shapes)}
+
+    def finished(self) -> Manifest | None:
+        """The finished data set of these very settings and source, repaired where a shard was damaged; None = work.
+
+        With ``retry_failed`` a finished data set that lost shapes is taken apart into parts again.
+        """
+        if not (self.out / MANIFEST).exists():
+            return None
+        manifest = self._same_or_refused()
+        if manifest is None:
+            return None
+        sound = {s.file for s in manifest.shards if _sound(self.out / s.file, s.sha256)}
+        present = {e.object_id for e in manifest.shapes}
+        if self.execution.retry_failed and len(present) < len(self.shapes):
+            self._take_apart(manifest, sound)
+            return None
+        self.staging.remove()  # a kill may have come between the manifest and this
+        if len(sound) < len(manifest.shards):
+            self._repair(manifest, sound)
+        return manifest
+
+    def _same_or_refused(self) -> Manifest | None:
+        try:
+            manifest = read_manifest(self.out)
+            differs = _differences(manifest, self.config, self.source)
+        except InputError:
+            if not self.execution.overwrite:
+                raise
+            differs = "damaged manifest"
+        if not differs:
+            return manifest
+        if not self.execution.overwrite:
+            hint = "Name another --out, or replace it with --overwrite."
+            raise InputError(f"{self.out} holds another data set ({differs}).", hint=hint)
+        (self.out / MANIFEST).unlink()
+        return None
+
+    def _take_apart(self, manifest: Manifest, sound: set[str]) -> None:
+        rows: dict[str, list[Rejected]] = {}
+        for row in read_rejects(self.out / REJECTS):
+            rows.setdefault(row.object_id, []).append(row)
+        timings = read_timings(self.out / TIMINGS)
+        sources = {s.object_id: s for s in self.shapes}
+        with Dataset(self.out) as data:
+            for entry in manifest.shapes:
+                if entry.shard in sound:
+                    key = fingerprint(sources[entry.object_id], self.config, self.listing.root)
+                    seconds = timings.get(entry.object_id, {})
+                    outcome = thaw(data, entry, tuple(rows.get(entry.object_id, ())), seconds)
+                    self.staging.save(dataclasses.replace(outcome, key=key))
+        (self.out / MANIFEST).unlink()
+
+    def _repair(self, manifest: Manifest, sound: set[str]) -> None:
+        """Make damaged shards again: the same bytes, or nothing is touched."""
+        sources = {s.object_id: s for s in self.shapes}
+        for shard in manifest.shards:
+            if shard.file in sound:
+                continue
+            members = [sources[e.object_id] for e in manifest.shapes if e.shard == shard.file]
+            self.emit(Note(f"{shard.file} is damaged or missing: preparing its {len(members)} shapes again.", "warning"))
+            outcomes, _ = self.work(members)
+            made = [self.staging.load(s.object_id, outcomes[s.object_id].key) for s in members]
+            again = write_shard(self.out / f".again-{shard.file}{PART_SUFFIX}", made)
+            if again.sha256 != shard.sha256:
+                (self.out / again.file).unlink()
+                raise InputError(
+                    f"{shard.file} cannot be made again as it was: the source's files or onet have changed.",
+                    hint="Prepare everything again with --overwrite.",
+                )
+            (self.out / again.file).replace(self.out / shard.file)
+        self.staging.remove()
+
+    def work(self, shapes: Sequence[SourceShape] | None = None) -> tuple[dict[str, Done], int]:
+        """Prepare what is not done yet; object id → what became of it, and how many were done before.
+
+        A finished shape is on disk before the next is waited for.
+        """
+        shapes = self.shapes if shapes is None else shapes
+        self.staging.sweep()
+        outcomes: dict[str, Done] = {}
+        for shape in shapes:
+            found = self._kept(shape)
+            if found is not None:
+                outcomes[shape.object_id] = found
+        resumed = len(outcomes)
+        if resumed:
+            self.emit(Note(f"{resumed} of {len(shapes)} shapes were finished before and are kept."))
+        lost = sum(not o.ok for o in outcomes.values())
+        todo = [
+            Task(s, self.listing.root, self.config, self.execution.geometry)
+            for s in shapes
+            if s.object_id not in outcomes
+        ]
+        self.emit(Progress("prepare", resumed, len(shapes), lost))
+        with closing(self._run(todo)) as results:
+            for task, result in results:
+                outcome = rejection(task, "worker", result.reason, result.detail) if isinstance(result, Failure) else result
+                self.staging.save(outcome)
+                outcomes[outcome.object_id] = outcome.done
+                lost += outcome.prepared is None
+                self.emit(Progress("prepare", len(outcomes), len(shapes), lost, outcome.object_id))
+        return outcomes, resumed
+
+    def _kept(self, shape: SourceShape) -> Done | None:
+        if not self.staging.holds(shape.object_id):
+            return None
+        found = self.staging.look(shape.object_id, fingerprint(shape, self.config, self.listing.root))
+        if found is not None and not found.ok and self.execution.retry_failed:
+            return None
+        return found
+
+    def _run(self, todo: Sequence[Task]) -> Generator[tuple[Task, Outcome | Failure], None, None]:
+        chosen = self.execution
+        plan = Plan(
+            prepare_shape,
+            Limits(chosen.time_limit, chosen.memory_limit),
+            min(chosen.jobs or usable_cores(), max(len(todo), 1)),
+            chosen.backend,
+            chosen.scheduler,
+        )
+        return run(todo, plan)
+
+    def assemble(self, outcomes: Mapping[str, Done]) -> Manifest:
+        """Write the data set from the parts, then drop them. InputError when no shape could be prepared."""
+        prepared = [(o.object_id, o.key) for o in outcomes.values() if o.ok]
+        rejected = [*self.listing.rejected, *(r for o in outcomes.values() for r in o.rejected)]
+        if not prepared:
+            raise InputError(
+                f"none of {len(outcomes)} shapes could be prepared: {_reasons(rejected)}.",
+                hint="The rejects are remembered; --retry-failed tries them again.",
+            )
+        listed = {
+            "records": self.listing.records,
+            "skipped": dict(self.listing.skipped),
+            "shapes": len(self.shapes),
+        }
+        splitter = Splitter(self.listing, self.shapes, self.config)
+        manifest = assemble(self.out, self.config, self.source, prepared, rejected, splitter, listed)
+        self.staging.remove()
+        return manifest
+
+
+def _sound(path: Path, sha256: str) -> bool:
+    try:
+        return file_digest(path) == sha256
+    except OSError:
+        return False
+
+
+def _differences(manifest: Manifest, config: PrepareConfig, source: Mapping[str, Any]) -> str:
+    """What sets a finished data set apart from what is asked for, in words; empty when nothing does."""
+    have, want = dict(manifest.config), config.to_json()
+    keys = [k for k in want if have.get(k) != want[k]]
+    if keys:
+        return ", ".join(f"{k} {have.get(k)!r} instead of {want[k]!r}" for k in keys[:3])
+    if manifest.source.get("kind") != source["kind"]:
+        return f"made from {manifest.source.get('kind')}"
+    return "" if manifest.source == source else "its source has other records now"
+
+
+def _reasons(rejected: Sequence[Rejected]) -> str:
+    counts = Counter(r.reason for r in rejected)
+    return ", ".join(f"{n} {reason}" for reason, n in counts.most_common(3)) or "the source lists none"
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into InterruptedRunError, after the workers are stopped."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop) if main else None
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptedRunError("interrupted.", hint="What is finished is kept; the same command continues.") from None
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+
+
+@contextmanager
+def one_line_for_disk_trouble(out: Path) -> Iterator[None]:
+    """Turn a full disk, a quota or a lost permission into one clear line."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        code = getattr(error, "errno", None)
+        if code in DISK_FULL or os.strerror(errno.ENOSPC) in str(error):
+            hint = "What is finished is kept: free some space and run the same command again."
+            raise InputError(f"no space left on the disk of {out}.", hint=hint) from None
+        if code in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise InputError(f"cannot write to {out}: {os.strerror(code)}.") from None
+        raise

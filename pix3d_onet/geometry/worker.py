@@ -1,0 +1,130 @@
+"""What a worker does with one shape: mesh → watertight → points and labels, pictures → views, or a reason why not.
+
+A worker only computes: it writes nothing, and hands its result back to the one process that does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pix3d_onet.config import PrepareConfig
+from pix3d_onet.data.images import load_view
+from pix3d_onet.data.staging import Outcome, fingerprint
+from pix3d_onet.errors import MissingDependencyError, RejectError
+from pix3d_onet.files import digest, file_digest
+from pix3d_onet.types import Normalisation, PreparedShape, Rejected, SourceShape, View
+
+if TYPE_CHECKING:
+    from pix3d_onet.geometry.shape import ShapeGeometry
+
+Geometry = Callable[..., "ShapeGeometry"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """One shape to prepare. ``geometry`` replaces :func:`pix3d_onet.geometry.shape.shape_geometry` (None: that)."""
+
+    shape: SourceShape
+    root: Path
+    config: PrepareConfig
+    geometry: Geometry | None = None
+
+
+def prepare_shape(task: Task) -> Outcome:
+    """Prepare one shape. Never raises for anything that the shape can be blamed for: that becomes its reject."""
+    shape = task.shape
+    seconds: dict[str, float] = {}
+    key = fingerprint(shape, task.config, task.root)
+    try:
+        start = time.perf_counter()
+        result = _geometry(task)
+        seconds.update(result.seconds)
+        seconds["mesh_total"] = time.perf_counter() - start
+        start = time.perf_counter()
+        views, hashes, rejected = _photos(task, result.normalisation)
+        seconds["images"] = time.perf_counter() - start
+        if rejected and not views and not task.config.render_views:
+            return Outcome(shape.object_id, None, rejected, seconds, key)
+        if task.config.render_views:
+            start = time.perf_counter()
+            rendered = _rendered(task, result)
+            views += rendered
+            hashes += [digest(v.rgb.tobytes()) for v in rendered]
+            seconds["render"] = time.perf_counter() - start
+    except RejectError as error:
+        return rejection(task, error.stage or "mesh", error.reason, error.message, key)
+    except MissingDependencyError:
+        raise
+    except MemoryError:
+        return rejection(task, "worker", "memory", "needs more memory than --memory-limit allows", key)
+    except Exception as error:  # noqa: BLE001 — the run goes on; the reject says what happened
+        detail = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return rejection(task, "worker", "unexpected", detail, key)
+    prepared = PreparedShape(
+        object_id=shape.object_id,
+        category=shape.category,
+        group=shape.group,
+        source_mesh=shape.mesh.relative_to(task.root).as_posix(),
+        mesh_sha256=result.mesh_sha256,
+        points_q=result.points_q,
+        occupancy=result.occupancy,
+        surface_points_q=result.surface_points_q,
+        surface_normals_q=result.surface_normals_q,
+        mesh=result.mesh,
+        views=tuple(views),
+        view_sha256=tuple(hashes),
+        normalisation=result.normalisation,
+        qc=result.qc,
+        seconds=seconds,
+        rejected_views=rejected,
+    )
+    return Outcome(shape.object_id, prepared, rejected, seconds, key)
+
+
+def rejection(task: Task, stage: str, reason: str, detail: str, key: str = "") -> Outcome:
+    """The outcome of a shape that is lost as a whole; its row names the shape's first record."""
+    key = key or fingerprint(task.shape, task.config, task.root)
+    record = task.shape.views[0].record_id if task.shape.views else ""
+    row = Rejected(task.shape.object_id, record, stage, reason, " ".join(detail.split()))
+    return Outcome(task.shape.object_id, None, (row,), key=key)
+
+
+def _geometry(task: Task) -> ShapeGeometry:
+    function = task.geometry
+    if function is None:
+        from pix3d_onet.geometry.shape import shape_geometry as function
+    shape = task.shape
+    return function(shape.mesh, shape.object_id, task.config, root=task.root, voxel=shape.voxel)
+
+
+def _photos(task: Task, normalisation: Normalisation) -> tuple[list[View], list[str], tuple[Rejected, ...]]:
+    """The shape's pictures, the digests of their files, and the pictures that cannot be used.
+
+    With ``images_per_object`` ``one`` the first usable picture is the only one.
+    """
+    views, hashes, rejected = [], [], []
+    size, margin = task.config.image_size, task.config.crop_margin
+    for source in task.shape.views:
+        try:
+            options = {"record_id": source.record_id, "size": size, "margin": margin}
+            view = load_view(source.image, source.mask, source.camera, normalisation, **options)  # type: ignore[arg-type]
+            hashes.append(file_digest(source.image))
+            views.append(view)
+        except RejectError as error:
+            row = (task.shape.object_id, source.record_id, error.stage or "image", error.reason, error.message)
+            rejected.append(Rejected(*row))
+            continue
+        if task.config.images_per_object == "one":
+            break
+    return views, hashes, tuple(rejected)
+
+
+def _rendered(task: Task, result: ShapeGeometry) -> list[View]:
+    from pix3d_onet.geometry.render import random_views
+
+    config, name = task.config, task.shape.object_id
+    return list(random_views(result.full_mesh, config.render_views, config.seed, name, config.image_size))
