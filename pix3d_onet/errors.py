@@ -6,6 +6,9 @@ line and an exit status. A record that cannot be used is not an error but a :cla
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 
 class OnetError(Exception):
     """Base of all foreseen errors.
@@ -19,6 +22,10 @@ class OnetError(Exception):
         super().__init__(message, hint)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # the hint is keyword-only, which plain pickling between processes would not respect
+        return partial(type(self), hint=self.hint), (self.message,)
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
@@ -42,11 +49,13 @@ class RejectError(OnetError):
 
     def __init__(self, reason: str, message: str = "", stage: str = "") -> None:
         super().__init__(message or reason)
-        self.args = (reason, message, stage)  # so that the error survives pickling between processes
         self.reason = reason
         self.stage = stage
         self.message = message or reason
         self.hint = ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason, self.message, self.stage)
 
 
 class MissingDependencyError(OnetError):
