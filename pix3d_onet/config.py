@@ -188,3 +188,9 @@ class TrainConfig(Config):
         _require(0 < self.threshold < 1, "threshold", "between 0 and 1", self.threshold)
         _require(self.precision in ("auto", "fp32", "bf16", "fp16"), "precision", "auto, fp32, bf16 or fp16", self.precision)
         _require(self.val_every >= 1, "val-every", "1 or more", self.val_every)
+
+
+PREPARE_PRESETS: dict[str, dict[str, object]] = {
+    "paper": {"watertight": "fusion", "resolution": 256, "points": 100_000, "image_size": 224},
+}
+"""Named settings of ``prepare``: ``paper`` is what Occupancy Networks and the report did, its bias included."""

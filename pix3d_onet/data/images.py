@@ -37,7 +37,7 @@ MAX_PIXELS = 100_000_000
 MASK_THRESHOLD = 128
 """Masks of the release hold 0 and 255; the middle is where resized or JPEG-compressed ones are cut."""
 OVERSAMPLING = 4
-"""A crop larger than this many stored sizes is first averaged over whole blocks of pixels (same answer, less memory)."""
+"""A crop larger than this many stored sizes is first averaged over whole blocks: same picture, less memory."""
 ASPECT_TOLERANCE_PIXELS = 2.0
 """How far a picture's size may be from its camera's, after scaling: a resized picture rounds each side by ≤ 1 pixel."""
 STAGE = "image"

@@ -12,7 +12,6 @@ A record's id is its ``img`` path, which is what one searches for in the file.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -286,5 +285,7 @@ def _prescribed(config: PrepareConfig, split_files: Sequence[Path]) -> dict[str,
             raise ConfigError("--split-file goes with --split s1 or --split s2.")
         return None
     if not split_files:
-        raise ConfigError(f"--split {config.split} needs --split-file with the split's JSON (Mesh R-CNN's, one a split).")
+        raise ConfigError(
+            f"--split {config.split} needs --split-file with the split's JSON (Mesh R-CNN's, one a split)."
+        )
     return read_split_files(split_files)

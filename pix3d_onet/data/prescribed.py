@@ -23,7 +23,7 @@ from pix3d_onet.errors import InputError
 from pix3d_onet.files import read_json
 from pix3d_onet.types import SourceShape
 
-FORMS = "Give Mesh R-CNN's pix3d_s1_train.json and pix3d_s1_test.json (or s2), or {\"train\": [...], \"test\": [...]}."
+FORMS = 'Give Mesh R-CNN\'s pix3d_s1_train.json and pix3d_s1_test.json (or s2), or {"train": [...], "test": [...]}.'
 
 
 def read_split_files(files: Sequence[Path]) -> dict[str, str]:

@@ -129,7 +129,7 @@ class Staging:
             return None
 
     def load(self, object_id: str, key: str) -> PreparedShape:
-        """The prepared shape kept under this fingerprint. InputError when it cannot be read back; it is dropped then."""
+        """The prepared shape kept under this fingerprint. InputError, and it is dropped, when it is damaged."""
         try:
             return decode(self._path(object_id, ".npz"), key)
         except DAMAGE as error:

@@ -1,4 +1,4 @@
-"""A finished data set taken apart again, bit by bit the same, so that shapes can be added or repaired without redoing all."""
+"""A finished data set taken apart again, bit by bit the same, so that shapes can be added without redoing all."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def usable_cores() -> int:
     return int(joblib.cpu_count())
 
 
-def run(tasks: Iterable[T], plan: Plan[T, R]) -> Iterator[tuple[T, R | Failure]]:
+def run(tasks: Iterable[T], plan: Plan[T, R]) -> Generator[tuple[T, R | Failure], None, None]:
     """Yield (task, result or Failure) for every task, in the order in which they finish.
 
     Errors that ``function`` raises itself end the run and come out here. Closing the generator stops the workers.
@@ -192,7 +192,7 @@ _settled = False
 
 
 def _settle_in(memory: int) -> None:
-    """Once a worker: die with the parent, leave Ctrl-C to the parent, bound the memory, import before any clock runs."""
+    """Once a worker: die with the parent, leave Ctrl-C to it, bound the memory, import before any clock runs."""
     global _settled  # noqa: PLW0603 — one flag a process
     if _settled:
         return
@@ -206,7 +206,7 @@ def _settle_in(memory: int) -> None:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_DATA, (memory, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     warnings.simplefilter("ignore")
-    with contextlib.suppress(ImportError):
+    with contextlib.suppress(ImportError, OSError):
         import pix3d_onet.geometry.shape  # noqa: F401
 
 
@@ -243,6 +243,8 @@ def _backend(plan: Plan[T, R]) -> Iterator[None]:
     try:
         client = Client(plan.scheduler, timeout=SCHEDULER_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"no Dask scheduler at {plan.scheduler}: {error}.", hint="Start one with `dask scheduler`.") from None
+        raise InputError(
+            f"no Dask scheduler at {plan.scheduler}: {error}.", hint="Start one with `dask scheduler`."
+        ) from None
     with client, joblib.parallel_config("dask", client=client):
         yield

@@ -103,7 +103,9 @@ def prepare(
     with interruptible(), locked(out), one_line_for_disk_trouble(out):
         done = job.finished()
         if done is not None:
-            return PrepareResult(out, done, read_rejects(out / REJECTS), up_to_date=True, seconds=time.perf_counter() - start)
+            return PrepareResult(
+                out, done, read_rejects(out / REJECTS), up_to_date=True, seconds=time.perf_counter() - start
+            )
         outcomes, resumed = job.work()
         manifest = job.assemble(outcomes)
     stages: Counter[str] = Counter()
@@ -190,7 +192,9 @@ class _Job:
             if shard.file in sound:
                 continue
             members = [sources[e.object_id] for e in manifest.shapes if e.shard == shard.file]
-            self.emit(Note(f"{shard.file} is damaged or missing: preparing its {len(members)} shapes again.", "warning"))
+            self.emit(
+                Note(f"{shard.file} is damaged or missing: preparing its {len(members)} shapes again.", "warning")
+            )
             outcomes, _ = self.work(members)
             made = [self.staging.load(s.object_id, outcomes[s.object_id].key) for s in members]
             again = write_shard(self.out / f".again-{shard.file}{PART_SUFFIX}", made)
@@ -227,7 +231,9 @@ class _Job:
         self.emit(Progress("prepare", resumed, len(shapes), lost))
         with closing(self._run(todo)) as results:
             for task, result in results:
-                outcome = rejection(task, "worker", result.reason, result.detail) if isinstance(result, Failure) else result
+                outcome = (
+                    rejection(task, "worker", result.reason, result.detail) if isinstance(result, Failure) else result
+                )
                 self.staging.save(outcome)
                 outcomes[outcome.object_id] = outcome.done
                 lost += outcome.prepared is None
@@ -308,7 +314,9 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise InterruptedRunError("interrupted.", hint="What is finished is kept; the same command continues.") from None
+        raise InterruptedRunError(
+            "interrupted.", hint="What is finished is kept; the same command continues."
+        ) from None
     finally:
         if main:
             signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)

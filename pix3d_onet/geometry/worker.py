@@ -57,11 +57,13 @@ def prepare_shape(task: Task) -> Outcome:
             seconds["render"] = time.perf_counter() - start
     except RejectError as error:
         return rejection(task, error.stage or "mesh", error.reason, error.message, key)
-    except MissingDependencyError:
-        raise
+    except (ImportError, MissingDependencyError) as error:
+        raise _broken_install(error) from None
     except MemoryError:
         return rejection(task, "worker", "memory", "needs more memory than --memory-limit allows", key)
     except Exception as error:  # noqa: BLE001 — the run goes on; the reject says what happened
+        if isinstance(error, OSError) and "shared object" in str(error):  # a library's own library is missing
+            raise _broken_install(error) from None
         detail = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         return rejection(task, "worker", "unexpected", detail, key)
     prepared = PreparedShape(
@@ -83,6 +85,13 @@ def prepare_shape(task: Task) -> Outcome:
         rejected_views=rejected,
     )
     return Outcome(shape.object_id, prepared, rejected, seconds, key)
+
+
+def _broken_install(error: Exception) -> MissingDependencyError:
+    if isinstance(error, MissingDependencyError):
+        return error
+    hint = "Install pix3d-onet[geometry]; `onet doctor` names what the system lacks."
+    return MissingDependencyError(f"a library that meshes need does not load: {error}.", hint=hint)
 
 
 def rejection(task: Task, stage: str, reason: str, detail: str, key: str = "") -> Outcome:
