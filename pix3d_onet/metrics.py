@@ -209,7 +209,7 @@ METRICS: tuple[Metric, ...] = (
         f"{_ONET}, section 4.1", _on_surface(completeness),
     ),
     Metric(
-        "normal_consistency", "Normal c.", "1", True, 0.0,
+        "normal_consistency", "NC", "1", True, 0.0,
         "Mean absolute cosine of the angle between normals of nearest samples, both ways averaged.",
         f"{_ONET}, section 4.1", _on_surface(normal_consistency),
     ),

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pix3d_onet.config import POINTS_HALF_SIDE, ModelConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, ignore
+from pix3d_onet.learning.dataset import resize_images
 from pix3d_onet.learning.mise import MAX_RESOLUTION, Field, Lattice, sample_surface
 from pix3d_onet.learning.polish import refine_vertices, simplify
 from pix3d_onet.types import Float32, Float64, Mesh, Normalisation, UInt8
@@ -211,14 +212,13 @@ def image_field(
 
 
 def image_tensor(image: UInt8, size: int | None = None) -> Tensor:
-    """(H, W, 3) uint8 → (1, 3, size, size) float32 in [0, 1]; antialiased bilinear where the size differs."""
+    """(H, W, 3) uint8 → (1, 3, size, size) float32 in [0, 1], resized as for training (None = as it is)."""
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
         raise InputError(f"an image must be (H, W, 3) uint8, not {array.shape} {array.dtype}.")
-    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)[None].to(torch.float32) / 255
-    if size is not None and tensor.shape[-2:] != (size, size):
-        tensor = nn.functional.interpolate(tensor, (size, size), mode="bilinear", antialias=True, align_corners=False)
-    return tensor
+    if size is not None:
+        return resize_images(array[None], size).to(torch.float32) / 255
+    return torch.from_numpy(array.copy()).permute(2, 0, 1)[None].to(torch.float32) / 255
 
 
 def camera_tensors(

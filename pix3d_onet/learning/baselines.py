@@ -1,0 +1,235 @@
+"""Baselines without a network: what any learned number has to be read against (Tatarchenko et al., CVPR 2019).
+
+* ``mean-shape``: one shape for every picture, the mean occupancy of the training shapes cut at the threshold that fits
+  the training shapes best. Needs no picture: the floor.
+* ``retrieval``: the training shape of the most similar training picture, by a fixed descriptor of outline and edges.
+* ``oracle``: the training shape that overlaps the true one most: the ceiling of any recognition by retrieval. It
+  looks at the truth and is no method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from pix3d_onet.config import POINTS_HALF_SIDE
+from pix3d_onet.data.shards import Dataset
+from pix3d_onet.errors import ConfigError
+from pix3d_onet.events import Emit, Progress, ignore
+from pix3d_onet.learning.evaluate import Contains, Prediction, Predictor, split_entries
+from pix3d_onet.learning.extract import extract_field, logit
+from pix3d_onet.learning.mise import FAR
+from pix3d_onet.metrics import iou
+from pix3d_onet.types import Bool, Float32, Mesh, Sample, UInt8, View
+
+GRID = 64
+"""Cells an axis of the occupancy grids over the stored box: 0.017 units."""
+MEAN_THRESHOLDS = tuple(round(0.02 * k, 2) for k in range(1, 50))
+"""Thresholds of the mean occupancy among which the best one on the training shapes is taken."""
+SHORTLIST = 8
+"""Training shapes that the oracle compares exactly, after ranking all of them on the grid."""
+PROBABILITY_FLOOR = 1e-6
+"""Mean occupancies are held this far from 0 and 1 so that their logits are finite."""
+OVERLAP_BLOCK = 64
+"""Grids turned into floats at once: 67 MB."""
+
+FEATURE_SIDE = 64
+"""Pictures are reduced to this side for the descriptor."""
+FEATURE_CELL = 8
+"""Side of a cell of the edge histograms, pixels."""
+ORIENTATIONS = 9
+"""Unsigned edge directions told apart (Dalal & Triggs, CVPR 2005)."""
+OUTLINE_WEIGHT = 0.5
+"""Share of the outline in the descriptor's squared length; the rest is edges."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Library:
+    """The training shapes: ``grids`` (S, GRID³) bool at cell centres, ``meshes``, and their pictures' descriptors.
+
+    ``features`` (N, D) float32 unit rows; ``feature_shape`` (N,) int64 the shape of each; shapes as in the manifest.
+    """
+
+    object_ids: tuple[str, ...]
+    meshes: tuple[Mesh, ...]
+    grids: Bool
+    features: Float32
+    feature_shape: np.ndarray[tuple[int], np.dtype[np.int64]]
+    contains: Contains
+
+
+def grid_points(cells: int = GRID) -> Float32:
+    """(cells³, 3) float32 centres of the cells of the stored box, last axis fastest."""
+    axis = ((np.arange(cells) + 0.5) / cells - 0.5) * (2 * POINTS_HALF_SIDE)
+    mesh = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
+    return mesh.reshape(-1, 3).astype(np.float32)
+
+
+def build_library(dataset: Dataset, contains: Contains, *, emit: Emit = ignore) -> Library:
+    """Read the training split: about 0.3 MB a shape. InputError when it is empty."""
+    entries = split_entries(dataset, "train")
+    points = grid_points()
+    meshes, grids, features, owners = [], [], [], []
+    for row, entry in enumerate(entries):
+        sample = dataset.sample(entry, "train")
+        meshes.append(sample.mesh)
+        grids.append(contains(sample.mesh, points))
+        for view in sample.images:
+            features.append(picture_feature(view.rgb, view.mask))
+            owners.append(row)
+        emit(Progress("training shapes", row + 1, len(entries)))
+    return Library(
+        tuple(e.object_id for e in entries),
+        tuple(meshes),
+        np.stack(grids),
+        np.stack(features),
+        np.array(owners, dtype=np.int64),
+        contains,
+    )
+
+
+def picture_feature(rgb: UInt8, mask: Bool) -> Float32:
+    """A descriptor of one stored picture, (D,) float32 of length 1: outline and histograms of oriented edges.
+
+    ``rgb`` (H, W, 3) uint8 on white and ``mask`` (H, W) bool, square, cropped to the object. Depends on nothing
+    learned; the inner product of two descriptors is their similarity.
+    """
+    grey = torch.from_numpy(rgb.astype(np.float32) / 255).mean(dim=2)[None, None]
+    planes = torch.cat([grey, torch.from_numpy(mask.astype(np.float32))[None, None]], dim=1)
+    small = functional.interpolate(planes, (FEATURE_SIDE, FEATURE_SIDE), mode="bilinear", antialias=True)[0].numpy()
+    dy, dx = np.gradient(small[0])
+    strength, angle = np.hypot(dx, dy), np.arctan2(dy, dx) % np.pi
+    place = angle / np.pi * ORIENTATIONS
+    low = np.floor(place).astype(np.int64) % ORIENTATIONS
+    share = place - np.floor(place)
+    votes = np.zeros((ORIENTATIONS, FEATURE_SIDE, FEATURE_SIDE))
+    rows, columns = np.indices(low.shape)
+    votes[low, rows, columns] += strength * (1 - share)
+    votes[(low + 1) % ORIENTATIONS, rows, columns] += strength * share
+    cells = FEATURE_SIDE // FEATURE_CELL
+    edges = np.sqrt(votes.reshape(ORIENTATIONS, cells, FEATURE_CELL, cells, FEATURE_CELL).sum(axis=(2, 4)))
+    outline = small[1].reshape(FEATURE_SIDE // 4, 4, FEATURE_SIDE // 4, 4).mean(axis=(1, 3))
+    parts = [np.sqrt(1 - OUTLINE_WEIGHT) * _unit(edges), np.sqrt(OUTLINE_WEIGHT) * _unit(outline)]
+    return np.concatenate([p.ravel() for p in parts]).astype(np.float32)
+
+
+def _unit(
+    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return values / max(float(np.linalg.norm(values)), np.finfo(np.float64).tiny)
+
+
+def mesh_prediction(mesh: Mesh, contains: Contains) -> Prediction:
+    """A shape that is given as a mesh: its field is +/− ``FAR`` inside and outside."""
+
+    def logits(points: Float32) -> Float32:
+        return np.where(contains(mesh, points), FAR, -FAR).astype(np.float32)
+
+    return Prediction(mesh, logits, 0.0)
+
+
+def overlap(first: Bool, second: Bool) -> Float32:
+    """IoU of every pair of rows: (A, V) and (B, V) bool → (A, B) float32; 1 where both are empty."""
+    result = np.empty((len(first), len(second)), np.float32)
+    a = first.astype(np.float32)
+    for start in range(0, len(second), OVERLAP_BLOCK):
+        b = second[start : start + OVERLAP_BLOCK].astype(np.float32)
+        both = a @ b.T
+        either = a.sum(axis=1)[:, None] + b.sum(axis=1)[None] - both
+        result[:, start : start + OVERLAP_BLOCK] = np.where(either > 0, both / np.maximum(either, 1), 1)
+    return result
+
+
+class MeanShape:
+    """The mean training shape; ``threshold`` is the occupancy at which it is cut."""
+
+    name = "mean-shape"
+
+    def __init__(self, library: Library) -> None:
+        mean = library.grids.mean(axis=0, dtype=np.float32)
+        scores = overlap(np.stack([mean > t for t in MEAN_THRESHOLDS]), library.grids).mean(axis=1)
+        self.threshold = MEAN_THRESHOLDS[int(np.argmax(scores))]
+        self.volume = torch.from_numpy(mean.reshape(1, 1, GRID, GRID, GRID))
+        mesh = extract_field(self.field, resolution=2 * GRID, coarse=2 * GRID, threshold=self.threshold).mesh
+        self.prediction = Prediction(mesh, self._logits, logit(self.threshold))
+
+    def field(self, points: torch.Tensor) -> torch.Tensor:
+        """Trilinear mean occupancy at (T, 3) points as logits (T,); outside the box the border's value."""
+        at = (points.flip(-1) / POINTS_HALF_SIDE).view(1, 1, 1, -1, 3)  # grid_sample wants the last axis first
+        value = functional.grid_sample(self.volume, at, mode="bilinear", padding_mode="border", align_corners=False)
+        return torch.logit(value.view(-1), eps=PROBABILITY_FLOOR)
+
+    def _logits(self, points: Float32) -> Float32:
+        return np.asarray(self.field(torch.from_numpy(points)).numpy())
+
+    def usable(self, view: View) -> bool:
+        """Always."""
+        return True
+
+    def predict(self, sample: Sample, view: View) -> Prediction:
+        """The same for every picture."""
+        return self.prediction
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Retrieval:
+    """The shape of the training picture with the most similar descriptor (the first of equals)."""
+
+    library: Library
+    name: str = "retrieval"
+
+    def usable(self, view: View) -> bool:
+        """Always."""
+        return True
+
+    def choose(self, view: View) -> int:
+        """Row of the training shape."""
+        similarity = self.library.features @ picture_feature(view.rgb, view.mask)
+        return int(self.library.feature_shape[int(np.argmax(similarity))])
+
+    def predict(self, sample: Sample, view: View) -> Prediction:
+        """Look only at the picture."""
+        return mesh_prediction(self.library.meshes[self.choose(view)], self.library.contains)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Oracle:
+    """The training shape with the highest IoU on the true shape's stored points: ranked on the grid, then exactly."""
+
+    library: Library
+    name: str = "oracle"
+    _known: dict[str, Prediction] = field(default_factory=dict)
+
+    def usable(self, view: View) -> bool:
+        """Always."""
+        return True
+
+    def predict(self, sample: Sample, view: View) -> Prediction:
+        """Looks at the truth, not at the picture."""
+        if sample.object_id not in self._known:
+            library = self.library
+            truth = library.contains(sample.mesh, grid_points())
+            rank = np.argsort(-overlap(truth[None], library.grids)[0], kind="stable")[:SHORTLIST]
+            exact = [iou(library.contains(library.meshes[i], sample.points), sample.occupancy) for i in rank]
+            best = library.meshes[int(rank[int(np.argmax(exact))])]
+            self._known[sample.object_id] = mesh_prediction(best, library.contains)
+        return self._known[sample.object_id]
+
+
+BASELINES: dict[str, Callable[[Library], Predictor]] = {
+    "mean-shape": MeanShape,
+    "retrieval": Retrieval,
+    "oracle": Oracle,
+}
+"""Name → how to build it from the training shapes. A new baseline is one entry."""
+
+
+def baseline(name: str, library: Library) -> Predictor:
+    """A baseline by name. ConfigError that lists the names when it is unknown."""
+    if name not in BASELINES:
+        raise ConfigError(f"--baseline must be one of {', '.join(BASELINES)}, not {name!r}.")
+    return BASELINES[name](library)

@@ -1,0 +1,296 @@
+"""Evaluation: any predictor of shapes against the stored truth, one row a picture, means with intervals.
+
+A predictor is a network or a baseline; what needs geometry (inside test, surface samples) is handed in, so that
+this module runs where Open3D is not installed, with the metrics that remain.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from pix3d_onet.config import ModelConfig
+from pix3d_onet.data.shards import Dataset, ShapeEntry
+from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.events import Emit, Note, Progress, ignore
+from pix3d_onet.files import read_json
+from pix3d_onet.learning.checkpoint import checkpoint_file, load_model
+from pix3d_onet.learning.examples import focal_of
+from pix3d_onet.learning.extract import THRESHOLD, ImageModel, extract_field, image_field, logit
+from pix3d_onet.metrics import METRICS, Comparison, Interval, mean_rows, measure, surface_distances
+from pix3d_onet.types import Bool, Float32, Float64, Mesh, Sample, View
+
+SURFACE_SAMPLES = 100_000
+"""Samples of each surface (Mescheder et al., CVPR 2019)."""
+RESOLUTION = 128
+"""Cells an axis of the extracted mesh (likewise)."""
+
+Contains = Callable[[Mesh, Float32], Bool]
+"""``geometry.sample.contains``: mesh, (N, 3) points → (N,) bool."""
+SampleSurface = Callable[[Mesh, int, int], tuple[Float64, Float64]]
+"""``geometry.sample.sample_surface``: mesh, count, seed → points and unit normals, (count, 3) each."""
+Logits = Callable[[Float32], Float32]
+"""(N, 3) float32 points in the normalised frame → (N,) float32 logits."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """A predicted shape in the normalised frame: its closed mesh, and its field: inside where ``logits > level``."""
+
+    mesh: Mesh
+    logits: Logits
+    level: float
+
+
+class Predictor(Protocol):
+    """Anything that predicts a shape. ``name`` is its row's name."""
+
+    @property
+    def name(self) -> str:
+        """The row's name."""
+
+    def usable(self, view: View) -> bool:
+        """Whether it can work on this picture (a pose branch needs a pose)."""
+
+    def predict(self, sample: Sample, view: View) -> Prediction:
+        """The shape in ``view``. Only an oracle may look at anything else of ``sample``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetworkPredictor:
+    """A trained network; ``image_size`` is the side it was trained with (None = pictures as stored)."""
+
+    name: str
+    model: ImageModel
+    resolution: int = RESOLUTION
+    threshold: float = THRESHOLD
+    precision: str = "fp32"
+    image_size: int | None = None
+    device: torch.device | None = None
+
+    def usable(self, view: View) -> bool:
+        """Pictures without a camera cannot be used by a pose branch."""
+        config: ModelConfig = self.model.config
+        return config.pose == "none" or view.has_pose
+
+    def predict(self, sample: Sample, view: View) -> Prediction:
+        """Encode the picture once; the mesh and the logits come from the same field."""
+        with image_field(
+            self.model,
+            view.rgb,
+            pose=view.pose if view.has_pose else None,
+            focal=focal_of(view),
+            device=self.device,
+            precision=self.precision,
+            image_size=self.image_size,
+        ) as (asked, where):
+            result = extract_field(asked, resolution=self.resolution, threshold=self.threshold, device=where)
+
+        def logits(points: Float32) -> Float32:
+            with torch.no_grad():
+                return np.asarray(asked(torch.from_numpy(points).to(where)).float().cpu().numpy())
+
+        return Prediction(result.mesh, logits, logit(self.threshold))
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeRow:
+    """One picture's scores: metric name → value (NaN = not measured). ``faces`` of the predicted mesh, 0 = empty."""
+
+    record_id: str
+    object_id: str
+    category: str
+    values: Mapping[str, float]
+    faces: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All rows of one predictor, and the mean of each metric with its 95 % interval over shapes."""
+
+    name: str
+    split: str
+    data: str
+    data_hash: str
+    rows: tuple[ShapeRow, ...]
+    means: Mapping[str, Interval]
+    skipped: int = 0
+    """Pictures that the predictor cannot use (no camera)."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def empty(self) -> int:
+        """How many predictions were empty."""
+        return sum(row.faces == 0 for row in self.rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-able document; what was not measured is null."""
+        means = {
+            k: {f: _number(getattr(v, f)) for f in ("mean", "low", "high", "count")} for k, v in self.means.items()
+        }
+        shapes = [
+            {"record_id": r.record_id, "object_id": r.object_id, "category": r.category, "faces": r.faces}
+            | {k: _number(v) for k, v in r.values.items()}
+            for r in self.rows
+        ]
+        return {
+            "name": self.name,
+            "split": self.split,
+            "dataset": self.data,
+            "data_hash": self.data_hash,
+            "pictures": len(self.rows),
+            "skipped": self.skipped,
+            "empty": self.empty,
+            "settings": dict(self.settings),
+            "means": means,
+            "shapes": shapes,
+        }
+
+
+def _number(value: float) -> float | None:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def split_entries(dataset: Dataset, split: str, limit: int = 0) -> tuple[ShapeEntry, ...]:
+    """Shapes with pictures in ``split``, the first ``limit`` of them (0 = all). InputError when there are none."""
+    entries = tuple(e for e in dataset.entries(split) if split in e.image_splits)
+    if not entries:
+        raise InputError(f"the {split} split of {dataset.root} has no pictures.", hint="Choose another --split.")
+    return entries[:limit] if limit else entries
+
+
+def evaluate(
+    predictor: Predictor,
+    dataset: Dataset,
+    split: str = "test",
+    *,
+    contains: Contains | None = None,
+    sample_surface: SampleSurface | None = None,
+    samples: int = SURFACE_SAMPLES,
+    limit: int = 0,
+    seed: int = 0,
+    emit: Emit = ignore,
+) -> Evaluation:
+    """Score ``predictor`` on every picture of ``split``.
+
+    ``samples`` points are drawn on each predicted surface (seeded by the picture's id alone) and compared with the
+    stored samples of the true one; without ``contains``/``sample_surface`` the metrics that need them stay blank.
+    """
+    if samples < 1:
+        raise ConfigError(f"--samples must be 1 or more, not {samples}.")
+    entries = split_entries(dataset, split, limit)
+    rows: list[ShapeRow] = []
+    skipped = 0
+    for done, entry in enumerate(entries):
+        sample = dataset.sample(entry, split)
+        for view in sample.images:
+            if not predictor.usable(view):
+                skipped += 1
+                continue
+            prediction = predictor.predict(sample, view)
+            comparison = compare(prediction, sample, contains, sample_surface, samples=samples, seed=seed)
+            faces = len(prediction.mesh.faces)
+            rows.append(ShapeRow(view.record_id, sample.object_id, sample.category, measure(comparison), faces))
+        emit(Progress(f"evaluate {predictor.name}", done + 1, len(entries)))
+    if not rows:
+        raise InputError(f"no picture of the {split} split can be used by {predictor.name}: it needs camera poses.")
+    if skipped:
+        emit(Note(f"{predictor.name}: {skipped} pictures without a camera pose were left out.", "warning"))
+    means = mean_rows([row.values for row in rows], [row.object_id for row in rows])
+    settings = {"samples": samples, "seed": seed, "limit": limit}
+    return Evaluation(
+        predictor.name,
+        split,
+        dataset.root.resolve().name,
+        dataset.manifest.data_hash,
+        tuple(rows),
+        means,
+        skipped=skipped,
+        settings=settings,
+    )
+
+
+def compare(
+    prediction: Prediction,
+    sample: Sample,
+    contains: Contains | None = None,
+    sample_surface: SampleSurface | None = None,
+    *,
+    samples: int = SURFACE_SAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """Everything that the metrics need of one prediction and its truth."""
+    mesh = prediction.mesh
+    inside = prediction.logits(sample.points) > prediction.level  # NaN compares false: outside
+    distances = None
+    if sample_surface is not None:
+        points, normals = sample_surface(mesh, samples, seed) if len(mesh.faces) else (np.empty((0, 3)),) * 2
+        count = min(samples, len(sample.surface_points))  # stored in random order: the first ones are a sample
+        distances = surface_distances(
+            points, normals, sample.surface_points[:count], sample.surface_normals[:count], workers=-1
+        )
+    mesh_inside = None if contains is None else contains(mesh, sample.points)
+    return Comparison(sample.occupancy, inside, mesh_inside, distances)
+
+
+def rows_csv(evaluations: Sequence[Evaluation]) -> str:
+    """One line a picture and predictor: name, ids, faces and every metric (empty = not measured)."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = [m.name for m in METRICS]
+    extra = [n for e in evaluations for r in e.rows for n in r.values if n not in names]
+    columns = [*(n for n in names if any(n in r.values for e in evaluations for r in e.rows)), *dict.fromkeys(extra)]
+    writer.writerow(["name", "split", "record_id", "object_id", "category", "faces", *columns])
+    for e in evaluations:
+        for r in e.rows:
+            cells = [r.values.get(c, math.nan) for c in columns]
+            written = ["" if math.isnan(v) else repr(float(v)) for v in cells]
+            writer.writerow([e.name, e.split, r.record_id, r.object_id, r.category, r.faces, *written])
+    return out.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What reconstruction must know of a stored run. ``image_size`` None: not recorded (take pictures as they are)."""
+
+    name: str
+    run_id: str
+    image_size: int | None
+    threshold: float
+    data_hash: str
+
+
+def run_settings(run: Path) -> RunSettings:
+    """Read the JSON beside a run's best checkpoint. InputError when it is missing or damaged."""
+    path = checkpoint_file(run).with_suffix(".json")
+    if not run.exists():
+        raise InputError(f"run not found: {run}.", hint="Train one with `onet train`.")
+    document = read_json(path, what="description of the run's network", hint="Train one with `onet train`.")
+    train, data = document.get("train") or {}, document.get("data") or {}
+    return RunSettings(
+        name=str(document.get("name") or run.name),
+        run_id=str(document.get("run_id") or ""),
+        image_size=train.get("image_size"),
+        threshold=float(train.get("threshold", THRESHOLD)),
+        data_hash=str(data.get("data_hash") or ""),
+    )
+
+
+def network_predictor(
+    run: Path, *, device: torch.device | None = None, threshold: float | None = None, **options: Any
+) -> NetworkPredictor:
+    """The best network of a stored run, with the picture side and (unless given) the threshold of its training."""
+    settings = run_settings(run)
+    model = load_model(run, device or "cpu")
+    level = settings.threshold if threshold is None else threshold
+    return NetworkPredictor(
+        settings.name, model, image_size=settings.image_size, threshold=level, device=device, **options
+    )
