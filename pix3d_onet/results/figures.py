@@ -11,25 +11,20 @@ import numpy as np
 from pix3d_onet.errors import MissingDependencyError
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.files import writing
+from pix3d_onet.results.curves import label_of, mean_curve
 from pix3d_onet.results.examples import Gallery, with_mask
-from pix3d_onet.results.runs import RunGroup, StoredRun
-from pix3d_onet.results.shade import shade
+from pix3d_onet.results.runs import RunGroup
 from pix3d_onet.results.style import style
 from pix3d_onet.results.table import Table
-from pix3d_onet.results.variants import VARIANTS
-from pix3d_onet.types import Float64, Mesh, UInt8
+from pix3d_onet.results.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURE_FORMATS = ("png", "svg", "pdf")
 DPI = 200
-THUMBNAIL = 256
-"""Side of a shaded mesh in Figure 5, pixels."""
-TRUTH_COLOUR = (0.64, 0.66, 0.69)
-"""Ground truth is grey everywhere."""
-PREDICTION_COLOUR = (0.36, 0.62, 0.84)
-"""Reconstructions are blue everywhere."""
+TILE, LABELS = 1.25, 1.15
+"""Inches: side of a picture in Figure 5, width of its row labels."""
 _RC = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -48,22 +43,6 @@ _RC = {
 """Thin axes, light grid, text kept as text; no random ids, so that equal runs give equal files."""
 
 
-def label_of(variant: str) -> str:
-    """A variant's printed label, or its name when it has none."""
-    return VARIANTS[variant].label if variant in VARIANTS else variant
-
-
-def curve(runs: Sequence[StoredRun]) -> tuple[Float64, Float64, Float64, Float64]:
-    """Steps (N,), mean, lowest and highest validation IoU (N,) over runs, at the steps that all of them have."""
-    histories = [{row.step: row.val_iou for row in r.record.history} for r in runs]
-    steps = sorted(set(histories[0]).intersection(*histories[1:])) if histories else []
-    values = np.array([[h[s] for s in steps] for h in histories]).reshape(len(histories), len(steps))
-    if not steps:
-        empty = np.zeros(0)
-        return empty, empty, empty, empty
-    return np.array(steps, dtype=np.float64), values.mean(axis=0), values.min(axis=0), values.max(axis=0)
-
-
 def figure_curves(group: RunGroup, table: Table) -> Figure:
     """Figure 6: validation IoU against steps, a band from the lowest to the highest seed, a marker at the peak."""
     plt = _pyplot()
@@ -71,14 +50,15 @@ def figure_curves(group: RunGroup, table: Table) -> Figure:
     with plt.rc_context(_RC):
         figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
         for row in table.rows:
-            steps, mean, low, high = curve(group.of(row.variant))
+            curve = mean_curve(group.of(row.variant))
+            steps, mean = curve.steps, curve.mean
             if not len(steps):
                 continue
             look = style(row.variant)
             dash: Any = (0, look.dash_lengths) if look.dash else "-"
             axes.plot(steps, mean, color=look.colour, linestyle=dash, linewidth=1.6, label=row.label)
             if len(row.seeds) > 1:
-                axes.fill_between(steps, low, high, color=look.colour, alpha=0.13, linewidth=0)
+                axes.fill_between(steps, curve.low, curve.high, color=look.colour, alpha=0.13, linewidth=0)
             peak = int(np.argmax(mean))
             axes.plot(
                 steps[peak], mean[peak], marker=look.marker, color=look.colour, markersize=6, markeredgecolor="white"
@@ -90,12 +70,7 @@ def figure_curves(group: RunGroup, table: Table) -> Figure:
     return figure
 
 
-def render_mesh(mesh: Mesh, *, truth: bool, size: int = THUMBNAIL) -> UInt8:
-    """The picture of a mesh that figures and pages show, (size, size, 3) uint8."""
-    return shade(mesh.vertices, mesh.faces, size=size, colour=TRUTH_COLOUR if truth else PREDICTION_COLOUR)
-
-
-def figure_gallery(shown: Gallery, emit: Emit = ignore) -> Figure:
+def figure_gallery(shown: Gallery, thumbnails: Thumbnails, emit: Emit = ignore) -> Figure:
     """Figure 5: each picture with its mask above, its ground truth and every variant's reconstruction below."""
     plt = _pyplot()
     variants = shown.variants
@@ -103,7 +78,7 @@ def figure_gallery(shown: Gallery, emit: Emit = ignore) -> Figure:
     figure: Figure
     done, total = 0, columns * (rows - 1)
     with plt.rc_context(_RC | {"axes.grid": False}):
-        figure, grid = plt.subplots(rows, columns, figsize=(1.25 * columns + 0.9, 1.25 * rows), squeeze=False)
+        figure, grid = plt.subplots(rows, columns, figsize=(TILE * columns + LABELS, TILE * rows), squeeze=False)
         for axes in grid.flat:
             axes.set_xticks([])
             axes.set_yticks([])
@@ -114,15 +89,18 @@ def figure_gallery(shown: Gallery, emit: Emit = ignore) -> Figure:
         for column, record in enumerate(shown.records):
             source = shown.inputs[record]
             grid[0, column].imshow(with_mask(source.rgb, source.mask))
-            grid[1, column].imshow(render_mesh(source.truth, truth=True))
+            grid[1, column].imshow(thumbnails.of(source.truth, truth=True))
             for row, name in enumerate(variants, start=2):
                 done += 1
                 emit(Progress("figures", done + column + 1, total))
                 example = shown.cells.get((name, record))
                 if example is not None:
-                    grid[row, column].imshow(render_mesh(example.prediction, truth=False))
-                    grid[row, column].set_title(f"IoU {example.iou:.2f}", fontsize=7, pad=-2, y=0.0, color="#444444")
-        figure.subplots_adjust(left=0.9 / (1.25 * columns + 0.9), right=1, top=1, bottom=0.01, wspace=0.02, hspace=0.02)
+                    grid[row, column].imshow(thumbnails.of(example.prediction, truth=False))
+                    place = {"x": 0.5, "y": 0.03, "ha": "center", "transform": grid[row, column].transAxes}
+                    grid[row, column].text(s=f"IoU {example.iou:.2f}", fontsize=7, color="#333333", **place)
+        figure.subplots_adjust(
+            left=LABELS / (TILE * columns + LABELS), right=1, top=1, bottom=0.01, wspace=0.02, hspace=0.02
+        )
     return figure
 
 
@@ -148,6 +126,7 @@ def write_figures(
     folder: Path,
     *,
     formats: Sequence[str] = FIGURE_FORMATS,
+    thumbnails: Thumbnails | None = None,
     emit: Emit = ignore,
 ) -> list[Path]:
     """Write Figure 6 and, where runs left examples, Figure 5 into ``folder``.
@@ -156,7 +135,7 @@ def write_figures(
     """
     paths = save(figure_curves(group, table), folder, "figure6-curves", formats)
     if shown.records:
-        paths += save(figure_gallery(shown, emit), folder, "figure5-gallery", formats)
+        paths += save(figure_gallery(shown, thumbnails or Thumbnails(), emit), folder, "figure5-gallery", formats)
     return paths
 
 

@@ -51,7 +51,7 @@ def size(count: float | None) -> str:
     """Bytes in MiB or GiB."""
     if count is None:
         return BLANK
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 def duration(seconds: float | None) -> str:
@@ -89,18 +89,19 @@ STATISTICS_COLUMNS: tuple[Column, ...] = (
     ("Δ base", lambda r, t: number(r.difference)),
     (
         "95 % of Δ",
-        lambda r, t: BLANK if r.difference_low is None else f"{number(r.difference_low)} … {number(r.difference_high)}",
+        lambda r, t: (
+            BLANK if r.difference_low is None else f"{number(r.difference_low, 3)} … {number(r.difference_high, 3)}"
+        ),
     ),
-    ("p", lambda r, t: p_text(r.p_value)),
-    ("p Holm", lambda r, t: p_text(r.p_adjusted)),
+    ("p (Holm)", lambda r, t: p_text(r.p_adjusted)),
 )
 
 COST_COLUMNS: tuple[Column, ...] = (
     ("Variant", lambda r, t: r.label),
     ("Parameters", lambda r, t: BLANK if r.params is None else f"{r.params:,}"),
-    ("GFLOP/image", lambda r, t: number(r.gflops_image, 2)),
-    ("MFLOP/point", lambda r, t: number(None if r.gflops_point is None else r.gflops_point * 1e3, 2)),
-    ("Shapes/s", lambda r, t: number(r.shapes_per_second, 1)),
+    ("GFLOP/img", lambda r, t: number(r.gflops_image, 2)),
+    ("MFLOP/pt", lambda r, t: number(None if r.gflops_point is None else r.gflops_point * 1e3, 2)),
+    ("Shapes/sec", lambda r, t: number(r.shapes_per_second, 1)),
     ("Latency", lambda r, t: duration(r.latency_seconds)),
     ("Memory", lambda r, t: size(r.peak_memory_bytes)),
     ("Run", lambda r, t: duration(r.seconds)),

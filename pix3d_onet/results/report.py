@@ -12,11 +12,14 @@ from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.files import write_text
 from pix3d_onet.results import formats
 from pix3d_onet.results.examples import Gallery, gallery
+from pix3d_onet.results.html import html_page
 from pix3d_onet.results.runs import RunGroup, StoredRun, choose_group, find_runs, group_runs
 from pix3d_onet.results.table import Table, build_table
+from pix3d_onet.results.thumbnails import Thumbnails
 from pix3d_onet.results.variants import suite
 
 REPORT_FOLDER = "report"
+PAGE_FILE = "report.html"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,17 +72,26 @@ def read_report(
 
 
 def write_report(report: Report, folder: Path, *, figures: bool = True, emit: Emit = ignore) -> tuple[Path, ...]:
-    """Write the table in every text format, and the figures where matplotlib is installed, into ``folder``."""
+    """Write into ``folder`` the table in every text format, the page, and the figures where matplotlib is installed."""
     paths = []
     for name, spell in formats.FORMATS.items():
         path = folder / f"table1{formats.SUFFIX[name]}"
         write_text(path, spell(report.table))
         paths.append(path)
+    thumbnails = Thumbnails()
+    path = folder / PAGE_FILE
+    write_text(
+        path,
+        html_page(
+            report.group, report.table, report.gallery, manifest=report.manifest, thumbnails=thumbnails, emit=emit
+        ),
+    )
+    paths.append(path)
     if figures:
         try:
             from pix3d_onet.results.figures import write_figures
 
-            paths += write_figures(report.group, report.table, report.gallery, folder, emit=emit)
+            paths += write_figures(report.group, report.table, report.gallery, folder, thumbnails=thumbnails, emit=emit)
         except MissingDependencyError as error:
             emit(Note(f"no PNG/SVG/PDF figures: {error}", "warning"))
     return tuple(paths)

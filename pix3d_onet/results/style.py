@@ -27,6 +27,11 @@ class Style:
     marker: str
 
     @property
+    def dark(self) -> str:
+        """The colour on a dark ground: the same, but white for black."""
+        return "#F2F2F2" if self.colour == "#000000" else self.colour
+
+    @property
     def dash_lengths(self) -> tuple[float, ...]:
         """The dash pattern as numbers, for matplotlib."""
         return tuple(float(x) for x in self.dash.split())

@@ -1,0 +1,37 @@
+"""Learning curves over seeds, as every figure draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pix3d_onet.results.runs import StoredRun
+from pix3d_onet.results.variants import VARIANTS
+from pix3d_onet.types import Float64, Int64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """``steps`` (N,), and over runs the ``mean``, the lowest and the highest value (N,) of one history column."""
+
+    steps: Int64
+    mean: Float64
+    low: Float64
+    high: Float64
+
+
+def mean_curve(runs: Sequence[StoredRun], column: str = "val_iou") -> Curve:
+    """The curve of a ``HistoryRow`` column, at the steps that all runs have; empty for no runs."""
+    histories = [{row.step: float(getattr(row, column)) for row in r.record.history} for r in runs]
+    steps = sorted(set(histories[0]).intersection(*histories[1:])) if histories else []
+    if not steps:
+        return Curve(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), np.zeros(0))
+    values = np.array([[h[s] for s in steps] for h in histories], dtype=np.float64)  # (runs, N)
+    return Curve(np.array(steps, dtype=np.int64), values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+
+
+def label_of(variant: str) -> str:
+    """A variant's printed label, or its name when it has none."""
+    return VARIANTS[variant].label if variant in VARIANTS else variant

@@ -1,0 +1,26 @@
+"""Shaded pictures of meshes, each rendered once however many figures and pages show it."""
+
+from __future__ import annotations
+
+from pix3d_onet.results.shade import shade
+from pix3d_onet.results.viewer import PREDICTION_COLOUR, TRUTH_COLOUR
+from pix3d_onet.types import Mesh, UInt8
+
+THUMBNAIL = 256
+"""Side of a shaded mesh, pixels."""
+
+
+class Thumbnails:
+    """A cache of shaded meshes; it keeps the meshes alive, so make one a report."""
+
+    def __init__(self, size: int = THUMBNAIL) -> None:
+        self.size = size
+        self._done: dict[tuple[int, bool], tuple[Mesh, UInt8]] = {}
+
+    def of(self, mesh: Mesh, *, truth: bool) -> UInt8:
+        """(size, size, 3) uint8: ``mesh`` (normalised frame) on white, grey for truth, blue for a reconstruction."""
+        key = (id(mesh), truth)
+        if key not in self._done:
+            colour = TRUTH_COLOUR if truth else PREDICTION_COLOUR
+            self._done[key] = (mesh, shade(mesh.vertices, mesh.faces, size=self.size, colour=colour))
+        return self._done[key][1]
