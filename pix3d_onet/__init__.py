@@ -81,7 +81,7 @@ def load_model(run: str | Path) -> nn.Module:
     return implementation(run)
 
 
-def extract_mesh(model: nn.Module, image: UInt8, *, resolution: int = 128, **options: Any) -> Mesh:
+def extract_mesh(model: Any, image: UInt8, *, resolution: int = 128, **options: Any) -> Mesh:
     """The surface that ``model`` sees in ``image`` (H, W, 3) uint8 on white, in the normalised frame.
 
     ``options``: see ``learning.extract.extract_mesh`` (``pose``, ``threshold``, ...).

@@ -39,7 +39,8 @@ def encode_normals(normals: NDArray[np.floating[Any]]) -> UInt8:
     xy = n[..., :2]
     folded = (1 - np.abs(xy[..., ::-1])) * np.where(xy >= 0, 1.0, -1.0)
     xy = np.where(n[..., 2:] < 0, folded, xy)
-    return np.rint((xy + 1) * 127.5).astype(np.uint8)
+    codes: UInt8 = np.rint((xy + 1) * 127.5).astype(np.uint8)
+    return codes
 
 
 def decode_normals(codes: UInt8) -> Float32:
@@ -48,7 +49,8 @@ def decode_normals(codes: UInt8) -> Float32:
     z = 1 - np.abs(xy).sum(axis=-1, keepdims=True)
     folded = (1 - np.abs(xy[..., ::-1])) * np.where(xy >= 0, 1.0, -1.0)
     n = np.concatenate([np.where(z < 0, folded, xy), z], axis=-1)
-    return (n / np.linalg.norm(n, axis=-1, keepdims=True)).astype(np.float32)
+    normals: Float32 = (n / np.linalg.norm(n, axis=-1, keepdims=True)).astype(np.float32)
+    return normals
 
 
 def pack_bits(labels: Bool) -> UInt8:

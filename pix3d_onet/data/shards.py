@@ -175,9 +175,10 @@ def read_manifest(root: Path) -> Manifest:
             hint="Prepare the data set again, or use the onet that wrote it.",
         )
     try:
-        shapes = tuple(
-            ShapeEntry(**{k: tuple(v) if isinstance(v, list) else v for k, v in s.items()}) for s in document["shapes"]
-        )
+        rows: list[dict[str, Any]] = [
+            {k: tuple(v) if isinstance(v, list) else v for k, v in s.items()} for s in document["shapes"]
+        ]
+        shapes = tuple(ShapeEntry(**row) for row in rows)
         shards = tuple(ShardEntry(**s) for s in document["shards"])
         files = {s.file for s in shards}
         for shape in shapes:
@@ -283,7 +284,9 @@ class Dataset:
                 scale=float(file["scale"][row]),
             )
         except (KeyError, OSError, ValueError, IndexError) as error:
-            raise InputError(f"shard {self.root / entry.shard} is damaged ({error}).", hint="Run `onet verify`.") from None
+            raise InputError(
+                f"shard {self.root / entry.shard} is damaged ({error}).", hint="Run `onet verify`."
+            ) from None
 
     def _picture_rows(self, file: h5py.File, entry: ShapeEntry, split: str | None) -> list[int]:
         if not entry.images:
@@ -309,7 +312,7 @@ class Dataset:
         entries = self.entries(split)
         if not entries:
             raise InputError(f"the {split} split of {self.root} is empty.", hint="Prepare more shapes.")
-        points, occupancy, rgb, mask, pose, intrinsics, index, ids, rendered = ([] for _ in range(9))  # type: ignore[var-annotated]
+        points, occupancy, rgb, mask, pose, intrinsics, index, ids, rendered = ([] for _ in range(9))
         for position, entry in enumerate(entries):
             file = self.shard(entry.shard)
             try:
@@ -324,9 +327,13 @@ class Dataset:
                     ids.append(view.record_id)
                     rendered.append(view.rendered)
             except (KeyError, OSError, ValueError, IndexError) as error:
-                raise InputError(f"shard {self.root / entry.shard} is damaged ({error}).", hint="Run `onet verify`.") from None
+                raise InputError(
+                    f"shard {self.root / entry.shard} is damaged ({error}).", hint="Run `onet verify`."
+                ) from None
         if not rgb:
-            raise InputError(f"the {split} split of {self.root} has no pictures.", hint="Prepare with --render-views N.")
+            raise InputError(
+                f"the {split} split of {self.root} has no pictures.", hint="Prepare with --render-views N."
+            )
         return SplitArrays(
             object_ids=tuple(e.object_id for e in entries),
             categories=tuple(e.category for e in entries),

@@ -236,7 +236,7 @@ def _segment_crosses(p: Any, q: Any, a: Any, b: Any, c: Any) -> int:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _volume(p: Any, a: Any, b: Any, c: Any) -> float:
+def _volume(p: Any, a: Any, b: Any, c: Any) -> Any:
     ax, ay, az = a[0] - p[0], a[1] - p[1], a[2] - p[2]
     bx, by, bz = b[0] - p[0], b[1] - p[1], b[2] - p[2]
     cx, cy, cz = c[0] - p[0], c[1] - p[1], c[2] - p[2]

@@ -157,7 +157,7 @@ def _certain(low: Any, high: Any, bounds: Any, rotations: Any, focal: float, siz
 def certain_signs(
     dims: Any, resolution: int, bounds: Any, rotations: Any, focal: float, size: int, truncation: float
 ) -> Any:
-    """(Bx, By, Bz) int8: sign of whole bricks, 0 where some voxel must be looked at. Coarse blocks of 4³ bricks first."""
+    """(Bx, By, Bz) int8: sign of whole bricks, 0 where some voxel must be looked at. 4³ blocks first."""
     signs = np.zeros((dims[0], dims[1], dims[2]), dtype=np.int8)
     blocks = ((dims[0] + 3) // 4, (dims[1] + 3) // 4, (dims[2] + 3) // 4)
     for block in prange(blocks[0] * blocks[1] * blocks[2]):

@@ -31,7 +31,7 @@ def flood(free: Any, slots: Any, out: Any, brick_out: Any, level: int) -> None:
     The outermost bricks must have no slot.
     """
     dims = slots.shape
-    stack = [np.int64(0)]  # a brick is b + 1 > 0, a node is -(slot * 512 + local) - 1 < 0; 0 is a placeholder
+    stack: Any = [np.int64(0)]  # a brick is b + 1 > 0, a node is -(slot * 512 + local) - 1 < 0; 0 is a placeholder
     stack.clear()
     where = np.empty((len(free), 3), dtype=np.int32)
     for i in range(dims[0]):

@@ -1,8 +1,8 @@
 """``fusion``: Stutz & Geiger's watertighting (IJCV 2018, mesh-fusion), as Occupancy Networks used it.
 
 The mesh, its longest side scaled to 0.9, is seen from 100 cameras on a Fibonacci sphere at distance 1; 640×640 depth
-maps (f = 640) are moved 1.5 voxels towards the camera and eroded 3×3, and fused into a TSDF of 256³ with a truncation of
-10 voxels, where unseen is inside; its zero level is the surface.
+maps (f = 640) are moved 1.5 voxels towards the camera and eroded 3×3, and fused into a TSDF of 256³ with a truncation
+of 10 voxels, where unseen is inside; its zero level is the surface.
 
 Bias, by construction: the surface lies about 1.5 voxels (and up to a pixel of erosion) outside the model's; concave
 parts that few cameras see fill up; internal cavities vanish.

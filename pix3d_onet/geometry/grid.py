@@ -38,7 +38,7 @@ class GridFrame:
 
 
 def frame_for(mesh: Mesh, resolution: int, *, border: float) -> GridFrame:
-    """The grid in which the longest side spans ``FILL·resolution`` voxels, with ``border`` voxels and a brick around."""
+    """The grid in which the longest side spans ``FILL·resolution`` voxels, ``border`` voxels and a brick around."""
     low, high = mesh.bounds
     extent = high - low
     voxel = float(extent.max()) / (FILL * resolution)
