@@ -99,14 +99,20 @@ class Scene:
         return Rendering(rgb, mask, depth)
 
     def silhouette(
-        self, pose: NDArray[np.floating[Any]], intrinsics: NDArray[np.floating[Any]], size: int | tuple[int, int]
+        self,
+        pose: NDArray[np.floating[Any]],
+        intrinsics: NDArray[np.floating[Any]],
+        size: int | tuple[int, int],
+        *,
+        supersample: int = SUPERSAMPLE,
     ) -> Bool:
-        """(H, W) bool: which pixel centres the mesh covers; ``view`` without the shading."""
+        """(H, W) bool: the mask of ``view`` without the shading: pixels of which the mesh covers at least half."""
         width, height = (size, size) if isinstance(size, int) else size
-        ids, *_ = self._draw(
-            np.asarray(pose, dtype=np.float64), np.asarray(intrinsics, dtype=np.float64), width, height
-        )
-        return np.asarray(ids >= 0)
+        zoom = np.diag([supersample, supersample, 1.0]) @ np.asarray(intrinsics, dtype=np.float64)
+        matrix = np.asarray(pose, dtype=np.float64)
+        ids, *_ = self._draw(matrix, zoom, width * supersample, height * supersample)
+        covered = (ids >= 0).reshape(height, supersample, width, supersample).mean(axis=(1, 3))
+        return np.asarray(covered >= 0.5)
 
     def _draw(self, pose: Float64, intrinsics: Float64, width: int, height: int) -> tuple[Any, Any, Any, Any, Any]:
         camera = self.vertices @ pose[:3, :3].T + pose[:3, 3]  # (V, 3)
