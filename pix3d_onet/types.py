@@ -93,9 +93,7 @@ class Camera:
     @property
     def intrinsics(self) -> Float64:
         """(3, 3) float64 K with ``(u, v, 1)·Z = K @ X_cam``; both focal entries are negative (see the class)."""
-        return np.array(
-            [[-self.focal, 0.0, self.width / 2], [0.0, -self.focal, self.height / 2], [0.0, 0.0, 1.0]]
-        )
+        return np.array([[-self.focal, 0.0, self.width / 2], [0.0, -self.focal, self.height / 2], [0.0, 0.0, 1.0]])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,12 +186,16 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceView:
-    """A picture that a source names: files inside its root, not yet read. ``camera`` None = the source has none."""
+    """A picture that a source names: files inside its root, not yet read. ``camera`` None = the source has none.
+
+    ``on_white``: without a mask file and without transparency, what is not white is the object.
+    """
 
     record_id: str
     image: Path
     mask: Path | None
     camera: Camera | None = None
+    on_white: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -49,7 +49,7 @@ def _with_data_options(source: Source) -> list[Any]:
         option("--crop-margin", type=float, help=f"White margin around the object.  [default: {d.crop_margin}]"),
         option("--mesh-error", type=float, help=f"Error of the stored mesh.  [default: {d.mesh_error}]"),
         option("--render-views", type=int, help=f"Rendered views a shape.  [default: {source.render_views}]"),
-        option("--split", type=click.Choice(splits), help=f"How to split.  [default: {splits[0]}]"),
+        option("--split", type=click.Choice(splits), help=f"How to split.  [default: {source.default_split}]"),
         option("--seed", type=int, help="Seed of everything random.  [default: 0]"),
         option("--limit", type=int, help="Take only the first N shapes.  [default: all]"),
     ]
@@ -126,6 +126,7 @@ def configure(source: Source, options: Mapping[str, Any]) -> PrepareConfig:
         "categories": (source.default_category,),
         "images_per_object": "one" if "images-per-object" in source.takes else "all",
         "render_views": source.render_views,
+        "split": source.default_split,
     }
     if options.get("preset"):
         base.update(PREPARE_PRESETS[options["preset"]])
@@ -145,6 +146,7 @@ def _prepare(
         memory_limit=int(chosen["memory_limit"] * GIB),
         retry_failed=chosen["retry_failed"],
         overwrite=chosen["overwrite"],
+        geometry=source.load_geometry(),
     )
     return prepare(source.list(root, config, split_files=tuple(split_files)), config, out, execution, emit=emit)
 

@@ -36,6 +36,8 @@ MAX_PIXELS = 100_000_000
 """Largest declared number of pixels; Pix3D's largest picture has 12 million."""
 MASK_THRESHOLD = 128
 """Masks of the release hold 0 and 255; the middle is where resized or JPEG-compressed ones are cut."""
+WHITE = 248
+"""In a picture on white, a pixel is background when no channel is below this (JPEG leaves ripples around an edge)."""
 OVERSAMPLING = 4
 """A crop larger than this many stored sizes is first averaged over whole blocks: same picture, less memory."""
 ASPECT_TOLERANCE_PIXELS = 2.0
@@ -61,10 +63,12 @@ def load_view(
     record_id: str,
     size: int,
     margin: float,
+    on_white: bool = False,
 ) -> View:
     """Read one picture by the module's policy.
 
-    ``mask`` None takes the picture's own alpha channel, or the whole picture where it has none. ``camera`` is in
+    ``mask`` None takes the picture's own alpha channel; where it has none, what is not white (``on_white``), or the
+    whole picture. ``camera`` is in
     the shape's model frame and may be stated for another resolution of the same picture; ``normalisation`` takes it
     to the normalised frame (both None: no pose). Raises RejectError, stage ``image``: ``missing-image``,
     ``missing-mask``, ``bad-image``, ``bad-mask``, ``image-too-large``, ``mask-size``, ``empty-mask``, ``image-size``.
@@ -72,7 +76,7 @@ def load_view(
     rgb, alpha = read_rgb(image)
     truth = read_mask(mask) if mask is not None else alpha
     if truth is None:
-        truth = np.ones(rgb.shape[:2], dtype=np.bool_)
+        truth = _not_white(rgb) if on_white else np.ones(rgb.shape[:2], dtype=np.bool_)
     return crop_view(rgb, truth, camera, normalisation, record_id=record_id, size=size, margin=margin)
 
 
@@ -193,6 +197,11 @@ def declared_size(path: Path, what: str = "image") -> tuple[int, int]:
     """(width, height) from the header alone. Raises RejectError as :func:`read_rgb`, with ``what`` in the reason."""
     with _opened(path, what, load=False) as picture:
         return picture.size
+
+
+def _not_white(rgb: UInt8) -> Bool:
+    """(H, W) bool: what differs from white."""
+    return np.asarray(rgb.min(axis=-1) < WHITE)
 
 
 def _eight_bits(picture: Image.Image) -> UInt8:

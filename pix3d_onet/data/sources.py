@@ -11,6 +11,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.types import SourceListing
@@ -24,8 +25,9 @@ class Source:
     ``--root`` (and ``env`` a variable that overrides it); empty makes the folder a required argument ``DIR``.
     ``takes``: which settings the source knows, by option name: ``category`` (with its ``default_category``),
     ``images-per-object``, ``flags``, ``require-pose``, and ``splits``, the names ``--split`` takes besides ``shape``.
-    ``render_views`` is the default number of rendered views (for sources without photos). ``example`` follows
-    ``onet prepare NAME`` in the command's help.
+    ``default_split`` is the default of ``--split``. ``render_views`` is the default number of rendered views (for
+    sources without photos). ``geometry``: ``module:name`` of what replaces ``geometry.shape.shape_geometry`` where the
+    source has labels instead of meshes. ``example`` follows ``onet prepare NAME`` in the command's help.
     """
 
     name: str
@@ -37,13 +39,23 @@ class Source:
     takes: frozenset[str] = frozenset()
     default_category: str = "all"
     splits: tuple[str, ...] = ()
+    default_split: str = "shape"
     render_views: int = 0
+    geometry: str = ""
 
     def list(self, root: Path, config: PrepareConfig, *, split_files: Sequence[Path] = ()) -> SourceListing:
         """Read what the source holds under ``root``; raises InputError or ConfigError with one clear line."""
         module, name = self.function.split(":")
         listing: Callable[..., SourceListing] = getattr(importlib.import_module(module), name)
         return listing(root, config, split_files=split_files)
+
+    def load_geometry(self) -> Callable[..., Any] | None:
+        """The function that ``geometry`` names, imported; None for sources of meshes."""
+        if not self.geometry:
+            return None
+        module, name = self.geometry.split(":")
+        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        return function
 
 
 SOURCES: dict[str, Source] = {
@@ -59,6 +71,33 @@ SOURCES: dict[str, Source] = {
             takes=frozenset({"category", "images-per-object", "flags", "require-pose"}),
             default_category="chair",
             splits=("image", "s1", "s2"),
+        ),
+        Source(
+            name="shapenet",
+            summary="ShapeNetCore v1 or v2, with Choy's renderings where they lie beside it, or rendered views.",
+            function="pix3d_onet.data.shapenet:list_shapenet",
+            example="data/ShapeNet --category chair --out data/prepared/shapenet-chair",
+            takes=frozenset({"category"}),
+            default_category="chair",
+            render_views=24,
+        ),
+        Source(
+            name="meshes",
+            summary="Any folder of meshes (OBJ, OFF, PLY, STL, GLB); pictures are rendered.",
+            function="pix3d_onet.data.meshes:list_meshes",
+            example="models/ --render-views 24 --out data/prepared/models",
+            takes=frozenset({"category"}),
+            render_views=24,
+        ),
+        Source(
+            name="onet",
+            summary="The original Occupancy Networks layout: points.npz, pointcloud.npz, img_choy2016/, *.lst.",
+            function="pix3d_onet.data.onet_layout:list_onet",
+            example="ShapeNet/ --category 03001627 --out data/prepared/onet-chair",
+            takes=frozenset({"category", "images-per-object"}),
+            splits=("lst",),
+            default_split="lst",
+            geometry="pix3d_onet.geometry.given:given_geometry",
         ),
     )
 }

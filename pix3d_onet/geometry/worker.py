@@ -119,7 +119,7 @@ def _photos(task: Task, normalisation: Normalisation) -> tuple[list[View], list[
     size, margin = task.config.image_size, task.config.crop_margin
     for source in task.shape.views:
         try:
-            options = {"record_id": source.record_id, "size": size, "margin": margin}
+            options = {"record_id": source.record_id, "size": size, "margin": margin, "on_white": source.on_white}
             view = load_view(source.image, source.mask, source.camera, normalisation, **options)  # type: ignore[arg-type]
             hashes.append(file_digest(source.image))
             views.append(view)
