@@ -13,7 +13,7 @@ TESTS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs dist clean
+.PHONY: help setup demo test lint docs cli-reference dist clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -32,6 +32,9 @@ lint: setup
 
 test: lint
 	$(BIN)/pytest $(TESTS)
+
+cli-reference: setup
+	$(BIN)/python scripts/cli_reference.py
 
 docs: setup
 	$(BIN)/mkdocs build --strict --quiet
