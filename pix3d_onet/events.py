@@ -24,7 +24,7 @@ class Note(Event):
 
 @dataclass(frozen=True, slots=True)
 class Progress(Event):
-    """``done`` of ``total`` units of ``stage`` are finished (``total`` 0 = not known); ``rejected`` of them unusable."""
+    """``done`` of ``total`` units of ``stage`` are done (``total`` 0 = not known); ``rejected`` of them unusable."""
 
     stage: str
     done: int
@@ -44,6 +44,7 @@ class TrainStep(Event):
     learning_rate: float = 0.0
     val_iou: float | None = None
     best_iou: float | None = None
+    steps_per_second: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

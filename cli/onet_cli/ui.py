@@ -11,15 +11,28 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
-from pix3d_onet.events import Emit, Event, Note
+from pix3d_onet.events import Emit, Event, Note, RunFinished, RunStarted, TrainStep
 from pix3d_onet.events import Progress as ProgressEvent
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+REFRESHES = 4
+"""Times a second that the live lines are drawn again: enough for an eye, and the cores are for the work."""
 
 
 def common_options(function: F) -> F:
@@ -70,57 +83,152 @@ class _RateColumn(TextColumn):
 
 @contextmanager
 def live(*, quiet: bool = False, verbose: bool = False) -> Iterator[Emit]:
-    """Yield an ``emit`` that shows progress: a live bar in a terminal, sparse lines elsewhere, nothing when quiet."""
+    """Yield an ``emit`` that shows progress: live lines in a terminal, sparse ones elsewhere, none when quiet."""
     console = err()
     if quiet:
         yield lambda event: None
-        return
-    if not console.is_terminal or os.environ.get("TERM") == "dumb":
+    elif not console.is_terminal or os.environ.get("TERM") == "dumb":
         yield _Lines(console, verbose)
-        return
-    progress = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        _RateColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[extra]}"),
-        console=console,
-    )
-    tasks: dict[str, Any] = {}
+    else:
+        bars = _Bars(console, verbose)
+        with Live(bars.group, console=console, refresh_per_second=REFRESHES):
+            yield bars
 
-    def emit(event: Event) -> None:
+
+class _Bars:
+    """One live line a stage, one for the training under way; finished runs scroll by above."""
+
+    def __init__(self, console: Console, verbose: bool) -> None:
+        self.verbose = verbose
+        self.console = console
+        self.stages = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            _RateColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[extra]}"),
+            console=console,
+        )
+        self.training = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=8),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[extra]}"),
+            console=console,
+        )
+        self.group = Group(self.stages, self.training)
+        self.tasks: dict[str, TaskID] = {}
+        self.run: TaskID | None = None
+        self.name = "train"
+        self.iou: float | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
         if isinstance(event, ProgressEvent):
-            if event.stage not in tasks:
-                tasks[event.stage] = progress.add_task(event.stage, total=event.total or None, extra="")
+            if event.stage not in self.tasks:
+                self.tasks[event.stage] = self.stages.add_task(event.stage, total=event.total or None, extra="")
             extra = f"[yellow]{event.rejected} rejected[/]" if event.rejected else ""
-            progress.update(tasks[event.stage], completed=event.done, total=event.total or None, extra=extra)
-        elif isinstance(event, Note) and (event.level != "debug" or verbose):
+            self.stages.update(self.tasks[event.stage], completed=event.done, total=event.total or None, extra=extra)
+        elif isinstance(event, TrainStep):
+            self.step(event)
+        elif isinstance(event, RunStarted):
+            self.finish()
+            self.name = f"{event.index}/{event.total} {event.name}"
+        elif isinstance(event, RunFinished):
+            self.finish()
+            self.console.print(Text(finished_line(event), style="dim" if event.skipped else "green"))
+        elif isinstance(event, Note) and (event.level != "debug" or self.verbose):
             style = {"warning": "yellow", "debug": "dim"}.get(event.level, "")
-            progress.console.print(event.message, style=style)
+            self.console.print(Text(event.message, style=style))
 
-    with progress:
-        yield emit
+    def step(self, event: TrainStep) -> None:
+        """The training line."""
+        if self.run is None:
+            self.run = self.training.add_task(self.name, total=event.total, completed=event.step, extra="")
+        self.iou = event.val_iou if event.val_iou is not None else self.iou
+        self.training.update(self.run, completed=event.step, total=event.total, extra=step_line(event, self.iou))
+
+    def finish(self) -> None:
+        """Take the lines of a finished run away."""
+        if self.run is not None:
+            self.training.remove_task(self.run)
+        for task in self.tasks.values():
+            self.stages.remove_task(task)
+        self.run, self.tasks, self.iou = None, {}, None
+
+
+def step_line(event: TrainStep, iou: float | None) -> str:
+    """Loss, IoU now and best, speed: what follows the step count of a training line."""
+    parts = [f"loss {event.loss:.4g}"]
+    if iou is not None:
+        best = event.best_iou if event.best_iou is not None else iou
+        parts.append(f"IoU {iou:.4f} best {best:.4f}")
+    return " ".join([*parts, f"{event.shapes_per_second:.3g} shapes/s"])
+
+
+def finished_line(event: RunFinished) -> str:
+    """One line for a run of an ablation that is done."""
+    score = "" if event.val_iou is None else f"  val IoU {event.val_iou:.4f}"
+    return f"{event.index}/{event.total} {event.name}{score}{'  (already done)' if event.skipped else ''}"
 
 
 class _Lines:
-    """Progress as plain lines, at most one every few seconds a stage, and always the last."""
+    """Progress as plain lines: at most one every few seconds a stage, every validation, and always the last."""
 
     def __init__(self, console: Console, verbose: bool, every: float = 10.0) -> None:
         self.console = console
         self.verbose = verbose
         self.every = every
         self.last: dict[str, float] = {}
+        self.name = "train"
 
     def __call__(self, event: Event) -> None:
+        """Show one event, if it is time."""
         if isinstance(event, Note):
             if event.level != "debug" or self.verbose:
-                self.console.print(event.message, markup=False, soft_wrap=True)
+                self.line(event.message)
         elif isinstance(event, ProgressEvent):
-            now = time.monotonic()
-            if event.done == event.total or now - self.last.get(event.stage, now - self.every - 1) > self.every:
-                self.last[event.stage] = now
+            if self.due(event.stage) or event.done == event.total:
                 rejected = f", {event.rejected} rejected" if event.rejected else ""
-                line = f"{event.stage}: {event.done}/{event.total or '?'}{rejected}"
-                self.console.print(line, markup=False, soft_wrap=True)
+                self.line(f"{event.stage}: {event.done}/{event.total or '?'}{rejected}")
+        elif isinstance(event, TrainStep):
+            if event.val_iou is not None or self.due(self.name):
+                self.line(f"{self.name}: {event.step}/{event.total} {step_line(event, event.val_iou)}{eta(event)}")
+        elif isinstance(event, RunStarted):
+            self.name = f"{event.index}/{event.total} {event.name}"
+        elif isinstance(event, RunFinished):
+            self.line(finished_line(event))
+
+    def due(self, key: str) -> bool:
+        """Whether the last line of ``key`` is long enough ago; then the clock starts again."""
+        now = time.monotonic()
+        if now - self.last.get(key, now - self.every - 1) <= self.every:
+            return False
+        self.last[key] = now
+        return True
+
+    def line(self, text: str) -> None:
+        """Print a line as it is."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+
+def eta(event: TrainStep) -> str:
+    """The time left, from the run's own speed; empty where it is not known."""
+    if not event.steps_per_second:
+        return ""
+    left = round((event.total - event.step) / event.steps_per_second)
+    return f", {left // 3600}:{left % 3600 // 60:02d}:{left % 60:02d} left"
+
+
+def panel(title: str, rows: Sequence[tuple[str, object]]) -> Panel:
+    """A summary: names and values in a frame, no wider than they are."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column()
+    for name, value in rows:
+        grid.add_row(name, str(value))
+    return Panel(grid, title=title, title_align="left", expand=False)

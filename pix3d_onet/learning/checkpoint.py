@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pix3d_onet.config import ModelConfig
@@ -46,17 +47,25 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors (on the CPU) and header of a file of ours. InputError when it is missing, damaged or not ours."""
+    header = read_header(path)
+    try:
+        return load_file(path), header
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"checkpoint {path} is damaged ({error}).") from None
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of a file of ours, without its tensors. InputError as ``load_tensors``."""
     if not path.is_file():
         raise InputError(f"checkpoint not found: {path}.")
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(HEADER_KEY, "null"))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is no mapping
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise InputError(f"checkpoint {path} is damaged ({error}).") from None
     if not isinstance(header, dict) or header.get("version") != CHECKPOINT_VERSION:
         raise InputError(f"{path} is not an onet checkpoint of version {CHECKPOINT_VERSION}.")
-    return tensors, header
+    return header
 
 
 def save_best(folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -72,8 +81,17 @@ def save_last(folder: Path, step: int, tensors: Mapping[str, Tensor], header: Ma
         old.unlink(missing_ok=True)
 
 
-def read_last(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
-    """The newest readable checkpoint of ``folder/last`` and a line for each damaged one skipped; None when none is."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """A checkpoint to go on from: its tensors and header, and a line for each newer one that is damaged."""
+
+    tensors: dict[str, Tensor]
+    header: dict[str, Any]
+    problems: tuple[str, ...]
+
+
+def read_last(folder: Path) -> Found | None:
+    """The newest readable checkpoint of ``folder/last``; None when there is none."""
     problems: list[str] = []
     for path in sorted((folder / LAST).glob("step-*.safetensors"), reverse=True):
         try:
@@ -81,7 +99,7 @@ def read_last(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str
         except InputError as error:
             problems.append(str(error))
         else:
-            return tensors, header, problems
+            return Found(tensors, header, tuple(problems))
     return None
 
 

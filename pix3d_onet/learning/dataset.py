@@ -146,15 +146,12 @@ class Split(Protocol):
 
 
 class ResidentSplit:
-    """A split in memory, on the CPU or the GPU. ``size`` is the side the pictures are resized to.
+    """The chosen pictures of a split in memory, on the CPU or the GPU; ``size`` is the side they are resized to."""
 
-    ``need_pose`` drops pictures without a camera (``dropped`` counts them); InputError when none is left.
-    """
-
-    def __init__(self, arrays: SplitArrays, size: int, device: torch.device, *, need_pose: bool = False) -> None:
-        keep = usable_pictures(arrays.pose, arrays.intrinsics, need_pose)
-        self.dropped = len(keep) - int(keep.sum())
+    def __init__(self, arrays: SplitArrays, size: int, device: torch.device, choice: Choice) -> None:
+        keep, self.dropped = choice.of(arrays)
         self.record_ids = tuple(name for name, kept in zip(arrays.record_ids, keep, strict=True) if kept)
+        self.object_ids = tuple(arrays.object_ids[i] for i in arrays.shape_index[keep])
         self.points_count = arrays.points_q.shape[1]
         self.usable = self.points_count // BITS * BITS
         self.device = device
@@ -168,6 +165,10 @@ class ResidentSplit:
 
     def __len__(self) -> int:
         return len(self.record_ids)
+
+    def objects(self) -> dict[str, str]:
+        """Record id → object id."""
+        return dict(zip(self.record_ids, self.object_ids, strict=True))
 
     def gather(self, draw: Draw, count: int) -> RawBatch:
         """See :class:`Split`."""
@@ -201,15 +202,30 @@ def pieces(start: int, count: int, total: int) -> list[tuple[int, int, int]]:
     return [(0, start, head)] + ([(head, 0, count - head)] if head < count else [])
 
 
-def usable_pictures(pose: Float32, intrinsics: Float32, need_pose: bool) -> NDArray[np.bool_]:
-    """(N,) bool: which pictures a model can use. InputError when a pose is needed and none has one."""
-    if not need_pose:
-        return np.ones(len(pose), dtype=np.bool_)
-    known = np.isfinite(pose).all(axis=(1, 2)) & np.isfinite(intrinsics).all(axis=(1, 2))
-    keep: NDArray[np.bool_] = np.asarray(known, dtype=np.bool_)
-    if not keep.any():
-        raise InputError("no picture of this data set has a camera pose.", hint="Train with --pose none.")
-    return keep
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which pictures are used. ``need_pose``: only those with a camera.
+
+    ``views``: ``all``; ``photos`` = no rendered ones; ``prefer-photos`` = no rendered ones where there is a photo.
+    """
+
+    need_pose: bool = False
+    views: str = "all"
+
+    def of(self, arrays: SplitArrays) -> tuple[NDArray[np.bool_], int]:
+        """(N,) bool, and how many fell out for want of a pose. InputError when none is left."""
+        keep = np.ones(len(arrays.rendered), dtype=np.bool_)
+        if self.views == "photos" or (self.views == "prefer-photos" and not arrays.rendered.all()):
+            keep = ~arrays.rendered
+        if not keep.any():
+            raise InputError("the data set has no photos, only rendered views.", hint="Train with --views all.")
+        chosen = int(keep.sum())
+        if self.need_pose:
+            known = np.isfinite(arrays.pose).all(axis=(1, 2)) & np.isfinite(arrays.intrinsics).all(axis=(1, 2))
+            keep = keep & known
+        if not keep.any():
+            raise InputError("no picture of this data set has a camera pose.", hint="Train with --pose none.")
+        return keep, chosen - int(keep.sum())
 
 
 def focal_lengths(intrinsics: Float32, side: int) -> Float32:
@@ -232,11 +248,9 @@ def resize_images(rgb: UInt8, size: int) -> Tensor:
     return torch.cat(blocks)
 
 
-def load_split(
-    dataset: Dataset, split: str, size: int, device: torch.device, *, need_pose: bool = False
-) -> ResidentSplit:
-    """A whole split in the memory of ``device``. InputError when it is empty."""
-    return ResidentSplit(dataset.arrays(split), size, device, need_pose=need_pose)
+def load_split(dataset: Dataset, split: str, size: int, device: torch.device, choice: Choice) -> ResidentSplit:
+    """The chosen pictures of a split in the memory of ``device``. InputError when there are none."""
+    return ResidentSplit(dataset.arrays(split), size, device, choice)
 
 
 def has_split(dataset: Dataset, split: str) -> bool:

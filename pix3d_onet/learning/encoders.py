@@ -29,6 +29,8 @@ MATRIX_DIM = 16
 """Numbers of a flattened 4×4 pose."""
 SIX_D_DIM = 10
 """Two columns of the rotation (6), translation (3), focal length in image sides (1)."""
+SMALLEST_SIDE = 32
+"""Pixels that a scale of the pyramid is enlarged to at least: no backbone's strides fit into less."""
 FPN_LEVELS = 3
 """Deepest feature levels that ``pyramid="fpn"`` joins."""
 
@@ -45,10 +47,17 @@ def make_backbone(name: str, **options: Any) -> nn.Module:
         close = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:5]
         hint = f"Close names: {', '.join(close)}." if close else "Any name of timm.list_models() will do."
         raise ConfigError(f"--encoder: timm has no model {name!r}.", hint=hint)
-    try:
-        backbone: nn.Module = timm.create_model(name, pretrained=False, **options)
-    except (RuntimeError, ValueError, TypeError, AttributeError, AssertionError) as error:
-        raise ConfigError(f"--encoder: timm cannot build {name!r} this way ({error}).") from None
+    any_size: dict[str, Any] = {"dynamic_img_size": True}  # transformers otherwise take one size only; the others do not know it
+    for extra in (any_size, {}):
+        try:
+            backbone: nn.Module = timm.create_model(name, pretrained=False, **extra, **options)
+        except TypeError as error:
+            if extra:
+                continue
+            raise ConfigError(f"--encoder: timm cannot build {name!r} this way ({error}).") from None
+        except (RuntimeError, ValueError, AttributeError, AssertionError) as error:
+            raise ConfigError(f"--encoder: timm cannot build {name!r} this way ({error}).") from None
+        break
     return backbone
 
 
@@ -124,8 +133,18 @@ class PyramidEncoder(nn.Module):
         code: Tensor = self.encoders[0](images)
         for scale in range(1, self.scales):
             images = functional.avg_pool2d(images, 2)  # exact area average, so white stays white
-            code = code + self.encoders[min(scale, len(self.encoders) - 1)](images)
+            code = code + self.encoders[min(scale, len(self.encoders) - 1)](enlarge(images))
         return code
+
+
+def enlarge(images: Tensor) -> Tensor:
+    """(B, 3, H, W) as they are, or enlarged so that the shorter side has ``SMALLEST_SIDE`` pixels."""
+    height, width = images.shape[-2:]
+    if min(height, width) >= SMALLEST_SIDE:
+        return images
+    factor = SMALLEST_SIDE / min(height, width)
+    size = (round(height * factor), round(width * factor))
+    return functional.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
 
 class FpnEncoder(nn.Module):
@@ -169,8 +188,9 @@ def copy_features(source: nn.Module, target: nn.Module) -> None:
     own = target.state_dict()
     for key, value in own.items():
         found = flat.get(key.replace(".", "_"))
-        if found is not None and found.shape == value.shape:
-            value.copy_(found)
+        if found is None or found.shape != value.shape:
+            raise ConfigError(f"--pyramid fpn does not know the feature levels of this encoder ({key}).")
+        value.copy_(found)
 
 
 class PoseEncoder(nn.Module):

@@ -218,10 +218,11 @@ class Trainer:
     def tell(self, loss: float, iou: float | None) -> None:
         """Emit the newest step."""
         p = self.progress
-        rate = self.config.batch_size * p.step / p.train_seconds if p.train_seconds else 0.0
+        rate = p.step / p.train_seconds if p.train_seconds else 0.0
         best = p.best_iou if p.best_iou >= 0 else None
         lr = learning_rate(self.config, p.step)
-        self.setting.emit(TrainStep(p.step, self.config.steps, loss, rate, lr, iou, best))
+        speed = rate * self.config.batch_size
+        self.setting.emit(TrainStep(p.step, self.config.steps, loss, speed, lr, iou, best, rate))
 
     def diverged(self, number: int) -> DivergedError:
         """The error of a loss that is not finite; names the pictures of that step."""

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import importlib.util
-import json
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.data.shards import Dataset
-from pix3d_onet.errors import BusyError, ConfigError, InputError
+from pix3d_onet.errors import ConfigError
 from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.files import file_digest, read_json, write_json
+from pix3d_onet.files import write_json
 from pix3d_onet.learning import checkpoint, distributed
-from pix3d_onet.learning.dataset import ResidentSplit, dataset_name, has_split, load_split, picture_counts
+from pix3d_onet.learning.dataset import Choice, ResidentSplit, dataset_name, has_split, load_split, picture_counts
 from pix3d_onet.learning.loop import Setting, Trainer
 from pix3d_onet.learning.model import OccupancyNetwork, build_model, cost, count_parameters
 from pix3d_onet.learning.optim import freeze_encoder
+from pix3d_onet.learning.runfolder import (
+    CONFIG_FILE,
+    describe_weights,
+    finished_run,
+    initial_run,
+    locked,
+    run_identity,
+    unfinished_run,
+)
 from pix3d_onet.learning.runtime import (
     choose_device,
     choose_precision,
@@ -35,38 +38,9 @@ from pix3d_onet.learning.runtime import (
     versions,
 )
 from pix3d_onet.learning.validate import THRESHOLDS, Scores
-from pix3d_onet.records import RUN_FILE, RunRecord, read_run, write_run
+from pix3d_onet.records import RunRecord, write_run
 
-CONFIG_FILE = "config.json"
-LOCK_FILE = ".lock"
-
-
-def run_identity(
-    model: ModelConfig, config: TrainConfig, data_hash: str, weights: str | Path | None = None, init: str = ""
-) -> str:
-    """First 12 hex digits of the SHA-256 of what defines a run.
-
-    ``weights`` is a file (its digest counts), a digest, or None: then ``pretrained`` or nothing as ``config`` says;
-    ``init`` is the id of the run that the weights were taken from. Device and speed settings define nothing.
-    """
-    document = {
-        "model": model.to_json(),
-        "train": config.to_json(),
-        "data": data_hash,
-        "weights": describe_weights(config, weights),
-        "init": init,
-    }
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def describe_weights(config: TrainConfig, weights: str | Path | None) -> str:
-    """A digest, ``pretrained``, or nothing. InputError for a file that is missing."""
-    if isinstance(weights, Path):
-        if not weights.is_file():
-            raise InputError(f"weights file not found: {weights}.")
-        return file_digest(weights)
-    return weights or ("pretrained" if config.pretrained else "")
+__all__ = ["run_identity", "train"]
 
 
 def train(
@@ -94,13 +68,13 @@ def train(
     where = choose_device(device, group.local_rank)
     emit = emit if group.leads else ignore
     with distributed.joined(group, where), Dataset(data) as dataset:
-        init = _init_run(init_from, model)
+        init = initial_run(init_from, model)
         run_id = run_identity(model, config, dataset.manifest.data_hash, weights, init)
-        if (out / RUN_FILE).exists():
-            return _finished(out, run_id, resume)
+        if (record := finished_run(out, run_id, resume)) is not None:
+            return record
         if config.batch_size % group.world:
             raise ConfigError(f"--batch-size {config.batch_size} is not a multiple of {group.world} processes.")
-        with _locked(out, group):
+        with locked(out) if group.leads else nullcontext():
             return _run(
                 dataset, out, group, model=model, config=config, where=where, run_id=run_id, name=name, resume=resume,
                 init_from=init_from, weights=weights, init=init, compiled=compile, emit=emit,
@@ -133,7 +107,7 @@ def _run(
         "weights": init or describe_weights(config, weights),
         "onet": versions()["onet"],
     }
-    found = _begin(out, identity, resume, group)
+    found = unfinished_run(out, identity, resume)
     seed_everything(config.seed)
     pretrained = config.pretrained and init_from is None and weights is None and found is None
     network = build_model(model, pretrained=pretrained, weights=weights if found is None else None)
@@ -141,76 +115,44 @@ def _run(
         network.load_state_dict(checkpoint.load_model(init_from).state_dict())
     if config.freeze_encoder:
         freeze_encoder(network)
+    arithmetic = forward_cost(model, config.image_size)
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     precision = choose_precision(config.precision, where)
-    splits = {
-        split: load_split(dataset, split, config.image_size, where, need_pose=network.needs_pose)
-        for split in ("train", "val", "test")
-        if split != "test" or has_split(dataset, "test")
-    }
-    for split, loaded in splits.items():
-        if loaded.dropped:
-            emit(Note(f"{split}: {loaded.dropped} pictures without a pose are left out", "warning"))
+    splits = _load_splits(dataset, config, where, network.needs_pose, emit)
+    if group.leads and found is None:
+        write_json(out / CONFIG_FILE, identity)
     setting = Setting(config, out, identity, where, precision, group, splits["train"], splits["val"], emit)
     trainer = Trainer(network, setting, compiled=compiled)
     if found is not None:
-        tensors, header, problems = found
-        for problem in problems:
+        for problem in found.problems:
             emit(Note(f"{problem} The one before it is used.", "warning"))
-        trainer.restore(tensors, header)
+        trainer.restore(found.tensors, found.header)
     stopped = trainer.run()
-    return _finish(trainer, splits, stopped=stopped, dataset=dataset)
+    return _finish(trainer, splits, stopped=stopped, dataset=dataset, arithmetic=arithmetic)
 
 
-def _begin(out: Path, identity: dict[str, Any], resume: bool, group: distributed.Group) -> Any:
-    """Write config.json into a fresh folder, or find the checkpoint to go on from (None = from the start)."""
-    path = out / CONFIG_FILE
-    if path.exists():
-        if not resume:
-            hint = "Continue it with --resume, or choose another --out."
-            raise InputError(f"{out} holds an unfinished run.", hint=hint)
-        before = read_json(path, what="run configuration")
-        if not isinstance(before, dict) or before.get("run_id") != identity["run_id"]:
-            raise InputError(f"{out} holds another run: {_difference(before, identity)}.", hint="Choose another --out.")
-        return checkpoint.read_last(out)
-    if group.leads:
-        write_json(path, identity)
-    return None
+def forward_cost(model: ModelConfig, image_size: int) -> dict[str, float]:
+    """``learning.model.cost`` without the count; ConfigError when the encoder cannot take pictures of this size."""
+    try:
+        counted = cost(model, image_size)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(f"--image-size {image_size} does not suit {model.encoder} ({line}).") from None
+    return {key: counted[key] for key in ("gflops_image", "gflops_point")}
 
 
-def _difference(before: Any, identity: dict[str, Any]) -> str:
-    """The first setting in which two runs differ, in words."""
-    if not isinstance(before, dict):
-        return f"{CONFIG_FILE} is damaged"
-    for section in ("model", "train", "data"):
-        old, new = before.get(section) or {}, identity[section]
-        for key in new:
-            if old.get(key) != new[key]:
-                return f"{key} was {old.get(key)!r}, now {new[key]!r}"
-    return f"weights were {before.get('weights') or 'random'}, now {identity['weights'] or 'random'}"
-
-
-def _finished(out: Path, run_id: str, resume: bool) -> RunRecord:
-    record = read_run(out)
-    if resume and record.run_id == run_id:
-        return record
-    what = "a finished run" if record.run_id == run_id else "another finished run"
-    raise InputError(f"{out} holds {what} ({record.name}).", hint="Choose another --out, or remove the folder.")
-
-
-def _init_run(init_from: Path | None, model: ModelConfig) -> str:
-    """The id of the run whose network is the start. InputError when it is another architecture."""
-    if init_from is None:
-        return ""
-    source = checkpoint.load_model(init_from)
-    if source.config != model:
-        raise InputError(f"{init_from} is a network of another architecture ({source.config.encoder}).")
-    path = init_from / CONFIG_FILE
-    return (
-        str(read_json(path).get("run_id", ""))
-        if path.exists()
-        else file_digest(checkpoint.checkpoint_file(init_from))[:12]
-    )
+def _load_splits(
+    dataset: Dataset, config: TrainConfig, where: torch.device, need_pose: bool, emit: Emit
+) -> dict[str, ResidentSplit]:
+    splits = {}
+    for split in ("train", "val", "test"):
+        if split == "test" and not has_split(dataset, "test"):
+            continue
+        choice = Choice(need_pose, config.views if split == "train" else "prefer-photos")
+        splits[split] = load_split(dataset, split, config.image_size, where, choice)
+        if splits[split].dropped:
+            emit(Note(f"{split}: {splits[split].dropped} pictures without a pose are left out", "warning"))
+    return splits
 
 
 def seed_everything(seed: int) -> None:
@@ -220,25 +162,9 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
 
 
-@contextmanager
-def _locked(out: Path, group: distributed.Group) -> Iterator[None]:
-    """Hold the run folder against a second process. BusyError when somebody has it."""
-    if not group.leads:
-        yield
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK_FILE).open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BusyError(f"another process is training in {out}.") from None
-        try:
-            yield
-        finally:
-            (out / LOCK_FILE).unlink(missing_ok=True)
-
-
-def _finish(trainer: Trainer, splits: dict[str, ResidentSplit], *, stopped: str, dataset: Dataset) -> RunRecord:
+def _finish(
+    trainer: Trainer, splits: dict[str, ResidentSplit], *, stopped: str, dataset: Dataset, arithmetic: dict[str, float]
+) -> RunRecord:
     """Score the best network, write the record, clear what only an unfinished run needs."""
     setting, progress, identity = trainer.setting, trainer.progress, trainer.setting.identity
     config, out = setting.config, setting.folder
@@ -251,7 +177,6 @@ def _finish(trainer: Trainer, splits: dict[str, ResidentSplit], *, stopped: str,
     val = trainer.scores(splits["val"], scored)
     test: Scores | None = trainer.scores(splits["test"], (config.threshold,)) if "test" in splits else None
     chosen, chosen_iou = val.best_threshold()
-    arithmetic = cost(trainer.model.config, config.image_size)
     record = RunRecord(
         name=identity["name"],
         run_id=identity["run_id"],
@@ -265,6 +190,7 @@ def _finish(trainer: Trainer, splits: dict[str, ResidentSplit], *, stopped: str,
         last_val_iou=progress.history[-1].val_iou,
         val_scores=val.by_record(config.threshold),
         test_scores=test.by_record(config.threshold) if test is not None else {},
+        objects={**splits["val"].objects(), **(splits["test"].objects() if test is not None else {})},
         val_threshold=chosen,
         val_iou_at_threshold=chosen_iou,
         weights=identity["weights"],
@@ -276,12 +202,12 @@ def _finish(trainer: Trainer, splits: dict[str, ResidentSplit], *, stopped: str,
         data_wait_share=progress.wait_seconds / max(progress.train_seconds, 1e-9),
         steps_done=progress.step,
         stopped=stopped,
-        cost={key: arithmetic[key] for key in ("gflops_image", "gflops_point")},
+        cost=arithmetic,
     )
     if setting.group.leads:
         if trainer.curves is not None:
             trainer.curves.close()
-        _write_examples(best, dataset.root, out, setting)
+        _write_examples(best, dataset.root, setting, {**record.val_scores, **record.test_scores})
         write_run(out, record)
         checkpoint.clear_last(out)
     if distributed.active():
@@ -289,19 +215,18 @@ def _finish(trainer: Trainer, splits: dict[str, ResidentSplit], *, stopped: str,
     return record
 
 
-def _write_examples(model: OccupancyNetwork, data: Path, out: Path, setting: Setting) -> None:
-    if importlib.util.find_spec("pix3d_onet.learning.examples") is None:
-        return
+def _write_examples(model: OccupancyNetwork, data: Path, setting: Setting, scores: dict[str, float]) -> None:
     from pix3d_onet.learning.examples import write_examples
 
     config = setting.config
     write_examples(
         model,
         data,
-        out,
+        setting.folder,
         device=setting.device,
         threshold=config.threshold,
         image_size=config.image_size,
+        scores=scores,
         emit=setting.emit,
     )
 

@@ -1,0 +1,122 @@
+"""A run's folder: who it belongs to, whether it is finished, and that only one process writes to it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.errors import BusyError, InputError
+from pix3d_onet.files import file_digest, read_json
+from pix3d_onet.learning import checkpoint
+from pix3d_onet.records import RUN_FILE, RunRecord, read_run
+
+CONFIG_FILE = "config.json"
+LOCK_FILE = ".lock"
+
+
+def run_identity(
+    model: ModelConfig, config: TrainConfig, data_hash: str, weights: str | Path | None = None, init: str = ""
+) -> str:
+    """First 12 hex digits of the SHA-256 of what defines a run.
+
+    ``weights`` is a file (its digest counts), a digest, or None: then ``pretrained`` or nothing as ``config`` says;
+    ``init`` is the id of the run that the weights were taken from. Device and speed settings define nothing.
+    """
+    document = {
+        "model": model.to_json(),
+        "train": config.to_json(),
+        "data": data_hash,
+        "weights": describe_weights(config, weights),
+        "init": init,
+    }
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def describe_weights(config: TrainConfig, weights: str | Path | None) -> str:
+    """A digest, ``pretrained``, or nothing. InputError for a file that is missing."""
+    if isinstance(weights, Path):
+        if not weights.is_file():
+            raise InputError(f"weights file not found: {weights}.")
+        return file_digest(weights)
+    return weights or ("pretrained" if config.pretrained else "")
+
+
+def finished_run(out: Path, run_id: str, resume: bool) -> RunRecord | None:
+    """The record of a folder that is finished, when it is this run and ``resume`` allows it; None = not finished.
+
+    InputError for any other finished run: nothing is overwritten.
+    """
+    if not (out / RUN_FILE).exists():
+        return None
+    record = read_run(out)
+    if resume and record.run_id == run_id:
+        return record
+    what = "a finished run" if record.run_id == run_id else "another finished run"
+    raise InputError(f"{out} holds {what} ({record.name}).", hint="Choose another --out, or remove the folder.")
+
+
+def unfinished_run(out: Path, identity: dict[str, Any], resume: bool) -> checkpoint.Found | None:
+    """The checkpoint of ``out`` to go on from; None = from the start. InputError when it is not this run's folder."""
+    path = out / CONFIG_FILE
+    if not path.exists():
+        return None
+    if not resume:
+        raise InputError(f"{out} holds an unfinished run.", hint="Continue it with --resume, or choose another --out.")
+    before = read_json(path, what="run configuration")
+    if not isinstance(before, dict) or before.get("run_id") != identity["run_id"]:
+        raise InputError(f"{out} holds another run: {_difference(before, identity)}.", hint="Choose another --out.")
+    return checkpoint.read_last(out)
+
+
+def stored_batch_size(out: Path) -> int:
+    """The batch size that an unfinished run in ``out`` started with; 0 when there is none."""
+    if not (out / CONFIG_FILE).exists():
+        return 0
+    document = read_json(out / CONFIG_FILE, what="run configuration")
+    train = document.get("train") if isinstance(document, dict) else None
+    value = train.get("batch_size") if isinstance(train, dict) else None
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _difference(before: Any, identity: dict[str, Any]) -> str:
+    """The first setting in which two runs differ, in words."""
+    if not isinstance(before, dict):
+        return f"{CONFIG_FILE} is damaged"
+    for section in ("model", "train", "data"):
+        old, new = before.get(section) or {}, identity[section]
+        for key in new:
+            if old.get(key) != new[key]:
+                return f"{key} was {old.get(key)!r}, now {new[key]!r}"
+    return f"weights were {before.get('weights') or 'random'}, now {identity['weights'] or 'random'}"
+
+
+def initial_run(init_from: Path | None, model: ModelConfig) -> str:
+    """The id of the run whose network is the start; empty without one. InputError for another architecture."""
+    if init_from is None:
+        return ""
+    header = checkpoint.read_header(checkpoint.checkpoint_file(init_from))
+    if header.get("model") != model.to_json():
+        raise InputError(f"{init_from} is a network of another architecture: {header.get('model')}.")
+    return str(header.get("run_id") or file_digest(checkpoint.checkpoint_file(init_from))[:12])
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold the run folder against a second process. BusyError when somebody has it; the lock dies with its process."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / LOCK_FILE).open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BusyError(f"another process is training in {out}.") from None
+        try:
+            yield
+        finally:
+            (out / LOCK_FILE).unlink(missing_ok=True)
