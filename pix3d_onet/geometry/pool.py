@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import importlib
 import os
 import resource
 import signal
@@ -23,7 +24,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pix3d_onet.errors import InputError, MissingDependencyError
+from pix3d_onet.geometry.cluster import ClusterTaskError, connected, one_task_at_a_time
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,8 +33,6 @@ PR_SET_PDEATHSIG = 1
 """``prctl`` option (linux/prctl.h): the signal that this process gets when its parent dies."""
 STARTUP_SECONDS = 120.0
 """Time a fresh worker gets for its imports, on top of a task's limit, before the run looks after it itself."""
-SCHEDULER_SECONDS = 20.0
-"""Time to connect to a Dask scheduler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +53,15 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[T, R]):
-    """What to run and how: ``function`` must be importable in the workers and is given one task."""
+    """What to run and how: ``function`` must be importable in the workers and is given one task; ``warm_up`` is a
+    module that local workers import before any task's clock runs."""
 
     function: Callable[[T], R]
     limits: Limits = Limits()
     jobs: int = 1
     backend: str = "loky"
     scheduler: str | None = None
+    warm_up: str = ""
 
 
 def usable_cores() -> int:
@@ -76,6 +77,10 @@ def run(tasks: Iterable[T], plan: Plan[T, R]) -> Generator[tuple[T, R | Failure]
     Errors that ``function`` raises itself end the run and come out here. Closing the generator stops the workers.
     """
     waiting = deque(tasks)
+    if plan.backend == "inline":
+        for task in waiting:
+            yield task, plan.function(task)
+        return
     if plan.backend == "loky" and plan.jobs == 1:
         yield from _one_by_one(waiting, plan)
         return
@@ -85,6 +90,8 @@ def run(tasks: Iterable[T], plan: Plan[T, R]) -> Generator[tuple[T, R | Failure]
             broken = yield from _pooled(waiting, suspects, plan)
             if not broken:
                 return
+            if not suspects:  # the pool cannot even start
+                suspects = {0: (waiting.popleft(), time.monotonic())}
             yield from _investigate(suspects, broken, plan)
 
 
@@ -95,7 +102,7 @@ def _pooled(
     import joblib
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    local = plan.backend == "loky"
+    warm_up = plan.warm_up if plan.backend == "loky" else None
 
     def feed() -> Iterator[Any]:
         # runs in the pool's own threads, whenever a worker is free
@@ -103,7 +110,7 @@ def _pooled(
             task = waiting.popleft()
             number = len(waiting)
             in_flight[number] = (task, time.monotonic())
-            yield joblib.delayed(_guarded)(plan.function, number, task, plan.limits, local)
+            yield joblib.delayed(_guarded)(plan.function, number, task, plan.limits, warm_up)
 
     results = joblib.Parallel(
         n_jobs=plan.jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs", max_nbytes=None
@@ -112,8 +119,8 @@ def _pooled(
         for number, result in results:
             task, _ = in_flight.pop(number)
             yield task, result
-    except BrokenProcessPool as error:
-        return str(error)
+    except (BrokenProcessPool, ClusterTaskError) as error:
+        return str(error) or type(error).__name__
     finally:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -127,7 +134,7 @@ def _investigate(
     """Settle the tasks that were in flight when a pool broke."""
     oldest_first = deque(sorted(suspects.values(), key=lambda pair: pair[1]))
     limit = plan.limits.seconds
-    if limit and "EXIT(1)" in broken and time.monotonic() - oldest_first[0][1] >= limit:
+    if limit and oldest_first and "EXIT(1)" in broken and time.monotonic() - oldest_first[0][1] >= limit:
         # tasks start in the order in which they were dispatched, so the first watchdog to bite was the oldest's
         yield oldest_first.popleft()[0], _timeout(limit)
     yield from _one_by_one(deque(task for task, _ in oldest_first), plan)
@@ -146,7 +153,7 @@ def _one_by_one(waiting: deque[T], plan: Plan[T, R]) -> Iterator[tuple[T, R | Fa
             if executor is None:
                 executor = ProcessPoolExecutor(1, env=_thread_limits())
             started = time.monotonic()
-            future = executor.submit(_guarded, plan.function, 0, task, plan.limits, True)
+            future = executor.submit(_guarded, plan.function, 0, task, plan.limits, plan.warm_up)
             try:
                 yield task, future.result(timeout=limit + STARTUP_SECONDS if limit else None)[1]
                 continue
@@ -173,11 +180,11 @@ def _cause(message: str) -> str:
     return f"its process died ({found})" if found else "its process died"
 
 
-def _guarded(function: Callable[[T], R], number: int, task: T, limits: Limits, local: bool) -> tuple[int, R]:
-    """In the worker: run one task under its watchdog. ``local``: the process is this run's own."""
-    if local:
-        _settle_in(limits.memory)
-    if not limits.seconds:
+def _guarded(function: Callable[[T], R], number: int, task: T, limits: Limits, warm_up: str | None) -> tuple[int, R]:
+    """In the worker: run one task under its watchdog. ``warm_up`` None: the process is a cluster's, not this run's."""
+    if warm_up is not None:
+        _settle_in(limits.memory, warm_up)
+    if not limits.seconds or (warm_up is None and not one_task_at_a_time()):
         return number, function(task)
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 — a plain descriptor for a C thread
         # a thread in C that ends the process even while a library holds the interpreter
@@ -191,7 +198,7 @@ def _guarded(function: Callable[[T], R], number: int, task: T, limits: Limits, l
 _settled = False
 
 
-def _settle_in(memory: int) -> None:
+def _settle_in(memory: int, warm_up: str) -> None:
     """Once a worker: die with the parent, leave Ctrl-C to it, bound the memory, import before any clock runs."""
     global _settled  # noqa: PLW0603 — one flag a process
     if _settled:
@@ -206,8 +213,9 @@ def _settle_in(memory: int) -> None:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_DATA, (memory, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     warnings.simplefilter("ignore")
-    with contextlib.suppress(ImportError, OSError):
-        import pix3d_onet.geometry.shape  # noqa: F401
+    if warm_up:
+        with contextlib.suppress(ImportError, OSError):  # the task itself will say it better
+            importlib.import_module(warm_up)
 
 
 THREAD_VARIABLES = (
@@ -236,15 +244,5 @@ def _backend(plan: Plan[T, R]) -> Iterator[None]:
             finally:  # these workers are bounded and deaf to Ctrl-C: nobody else may inherit them
                 get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
         return
-    try:
-        from distributed import Client
-    except ImportError:
-        raise MissingDependencyError("--backend dask needs dask.", hint="pip install 'pix3d-onet[dask]'") from None
-    try:
-        client = Client(plan.scheduler, timeout=SCHEDULER_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"no Dask scheduler at {plan.scheduler}: {error}.", hint="Start one with `dask scheduler`."
-        ) from None
-    with client, joblib.parallel_config("dask", client=client):
+    with connected(plan.scheduler):
         yield

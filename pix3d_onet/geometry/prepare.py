@@ -62,8 +62,8 @@ class PrepareResult:
 class Execution:
     """How to run: nothing in here changes a byte of the result.
 
-    ``jobs`` worker processes (0 = one a core); ``backend`` ``loky`` (this machine) or ``dask`` (with the address
-    ``scheduler``); ``time_limit`` seconds a shape (0 = none); ``memory_limit`` bytes a worker (0 = none);
+    ``jobs`` worker processes (0 = one a core); ``backend`` ``loky`` (this machine), ``dask`` (with the address
+    ``scheduler``) or ``inline`` (this very process, one after the other, without limits: for a debugger); ``time_limit`` seconds a shape (0 = none); ``memory_limit`` bytes a worker (0 = none);
     ``retry_failed`` tries remembered rejects again; ``overwrite`` replaces a data set of other settings or source;
     ``geometry`` replaces the mesh stage (it must be importable in the workers).
     """
@@ -78,8 +78,8 @@ class Execution:
     geometry: Geometry | None = None
 
     def __post_init__(self) -> None:
-        if self.backend not in ("loky", "dask"):
-            raise ConfigError(f"--backend must be loky or dask, not {self.backend!r}.")
+        if self.backend not in ("loky", "dask", "inline"):
+            raise ConfigError(f"--backend must be loky, dask or inline, not {self.backend!r}.")
         if (self.backend == "dask") != (self.scheduler is not None):
             raise ConfigError("--backend dask and --scheduler ADDRESS go together.")
         if self.jobs < 0 or self.time_limit < 0 or self.memory_limit < 0:
@@ -256,6 +256,7 @@ class _Job:
             min(chosen.jobs or usable_cores(), max(len(todo), 1)),
             chosen.backend,
             chosen.scheduler,
+            "" if chosen.geometry else "pix3d_onet.geometry.shape",
         )
         return run(todo, plan)
 
