@@ -81,7 +81,8 @@ class Camera:
 
     ``X_cam = rotation @ X + translation``, ``u = width/2 - focal·X/Z``, ``v = height/2 - focal·Y/Z`` (Pix3D's
     convention, its page and Sun et al., CVPR 2018). ``rotation`` (3, 3), ``translation`` (3,) model units,
-    ``focal``, ``width``, ``height`` in pixels of the original image.
+    ``focal``, ``width``, ``height`` in pixels of the original image; ``centre`` is the principal point (u, v) where it
+    is not the middle.
     """
 
     rotation: Float64
@@ -89,11 +90,13 @@ class Camera:
     focal: float
     width: int
     height: int
+    centre: tuple[float, float] | None = None
 
     @property
     def intrinsics(self) -> Float64:
         """(3, 3) float64 K with ``(u, v, 1)·Z = K @ X_cam``; both focal entries are negative (see the class)."""
-        return np.array([[-self.focal, 0.0, self.width / 2], [0.0, -self.focal, self.height / 2], [0.0, 0.0, 1.0]])
+        u, v = self.centre or (self.width / 2, self.height / 2)
+        return np.array([[-self.focal, 0.0, u], [0.0, -self.focal, v], [0.0, 0.0, 1.0]])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -50,7 +50,10 @@ def listing_digest(listing: SourceListing, shapes: Sequence[SourceShape]) -> str
 
 
 def _numbers(camera: Any) -> list[Any]:
-    return [] if camera is None else [camera.rotation.tolist(), camera.translation.tolist(), camera.focal, camera.width]
+    if camera is None:
+        return []
+    numbers = [camera.rotation.tolist(), camera.translation.tolist(), camera.focal, camera.width]
+    return numbers if camera.centre is None else [*numbers, list(camera.centre)]
 
 
 class Splitter:

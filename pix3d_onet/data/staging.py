@@ -82,7 +82,8 @@ def _content(path: Path | None) -> str | None:
 
 
 def _camera(camera: Any) -> list[Any]:
-    return [camera.rotation.tolist(), camera.translation.tolist(), camera.focal, camera.width, camera.height]
+    numbers = [camera.rotation.tolist(), camera.translation.tolist(), camera.focal, camera.width, camera.height]
+    return numbers if camera.centre is None else [*numbers, list(camera.centre)]
 
 
 class Staging:
