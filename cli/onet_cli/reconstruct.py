@@ -1,0 +1,308 @@
+"""``onet reconstruct``: photos to meshes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onet_cli import ui
+from pix3d_onet.errors import ConfigError, InputError, RejectError
+
+if TYPE_CHECKING:
+    from pix3d_onet.events import Emit
+    from pix3d_onet.learning.evaluate import NetworkPredictor
+    from pix3d_onet.types import Camera, Float32, Mesh, Normalisation, View
+
+MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl", ".off")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One picture: its file, its mask (file, ``auto``, ``rembg`` or None), where to write, and its camera."""
+
+    image: Path
+    mask: Path | str | None
+    out: Path
+    pose: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What became of one picture; ``error`` says why there is no mesh."""
+
+    image: str
+    mesh: str | None = None
+    preview: str | None = None
+    page: str | None = None
+    vertices: int = 0
+    faces: int = 0
+    queries: int = 0
+    error: str | None = None
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
+@click.option("--mask", "masks", multiple=True, help="Mask file (one an IMAGE), a folder of masks, auto, or rembg.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), help="Mesh file, or a folder [default: IMAGE's name here]."
+)
+@click.option(
+    "--format", "format_", type=click.Choice([s[1:] for s in MESH_SUFFIXES]), default="glb", help="Mesh format."
+)
+@click.option("--resolution", type=int, default=128, show_default=True, help="Cells an axis.")
+@click.option("--threshold", type=float, help="Occupancy probability of the surface [default: the run's, 0.2].")
+@click.option("--refine", is_flag=True, help="Move vertices onto the level set along the field's gradient.")
+@click.option("--simplify", type=int, metavar="FACES", help="Simplify to about so many faces.")
+@click.option("--pose", "poses", multiple=True, type=click.Path(path_type=Path), help="Camera file (one an IMAGE).")
+@click.option("--pose-from", type=click.Path(path_type=Path), help="A pix3d.json that has the IMAGEs: mask and camera.")
+@click.option("--preview/--no-preview", default=True, show_default=True, help="Write a PNG beside each mesh.")
+@click.option(
+    "--open", "open_", is_flag=True, help="Write an interactive HTML view beside each mesh and open the first."
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Decoder.")
+@click.option("--strict", is_flag=True, help="Leave with status 4 when a picture could not be used.")
+@ui.common_options
+def reconstruct(
+    *,
+    run: Path,
+    images: tuple[Path, ...],
+    masks: tuple[str, ...],
+    out: Path | None,
+    format_: str,
+    poses: tuple[Path, ...],
+    strict: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
+) -> None:
+    """Turn photos into closed meshes with the trained network RUN.
+
+    The object must be cut out: by --mask, by the picture's own transparency, or by --mask auto (what differs from the
+    colours along the picture's border). A camera file, needed only by networks trained with --pose, is JSON: a 4×4
+    matrix (normalised frame to camera), or {"pose": …, "focal": …} with the focal length in image sides.
+
+    \b
+    Example:
+      onet reconstruct runs/convnext chair.jpg --mask chair_mask.png -o chair.glb
+      onet reconstruct runs/convnext photos/*.jpg --mask auto -o meshes --format obj
+      onet reconstruct runs/convnext-fp3-pose img/chair/0001.png --pose-from pix3d.json
+    """
+    jobs = plan(images, masks, poses, out, format_)
+    with ui.live(quiet=quiet, verbose=verbose) as emit:
+        made = work(run, jobs, options, emit)
+    render(made, as_json=as_json, quiet=quiet)
+    failed = [m for m in made if m.error]
+    if len(failed) == len(made):
+        raise InputError(f"no picture could be used: {failed[0].error}")
+    if failed and strict:
+        raise click.exceptions.Exit(4)
+
+
+def plan(
+    images: Sequence[Path], masks: Sequence[str], poses: Sequence[Path], out: Path | None, format_: str
+) -> list[Job]:
+    """Which mask, camera and output file belong to which picture. ConfigError where that is not clear."""
+    single = out is not None and out.suffix.lower() in MESH_SUFFIXES
+    if single and len(images) > 1:
+        raise ConfigError(f"-o {out} is one file for {len(images)} pictures.", hint="Give a folder.")
+    if poses and len(poses) != len(images):
+        raise ConfigError(f"--pose was given {len(poses)} times for {len(images)} pictures.")
+    jobs: list[Job] = []
+    taken: set[Path] = set()
+    for index, image in enumerate(images):
+        target = out if single and out is not None else (out or Path()) / f"{image.stem}.{format_}"
+        if target in taken:  # the same name in two folders
+            target = target.with_name(f"{image.parent.name}-{target.name}")
+        if target in taken:
+            raise ConfigError(f"two pictures would be written to {target}.", hint="Call onet once for each.")
+        taken.add(target)
+        jobs.append(Job(image, mask_for(image, index, masks, len(images)), target, poses[index] if poses else None))
+    return jobs
+
+
+def mask_for(image: Path, index: int, masks: Sequence[str], count: int) -> Path | str | None:
+    """The mask of one picture: none, a word, a folder's file of the same name, or the one at its place."""
+    if not masks:
+        return None
+    if len(masks) == 1 and masks[0] in ("auto", "rembg"):
+        return masks[0]
+    if len(masks) == 1 and Path(masks[0]).is_dir():
+        found = [Path(masks[0]) / f"{image.stem}{suffix}" for suffix in (image.suffix, *PICTURE_SUFFIXES)]
+        return next((path for path in found if path.is_file()), found[0])
+    if len(masks) != count:
+        raise ConfigError(
+            f"--mask was given {len(masks)} times for {count} pictures.", hint="One each, a folder, or auto."
+        )
+    return masks[index] if masks[index] in ("auto", "rembg") else Path(masks[index])
+
+
+def work(run: Path, jobs: Sequence[Job], options: dict[str, Any], emit: Emit) -> list[Made]:
+    """Load the network once and make every mesh; a picture that cannot be used becomes a line, not an end."""
+    from pix3d_onet.events import Note, Progress
+    from pix3d_onet.learning.evaluate import network_predictor
+    from pix3d_onet.learning.runtime import choose_device
+
+    keys = ("threshold", "resolution", "precision")
+    network = network_predictor(run, device=choose_device(options["device"]), **{k: options[k] for k in keys})
+    records = read_records(options["pose_from"]) if options["pose_from"] is not None else {}
+    made = []
+    for done, job in enumerate(jobs):
+        try:
+            made.append(make(network, job, records, options, emit))
+        except RejectError as error:
+            made.append(Made(str(job.image), error=f"{job.image}: {error.message}"))
+        except InputError as error:
+            made.append(Made(str(job.image), error=f"{job.image}: {error}"))
+        if made[-1].error and len(jobs) > 1:
+            emit(Note(str(made[-1].error), "warning"))
+        emit(Progress("reconstruct", done + 1, len(jobs), rejected=sum(m.error is not None for m in made)))
+    return made
+
+
+def make(network: NetworkPredictor, job: Job, records: dict[Path, Any], options: dict[str, Any], emit: Emit) -> Made:
+    """One picture to its files."""
+    from pix3d_onet.geometry.mesh import write_mesh
+    from pix3d_onet.learning.examples import focal_of
+    from pix3d_onet.learning.extract import extract_field, image_field
+
+    view = read_view(network, job, records, emit)
+    pose, focal = (
+        read_pose(job.pose) if job.pose is not None else (view.pose if view.has_pose else None, focal_of(view))
+    )
+    with image_field(
+        network.model,
+        view.rgb,
+        pose=pose,
+        focal=focal,
+        device=network.device,
+        precision=network.precision,
+        image_size=network.image_size,
+    ) as (field, where):
+        result = extract_field(
+            field,
+            resolution=network.resolution,
+            threshold=network.threshold,
+            refine=options["refine"],
+            simplify_to=options["simplify"],
+            device=where,
+            emit=emit,
+        )
+    if not len(result.mesh.faces):
+        raise InputError(
+            "the network sees nothing in it (no point above the threshold).", hint="Try a lower --threshold."
+        )
+    write_mesh(job.out, result.mesh)
+    shown, page = extras(view, result.mesh, job.out, options)
+    return Made(
+        str(job.image),
+        str(job.out),
+        shown,
+        page,
+        vertices=len(result.mesh.vertices),
+        faces=len(result.mesh.faces),
+        queries=result.queries,
+    )
+
+
+def read_view(network: NetworkPredictor, job: Job, records: dict[Path, Any], emit: Emit) -> View:
+    """The picture, cut out and cropped as the training pictures were."""
+    from pix3d_onet.config import PrepareConfig
+    from pix3d_onet.data.cutout import load_cutout
+
+    stored = PrepareConfig()
+    mask, camera, normalisation = job.mask, None, None
+    record = records.get(job.image.resolve())
+    if record is not None:
+        mask = mask or record.mask
+        camera, normalisation = camera_of(record)
+    size = max(stored.image_size, network.image_size or 0)
+    return load_cutout(
+        job.image, mask, size=size, margin=stored.crop_margin, camera=camera, normalisation=normalisation, emit=emit
+    )
+
+
+def read_records(index: Path) -> dict[Path, Any]:
+    """The usable records of a pix3d.json by their image's path. InputError when the file is missing or broken."""
+    from pix3d_onet.data.pix3d import parse_record
+    from pix3d_onet.files import read_json
+
+    items = read_json(index, what="Pix3D index")
+    if not isinstance(items, list):
+        raise InputError(f"{index} is not a list of Pix3D records.")
+    records = {}
+    for item in items:
+        try:
+            record = parse_record(index.parent, item, str(item.get("img") if isinstance(item, dict) else ""))
+        except RejectError:
+            continue
+        records[record.image.resolve()] = record
+    return records
+
+
+def camera_of(record: Any) -> tuple[Camera | None, Normalisation | None]:
+    """A record's camera, and the normalisation that its model's box gives; None where the record has no camera."""
+    from pix3d_onet.geometry.mesh import box_normalisation, load_mesh
+
+    if record.camera is None:
+        return None, None
+    return record.camera, box_normalisation(load_mesh(record.model))
+
+
+def read_pose(path: Path) -> tuple[Float32, float | None]:
+    """(4, 4) float32 and the focal length in image sides (None where the file has none). InputError when malformed."""
+    import numpy as np
+
+    from pix3d_onet.files import read_json
+
+    document = read_json(path, what="camera file")
+    focal = document.get("focal") if isinstance(document, dict) else None
+    try:
+        pose = np.array(document["pose"] if isinstance(document, dict) else document, dtype=np.float32)
+        if pose.shape != (4, 4) or not np.isfinite(pose).all():
+            raise ValueError("not a 4×4 matrix of numbers")
+        return pose, None if focal is None else float(focal)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is not a camera file ({error}).", hint="See `onet reconstruct --help`.") from None
+
+
+def extras(view: View, mesh: Mesh, target: Path, options: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Write the preview and the interactive page that were asked for, beside ``target``."""
+    shown = page = None
+    if options["preview"]:
+        from PIL import Image
+
+        from pix3d_onet.files import writing
+        from pix3d_onet.geometry.preview import preview
+
+        shown = target.with_suffix(".preview.png")  # never the name of a photo
+        with writing(shown) as part:
+            Image.fromarray(preview(view, mesh)).save(part, "PNG")
+    if options["open_"]:
+        from pix3d_onet.files import write_text
+        from pix3d_onet.results.viewer import mesh_page
+
+        page = target.with_suffix(".html")
+        write_text(page, mesh_page({"Reconstruction": mesh}, target.stem, picture=view.rgb))
+    return (str(shown) if shown else None, str(page) if page else None)
+
+
+def render(made: Sequence[Made], *, as_json: bool, quiet: bool) -> None:
+    """One line a mesh, or the JSON document; open the first page."""
+    if as_json:
+        ui.print_json({"meshes": [asdict(m) for m in made]})
+    elif not quiet:
+        for m in made:
+            if m.mesh is not None:
+                beside = "".join(f", {Path(p).name}" for p in (m.preview, m.page) if p)
+                click.echo(f"{m.mesh}: {m.vertices} vertices, {m.faces} faces{beside}")
+    page = next((m.page for m in made if m.page), None)
+    if page is not None:
+        click.launch(Path(page).resolve().as_uri())

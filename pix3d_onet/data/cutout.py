@@ -1,0 +1,167 @@
+"""A loose photo → the object on white, cropped as the training pictures are: which pixels are the object?
+
+In this order: a mask that is given; the picture's own transparency; ``auto``, a simple rule without any learned
+model (:func:`auto_mask`), or ``rembg``'s network where that package is installed and asked for; a white border, which
+means that the picture is cut out already; else the whole picture, with a warning.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+from scipy.cluster.vq import kmeans2
+
+from pix3d_onet.data.images import crop_view, load_view, read_rgb
+from pix3d_onet.errors import MissingDependencyError, RejectError
+from pix3d_onet.events import Emit, Note, ignore
+from pix3d_onet.types import Bool, Camera, Normalisation, UInt8, View
+
+AUTO = "auto"
+REMBG = "rembg"
+WORK_SIDE = 320
+"""Longest side on which the automatic mask is found, pixels."""
+BORDER_SHARE = 0.03
+"""Width of the frame that is taken to show background, as a share of the shorter side."""
+BACKGROUND_COLOURS = 4
+"""Colours that describe the frame (k-means)."""
+HISTOGRAM_BINS = 64
+"""Bins of Otsu's threshold on the distance from the background's colours."""
+LEAST_DISTANCE = 6.0
+"""Colour distance (CIE Lab units; 2.3 is just noticeable) below which a pixel is background whatever Otsu says."""
+LEAST_SHARE, MOST_SHARE = 0.005, 0.95
+"""An automatic mask that covers less or more of the picture than this is a failure, not an answer."""
+COMPANION_SHARE = 0.1
+"""Components of at least this share of the largest one belong to the object, too."""
+WHITE = 250
+"""A channel value from which a border pixel counts as white."""
+WHITE_BORDER = 0.98
+"""Share of white border pixels from which a picture counts as cut out already."""
+
+
+def load_cutout(
+    image: Path,
+    mask: Path | str | None,
+    *,
+    size: int,
+    margin: float,
+    camera: Camera | None = None,
+    normalisation: Normalisation | None = None,
+    emit: Emit = ignore,
+) -> View:
+    """Read a photo and cut its object out; ``mask`` is a file, ``auto``, ``rembg`` or None (see the module).
+
+    The crop, resampling and camera are those of ``data.images``. Raises RejectError as ``load_view`` does, and
+    ``no-object`` where the automatic mask fails.
+    """
+    name = image.name
+    if isinstance(mask, Path):
+        return load_view(image, mask, camera, normalisation, record_id=name, size=size, margin=margin)
+    rgb, alpha = read_rgb(image)
+    if mask == AUTO:
+        found = auto_mask(rgb)
+    elif mask == REMBG:
+        found = rembg_mask(rgb)
+    elif alpha is not None and not alpha.all():
+        found = alpha
+    elif (border := white_border_mask(rgb)) is not None:
+        found = border
+    else:
+        found = np.ones(rgb.shape[:2], dtype=np.bool_)
+        emit(Note(f"{name}: no mask and no transparency; the whole picture is taken. Try --mask auto.", "warning"))
+    return crop_view(rgb, found, camera, normalisation, record_id=name, size=size, margin=margin)
+
+
+def white_border_mask(rgb: UInt8) -> Bool | None:
+    """(H, W) bool of what is not the white connected to the border; None where the border is not white."""
+    white: Bool = np.asarray((rgb >= WHITE).all(axis=2), dtype=np.bool_)
+    frame = np.concatenate([white[0], white[-1], white[:, 0], white[:, -1]])
+    if frame.mean() < WHITE_BORDER:
+        return None
+    found: Bool = ~_touching_border(white)
+    return found if found.any() else None
+
+
+def auto_mask(rgb: UInt8) -> Bool:
+    """(H, W, 3) uint8 → (H, W) bool: the object, by a rule that can be told in four sentences.
+
+    The frame of the picture shows background: its colours (CIE Lab) are summarised by k-means. Every pixel's distance
+    to the nearest of them is cut by Otsu's threshold. What is close and connected to the border is background;
+    the rest, smoothed and its holes filled, is the object: the largest component and those that come near it in size.
+    RejectError ``no-object`` when that is (nearly) nothing or (nearly) everything.
+    """
+    height, width = rgb.shape[:2]
+    zoom = min(1.0, WORK_SIDE / max(height, width))
+    side = (max(1, round(width * zoom)), max(1, round(height * zoom)))
+    lab = srgb_to_lab(np.asarray(Image.fromarray(rgb).resize(side, Image.Resampling.BOX)))
+    frame = max(1, round(BORDER_SHARE * min(lab.shape[:2])))
+    edge = np.ones(lab.shape[:2], dtype=np.bool_)
+    edge[frame:-frame, frame:-frame] = False
+    centres, _ = kmeans2(lab[edge], BACKGROUND_COLOURS, minit="++", rng=np.random.default_rng(0), missing="warn")
+    distance = np.sqrt(((lab[:, :, None] - centres) ** 2).sum(axis=-1)).min(axis=-1)  # (h, w)
+    background = _touching_border(distance <= max(LEAST_DISTANCE, otsu(distance)))
+    found = ndimage.binary_opening(~background, iterations=1)
+    found = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(found, 2), iterations=2)[2:-2, 2:-2])
+    labels, count = ndimage.label(found)
+    if count:
+        sizes = np.bincount(labels.ravel(), minlength=count + 1)
+        sizes[0] = 0
+        found = (sizes >= COMPANION_SHARE * sizes.max())[labels]
+    share = float(np.mean(found))
+    if not LEAST_SHARE <= share <= MOST_SHARE:
+        detail = (
+            f"the automatic mask covers {share:.1%} of the picture: give --mask FILE, or a picture on a plain ground"
+        )
+        raise RejectError("no-object", detail, "image")
+    whole = Image.fromarray(found).resize((width, height), Image.Resampling.NEAREST)
+    return np.asarray(whole, dtype=np.bool_)
+
+
+def rembg_mask(rgb: UInt8) -> Bool:
+    """The mask of rembg's network (H, W) bool. MissingDependencyError without the package, RejectError if it fails."""
+    try:
+        import rembg
+    except ImportError:
+        raise MissingDependencyError(
+            "--mask rembg needs the package rembg.", hint="Install it, or use --mask auto."
+        ) from None
+    try:
+        alpha = np.asarray(rembg.remove(Image.fromarray(rgb), only_mask=True))
+    except Exception as error:  # noqa: BLE001 — it loads weights, runs a network, and raises what these raise
+        raise RejectError("no-object", f"rembg failed: {str(error).splitlines()[0][:200]}", "image") from None
+    found: Bool = alpha >= 128
+    return found
+
+
+def otsu(values: NDArray[np.floating[Any]]) -> float:
+    """The threshold that splits a histogram of ``values`` into two classes of least variance (Otsu, 1979)."""
+    counts, edges = np.histogram(values, bins=HISTOGRAM_BINS)
+    centres = (edges[1:] + edges[:-1]) / 2
+    weight = np.cumsum(counts)
+    total = np.cumsum(counts * centres)
+    rest = weight[-1] - weight
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = (total[-1] * weight - total * weight[-1]) ** 2 / (weight * rest)
+    return float(edges[1:][int(np.nanargmax(np.where(rest > 0, between, np.nan)))]) if rest[0] > 0 else float(edges[-1])
+
+
+def srgb_to_lab(rgb: UInt8) -> NDArray[np.float64]:
+    """(..., 3) sRGB uint8 → CIE L*a*b* under D65 (IEC 61966-2-1, CIE 15)."""
+    value = rgb.astype(np.float64) / 255
+    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    matrix = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    xyz = linear @ matrix.T / np.array([0.9505, 1.0, 1.089])
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
+    return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1)
+
+
+def _touching_border(region: Bool) -> Bool:
+    """The part of ``region`` (H, W) that is connected to the picture's border."""
+    labels, _ = ndimage.label(region)
+    touching = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    result: Bool = np.isin(labels, touching[touching > 0])
+    return result
