@@ -24,7 +24,7 @@ SHEET, QC_SHEET = "contact-sheet.png", "worst-shapes.png"
 @click.option("--shapes", default=24, show_default=True, type=click.IntRange(1, 400), help="Shapes on the sheet.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the choice.")
 @ui.common_options
-def inspect(  # noqa: PLR0917 - click passes by name
+def inspect(
     dataset: Path,
     sheet: Path | None,
     no_sheet: bool,

@@ -33,7 +33,7 @@ def synth() -> None:
 @click.option("--seed", default=0, show_default=True, help="Same seed, same bytes.")
 @click.option("--overwrite", is_flag=True, help="Replace another synthetic data set in OUT.")
 @ui.common_options
-def pix3d(  # noqa: PLR0917 - click passes by name
+def pix3d(
     out: Path,
     categories: tuple[str, ...],
     objects: int,

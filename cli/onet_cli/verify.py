@@ -23,7 +23,7 @@ STYLES = {"passed": "green", "warning": "yellow", "failed": "red", "skipped": "d
 @click.option("--all", "everything", is_flag=True, help="Every shape and label instead of a sample.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the sample.")
 @ui.common_options
-def verify(  # noqa: PLR0917 - click passes by name
+def verify(
     dataset: Path, root: Path | None, everything: bool, seed: int, as_json: bool, quiet: bool, verbose: bool
 ) -> None:
     """Check a prepared data set: checksums, schema, leakage between splits, labels, cameras, duplicates.

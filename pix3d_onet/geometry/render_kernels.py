@@ -97,7 +97,7 @@ def corner_normals(faces: Int32, face_normals: Float64, starts: Int32, incident:
 
 
 @_jit
-def shade(  # noqa: PLR0917 - numba kernels take their arrays by position
+def shade(
     ids: Int32,
     inverse_depth: Float32,
     screen: Float64,
@@ -168,7 +168,7 @@ def shade(  # noqa: PLR0917 - numba kernels take their arrays by position
 
 
 @_jit
-def resolve(  # noqa: PLR0917 - as above
+def resolve(
     linear: Float32, ids: Int32, inverse_depth: Float32, factor: int, rgb: UInt8, mask: Bool, depth: Float32
 ) -> None:
     """Average ``factor``² samples a pixel: ``rgb`` (H, W, 3) display codes, ``mask`` (H, W) at least half covered,

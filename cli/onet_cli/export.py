@@ -1,0 +1,57 @@
+"""``onet export``: a data set in another layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from onet_cli import ui
+
+if TYPE_CHECKING:
+    from pix3d_onet.geometry.export import ExportResult
+
+
+@click.group()
+def export() -> None:
+    """Write a prepared data set in another layout.
+
+    \b
+    Example:
+      onet export onet data/prepared/pix3d-chair exported/
+    """
+
+
+@export.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--image-size", default=137, show_default=True, type=click.IntRange(0, 4096), help="0 = as stored.")
+@click.option("--overwrite", is_flag=True, help="Replace another export in OUT.")
+@ui.common_options
+def onet(dataset: Path, out: Path, image_size: int, overwrite: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Write DATASET to OUT in the layout of the original Occupancy Networks code, for its unchanged data loader.
+
+    \b
+    Example:
+      onet export onet data/prepared/pix3d-chair exported/
+      onet prepare onet exported/ --out data/prepared/back
+    """
+    from pix3d_onet.geometry.export import export_onet, to_json
+
+    with ui.live(quiet=quiet, verbose=verbose) as emit:
+        result = export_onet(dataset, out, image_size=image_size, overwrite=overwrite, emit=emit)
+    ui.print_json(to_json(result)) if as_json else render(result)
+
+
+def render(result: ExportResult) -> None:
+    """A table of models by class and split, and one line."""
+    console = ui.out()
+    rows = [(name, *splits.values(), sum(splits.values())) for name, splits in result.splits.items()]
+    console.print(ui.table(str(result.out), ["class", ">train", ">val", ">test", ">all"], rows))
+    console.print(
+        f"{result.pictures} pictures; {result.relabelled} of {result.points} labels follow their point's rounding "
+        f"to float16.\nNext: onet prepare onet {result.out}",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,244 @@
+"""The folder layout of the original Occupancy Networks code (Mescheder et al., CVPR 2019), read and written.
+
+::
+
+    metadata.yaml                       class folder → id and name
+    <class>/{train,val,test}.lst        model names, one a line, no newline at the end
+    <class>/<model>/points.npz          points (P, 3) float16, occupancies (P/8,) uint8 packed, loc (3,), scale ()
+    <class>/<model>/pointcloud.npz      points (Q, 3) float16, normals (Q, 3) float16, loc (3,), scale ()
+    <class>/<model>/img_choy2016/000.jpg ...  and cameras.npz: camera_mat_<i> (3, 3), world_mat_<i> (3, 4)
+
+Points are in the normalised frame, ``(original - loc) / scale``. ``world_mat`` takes the *original* frame to a camera
+with axes right, down, forward; ``camera_mat`` takes that to pixels of the stored picture. Two extras, which the
+original code does not look at, let a data set of ours come back whole: ``mesh.off`` (normalised frame) and
+``img_choy2016_mask/000.png``.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pix3d_onet.config import SPLITS, PrepareConfig
+from pix3d_onet.data.images import declared_size
+from pix3d_onet.errors import ConfigError, InputError, RejectError
+from pix3d_onet.files import inside, write_bytes
+from pix3d_onet.types import Bool, Camera, Float64, Rejected, SourceListing, SourceShape, SourceView
+
+POINTS, CLOUD, MESH = "points.npz", "pointcloud.npz", "mesh.off"
+PICTURES, MASKS, CAMERAS = "img_choy2016", "img_choy2016_mask", "cameras.npz"
+PICTURE_SUFFIXES = (".jpg", ".png")
+MAX_ARRAY_BYTES = 1 << 30
+"""Largest declared size of one array in an .npz (a zip's own figures are checked before anything is unpacked)."""
+FOCAL_TOLERANCE = 1e-3
+"""Relative difference of the two focal lengths, and of skew to focal, up to which a camera has square pixels."""
+ROTATION_TOLERANCE = 1e-3
+FLIP = np.diag([-1.0, -1.0, 1.0])
+"""Camera axes right, down, forward ↔ left, up, forward."""
+STAGE = "parse"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GivenPoints:
+    """``points.npz``: ``points`` (P, 3) float64 normalised, ``occupancy`` (P,) bool, ``loc`` (3,), ``scale``."""
+
+    points: Float64
+    occupancy: Bool
+    loc: Float64
+    scale: float
+
+
+def list_onet(root: Path, config: PrepareConfig, *, split_files: Sequence[Path] = ()) -> SourceListing:
+    """Every model of the chosen classes that has ``points.npz``, sorted; the ``*.lst`` files are its fixed splits.
+
+    The object's id is ``class/model``. A model that a list names and that is not there is a reject. With
+    ``--split lst`` only the models of the lists are taken. InputError when ``root`` holds no class folder,
+    ConfigError for a class that it has not.
+    """
+    if not root.is_dir():
+        raise InputError(f"no folder at {root}.", hint="Name the folder that holds <class>/<model>/points.npz.")
+    classes = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and _is_class(p))
+    if not classes:
+        raise InputError(f"{root} holds no <class>/<model>/{POINTS}.", hint="Name the folder above the class folders.")
+    unknown = [c for c in config.categories if c != "all" and c not in classes]
+    if unknown:
+        raise ConfigError(f"--category {unknown[0]!r}: {root} has only {', '.join(classes)} (or all).")
+    shapes: list[SourceShape] = []
+    rejected: list[Rejected] = []
+    fixed: dict[str, str] = {}
+    for name in classes:
+        if "all" in config.categories or name in config.categories:
+            listed = _read_lists(root / name, name)
+            fixed |= listed
+            folders = {f"{name}/{p.name}" for p in (root / name).iterdir() if (p / POINTS).is_file()}
+            for object_id in sorted(set(listed) if listed and config.split == "lst" else folders | set(listed)):
+                _add(root, object_id, config, shapes, rejected)
+    records = len(shapes) + sum(r.record_id == r.object_id for r in rejected)
+    return SourceListing("onet", root, tuple(shapes), tuple(rejected), records, fixed)
+
+
+def read_points(path: Path) -> GivenPoints:
+    """Read ``points.npz``; packed and plain labels are both known. RejectError, stage ``labels``, if damaged."""
+    data = read_npz(path, ("points", "occupancies"))
+    points, labels = _points(data["points"], path), data["occupancies"].ravel()
+    if labels.dtype == np.uint8 and labels.size == -(-len(points) // 8):
+        labels = np.unpackbits(labels)[: len(points)]
+    if labels.shape != (len(points),):
+        raise RejectError("bad-points", f"{path.name}: {labels.size} labels for {len(points)} points", "labels")
+    loc, scale = _placement(data, path)
+    return GivenPoints(points, labels.astype(np.bool_), loc, scale)
+
+
+def read_cloud(path: Path) -> tuple[Float64, Float64]:
+    """``pointcloud.npz``: points (Q, 3) and unit normals (Q, 3) float64. RejectError, stage ``surface``."""
+    data = read_npz(path, ("points", "normals"), stage="surface")
+    points, normals = _points(data["points"], path), _points(data["normals"], path)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    if points.shape != normals.shape or not (length > 0).any():
+        raise RejectError("bad-pointcloud", f"{path.name}: points and normals do not fit", "surface")
+    return points, normals / np.maximum(length, np.finfo(np.float64).tiny)
+
+
+def read_npz(path: Path, names: Sequence[str], *, stage: str = "labels") -> dict[str, NDArray[Any]]:
+    """All arrays of an .npz, without pickle and after a look at their declared sizes; ``names`` must be there."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            largest = max((i.file_size for i in archive.infolist()), default=0)
+        if largest > MAX_ARRAY_BYTES:
+            raise RejectError("npz-too-large", f"{path.name} unpacks to over {MAX_ARRAY_BYTES >> 20} MiB", stage)
+        with np.load(path, allow_pickle=False) as archive:
+            data = {name: np.asarray(archive[name]) for name in archive.files}
+    except RejectError:
+        raise
+    except FileNotFoundError:
+        raise RejectError(f"missing-{path.stem}", f"{path.name} does not exist", stage) from None
+    except Exception as error:  # noqa: BLE001 - zip and npy readers raise almost anything on damaged bytes
+        text = " ".join(str(error).split())[:160] or type(error).__name__
+        raise RejectError(f"bad-{path.stem}", f"{path.name} cannot be read: {text}", stage) from None
+    lacking = [name for name in names if name not in data]
+    if lacking:
+        raise RejectError(f"bad-{path.stem}", f"{path.name} has no {lacking[0]}", stage)
+    return data
+
+
+def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write an uncompressed .npz atomically, as ``numpy.savez`` does; same arrays, same bytes."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    write_bytes(path, buffer.getvalue())
+
+
+def matrices(camera: Camera) -> tuple[Float64, Float64]:
+    """``camera_mat`` (3, 3) and ``world_mat`` (3, 4) of a camera: axes right, down, forward, positive focal length."""
+    world = np.column_stack([camera.rotation, camera.translation])
+    return camera.intrinsics @ FLIP, FLIP @ world
+
+
+def camera_from(camera_mat: NDArray[Any], world_mat: NDArray[Any], size: tuple[int, int]) -> Camera:
+    """The inverse of :func:`matrices`. RejectError ``bad-pose`` for what is no camera with square pixels."""
+    k, world = np.asarray(camera_mat, dtype=np.float64), np.asarray(world_mat, dtype=np.float64)
+    if k.shape != (3, 3) or world.shape != (3, 4) or not (np.isfinite(k).all() and np.isfinite(world).all()):
+        raise RejectError("bad-pose", "camera_mat or world_mat is not a finite 3×3 and 3×4 matrix", STAGE)
+    rotation, focal = world[:, :3], float(k[0, 0])
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > ROTATION_TOLERANCE or np.linalg.det(rotation) < 0:
+        raise RejectError("bad-pose", "world_mat is not rigid", STAGE)
+    uneven = max(abs(focal - k[1, 1]), abs(k[0, 1]), abs(k[1, 0]))
+    if not focal > 0 or uneven > FOCAL_TOLERANCE * focal or tuple(k[2]) != (0, 0, 1):
+        raise RejectError("bad-pose", "camera_mat has no square pixels", STAGE)
+    centre = (float(k[0, 2]), float(k[1, 2]))
+    return Camera(FLIP @ rotation, FLIP @ world[:, 3], focal, *size, centre=centre)
+
+
+def _is_class(folder: Path) -> bool:
+    if any((folder / f"{split}.lst").is_file() for split in SPLITS):
+        return True
+    return any((p / POINTS).is_file() for p in folder.iterdir() if p.is_dir())
+
+
+def _read_lists(folder: Path, name: str) -> dict[str, str]:
+    """Object id → split, from the three lists; a model in two lists keeps the first, in the order train, val, test."""
+    result: dict[str, str] = {}
+    for split in SPLITS:
+        path = folder / f"{split}.lst"
+        try:
+            lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read {path}: {error}.") from None
+        for line in lines:
+            if line.strip():
+                result.setdefault(f"{name}/{line.strip()}", split)
+    return result
+
+
+def _add(
+    root: Path, object_id: str, config: PrepareConfig, shapes: list[SourceShape], rejected: list[Rejected]
+) -> None:
+    try:
+        points = inside(root, f"{object_id}/{POINTS}")
+        cloud = inside(root, f"{object_id}/{CLOUD}")
+        if not points.is_file():
+            raise RejectError("missing-points", f"{object_id}/{POINTS} does not exist", STAGE)
+    except RejectError as error:
+        rejected.append(Rejected(object_id, object_id, STAGE, error.reason, error.message))
+        return
+    views, lost = _views(root, object_id)
+    rejected += lost
+    # the cloud travels as the shape's second file, so that a change of it is seen as a change of the shape
+    shapes.append(SourceShape(object_id, object_id.split("/", maxsplit=1)[0], object_id, points, views, cloud))
+
+
+def _views(root: Path, object_id: str) -> tuple[tuple[SourceView, ...], list[Rejected]]:
+    views: list[SourceView] = []
+    rejected: list[Rejected] = []
+    folder = root / object_id / PICTURES
+    files = sorted(p for p in folder.glob("*") if p.suffix.lower() in PICTURE_SUFFIXES) if folder.is_dir() else []
+    try:
+        cameras = read_npz(inside(root, f"{object_id}/{PICTURES}/{CAMERAS}"), ()) if files else {}
+    except RejectError as error:
+        cameras = {}
+        if not error.reason.startswith("missing"):
+            rejected.append(Rejected(object_id, f"{object_id}/{CAMERAS}", STAGE, error.reason, error.message))
+    for path in files:
+        record = f"{object_id}/{path.stem}"
+        try:
+            image = inside(root, path.relative_to(root).as_posix())
+            mask = inside(root, f"{object_id}/{MASKS}/{path.stem}.png")
+            camera = _camera(cameras, path)
+            views.append(SourceView(record, image, mask if mask.is_file() else None, camera, on_white=True))
+        except RejectError as error:
+            rejected.append(Rejected(object_id, record, error.stage or STAGE, error.reason, error.message))
+    return tuple(views), rejected
+
+
+def _camera(cameras: Mapping[str, NDArray[Any]], picture: Path) -> Camera | None:
+    """The camera of a numbered picture; None where there is none or it is all NaN (a picture without a pose)."""
+    if not picture.stem.isdigit():
+        return None
+    k, world = (cameras.get(f"{name}_{int(picture.stem)}") for name in ("camera_mat", "world_mat"))
+    if k is None or world is None or np.isnan(k.astype(np.float64)).all():
+        return None
+    return camera_from(k, world, declared_size(picture))
+
+
+def _points(array: NDArray[Any], path: Path) -> Float64:
+    if array.ndim != 2 or array.shape[1:] != (3,) or array.dtype.kind != "f" or not len(array):
+        raise RejectError(f"bad-{path.stem}", f"{path.name}: an array is {array.shape} {array.dtype}", "labels")
+    points = array.astype(np.float64)
+    if not np.isfinite(points).all():
+        raise RejectError(f"bad-{path.stem}", f"{path.name} holds NaN or infinity", "labels")
+    return points
+
+
+def _placement(data: Mapping[str, NDArray[Any]], path: Path) -> tuple[Float64, float]:
+    loc = np.asarray(data.get("loc", np.zeros(3)), dtype=np.float64).ravel()
+    scale = np.asarray(data.get("scale", 1.0), dtype=np.float64).ravel()
+    if loc.shape != (3,) or scale.shape != (1,) or not np.isfinite(loc).all() or not 0 < scale[0] < np.inf:
+        raise RejectError("bad-points", f"{path.name}: loc or scale is not a number", "labels")
+    return loc, float(scale[0])

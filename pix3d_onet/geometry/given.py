@@ -1,0 +1,111 @@
+"""The geometry of a shape whose labels are given: the original layout's ``points.npz`` and ``pointcloud.npz``.
+
+Labels are taken as they stand. A point moves to the centre of its lattice cell, by at most 8.4e-6 on each axis: 1/14 of
+what the file's float16 had rounded it by near the middle, 1/29 near the border, so the file's label is the best there
+is. Points outside [-0.55, 0.55]³ (float16 rounds outwards there) go to the border cell: both are outside the shape.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pix3d_onet.config import POINTS_HALF_SIDE, PrepareConfig
+from pix3d_onet.data.codec import decode_points, encode_normals, encode_points, generator
+from pix3d_onet.data.onet_layout import CLOUD, MESH, read_cloud, read_points
+from pix3d_onet.errors import RejectError
+from pix3d_onet.files import file_digest
+from pix3d_onet.geometry.mesh import clean, load_mesh
+from pix3d_onet.geometry.sample import contains
+from pix3d_onet.geometry.shape import ShapeGeometry
+from pix3d_onet.types import Float64, Int64, Mesh, Normalisation
+
+POISSON_DEPTH = 8
+"""Octree depth of the surface reconstruction: 256 cells along the padded box, as the watertighting grid."""
+POISSON_TRIM = 1.05
+"""The reconstruction's box as a multiple of the points' box."""
+AGREEMENT_POINTS = 20_000
+"""Labels that are compared with the mesh, for quality control."""
+
+
+def given_geometry(
+    path: Path, object_id: str, config: PrepareConfig, *, root: Path, voxel: Path | None = None
+) -> ShapeGeometry:
+    """The stored form of ``points.npz`` at ``path`` and the cloud beside it (``voxel`` names it for the fingerprint).
+
+    The mesh is ``mesh.off`` where an export of ours left it, otherwise a Poisson reconstruction of the cloud (Kazhdan &
+    Hoppe 2013), good for pictures and figures; ``qc`` says which and how far it is off. RejectError:
+    ``too-few-points``, ``too-few-surface-points``, and those of the readers.
+    """
+    start = time.perf_counter()
+    given = read_points(path)
+    chosen = _choose(len(given.points), config.points, object_id, config.seed, "points")
+    points, occupancy = given.points[chosen], given.occupancy[chosen]
+    cloud, normals = read_cloud(voxel if voxel is not None else path.with_name(CLOUD))
+    surface = _choose(len(cloud), config.surface_points, object_id, config.seed, "surface-points")
+    read = time.perf_counter()
+    mesh, method = _mesh(path.with_name(MESH), cloud, normals, root)
+    off = _distance(mesh, cloud)
+    cells = encode_points(points)
+    decoded = decode_points(cells[:AGREEMENT_POINTS])
+    report = {
+        "method": "given",
+        "mesh": method,
+        "points_given": len(given.points),
+        "clipped": int((np.abs(points) > POINTS_HALF_SIDE).any(axis=1).sum()),
+        "occupied": round(float(occupancy.mean()), 6),
+        "label_agreement": round(float((contains(mesh, decoded) == occupancy[:AGREEMENT_POINTS]).mean()), 6),
+        "surface_mean": round(float(off.mean()), 9),
+        "stored_error": round(float(np.quantile(off, 0.99)), 9),
+        "stored_faces": len(mesh.faces),
+    }
+    return ShapeGeometry(
+        mesh_sha256=file_digest(path),
+        points_q=cells,
+        occupancy=occupancy,
+        surface_points_q=encode_points(cloud[surface]),
+        surface_normals_q=encode_normals(normals[surface]),
+        mesh=mesh,
+        full_mesh=mesh,
+        normalisation=Normalisation(given.loc, given.scale),
+        qc=report,
+        seconds={"labels": read - start, "mesh": time.perf_counter() - read},
+    )
+
+
+def _choose(have: int, want: int, object_id: str, seed: int, flag: str) -> Int64:
+    """Indices of ``want`` of ``have`` rows: all in their order, or a seeded choice in their order."""
+    if have < want:
+        detail = f"{have} in the file, {want} wanted: give --{flag} {have // 8 * 8 if flag == 'points' else have}"
+        raise RejectError(f"too-few-{flag}", detail, "labels")
+    if have == want:
+        return np.arange(have)
+    return np.sort(generator(seed, flag, object_id).choice(have, want, replace=False))
+
+
+def _mesh(path: Path, cloud: Float64, normals: Float64, root: Path) -> tuple[Mesh, str]:
+    if path.is_file():
+        return load_mesh(path, root=root), "file"
+    import open3d as o3d
+
+    body: Any = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(cloud))
+    body.normals = o3d.utility.Vector3dVector(normals)
+    surface, _ = o3d.geometry.TriangleMesh.create_from_point_cloud_poisson(
+        body, depth=POISSON_DEPTH, scale=POISSON_TRIM, n_threads=1
+    )
+    try:
+        return clean(Mesh(np.asarray(surface.vertices), np.asarray(surface.triangles))), "poisson"
+    except RejectError as error:
+        raise RejectError("no-surface", f"the cloud gives no surface: {error.message}", "surface") from None
+
+
+def _distance(mesh: Mesh, points: Float64) -> Float64:
+    import open3d as o3d
+
+    tensor: Any = o3d.core.Tensor
+    scene: Any = o3d.t.geometry.RaycastingScene(nthreads=1)
+    scene.add_triangles(tensor(mesh.vertices.astype(np.float32)), tensor(mesh.faces.astype(np.uint32)))
+    return np.asarray(scene.compute_distance(tensor(points.astype(np.float32)), nthreads=1).numpy(), dtype=np.float64)
