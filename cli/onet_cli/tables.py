@@ -12,6 +12,9 @@ from rich.text import Text
 from pix3d_onet.results import formats
 from pix3d_onet.results.table import Row, Table
 
+LONG_HEADING = 8
+"""Headings longer than this break before a slash."""
+
 
 def print_table(console: Console, table: Table, *, statistics: bool = False, costs: bool = False) -> None:
     """Print Table 1 with its caption and notes, and what else is asked for."""
@@ -30,16 +33,20 @@ def print_table(console: Console, table: Table, *, statistics: bool = False, cos
 def grid(table: Table, columns: Sequence[formats.Column], *, title: str) -> RichTable:
     """The columns that are filled, as a rich table; the best value of the main column is bold."""
     kept = formats.filled(table, columns)
+    texts = formats.cells(table, kept)
     result = RichTable(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
     )
     for index, (heading, _) in enumerate(kept):
         paper = heading == "paper"
+        # only the labels may be cut on a narrow terminal, never a number
+        width = max(len(row[index]) for row in texts) if index else None
         result.add_column(
-            heading,
-            justify="left" if index == 0 else "right",
+            heading.replace("/", "\n/") if len(heading) > LONG_HEADING else heading,
+            justify="right" if index else "left",
             style="dim" if paper else "",
             header_style="dim" if paper else "bold",
+            min_width=width,
             no_wrap=True,
         )
     best = max((r.val_iou for r in table.rows if r.val_iou is not None), default=None)

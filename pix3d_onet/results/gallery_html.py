@@ -50,7 +50,7 @@ def gallery_section(shown: Gallery, thumbnails: Thumbnails, emit: Emit = ignore)
         for n, t in names
     )
     return (
-        '<p class="hint">Input with its mask at alpha 0.3, ground truth (grey), and what each variant’s first seed made of '
+        '<p class="hint">Input with its mask at alpha 0.3, ground truth (grey), and what each variant’s first seed '
         "made of it (blue), with its IoU. Click a mesh to see it in 3D below.</p>\n"
         f'<div class="scroll"><table class="gallery"><tbody>{"".join(rows)}</tbody></table></div>\n'
         '<h3 id="views-title">In 3D</h3>\n<div class="controls">'

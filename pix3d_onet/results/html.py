@@ -267,8 +267,8 @@ def _scatter_section(group: RunGroup, table: Table) -> str:
 def _about(table: Table) -> str:
     return (
         f"<p>{escape(_PAPER_NOTE)}</p>\n<p>Data set {escape(table.dataset)}, hash "
-        f"<code>{escape(table.data_hash)}</code>; setting <code>{escape(table.setting)}</code>. This page was built from the stored runs alone and loads "
-        "nothing.</p>"
+        f"<code>{escape(table.data_hash)}</code>; setting <code>{escape(table.setting)}</code>. This page was built "
+        "from the stored runs alone and loads nothing.</p>"
     )
 
 

@@ -17,7 +17,7 @@ AZIMUTH, ELEVATION = 35.0, 22.0
 """Degrees of the three-quarter view: right of the front, above the seat."""
 FIELD_OF_VIEW = 24.0
 """Degrees; long, as in product photographs, so that proportions stay true."""
-DISTANCE = 3.6
+DISTANCE = 4.0
 """From the centre of the normalised box; a unit cube just fits the picture."""
 NEAR = 0.05
 """Nearest depth that is drawn."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, median_low
 from typing import Any
 
+from pix3d_onet.errors import ConfigError
 from pix3d_onet.results.runs import RunGroup, StoredRun
 from pix3d_onet.results.statistics import (
     RESAMPLES,
@@ -145,11 +146,14 @@ def build_table(group: RunGroup, variants: Sequence[str] | None = None, base: st
 
     ``variants``: the rows in order; None takes the seven of Table 1 and every other variant that was run.
     ``base``: what the others are compared with; None takes ``resnet18``, or the first row if that is not a row.
+    ConfigError when the base is not a row.
     """
     if variants is None:
         table1 = [n for n, v in VARIANTS.items() if v.val_iou_paper is not None]
         variants = [*table1, *(n for n in group.variants if n not in table1)]
     base = base or (BASE if BASE in variants else variants[0])
+    if base not in variants:
+        raise ConfigError(f"no variant {base!r} in this table to compare with.", hint=f"It has {', '.join(variants)}.")
     tested_on = _tested_split(group, base)
     tests = [_test(group, name, base, tested_on) for name in variants]
     adjusted = holm([t.p if t else None for t in tests])

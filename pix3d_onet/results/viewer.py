@@ -69,7 +69,7 @@ def page(title: str, body: str, *, styles: str, scripts: str, data: Any) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<link rel="icon" href="data:,">\n<style>\n{styles}</style>\n</head>\n<body>\n{body}\n'
-        f'<script type="application/json" id="data">{embedded_json(data)}</script>\n'
+        f'<script type="application/json" id="page-data">{embedded_json(data)}</script>\n'
         f"<script>\n{scripts}</script>\n</body>\n</html>\n"
     )
 

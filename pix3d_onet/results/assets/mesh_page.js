@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
+  const data = JSON.parse(document.getElementById("page-data").textContent);
   const scene = new Viewer.Scene();
   for (const [index, part] of data.meshes.entries()) {
     const canvas = document.getElementById(`mesh-${index}`);

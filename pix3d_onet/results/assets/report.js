@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
+  const data = JSON.parse(document.getElementById("page-data").textContent);
   const byId = id => document.getElementById(id);
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const colour = v => (dark.matches ? data.variants[v].dark : data.variants[v].colour);

@@ -2,7 +2,7 @@
 // 3D views without a library. One hidden WebGL2 canvas draws for every visible canvas (browsers allow only a few
 // contexts a page); the views of a Scene share a camera, so they turn together.
 const Viewer = (() => {
-  const FOV = (24 * Math.PI) / 180, DISTANCE = 3.6, CREASE = Math.cos((40 * Math.PI) / 180);
+  const FOV = (24 * Math.PI) / 180, DISTANCE = 4.0, CREASE = Math.cos((40 * Math.PI) / 180);
   const HOME = { azimuth: 35, elevation: 22, zoom: 1 };
   const VERTEX = `#version 300 es
     in vec3 position; in vec3 normal; uniform mat3 view; uniform float focal; uniform float aspect;

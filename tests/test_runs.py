@@ -1,0 +1,95 @@
+"""Finding runs, telling which variant each is, and never mixing what does not compare."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+from stored_runs import make_record, make_run, make_runs
+
+from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.events import Event, Note
+from pix3d_onet.records import write_run
+from pix3d_onet.results.runs import choose_group, find_runs, group_runs, variant_of
+
+
+def test_finds_every_run_once_in_a_stable_order(tmp_path: Path) -> None:
+    make_runs(tmp_path / "runs", ("resnet34", "resnet18"), (1, 0))
+    shutil.copytree(tmp_path / "runs" / "resnet18", tmp_path / "runs" / "zz-copy")
+    runs = find_runs(tmp_path / "runs")
+    assert [(r.variant, r.seed) for r in runs] == [("resnet18", 0), ("resnet18", 1), ("resnet34", 0), ("resnet34", 1)]
+
+
+def test_a_damaged_record_is_skipped_with_a_warning(tmp_path: Path) -> None:
+    make_runs(tmp_path, ("resnet18",))
+    for name, text in (
+        ("cut", '{"version": 1, "name"'),
+        ("odd", '{"version": 1}'),
+        ("old", '{"version": 99}'),
+        ("list", "[]"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(text)
+    bad = dataclasses.replace(make_record("resnet34"), train={"seed": 0, "no-such-setting": 1})
+    write_run(tmp_path / "strange", bad)
+    events: list[Event] = []
+    assert [r.variant for r in find_runs(tmp_path, events.append)] == ["resnet18"]
+    warnings = [e.message for e in events if isinstance(e, Note) and e.level == "warning"]
+    assert len(warnings) == 5
+
+
+def test_no_folder_and_no_run_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="onet bench"):
+        find_runs(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="no finished run"):
+        find_runs(tmp_path)
+
+
+def test_a_run_is_recognised_by_its_architecture_not_its_name() -> None:
+    record = make_record("convnext")
+    assert variant_of(dataclasses.replace(record, name="my run")) == "convnext"
+    spelled_out = ModelConfig("convnext_tiny").to_json()
+    assert variant_of(dataclasses.replace(record, name="run", model=spelled_out)) == "convnext"
+    other = ModelConfig("resnet18", hidden_dim=128).to_json()
+    assert variant_of(dataclasses.replace(record, name="narrow", model=other)) == "narrow"
+    assert variant_of(dataclasses.replace(record, name="resnet18", model=other)) == "resnet18 (other architecture)"
+
+
+def test_a_recipe_variant_is_told_from_its_base() -> None:
+    assert variant_of(make_record("resnet18-cosine")) == "resnet18-cosine"
+    assert variant_of(dataclasses.replace(make_record("resnet18-recipe"), name="x")) == "resnet18-recipe"
+    assert variant_of(dataclasses.replace(make_record("resnet18"), name="x")) == "resnet18"
+
+
+def test_settings_are_never_mixed_but_recipe_variants_stand_beside_their_base(tmp_path: Path) -> None:
+    make_runs(tmp_path, ("resnet18", "resnet34"), (0, 1))
+    make_run(tmp_path, "resnet18-cosine")
+    make_run(tmp_path / "short", "resnet18", config=TrainConfig(steps=500))
+    other = make_record("resnet34")
+    write_run(
+        tmp_path / "other-data", dataclasses.replace(other, run_id="f" * 12, data={**other.data, "data_hash": "ffff"})
+    )
+    groups = group_runs(find_runs(tmp_path))
+    assert sorted(len(g.runs) for g in groups) == [1, 1, 5]
+    assert groups[0].variants == ("resnet18", "resnet34", "resnet18-cosine")
+
+
+def test_the_fullest_group_is_chosen_and_the_others_are_named(tmp_path: Path) -> None:
+    make_runs(tmp_path, ("resnet18", "resnet34"))
+    make_run(tmp_path / "short", "resnet18", config=TrainConfig(steps=500))
+    groups = group_runs(find_runs(tmp_path))
+    events: list[Event] = []
+    assert choose_group(groups, None, events.append).variants == ("resnet18", "resnet34")
+    assert any(isinstance(e, Note) and "500 steps" in e.message and groups[1].key in e.message for e in events)
+    assert choose_group(groups, groups[1].key[:4]) is groups[1]
+    with pytest.raises(ConfigError, match="names no setting"):
+        choose_group(groups, "zzzz")
+
+
+def test_precision_and_seed_do_not_part_runs(tmp_path: Path) -> None:
+    make_run(tmp_path, "resnet18", 0, config=TrainConfig(precision="bf16"))
+    make_run(tmp_path, "resnet18", 1, config=TrainConfig(precision="fp32"))
+    assert len(group_runs(find_runs(tmp_path))) == 1

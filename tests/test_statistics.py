@@ -1,0 +1,122 @@
+"""Intervals and tests against scipy and against known answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from pix3d_onet.results.statistics import (
+    CONFIDENCE,
+    RESAMPLES,
+    holm,
+    mean_interval,
+    paired_bootstrap,
+    per_shape,
+)
+
+
+def named(values: np.ndarray) -> dict[str, float]:
+    return {f"shape{i:03d}": float(v) for i, v in enumerate(values)}
+
+
+def test_seed_interval_is_students_t() -> None:
+    values = [0.41, 0.40, 0.43, 0.415]
+    interval = mean_interval(values)
+    expected = stats.t.interval(CONFIDENCE, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert interval is not None
+    assert interval.half is not None
+    assert (interval.mean - interval.half, interval.mean + interval.half) == pytest.approx(expected, abs=1e-12)
+
+
+def test_one_seed_has_no_interval_and_none_has_no_mean() -> None:
+    one = mean_interval([0.4])
+    assert one is not None
+    assert (one.mean, one.half, one.n) == (0.4, None, 1)
+    assert mean_interval([]) is None
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.01, 0.05])
+def test_bootstrap_interval_and_p_agree_with_scipy(shift: float) -> None:
+    rng = np.random.default_rng(3)
+    base = rng.uniform(0.2, 0.6, 40)
+    other = base + shift + rng.gamma(2.0, 0.02, 40) - 0.04  # skewed, so that BCa differs from percentiles
+    test = paired_bootstrap(named(other), named(base))
+    assert test is not None
+    difference = (other - base,)
+    bca = stats.bootstrap(difference, np.mean, n_resamples=RESAMPLES, method="BCa", rng=np.random.default_rng(5))
+    assert test.difference == pytest.approx(np.mean(other - base))
+    assert test.low == pytest.approx(bca.confidence_interval.low, abs=0.001)
+    assert test.high == pytest.approx(bca.confidence_interval.high, abs=0.001)
+    assert test.p == pytest.approx(stats.ttest_rel(other, base).pvalue, abs=0.03)
+
+
+def test_p_is_uniform_when_there_is_no_difference() -> None:
+    rng = np.random.default_rng(0)
+    p = []
+    for _ in range(200):
+        base = rng.uniform(0.2, 0.6, 30)
+        test = paired_bootstrap(named(base + rng.normal(0, 0.03, 30)), named(base), resamples=499)
+        assert test is not None
+        p.append(test.p)
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+    assert 0.01 <= np.mean(np.array(p) < 0.05) <= 0.11
+
+
+def test_interval_covers_the_truth_about_95_times_in_100() -> None:
+    rng = np.random.default_rng(1)
+    inside = 0
+    for _ in range(200):
+        base = rng.uniform(0.2, 0.6, 40)
+        test = paired_bootstrap(named(base + rng.normal(0.02, 0.03, 40)), named(base), resamples=999)
+        assert test is not None
+        inside += test.low <= 0.02 <= test.high
+    assert 180 <= inside <= 199
+
+
+def test_only_shared_shapes_are_compared_and_few_say_nothing() -> None:
+    base, other = named(np.linspace(0.2, 0.6, 20)), named(np.linspace(0.2, 0.6, 20) + 0.1)
+    del base["shape003"]
+    other["elsewhere"] = 0.0
+    test = paired_bootstrap(other, base)
+    assert test is not None
+    assert test.shapes == 19
+    assert test.difference == pytest.approx(0.1)
+    assert paired_bootstrap(named(np.ones(4)), named(np.zeros(4))) is None
+
+
+def test_equal_scores_are_not_different_and_a_constant_gap_is() -> None:
+    base = named(np.linspace(0.2, 0.6, 10))
+    same = paired_bootstrap(base, base)
+    assert same is not None
+    assert (same.p, same.low, same.high) == (1.0, 0.0, 0.0)
+    gap = paired_bootstrap(dict.fromkeys(base, 0.75), dict.fromkeys(base, 0.5))
+    assert gap is not None
+    assert gap.p == 1 / (RESAMPLES + 1)
+
+
+def test_same_seed_same_numbers() -> None:
+    rng = np.random.default_rng(2)
+    a, b = named(rng.random(30)), named(rng.random(30))
+    assert paired_bootstrap(a, b) == paired_bootstrap(dict(reversed(a.items())), b)
+
+
+def test_pictures_of_a_shape_count_as_one() -> None:
+    scores = {"a1": 0.2, "a2": 0.4, "b1": 0.5, "stray": 0.9}
+    assert per_shape(scores, {"a1": "a", "a2": "a", "b1": "b"}) == pytest.approx({"a": 0.3, "b": 0.5, "stray": 0.9})
+
+
+def test_holm_against_a_worked_example() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
+    assert holm([None, 0.04, None]) == (None, 0.04, None)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_only_raises_p_and_keeps_their_order(p: list[float]) -> None:
+    adjusted = [a for a in holm(p) if a is not None]
+    assert all(q <= a <= 1 or a == 1 for q, a in zip(p, adjusted, strict=True))
+    order = np.argsort(p, kind="stable")
+    assert all(np.diff(np.array(adjusted)[order]) >= 0)
