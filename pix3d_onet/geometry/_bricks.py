@@ -123,8 +123,13 @@ def squared_distance(
 
 
 @njit(cache=True, nogil=True)
-def _splat_triangle(t: Any, f: int, band: float, layer: int, slots: Any, distance: Any, nearest: Any) -> None:
-    """Lower the distances of the layer's nodes within ``band`` of triangle ``t``."""
+def _splat_triangle(
+    t: Any, f: int, band: float, layer: int, slots: Any, distance: Any, nearest: Any, scratch: Any, lines: Any
+) -> None:
+    """Lower the distances of the layer's nodes within ``band`` of triangle ``t``.
+
+    ``scratch`` (3, 3) int64 and ``lines`` (3, 3) float64 are overwritten.
+    """
     ax, ay, az = t[0, 0], t[0, 1], t[0, 2]
     ux, uy, uz = t[1, 0] - ax, t[1, 1] - ay, t[1, 2] - az
     vx, vy, vz = t[2, 0] - ax, t[2, 1] - ay, t[2, 2] - az
@@ -138,8 +143,7 @@ def _splat_triangle(t: Any, f: int, band: float, layer: int, slots: Any, distanc
     elif abs(n1) >= abs(n2):
         c = 1
     a, b = (c + 1) % 3, (c + 2) % 3
-    low = np.empty(3, dtype=np.int64)
-    high = np.empty(3, dtype=np.int64)
+    low, high, node = scratch[0], scratch[1], scratch[2]
     for axis in range(3):
         low[axis] = max(0, int(np.ceil(min(t[0, axis], t[1, axis], t[2, axis]) - band)))
         top = slots.shape[axis] * SIDE - 1
@@ -148,7 +152,6 @@ def _splat_triangle(t: Any, f: int, band: float, layer: int, slots: Any, distanc
     high[0] = min(high[0], layer * SIDE + SIDE - 1)
     normal = (n0, n1, n2)
     # Lines ea·x + eb·y + ec = signed 2-D distance to the projected edges; a node farther out than band is out of reach.
-    lines = np.empty((3, 3))
     if flat:
         sign = 1.0 if normal[c] > 0 else -1.0
         for e in range(3):
@@ -165,7 +168,6 @@ def _splat_triangle(t: Any, f: int, band: float, layer: int, slots: Any, distanc
     else:
         lines[:, :] = 0.0
         slope_a, slope_b, spread = 0.0, 0.0, 1e18
-    node = np.empty(3, dtype=np.int64)
     limit = band * band
     for ia in range(low[a], high[a] + 1):
         for ib in range(low[b], high[b] + 1):
@@ -262,9 +264,11 @@ def splat(triangles: Any, band: float, slots: Any, count: int) -> Any:
     offsets, items = layer_lists(triangles, band, layers)
     for turn in prange(layers):
         layer = turn
+        scratch = np.empty((3, 3), dtype=np.int64)
+        lines = np.empty((3, 3))
         for position in range(offsets[layer], offsets[layer + 1]):
             f = items[position]
             t = triangles[f]
-            _splat_triangle(t, f, band, layer, slots, distance, nearest)
+            _splat_triangle(t, f, band, layer, slots, distance, nearest, scratch, lines)
             _cross_triangle(t, layer, slots, first_hit, last_hit)
     return distance, nearest, first_hit, last_hit

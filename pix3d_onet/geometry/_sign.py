@@ -22,85 +22,136 @@ REPRESENTED = 3.0
 MARGIN = np.float32(0.02)
 """Voxels that thickened nodes lie below the new surface, so that no vertex falls onto a node."""
 
+MOST_PUSH = np.float32(0.5) + MARGIN
+"""Voxels: the most that a sheet is pushed out on either side."""
+
 
 @njit(cache=True, nogil=True)
-def flood(free: Any, slots: Any, out: Any, brick_out: Any, level: int) -> None:
-    """Mark with ``level`` all free nodes that are 6-connected through free nodes to the border of the grid.
+def pack(flags: Any) -> Any:
+    """(n, 8) uint64 bit masks of (n, 512) bool: word i has bit 8·j + k of node (i, j, k)."""
+    words = np.zeros((len(flags), SIDE), dtype=np.uint64)
+    for slot in range(len(flags)):
+        for i in range(SIDE):
+            word = np.uint64(0)
+            for bit in range(64):
+                if flags[slot, i << 6 | bit]:
+                    word |= np.uint64(1) << np.uint64(bit)
+            words[slot, i] = word
+    return words
 
-    ``free`` (n, 512) bool; bricks without a slot are free. ``out`` (n, 512) uint8 and ``brick_out`` are updated.
-    The outermost bricks must have no slot.
+
+@njit(cache=True, nogil=True, inline="always")
+def _spread(word: Any) -> Any:
+    """A plane of 8×8 nodes and their four neighbours in the plane."""
+    up, down = np.uint64(0x7F7F7F7F7F7F7F7F), np.uint64(0xFEFEFEFEFEFEFEFE)
+    one, eight = np.uint64(1), np.uint64(8)
+    return word | ((word & up) << one) | ((word & down) >> one) | (word << eight) | (word >> eight)
+
+
+@njit(cache=True, nogil=True)
+def _settle(free: Any, reached: Any) -> None:
+    """Flood within one brick until nothing changes; ``free`` and ``reached`` are its 8 words."""
+    changed = True
+    while changed:
+        changed = False
+        for turn in range(2 * SIDE):
+            i = turn if turn < SIDE else 2 * SIDE - 1 - turn
+            word = reached[i]
+            if i > 0:
+                word |= reached[i - 1]
+            if i < SIDE - 1:
+                word |= reached[i + 1]
+            word = _spread(word & free[i]) & free[i] | (word & free[i])
+            if word != reached[i]:
+                reached[i] = word
+                changed = True
+
+
+@njit(cache=True, nogil=True)
+def flood(free: Any, slots: Any, reached: Any, brick_out: Any) -> None:
+    """Reach all free nodes that are 6-connected through free nodes to the border of the grid.
+
+    ``free`` and ``reached`` (n, 8) uint64 masks as of :func:`pack`, ``reached`` zero and filled in here; bricks without
+    a slot are wholly free unless ``brick_out`` is 2, and become 1 there when reached. The outermost bricks must have
+    no slot. Works brick by brick: a brick is settled with bit operations, then what reached its faces is handed on.
     """
     dims = slots.shape
-    stack: Any = [np.int64(0)]  # a brick is b + 1 > 0, a node is -(slot * 512 + local) - 1 < 0; 0 is a placeholder
-    stack.clear()
-    where = np.empty((len(free), 3), dtype=np.int32)
+    total = dims[0] * dims[1] * dims[2]
+    stack = np.empty(total, dtype=np.int64)
+    waiting = np.zeros(total, dtype=np.bool_)
+    size = 0
+    full = ~np.uint64(0)
+    first_j, last_j = np.uint64(0xFF), np.uint64(0xFF) << np.uint64(56)
+    first_k, last_k = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
     for i in range(dims[0]):
         for j in range(dims[1]):
             for k in range(dims[2]):
-                if slots[i, j, k] >= 0:
-                    where[slots[i, j, k], 0] = i
-                    where[slots[i, j, k], 1] = j
-                    where[slots[i, j, k], 2] = k
-                elif (
-                    i == 0 or j == 0 or k == 0 or i == dims[0] - 1 or j == dims[1] - 1 or k == dims[2] - 1
-                ) and brick_out[i, j, k] == 0:
+                border = i in (0, dims[0] - 1) or j in (0, dims[1] - 1) or k in (0, dims[2] - 1)
+                if border and slots[i, j, k] < 0 and brick_out[i, j, k] == 0:
                     brick_out[i, j, k] = 1
-                    stack.append(np.int64((i * dims[1] + j) * dims[2] + k + 1))
-    strides = (64, 8, 1)
-    while len(stack) > 0:
-        code = stack.pop()
-        if code > 0:
-            b = code - 1
-            position = (b // (dims[1] * dims[2]), (b // dims[2]) % dims[1], b % dims[2])
-            for axis in range(3):
-                for side in (-1, 1):
-                    i = position[0] + (side if axis == 0 else 0)
-                    j = position[1] + (side if axis == 1 else 0)
-                    k = position[2] + (side if axis == 2 else 0)
-                    if i < 0 or j < 0 or k < 0 or i >= dims[0] or j >= dims[1] or k >= dims[2]:
-                        continue
-                    slot = slots[i, j, k]
-                    if slot < 0:
-                        if brick_out[i, j, k] == 0:
-                            brick_out[i, j, k] = 1
-                            stack.append(np.int64((i * dims[1] + j) * dims[2] + k + 1))
-                        continue
-                    face = 0 if side == 1 else SIDE - 1
-                    s1, s2 = strides[(axis + 1) % 3], strides[(axis + 2) % 3]
-                    for p in range(SIDE):
-                        for q in range(SIDE):
-                            local = face * strides[axis] + p * s1 + q * s2
-                            if free[slot, local] and out[slot, local] == 0:
-                                out[slot, local] = level
-                                stack.append(-(np.int64(slot) * NODES + local) - 1)
-        else:
-            node = -(code + 1)
-            slot, local = node // NODES, node % NODES
-            for axis in range(3):
-                stride = strides[axis]
-                coordinate = (local // stride) & 7
-                for side in (-1, 1):
-                    if 0 <= coordinate + side < SIDE:
-                        other = local + side * stride
-                        if free[slot, other] and out[slot, other] == 0:
-                            out[slot, other] = level
-                            stack.append(-(slot * NODES + other) - 1)
-                        continue
-                    i = where[slot, 0] + (side if axis == 0 else 0)
-                    j = where[slot, 1] + (side if axis == 1 else 0)
-                    k = where[slot, 2] + (side if axis == 2 else 0)
-                    if i < 0 or j < 0 or k < 0 or i >= dims[0] or j >= dims[1] or k >= dims[2]:
-                        continue
-                    neighbour = slots[i, j, k]
-                    if neighbour < 0:
-                        if brick_out[i, j, k] == 0:
-                            brick_out[i, j, k] = 1
-                            stack.append(np.int64((np.int64(i) * dims[1] + j) * dims[2] + k + 1))
-                    else:
-                        other = local - side * (SIDE - 1) * stride
-                        if free[neighbour, other] and out[neighbour, other] == 0:
-                            out[neighbour, other] = level
-                            stack.append(-(np.int64(neighbour) * NODES + other) - 1)
+                    b = (i * dims[1] + j) * dims[2] + k
+                    stack[size] = b
+                    size += 1
+                    waiting[b] = True
+    face = np.empty(SIDE, dtype=np.uint64)
+    while size > 0:
+        size -= 1
+        b = stack[size]
+        waiting[b] = False
+        i, j, k = b // (dims[1] * dims[2]), b // dims[2] % dims[1], b % dims[2]
+        mine = slots[i, j, k]
+        if mine >= 0:
+            _settle(free[mine], reached[mine])
+        for side in range(6):
+            axis, step = side >> 1, (side & 1) * 2 - 1
+            x = i + (step if axis == 0 else 0)
+            y = j + (step if axis == 1 else 0)
+            z = k + (step if axis == 2 else 0)
+            if x < 0 or y < 0 or z < 0 or x >= dims[0] or y >= dims[1] or z >= dims[2]:
+                continue
+            # The nodes of the neighbour that lie against what this brick has reached on the shared face.
+            for w in range(SIDE):
+                word = reached[mine, w] if mine >= 0 else full
+                if axis == 0:
+                    face[w] = np.uint64(0)
+                elif axis == 1:
+                    face[w] = (word & last_j) >> np.uint64(56) if step > 0 else (word & first_j) << np.uint64(56)
+                else:
+                    face[w] = (word & last_k) >> np.uint64(7) if step > 0 else (word & first_k) << np.uint64(7)
+            if axis == 0:
+                source = SIDE - 1 if step > 0 else 0
+                face[SIDE - 1 - source] = reached[mine, source] if mine >= 0 else full
+            other = slots[x, y, z]
+            fresh = False
+            if other < 0:
+                if brick_out[x, y, z] == 0:
+                    for w in range(SIDE):
+                        fresh = fresh or face[w] != 0
+                    if fresh:
+                        brick_out[x, y, z] = 1
+            else:
+                for w in range(SIDE):
+                    gain = face[w] & free[other, w] & ~reached[other, w]
+                    if gain != 0:
+                        reached[other, w] |= gain
+                        fresh = True
+            n = (x * dims[1] + y) * dims[2] + z
+            if fresh and not waiting[n]:
+                waiting[n] = True
+                stack[size] = n
+                size += 1
+
+
+@njit(cache=True, nogil=True)
+def unpack(words: Any) -> Any:
+    """(n, 512) uint8 of (n, 8) uint64 masks."""
+    flags = np.zeros((len(words), SIDE * SIDE * SIDE), dtype=np.uint8)
+    for slot in range(len(words)):
+        for i in range(SIDE):
+            word = words[slot, i]
+            for bit in range(64):
+                flags[slot, i << 6 | bit] = (word >> np.uint64(bit)) & np.uint64(1)
+    return flags
 
 
 @njit(cache=True, nogil=True)
@@ -188,7 +239,7 @@ def thin_sheets(out: Any, brick_out: Any, table: Any, distance: Any, first_hit: 
         for local in range(NODES):
             i, j, k = local >> 6, (local >> 3) & 7, local & 7
             push = np.float32(0.0)
-            if out[slot, local] == 0:
+            if out[slot, local] == 0 or distance[slot, local] > MOST_PUSH:
                 continue
             for axis in range(3):
                 di, dj, dk = (1, 0, 0) if axis == 0 else ((0, 1, 0) if axis == 1 else (0, 0, 1))
@@ -247,6 +298,21 @@ def closest_point(p: Any, t: Any, q: Any) -> None:
         q[a] = t[0, a] + s * u[a] + r * v[a]
 
 
+@njit(cache=True, nogil=True)
+def _kept(inside: Any, brick_inside: Any, table: Any, slot: int, node: Any, p: Any, q: Any) -> bool:
+    """Whether surface point ``q`` has an inside node near it; ``node`` are the local coordinates of ``p``."""
+    for x in range(-2, 3):
+        for y in range(-2, 3):
+            for z in range(-2, 3):
+                gap = (p[0] + x - q[0]) ** 2 + (p[1] + y - q[1]) ** 2 + (p[2] + z - q[2]) ** 2
+                if (
+                    gap <= REPRESENTED
+                    and look(inside, brick_inside, table, slot, node[0] + x, node[1] + y, node[2] + z) != 0
+                ):
+                    return True
+    return False
+
+
 @njit(cache=True, nogil=True, parallel=True)
 def thin_rods(
     inside: Any, brick_inside: Any, table: Any, origin: Any, distance: Any, nearest: Any, triangles: Any
@@ -266,17 +332,7 @@ def thin_rods(
             i, j, k = local >> 6, (local >> 3) & 7, local & 7
             p[0], p[1], p[2] = origin[slot, 0] + i, origin[slot, 1] + j, origin[slot, 2] + k
             closest_point(p, triangles[nearest[slot, local]], q)
-            kept = False
-            for x in range(-2, 3):
-                for y in range(-2, 3):
-                    for z in range(-2, 3):
-                        if kept:
-                            break
-                        gap = (p[0] + x - q[0]) ** 2 + (p[1] + y - q[1]) ** 2 + (p[2] + z - q[2]) ** 2
-                        if gap <= REPRESENTED and look(inside, brick_inside, table, slot, i + x, j + y, k + z) != 0:
-                            kept = True
-            if not kept:
-                rods[slot, local] = True
+            rods[slot, local] = not _kept(inside, brick_inside, table, slot, (i, j, k), p, q)
     return rods
 
 

@@ -107,10 +107,11 @@ def fill_cavities(inside: UInt8, brick_inside: UInt8, slots: NDArray[np.int32]) 
     ``brick_inside`` is flat (B,). Marching cubes joins inside corners across cube faces, so 6-connected outside
     regions are exactly the ones that its surfaces enclose.
     """
-    out = np.zeros_like(inside)
     brick_out = brick_inside.reshape(slots.shape).copy() * np.uint8(2)  # 2: not free, never entered
-    _sign.flood(inside == 0, slots, out, brick_out, 1)
-    inside[:] = out == 0
+    free = _sign.pack(inside == 0)
+    reached = np.zeros_like(free)
+    _sign.flood(free, slots, reached, brick_out)
+    inside[:] = 1 - _sign.unpack(reached)
     brick_inside[:] = (brick_out != 1).ravel()
 
 
