@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 import pickle
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import timm
 import torch
 from safetensors import SafetensorError
@@ -25,6 +27,17 @@ WRAPPERS = ("state_dict", "model", "model_state", "net")
 """Keys under which checkpoints keep their tensors."""
 
 
+NUMPY_SCALARS: tuple[Any, ...] = (
+    (np.dtype, "numpy.dtype"),
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
+    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
+    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32)),
+    codecs.encode,
+)
+"""What else than tensors a checkpoint may hold: NumPy numbers (the original keeps its best score as one). None of
+them runs code; everything beyond is refused."""
+
+
 def read_tensors(path: Path) -> dict[str, Any]:
     """The top-level dict of a ``.safetensors`` or PyTorch file, read without running anything in it.
 
@@ -35,8 +48,13 @@ def read_tensors(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        document = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        with torch.serialization.safe_globals(list(NUMPY_SCALARS)):
+            document = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{path} is refused: it is damaged, or holds something else than tensors and numbers."
+        ) from None
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         line = str(error).strip().splitlines()
         raise InputError(
             f"{path} is not a readable weights file ({line[0] if line else type(error).__name__})."

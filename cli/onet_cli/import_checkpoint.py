@@ -1,0 +1,39 @@
+"""``onet import-checkpoint``: a checkpoint of the original implementation as a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from onet_cli import ui
+
+
+@click.command("import-checkpoint")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder to write [default: runs/imported/NAME].")
+@ui.common_options
+def import_checkpoint(file: Path, out: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Turn a checkpoint of the original implementation (ResNet-18, conditional batch norm) into a run.
+
+    The file is read without running anything in it. The run gives the same logits; `onet reconstruct` and
+    `onet evaluate` take it, and `onet train --init-from` goes on from it.
+
+    \b
+    Example:
+      onet import-checkpoint onet_img2mesh.pt --out runs/original
+      onet reconstruct runs/original photo.jpg -o chair.glb
+    """
+    from pix3d_onet.learning.original import import_checkpoint as run
+
+    result = run(file, out or Path("runs/imported") / file.stem)
+    render(result, as_json=as_json, quiet=quiet)
+
+
+def render(result: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+    """One line, or the document."""
+    if as_json:
+        ui.print_json(result)
+    elif not quiet:
+        click.echo(f"{result['run']}: {result['params']:,} parameters from {result['imported']['file']}")

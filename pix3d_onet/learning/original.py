@@ -1,0 +1,136 @@
+"""Checkpoints of the original implementation of Occupancy Networks, as runs of ours.
+
+The original keeps a PyTorch file with ``model`` (a state dict of ``encoder.features.*``, ``encoder.fc.*`` and
+``decoder.*``) beside the optimiser's state. What loads: image encoder ``resnet18``, decoder ``cbatchnorm`` (not
+legacy) without latent variable. Its 1×1 convolutions become linear layers; nothing else changes, so the logits do
+not either. The file is read with ``weights_only``: it cannot run code.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pix3d_onet.config import ModelConfig
+from pix3d_onet.errors import InputError
+from pix3d_onet.files import file_digest, write_json
+from pix3d_onet.learning import checkpoint
+from pix3d_onet.learning.model import OccupancyNetwork, build_model
+from pix3d_onet.learning.runfolder import CONFIG_FILE
+from pix3d_onet.learning.weights import read_tensors, unwrap
+
+ORIGINAL_THRESHOLD = 0.2
+"""Occupancy probability of the surface in the original's configuration."""
+CONVOLUTION_DIMS = 3
+"""Dimensions of a 1×1 Conv1d weight, whose last is 1."""
+
+
+def translate(state: Mapping[str, Tensor]) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """The original's state dict → our configuration and state dict. InputError for another architecture."""
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    _refuse_others(state)
+    out: dict[str, Tensor] = {}
+    for key, value in state.items():
+        name = _renamed(key)
+        if name is not None:
+            out[name] = value.squeeze(-1) if value.ndim == CONVOLUTION_DIMS else value
+    blocks = 1 + max(int(k.split(".")[1][len("block") :]) for k in state if k.startswith("decoder.block"))
+    hidden, c_dim = state["decoder.block0.bn_0.conv_gamma.weight"].shape[:2]
+    return ModelConfig("resnet18", c_dim=c_dim, hidden_dim=hidden, blocks=blocks), out
+
+
+def _renamed(key: str) -> str | None:
+    """Our name of an original tensor; None for counters that we do not keep."""
+    if key.startswith("encoder.features."):
+        return key.replace("encoder.features.", "encoder.backbone.", 1)
+    if key.startswith("encoder.fc."):
+        return key.replace("encoder.fc.", "encoder.project.", 1)
+    if key.startswith("decoder."):
+        if key.endswith(".bn.num_batches_tracked"):
+            return None
+        key = re.sub(r"^decoder\.block(\d+)\.", r"decoder.blocks.\1.", key)
+        return re.sub(r"\.bn\.(running_mean|running_var)$", r".\1", key)
+    return key
+
+
+def _refuse_others(state: Mapping[str, Tensor]) -> None:
+    """InputError that says which part is not the supported one."""
+    problems = {
+        "it has a latent variable (decoder.fc_z)": any(k.startswith("decoder.fc_z.") for k in state),
+        "it has a latent encoder": any(k.startswith("encoder_latent.") for k in state),
+        "its decoder is not cbatchnorm": "decoder.block0.bn_0.conv_gamma.weight" not in state,
+        "its decoder is a legacy one": "decoder.bn.conv_gamma.weight" not in state,
+        "its encoder is not resnet18": "encoder.features.layer4.1.conv2.weight" not in state
+        or "encoder.features.layer4.1.conv3.weight" in state
+        or "encoder.fc.weight" not in state,
+    }
+    for problem, found in problems.items():
+        if found:
+            raise InputError(
+                f"not a checkpoint that can be imported: {problem}.",
+                hint="Supported: encoder resnet18 and decoder cbatchnorm, z_dim 0.",
+            )
+
+
+def load_original(path: Path) -> tuple[OccupancyNetwork, dict[str, Any]]:
+    """A network with the original's weights, in eval mode, and what the file says of itself (``it``, ``epoch_it``).
+
+    InputError when the file is missing, unreadable or of another architecture.
+    """
+    document = read_tensors(path)
+    config, state = translate(unwrap(document))
+    model = build_model(config)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        detail = " ".join(line.strip() for line in str(error).splitlines()[1:3])
+        raise InputError(f"{path} does not fit the architecture it seems to have: {detail}") from None
+    facts: dict[str, Any] = {k: int(document[k]) for k in ("it", "epoch_it") if isinstance(document.get(k), Integral)}
+    score = document.get("loss_val_best")
+    if isinstance(score, Real) and math.isfinite(score):
+        facts["loss_val_best"] = float(score)
+    return model.eval(), facts
+
+
+def import_checkpoint(path: Path, out: Path) -> dict[str, Any]:
+    """Write a run folder ``out`` that every command reading a network accepts; returns what was imported.
+
+    It has no ``run.json``: it was not trained here, and no table shall count it. InputError when ``out`` has content.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty.", hint="Choose another --out.")
+    model, facts = load_original(path)
+    digest = file_digest(path)
+    header = {
+        "run_id": digest[:12],
+        "name": path.stem,
+        "model": model.config.to_json(),
+        "train": {"image_size": 224, "threshold": ORIGINAL_THRESHOLD},
+        "imported": {"file": path.name, "sha256": digest, **facts},
+        "step": int(facts.get("it", 0)),
+    }
+    checkpoint.save_best(out, model.state_dict(), header)
+    write_json(out / CONFIG_FILE, header)
+    return {"run": str(out), "params": sum(p.numel() for p in model.parameters()), **header}
+
+
+def original_state(model: OccupancyNetwork) -> dict[str, Tensor]:
+    """The inverse of ``translate``: our ResNet-18 network under the original's names, for its own scripts."""
+    result: dict[str, Tensor] = {}
+    for key, value in model.state_dict().items():
+        name = key.replace("encoder.backbone.", "encoder.features.").replace("encoder.project.", "encoder.fc.")
+        name = re.sub(r"^decoder\.blocks\.(\d+)\.", r"decoder.block\1.", name)
+        if name.startswith("decoder.") and name.endswith((".running_mean", ".running_var")):
+            head, _, tail = name.rpartition(".")
+            result[f"{head}.bn.num_batches_tracked"] = torch.zeros((), dtype=torch.int64)
+            name = f"{head}.bn.{tail}"
+        linear = name.startswith("decoder.") and value.ndim == CONVOLUTION_DIMS - 1
+        result[name] = value.unsqueeze(-1) if linear else value
+    return result
