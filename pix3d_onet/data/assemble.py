@@ -7,8 +7,11 @@ interrupted; ``timings.csv`` is the one file that says how long it took.
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import os
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -100,6 +103,7 @@ def assemble(
     ``listed``: counts that the source gives (records, skipped, shapes). OSError when the disk is full.
     """
     staging = Staging(out)
+    _check_room(out, staging)
     order = sorted(prepared)
     size = config.shapes_per_shard
     shards: list[ShardEntry] = []
@@ -121,6 +125,13 @@ def assemble(
     manifest = Manifest(config.to_json(), config.hash(), dict(source), tuple(entries), tuple(shards), counts)
     write_json(out / MANIFEST, manifest_to_json(manifest))
     return manifest
+
+
+def _check_room(out: Path, staging: Staging) -> None:
+    """OSError before the disk is full rather than after: HDF5 takes running out of space badly."""
+    stale = sum(path.stat().st_size for path in out.glob("shard-*.h5"))
+    if staging.size() > shutil.disk_usage(out).free + stale:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _entry(shape: PreparedShape, file: str, row: int, splitter: Splitter) -> ShapeEntry:

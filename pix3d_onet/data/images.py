@@ -105,6 +105,8 @@ def crop_view(
     small = coverage >= MASK_THRESHOLD
     if not small.any():
         small = coverage > 0  # an object thinner than half a stored pixel everywhere
+    if not small.any():
+        raise RejectError("empty-mask", f"the object is too thin to be seen in {size}×{size} pixels", STAGE)
     pose, intrinsics = _stored_camera(camera, normalisation, crop, (width, height), size)
     return View(np.array(stored), small, pose, intrinsics, record_id)
 

@@ -22,7 +22,9 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}.", hint="Name another folder with --out.") from None
+        raise InputError(
+            f"cannot write to {folder}: {error.strerror}.", hint="Name another folder with --out."
+        ) from None
     try:
         _lock(handle, folder)
         yield
@@ -35,7 +37,9 @@ def _lock(handle: int, folder: Path) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise BusyError(f"another onet is writing to {folder}.", hint="Wait for it, or name another folder.") from None
+            raise BusyError(
+                f"another onet is writing to {folder}.", hint="Wait for it, or name another folder."
+            ) from None
         if error.errno not in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
             raise
         _lock_file(handle, folder)

@@ -64,7 +64,7 @@ def fingerprint(shape: SourceShape, config: PrepareConfig, root: Path) -> str:
     """Hash of everything that a shape's result depends on; files by content, a missing one as such."""
     settings = {k: v for k, v in config.to_json().items() if k not in NOT_OF_THE_SHAPE}
     views = [
-        [v.record_id, _content(v.image), _content(v.mask), None if v.camera is None else _camera(v.camera)]
+        [v.record_id, _content(v.image), _content(v.mask), v.on_white, v.camera and _camera(v.camera)]
         for v in shape.views
     ]
     what = [__version__, PART_VERSION, settings, shape.object_id, shape.category, shape.group]
@@ -139,6 +139,10 @@ class Staging:
                 f"the finished part of {object_id} cannot be read back ({error}).",
                 hint="Run the same command again: it prepares that shape anew.",
             ) from None
+
+    def size(self) -> int:
+        """Bytes of all parts."""
+        return sum(p.stat().st_size for p in self.folder.iterdir()) if self.folder.is_dir() else 0
 
     def forget(self, object_id: str) -> None:
         """Drop what is kept for a shape."""

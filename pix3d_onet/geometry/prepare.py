@@ -63,9 +63,10 @@ class Execution:
     """How to run: nothing in here changes a byte of the result.
 
     ``jobs`` worker processes (0 = one a core); ``backend`` ``loky`` (this machine), ``dask`` (with the address
-    ``scheduler``) or ``inline`` (this very process, one after the other, without limits: for a debugger); ``time_limit`` seconds a shape (0 = none); ``memory_limit`` bytes a worker (0 = none);
-    ``retry_failed`` tries remembered rejects again; ``overwrite`` replaces a data set of other settings or source;
-    ``geometry`` replaces the mesh stage (it must be importable in the workers).
+    ``scheduler``) or ``inline`` (this very process, one after the other, without limits: for a debugger);
+    ``time_limit`` seconds a shape (0 = none); ``memory_limit`` bytes a worker (0 = none); ``retry_failed`` tries
+    remembered rejects again; ``overwrite`` replaces a data set of other settings or source; ``geometry`` replaces the
+    mesh stage (it must be importable in the workers).
     """
 
     jobs: int = 0
