@@ -270,6 +270,27 @@ def thin_sheets(out: Any, brick_out: Any, table: Any, distance: Any, first_hit: 
     return offset
 
 
+@njit(cache=True, nogil=True, parallel=True)
+def thin_counts(out: Any, brick_out: Any, table: Any) -> Any:
+    """(n, 2) int64 per brick: inside nodes with outside on both sides along some axis; inside nodes at the surface."""
+    counts = np.zeros((len(out), 2), dtype=np.int64)
+    for slot in prange(len(out)):
+        for local in range(NODES):
+            if out[slot, local] != 0:
+                continue
+            i, j, k = local >> 6, (local >> 3) & 7, local & 7
+            thin, surface = False, False
+            for axis in range(3):
+                di, dj, dk = (1, 0, 0) if axis == 0 else ((0, 1, 0) if axis == 1 else (0, 0, 1))
+                up = look(out, brick_out, table, slot, i + di, j + dj, k + dk) != 0
+                down = look(out, brick_out, table, slot, i - di, j - dj, k - dk) != 0
+                thin = thin or (up and down)
+                surface = surface or up or down
+            counts[slot, 0] += thin
+            counts[slot, 1] += surface
+    return counts
+
+
 @njit(cache=True, nogil=True)
 def closest_point(p: Any, t: Any, q: Any) -> None:
     """Write the point of triangle ``t`` (3, 3) nearest to ``p`` (3,) into ``q`` (3,) (Ericson, 5.1.5)."""
