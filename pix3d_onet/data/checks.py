@@ -237,7 +237,7 @@ def _content_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: M
         yield "object_id differs from the manifest"
     if not (np.isfinite(file["loc"][:]).all() and (file["scale"][:] > 0).all()):
         yield "loc or scale is not a number"
-    slack = BOX_TOLERANCE + 2 * float(manifest.config.get("mesh_error", 0.0))
+    allowed = float(manifest.config.get("mesh_error", 0.0))
     vertex_offset, face_offset = file["mesh/vertex_offset"][:], file["mesh/face_offset"][:]
     ends_fit = vertex_offset[-1] == len(file["mesh/vertices"]) and face_offset[-1] == len(file["mesh/faces"])
     if not ends_fit or (np.diff(vertex_offset) < 0).any() or (np.diff(face_offset) < 0).any():
@@ -250,6 +250,7 @@ def _content_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: M
         if not len(faces) or faces.max() >= len(vertices) or not np.isfinite(vertices).all():
             yield f"the mesh of {shape.object_id} is empty or has indices or coordinates out of range"
             continue
+        slack = BOX_TOLERANCE + 2 * max(allowed, stored_error(shape))
         low, high = vertices.min(axis=0), vertices.max(axis=0)
         if np.abs(low + high).max() / 2 > slack or abs((high - low).max() - 1) > 2 * slack:
             yield f"the mesh of {shape.object_id} is not in the normalised frame"
@@ -346,6 +347,12 @@ def check_source(manifest: Manifest, source_root: Path) -> Check:
         elif file_digest(path) != shape.mesh_sha256:
             findings.append(error(shape.object_id, f"{shape.source_mesh} has changed since.", "Prepare again."))
     return Check("source", len(manifest.shapes), f"compared with {source_root}", tuple(findings))
+
+
+def stored_error(entry: ShapeEntry) -> float:
+    """The measured error of a shape's stored mesh, normalised units; 0 where its quality figures have none."""
+    value = entry.qc.get("stored_error", 0.0)
+    return float(value) if isinstance(value, int | float) and np.isfinite(value) else 0.0
 
 
 def open_manifest(root: Path) -> Manifest:

@@ -68,7 +68,7 @@ def _look_at_shapes(
     root: Path, manifest: Manifest, entries: Sequence[ShapeEntry], *, points: int, seed: int, emit: Emit
 ) -> list[Check]:
     slack = float(manifest.config.get("mesh_error", 0.0)) + 2 * POINTS_HALF_SIDE / codec.LATTICE
-    labels, cameras = _Labels(slack), _Cameras()
+    labels, cameras = _Labels(), _Cameras()
     with Dataset(root) as dataset:
         for number, entry in enumerate(entries, 1):
             sample = dataset.sample(entry)
@@ -76,7 +76,7 @@ def _look_at_shapes(
             if 0 < points < len(sample.points):
                 start = int(generator(seed, "verify", entry.object_id).integers(len(sample.points) - points + 1))
                 chosen = slice(start, start + points)
-            labels.look(sample, chosen)
+            labels.look(sample, chosen, max(slack, checks.stored_error(entry)))
             cameras.look(sample)
             emit(Progress("verify", number, len(entries), item=entry.object_id))
     return [labels.check(), cameras.check()]
@@ -89,17 +89,18 @@ class _Labels:
     decimation error may differ, are counted, and left out.
     """
 
-    def __init__(self, slack: float) -> None:
-        self.slack = slack
+    def __init__(self) -> None:
+        self.slack = 0.0
         self.points = self.excused = self.wrong = self.shapes = 0
         self.worst = 1.0
         self.findings: list[Finding] = []
 
-    def look(self, sample: Sample, chosen: slice) -> None:
-        """Compare one shape."""
+    def look(self, sample: Sample, chosen: slice, slack: float) -> None:
+        """Compare one shape; ``slack`` is how far its stored surface may be from that of the labels."""
+        self.slack = max(self.slack, slack)
         points, stored = sample.points[chosen], sample.occupancy[chosen]
         differ = np.flatnonzero(contains(sample.mesh, points) != stored)
-        excused = int((_distance(sample.mesh, points[differ]) <= self.slack).sum()) if len(differ) else 0
+        excused = int((_distance(sample.mesh, points[differ]) <= slack).sum()) if len(differ) else 0
         wrong = len(differ) - excused
         agreement = 1 - wrong / max(len(points) - excused, 1)
         self.shapes += 1
