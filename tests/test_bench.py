@@ -12,7 +12,7 @@ from stored_runs import make_record
 
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import BusyError, ConfigError, DivergedError, InputError, InterruptedRunError
-from pix3d_onet.events import Event, Note, RunFinished, RunStarted
+from pix3d_onet.events import Event, Note, Progress, RunFinished, RunStarted, TrainStep
 from pix3d_onet.records import RunRecord, write_run
 from pix3d_onet.results.bench import PRESETS, PlannedRun, bench, claimed, plan_runs
 from pix3d_onet.results.variants import SUITES, Variant, variant
@@ -24,10 +24,14 @@ def identity(v: Variant, config: TrainConfig) -> str:
     return f"{make_record(v.name, config.seed, config=config).run_id}"
 
 
+def never(name: str, seed: int) -> Exception | None:
+    return None
+
+
 class FakeTraining:
     """Stands in for ``learning.train.train``: writes a record, or fails as told."""
 
-    def __init__(self, fails: Callable[[str, int], Exception | None] = lambda name, seed: None) -> None:
+    def __init__(self, fails: Callable[[str, int], Exception | None] = never) -> None:
         self.calls: list[tuple[str, int, bool]] = []
         self.fails = fails
 
@@ -163,3 +167,43 @@ def test_presets_hold_the_reports_recipe_and_a_small_one() -> None:
     )
     assert quick.steps % quick.val_every == 0
     assert all(variant(n).recipe(quick) for n in SUITES["recipe"].variants)
+
+
+class SlowTraining(FakeTraining):
+    """Runs in a process of its own: emits steps, and fails or dies by seed."""
+
+    def __call__(self, model: ModelConfig, config: TrainConfig, data: Path, out: Path, **options: Any) -> RunRecord:
+        import os
+
+        options["emit"](TrainStep(1, config.steps, 99.0, 8.0, best_iou=0.25))
+        if config.seed == 7:
+            raise DivergedError("the loss is NaN", hint="Lower --lr.")
+        if config.seed == 8:
+            os._exit(9)
+        if config.seed == 9:
+            raise InterruptedRunError("stopped")
+        record = super().__call__(model, config, data, out, **options)
+        (out / "device").write_text(options["device"])
+        return record
+
+
+def test_side_by_side_runs_use_every_device_and_lose_nothing(tmp_path: Path) -> None:
+    events: list[Event] = []
+    made = plan(tmp_path, seeds=(0, 7, 8))
+    result = bench(made, tmp_path, SlowTraining(), out=tmp_path, devices=("cuda:0", "cuda:1"), emit=events.append)
+    assert [(r.variant, r.seed) for r in result.runs] == [("resnet18", 0), ("convnext", 0)]
+    assert {(r.folder / "device").read_text() for r in result.runs} == {"cuda:0", "cuda:1"}
+    reasons = {f.run.name: str(f.error) for f in result.failures}
+    assert set(reasons) == {"resnet18/7", "convnext/7", "resnet18/8", "convnext/8"}
+    assert reasons["resnet18/7"] == "the loss is NaN Lower --lr."
+    assert "status 9" in reasons["convnext/8"]
+    steps = {e.stage: e for e in events if isinstance(e, Progress)}
+    assert {p.name for p in made if p.config.seed != 8} <= set(steps) <= {p.name for p in made}
+    assert steps["resnet18/0"].item == "loss 99, best IoU 0.2500"
+    assert sum(isinstance(e, RunStarted) for e in events) == 6
+    assert bench(made[:2], tmp_path, SlowTraining(), out=tmp_path, devices=("cpu", "cpu")).trained == 0
+
+
+def test_an_interrupted_run_stops_the_others(tmp_path: Path) -> None:
+    with pytest.raises(InterruptedRunError):
+        bench(plan(tmp_path, seeds=(9, 0)), tmp_path, SlowTraining(), out=tmp_path, devices=("cpu", "cpu"))

@@ -55,6 +55,10 @@ class Seeds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option("--seeds", type=Seeds(), default="0", show_default=True, help="Seeds; each variant is trained with each.")
 @click.option("--pretrained/--no-pretrained", default=None, help="Pretrained encoders [default: the preset's].")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once, one process (and GPU) each."
+)
+@click.option("--watch", is_flag=True, help="Show all runs in a live table while they train.")
 @click.option("--report/--no-report", "with_report", default=True, help="Write OUT/report.", show_default=True)
 @click.option("--dry-run", is_flag=True, help="Print the plan and train nothing.")
 @ui.common_options
@@ -66,6 +70,8 @@ def bench(
     data: Path,
     out: Path,
     device: str,
+    jobs: int,
+    watch: bool,
     with_report: bool,
     dry_run: bool,
     as_json: bool,
@@ -81,6 +87,7 @@ def bench(
     Example:
       onet bench --all --data data/prepared/pix3d-chair --preset quick
       onet bench --variant resnet18 --variant convnext --seeds 0,1,2
+      onet bench --suite pyramid --jobs 4 --watch
     """
     from pix3d_onet.results.bench import bench as run_bench
 
@@ -88,8 +95,11 @@ def bench(
     if dry_run:
         render_plan(plan, as_json=as_json)
         return
-    with ui.live(quiet=quiet, verbose=verbose) as emit:
-        result = run_bench(plan, data, _train(), out=out, device=device, emit=emit)
+    from onet_cli.watch import live_table
+
+    shown = live_table(plan) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
+    with shown as emit:
+        result = run_bench(plan, data, _train(), out=out, devices=choose_devices(device, jobs), emit=emit)
         made = summarise(result, suite, out, with_report, emit)
     render(made, result, as_json=as_json, quiet=quiet)
 
@@ -114,6 +124,16 @@ def choose_variants(all_: bool, suites: Sequence[str], names: Sequence[str]) -> 
     if not wanted:
         raise ConfigError("nothing to run.", hint="Give --all, --suite NAME or --variant NAME.")
     return [variant(n) for n in dict.fromkeys(wanted)]
+
+
+def choose_devices(device: str, jobs: int) -> tuple[str, ...]:
+    """One device a job: the GPUs in turn when there are any and none is named, else the same for all."""
+    if jobs == 1 or device not in ("auto", "cuda"):
+        return (device,) * jobs
+    import torch
+
+    count = torch.cuda.device_count()
+    return tuple(f"cuda:{i % count}" for i in range(jobs)) if count else (device,) * jobs
 
 
 def _train() -> Any:

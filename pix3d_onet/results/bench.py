@@ -6,7 +6,6 @@ Training is injected, so that planning and reporting need no torch.
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import BusyError, ConfigError, InputError, InterruptedRunError, OnetError
 from pix3d_onet.events import Emit, Note, RunFinished, RunStarted, ignore
 from pix3d_onet.records import RUN_FILE, RunRecord
+from pix3d_onet.results.parallel import Job, run_jobs
 from pix3d_onet.results.runs import StoredRun, stored
 from pix3d_onet.results.variants import Variant
 
@@ -114,47 +114,80 @@ def plan_runs(
 
 
 def bench(
-    plan: Sequence[PlannedRun], data: Path, train: Train, *, out: Path, device: str = "auto", emit: Emit = ignore
+    plan: Sequence[PlannedRun],
+    data: Path,
+    train: Train,
+    *,
+    out: Path,
+    devices: Sequence[str] = ("auto",),
+    emit: Emit = ignore,
 ) -> BenchResult:
     """Train what is missing, continue what was interrupted, leave alone what is done.
 
-    A run that fails is reported and the rest goes on; when the first one attempted fails on its input, so would the
-    others, and its error is raised. BusyError when another process works on the same folder of runs.
+    Runs go one after another, or one process on each of several ``devices``. A run that fails is reported and the
+    rest goes on; when the first one attempted fails on its input, so would the others, and its error is raised, as it
+    is when all fail. BusyError when another process works on the same folder of runs.
     """
-    runs: list[StoredRun] = []
+    runs: dict[str, StoredRun] = {}
     failures: list[Failure] = []
-    trained = 0
+    place = {planned.name: index for index, planned in enumerate(plan, start=1)}
     with claimed(out):
-        for index, planned in enumerate(plan, start=1):
-            if planned.state == "done":
-                run = stored(planned.folder)
-                runs.append(run)
-                emit(RunFinished(planned.name, index, len(plan), skipped=True, val_iou=run.record.best_val_iou))
+        done = [p for p in plan if p.state == "done"]
+        for planned in done:
+            runs[planned.name] = run = stored(planned.folder)
+            emit(RunFinished(planned.name, place[planned.name], len(plan), True, run.record.best_val_iou))
+        todo = [p for p in plan if p.name not in runs]
+        for planned, error in _train_all(todo, data, train, devices, _Announce(place, emit)):
+            if error is None:
+                runs[planned.name] = run = stored(planned.folder)
+                emit(RunFinished(planned.name, place[planned.name], len(plan), val_iou=run.record.best_val_iou))
                 continue
-            try:
-                details = {"state": planned.state, "folder": planned.folder.as_posix(), "run_id": planned.run_id}
-                emit(RunStarted(planned.name, index, len(plan), details))
-                run = train_planned(planned, data, train, device=device, emit=emit)
-            except (InterruptedRunError, ConfigError):
-                raise
-            except OnetError as error:
-                if isinstance(error, InputError) and not trained and not failures:
-                    raise
-                failures.append(Failure(planned, error))
-                emit(Note(f"{planned.name} failed and stays blank: {error}", "warning"))
-                continue
-            trained += 1
-            runs.append(run)
-            emit(RunFinished(planned.name, index, len(plan), val_iou=run.record.best_val_iou))
+            hopeless = isinstance(error, InputError) and not failures and len(runs) == len(done)
+            if hopeless or isinstance(error, InterruptedRunError | ConfigError):
+                raise error
+            failures.append(Failure(planned, error))
+            emit(Note(f"{planned.name} failed and stays blank: {error}", "warning"))
     if failures and not runs:
         raise failures[0].error
-    return BenchResult(tuple(runs), trained, tuple(failures))
+    finished = tuple(runs[p.name] for p in plan if p.name in runs)
+    return BenchResult(finished, len(runs) - len(done), tuple(failures))
 
 
-def train_planned(
-    planned: PlannedRun, data: Path, train: Train, *, device: str = "auto", emit: Emit = ignore
-) -> StoredRun:
-    """Train or continue one planned run and read back what it stored."""
+@dataclass(frozen=True, slots=True)
+class _Announce:
+    """Says that a run starts, with its place in the plan, and passes on its events."""
+
+    place: Mapping[str, int]
+    emit: Emit
+
+    def start(self, planned: PlannedRun) -> None:
+        """Emit RunStarted; ``planned`` must not have begun yet."""
+        details = {"state": planned.state, "folder": planned.folder.as_posix(), "run_id": planned.run_id}
+        self.emit(RunStarted(planned.name, self.place[planned.name], len(self.place), details))
+
+
+def _train_all(
+    todo: Sequence[PlannedRun], data: Path, train: Train, devices: Sequence[str], announce: _Announce
+) -> Iterator[tuple[PlannedRun, OnetError | None]]:
+    """Train ``todo``; yield each run as it ends, with its error if it failed."""
+    if len(devices) > 1:
+        by_name = {p.name: p for p in todo}
+        jobs = [Job(p.name, train_planned, (p, data, train)) for p in todo]
+        for job, error in run_jobs(jobs, devices, announce.emit, lambda job: announce.start(by_name[job.name])):
+            yield by_name[job.name], error
+        return
+    for planned in todo:
+        announce.start(planned)
+        try:
+            train_planned(planned, data, train, device=devices[0], emit=announce.emit)
+        except OnetError as error:
+            yield planned, error
+        else:
+            yield planned, None
+
+
+def train_planned(planned: PlannedRun, data: Path, train: Train, *, device: str, emit: Emit) -> None:
+    """Train or continue one planned run in its folder."""
     train(
         planned.variant.model,
         planned.config,
@@ -165,7 +198,6 @@ def train_planned(
         device=device,
         emit=emit,
     )
-    return stored(planned.folder)
 
 
 @contextmanager
@@ -180,9 +212,3 @@ def claimed(out: Path) -> Iterator[None]:
                 f"another ablation is writing to {out}.", hint="Wait for it, or give another folder with --out."
             ) from None
         yield
-
-
-def default_jobs(visible: str | None = None) -> tuple[str, ...]:
-    """The CUDA devices that ``CUDA_VISIBLE_DEVICES`` names, as ``cuda:0`` …; empty when it does not say."""
-    names = (visible if visible is not None else os.environ.get("CUDA_VISIBLE_DEVICES", "")).split(",")
-    return tuple(f"cuda:{i}" for i, name in enumerate(n for n in names if n.strip()))

@@ -130,7 +130,7 @@ class Table:
         partial = [r.variant for r in self.rows if r.seeds and set(r.seeds) != set(self.seeds)]
         if partial:
             notes.append(f"Fewer seeds than the others: {', '.join(partial)}; compared over shared seeds only.")
-        if self.tested_on:
+        if self.tested_shapes:
             notes.append(
                 f"*: differs from {self.base} on {self.tested_shapes} {self.tested_on} shapes "
                 f"(paired bootstrap, {self.resamples} resamples, Holm-corrected p < {self.significance:g})."

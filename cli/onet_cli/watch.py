@@ -1,0 +1,119 @@
+"""The live table of a running ablation: every run of the plan, what it does now, and how good it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from onet_cli import ui
+from pix3d_onet.events import Emit, Event, Note, Progress, RunFinished, RunStarted, TrainStep
+
+if TYPE_CHECKING:
+    from pix3d_onet.results.bench import PlannedRun
+
+BAR_WIDTH = 12
+REFRESHES = 4
+"""A second."""
+STYLES = {"done": "green", "training": "bold", "failed": "red", "waiting": "dim", "interrupted": "yellow"}
+
+
+@dataclass(slots=True)
+class State:
+    """What is known of one run."""
+
+    label: str
+    state: str
+    step: int = 0
+    total: int = 0
+    detail: str = ""
+    iou: float | None = None
+    started: float | None = None
+    since: int = 0
+
+    def left(self, now: float) -> str:
+        """The time left, from the speed since the run (re)started."""
+        if self.state != "training" or self.started is None or self.step <= self.since:
+            return ""
+        seconds = round((now - self.started) / (self.step - self.since) * (self.total - self.step))
+        return f"{seconds // 3600}:{seconds % 3600 // 60:02d}:{seconds % 60:02d}"
+
+
+class Board:
+    """Follows the events of an ablation and draws them as a table."""
+
+    def __init__(self, plan: Sequence[PlannedRun]) -> None:
+        names = {"missing": "waiting", "partial": "interrupted", "done": "done"}
+        self.states = {p.name: State(p.name, names[p.state], total=p.config.steps) for p in plan}
+        self.current = ""
+        self.notes: list[str] = []
+
+    def __call__(self, event: Event) -> None:
+        """Take in one event."""
+        if isinstance(event, RunStarted):
+            self.current = event.name
+            self.states[event.name].state = "training"
+        elif isinstance(event, RunFinished):
+            state = self.states[event.name]
+            state.state, state.iou, state.step, state.detail = "done", event.val_iou, state.total, ""
+        elif isinstance(event, TrainStep) and self.current in self.states:
+            self._advance(self.states[self.current], event.step, event.total, f"loss {event.loss:.4g}")
+            self.states[self.current].iou = event.best_iou
+        elif isinstance(event, Progress) and event.stage in self.states:
+            self._advance(self.states[event.stage], event.done, event.total, event.item)
+        elif isinstance(event, Note) and event.level == "warning":
+            self.notes = [*self.notes[-3:], event.message]
+            name = event.message.split(" failed", maxsplit=1)[0]
+            if name in self.states:
+                self.states[name].state = "failed"
+
+    @staticmethod
+    def _advance(state: State, step: int, total: int, detail: str) -> None:
+        if state.started is None:
+            state.started, state.since = time.monotonic(), step
+        state.step, state.total, state.detail = step, total, detail
+
+    def table(self) -> Table:
+        """The table as it is now."""
+        done = sum(s.state == "done" for s in self.states.values())
+        result = Table(
+            title=f"{done} of {len(self.states)} runs done", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+        )
+        for heading in ("run", "", "progress", ">best IoU", ">left", ""):
+            result.add_column(heading.lstrip(">"), justify="right" if heading.startswith(">") else "left", no_wrap=True)
+        now = time.monotonic()
+        for state in self.states.values():
+            filled = round(BAR_WIDTH * state.step / state.total) if state.total else 0
+            bar = "━" * filled + "╌" * (BAR_WIDTH - filled)
+            iou = "" if state.iou is None else f"{state.iou:.4f}"
+            style = STYLES[state.state]
+            result.add_row(
+                Text(state.label, style=style),
+                Text(state.state, style=style),
+                Text(f"{bar} {state.step}/{state.total}" if state.step else ""),
+                Text(iou),
+                Text(state.left(now)),
+                Text(state.detail, style="dim"),
+            )
+        result.caption = "\n".join(self.notes) or None
+        return result
+
+
+@contextmanager
+def live_table(plan: Sequence[PlannedRun]) -> Iterator[Emit]:
+    """Yield an ``emit`` that keeps the table of ``plan`` up to date; plain lines where there is no terminal."""
+    console = ui.err()
+    if not console.is_terminal:
+        with ui.live() as emit:
+            yield emit
+        return
+    board = Board(plan)
+    with Live(get_renderable=board.table, console=console, refresh_per_second=REFRESHES):
+        yield board

@@ -1,0 +1,138 @@
+"""Several training runs at once, one process each, for machines with several GPUs (or many cores)."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.context import SpawnProcess
+from queue import Empty
+from typing import Any
+
+from pix3d_onet.errors import InterruptedRunError, OnetError
+from pix3d_onet.events import Emit, Event, Progress, TrainStep
+
+POLL_SECONDS = 0.5
+"""How often dead processes are looked for."""
+GRACE_SECONDS = 60.0
+"""How long interrupted runs may take to save themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One call to make in a process of its own: ``function(*arguments, device=…, emit=…)``, all of it picklable."""
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+Outcome = tuple[Job, OnetError | None]
+
+
+def run_jobs(
+    jobs: Sequence[Job], devices: Sequence[str], emit: Emit, started: Callable[[Job], None] = lambda job: None
+) -> Iterator[Outcome]:
+    """Run ``jobs`` in order, as many at once as there are ``devices``; yield each as it ends, with its error if any.
+
+    Training steps arrive as ``Progress`` of the job's name, since several runs cannot share one line. A process that
+    dies without a word (killed for memory, say) is an error of its job. On KeyboardInterrupt the processes are asked
+    to save, waited for, and InterruptedRunError is raised; they stop by themselves when this process is gone.
+    """
+    context = multiprocessing.get_context("spawn")
+    messages: Any = context.Queue()
+    free, waiting = list(devices), list(jobs)
+    running: dict[str, tuple[Job, SpawnProcess, str]] = {}
+    try:
+        while waiting or running:
+            while waiting and free:
+                job, device = waiting.pop(0), free.pop(0)
+                process = context.Process(target=_work, args=(job, device, len(devices), messages), name=job.name)
+                started(job)
+                process.start()
+                running[job.name] = (job, process, device)
+            for name, error in _next(messages, running, emit):
+                job, process, device = running.pop(name)
+                process.join(GRACE_SECONDS)
+                free.append(device)
+                yield job, error
+    except (KeyboardInterrupt, GeneratorExit, InterruptedRunError):
+        _stop([process for _, process, _ in running.values()], messages)
+        raise
+    finally:
+        messages.close()
+
+
+def _next(
+    messages: Any, running: dict[str, tuple[Job, SpawnProcess, str]], emit: Emit
+) -> list[tuple[str, OnetError | None]]:
+    """Pass on one message; the jobs that ended with it, or that were found dead."""
+    try:
+        kind, name, content = messages.get(timeout=POLL_SECONDS)
+    except Empty:
+        return [
+            (name, OnetError(f"its process ended with status {process.exitcode} and no word."))
+            for name, (_, process, _) in running.items()
+            if process.exitcode is not None
+        ]
+    if kind == "event":
+        emit(content)
+        return []
+    return [(name, content)] if name in running else []
+
+
+def _stop(processes: Sequence[SpawnProcess], messages: Any) -> None:
+    """Ask the processes to save and end; kill those that do not within the grace."""
+    for process in processes:
+        if process.is_alive():
+            process.terminate()
+    deadline = time.monotonic() + GRACE_SECONDS
+    while any(p.is_alive() for p in processes) and time.monotonic() < deadline:
+        with suppress(Empty):  # a process cannot end before its messages are read
+            messages.get(timeout=POLL_SECONDS / 5)
+    for process in processes:
+        if process.is_alive():
+            process.kill()
+        process.join()
+
+
+def _work(job: Job, device: str, width: int, messages: Any) -> None:
+    """The body of a process: run the job, report its events and its end."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // width)))
+    _end_with_parent()
+
+    def emit(event: Event) -> None:
+        if isinstance(event, TrainStep):
+            score = "" if event.best_iou is None else f", best IoU {event.best_iou:.4f}"
+            event = Progress(job.name, event.step, event.total, item=f"loss {event.loss:.4g}{score}")
+        messages.put(("event", job.name, event))
+
+    error: OnetError | None = None
+    try:
+        job.function(*job.arguments, device=device, emit=emit)
+    except OnetError as caught:
+        error = caught
+    except KeyboardInterrupt:
+        error = InterruptedRunError("interrupted.")
+    except Exception as caught:  # noqa: BLE001 - the parent must hear of whatever ended the run
+        error = OnetError(f"unexpected {type(caught).__name__}: {caught}")
+    messages.put(("end", job.name, error))
+    messages.close()
+    messages.join_thread()
+
+
+def _end_with_parent() -> None:
+    """Ask this process to stop as soon as its parent is gone: nobody would hear of its end."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        while parent is not None and parent.is_alive():
+            time.sleep(POLL_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
