@@ -84,13 +84,15 @@ def inside(root: Path, relative: object) -> Path:
     Raises RejectError ``unsafe-path`` for anything absolute, with ``..`` or a symbolic link that leads out.
     """
     if not isinstance(relative, str) or not relative or "\0" in relative:
-        raise RejectError("unsafe-path", f"not a path: {relative!r}")
+        raise RejectError("unsafe-path", f"not a path: {relative!r:.80}")
+    if any(c < " " or "\ud800" <= c <= "\udfff" for c in relative):  # fits no table, no log and no UTF-8
+        raise RejectError("unsafe-path", f"not a path: {relative!r:.80}")
     if os.path.isabs(relative) or ".." in Path(relative).parts:
         raise RejectError("unsafe-path", f"{relative} leaves the data set's root")
     path = root / relative
     try:
         resolved, base = path.resolve(), root.resolve()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise RejectError("unsafe-path", f"{relative}: {error}") from None
     if not resolved.is_relative_to(base):
         raise RejectError("unsafe-path", f"{relative} leads out of the data set's root through a link")

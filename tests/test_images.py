@@ -87,7 +87,7 @@ def test_a_pixel_is_drawn_where_the_stored_camera_says() -> None:
         rows, columns = np.mgrid[0:224, 0:224] + 0.5
         centre = np.array([(columns * dark).sum(), (rows * dark).sum()]) / dark.sum()
         projected = view.intrinsics @ (view.pose @ np.append(point, 1))[:3]
-        assert np.abs(centre - projected[:2] / projected[2]).max() < 0.1  # pixels of 224; a painted disc is a few hundredths off
+        assert np.abs(centre - projected[:2] / projected[2]).max() < 0.1
         assert np.allclose(view.pose[:3, :3] @ view.pose[:3, :3].T, np.eye(3), atol=1e-6)
 
 

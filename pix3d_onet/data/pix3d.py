@@ -109,7 +109,7 @@ def parse_record(root: Path, item: object, record_id: str) -> Pix3DRecord:
     if not isinstance(item, dict):
         raise RejectError("bad-record", f"a record must be an object, not {type(item).__name__}")
     category = item.get("category")
-    if not isinstance(category, str) or not category:
+    if not isinstance(category, str) or not category.isprintable() or not category:
         raise RejectError("bad-record", f"category is {_show(category)}")
     image = _file(root, item, "img", "image")
     mask = _file(root, item, "mask", "mask")
@@ -121,7 +121,7 @@ def parse_record(root: Path, item: object, record_id: str) -> Pix3DRecord:
         image=image,
         mask=mask,
         model=model,
-        voxel=voxel if voxel is not None and voxel.is_file() else None,
+        voxel=voxel if voxel is not None and _exists(voxel) else None,
         folder=PurePosixPath(item["model"]).parent.as_posix(),
         camera=_camera(item, image),
         clean=_clean(item),
@@ -163,7 +163,7 @@ def _check_categories(raw: Iterable[object], wanted: Sequence[str]) -> None:
 
 def _record_id(item: object, index: int, seen: Counter[str]) -> str:
     name = item.get("img") if isinstance(item, dict) else None
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not name.isprintable() or not name:
         return f"record {index}"
     seen[name] += 1
     return name if seen[name] == 1 else f"{name}#{seen[name]}"
@@ -174,13 +174,16 @@ def _file(root: Path, item: Mapping[str, Any], key: str, what: str) -> Path:
     if value is None:
         raise RejectError(f"missing-{what}", f"the record has no {key}")
     path = inside(root, value)
-    try:
-        exists = path.is_file()
-    except (OSError, ValueError):  # a name that no file system takes
-        exists = False
-    if not exists:
-        raise RejectError(f"missing-{what}", f"{value} does not exist")
+    if not _exists(path):
+        raise RejectError(f"missing-{what}", f"{_show(value)} does not exist")
     return path
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file system takes
+        return False
 
 
 def _flag(value: object) -> bool | None:
@@ -203,7 +206,8 @@ def _camera(item: Mapping[str, Any], image: Path) -> Camera | None:
         return None
     rotation, translation = _numbers(values[0], (3, 3), "rot_mat"), _numbers(values[1], (3,), "trans_mat")
     focal_mm = float(_numbers(values[2], (), "focal_length"))
-    drift = np.abs(rotation @ rotation.T - np.eye(3)).max()
+    with np.errstate(over="ignore", invalid="ignore"):
+        drift = np.abs(rotation @ rotation.T - np.eye(3)).max()
     if not drift <= ROTATION_TOLERANCE or np.linalg.det(rotation) < 0:
         raise RejectError("bad-pose", f"rot_mat is not a rotation (R·Rᵀ is off by {drift:.2g})")
     if focal_mm <= 0:
