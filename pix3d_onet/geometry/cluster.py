@@ -34,6 +34,9 @@ def connected(address: str | None) -> Iterator[None]:
         raise MissingDependencyError("--backend dask needs dask.", hint="Install pix3d-onet[dask].") from None
 
     class Backend(DaskDistributedBackend):  # type: ignore[misc]
+        def effective_n_jobs(self, n_jobs: int) -> int:
+            return max(2, super().effective_n_jobs(n_jobs))  # with 1, joblib would work here, not there
+
         def submit(self, func: Any, callback: Callable[[Any], Any] | None = None) -> Any:
             future = super().submit(func, callback)
 

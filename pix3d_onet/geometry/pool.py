@@ -102,7 +102,7 @@ def _pooled(
     import joblib
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    warm_up = plan.warm_up if plan.backend == "loky" else None
+    frame = _Frame(plan.limits, plan.warm_up, plan.backend == "loky", os.getpid())
 
     def feed() -> Iterator[Any]:
         # runs in the pool's own threads, whenever a worker is free
@@ -110,7 +110,7 @@ def _pooled(
             task = waiting.popleft()
             number = len(waiting)
             in_flight[number] = (task, time.monotonic())
-            yield joblib.delayed(_guarded)(plan.function, number, task, plan.limits, warm_up)
+            yield joblib.delayed(_guarded)(plan.function, number, task, frame)
 
     results = joblib.Parallel(
         n_jobs=plan.jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs", max_nbytes=None
@@ -146,6 +146,7 @@ def _one_by_one(waiting: deque[T], plan: Plan[T, R]) -> Iterator[tuple[T, R | Fa
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
     executor: Any = None
+    frame = _Frame(plan.limits, plan.warm_up, True, os.getpid())
     limit = plan.limits.seconds
     try:
         while waiting:
@@ -153,7 +154,7 @@ def _one_by_one(waiting: deque[T], plan: Plan[T, R]) -> Iterator[tuple[T, R | Fa
             if executor is None:
                 executor = ProcessPoolExecutor(1, env=_thread_limits())
             started = time.monotonic()
-            future = executor.submit(_guarded, plan.function, 0, task, plan.limits, plan.warm_up)
+            future = executor.submit(_guarded, plan.function, 0, task, frame)
             try:
                 yield task, future.result(timeout=limit + STARTUP_SECONDS if limit else None)[1]
                 continue
@@ -180,15 +181,27 @@ def _cause(message: str) -> str:
     return f"its process died ({found})" if found else "its process died"
 
 
-def _guarded(function: Callable[[T], R], number: int, task: T, limits: Limits, warm_up: str | None) -> tuple[int, R]:
-    """In the worker: run one task under its watchdog. ``warm_up`` None: the process is a cluster's, not this run's."""
-    if warm_up is not None:
-        _settle_in(limits.memory, warm_up)
-    if not limits.seconds or (warm_up is None and not one_task_at_a_time()):
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What a task needs around it. ``own``: the worker is this run's, not a cluster's; ``home``: the run's process."""
+
+    limits: Limits
+    warm_up: str
+    own: bool
+    home: int
+
+
+def _guarded(function: Callable[[T], R], number: int, task: T, frame: _Frame) -> tuple[int, R]:
+    """In the worker: run one task under its watchdog."""
+    if frame.own and os.getpid() == frame.home:  # joblib would not start workers: the caller must not be bounded
+        return number, function(task)
+    if frame.own:
+        _settle_in(frame.limits.memory, frame.warm_up)
+    if not frame.limits.seconds or not (frame.own or one_task_at_a_time()):
         return number, function(task)
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 — a plain descriptor for a C thread
         # a thread in C that ends the process even while a library holds the interpreter
-        faulthandler.dump_traceback_later(limits.seconds, exit=True, file=nowhere)
+        faulthandler.dump_traceback_later(frame.limits.seconds, exit=True, file=nowhere)
         try:
             return number, function(task)
         finally:
