@@ -33,6 +33,7 @@ SYSTEM_LIBRARIES = {
     "libEGL.so.1": "libegl1",
     "libX11.so.6": "libx11-6",
     "libgomp.so.1": "libgomp1",
+    "libidn2.so.0": "libidn2-0",
 }
 """Shared libraries that Open3D's wheel links to but does not carry → their Debian and Ubuntu packages."""
 

@@ -25,6 +25,7 @@ PACKAGES = {  # held equal to pix3d_onet/system.py by tests/test_house.py
     "libEGL.so.1": "libegl1",
     "libX11.so.6": "libx11-6",
     "libgomp.so.1": "libgomp1",
+    "libidn2.so.0": "libidn2-0",
 }
 missing = []
 if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
