@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from pix3d_onet.errors import InputError, RejectError
 
 PART_SUFFIX = ".part"
 """Ending of a file that is still being written; whatever carries it after a crash is rubbish."""
+
+NOT_IN_A_PATH = re.compile("[\x00-\x1f\ud800-\udfff]")
+"""Characters that fit no table, no log and no UTF-8."""
 
 
 @contextmanager
@@ -83,17 +87,15 @@ def inside(root: Path, relative: object) -> Path:
 
     Raises RejectError ``unsafe-path`` for anything absolute, with ``..`` or a symbolic link that leads out.
     """
-    if not isinstance(relative, str) or not relative or "\0" in relative:
+    if not isinstance(relative, str) or not relative or NOT_IN_A_PATH.search(relative):
         raise RejectError("unsafe-path", f"not a path: {relative!r:.80}")
-    if any(c < " " or "\ud800" <= c <= "\udfff" for c in relative):  # fits no table, no log and no UTF-8
-        raise RejectError("unsafe-path", f"not a path: {relative!r:.80}")
-    if os.path.isabs(relative) or ".." in Path(relative).parts:
+    if relative.startswith("/") or ".." in relative.split("/"):
         raise RejectError("unsafe-path", f"{relative} leaves the data set's root")
     path = root / relative
-    try:
-        resolved, base = path.resolve(), root.resolve()
-    except (OSError, RuntimeError, ValueError) as error:
+    try:  # plain strings: an index of ten thousand records asks this forty thousand times
+        resolved, base = os.path.realpath(path), os.path.realpath(root)
+    except (OSError, ValueError) as error:
         raise RejectError("unsafe-path", f"{relative}: {error}") from None
-    if not resolved.is_relative_to(base):
+    if resolved != base and not resolved.startswith(base.rstrip("/") + "/"):
         raise RejectError("unsafe-path", f"{relative} leads out of the data set's root through a link")
     return path

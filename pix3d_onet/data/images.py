@@ -222,9 +222,9 @@ class _opened:  # noqa: N801 — reads as a verb
         self.picture: Image.Image | None = None
 
     def __enter__(self) -> Image.Image:
-        if not self.path.is_file():
-            raise RejectError(f"missing-{self.what}", f"{self.path.name} does not exist", STAGE)
         try:
+            if not self.path.is_file():
+                raise RejectError(f"missing-{self.what}", f"{self.path.name} does not exist", STAGE)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels decide
                 Image.init()  # registers the formats; free after the first call

@@ -69,8 +69,14 @@ def connected(address: str | None) -> Iterator[None]:
             hint = f"Start some with `dask worker {address} --nthreads 1`."
             raise InputError(f"the Dask scheduler at {address} has no workers.", hint=hint) from None
         joblib.register_parallel_backend(BACKEND, Backend)
-        with joblib.parallel_config(BACKEND, client=client):
-            yield
+        try:
+            with joblib.parallel_config(BACKEND, client=client):
+                yield
+        except (OSError, RuntimeError):
+            if client.status == "running":
+                raise
+            hint = "What is finished is kept: start the scheduler again and give the same command."
+            raise InputError(f"the Dask scheduler at {address} is gone.", hint=hint) from None
 
 
 def one_task_at_a_time() -> bool:

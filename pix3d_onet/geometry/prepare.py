@@ -140,6 +140,8 @@ class _Job:
 
         With ``retry_failed`` a finished data set that lost shapes is taken apart into parts again.
         """
+        for stray in self.out.glob(f".*{PART_SUFFIX}"):  # what a kill left half-written
+            stray.unlink()
         if not (self.out / MANIFEST).exists():
             return None
         manifest = self._same_or_refused()
