@@ -20,11 +20,13 @@ def quadrics(vertices: Any, faces: Any) -> Any:
     q = np.zeros((len(vertices), 11))
     for f in range(len(faces)):
         a, b, c = vertices[faces[f, 0]], vertices[faces[f, 1]], vertices[faces[f, 2]]
-        n = np.cross(b - a, c - a)
-        length = np.sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2])
+        ux, uy, uz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
+        vx, vy, vz = c[0] - a[0], c[1] - a[1], c[2] - a[2]
+        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        length = np.sqrt(nx * nx + ny * ny + nz * nz)
         if length == 0.0:
             continue
-        n /= length
+        n = (nx / length, ny / length, nz / length)
         d = -(n[0] * a[0] + n[1] * a[1] + n[2] * a[2])
         w = length / 6.0  # a third of the face's area for each corner
         for corner in range(3):
@@ -92,7 +94,7 @@ def _flips(vertices: Any, faces: Any, offsets: Any, around: Any, moved: int, oth
     for at in range(offsets[moved], offsets[moved + 1]):
         f = around[at]
         i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
-        if other in (i, j, k):
+        if i < 0 or other in (i, j, k):  # gone already, or going
             continue
         if j == moved:
             i, j, k = j, k, i
@@ -117,9 +119,10 @@ def _flips(vertices: Any, faces: Any, offsets: Any, around: Any, moved: int, oth
 
 @njit(cache=True, nogil=True)
 def collapse_pass(vertices: Any, faces: Any, q: Any, limit: float) -> int:
-    """One sweep of independent collapses with mean squared error up to ``limit``; arrays change in place.
+    """One sweep of collapses with mean squared error up to ``limit``; arrays change in place.
 
-    Removed faces get -1 corners. Returns how many edges were collapsed.
+    A vertex moves at most once in a sweep: the list of its faces is then out of date, those of its neighbours still
+    hold (with removed faces, whose corners are -1). Returns how many edges were collapsed.
     """
     n = len(vertices)
     offsets = np.zeros(n + 1, dtype=np.int64)
@@ -154,34 +157,40 @@ def collapse_pass(vertices: Any, faces: Any, q: Any, limit: float) -> int:
                 continue
             # Link condition (Dey et al. 1999): a and b share exactly two neighbours.
             turn += 1
+            valence, shared = 0, 0
             for at in range(offsets[a], offsets[a + 1]):
-                for m in range(3):
-                    stamp[faces[around[at], m]] = turn
+                g = around[at]
+                if faces[g, 0] >= 0:
+                    valence += 1
+                    for m in range(3):
+                        stamp[faces[g, m]] = turn
             stamp[a] = -1
             stamp[b] = -1
-            shared = 0
             for at in range(offsets[b], offsets[b + 1]):
-                for m in range(3):
-                    v = faces[around[at], m]
-                    if stamp[v] == turn:
-                        shared += 1
-                        stamp[v] = -1
-            if shared != 2 or offsets[a + 1] - offsets[a] + offsets[b + 1] - offsets[b] < 8:
+                g = around[at]
+                if faces[g, 0] >= 0:
+                    valence += 1
+                    for m in range(3):
+                        v = faces[g, m]
+                        if stamp[v] == turn:
+                            shared += 1
+                            stamp[v] = -1
+            if shared != 2 or valence < 8:
                 continue
             if _flips(vertices, faces, offsets, around, a, b, best) or _flips(
                 vertices, faces, offsets, around, b, a, best
             ):
                 continue
-            for end in (a, b):
-                for at in range(offsets[end], offsets[end + 1]):
-                    for m in range(3):
-                        dirty[faces[around[at], m]] = True
+            dirty[a] = True
+            dirty[b] = True
             for m in range(3):
                 vertices[a, m] = best[m]
             for m in range(11):
                 q[a, m] = sum_q[m]
             for at in range(offsets[b], offsets[b + 1]):
                 g = around[at]
+                if faces[g, 0] < 0:
+                    continue
                 if faces[g, 0] == a or faces[g, 1] == a or faces[g, 2] == a:
                     faces[g, 0] = faces[g, 1] = faces[g, 2] = -1
                 else:
@@ -191,3 +200,29 @@ def collapse_pass(vertices: Any, faces: Any, q: Any, limit: float) -> int:
             done += 1
             break
     return done
+
+
+@njit(cache=True, nogil=True)
+def compact(vertices: Any, faces: Any, q: Any) -> Any:
+    """Move what is still used to the front of the arrays, in order; returns the counts of vertices and faces."""
+    number = np.full(len(vertices), -1, dtype=np.int64)
+    kept = 0
+    for f in range(len(faces)):
+        if faces[f, 0] >= 0:
+            for m in range(3):
+                number[faces[f, m]] = 0
+                faces[kept, m] = faces[f, m]
+            kept += 1
+    used = 0
+    for v in range(len(vertices)):
+        if number[v] == 0:
+            number[v] = used
+            for m in range(3):
+                vertices[used, m] = vertices[v, m]
+            for m in range(11):
+                q[used, m] = q[v, m]
+            used += 1
+    for f in range(kept):
+        for m in range(3):
+            faces[f, m] = number[faces[f, m]]
+    return used, kept

@@ -202,19 +202,45 @@ def _connect(
     return faces, first
 
 
-def extract(inside: Any, brick_inside: Any, neighbours: Any, origin: Any, fractions: Any) -> tuple[Any, Any, Any, Any]:
+def extract(
+    inside: Any, brick_inside: Any, neighbours: Any, origin: Any, fractions: Any
+) -> tuple[Any, Any, Any, Any, Any]:
     """The surface of the brick grid.
 
     ``inside`` (n, 512) uint8, ``brick_inside`` (B,) uint8 flat for bricks without a slot, ``neighbours`` of
     ``_sign.neighbour_table``, ``origin`` (n, 3) int32 first node of every brick, ``fractions`` (n, 3, 512) float32.
-    Returns vertices (V, 3) float64 in grid coordinates, faces (F, 3) int64, ``cases`` (n, 512) uint8 of the cells and
-    ``first`` (n, 512) int32, the first face of every cell.
+    Returns vertices (V, 3) float64 in grid coordinates, faces (F, 3) int64, ``cases`` (n, 512) uint8 of the cells,
+    ``first`` (n, 512) int32, the first face of every cell, and ``number`` (n, 3, 512) int32, the vertex on every edge.
     """
     counts, triangles = table()
     cases, vertex_offsets, face_offsets = _count(inside, brick_inside, neighbours, counts)
     vertices, number = _place(cases, vertex_offsets, origin, fractions)
     faces, first = _connect(cases, face_offsets, number, neighbours, counts, triangles, EDGE_AXIS, EDGE_LOWER)
-    return vertices, faces, cases, first
+    return vertices, faces, cases, first, number
+
+
+@njit(cache=True, nogil=True)
+def clear(inside: Any, neighbours: Any, number: Any, dropped: Any) -> None:
+    """Take outside (in place) the inside ends of the edges whose vertices are ``dropped`` (V,) bool."""
+    chosen = np.zeros(inside.shape, dtype=np.bool_)
+    for slot in range(len(inside)):
+        for axis in range(3):
+            for local in range(NODES):
+                v = number[slot, axis, local]
+                if v < 0 or not dropped[v]:
+                    continue
+                if inside[slot, local] != 0:
+                    chosen[slot, local] = True
+                    continue
+                i, j, k = local >> 6, (local >> 3) & 7, local & 7
+                x, y, z = i + (axis == 0), j + (axis == 1), k + (axis == 2)
+                s = neighbours[slot, (x >> 3) + 1, (y >> 3) + 1, (z >> 3) + 1]
+                if s >= 0:
+                    chosen[s, (x & 7) << 6 | (y & 7) << 3 | (z & 7)] = True
+    for slot in range(len(inside)):
+        for local in range(NODES):
+            if chosen[slot, local]:
+                inside[slot, local] = 0
 
 
 @njit(cache=True, nogil=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from pix3d_onet.geometry import _collapse
 from pix3d_onet.geometry.mesh import is_watertight
-from pix3d_onet.types import Float64, Int64, Mesh
+from pix3d_onet.types import Mesh
 
 CHECKED = 3000
 """Vertices of the full mesh whose distance to the decimated one is measured."""
@@ -16,6 +16,8 @@ QUANTILE = 0.99
 """Share of them that must lie within the error."""
 ROUNDS = 40
 """Sweeps at most."""
+FULL_LIMIT_AT = 4
+"""Sweep from which collapses up to the full error are allowed."""
 FEWEST = 0.01
 """A sweep that removes a smaller share of the faces is the last."""
 
@@ -47,21 +49,14 @@ def _collapsed(mesh: Mesh, root_mean_square: float) -> Mesh:
     quadrics = _collapse.quadrics(vertices, faces)
     for turn in range(ROUNDS):
         # Cheap collapses first: the limit grows to its full size over the first sweeps.
-        limit = (root_mean_square * min(1.0, 0.2 * (turn + 1))) ** 2
+        limit = (root_mean_square * min(1.0, (turn + 1) / FULL_LIMIT_AT)) ** 2
         before = len(faces)
         _collapse.collapse_pass(vertices, faces, quadrics, limit)
-        vertices, faces, quadrics = _compacted(vertices, faces, quadrics)
-        if turn >= 5 and before - len(faces) < FEWEST * before:
+        used, kept = _collapse.compact(vertices, faces, quadrics)
+        vertices, faces, quadrics = vertices[:used], faces[:kept], quadrics[:used]
+        if turn >= FULL_LIMIT_AT and before - len(faces) < FEWEST * before:
             break
-    return Mesh(vertices + centre, faces)
-
-
-def _compacted(vertices: Float64, faces: Int64, quadrics: Float64) -> tuple[Float64, Int64, Float64]:
-    faces = faces[faces[:, 0] >= 0]
-    used = np.zeros(len(vertices), dtype=bool)
-    used[faces] = True
-    number = np.cumsum(used) - 1
-    return vertices[used], number[faces], quadrics[used]
+    return Mesh(vertices + centre, faces.copy())
 
 
 def _distance(full: Mesh, small: Mesh) -> float:

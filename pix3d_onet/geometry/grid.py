@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pix3d_onet.geometry import _cubes, _sign
 from pix3d_onet.geometry._bricks import NODES, SIDE
+from pix3d_onet.geometry.mesh import component_labels, face_areas
 from pix3d_onet.types import Bool, Float64, Int64, Mesh, UInt8
 
 FILL = 0.9
@@ -78,12 +79,44 @@ class BrickGrid:
         return inside, unsure
 
 
+STRAY_AREA = 0.001
+STRAY_VOLUME = 8.0
+"""Pieces below this share of the surface *and* this many cubic voxels are crumbs of the grid and dropped."""
+
+
 def extract_grid(
-    frame: GridFrame, slots: NDArray[np.int32], inside: UInt8, brick_inside: UInt8, fractions: Any, neighbours: Any
+    frame: GridFrame,
+    slots: NDArray[np.int32],
+    inside: UInt8,
+    brick_inside: UInt8,
+    fractions: Any,
+    neighbours: Any,
+    *,
+    drop_strays: bool = False,
 ) -> BrickGrid:
-    """Marching cubes over signs and edge fractions (see ``_cubes.extract``)."""
-    vertices, faces, cases, first = _cubes.extract(inside, brick_inside, neighbours, origins(slots), fractions)
+    """Marching cubes over signs and edge fractions (see ``_cubes.extract``); ``inside`` changes when strays go."""
+    first_node = origins(slots)
+    vertices, faces, cases, first, number = _cubes.extract(inside, brick_inside, neighbours, first_node, fractions)
+    if drop_strays and (dropped := _strays(vertices, faces)).any():
+        _cubes.clear(inside, neighbours, number, dropped)
+        vertices, faces, cases, first, _ = _cubes.extract(inside, brick_inside, neighbours, first_node, fractions)
     return BrickGrid(frame, slots, brick_inside, cases, first, vertices, faces)
+
+
+def _strays(vertices: Float64, faces: Int64) -> Bool:
+    """(V,) bool: vertices of the pieces to drop."""
+    mesh = Mesh(vertices, faces)
+    count, labels = component_labels(mesh)
+    drop = np.zeros(len(vertices), dtype=np.bool_)
+    if count < 2:
+        return drop
+    areas = np.bincount(labels, weights=face_areas(mesh), minlength=count)
+    t = mesh.triangles
+    pieces = np.einsum("ij,ij->i", t[:, 0], np.cross(t[:, 1], t[:, 2])) / 6
+    volumes = np.abs(np.bincount(labels, weights=pieces, minlength=count))
+    stray = (areas < STRAY_AREA * areas.sum()) & (volumes < STRAY_VOLUME)
+    drop[faces[stray[labels]]] = True
+    return drop
 
 
 def origins(slots: NDArray[np.int32]) -> NDArray[np.int32]:

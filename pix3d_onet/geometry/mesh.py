@@ -16,6 +16,7 @@ from trimesh.resolvers import Resolver
 
 from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.files import inside, writing
+from pix3d_onet.geometry._components import face_components
 from pix3d_onet.geometry.obj import parse_obj
 from pix3d_onet.types import Bool, Mesh, Normalisation
 
@@ -225,13 +226,5 @@ def face_areas(mesh: Mesh) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 def component_labels(mesh: Mesh) -> tuple[int, np.ndarray[Any, np.dtype[np.int32]]]:
     """Number of connected components (faces joined by shared vertices) and (F,) int32 component of every face."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    n = len(mesh.vertices)
-    rows = mesh.faces[:, [0, 1]].ravel()
-    cols = mesh.faces[:, [1, 2]].ravel()
-    graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, cols)), shape=(n, n))
-    _, labels = connected_components(graph, directed=False)
-    names, compact = np.unique(labels[mesh.faces[:, 0]], return_inverse=True)
-    return len(names), compact.astype(np.int32)
+    count, labels = face_components(mesh.faces, len(mesh.vertices))
+    return int(count), labels

@@ -1,17 +1,68 @@
-"""Quality figures of a shape: what the watertighting did to it, and how far the labels can be trusted."""
+"""Quality figures of a shape: what the watertighting did to it, how far labels can be trusted, and what to think of it.
+
+Everything here is deterministic for equal inputs; seconds are kept elsewhere. Distances are shares of the model's
+longest side unless a name ends in ``_voxels``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pix3d_onet.geometry.mesh import component_labels, edge_counts, volume
-from pix3d_onet.geometry.sample import contains
+import numpy as np
+
+from pix3d_onet.errors import RejectError
+from pix3d_onet.geometry.mesh import box_normalisation, component_labels, edge_counts, face_areas, volume
+from pix3d_onet.geometry.sample import sample_surface
 from pix3d_onet.geometry.watertight import Watertight
-from pix3d_onet.types import Bool, Float32, Mesh, Normalisation
+from pix3d_onet.types import Bool, Float32, Float64, Mesh, Normalisation
 
 AGREEMENT_POINTS = 20_000
 """Stored points that the independent inside test labels again."""
+SURFACE_SAMPLES = 10_000
+"""Points on either surface for the distances between them."""
+LOST_VOXELS = 2.0
+"""A point of the model's surface farther than this outside the result has been lost."""
+VISIBLE_VOXELS = 2.5
+"""A point of the model's surface counts as visible when the result has outside this far along either normal."""
+SMALL_COMPONENT = 0.001
+"""Components below this share of the surface may vanish."""
+MAX_VOXEL_GRID = 512
+"""Larger occupancy grids of a source are not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A named judgement: ``level`` is ``warning`` or ``reject``, ``broken`` looks at the figures."""
+
+    name: str
+    level: str
+    meaning: str
+    broken: Callable[[Mapping[str, Any]], bool]
+
+
+def _over(key: str, limit: float) -> Callable[[Mapping[str, Any]], bool]:
+    return lambda figures: figures.get(key) is not None and figures[key] > limit
+
+
+def _under(key: str, limit: float) -> Callable[[Mapping[str, Any]], bool]:
+    return lambda figures: figures.get(key) is not None and figures[key] < limit
+
+
+RULES = (
+    Rule("label-disagreement", "reject", "two inside tests differ on over 0.1 %", _under("label_agreement", 0.999)),
+    Rule("surface-lost", "reject", "over 10 % of the visible surface is missing", _over("lost_share", 0.1)),
+    Rule("component-lost", "warning", "a component above 0.1 % of the surface is missing", _over("lost_components", 0)),
+    Rule("thickened", "warning", "the surface lies over half a voxel outside on average", _over("bias_voxels", 0.5)),
+    Rule("volume-changed", "warning", "volume is over 1.3 times that of the closed source", _over("volume_ratio", 1.3)),
+    Rule("volume-shrunk", "warning", "volume is under 0.77 of that of the closed source", _under("volume_ratio", 0.77)),
+    Rule("box-drift", "warning", "the bounding box moved by over two voxels", _over("box_drift_voxels", 2.0)),
+    Rule("voxel-disagreement", "warning", "under 90 % agree with its own voxels", _under("voxel_agreement", 0.9)),
+    Rule("nearly-empty", "warning", "under 0.1 % of the box is inside", _under("occupied", 0.001)),
+)
+"""Every threshold in one place: a broken ``reject`` rule makes the shape a reject of that name, others are warnings."""
 
 
 def judge(
@@ -26,23 +77,150 @@ def judge(
     occupancy: Bool,
     voxel: Path | None,
 ) -> dict[str, Any]:
-    """JSON-able figures, deterministic for equal inputs (no times)."""
-    edges = edge_counts(full)
-    before = edge_counts(source)
-    again = contains(full, points[:AGREEMENT_POINTS])
-    return {
+    """JSON-able figures. ``source`` in the model's frame; ``full``, ``stored``, ``points`` (P, 3) normalised.
+
+    RejectError (stage ``qc``) with the name of the first ``reject`` rule that is broken.
+    """
+    edges, before = edge_counts(full), edge_counts(source)
+    source_closed = before["boundary"] == before["nonmanifold"] == before["clashes"] == 0
+    scene = _Scene(full)
+    again = scene.inside(points[:AGREEMENT_POINTS])
+    figures: dict[str, Any] = {
         "method": result.method,
         "source_faces": len(source.faces),
-        "source_watertight": before["boundary"] == before["nonmanifold"] == before["clashes"] == 0,
+        "source_watertight": source_closed,
         "faces": len(full.faces),
         "watertight": edges["boundary"] == edges["nonmanifold"] == 0,
         "winding_consistent": edges["clashes"] == 0,
-        "volume": round(volume(full), 9),
+        "volume": _rounded(volume(full)),
+        "volume_ratio": _volume_ratio(source, full, normalisation) if source_closed else None,
         "components_before": component_labels(source)[0],
         "components": component_labels(full)[0],
-        "occupied": round(float(occupancy.mean()), 6),
-        "label_agreement": round(float((again == occupancy[:AGREEMENT_POINTS]).mean()), 6),
+        "occupied": _rounded(float(occupancy.mean())),
+        "label_agreement": _rounded(float((again == occupancy[:AGREEMENT_POINTS]).mean())),
         "stored_faces": len(stored.faces),
-        "stored_error": round(stored_error, 9),
+        "stored_error": _rounded(stored_error),
+        **_distances(source, full, scene, normalisation, result.voxel / normalisation.scale),
+        "box_drift_voxels": _box_drift(source, result),
+        **_voxel_agreement(voxel, source, normalisation, points, occupancy),
         **result.info,
     }
+    broken = [rule for rule in RULES if rule.broken(figures)]
+    for rule in broken:
+        if rule.level == "reject":
+            raise RejectError(rule.name, rule.meaning, "qc")
+    figures["warnings"] = [rule.name for rule in broken]
+    return figures
+
+
+class _Scene:
+    """A mesh in Embree (through Open3D), float32."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        import open3d as o3d
+
+        self._tensor: Any = o3d.core.Tensor
+        self._scene: Any = o3d.t.geometry.RaycastingScene(nthreads=1)
+        vertices, faces = mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32)
+        self._scene.add_triangles(self._tensor(vertices), self._tensor(faces))
+
+    def inside(self, points: Float32 | Float64) -> Bool:
+        """(N,) bool by parity, majority of three rays."""
+        query = self._tensor(np.ascontiguousarray(points, dtype=np.float32))
+        labels: Bool = self._scene.compute_occupancy(query, nthreads=1, nsamples=3).numpy() > 0.5
+        return labels
+
+    def closest(self, points: Float64) -> Float64:
+        """(N, 3) nearest points on the mesh."""
+        query = self._tensor(np.ascontiguousarray(points, dtype=np.float32))
+        found: Float64 = self._scene.compute_closest_points(query, nthreads=1)["points"].numpy().astype(np.float64)
+        return found
+
+    def nearest_face(self, points: Float64) -> Any:
+        """(N,) int64 the face nearest to each point."""
+        query = self._tensor(np.ascontiguousarray(points, dtype=np.float32))
+        return self._scene.compute_closest_points(query, nthreads=1)["primitive_ids"].numpy().astype(np.int64)
+
+
+def _distances(source: Mesh, full: Mesh, scene: _Scene, normalisation: Normalisation, voxel: float) -> dict[str, Any]:
+    """Distances both ways between the result and the *visible* surface of the source, its bias, and what is lost."""
+    original = Mesh(normalisation.apply(source.vertices), source.faces)
+    ours, normals = sample_surface(full, SURFACE_SAMPLES, 0, "qc-result")
+    theirs, their_normals = sample_surface(original, SURFACE_SAMPLES, 0, "qc-source")
+    step = VISIBLE_VOXELS * voxel * their_normals
+    visible = ~(scene.inside(theirs + step) & scene.inside(theirs - step))
+    to_source = ours - _Scene(original).closest(ours)
+    out = np.linalg.norm(to_source, axis=1)
+    back = np.linalg.norm(theirs - scene.closest(theirs), axis=1)
+    lost = (back > LOST_VOXELS * voxel) & ~scene.inside(theirs)
+    both = np.concatenate([out, back[visible]]) if visible.any() else out
+    return {
+        "distance_mean": _rounded(float((out.mean() + (back[visible].mean() if visible.any() else 0.0)) / 2)),
+        "distance_999": _rounded(float(np.quantile(both, 0.999))),
+        "bias_voxels": _rounded(float((to_source * normals).sum(axis=1).mean() / voxel)),
+        "lost_share": _rounded(float(lost.mean())),
+        "lost_components": _lost_components(original, theirs, lost) if lost.any() else 0,
+    }
+
+
+def _lost_components(source: Mesh, samples: Float64, lost: Bool) -> int:
+    """How many components above SMALL_COMPONENT of the area have samples, all of them lost."""
+    count, labels = component_labels(source)
+    areas = np.bincount(labels, weights=face_areas(source), minlength=count)
+    component = labels[_Scene(source).nearest_face(samples)]
+    own = np.bincount(component, minlength=count)
+    gone = np.bincount(component[lost], minlength=count)
+    return int(((areas > SMALL_COMPONENT * areas.sum()) & (own > 0) & (gone == own)).sum())
+
+
+def _volume_ratio(source: Mesh, full: Mesh, normalisation: Normalisation) -> float | None:
+    """Volume over that of the closed source; None where the source's has no meaning (inverted or overlapping parts)."""
+    own = volume(source) / normalisation.scale**3
+    return _rounded(volume(full) / own) if own > 0 else None
+
+
+def _box_drift(source: Mesh, result: Watertight) -> float:
+    return _rounded(float(np.abs(source.bounds - result.mesh.bounds).max() / result.voxel))
+
+
+def _voxel_agreement(
+    path: Path | None, source: Mesh, normalisation: Normalisation, points: Float32, occupancy: Bool
+) -> dict[str, Any]:
+    """Share of the stored points on which the source's own grid (Pix3D's ``voxel.mat``) agrees, and their IoU.
+
+    Index = (x - c, -(z - c), y - c) / longest · n + n/2 in the model's frame. None where there is no readable grid.
+    """
+    grid = _read_voxels(path)
+    if grid is None:
+        return {"voxel_agreement": None, "voxel_iou": None}
+    box = box_normalisation(source)
+    local = box.apply(normalisation.undo(points.astype(np.float64)))
+    n = len(grid)
+    index = np.floor(np.stack([local[:, 0], -local[:, 2], local[:, 1]], axis=1) * n + n / 2).astype(np.int64)
+    within = ((index >= 0) & (index < n)).all(axis=1)
+    theirs = np.zeros(len(points), dtype=np.bool_)
+    theirs[within] = grid[tuple(index[within].T)]
+    union = (theirs | occupancy).sum()
+    return {
+        "voxel_agreement": _rounded(float((theirs == occupancy).mean())),
+        "voxel_iou": _rounded(float((theirs & occupancy).sum() / union)) if union else None,
+    }
+
+
+def _read_voxels(path: Path | None) -> Bool | None:
+    """(n, n, n) bool, or None when the file is missing or not a readable cubic grid: it only serves as a check."""
+    if path is None or not path.is_file():
+        return None
+    import scipy.io
+
+    try:
+        grid = np.asarray(scipy.io.loadmat(path, variable_names=["voxel"])["voxel"])
+    except Exception:  # noqa: BLE001 - damaged files raise anything, and nothing depends on this one
+        return None
+    if grid.ndim != 3 or len(set(grid.shape)) != 1 or not 0 < len(grid) <= MAX_VOXEL_GRID:
+        return None
+    return grid.astype(bool)
+
+
+def _rounded(value: float) -> float:
+    return round(value, 9)
