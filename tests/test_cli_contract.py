@@ -104,7 +104,7 @@ def test_unknown_command_is_wrong_usage() -> None:
         ("inspect", "{tmp}/nothing"),
         ("export", "onet", "{tmp}/nothing", "{tmp}/out"),
         ("report", "{tmp}/nothing"),
-        ("evaluate", "{tmp}/nothing"),
+        ("evaluate", "{tmp}/nothing", "--data", "{tmp}/nothing"),
         ("prepare", "pix3d", "--root", "{tmp}/nothing", "--out", "{tmp}/out"),
         ("train", "--data", "{tmp}/nothing", "--out", "{tmp}/run"),
         ("bench", "--all", "--data", "{tmp}/nothing", "--out", "{tmp}/runs"),

@@ -72,7 +72,13 @@ def _with_data_options(source: Source) -> list[Any]:
 
 RUN_OPTIONS: list[Any] = [
     click.option("--jobs", "-j", type=int, default=0, help="Worker processes.  [default: one a core]"),
-    click.option("--backend", type=click.Choice(["loky", "dask"]), default="loky", show_default=True),
+    click.option(
+        "--backend",
+        type=click.Choice(["loky", "dask"]),
+        default="loky",
+        show_default=True,
+        help="loky: processes of this machine. dask: the workers of --scheduler.",
+    ),
     click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler (tcp://host:8786), with --backend dask."),
     click.option(
         "--time-limit", type=float, default=600.0, show_default=True, help="Seconds a shape may take (0: any)."
