@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
-from scipy.cluster.vq import kmeans2
 
 from pix3d_onet.data.images import crop_view, load_view, read_rgb
 from pix3d_onet.errors import MissingDependencyError, RejectError
@@ -29,6 +28,8 @@ BORDER_SHARE = 0.03
 """Width of the frame that is taken to show background, as a share of the shorter side."""
 BACKGROUND_COLOURS = 4
 """Colours that describe the frame (k-means)."""
+KMEANS_ROUNDS = 8
+"""Rounds of k-means; colours of a frame settle in fewer."""
 HISTOGRAM_BINS = 64
 """Bins of Otsu's threshold on the distance from the background's colours."""
 LEAST_DISTANCE = 6.0
@@ -101,7 +102,7 @@ def auto_mask(rgb: UInt8) -> Bool:
     frame = max(1, round(BORDER_SHARE * min(lab.shape[:2])))
     edge = np.ones(lab.shape[:2], dtype=np.bool_)
     edge[frame:-frame, frame:-frame] = False
-    centres, _ = kmeans2(lab[edge], BACKGROUND_COLOURS, minit="++", rng=np.random.default_rng(0), missing="warn")
+    centres = main_colours(lab[edge], BACKGROUND_COLOURS)
     distance = np.sqrt(((lab[:, :, None] - centres) ** 2).sum(axis=-1)).min(axis=-1)  # (h, w)
     background = _touching_border(distance <= max(LEAST_DISTANCE, otsu(distance)))
     found = ndimage.binary_opening(~background, iterations=1)
@@ -137,16 +138,32 @@ def rembg_mask(rgb: UInt8) -> Bool:
     return found
 
 
+def main_colours(colours: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """At most ``count`` centres (K, 3) of ``colours`` (N, 3): k-means from the farthest points, so always the same."""
+    centres = np.median(colours, axis=0, keepdims=True)
+    while len(centres) < count:
+        distance = ((colours[:, None] - centres) ** 2).sum(axis=-1).min(axis=1)
+        if distance.max() <= LEAST_DISTANCE**2:
+            break
+        centres = np.vstack([centres, colours[int(np.argmax(distance))]])
+    for _ in range(KMEANS_ROUNDS):
+        nearest = ((colours[:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)
+        used = np.unique(nearest)
+        centres = np.stack([colours[nearest == k].mean(axis=0) for k in used])
+    return centres
+
+
 def otsu(values: NDArray[np.floating[Any]]) -> float:
-    """The threshold that splits a histogram of ``values`` into two classes of least variance (Otsu, 1979)."""
+    """The threshold that splits a histogram of ``values`` into two classes of least variance (Otsu, 1979).
+
+    Where all values are equal, that value's bin is the lower class.
+    """
     counts, edges = np.histogram(values, bins=HISTOGRAM_BINS)
     centres = (edges[1:] + edges[:-1]) / 2
-    weight = np.cumsum(counts)
-    total = np.cumsum(counts * centres)
+    weight, total = np.cumsum(counts), np.cumsum(counts * centres)
     rest = weight[-1] - weight
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = (total[-1] * weight - total * weight[-1]) ** 2 / (weight * rest)
-    return float(edges[1:][int(np.nanargmax(np.where(rest > 0, between, np.nan)))]) if rest[0] > 0 else float(edges[-1])
+    between = (total[-1] * weight - total * weight[-1]) ** 2 / np.maximum(weight * rest, 1)
+    return float(edges[1:][int(np.argmax(between))]) if rest.any() and between.any() else float(edges[-1])
 
 
 def srgb_to_lab(rgb: UInt8) -> NDArray[np.float64]:

@@ -154,7 +154,7 @@ class MeanShape:
         scores = overlap(np.stack([mean > t for t in MEAN_THRESHOLDS]), library.grids).mean(axis=1)
         self.threshold = MEAN_THRESHOLDS[int(np.argmax(scores))]
         self.volume = torch.from_numpy(mean.reshape(1, 1, GRID, GRID, GRID))
-        mesh = extract_field(self.field, resolution=2 * GRID, coarse=2 * GRID, threshold=self.threshold).mesh
+        mesh = extract_field(self.field, resolution=2 * GRID, coarse=GRID, threshold=self.threshold).mesh
         self.prediction = Prediction(mesh, self._logits, logit(self.threshold))
 
     def field(self, points: torch.Tensor) -> torch.Tensor:

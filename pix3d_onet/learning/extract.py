@@ -22,7 +22,7 @@ from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.learning.dataset import resize_images
 from pix3d_onet.learning.mise import MAX_RESOLUTION, Field, Lattice, sample_surface
 from pix3d_onet.learning.polish import refine_vertices, simplify
-from pix3d_onet.types import Float32, Float64, Mesh, Normalisation, UInt8
+from pix3d_onet.types import Float32, Float64, Int64, Mesh, Normalisation, UInt8
 
 THRESHOLD = 0.2
 """Occupancy probability of the surface (the original's constant for single images)."""
@@ -86,8 +86,25 @@ def march(lattice: Lattice) -> Mesh:
     mask[cells[:, 0], cells[:, 1], cells[:, 2]] = True
     vertices, faces, _, _ = marching_cubes(volume, 0.0, mask=mask, gradient_direction="ascent")  # type: ignore[no-untyped-call]
     points = (vertices.astype(np.float64) + low - 1) / lattice.resolution - 0.5
-    points = np.clip(points, -0.5, 0.5) * (2 * POINTS_HALF_SIDE)  # caps lie on the box, not 1e-6 cells beyond
-    return Mesh(points, faces)
+    points = np.clip(points, -0.5, 0.5)  # caps lie on the box, not 1e-6 cells beyond
+    return _weld_rims(points * (2 * POINTS_HALF_SIDE), faces.astype(np.int64))
+
+
+def _weld_rims(points: Float64, faces: Int64) -> Mesh:
+    """The mesh with the twins along the box's edges joined and the faces of no width between them dropped.
+
+    A lattice point on an edge of the box leaves it in two directions: two vertices in the same place.
+    """
+    rim = np.flatnonzero((np.abs(points) == POINTS_HALF_SIDE).sum(axis=1) >= 2)
+    if not len(rim):
+        return Mesh(points, faces)
+    _, first, which = np.unique(points[rim], axis=0, return_index=True, return_inverse=True)
+    target = np.arange(len(points))
+    target[rim] = rim[first[which.reshape(-1)]]
+    faces = target[faces]
+    faces = faces[(faces != faces[:, [1, 2, 0]]).all(axis=1)]
+    used, renamed = np.unique(faces, return_inverse=True)
+    return Mesh(points[used], renamed.reshape(-1, 3))
 
 
 def extract_field(

@@ -96,11 +96,12 @@ def simplify(mesh: Mesh, faces: int) -> Mesh:
             "simplification needs the library fast-simplification.", hint="Install pix3d-onet[train]."
         ) from None
     was_closed = is_closed(mesh.faces)
+    points = mesh.vertices.astype(np.float32)
     for aggression in SIMPLIFY_AGGRESSION:
-        points, triangles = fast_simplification.simplify(
-            mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32), target_count=faces, agg=aggression
+        vertices, triangles = fast_simplification.simplify(
+            points, mesh.faces.astype(np.int32), target_count=faces, agg=aggression
         )
-        result = Mesh(points, triangles)
+        result = Mesh(vertices, triangles)
         if len(result.faces) and (not was_closed or is_closed(result.faces)):
             return result
     return mesh

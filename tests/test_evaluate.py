@@ -1,0 +1,219 @@
+"""Evaluation of predictors on a prepared data set; Pix3D's protocol; the rows' documents."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import datasets
+import fields
+import numpy as np
+import pytest
+import torch
+
+from pix3d_onet.config import ModelConfig
+from pix3d_onet.data.shards import Dataset
+from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.learning import pix3d_protocol as protocol
+from pix3d_onet.learning.evaluate import NetworkPredictor, Prediction, evaluate, rows_csv
+from pix3d_onet.learning.extract import extract_field, logit
+from pix3d_onet.types import Mesh
+
+EMPTY = Mesh(np.empty((0, 3)), np.empty((0, 3), np.int64))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return datasets.make_dataset(tmp_path_factory.mktemp("data"), shapes=6, points=4096, views=2)
+
+
+def shape_of(object_id: str, seed: int = 0):
+    """Kind and sides of a shape of ``datasets``, as it draws them."""
+    rng = datasets.codec.generator(seed, "test-shape", object_id)
+    index = int(object_id.split("_")[1])
+    return index % 2, datasets.extent_of(index, rng)
+
+
+def inside_test(mesh: Mesh, points: np.ndarray) -> np.ndarray:
+    """Exact for the boxes that the data sets store as meshes."""
+    return np.abs(points).max(axis=1) < 0.5 if not len(mesh.faces) else (np.abs(points) <= mesh.bounds[1]).all(axis=1)
+
+
+def no_surface(mesh: Mesh, count: int, seed: int):
+    points = np.random.default_rng(seed).uniform(mesh.bounds[0], mesh.bounds[1], size=(count, 3))
+    return points, np.tile([0.0, 0.0, 1.0], (count, 1))
+
+
+class Truth:
+    """Knows the answer; ``grow`` scales it."""
+
+    name = "truth"
+
+    def __init__(self, grow: float = 1.0) -> None:
+        self.grow = grow
+
+    def usable(self, view) -> bool:
+        return True
+
+    def predict(self, sample, view) -> Prediction:
+        kind, extent = shape_of(sample.object_id)
+
+        def logits(points):
+            return np.where(datasets.inside(kind, extent * self.grow, points), 5.0, -5.0).astype(np.float32)
+
+        return Prediction(Mesh(sample.mesh.vertices * self.grow, sample.mesh.faces), logits, 0.0)
+
+
+class Nothing(Truth):
+    name = "nothing"
+
+    def predict(self, sample, view) -> Prediction:
+        return Prediction(EMPTY, lambda p: np.full(len(p), np.nan, np.float32), 0.0)
+
+
+def test_the_truth_scores_one_and_every_picture_has_a_row(data) -> None:
+    with Dataset(data) as dataset:
+        result = evaluate(Truth(), dataset, "train", contains=inside_test, sample_surface=no_surface, samples=500)
+    assert len(result.rows) == 8  # 4 shapes, 2 pictures each
+    assert all(row.values["iou"] == 1 for row in result.rows)
+    assert result.means["iou"].mean == 1
+    assert result.means["iou"].count == 4
+    boxes = [row for row in result.rows if row.object_id.startswith("box")]
+    assert all(row.values["iou_mesh"] == 1 for row in boxes)
+    document = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert len(document["shapes"]) == 8
+    assert document["means"]["iou"]["mean"] == 1
+
+
+def test_a_larger_shape_has_the_iou_of_the_volumes(data) -> None:
+    with Dataset(data) as dataset:
+        result = evaluate(Truth(0.8), dataset, "test")
+    assert all(row.values["iou"] == pytest.approx(0.8**3, abs=0.06) for row in result.rows)
+    assert all(math.isnan(row.values["chamfer_l1"]) for row in result.rows)
+    assert result.to_json()["means"]["chamfer_l1"]["mean"] is None
+
+
+def test_empty_predictions_stay_in_the_mean(data) -> None:
+    with Dataset(data) as dataset:
+        result = evaluate(
+            Nothing(), dataset, "test", contains=lambda m, p: np.zeros(len(p), bool), sample_surface=no_surface
+        )
+    assert result.empty == len(result.rows)
+    assert result.means["iou"].mean == 0
+    assert result.means["f_score"].mean == 0
+    assert result.means["chamfer_l1"].mean == pytest.approx(math.sqrt(3))
+
+
+def test_csv_has_a_line_a_picture(data) -> None:
+    with Dataset(data) as dataset:
+        results = [evaluate(Truth(), dataset, "test"), evaluate(Truth(0.9), dataset, "test")]
+    lines = list(csv.DictReader(io.StringIO(rows_csv(results))))
+    assert len(lines) == sum(len(r.rows) for r in results)
+    assert float(lines[0]["iou"]) == results[0].rows[0].values["iou"]
+    assert lines[0]["chamfer_l1"] == ""
+
+
+def test_limits_and_missing_splits(data) -> None:
+    with Dataset(data) as dataset:
+        assert len(evaluate(Truth(), dataset, "train", limit=1).rows) == 2
+        with pytest.raises(ConfigError, match="--samples"):
+            evaluate(Truth(), dataset, "train", samples=0)
+        with pytest.raises(InputError, match="no pictures"):
+            evaluate(Truth(), dataset, "holdout")
+
+
+class Sphere(torch.nn.Module):
+    def __init__(self, pose: str = "none") -> None:
+        super().__init__()
+        self.config = ModelConfig(pose=pose)
+
+    def encode(self, images, pose=None, focal=None):
+        self.side = images.shape[-1]
+        return images.new_zeros(1, 4)
+
+    def fold(self, code, dtype=torch.float32):
+        return fields.sphere(0.4)
+
+
+def test_a_network_is_scored_on_its_field_and_its_mesh(data) -> None:
+    model = Sphere()
+    network = NetworkPredictor("sphere", model, resolution=32, threshold=0.2, image_size=32)
+    radius = 0.4 - logit(0.2) / fields.SHARPNESS
+    with Dataset(data) as dataset:
+        sample = dataset.sample(dataset.entries("test")[0], "test")
+        prediction = network.predict(sample, sample.images[0])
+        inside = prediction.logits(sample.points) > prediction.level
+    np.testing.assert_array_equal(inside, np.linalg.norm(sample.points, axis=1) < radius)
+    assert np.linalg.norm(prediction.mesh.vertices, axis=1) == pytest.approx(radius, abs=2e-3)
+    assert model.side == 32
+
+
+def test_a_pose_network_skips_pictures_without_a_camera(data) -> None:
+    network = NetworkPredictor("sphere", Sphere("matrix"), resolution=32)
+    with Dataset(data) as dataset:
+        view = dataset.sample(dataset.entries("test")[0], "test").images[0]
+        assert network.usable(view)
+        assert not network.usable(replace(view, pose=np.full((4, 4), np.nan, np.float32)))
+
+
+def test_pooling_takes_the_maximum() -> None:
+    volume = np.zeros((64, 64, 64), np.float32)
+    volume[3, 10, 63] = 0.7
+    small = protocol.pooled(volume)
+    assert small.shape == (32, 32, 32)
+    assert small[1, 5, 31] == np.float32(0.7)
+    assert np.count_nonzero(small) == 1
+    with pytest.raises(ValueError, match="multiple"):
+        protocol.pooled(np.zeros((33, 33, 33), np.float32))
+
+
+def test_box_alignment_forgets_place_and_size() -> None:
+    small, large = np.zeros((32, 32, 32), np.float32), np.zeros((32, 32, 32), np.float32)
+    small[2:10, 20:24, 5:9] = 1
+    large[8:24, 0:8, 10:18] = 1
+    a, b = protocol.box_aligned(small), protocol.box_aligned(large)
+    assert protocol.ious(a, b)[-1] > 0.8
+    assert a.shape == (32, 32, 32)
+    assert (a[:, 16, 16] == 1).all()  # the longest side fills the cube
+    assert a[16, 0, 16] == 0
+    assert not protocol.box_aligned(np.full((32, 32, 32), 0.05, np.float32)).any()
+
+
+def test_official_rule_for_empty_pairs() -> None:
+    nothing = np.zeros((32, 32, 32), np.float32)
+    assert (protocol.ious(nothing, nothing) == 0).all()
+
+
+def test_one_threshold_is_found_for_all(data) -> None:
+    class Soft(Truth):
+        """Right where the occupancy is above 0.3, blurred below."""
+
+        name = "soft"
+
+        def predict(self, sample, view) -> Prediction:
+            _, extent = shape_of(sample.object_id)
+            box = fields.box((0.0, 0.0, 0.0), tuple(float(x) / 2 for x in extent))
+
+            def logits(points):
+                return (box(torch.from_numpy(points)) + logit(0.3)).numpy()
+
+            return Prediction(extract_field(box, resolution=32).mesh, logits, logit(0.3))
+
+    with Dataset(data) as dataset:
+        result = protocol.evaluate_pix3d(
+            Soft(), dataset, "test", inside_test, settings=protocol.ProtocolSettings(64, 64)
+        )
+    assert list(result.means) == ["iou_pix3d"]
+    assert result.settings["threshold"] in protocol.THRESHOLDS
+    assert result.means["iou_pix3d"].mean > 0.7
+    assert protocol.THRESHOLDS[0] == 0.01
+    assert protocol.THRESHOLDS[-1] == 0.5
+
+
+def test_voxels_must_be_multiples() -> None:
+    with pytest.raises(ConfigError, match="--voxels"):
+        protocol.ProtocolSettings(predicted_voxels=50)

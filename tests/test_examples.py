@@ -1,0 +1,97 @@
+"""The pictures and meshes that a run leaves for the figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import stored_run
+
+from pix3d_onet.data.shards import Dataset
+from pix3d_onet.errors import InputError
+from pix3d_onet.learning.checkpoint import load_model
+from pix3d_onet.learning.examples import EXAMPLE_FACES, EXAMPLES_FILE, choose_examples, examples_split, write_examples
+from pix3d_onet.learning.extract import logit
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return datasets.make_dataset(tmp_path_factory.mktemp("data"), shapes=12, points=1024, image_size=32)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return load_model(stored_run.store_run(tmp_path_factory.mktemp("run")))
+
+
+def test_the_file_has_what_the_figures_read(data, model, tmp_path) -> None:
+    write_examples(model, data, tmp_path, count=2, resolution=24, image_size=64)
+    with np.load(tmp_path / EXAMPLES_FILE, allow_pickle=False) as file:
+        arrays = {k: file[k] for k in file}
+    assert arrays["rgb"].shape == (2, 32, 32, 3)
+    assert arrays["mask"].dtype == np.bool_
+    assert arrays["record_id"].dtype.kind == "U"
+    assert str(arrays["split"]) == "test"
+    assert ((arrays["iou"] >= 0) & (arrays["iou"] <= 1)).all()
+    for i in range(2):
+        for kind in ("pred", "true"):
+            vertices, faces = arrays[f"{kind}_vertices_{i}"], arrays[f"{kind}_faces_{i}"]
+            assert vertices.dtype == np.float32
+            assert faces.dtype == np.uint32
+            assert 0 < len(faces) <= EXAMPLE_FACES
+            assert faces.max() < len(vertices)
+    assert [p.name for p in tmp_path.iterdir()] == [EXAMPLES_FILE]
+
+
+def test_iou_is_that_of_the_stored_points_unless_it_is_known(data, model, tmp_path) -> None:
+    write_examples(model, data, tmp_path, count=1, resolution=16, image_size=32)
+    with np.load(tmp_path / EXAMPLES_FILE) as file:
+        record, value, rgb = str(file["record_id"][0]), float(file["iou"][0]), file["rgb"][0]
+    with Dataset(data) as dataset:
+        sample = next(dataset.sample(e, "test") for e in dataset.entries("test") if record in e.record_ids)
+    import torch
+
+    with torch.no_grad():
+        images = torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255
+        values = model.decode(torch.from_numpy(sample.points)[None], model.encode(images))[0]
+    inside = (values > logit(0.2)).numpy()
+    assert value == pytest.approx((inside & sample.occupancy).sum() / (inside | sample.occupancy).sum(), abs=2e-3)
+    write_examples(model, data, tmp_path, count=1, resolution=16, image_size=32, scores={record: 0.25})
+    with np.load(tmp_path / EXAMPLES_FILE) as file:
+        assert file["iou"][0] == 0.25
+
+
+def test_the_same_examples_for_every_run_on_the_same_data(data) -> None:
+    with Dataset(data) as first, Dataset(data) as second:
+        chosen = choose_examples(first, "train", 5)
+        assert chosen == choose_examples(second, "train", 5)
+        assert len({e.object_id for e in chosen}) == 5
+        assert len(choose_examples(first, "test", 100)) == 2
+
+
+def test_split_is_test_then_what_was_asked_for(data, tmp_path) -> None:
+    with Dataset(data) as dataset:
+        assert examples_split(dataset, "val") == "test"
+    text = (data / "manifest.json").read_text()
+    folder = datasets.make_dataset(tmp_path / "d", shapes=3, points=64, image_size=16)
+    path = folder / "manifest.json"
+    path.write_text(path.read_text().replace('"test"', '"train"'))
+    with Dataset(folder) as dataset:
+        assert examples_split(dataset, "val") == "val"
+    assert text == (data / "manifest.json").read_text()
+
+
+def test_an_empty_reconstruction_is_an_empty_mesh(data, tmp_path) -> None:
+    empty = load_model(stored_run.store_run(tmp_path / "run", empty=True))
+    write_examples(empty, data, tmp_path, count=1, resolution=16)
+    with np.load(tmp_path / EXAMPLES_FILE) as file:
+        assert file["pred_vertices_0"].shape == (0, 3)
+        assert file["iou"][0] == 0
+
+
+def test_no_pictures_at_all(tmp_path) -> None:
+    folder = datasets.make_dataset(tmp_path, shapes=3, points=64, image_size=16, views=0)
+    with Dataset(folder) as dataset, pytest.raises(InputError, match="no pictures"):
+        examples_split(dataset, "val")
