@@ -10,11 +10,11 @@ from pix3d_onet.geometry.prepare import Execution, prepare
 from pix3d_onet.geometry.synth import synth_pix3d
 
 CONFIG = PrepareConfig(
-    points=4096, surface_points=2048, image_size=96, resolution=96, render_views=1, shapes_per_shard=3, seed=5
+    points=4096, surface_points=2048, image_size=96, resolution=64, render_views=1, shapes_per_shard=3, seed=5
 )
 
 
-def synthetic_release(out: Path, objects: int = 8) -> Path:
+def synthetic_release(out: Path, objects: int = 6) -> Path:
     """A synthetic Pix3D folder of chairs."""
     synth_pix3d(out, objects=objects, seed=3)
     return out

@@ -46,6 +46,8 @@ LONGEST_SIDE = (0.7, 1.0)
 """Model units of the longest side, uniform; one model in ``HUGE_EVERY`` is 100 times larger, as in the release."""
 HUGE_EVERY = 20
 TRUNCATED_SHARE, OCCLUDED_SHARE = 0.06, 0.08
+SPRINKLE = 0.7
+"""Spacing in cells of the points that mark a surface in the voxel grid: closer than a cell, so that no hole is left."""
 KEYPOINTS = 10
 ANNOTATORS = 3
 HIDDEN_BY = 0.01
@@ -242,7 +244,7 @@ def voxels(parts: Sequence[Part], mesh: Mesh) -> UInt8:
     axis = (np.arange(VOXELS) + 0.5 - VOXELS / 2) * cell
     for part in parts:
         triangles = part.vertices[part.triangles]
-        cells = _indices(_sprinkle(triangles, cell / 2), centre, cell)
+        cells = _indices(_sprinkle(triangles, cell * SPRINKLE), centre, cell)
         grid[tuple(cells.T)] = 1
         if part.solid:
             first, last = cells.min(axis=0), cells.max(axis=0) + 1
