@@ -112,9 +112,10 @@ def _pooled(
             in_flight[number] = (task, time.monotonic())
             yield joblib.delayed(_guarded)(plan.function, number, task, frame)
 
-    results = joblib.Parallel(
-        n_jobs=plan.jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs", max_nbytes=None
-    )(feed())
+    with _deaf_to_ctrl_c():
+        results = joblib.Parallel(
+            n_jobs=plan.jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs", max_nbytes=None
+        )(feed())
     try:
         for number, result in results:
             task, _ = in_flight.pop(number)
@@ -154,7 +155,8 @@ def _one_by_one(waiting: deque[T], plan: Plan[T, R]) -> Iterator[tuple[T, R | Fa
             if executor is None:
                 executor = ProcessPoolExecutor(1, env=_thread_limits())
             started = time.monotonic()
-            future = executor.submit(_guarded, plan.function, 0, task, frame)
+            with _deaf_to_ctrl_c():
+                future = executor.submit(_guarded, plan.function, 0, task, frame)
             try:
                 yield task, future.result(timeout=limit + STARTUP_SECONDS if limit else None)[1]
                 continue
@@ -208,17 +210,28 @@ def _guarded(function: Callable[[T], R], number: int, task: T, frame: _Frame) ->
             faulthandler.cancel_dump_traceback_later()
 
 
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Start workers in here: a new process inherits that it ignores Ctrl-C, which is the parent's business alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 _settled = False
 
 
 def _settle_in(memory: int, warm_up: str) -> None:
-    """Once a worker: die with the parent, leave Ctrl-C to it, bound the memory, import before any clock runs."""
+    """Once a worker: die with the parent, bound the memory, import before any clock runs."""
     global _settled  # noqa: PLW0603 — one flag a process
     if _settled:
         return
     _settled = True
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
