@@ -50,6 +50,8 @@ def chromium(width: int = 1200, height: int = 1000, *, dark: bool = False) -> It
 
 
 def open_page(browser: Any, path: Path) -> None:
+    for log in ("browser", "performance"):
+        browser.get_log(log)  # reading empties it: what an earlier page said is not this one's
     browser.get(path.resolve().as_uri())
 
 

@@ -22,7 +22,9 @@ def onet(*arguments: str, columns: int = 80) -> Result:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_runs(tmp_path_factory.mktemp("runs"), seeds=(0, 1), examples=1)
+    root = make_runs(tmp_path_factory.mktemp("runs"), seeds=(0, 1))
+    make_run(root, "resnet18", examples=1)
+    return root
 
 
 def test_json_is_the_contract(runs: Path) -> None:

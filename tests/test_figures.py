@@ -16,6 +16,7 @@ from pix3d_onet.results.examples import gallery, read_examples, with_mask
 from pix3d_onet.results.report import Report, read_report
 from pix3d_onet.results.runs import find_runs
 from pix3d_onet.results.shade import DISTANCE, FIELD_OF_VIEW, crease_normals, shade, view_matrix
+from pix3d_onet.results.thumbnails import Thumbnails
 
 
 def silhouette(picture: np.ndarray) -> np.ndarray:
@@ -132,9 +133,9 @@ def test_figures_in_three_formats_and_the_same_bytes_each_time(report: Report, t
     pytest.importorskip("matplotlib")
     from pix3d_onet.results.figures import write_figures
 
-    digests = []
+    digests, shared = [], Thumbnails()
     for name in ("a", "b"):
-        paths = write_figures(report.group, report.table, report.gallery, tmp_path / name)
+        paths = write_figures(report.group, report.table, report.gallery, tmp_path / name, thumbnails=shared)
         digests.append([hashlib.sha256(p.read_bytes()).hexdigest() for p in paths])
     assert sorted(p.name for p in paths) == sorted(
         f"{n}.{s}" for n in ("figure5-gallery", "figure6-curves") for s in ("png", "svg", "pdf")

@@ -60,3 +60,14 @@ def test_no_two_variants_look_the_same() -> None:
     assert len(looks) == len(VARIANTS)
     assert [style(n).colour for n in PRINTED] == list(OKABE_ITO)
     assert style("a run of mine") == style("a run of mine")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_pinned_parameter_counts_are_those_of_the_networks(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    from pix3d_onet.learning.model import build_model
+
+    with torch.device("meta"):
+        network = build_model(variant(name).model)
+    assert sum(p.numel() for p in network.parameters()) == variant(name).params

@@ -13,6 +13,7 @@ from onet_cli import ui
 from pix3d_onet.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pix3d_onet.events import Emit
     from pix3d_onet.results.bench import BenchResult, PlannedRun
     from pix3d_onet.results.report import Report
     from pix3d_onet.results.variants import Variant
@@ -100,7 +101,7 @@ def bench(
     shown = live_table(plan) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
     with shown as emit:
         result = run_bench(plan, data, _train(), out=out, devices=choose_devices(device, jobs), emit=emit)
-        made = summarise(result, suite, out, with_report, emit)
+        made = summarise(result, suite, out=out, data=data, write=with_report, emit=emit)
     render(made, result, as_json=as_json, quiet=quiet)
 
 
@@ -142,11 +143,13 @@ def _train() -> Any:
     return train
 
 
-def summarise(result: BenchResult, suites: Sequence[str], out: Path, write: bool, emit: Any) -> Report:
-    """Table 1 of the plan's own runs, and the report folder."""
-    from pix3d_onet.results.report import REPORT_FOLDER, make_report, write_report
+def summarise(result: BenchResult, suites: Sequence[str], *, out: Path, data: Path, write: bool, emit: Emit) -> Report:
+    """Table 1 of all stored runs of this setting, those of earlier calls included, and the report folder."""
+    from pix3d_onet.results.report import REPORT_FOLDER, read_report, write_report
+    from pix3d_onet.results.runs import key_of
 
-    made = make_report(result.runs, suite_name=suites[0] if len(suites) == 1 else None, emit=emit)
+    name = suites[0] if len(suites) == 1 else None
+    made = read_report(out, setting=key_of(result.runs[0]), suite_name=name, data=data, emit=emit)
     if write:
         write_report(made, out / REPORT_FOLDER, emit=emit)
     return made

@@ -25,7 +25,7 @@ LOCK_FILE = ".bench.lock"
 PRESETS: Mapping[str, TrainConfig] = {
     "paper": TrainConfig(),
     "quick": TrainConfig(
-        steps=40, batch_size=8, points_per_shape=512, image_size=64, lr=3e-4, val_every=20, val_points=8192
+        steps=60, batch_size=8, points_per_shape=512, image_size=64, lr=3e-4, val_every=20, val_points=8192
     ),
 }
 """``paper``: the report's recipe. ``quick``: all of Table 1 in minutes on two CPU cores, small pictures, few points."""
@@ -142,8 +142,13 @@ def bench(
                 runs[planned.name] = run = stored(planned.folder)
                 emit(RunFinished(planned.name, place[planned.name], len(plan), val_iou=run.record.best_val_iou))
                 continue
+            if isinstance(error, InterruptedRunError):
+                raise InterruptedRunError(
+                    f"interrupted at {planned.name}; {len(runs)} of {len(plan)} runs are done, the rest is saved.",
+                    hint="The same command continues.",
+                )
             hopeless = isinstance(error, InputError) and not failures and len(runs) == len(done)
-            if hopeless or isinstance(error, InterruptedRunError | ConfigError):
+            if hopeless or isinstance(error, ConfigError):
                 raise error
             failures.append(Failure(planned, error))
             emit(Note(f"{planned.name} failed and stays blank: {error}", "warning"))

@@ -22,6 +22,7 @@ def gallery_data(shown: Gallery) -> dict[str, Any]:
         "truthColour": TRUTH_COLOUR,
         "predictionColour": PREDICTION_COLOUR,
         "variants": list(shown.variants),
+        "start": start(shown),
         "records": [
             {
                 "record": record,
@@ -33,6 +34,16 @@ def gallery_data(shown: Gallery) -> dict[str, Any]:
             for record in shown.records
         ],
     }
+
+
+def start(shown: Gallery) -> dict[str, Any]:
+    """What the 3D views show first: the best reconstruction there is, as record index and variant."""
+    place = {record: index for index, record in enumerate(shown.records)}
+    cells = {(v, place[r]): e.iou for (v, r), e in shown.cells.items() if r in place and len(e.prediction.faces)}
+    if not cells:
+        return {"record": 0, "variant": shown.variants[0] if shown.variants else ""}
+    variant, record = max(cells, key=lambda cell: cells[cell])
+    return {"record": record, "variant": variant}
 
 
 def gallery_section(shown: Gallery, thumbnails: Thumbnails, emit: Emit = ignore) -> str:

@@ -131,6 +131,12 @@ def setting_key(setting: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:8]
 
 
+def key_of(run: StoredRun) -> str:
+    """The key of the setting that a run belongs to."""
+    record = run.record
+    return setting_key(setting_of(TrainConfig.from_json(record.train), run.variant, record.data, record.weights))
+
+
 def group_runs(runs: Sequence[StoredRun]) -> tuple[RunGroup, ...]:
     """Comparable groups, that with most variants first, then most runs, then the key.
 

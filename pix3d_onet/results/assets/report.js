@@ -28,7 +28,7 @@
 
   // --- Figure 5 and the 3D views ----------------------------------------------------------------------------------
   const scene = new Viewer.Scene();
-  const chosen = { record: 0, variant: data.gallery.variants.at(-1) };
+  const chosen = { ...data.gallery.start };
   function views() {
     const record = data.gallery.records[chosen.record], cell = record.cells[chosen.variant];
     byId("view-input").src = record.input;

@@ -15,7 +15,7 @@ const Viewer = (() => {
     precision highp float; in vec3 n; uniform vec4 colour; out vec4 pixel;
     void main() {
       vec3 m = normalize(n); if (!gl_FrontFacing) m = -m; if (m.z < 0.0) m = -m;
-      float light = 0.42 + 0.16 * m.y + 0.62 * max(dot(m, normalize(vec3(-0.45, 0.72, 0.53))), 0.0)
+      float light = 0.38 + 0.16 * m.y + 0.58 * max(dot(m, normalize(vec3(-0.45, 0.72, 0.53))), 0.0)
         + 0.16 * max(dot(m, normalize(vec3(0.75, 0.1, 0.65))), 0.0);
       pixel = vec4(pow(min(colour.rgb * light, vec3(1.0)), vec3(1.0 / 2.2)) * colour.a, colour.a);
     }`;
