@@ -31,6 +31,10 @@ F_SCORE_DISTANCE = 0.01
 """1 % of the longest side (Tatarchenko et al., CVPR 2019, section 5)."""
 CHAMFER_UNIT = 10.0
 """Mescheder et al. (CVPR 2019, section 4.1) print Chamfer-L1 in tenths of the longest side: ours × 10."""
+LEAF = 32
+"""Points in a leaf of the k-d tree (measured best for 100,000 points)."""
+CELLS_PER_UNIT = 32
+"""Cells of the grid by which points are ordered before they are looked up."""
 RESAMPLES = 10_000
 """Bootstrap resamples of a confidence interval."""
 CONFIDENCE = 0.95
@@ -97,21 +101,41 @@ def iou(first: Bool, second: Bool) -> float:
     return int(np.count_nonzero(first & second)) / union if union else 1.0
 
 
-def surface_distances(
-    predicted: Floats, predicted_normals: Floats, true: Floats, true_normals: Floats, *, workers: int = 1
-) -> SurfaceDistances:
-    """Distances between surface samples: (N, 3) predicted and (M, 3) true points with their unit normals.
+Nearest = Callable[[Floats, Floats], tuple[Float64, NDArray[np.int64]]]
+"""(N, 3) points, (M, 3) targets → distance (N,) to the nearest target and its row (N,)."""
 
-    Exact nearest neighbours by scipy's k-d tree on ``workers`` threads; empty inputs give empty arrays.
+
+def nearest(points: Floats, targets: Floats, *, workers: int = -1) -> tuple[Float64, NDArray[np.int64]]:
+    """Exact nearest neighbours by scipy's k-d tree (float64) on ``workers`` threads (-1 = all).
+
+    Both sets are put in the order of a coarse grid first: neighbours in memory are neighbours in space, and the same
+    queries take a third of the time.
     """
     from scipy.spatial import KDTree
 
+    order, rows = _by_cell(targets), _by_cell(points)
+    found, index = KDTree(targets[order], leafsize=LEAF).query(points[rows], workers=workers)
+    distance, row = np.empty(len(points)), np.empty(len(points), np.int64)
+    distance[rows], row[rows] = found, order[index]
+    return distance, row
+
+
+def _by_cell(points: Floats) -> NDArray[np.int64]:
+    return np.lexsort(np.floor(np.asarray(points, np.float64) * CELLS_PER_UNIT).T)
+
+
+def surface_distances(
+    predicted: Floats, predicted_normals: Floats, true: Floats, true_normals: Floats, *, search: Nearest = nearest
+) -> SurfaceDistances:
+    """Distances between surface samples: (N, 3) predicted and (M, 3) true points with their unit normals.
+
+    ``search`` finds nearest neighbours (another one than scipy's on a GPU); empty inputs give empty arrays.
+    """
     if not len(predicted) or not len(true):
-        n = np.full(len(predicted), EMPTY_DISTANCE)
-        m = np.full(len(true), EMPTY_DISTANCE)
+        n, m = np.full(len(predicted), EMPTY_DISTANCE), np.full(len(true), EMPTY_DISTANCE)
         return SurfaceDistances(n, m, np.zeros_like(n), np.zeros_like(m))
-    to_true, nearest_true = KDTree(true).query(predicted, workers=workers)
-    to_predicted, nearest_predicted = KDTree(predicted).query(true, workers=workers)
+    to_true, nearest_true = search(predicted, true)
+    to_predicted, nearest_predicted = search(true, predicted)
     cos_true = np.abs(np.einsum("ij,ij->i", predicted_normals, true_normals[nearest_true]))
     cos_predicted = np.abs(np.einsum("ij,ij->i", true_normals, predicted_normals[nearest_predicted]))
     return SurfaceDistances(

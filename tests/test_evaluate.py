@@ -19,8 +19,9 @@ from pix3d_onet.config import ModelConfig
 from pix3d_onet.data.shards import Dataset
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.learning import pix3d_protocol as protocol
-from pix3d_onet.learning.evaluate import NetworkPredictor, Prediction, evaluate, rows_csv
+from pix3d_onet.learning.evaluate import NetworkPredictor, Prediction, evaluate, nearest_by_pairs, nearest_on, rows_csv
 from pix3d_onet.learning.extract import extract_field, logit
+from pix3d_onet.metrics import nearest
 from pix3d_onet.types import Mesh
 
 EMPTY = Mesh(np.empty((0, 3)), np.empty((0, 3), np.int64))
@@ -217,3 +218,13 @@ def test_one_threshold_is_found_for_all(data) -> None:
 def test_voxels_must_be_multiples() -> None:
     with pytest.raises(ConfigError, match="--voxels"):
         protocol.ProtocolSettings(predicted_voxels=50)
+
+
+def test_search_by_pairs_equals_the_tree() -> None:
+    random = np.random.default_rng(0)
+    points, targets = random.random((3000, 3)), random.random((2000, 3))
+    distance, row = nearest(points, targets)
+    pairs_distance, pairs_row = nearest_by_pairs(points, targets, device="cpu")
+    np.testing.assert_allclose(pairs_distance, distance, atol=1e-6)
+    np.testing.assert_array_equal(pairs_row, row)
+    assert nearest_on(torch.device("cpu")) is nearest

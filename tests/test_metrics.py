@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,3 +170,43 @@ def test_pictures_of_one_shape_are_not_independent() -> None:
     assert single.mean == 0.5
     assert math.isnan(single.low)
     assert mean_interval([]).count == 0
+
+
+def real_meshes() -> list[Path]:
+    """Models of the real Pix3D excerpt, where it lies beside the checkout or where ONET_SHARED says."""
+    root = (
+        Path(os.environ.get("ONET_SHARED", Path(__file__).parents[2] / "shared")) / "pix3d-photos" / "model" / "chair"
+    )
+    return sorted(root.glob("*/model.obj"))[:3]
+
+
+@pytest.mark.realdata
+@pytest.mark.skipif(len(real_meshes()) < 3, reason="needs the real Pix3D photos (ONET_SHARED or ../shared)")
+def test_real_chairs_against_open3d() -> None:
+    """Nearest samples by Open3D's tree (float64 points: equal), and exact distances to the triangles (a lower bound).
+
+    A sampled surface lies at most a sample's spacing away from the exact one: the tolerance of the second.
+    """
+    o3d = pytest.importorskip("open3d")
+    from pix3d_onet.geometry.mesh import box_normalisation, load_mesh, transformed
+    from pix3d_onet.geometry.sample import sample_surface
+
+    meshes = [transformed(m, box_normalisation(m)) for m in map(load_mesh, real_meshes())]
+    clouds = [sample_surface(m, 20_000, seed) for seed, m in enumerate(meshes)]
+    for i, j in ((0, 1), (1, 2), (2, 0)):
+        d = surface_distances(*clouds[i], *clouds[j])
+        a, b = (o3d.geometry.PointCloud(o3d.utility.Vector3dVector(clouds[k][0])) for k in (i, j))
+        np.testing.assert_allclose(d.to_true, np.asarray(a.compute_point_cloud_distance(b)), atol=1e-9)
+        np.testing.assert_allclose(d.to_predicted, np.asarray(b.compute_point_cloud_distance(a)), atol=1e-9)
+        scene = o3d.t.geometry.RaycastingScene()
+        scene.add_triangles(
+            o3d.core.Tensor(meshes[j].vertices.astype(np.float32)), o3d.core.Tensor(meshes[j].faces.astype(np.uint32))
+        )
+        exact = scene.compute_distance(o3d.core.Tensor(clouds[i][0].astype(np.float32))).numpy()
+        t = meshes[j].triangles
+        area = np.linalg.norm(np.cross(t[:, 1] - t[:, 0], t[:, 2] - t[:, 0]), axis=1).sum() / 2
+        spacing = math.sqrt(area / 20_000)
+        assert (d.to_true >= exact - 1e-5).all()
+        assert 0 <= accuracy(d) - exact.mean() <= spacing
+        within = (exact < 0.01 + spacing).mean(), (exact < 0.01 - spacing).mean()
+        assert within[1] <= (d.to_true < 0.01).mean() <= within[0]

@@ -107,7 +107,9 @@ def score(
     from pix3d_onet.geometry.sample import contains, sample_surface
     from pix3d_onet.learning.baselines import baseline, build_library
     from pix3d_onet.learning.evaluate import evaluate as evaluate_one
+    from pix3d_onet.learning.evaluate import nearest_on
     from pix3d_onet.learning.pix3d_protocol import ProtocolSettings, evaluate_pix3d
+    from pix3d_onet.learning.runtime import choose_device
 
     with Dataset(data) as dataset:
         library = build_library(dataset, contains, emit=emit) if names else None
@@ -129,6 +131,7 @@ def score(
                 samples=options["samples"],
                 limit=options["limit"],
                 seed=options["seed"],
+                search=nearest_on(choose_device(options["device"])),
                 emit=emit,
             )
             for row in rows

@@ -129,7 +129,7 @@ def mesh_prediction(mesh: Mesh, contains: Contains) -> Prediction:
     def logits(points: Float32) -> Float32:
         return np.where(contains(mesh, points), FAR, -FAR).astype(np.float32)
 
-    return Prediction(mesh, logits, 0.0)
+    return Prediction(mesh, logits, 0.0, mesh_is_field=True)
 
 
 def overlap(first: Bool, second: Bool) -> Float32:
