@@ -203,11 +203,9 @@ def decode(path: Path, key: str) -> PreparedShape:
         meta = json.loads(data["meta"].tobytes())
         if meta["key"] != key:
             raise ValueError("made from something else")
-        columns = [data[name] for name in VIEW_ARRAYS] if meta["record_ids"] else [()] * len(VIEW_ARRAYS)
-        views = tuple(
-            View(*arrays, record_id=record, rendered=rendered)
-            for *arrays, record, rendered in zip(*columns, meta["record_ids"], meta["rendered"], strict=True)
-        )
+        names = list(zip(meta["record_ids"], meta["rendered"], strict=True))
+        rgb, mask, pose, intrinsics = [data[name] for name in VIEW_ARRAYS] if names else [np.zeros(0)] * 4
+        views = tuple(View(rgb[i], mask[i], pose[i], intrinsics[i], *name) for i, name in enumerate(names))
         points = data["points_q"]
         return PreparedShape(
             object_id=meta["object_id"],

@@ -27,15 +27,15 @@ class ClusterTaskError(Exception):
 def connected(address: str | None) -> Iterator[None]:
     """Make a Dask scheduler joblib's backend. InputError when it does not answer or has no workers."""
     try:
-        import distributed
         import joblib
+        from distributed import Client
         from joblib._dask import DaskDistributedBackend
     except ImportError:
         raise MissingDependencyError("--backend dask needs dask.", hint="Install pix3d-onet[dask].") from None
 
     class Backend(DaskDistributedBackend):  # type: ignore[misc]
         def effective_n_jobs(self, n_jobs: int) -> int:
-            return max(2, super().effective_n_jobs(n_jobs))  # with 1, joblib would work here, not there
+            return max(2, int(super().effective_n_jobs(n_jobs)))  # with 1, joblib would work here, not there
 
         def submit(self, func: Any, callback: Callable[[Any], Any] | None = None) -> Any:
             future = super().submit(func, callback)
@@ -57,7 +57,7 @@ def connected(address: str | None) -> Iterator[None]:
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
-        client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         text = " ".join(str(error).split())[:200]
         hint = "Start one with `dask scheduler`, and workers with `dask worker ADDRESS --nthreads 1`."

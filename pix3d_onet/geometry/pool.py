@@ -102,7 +102,7 @@ def _pooled(
     import joblib
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    frame = _Frame(plan.limits, plan.warm_up, plan.backend == "loky", os.getpid())
+    frame = _Frame(plan.limits.seconds, plan.backend == "loky", os.getpid())
 
     def feed() -> Iterator[Any]:
         # runs in the pool's own threads, whenever a worker is free
@@ -147,13 +147,13 @@ def _one_by_one(waiting: deque[T], plan: Plan[T, R]) -> Iterator[tuple[T, R | Fa
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
     executor: Any = None
-    frame = _Frame(plan.limits, plan.warm_up, True, os.getpid())
+    frame = _Frame(plan.limits.seconds, True, os.getpid())
     limit = plan.limits.seconds
     try:
         while waiting:
             task = waiting.popleft()
             if executor is None:
-                executor = ProcessPoolExecutor(1, env=_thread_limits())
+                executor = ProcessPoolExecutor(1, env=_thread_limits(), **_birth(plan))
             started = time.monotonic()
             with _deaf_to_ctrl_c():
                 future = executor.submit(_guarded, plan.function, 0, task, frame)
@@ -187,23 +187,19 @@ def _cause(message: str) -> str:
 class _Frame:
     """What a task needs around it. ``own``: the worker is this run's, not a cluster's; ``home``: the run's process."""
 
-    limits: Limits
-    warm_up: str
+    seconds: float
     own: bool
     home: int
 
 
 def _guarded(function: Callable[[T], R], number: int, task: T, frame: _Frame) -> tuple[int, R]:
     """In the worker: run one task under its watchdog."""
-    if frame.own and os.getpid() == frame.home:  # joblib would not start workers: the caller must not be bounded
-        return number, function(task)
-    if frame.own:
-        _settle_in(frame.limits.memory, frame.warm_up)
-    if not frame.limits.seconds or not (frame.own or one_task_at_a_time()):
+    at_home = os.getpid() == frame.home  # where joblib may not start workers, it works in the caller's own process
+    if not frame.seconds or at_home or not (frame.own or one_task_at_a_time()):
         return number, function(task)
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 — a plain descriptor for a C thread
         # a thread in C that ends the process even while a library holds the interpreter
-        faulthandler.dump_traceback_later(frame.limits.seconds, exit=True, file=nowhere)
+        faulthandler.dump_traceback_later(frame.seconds, exit=True, file=nowhere)
         try:
             return number, function(task)
         finally:
@@ -223,18 +219,13 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-_settled = False
-
-
-def _settle_in(memory: int, warm_up: str) -> None:
-    """Once a worker: die with the parent, bound the memory, import before any clock runs."""
-    global _settled  # noqa: PLW0603 — one flag a process
-    if _settled:
-        return
-    _settled = True
+def _settle_in(memory: int, warm_up: str, home: int) -> None:
+    """As a worker starts: die with the run (process ``home``), bound the memory, import before any clock runs."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != home:  # the run died while this process was starting
+        os._exit(1)
     if memory:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_DATA, (memory, resource.getrlimit(resource.RLIMIT_DATA)[1]))
@@ -242,6 +233,10 @@ def _settle_in(memory: int, warm_up: str) -> None:
     if warm_up:
         with contextlib.suppress(ImportError, OSError):  # the task itself will say it better
             importlib.import_module(warm_up)
+
+
+def _birth(plan: Plan[T, R]) -> dict[str, Any]:
+    return {"initializer": _settle_in, "initargs": (plan.limits.memory, plan.warm_up, os.getpid())}
 
 
 THREAD_VARIABLES = (
@@ -264,7 +259,7 @@ def _backend(plan: Plan[T, R]) -> Iterator[None]:
     from joblib.externals.loky import get_reusable_executor
 
     if plan.backend == "loky":
-        with joblib.parallel_config("loky", inner_max_num_threads=1):
+        with joblib.parallel_config("loky", inner_max_num_threads=1, **_birth(plan)):
             try:
                 yield
             finally:  # these workers are bounded and deaf to Ctrl-C: nobody else may inherit them

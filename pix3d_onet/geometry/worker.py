@@ -103,11 +103,12 @@ def rejection(task: Task, stage: str, reason: str, detail: str, key: str = "") -
 
 
 def _geometry(task: Task) -> ShapeGeometry:
-    function = task.geometry
-    if function is None:
-        from pix3d_onet.geometry.shape import shape_geometry as function
     shape = task.shape
-    return function(shape.mesh, shape.object_id, task.config, root=task.root, voxel=shape.voxel)
+    if task.geometry is not None:
+        return task.geometry(shape.mesh, shape.object_id, task.config, root=task.root, voxel=shape.voxel)
+    from pix3d_onet.geometry.shape import shape_geometry
+
+    return shape_geometry(shape.mesh, shape.object_id, task.config, root=task.root, voxel=shape.voxel)
 
 
 def _photos(task: Task, normalisation: Normalisation) -> tuple[list[View], list[str], tuple[Rejected, ...]]:
