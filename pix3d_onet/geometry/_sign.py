@@ -19,6 +19,12 @@ ROD_RADIUS = np.float32(0.5 * np.sqrt(3.0))
 REPRESENTED = 3.0
 """Squared voxels: surface with an inside node this near is taken to be kept by it."""
 
+COVERED = 0.5
+"""Squared voxels: a curve all of whose points have an inside node this near is kept without gaps."""
+
+ROD_ZONE = 3
+"""Voxels around thin nodes in which the surface must be covered, not only represented."""
+
 MARGIN = np.float32(0.02)
 """Voxels that thickened nodes lie below the new surface, so that no vertex falls onto a node."""
 
@@ -271,24 +277,25 @@ def thin_sheets(out: Any, brick_out: Any, table: Any, distance: Any, first_hit: 
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def thin_counts(out: Any, brick_out: Any, table: Any) -> Any:
-    """(n, 2) int64 per brick: inside nodes with outside on both sides along some axis; inside nodes at the surface."""
-    counts = np.zeros((len(out), 2), dtype=np.int64)
+def thin_nodes(out: Any, brick_out: Any, table: Any) -> Any:
+    """(n, 512) uint8: along how many axes an inside node has outside on both sides; (n,) int64 inside nodes at surface."""
+    flags = np.zeros(out.shape, dtype=np.uint8)
+    counts = np.zeros(len(out), dtype=np.int64)
     for slot in prange(len(out)):
         for local in range(NODES):
             if out[slot, local] != 0:
                 continue
             i, j, k = local >> 6, (local >> 3) & 7, local & 7
-            thin, surface = False, False
+            thin, surface = 0, False
             for axis in range(3):
                 di, dj, dk = (1, 0, 0) if axis == 0 else ((0, 1, 0) if axis == 1 else (0, 0, 1))
                 up = look(out, brick_out, table, slot, i + di, j + dj, k + dk) != 0
                 down = look(out, brick_out, table, slot, i - di, j - dj, k - dk) != 0
-                thin = thin or (up and down)
+                thin += up and down
                 surface = surface or up or down
-            counts[slot, 0] += thin
-            counts[slot, 1] += surface
-    return counts
+            flags[slot, local] = thin
+            counts[slot] += surface
+    return flags, counts
 
 
 @njit(cache=True, nogil=True)
@@ -320,29 +327,49 @@ def closest_point(p: Any, t: Any, q: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _kept(inside: Any, brick_inside: Any, table: Any, slot: int, node: Any, p: Any, q: Any) -> bool:
-    """Whether surface point ``q`` has an inside node near it; ``node`` are the local coordinates of ``p``."""
+def _kept(inside: Any, brick_inside: Any, table: Any, slot: int, node: Any, p: Any, q: Any, limit: float) -> bool:
+    """Whether an inside node lies within sqrt(``limit``) of surface point ``q``; ``node`` is ``p`` in local terms."""
     for x in range(-2, 3):
         for y in range(-2, 3):
             for z in range(-2, 3):
                 gap = (p[0] + x - q[0]) ** 2 + (p[1] + y - q[1]) ** 2 + (p[2] + z - q[2]) ** 2
-                if (
-                    gap <= REPRESENTED
-                    and look(inside, brick_inside, table, slot, node[0] + x, node[1] + y, node[2] + z) != 0
-                ):
+                if gap <= limit and look(inside, brick_inside, table, slot, node[0] + x, node[1] + y, node[2] + z) != 0:
+                    return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _near(flags: Any, table: Any, slot: int, node: Any) -> bool:
+    """Whether a flagged node lies within ROD_ZONE voxels along every axis."""
+    for x in range(-ROD_ZONE, ROD_ZONE + 1):
+        for y in range(-ROD_ZONE, ROD_ZONE + 1):
+            for z in range(-ROD_ZONE, ROD_ZONE + 1):
+                i, j, k = node[0] + x, node[1] + y, node[2] + z
+                s = table[slot, (i >> 3) + 1, (j >> 3) + 1, (k >> 3) + 1]
+                if s >= 0 and flags[s, (i & 7) << 6 | (j & 7) << 3 | (k & 7)] != 0:
                     return True
     return False
 
 
 @njit(cache=True, nogil=True, parallel=True)
 def thin_rods(
-    inside: Any, brick_inside: Any, table: Any, origin: Any, distance: Any, nearest: Any, triangles: Any
+    inside: Any,
+    brick_inside: Any,
+    table: Any,
+    origin: Any,
+    distance: Any,
+    nearest: Any,
+    triangles: Any,
+    before: Any,
+    again: bool,
 ) -> Any:
     """(n, 512) bool: nodes to take inside so that rods, needles and specks survive.
 
     A node within half a cell's diagonal of a surface point that has no inside node near it. ``origin`` (n, 3) int32 is
-    the first node of every brick.
+    the first node of every brick. Around the thin nodes ``before`` (n, 512) uint8 the surface must moreover be covered
+    without gaps (``again``; the rods of a first call are then in ``inside`` and ``before``).
     """
+    limit = COVERED if again else REPRESENTED
     rods = np.zeros(inside.shape, dtype=np.bool_)
     for slot in prange(len(inside)):
         p = np.empty(3)
@@ -353,7 +380,8 @@ def thin_rods(
             i, j, k = local >> 6, (local >> 3) & 7, local & 7
             p[0], p[1], p[2] = origin[slot, 0] + i, origin[slot, 1] + j, origin[slot, 2] + k
             closest_point(p, triangles[nearest[slot, local]], q)
-            rods[slot, local] = not _kept(inside, brick_inside, table, slot, (i, j, k), p, q)
+            if not _kept(inside, brick_inside, table, slot, (i, j, k), p, q, limit):
+                rods[slot, local] = not again or _near(before, table, slot, (i, j, k))
     return rods
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry import _fusion, _sign
@@ -32,8 +33,9 @@ DEPTH_OFFSET = 1.5
 """Voxels by which depth moves towards the camera."""
 TRUNCATION = 10.0
 """Voxels."""
-FAR_DEPTH = 1.75
-"""Depth where nothing is seen: the original renderer's far plane."""
+FAR_DEPTH = 10.0
+"""Depth where nothing is seen. The original's far plane, 1.75, hides the corners of the cube from the cameras opposite
+and leaves floating pockets there at low resolutions; farther away, empty pixels simply mean free."""
 
 
 def fibonacci_rotations(count: int = VIEWS) -> Float64:
@@ -54,11 +56,14 @@ def fibonacci_rotations(count: int = VIEWS) -> Float64:
 
 
 def fusion_frame(mesh: Mesh, resolution: int) -> GridFrame:
-    """The cube [-0.5, 0.5]³ of ``resolution`` voxels in which the mesh's longest side spans 0.9."""
+    """The cube [-0.5, 0.5]³ of ``resolution`` voxels in which the longest side spans 0.9, and a brick of air around it.
+
+    The air closes the surface where no camera sees a corner of the cube.
+    """
     low, high = mesh.bounds
     voxel = float((high - low).max()) / (FILL * resolution)
-    bricks = math.ceil(resolution / SIDE)
-    return GridFrame((low + high) / 2, voxel, np.full(3, resolution / 2 - 0.5), (bricks, bricks, bricks))
+    bricks = math.ceil(resolution / SIDE) + 2
+    return GridFrame((low + high) / 2, voxel, np.full(3, resolution / 2 - 0.5 + SIDE), (bricks, bricks, bricks))
 
 
 def depth_maps(mesh: Mesh, frame: GridFrame, resolution: int, rotations: Float64) -> Float32:
@@ -77,16 +82,24 @@ def fusion(mesh: Mesh, resolution: int = 256) -> BrickGrid:
     depth = depth_maps(mesh, frame, resolution, rotations)
     truncation = TRUNCATION / resolution
     bounds = _fusion.depth_bounds(depth)
-    dims = np.array(frame.dims)
+    dims = np.array(frame.dims) - 2
     signs = _fusion.certain_signs(dims, resolution, bounds, rotations, FOCAL, IMAGE_SIZE, truncation)
+    signs = np.pad(signs, 1, constant_values=1)
+
+    def fused(slots: NDArray[np.int32]) -> Float32:
+        first = origins(slots) - SIDE
+        values: Float32 = _fusion.fuse_bricks(first, resolution, depth, rotations, FOCAL, truncation)
+        values[((first < 0) | (first >= resolution)).any(axis=1)] = 1.0
+        return values
+
     marked = signs == 0
     slots = number_bricks(marked)
-    values = _fusion.fuse_bricks(origins(slots), resolution, depth, rotations, FOCAL, truncation)
+    values = fused(slots)
     while (wanted := _fusion.uncertain_borders(signs, slots, values)).any():
         marked |= wanted
         old, slots = slots, number_bricks(marked)
         fresh = number_bricks(wanted)
-        extra = _fusion.fuse_bricks(origins(fresh), resolution, depth, rotations, FOCAL, truncation)
+        extra = fused(fresh)
         merged = np.empty((int(marked.sum()), values.shape[1]), dtype=np.float32)
         merged[slots[old >= 0]] = values[old[old >= 0]]
         merged[slots[wanted]] = extra[fresh[wanted]]

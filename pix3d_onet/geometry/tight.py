@@ -78,16 +78,24 @@ def tight_in(mesh: Mesh, frame: GridFrame, *, thin_limit: float = np.inf) -> Bri
     table = _sign.neighbour_table(slots, count)
     for step in range(CREEP):
         _sign.creep(out, flat_out, table, first_hit, 2 + step)
-    thin, surface = _sign.thin_counts(out, flat_out, table).sum(axis=0)
+    thin, surface = _sign.thin_nodes(out, flat_out, table)
     push = _sign.thin_sheets(out, flat_out, table, distance, first_hit, last_hit)
-    if thin + (push > 0).sum() > thin_limit * max(1, surface):
+    if (thin > 0).sum() + (push > 0).sum() > thin_limit * max(1, surface.sum()):
         return None
     inside = ((out == 0) | ((push > 0) & (distance <= push))).astype(np.uint8)
     brick_inside = (flat_out == 0).astype(np.uint8)
-    rods = _sign.thin_rods(inside, brick_inside, table, origins(slots), distance, nearest, triangles)
+    rods = np.zeros_like(inside)
+    # Thin along one axis only may be the edge of a solid; along two it is a rod.
+    zone = (thin >= 2) | ((push > 0) & (distance <= push))
+    for again in (False, True):  # rods first, then the gaps between thin parts and what they end at
+        first_node = origins(slots)
+        more = _sign.thin_rods(
+            inside, brick_inside, table, first_node, distance, nearest, triangles, zone | rods, again
+        )
+        inside |= more
+        rods |= more
     if rods.any():
-        inside |= rods
-        push = np.where(rods, _sign.ROD_RADIUS + _sign.MARGIN, push)
+        push = np.where(rods != 0, _sign.ROD_RADIUS + _sign.MARGIN, push)
     fill_cavities(inside, brick_inside, slots)
     fractions = _sign.edge_fractions(inside, brick_inside, out, table, distance, push, first_hit, last_hit)
     return extract_grid(frame, slots, inside, brick_inside, fractions, table, drop_strays=True)
