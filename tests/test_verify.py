@@ -258,7 +258,7 @@ def test_a_source_that_changed_is_found(sound: Path, release: Path, tmp_path: Pa
 
 def test_the_command_names_every_setting_that_is_not_the_default(data: Path) -> None:
     command = checks.prepare_command(read_manifest(data), data, Path("/src"))
-    assert command.startswith("onet prepare pix3d --root /src --category chair ")
+    assert command.startswith("onet prepare pix3d --root /src ")
     for flag in ("--points 4096", "--image-size 96", "--resolution 64", "--render-views 1", "--seed 5"):
         assert flag in command
     assert "--mesh-error" not in command

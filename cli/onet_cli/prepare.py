@@ -128,12 +128,7 @@ RUN_KEYS = ("jobs", "backend", "scheduler", "time_limit", "memory_limit", "retry
 def configure(source: Source, options: Mapping[str, Any]) -> PrepareConfig:
     """Settings from the options given: those of the preset, then what was chosen by hand."""
     chosen = {key: value for key, value in options.items() if value is not None and key != "preset" and value != ()}
-    base: dict[str, Any] = {
-        "categories": (source.default_category,),
-        "images_per_object": "one" if "images-per-object" in source.takes else "all",
-        "render_views": source.render_views,
-        "split": source.default_split,
-    }
+    base: dict[str, Any] = {**source.defaults, "categories": (source.default_category,)}
     if options.get("preset"):
         base.update(PREPARE_PRESETS[options["preset"]])
     return PrepareConfig(**{**base, **chosen})

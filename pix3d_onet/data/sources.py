@@ -49,6 +49,16 @@ class Source:
         listing: Callable[..., SourceListing] = getattr(importlib.import_module(module), name)
         return listing(root, config, split_files=split_files)
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The settings of ``PrepareConfig`` (as JSON) that are other than its own defaults for this source."""
+        return {
+            "categories": [self.default_category],
+            "images_per_object": "one" if "images-per-object" in self.takes else "all",
+            "render_views": self.render_views,
+            "split": self.default_split,
+        }
+
     def load_geometry(self) -> Callable[..., Any] | None:
         """The function that ``geometry`` names, imported; None for sources of meshes."""
         if not self.geometry:

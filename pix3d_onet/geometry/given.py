@@ -18,6 +18,7 @@ from pix3d_onet.data.codec import decode_points, encode_normals, encode_points, 
 from pix3d_onet.data.onet_layout import CLOUD, MESH, read_cloud, read_points
 from pix3d_onet.errors import RejectError
 from pix3d_onet.files import file_digest
+from pix3d_onet.geometry.decimate import decimate
 from pix3d_onet.geometry.mesh import clean, load_mesh
 from pix3d_onet.geometry.sample import contains
 from pix3d_onet.geometry.shape import ShapeGeometry
@@ -47,7 +48,8 @@ def given_geometry(
     cloud, normals = read_cloud(voxel if voxel is not None else path.with_name(CLOUD))
     surface = _choose(len(cloud), config.surface_points, object_id, config.seed, "surface-points")
     read = time.perf_counter()
-    mesh, method = _mesh(path.with_name(MESH), cloud, normals, root)
+    full, method = _mesh(path.with_name(MESH), cloud, normals, root)
+    mesh = full if method == "file" else decimate(full, config.mesh_error)[0]
     off = _distance(mesh, cloud)
     cells = encode_points(points)
     decoded = decode_points(cells[:AGREEMENT_POINTS])
@@ -69,7 +71,7 @@ def given_geometry(
         surface_points_q=encode_points(cloud[surface]),
         surface_normals_q=encode_normals(normals[surface]),
         mesh=mesh,
-        full_mesh=mesh,
+        full_mesh=full,
         normalisation=Normalisation(given.loc, given.scale),
         qc=report,
         seconds={"labels": read - start, "mesh": time.perf_counter() - read},
