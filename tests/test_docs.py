@@ -153,7 +153,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workshop")
     run_bash(
         "onet synth pix3d data/pix3d --objects 8 --seed 0 -q\n"
-        "onet prepare pix3d --out data/prepared/pix3d-chair --resolution 64 --points 20000 --jobs 2 -q\n"
+        "onet prepare pix3d --out data/prepared/pix3d-chair --jobs 2 -q\n"
         "onet bench --variant resnet18 --data data/prepared/pix3d-chair --no-pretrained --preset quick -q\n",
         folder,
     )
