@@ -278,7 +278,7 @@ def thin_sheets(out: Any, brick_out: Any, table: Any, distance: Any, first_hit: 
 
 @njit(cache=True, nogil=True, parallel=True)
 def thin_nodes(out: Any, brick_out: Any, table: Any) -> Any:
-    """(n, 512) uint8: along how many axes an inside node has outside on both sides; (n,) int64 inside nodes at surface."""
+    """(n, 512) uint8: along how many axes inside nodes have outside on both sides; (n,) int64 nodes at the surface."""
     flags = np.zeros(out.shape, dtype=np.uint8)
     counts = np.zeros(len(out), dtype=np.int64)
     for slot in prange(len(out)):

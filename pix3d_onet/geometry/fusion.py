@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry import _fusion, _sign
 from pix3d_onet.geometry._bricks import SIDE
-from pix3d_onet.geometry.grid import FILL, BrickGrid, GridFrame, extract_grid, number_bricks, origins
+from pix3d_onet.geometry.grid import GridFrame, extract_grid, number_bricks, origins
 from pix3d_onet.types import Float32, Float64, Mesh
 
 VIEWS = 100
@@ -34,8 +34,13 @@ DEPTH_OFFSET = 1.5
 TRUNCATION = 10.0
 """Voxels."""
 FAR_DEPTH = 10.0
-"""Depth where nothing is seen. The original's far plane, 1.75, hides the corners of the cube from the cameras opposite
-and leaves floating pockets there at low resolutions; farther away, empty pixels simply mean free."""
+"""Depth where nothing is seen: free all the way. (The original's far plane, 1.75, ends before the far corners.)"""
+NODE_OFFSETS = np.argwhere(np.ones((SIDE, SIDE, SIDE), dtype=bool))
+"""(512, 3): the nodes of a brick in the order of their local index."""
+
+AIR = 4.0
+"""Voxels beyond the model's box from which everything is free. The cameras do not see all corners of the cube, and
+unseen is inside: without this, crumbs float there."""
 
 
 def fibonacci_rotations(count: int = VIEWS) -> Float64:
@@ -60,36 +65,16 @@ def fusion_frame(mesh: Mesh, resolution: int) -> GridFrame:
 
     The air closes the surface where no camera sees a corner of the cube.
     """
-    low, high = mesh.bounds
-    voxel = float((high - low).max()) / (FILL * resolution)
-    bricks = math.ceil(resolution / SIDE) + 2
-    return GridFrame((low + high) / 2, voxel, np.full(3, resolution / 2 - 0.5 + SIDE), (bricks, bricks, bricks))
-
-
-def depth_maps(mesh: Mesh, frame: GridFrame, resolution: int, rotations: Float64) -> Float32:
-    """(views, 640, 640) float32 depth of the scaled mesh, moved and eroded as the method asks."""
-    points = (mesh.vertices - frame.centre) / (frame.voxel * resolution)
-    maps: Float32 = _fusion.depth_maps(
-        np.ascontiguousarray(points), mesh.faces, rotations, FOCAL, IMAGE_SIZE, FAR_DEPTH, DEPTH_OFFSET / resolution
-    )
-    return maps
-
-
-def fusion(mesh: Mesh, resolution: int = 256) -> BrickGrid:
-    """The fused grid and surface of ``mesh`` (cleaned, any frame). RejectError ``empty-surface`` where none is."""
-    rotations = fibonacci_rotations()
-    frame = fusion_frame(mesh, resolution)
-    depth = depth_maps(mesh, frame, resolution, rotations)
-    truncation = TRUNCATION / resolution
-    bounds = _fusion.depth_bounds(depth)
-    dims = np.array(frame.dims) - 2
-    signs = _fusion.certain_signs(dims, resolution, bounds, rotations, FOCAL, IMAGE_SIZE, truncation)
-    signs = np.pad(signs, 1, constant_values=1)
+    edge = (SIDE, SIDE + resolution - 1)
+    low = np.clip(frame.to_grid(mesh.bounds[0]) - AIR, *edge)
+    high = np.clip(frame.to_grid(mesh.bounds[1]) + AIR, *edge)
+    _clear_air(signs, low, high)
 
     def fused(slots: NDArray[np.int32]) -> Float32:
-        first = origins(slots) - SIDE
-        values: Float32 = _fusion.fuse_bricks(first, resolution, depth, rotations, FOCAL, truncation)
-        values[((first < 0) | (first >= resolution)).any(axis=1)] = 1.0
+        first = origins(slots)
+        values: Float32 = _fusion.fuse_bricks(first - SIDE, resolution, depth, rotations, FOCAL, truncation)
+        nodes = first[:, None] + NODE_OFFSETS
+        values[((nodes < low) | (nodes > high)).any(axis=2)] = 1.0
         return values
 
     marked = signs == 0

@@ -121,7 +121,8 @@ class _Scene:
 
         self._tensor: Any = o3d.core.Tensor
         self._scene: Any = o3d.t.geometry.RaycastingScene(nthreads=1)
-        vertices, faces = mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32)
+        vertices: Any = mesh.vertices.astype(np.float32)
+        faces: Any = mesh.faces.astype(np.uint32)
         self._scene.add_triangles(self._tensor(vertices), self._tensor(faces))
 
     def inside(self, points: Float32 | Float64) -> Bool:
