@@ -131,6 +131,18 @@ def test_documented_commands_and_options_exist(path: Path) -> None:
     assert wrong == []
 
 
+def test_quoted_error_lines_and_reasons_exist() -> None:
+    """What troubleshooting.md quotes is what the code says: each quoted piece stands somewhere in the sources."""
+    places = [ROOT / "pix3d_onet", ROOT / "cli", ROOT / "scripts"]
+    files = [p for place in places for p in place.rglob("*") if p.suffix in (".py", ".sh")]
+    sources = re.sub(r"\s+", " ", " ".join(p.read_text() for p in files))
+    rows = re.findall(r"^\| (.*?) \| .* \|$", (ROOT / "docs/troubleshooting.md").read_text(), re.M)
+    quoted = [quote for row in rows for quote in re.findall(r"`([^`]+)`", row)]
+    pieces = [piece.strip(" .:") for quote in quoted for piece in quote.removeprefix("setup: ").split("…")]
+    assert len(pieces) > 40
+    assert [piece for piece in pieces if len(piece) > 3 and piece not in sources] == []
+
+
 def test_site_builds_without_warnings(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
     # The theme announces its successor on stderr; this keeps it quiet.
