@@ -203,7 +203,7 @@ def test_browser_toggles_variants_and_reads_values_under_the_pointer(browser: An
     assert "convnext" in series(browser)
     chart = browser.find_element(By.CSS_SELECTOR, "#curves svg")
     chart.send_keys(Keys.END)
-    spoken = browser.find_element(By.CSS_SELECTOR, "#curves [aria-live]").text
+    spoken = browser.find_element(By.CSS_SELECTOR, "#curves [aria-live]").get_attribute("textContent")
     last = np.mean([r.record.last_val_iou for r in report.group.of("convnext")])
     assert "step 3000" in spoken
     assert f"ConvNeXt Tiny {last:.4f}" in spoken

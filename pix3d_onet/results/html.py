@@ -130,7 +130,7 @@ def _run(run: StoredRun) -> dict[str, Any]:
         "waiting for data": f"{record.data_wait_share * 100:.1f} %",
         "peak memory": formats.size(record.peak_memory_bytes or None) or "not measured",
         "data hash": str(record.data.get("data_hash", "")),
-        "folder": run.folder.as_posix(),
+        "folder": run.place,
     }
     keys = ("model", "train", "data", "weights", "device", "versions", "cost", "stopped", "val_threshold")
     return {
@@ -163,8 +163,9 @@ def _main_table(table: Table) -> str:
     rows = "\n".join(_main_row(row, table, columns, best) for row in table.rows)
     notes = " ".join(map(escape, (*table.notes, "Click a number for the runs behind it.")))
     return (
-        f'<div class="scroll"><table id="table-main"><caption>{notes}</caption>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>"
+        '<div class="scroll"><table id="table-main" aria-describedby="table-notes">\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>\n"
+        f'<p class="hint" id="table-notes">{notes}</p>'
     )
 
 
@@ -234,7 +235,7 @@ def _curves_section(table: Table) -> str:
         f'<div class="toggles" role="group" aria-label="Variants">{toggles}</div>\n'
         '<div class="chart" id="curves">'
         '<svg tabindex="0" role="img" aria-label="Validation against optimiser steps"></svg>'
-        '<div class="tip" hidden></div><p class="quiet" aria-live="polite"></p></div>'
+        '<div class="tip" hidden></div><p class="unseen" aria-live="polite"></p></div>'
     )
 
 

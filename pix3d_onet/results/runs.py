@@ -22,11 +22,15 @@ _NOT_COMPARED = frozenset({"seed", "precision"})
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A finished run: its folder, its record, and the variant it is a run of (its own name when it is none)."""
+    """A finished run: its folder, its record, and the variant it is a run of (its own name when it is none).
+
+    ``place`` is the folder as reports name it, relative to the folder of runs: a report holds no machine's paths.
+    """
 
     folder: Path
     record: RunRecord
     variant: str
+    place: str = ""
 
     @property
     def seed(self) -> int:
@@ -76,7 +80,7 @@ def find_runs(root: Path, emit: Emit = ignore) -> tuple[StoredRun, ...]:
     found: dict[str, StoredRun] = {}
     for path in sorted(root.rglob(RUN_FILE)):
         try:
-            run = stored(path.parent)
+            run = stored(path.parent, root)
         except InputError as error:
             emit(Note(f"skipped {path.parent}: {error.message}", "warning"))
             continue
@@ -86,11 +90,15 @@ def find_runs(root: Path, emit: Emit = ignore) -> tuple[StoredRun, ...]:
     return tuple(found.values())
 
 
-def stored(folder: Path) -> StoredRun:
-    """Read the run in ``folder``; InputError when its record is missing, damaged or of an unknown kind."""
+def stored(folder: Path, root: Path | None = None) -> StoredRun:
+    """Read the run in ``folder``, below the folder of runs ``root``.
+
+    InputError when its record is missing, damaged or of an unknown kind.
+    """
     record = read_run(folder)
     try:
-        return StoredRun(folder, record, variant_of(record))
+        place = folder.relative_to(root) if root else Path(folder.name)
+        return StoredRun(folder, record, variant_of(record), place.as_posix())
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{folder / RUN_FILE} is damaged ({error}).") from None
 

@@ -246,7 +246,7 @@ def _cell(run: StoredRun) -> RunCell:
     return RunCell(
         record.run_id,
         record.seed,
-        run.folder.as_posix(),
+        run.place,
         record.best_val_iou,
         record.best_step,
         record.last_val_iou,

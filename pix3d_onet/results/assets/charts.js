@@ -1,7 +1,7 @@
 "use strict";
 // Small interactive SVG charts: a line chart with a crosshair, and a scatter plot.
 const Charts = (() => {
-  const NS = "http://www.w3.org/2000/svg", W = 860, H = 420, M = { left: 58, right: 14, top: 14, bottom: 44 };
+  const NS = "http://www.w3.org/2000/svg", W = 860, H = 420, M = { left: 58, right: 24, top: 14, bottom: 44 };
 
   function node(parent, name, attributes = {}, text = null) {
     const element = document.createElementNS(NS, name);
