@@ -113,33 +113,37 @@ def judge(
     return figures
 
 
+def _open3d() -> tuple[Any, Any]:
+    """Open3D's tensor type and an empty scene; its stubs know no tensor of a NumPy array alone."""
+    import open3d as o3d
+
+    return o3d.core.Tensor, o3d.t.geometry.RaycastingScene(nthreads=1)
+
+
 class _Scene:
     """A mesh in Embree (through Open3D), float32."""
 
     def __init__(self, mesh: Mesh) -> None:
-        import open3d as o3d
-
-        self._tensor: Any = o3d.core.Tensor
-        self._scene: Any = o3d.t.geometry.RaycastingScene(nthreads=1)
-        vertices: Any = mesh.vertices.astype(np.float32)
-        faces: Any = mesh.faces.astype(np.uint32)
-        self._scene.add_triangles(self._tensor(vertices), self._tensor(faces))
+        self._tensor, self._scene = _open3d()
+        self._scene.add_triangles(
+            self._tensor(mesh.vertices.astype(np.float32)), self._tensor(mesh.faces.astype(np.uint32))
+        )
 
     def inside(self, points: Float32 | Float64) -> Bool:
         """(N,) bool by parity, majority of three rays."""
-        query = self._tensor(np.ascontiguousarray(points, dtype=np.float32))
+        query: Any = self._tensor(np.ascontiguousarray(points, dtype=np.float32))
         labels: Bool = self._scene.compute_occupancy(query, nthreads=1, nsamples=3).numpy() > 0.5
         return labels
 
     def closest(self, points: Float64) -> Float64:
         """(N, 3) nearest points on the mesh."""
-        query = self._tensor(np.ascontiguousarray(points, dtype=np.float32))
+        query: Any = self._tensor(np.ascontiguousarray(points, dtype=np.float32))
         found: Float64 = self._scene.compute_closest_points(query, nthreads=1)["points"].numpy().astype(np.float64)
         return found
 
     def nearest_face(self, points: Float64) -> Any:
         """(N,) int64 the face nearest to each point."""
-        query = self._tensor(np.ascontiguousarray(points, dtype=np.float32))
+        query: Any = self._tensor(np.ascontiguousarray(points, dtype=np.float32))
         return self._scene.compute_closest_points(query, nthreads=1)["primitive_ids"].numpy().astype(np.int64)
 
 
