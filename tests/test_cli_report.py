@@ -81,6 +81,14 @@ def test_the_folder_holds_every_format_the_page_and_the_figures(runs: Path, tmp_
     assert not any(n.startswith(".") for n in names)
 
 
+def test_a_report_can_leave_the_data_sets_pictures_out(runs: Path, tmp_path: Path) -> None:
+    result = onet("report", str(runs), "--format", "html", "--no-figures", "--no-examples", "--out", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "report.html").read_text()
+    assert 'id="figure5"' not in page
+    assert "image/jpeg" not in page
+
+
 def test_a_suite_and_a_setting_can_be_chosen(tmp_path: Path) -> None:
     make_runs(tmp_path, ("resnet18", "resnet18-pose"))
     make_run(tmp_path / "short", "convnext", config=TrainConfig(steps=500))

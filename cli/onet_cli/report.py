@@ -25,6 +25,12 @@ FORMATS = ("table", "markdown", "csv", "latex", "json", "html")
 @click.option("--setting", help="Key of the setting to report, where the runs have more than one.")
 @click.option("--base", help="Variant that the others are compared with.")
 @click.option("--data", type=click.Path(path_type=Path), help="Data set, for its quality figures on the HTML page.")
+@click.option(
+    "--examples/--no-examples",
+    default=True,
+    show_default=True,
+    help="Show pictures and meshes of the data set (not where it may not be passed on).",
+)
 @click.option("--figures/--no-figures", default=True, help="Write PNG, SVG and PDF figures.", show_default=True)
 @click.option("--costs", is_flag=True, help="Print statistics and costs, too (markdown always does).")
 @ui.common_options
@@ -37,6 +43,7 @@ def report(
     setting: str | None,
     base: str | None,
     data: Path | None,
+    examples: bool,
     figures: bool,
     costs: bool,
     as_json: bool,
@@ -58,7 +65,7 @@ def report(
 
     format_ = "json" if as_json else format_
     with ui.live(quiet=quiet, verbose=verbose) as emit:
-        made = read_report(runs, setting=setting, suite_name=suite, base=base, data=data, emit=emit)
+        made = read_report(runs, setting=setting, suite_name=suite, base=base, data=data, examples=examples, emit=emit)
         folder = out or (runs / REPORT_FOLDER if format_ in ("table", "html") else None)
         written = write_report(made, folder, figures=figures, emit=emit) if folder else ()
     render(made, format_, written, costs=costs, quiet=quiet)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich import box
 from rich.live import Live
@@ -19,10 +19,17 @@ from pix3d_onet.events import Emit, Event, Note, Progress, RunFinished, RunStart
 if TYPE_CHECKING:
     from pix3d_onet.results.bench import PlannedRun
 
-BAR_WIDTH = 12
+BAR_WIDTH = 10
 REFRESHES = 4
 """A second."""
-STYLES = {"done": "green", "training": "bold", "failed": "red", "waiting": "dim", "interrupted": "yellow"}
+LOOKS = {
+    "done": ("✓", "green"),
+    "training": ("▸", "bold"),
+    "failed": ("✗", "red"),
+    "waiting": ("·", "dim"),
+    "interrupted": ("◦", "yellow"),
+}
+"""State → sign and style; the sign alone tells them apart without colour."""
 
 
 @dataclass(slots=True)
@@ -84,21 +91,22 @@ class Board:
         """The table as it is now."""
         done = sum(s.state == "done" for s in self.states.values())
         result = Table(
-            title=f"{done} of {len(self.states)} runs done", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
-        )
-        for heading in ("run", "", "progress", ">best IoU", ">left", ""):
-            result.add_column(heading.lstrip(">"), justify="right" if heading.startswith(">") else "left", no_wrap=True)
+            title=f"{done} of {len(self.states)} runs done", title_justify="left", caption_justify="left",
+            box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False,
+        )  # fmt: skip
+        # the last column gives way on a narrow terminal, never a number
+        for heading, width in (("Run", 21), ("Progress", BAR_WIDTH + 10), (">Best IoU", 8), (">Left", 7), ("", None)):
+            justify: Literal["left", "right"] = "right" if heading.startswith(">") else "left"
+            result.add_column(heading.lstrip(">"), justify=justify, no_wrap=True, min_width=width)
         now = time.monotonic()
         for state in self.states.values():
             filled = round(BAR_WIDTH * state.step / state.total) if state.total else 0
             bar = "━" * filled + "╌" * (BAR_WIDTH - filled)
-            iou = "" if state.iou is None else f"{state.iou:.4f}"
-            style = STYLES[state.state]
+            sign, style = LOOKS[state.state]
             result.add_row(
-                Text(state.label, style=style),
-                Text(state.state, style=style),
+                Text(f"{sign} {state.label}", style=style),
                 Text(f"{bar} {state.step}/{state.total}" if state.step else ""),
-                Text(iou),
+                Text("" if state.iou is None else f"{state.iou:.4f}"),
                 Text(state.left(now)),
                 Text(state.detail, style="dim"),
             )

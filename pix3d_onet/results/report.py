@@ -39,18 +39,19 @@ def make_report(
     suite_name: str | None = None,
     base: str | None = None,
     data: Path | None = None,
+    examples: bool = True,
     emit: Emit = ignore,
 ) -> Report:
     """The report on the group with that ``setting`` key (None: the fullest), on the rows of a suite if one is named.
 
-    ``data``: the data set, for its quality figures. ConfigError for an unknown setting or suite.
+    ``data``: the data set, for its quality figures. ``examples``: whether to show its pictures and meshes. ConfigError for an unknown setting or suite.
     """
     group = choose_group(group_runs(runs), setting, emit)
     names = suite(suite_name).variants if suite_name else None
     if names and suite_name != "table1":
         base = base or names[0]
     table = build_table(group, names, base)
-    shown = gallery(group.runs, [r.variant for r in table.rows], emit=emit)
+    shown = gallery(group.runs, [r.variant for r in table.rows] if examples else (), emit=emit)
     manifest = read_manifest(data) if data else None
     if manifest and manifest.data_hash != table.data_hash:
         emit(Note(f"{data} is not the data set of these runs; its quality figures are left out.", "warning"))
@@ -65,10 +66,19 @@ def read_report(
     suite_name: str | None = None,
     base: str | None = None,
     data: Path | None = None,
+    examples: bool = True,
     emit: Emit = ignore,
 ) -> Report:
     """``make_report`` on all finished runs in or below ``root``; InputError when there are none."""
-    return make_report(find_runs(root, emit), setting=setting, suite_name=suite_name, base=base, data=data, emit=emit)
+    return make_report(
+        find_runs(root, emit),
+        setting=setting,
+        suite_name=suite_name,
+        base=base,
+        data=data,
+        examples=examples,
+        emit=emit,
+    )
 
 
 def write_report(report: Report, folder: Path, *, figures: bool = True, emit: Emit = ignore) -> tuple[Path, ...]:
