@@ -44,7 +44,8 @@ def make_report(
 ) -> Report:
     """The report on the group with that ``setting`` key (None: the fullest), on the rows of a suite if one is named.
 
-    ``data``: the data set, for its quality figures. ``examples``: whether to show its pictures and meshes. ConfigError for an unknown setting or suite.
+    ``data``: the data set, for its quality figures; ``examples``: whether to show its pictures and meshes.
+    ConfigError for an unknown setting or suite.
     """
     group = choose_group(group_runs(runs), setting, emit)
     names = suite(suite_name).variants if suite_name else None
