@@ -39,6 +39,12 @@ def keep_freed_memory() -> bool:
     return bool(libc.mallopt(M_MMAP_THRESHOLD, KEEP_BYTES)) and bool(libc.mallopt(M_TRIM_THRESHOLD, KEEP_BYTES))
 
 
+def tune_process() -> None:
+    """What every training process does first: keep freed memory, flush denormal numbers (slow, and worth nothing)."""
+    keep_freed_memory()
+    torch.set_flush_denormal(True)
+
+
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
     """The device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` means here; ConfigError when it is not there."""
     if name == "auto":

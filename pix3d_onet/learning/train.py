@@ -33,8 +33,8 @@ from pix3d_onet.learning.runtime import (
     choose_device,
     choose_precision,
     describe_device,
-    keep_freed_memory,
     peak_memory,
+    tune_process,
     versions,
 )
 from pix3d_onet.learning.validate import THRESHOLDS, Scores
@@ -63,7 +63,7 @@ def train(
     ``init_from`` starts from another run's best network. Raises ConfigError, InputError, BusyError,
     InterruptedRunError (state saved), DivergedError.
     """
-    keep_freed_memory()
+    tune_process()
     group = distributed.environment_group()
     where = choose_device(device, group.local_rank)
     emit = emit if group.leads else ignore
