@@ -30,10 +30,16 @@ BACKGROUND_COLOURS = 4
 """Colours that describe the frame (k-means)."""
 KMEANS_ROUNDS = 8
 """Rounds of k-means; colours of a frame settle in fewer."""
+GROUP_SHARE = 0.06
+"""Share of the frame from which a colour is background."""
 HISTOGRAM_BINS = 64
 """Bins of Otsu's threshold on the distance from the background's colours."""
-LEAST_DISTANCE = 6.0
-"""Colour distance (CIE Lab units; 2.3 is just noticeable) below which a pixel is background whatever Otsu says."""
+LEAST_DISTANCE = 4.0
+"""Colour distance (CIE Lab units; 2.3 is just noticeable) below which a pixel is background whatever else is said."""
+PLAIN_FACTOR, PLAIN_PERCENTILE = 1.5, 95
+"""A pixel this many times farther than this percentile of the frame's own pixels is not background."""
+HOLE_SHARE = 0.003
+"""Background colour enclosed by the object is seen through it from this share of the picture on; less is filled."""
 LEAST_SHARE, MOST_SHARE = 0.005, 0.95
 """An automatic mask that covers less or more of the picture than this is a failure, not an answer."""
 COMPANION_SHARE = 0.1
@@ -90,10 +96,12 @@ def white_border_mask(rgb: UInt8) -> Bool | None:
 def auto_mask(rgb: UInt8) -> Bool:
     """(H, W, 3) uint8 → (H, W) bool: the object, by a rule that can be told in four sentences.
 
-    The frame of the picture shows background: its colours (CIE Lab) are summarised by k-means. Every pixel's distance
-    to the nearest of them is cut by Otsu's threshold. What is close and connected to the border is background;
-    the rest, smoothed and its holes filled, is the object: the largest component and those that come near it in size.
-    RejectError ``no-object`` when that is (nearly) nothing or (nearly) everything.
+    The frame of the picture shows background: its colours (CIE Lab) are summarised by k-means. A pixel's distance to
+    the nearest of them is cut by Otsu's threshold, or just above the frame's own spread where that is less. What
+    is close and connected to the border, and any large patch of it seen through the object, is background. The rest is
+    the object: its largest component and those that come near it in size.
+    It works before a plain ground and on one object; RejectError ``no-object`` when nearly nothing or nearly
+    everything is left.
     """
     height, width = rgb.shape[:2]
     zoom = min(1.0, WORK_SIDE / max(height, width))
@@ -104,14 +112,12 @@ def auto_mask(rgb: UInt8) -> Bool:
     edge[frame:-frame, frame:-frame] = False
     centres = main_colours(lab[edge], BACKGROUND_COLOURS)
     distance = np.sqrt(((lab[:, :, None] - centres) ** 2).sum(axis=-1)).min(axis=-1)  # (h, w)
-    background = _touching_border(distance <= max(LEAST_DISTANCE, otsu(distance)))
-    found = ndimage.binary_opening(~background, iterations=1)
-    found = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(found, 2), iterations=2)[2:-2, 2:-2])
-    labels, count = ndimage.label(found)
-    if count:
-        sizes = np.bincount(labels.ravel(), minlength=count + 1)
-        sizes[0] = 0
-        found = (sizes >= COMPANION_SHARE * sizes.max())[labels]
+    plain = PLAIN_FACTOR * float(np.percentile(distance[edge], PLAIN_PERCENTILE))
+    near = distance <= max(LEAST_DISTANCE, min(plain, otsu(distance)))
+    found = ndimage.binary_closing(np.pad(~_touching_border(near), 2))[2:-2, 2:-2]
+    found = ndimage.binary_fill_holes(found) & ~_larger_than(near, HOLE_SHARE * near.size)
+    _, sizes = _components(found)
+    found = _larger_than(found, COMPANION_SHARE * sizes.max(initial=0))
     share = float(np.mean(found))
     if not LEAST_SHARE <= share <= MOST_SHARE:
         detail = (
@@ -139,7 +145,10 @@ def rembg_mask(rgb: UInt8) -> Bool:
 
 
 def main_colours(colours: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """At most ``count`` centres (K, 3) of ``colours`` (N, 3): k-means from the farthest points, so always the same."""
+    """At most ``count`` centres (K, 3) of ``colours`` (N, 3): k-means from the farthest points, so always the same.
+
+    Small groups are left out: where the object touches the frame, its colours must not count as background.
+    """
     centres = np.median(colours, axis=0, keepdims=True)
     while len(centres) < count:
         distance = ((colours[:, None] - centres) ** 2).sum(axis=-1).min(axis=1)
@@ -148,9 +157,10 @@ def main_colours(colours: NDArray[np.float64], count: int) -> NDArray[np.float64
         centres = np.vstack([centres, colours[int(np.argmax(distance))]])
     for _ in range(KMEANS_ROUNDS):
         nearest = ((colours[:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)
-        used = np.unique(nearest)
+        used, sizes = np.unique(nearest, return_counts=True)
         centres = np.stack([colours[nearest == k].mean(axis=0) for k in used])
-    return centres
+    kept: NDArray[np.float64] = centres[sizes >= min(GROUP_SHARE * len(colours), sizes.max())]
+    return kept
 
 
 def otsu(values: NDArray[np.floating[Any]]) -> float:
@@ -174,6 +184,21 @@ def srgb_to_lab(rgb: UInt8) -> NDArray[np.float64]:
     xyz = linear @ matrix.T / np.array([0.9505, 1.0, 1.089])
     f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
     return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1)
+
+
+def _components(region: Bool) -> tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]]]:
+    """Labels (H, W) of the connected parts of ``region`` and the pixels of each, that of the rest (label 0) being 0."""
+    labels, count = ndimage.label(region)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    return labels, sizes
+
+
+def _larger_than(region: Bool, pixels: float) -> Bool:
+    """The connected parts of ``region`` of at least ``pixels`` (and at least one)."""
+    labels, sizes = _components(region)
+    result: Bool = (sizes >= max(pixels, 1))[labels]
+    return result
 
 
 def _touching_border(region: Bool) -> Bool:
