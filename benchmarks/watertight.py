@@ -1,0 +1,236 @@
+"""Watertighting against its peers: the same meshes, the same process, interleaved.
+
+    python benchmarks/watertight.py [--meshes DIR] [--count 6] [--repeats 3] [--threads 1] [--out FILE.json]
+
+Methods: ours (``tight``, ``fusion``) and whichever of point-cloud-utils, pymeshlab (CGAL alpha wrap), manifold3d and
+mesh2sdf can be imported; nothing is installed here, and what is absent is named and skipped.
+
+On exact solids (``solids.py``): IoU and volume ratio over uniform points against the closed form. On all meshes: seconds
+(wall and CPU, median of the repeats), whether the result is watertight, and the distance between its surface and the
+*visible* surface of the input, both ways, as a share of the diagonal: a point of the input counts when one of its
+sides is outside of every closed candidate at hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from solids import Solid, solids
+
+from pix3d_onet.geometry.mesh import is_watertight, load_mesh, volume
+from pix3d_onet.geometry.sample import contains, sample_surface
+from pix3d_onet.geometry.watertight import make_watertight
+from pix3d_onet.types import Mesh
+from pix3d_onet.version import __version__
+
+SAMPLES = 20_000
+INSIDE_POINTS = 400_000
+ALPHA_PERCENT, OFFSET_PERCENT = 1.0, 0.1
+MANIFOLD_FACES = 20_000
+VISIBLE_STEP = 0.01
+"""Share of the diagonal by which a sample of the input is moved to either side to see whether it is visible."""
+
+Method = Callable[[Mesh], Mesh]
+
+
+def ours(name: str) -> Method:
+    return lambda mesh: make_watertight(mesh, method=name)
+
+
+def alpha_wrap() -> Method:
+    import pymeshlab
+
+    def run(mesh: Mesh) -> Mesh:
+        session = pymeshlab.MeshSet()
+        session.add_mesh(pymeshlab.Mesh(mesh.vertices, mesh.faces))
+        session.generate_alpha_wrap(
+            alpha=pymeshlab.PercentageValue(ALPHA_PERCENT), offset=pymeshlab.PercentageValue(OFFSET_PERCENT)
+        )
+        result = session.current_mesh()
+        return Mesh(result.vertex_matrix(), result.face_matrix())
+
+    return run
+
+
+def point_cloud_utils() -> Method:
+    import point_cloud_utils as pcu
+
+    return lambda mesh: Mesh(*pcu.make_mesh_watertight(mesh.vertices, mesh.faces.astype(np.int64), MANIFOLD_FACES))
+
+
+def mesh2sdf() -> Method:
+    import mesh2sdf as peer
+
+    def run(mesh: Mesh) -> Mesh:
+        low, high = mesh.bounds
+        centre, scale = (low + high) / 2, float((high - low).max()) / 1.8
+        _, result = peer.compute(
+            (mesh.vertices - centre) / scale, mesh.faces, 128, fix=True, level=2 / 128, return_mesh=True
+        )
+        return Mesh(np.asarray(result.vertices) * scale + centre, result.faces)
+
+    return run
+
+
+def manifold3d() -> Method:
+    import manifold3d as peer
+
+    def run(mesh: Mesh) -> Mesh:
+        body = peer.Mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
+        body.merge()
+        result = peer.Manifold(body).to_mesh()
+        return Mesh(np.asarray(result.vert_properties)[:, :3], result.tri_verts)
+
+    return run
+
+
+PEERS: dict[str, Callable[[], Method]] = {
+    "alpha wrap (pymeshlab)": alpha_wrap,
+    "point-cloud-utils": point_cloud_utils,
+    "mesh2sdf 128": mesh2sdf,
+    "manifold3d": manifold3d,
+}
+
+
+def methods(skip: list[str]) -> tuple[dict[str, Method], list[str]]:
+    found: dict[str, Method] = {"onet tight": ours("tight"), "onet fusion": ours("fusion")}
+    absent = []
+    for name, make in PEERS.items():
+        if name in skip:
+            continue
+        try:
+            found[name] = make()
+        except ImportError:
+            absent.append(name)
+    return found, absent
+
+
+def timed(method: Method, mesh: Mesh) -> tuple[Mesh | None, float, float]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    try:
+        result: Mesh | None = method(mesh)
+    except Exception as error:  # noqa: BLE001 - a peer that fails on a mesh is a result
+        print(f"    failed: {type(error).__name__}: {error}"[:160])
+        result = None
+    return result, time.perf_counter() - wall, time.process_time() - cpu
+
+
+def surface_error(source: Mesh, result: Mesh, visible: np.ndarray, samples: np.ndarray) -> dict[str, float]:
+    """Mean distances as shares of the diagonal: input → result, result → input, and their mean."""
+    import open3d as o3d
+
+    def scene(mesh: Mesh) -> Any:
+        built = o3d.t.geometry.RaycastingScene()
+        built.add_triangles(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
+        return built
+
+    diagonal = float(np.linalg.norm(np.ptp(source.bounds, axis=0)))
+    there = scene(result).compute_distance(samples[visible].astype(np.float32)).numpy().mean() / diagonal
+    points, _ = sample_surface(result, SAMPLES, 1)
+    back = scene(source).compute_distance(points.astype(np.float32)).numpy().mean() / diagonal
+    return {"to_result": float(there), "to_input": float(back), "mean": float((there + back) / 2)}
+
+
+def measure(name: str, mesh: Mesh, table: dict[str, Method], repeats: int, solid: Solid | None) -> list[dict[str, Any]]:
+    results: dict[str, Mesh] = {}
+    seconds: dict[str, list[tuple[float, float]]] = {key: [] for key in table}
+    for _ in range(repeats):
+        for key, method in table.items():
+            result, wall, cpu = timed(method, mesh)
+            if result is not None:
+                results[key] = result
+                seconds[key].append((wall, cpu))
+    samples, normals = sample_surface(mesh, SAMPLES, 0)
+    step = VISIBLE_STEP * float(np.linalg.norm(np.ptp(mesh.bounds, axis=0))) * normals
+    judge = results["onet tight"]
+    visible = ~(contains(judge, samples + step) & contains(judge, samples - step))
+    rows = []
+    for key, result in results.items():
+        row: dict[str, Any] = {
+            "mesh": name,
+            "method": key,
+            "faces_in": len(mesh.faces),
+            "faces_out": len(result.faces),
+            "wall_seconds": statistics.median(w for w, _ in seconds[key]),
+            "cpu_seconds": statistics.median(c for _, c in seconds[key]),
+            "watertight": is_watertight(result),
+            "volume": volume(result),
+            **surface_error(mesh, result, visible, samples),
+        }
+        if solid is not None:
+            low, high = mesh.bounds
+            pad = 0.03 * (high - low).max()
+            points = np.random.default_rng(2).uniform(low - pad, high + pad, (INSIDE_POINTS, 3))
+            exact, got = solid.inside(points), contains(result, points)
+            row |= {
+                "iou": float((exact & got).sum() / (exact | got).sum()),
+                "volume_ratio": float(got.sum() / exact.sum()),
+            }
+        rows.append(row)
+        iou = f" IoU {row['iou']:.4f} volume ×{row['volume_ratio']:.3f}" if solid else ""
+        print(
+            f"  {key:24} {row['wall_seconds']:7.3f} s  error {1e3 * row['mean']:.3f}e-3  "
+            f"{'closed' if row['watertight'] else 'OPEN'}{iou}",
+            flush=True,
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--meshes", type=Path, help="folder of meshes, searched for *.obj")
+    parser.add_argument("--count", type=int, default=6, help="how many of them, evenly picked")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--skip", action="append", default=[], help="a peer to leave out")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    import numba
+
+    numba.set_num_threads(options.threads)
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    table, absent = methods(options.skip)
+    for name in absent:
+        print(f"not installed, skipped: {name}")
+    warm = solids()[1]
+    for name in ("onet tight", "onet fusion"):  # compiled code is loaded once, as a user's session would
+        table[name](warm.mesh)
+    rows = []
+    for solid in solids():
+        print(solid.name)
+        rows += measure(solid.name, solid.mesh, table, options.repeats, solid)
+    if options.meshes:
+        paths = sorted(options.meshes.rglob("*.obj"))
+        for path in paths[:: max(1, len(paths) // options.count)][: options.count]:
+            print(path.parent.name)
+            rows += measure(path.parent.name, load_mesh(path), table, options.repeats, None)
+    document = {
+        "onet": __version__,
+        "machine": {"processor": platform.processor() or platform.machine(), "threads": options.threads},
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "absent": absent,
+        "rows": rows,
+    }
+    for key in table:
+        mine = [r for r in rows if r["method"] == key]
+        if mine:
+            print(
+                f"{key:24} median {statistics.median(r['wall_seconds'] for r in mine):.3f} s, "
+                f"error {1e3 * statistics.median(r['mean'] for r in mine):.3f}e-3"
+            )
+    if options.out:
+        options.out.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Quality figures against shapes whose answers are known, and the one-shape pipeline as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# ruff: noqa: E402 - the geometry libraries are an extra
+trimesh = pytest.importorskip("trimesh")
+pytest.importorskip("numba")
+
+from pix3d_onet import Mesh
+from pix3d_onet.config import PrepareConfig
+from pix3d_onet.data.codec import decode_normals, decode_points
+from pix3d_onet.errors import RejectError
+from pix3d_onet.geometry.mesh import is_watertight, write_mesh
+from pix3d_onet.geometry.qc import RULES
+from pix3d_onet.geometry.sample import contains
+from pix3d_onet.geometry.shape import ShapeGeometry, shape_geometry
+
+CONFIG = PrepareConfig(points=20_000, surface_points=5_000, resolution=64)
+
+
+def shape_of(
+    folder: Path, body: trimesh.Trimesh, config: PrepareConfig = CONFIG, voxel: Path | None = None
+) -> ShapeGeometry:
+    path = folder / "model.obj"
+    write_mesh(path, Mesh(body.vertices, body.faces))
+    return shape_geometry(path, "chair-x", config, root=folder, voxel=voxel)
+
+
+def voxels_of(body: trimesh.Trimesh, path: Path) -> Path:
+    """Pix3D's grid of a mesh: index = (x - c, -(z - c), y - c) / longest · 128 + 64."""
+    import scipy.io
+
+    low, high = body.bounds
+    centre, longest = (low + high) / 2, (high - low).max()
+    i, j, k = np.meshgrid(*[np.arange(128)] * 3, indexing="ij")
+    local = ([*np.stack([i, k, -j], axis=-1).reshape(-1, 3), 0.5, 0.5, -0.5] - [64, 64, -64]) / 128
+    inside = contains(Mesh(body.vertices, body.faces), local * longest + centre)
+    scipy.io.savemat(path, {"voxel": inside.reshape(128, 128, 128).astype(np.uint8)}, do_compression=True)
+    return path
+
+
+def test_a_sound_solid_has_good_figures(tmp_path: Path) -> None:
+    body = trimesh.creation.capsule(0.8, 0.5, count=(48, 48))
+    body.apply_transform(trimesh.transformations.rotation_matrix(0.5, (1, 2, 3), (0.3, 0, 0)))
+    shape = shape_of(tmp_path, body, voxel=voxels_of(body, tmp_path / "voxel.mat"))
+    qc = shape.qc
+    assert qc["watertight"]
+    assert qc["winding_consistent"]
+    assert qc["warnings"] == []
+    assert qc["components"] == qc["components_before"] == 1
+    assert qc["volume_ratio"] == pytest.approx(1, abs=0.01)
+    assert qc["label_agreement"] >= 0.9999
+    assert qc["voxel_agreement"] > 0.99
+    assert qc["voxel_iou"] > 0.96
+    assert qc["distance_mean"] < 0.001
+    assert abs(qc["bias_voxels"]) < 0.1
+    assert qc["lost_share"] == 0
+    assert set(shape.seconds) >= {"mesh", "watertight", "labels", "qc"}
+
+
+def test_what_is_stored_is_normalised_and_labelled_exactly(tmp_path: Path) -> None:
+    body = trimesh.creation.torus(3.0, 1.0)
+    body.apply_translation((10, -20, 30))
+    shape = shape_of(tmp_path, body)
+    low, high = shape.full_mesh.bounds
+    assert np.allclose(low, -high)
+    assert (high - low).max() == pytest.approx(1)
+    points = decode_points(shape.points_q)
+    again = contains(shape.full_mesh, points)
+    assert (again == shape.occupancy).mean() >= 0.9999
+    assert is_watertight(shape.mesh)
+    assert (contains(shape.mesh, points) == shape.occupancy).mean() >= 0.995
+    original = shape.normalisation.undo(shape.full_mesh.vertices)
+    assert np.allclose(original.mean(axis=0), (10, -20, 30), atol=0.05)
+    surface, normals = decode_points(shape.surface_points_q), decode_normals(shape.surface_normals_q)
+    ring = np.hypot(surface[:, 0], surface[:, 1])[:, None]
+    outward = surface - np.concatenate([surface[:, :2] / ring * 0.375, 0 * ring], axis=1)
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    assert np.median((outward * normals).sum(axis=1)) > 0.99
+
+
+def test_the_same_shape_gives_the_same_arrays_and_another_seed_others(tmp_path: Path) -> None:
+    body = trimesh.creation.icosphere(subdivisions=2)
+    first, second = shape_of(tmp_path, body), shape_of(tmp_path, body)
+    other = shape_of(tmp_path, body, PrepareConfig(points=20_000, surface_points=5_000, resolution=64, seed=1))
+    for name in ("points_q", "occupancy", "surface_points_q", "surface_normals_q"):
+        assert np.array_equal(getattr(first, name), getattr(second, name))
+        if name != "occupancy":
+            assert not np.array_equal(getattr(first, name), getattr(other, name))
+    assert first.qc == second.qc
+
+
+def test_a_thin_sheet_is_named_as_thickened_and_an_unreadable_grid_is_blank(tmp_path: Path) -> None:
+    (tmp_path / "voxel.mat").write_bytes(b"MATLAB rubbish")
+    sheet = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [1, 1, 0.1], [0, 1, 0.1]], [[0, 1, 2], [0, 2, 3]])
+    qc = shape_of(tmp_path, sheet, voxel=tmp_path / "voxel.mat").qc
+    assert 0.3 < qc["bias_voxels"] < 0.8
+    assert qc["volume_ratio"] is None
+    assert qc["voxel_agreement"] is None
+
+
+def test_rules_have_names_levels_and_look_only_at_figures() -> None:
+    assert len({r.name for r in RULES}) == len(RULES)
+    assert {r.level for r in RULES} == {"warning", "reject"}
+    assert not any(rule.broken({}) for rule in RULES)
+    by_name = {r.name: r for r in RULES}
+    assert by_name["label-disagreement"].broken({"label_agreement": 0.99})
+    assert not by_name["label-disagreement"].broken({"label_agreement": 0.9995})
+    assert by_name["volume-changed"].broken({"volume_ratio": 2.0})
+
+
+def test_a_broken_file_is_rejected_with_its_stage(tmp_path: Path) -> None:
+    (tmp_path / "model.obj").write_text("v nan nan nan\nf 1 1 1\n")
+    with pytest.raises(RejectError) as caught:
+        shape_geometry(tmp_path / "model.obj", "x", CONFIG, root=tmp_path)
+    assert (caught.value.stage, caught.value.reason) == ("mesh", "empty-mesh")
