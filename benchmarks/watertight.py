@@ -6,9 +6,9 @@ Methods: ours (``tight``, ``fusion``) and whichever of point-cloud-utils, pymesh
 mesh2sdf can be imported; nothing is installed here, and what is absent is named and skipped.
 
 On exact solids (``solids.py``): IoU and volume ratio over uniform points against the closed form. On all meshes: seconds
-(wall and CPU, median of the repeats), whether the result is watertight, and the distance between its surface and the
-*visible* surface of the input, both ways, as a share of the diagonal: a point of the input counts when one of its
-sides is outside of every closed candidate at hand.
+(wall and CPU, median of the repeats), whether the result is closed, and the distance between its surface and the
+*visible* surface of the input, both ways, as a share of the diagonal. A point of the input counts as visible when one
+of its sides is outside of our ``tight`` result.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ def voxels_of(body: trimesh.Trimesh, path: Path) -> Path:
     low, high = body.bounds
     centre, longest = (low + high) / 2, (high - low).max()
     i, j, k = np.meshgrid(*[np.arange(128)] * 3, indexing="ij")
-    local = ([*np.stack([i, k, -j], axis=-1).reshape(-1, 3), 0.5, 0.5, -0.5] - [64, 64, -64]) / 128
+    half = np.array([0.5, 0.5, -0.5])
+    local = (np.stack([i, k, -j], axis=-1).reshape(-1, 3) + half - np.array([64, 64, -64])) / 128
     inside = contains(Mesh(body.vertices, body.faces), local * longest + centre)
     scipy.io.savemat(path, {"voxel": inside.reshape(128, 128, 128).astype(np.uint8)}, do_compression=True)
     return path
