@@ -10,6 +10,7 @@ The file needs neither torch nor this package to be read (``np.load(..., allow_p
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,10 @@ def write_examples(
     image_size: int | None = None,
     scores: Mapping[str, float] | None = None,
     emit: Emit = ignore,
-) -> None:
+) -> float:
     """Reconstruct ``count`` pictures of ``data`` and write ``folder/examples.npz`` (atomically).
+
+    Returns the median seconds from picture to mesh (encoding, extraction at ``resolution``, simplification).
 
     The test split is taken where there is one. ``iou`` is that of the stored points, taken from ``scores`` (record id
     → IoU) where it is known already. ``image_size``: the side that the network was trained with (None = as stored).
@@ -77,11 +80,12 @@ def write_examples(
         chosen = examples_split(dataset, split)
         entries = choose_examples(dataset, chosen, count)
         arrays: dict[str, Any] = {}
-        views, values = [], []
+        views, values, seconds = [], [], []
         for i, entry in enumerate(entries):
             sample = dataset.sample(entry, chosen)
             view = sample.images[0]
             known = (scores or {}).get(view.record_id)
+            begun = time.perf_counter()
             mesh, value = _reconstruct(
                 model,
                 sample,
@@ -92,6 +96,7 @@ def write_examples(
                 device=device,
                 known=known,
             )
+            seconds.append(time.perf_counter() - begun)
             _add_mesh(arrays, f"pred_{{}}_{i}", mesh)
             _add_mesh(arrays, f"true_{{}}_{i}", simplify(sample.mesh, EXAMPLE_FACES))
             views.append(view)
@@ -106,6 +111,7 @@ def write_examples(
     arrays["threshold"] = np.float32(threshold)
     with writing(Path(folder) / EXAMPLES_FILE) as part, part.open("wb") as handle:
         np.savez_compressed(handle, allow_pickle=False, **arrays)
+    return float(np.median(seconds))
 
 
 def _add_mesh(arrays: dict[str, Any], name: str, mesh: Mesh) -> None:

@@ -207,7 +207,8 @@ def _finish(
     if setting.group.leads:
         if trainer.curves is not None:
             trainer.curves.close()
-        _write_examples(best, dataset.root, setting, {**record.val_scores, **record.test_scores})
+        latency = _write_examples(best, dataset.root, setting, {**record.val_scores, **record.test_scores})
+        record = replace(record, cost={**record.cost, "latency_seconds": latency})
         write_run(out, record)
         checkpoint.clear_last(out)
     if distributed.active():
@@ -215,11 +216,11 @@ def _finish(
     return record
 
 
-def _write_examples(model: OccupancyNetwork, data: Path, setting: Setting, scores: dict[str, float]) -> None:
+def _write_examples(model: OccupancyNetwork, data: Path, setting: Setting, scores: dict[str, float]) -> float:
     from pix3d_onet.learning.examples import write_examples
 
     config = setting.config
-    write_examples(
+    return write_examples(
         model,
         data,
         setting.folder,
