@@ -166,6 +166,7 @@ def test_a_broken_part_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     check = selftest.run()[1]
     assert check.status == FAILED
     assert check.detail == "OSError: libGL.so.1: cannot open shared object file"
+    assert "package that holds libGL.so.1" in check.fix
 
 
 def test_wrong_labels_fail_the_self_test(monkeypatch: pytest.MonkeyPatch) -> None:

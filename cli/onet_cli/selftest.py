@@ -98,5 +98,15 @@ def _part(name: str, part: Callable[[], str], extra: str, package: str) -> Check
         detail = part()
     except Exception as error:  # noqa: BLE001 - whatever breaks is what the doctor is there to tell
         line = (str(error).splitlines() or [""])[0]
-        return Check(name, FAILED, f"{type(error).__name__}: {line}", f"See the line above, then: {fix}")
+        return Check(name, FAILED, f"{type(error).__name__}: {line}", _remedy(line, fix))
     return Check(name, OK, f"{detail}, {time.perf_counter() - start:.1f} s")
+
+
+def _remedy(line: str, fix: str) -> str:
+    """What mends a broken part: a system package where the loader misses a library, else installing the extra anew."""
+    library, _, rest = line.partition(": cannot open shared object file")
+    if rest or line.endswith("cannot open shared object file"):
+        return (
+            f"Install the system package that holds {library.split()[-1]} (Debian, Ubuntu: apt-file search names it)."
+        )
+    return f"See the line above, then: {fix}"
