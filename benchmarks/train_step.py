@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve()
+SETTINGS = ("batch", "points", "image_size", "threads", "rounds", "precision", "compile")
 
 
 # -- data: the same analytic shapes in both layouts --
@@ -252,7 +253,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     from pix3d_onet.learning.runtime import cpu_capabilities
 
     return {
-        "settings": {k: getattr(options, k) for k in ("batch", "points", "image_size", "threads", "rounds", "precision", "compile")},
+        "settings": {name: getattr(options, name) for name in SETTINGS},
         "machine": {"cpu": str(cpu_capabilities().get("cpu_name") or platform.processor()), "cores": os.cpu_count()},
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__},
         "load_average": os.getloadavg()[0],

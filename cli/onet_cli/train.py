@@ -82,6 +82,15 @@ def setting(flag: str, text: str, choices: Sequence[Any] = (), **options: Any) -
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 @setting("--precision", "auto = bf16 where the hardware has it.", ("auto", "fp32", "bf16", "fp16"))
 @click.option("--compile", "compiled", is_flag=True, help="Compile the network: a slow start, faster steps.")
+@click.option(
+    "--data-in",
+    "residence",
+    type=click.Choice(("auto", "device", "ram", "disk")),
+    default="auto",
+    show_default=True,
+    help="Where the training data live; auto = wherever they fit.",
+)
+@click.option("--profile", type=click.IntRange(min=0), default=0, help="Trace N steps and print where the time goes.")
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run stopped, exactly.")
 @ui.common_options
 def train(
@@ -92,6 +101,8 @@ def train(
     init_from: Path | None,
     device: str,
     compiled: bool,
+    residence: str,
+    profile: int,
     resume: bool,
     as_json: bool,
     quiet: bool,
@@ -117,7 +128,7 @@ def train(
     with ui.live(quiet=silent, verbose=verbose) as emit:
         record = run(
             model, config, data, folder, name=name, resume=resume, init_from=init_from, weights=weights, device=device,
-            compile=compiled, emit=emit,
+            compile=compiled, residence=residence, profile=profile, emit=emit,
         )  # fmt: skip
     if os.environ.get("RANK", "0") == "0":
         render(record, folder, as_json=as_json, quiet=quiet)

@@ -4,6 +4,7 @@
 
     best/model.safetensors + model.json    the best network so far, nothing else
     last/step-00000300.safetensors + .json everything a run needs to go on: weights, moments, average, counters
+    last/model.safetensors + model.json    in place of these once the run is finished: the network at its end
 
 The newest two of ``last/`` are kept, so a damaged file costs one interval, not the run.
 """
@@ -103,8 +104,9 @@ def read_last(folder: Path) -> Found | None:
     return None
 
 
-def clear_last(folder: Path) -> None:
-    """Drop what only an unfinished run needs."""
+def keep_last_model(folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """The network as it was at the end, in place of what only an unfinished run needs."""
+    save_tensors(folder / LAST / MODEL_FILE, state, header)
     for path in (folder / LAST).glob("step-*"):
         path.unlink(missing_ok=True)
 

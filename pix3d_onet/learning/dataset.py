@@ -135,13 +135,36 @@ class Decoding:
 
 
 class Split(Protocol):
-    """The pictures of one split, ready to be drawn from."""
+    """The chosen pictures of one split, wherever they are kept.
+
+    ``usable`` points of each shape can be drawn; ``shapes`` (N,) tells each picture's shape; ``device`` is where
+    batches come from; ``dropped`` pictures fell out for want of a pose.
+    """
 
     record_ids: tuple[str, ...]
+    object_ids: tuple[str, ...]
+    shapes: NDArray[np.int64]
     points_count: int
+    usable: int
+    dropped: int
+    device: torch.device
+
+    def __len__(self) -> int: ...
+
+    def objects(self) -> dict[str, str]:
+        """Record id → object id."""
+        ...
 
     def gather(self, draw: Draw, count: int) -> RawBatch:
         """The stored form of a draw, with ``count`` points a shape rounded up to whole bytes."""
+        ...
+
+    def pictures(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+        """Images (n, 3, H, W) uint8, poses (n, 4, 4) and focal lengths (n,) of pictures."""
+        ...
+
+    def shape_points(self, shape: int) -> tuple[Tensor, Tensor]:
+        """All points (P, 3) int16 bits and packed labels (P/8,) of a shape."""
         ...
 
 
@@ -149,7 +172,7 @@ class ResidentSplit:
     """The chosen pictures of a split in memory, on the CPU or the GPU; ``size`` is the side they are resized to."""
 
     def __init__(self, arrays: SplitArrays, size: int, device: torch.device, choice: Choice) -> None:
-        keep, self.dropped = choice.of(arrays)
+        keep, self.dropped = choice.of(arrays.pose, arrays.intrinsics, arrays.rendered)
         self.record_ids = tuple(name for name, kept in zip(arrays.record_ids, keep, strict=True) if kept)
         self.object_ids = tuple(arrays.object_ids[i] for i in arrays.shape_index[keep])
         self.points_count = arrays.points_q.shape[1]
@@ -169,6 +192,15 @@ class ResidentSplit:
     def objects(self) -> dict[str, str]:
         """Record id → object id."""
         return dict(zip(self.record_ids, self.object_ids, strict=True))
+
+    def pictures(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+        """See :class:`Split`."""
+        index = torch.from_numpy(rows).to(self.device)
+        return self.images[index], self.pose[index], self.focal[index]
+
+    def shape_points(self, shape: int) -> tuple[Tensor, Tensor]:
+        """See :class:`Split`."""
+        return self.cells[shape], self.labels[shape]
 
     def gather(self, draw: Draw, count: int) -> RawBatch:
         """See :class:`Split`."""
@@ -212,16 +244,16 @@ class Choice:
     need_pose: bool = False
     views: str = "all"
 
-    def of(self, arrays: SplitArrays) -> tuple[NDArray[np.bool_], int]:
+    def of(self, pose: Float32, intrinsics: Float32, rendered: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int]:
         """(N,) bool, and how many fell out for want of a pose. InputError when none is left."""
-        keep = np.ones(len(arrays.rendered), dtype=np.bool_)
-        if self.views == "photos" or (self.views == "prefer-photos" and not arrays.rendered.all()):
-            keep = ~arrays.rendered
+        keep = np.ones(len(rendered), dtype=np.bool_)
+        if self.views == "photos" or (self.views == "prefer-photos" and not rendered.all()):
+            keep = ~rendered
         if not keep.any():
             raise InputError("the data set has no photos, only rendered views.", hint="Train with --views all.")
         chosen = int(keep.sum())
         if self.need_pose:
-            known = np.isfinite(arrays.pose).all(axis=(1, 2)) & np.isfinite(arrays.intrinsics).all(axis=(1, 2))
+            known = np.isfinite(pose).all(axis=(1, 2)) & np.isfinite(intrinsics).all(axis=(1, 2))
             keep = keep & known
         if not keep.any():
             raise InputError("no picture of this data set has a camera pose.", hint="Train with --pose none.")

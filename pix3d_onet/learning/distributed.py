@@ -71,6 +71,12 @@ def add_up(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def wait() -> None:
+    """Until every process is here."""
+    if active():
+        dist.barrier()
+
+
 def any_of(flag: bool, device: torch.device) -> bool:
     """Whether ``flag`` holds in any process."""
     return bool(add_up(torch.tensor([int(flag)], device=device)).item()) if active() else flag
@@ -142,7 +148,10 @@ def summed_count(count: int, device: torch.device) -> float:
 
 
 def synchronise_batch_norm(module: nn.Module) -> nn.Module:
-    """Turn every plain BatchNorm2d into one over all processes (parameters and names stay)."""
+    """Turn every plain BatchNorm2d into one over all processes (parameters and names stay).
+
+    timm's fused norm-and-activation layers (efficientnets and the like) keep statistics of their own process.
+    """
     for child in module.modules():
         if type(child) is nn.BatchNorm2d:
             child.__class__ = SyncBatchNorm2d

@@ -47,7 +47,9 @@ def make_backbone(name: str, **options: Any) -> nn.Module:
         close = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:5]
         hint = f"Close names: {', '.join(close)}." if close else "Any name of timm.list_models() will do."
         raise ConfigError(f"--encoder: timm has no model {name!r}.", hint=hint)
-    any_size: dict[str, Any] = {"dynamic_img_size": True}  # transformers otherwise take one size only; the others do not know it
+    any_size: dict[str, Any] = {
+        "dynamic_img_size": True
+    }  # transformers otherwise take one size only; the others do not know it
     for extra in (any_size, {}):
         try:
             backbone: nn.Module = timm.create_model(name, pretrained=False, **extra, **options)

@@ -17,15 +17,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pix3d_onet.config import TrainConfig
-from pix3d_onet.errors import ConfigError, DivergedError, InterruptedRunError
+from pix3d_onet.errors import DivergedError, InterruptedRunError
 from pix3d_onet.events import Emit, Note, TrainStep
 from pix3d_onet.learning import checkpoint, distributed
 from pix3d_onet.learning.augment import augment
 from pix3d_onet.learning.curves import Curves
-from pix3d_onet.learning.dataset import Batch, Decoding, Plan, ResidentSplit
+from pix3d_onet.learning.dataset import Batch, Decoding, Plan, RawBatch, ResidentSplit, Split
 from pix3d_onet.learning.model import OccupancyNetwork
 from pix3d_onet.learning.optim import MovingAverage, backbones, learning_rate, make_optimizer, set_learning_rate
 from pix3d_onet.learning.runtime import autocast
+from pix3d_onet.learning.streaming import Prefetch
 from pix3d_onet.learning.validate import Scores, evaluate_split
 from pix3d_onet.records import HistoryRow
 
@@ -101,8 +102,8 @@ class Setting:
     device: torch.device
     precision: str
     group: distributed.Group
-    train: ResidentSplit
-    val: ResidentSplit
+    train: Split
+    val: Split
     emit: Emit
 
 
@@ -123,6 +124,7 @@ class Trainer:
         self.plan = Plan(self.config.seed, len(train), train.points_count, self.config.batch_size)
         self.points = min(self.config.points_per_shape, train.usable)
         self.decoding = Decoding(setting.device)
+        self.ahead = None if train.device == setting.device and isinstance(train, ResidentSplit) else Prefetch(self.raw)
         self.progress = Progress()
         self.pending: list[tuple[int, Tensor]] = []
         self.best_state: dict[str, Tensor] | None = None
@@ -174,17 +176,12 @@ class Trainer:
         ready = time.perf_counter()
         set_learning_rate(self.optimizer, learning_rate(self.config, number))
         self.optimizer.zero_grad(set_to_none=True)
-        try:
-            with autocast(setting.device, setting.precision):
-                logits = self.network(batch.images, batch.points, batch.pose, batch.focal)
-            loss = occupancy_loss(logits, batch.occupancy)
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise out_of_memory(self.config.batch_size) from None
+        with autocast(setting.device, setting.precision):
+            logits = self.network(batch.images, batch.points, batch.pose, batch.focal)
+        loss = occupancy_loss(logits, batch.occupancy)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         if self.average is not None:
             self.average.update(self.model, number)
         self.pending.append((number, loss.detach()))
@@ -194,12 +191,18 @@ class Trainer:
 
     def batch(self, number: int) -> Batch:
         """This process's part of the batch of a step, augmented."""
-        draw = self.plan.draw(number).part(self.setting.group.rank, self.setting.group.world)
-        batch = self.decoding.batch(self.setting.train.gather(draw, self.points), self.points)
+        raw = self.raw(number) if self.ahead is None else self.ahead.get(number).to(self.setting.device)
+        batch = self.decoding.batch(raw, self.points)
         if not self.config.augment:
             return batch
-        first = self.setting.group.rank * len(draw.pictures)
+        first = self.setting.group.rank * len(batch.images)
         return augment(batch, self.config.augment, self.config.seed, number, first)
+
+    def raw(self, number: int) -> RawBatch:
+        """The stored form of this process's part of a batch; page-locked where a GPU will fetch it."""
+        draw = self.plan.draw(number).part(self.setting.group.rank, self.setting.group.world)
+        raw = self.setting.train.gather(draw, self.points)
+        return raw.pin() if self.ahead is not None and self.setting.device.type == "cuda" else raw
 
     def look(self) -> None:
         """Fetch the losses since the last look, check them, tell the newest."""
@@ -233,6 +236,13 @@ class Trainer:
             hint="The last checkpoint is from before; try a lower --lr or --precision fp32.",
         )
 
+    def close(self) -> None:
+        """Stop reading ahead and flush the curves."""
+        if self.ahead is not None:
+            self.ahead.close()
+        if self.curves is not None:
+            self.curves.close()
+
     # -- validation and checkpoints ------------------------------------------------------------------------------
 
     def validate(self, seconds: float) -> None:
@@ -262,7 +272,7 @@ class Trainer:
         if distributed.any_of(time.monotonic() - self.saved_at > SAVE_SECONDS, self.setting.device):
             self.save()
 
-    def scores(self, split: ResidentSplit, thresholds: tuple[float, ...]) -> Scores:
+    def scores(self, split: Split, thresholds: tuple[float, ...]) -> Scores:
         """Counts of a split, each process a share, added up."""
         group, device = self.setting.group, self.setting.device
         mine = evaluate_split(
@@ -347,11 +357,3 @@ def occupancy_loss(logits: Tensor, occupancy: Tensor) -> Tensor:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether PyTorch ran out of memory, on the GPU or the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
-
-
-def out_of_memory(batch: int) -> ConfigError:
-    """The clear line for it."""
-    return ConfigError(
-        f"out of memory with --batch-size {batch}.",
-        hint=f"Try --batch-size {max(1, batch // 2)}, or --batch-size auto.",
-    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +17,12 @@ from pix3d_onet.errors import ConfigError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.files import write_json
 from pix3d_onet.learning import checkpoint, distributed
-from pix3d_onet.learning.dataset import Choice, ResidentSplit, dataset_name, has_split, load_split, picture_counts
-from pix3d_onet.learning.loop import Setting, Trainer
+from pix3d_onet.learning.dataset import Choice, Split, dataset_name, has_split, picture_counts
+from pix3d_onet.learning.loop import Setting, Trainer, is_out_of_memory
+from pix3d_onet.learning.memory import fitting_batch, open_split
 from pix3d_onet.learning.model import OccupancyNetwork, build_model, cost, count_parameters
 from pix3d_onet.learning.optim import freeze_encoder
+from pix3d_onet.learning.profile import profile_steps
 from pix3d_onet.learning.runfolder import (
     CONFIG_FILE,
     describe_weights,
@@ -27,6 +30,7 @@ from pix3d_onet.learning.runfolder import (
     initial_run,
     locked,
     run_identity,
+    stored_batch_size,
     unfinished_run,
 )
 from pix3d_onet.learning.runtime import (
@@ -43,6 +47,23 @@ from pix3d_onet.records import RunRecord, write_run
 __all__ = ["run_identity", "train"]
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a caller asks of ``train``, and how it shall be done; the last five change nothing about the result."""
+
+    model: ModelConfig
+    config: TrainConfig
+    out: Path
+    name: str
+    resume: bool
+    init_from: Path | None
+    weights: Path | None
+    compiled: bool
+    residence: str
+    profile: int
+    emit: Emit
+
+
 def train(
     model: ModelConfig,
     config: TrainConfig,
@@ -55,80 +76,137 @@ def train(
     weights: Path | None = None,
     device: str = "auto",
     compile: bool = False,
+    residence: str = "auto",
+    profile: int = 0,
     emit: Emit = ignore,
 ) -> RunRecord:
     """Train one network on the prepared data set ``data`` and write the run folder ``out`` (see ``records``).
 
     ``resume`` goes on where an interrupted run stopped, exactly; a run that is finished is returned as it is.
-    ``init_from`` starts from another run's best network. Raises ConfigError, InputError, BusyError,
-    InterruptedRunError (state saved), DivergedError.
+    ``init_from`` starts from another run's best network. ``residence`` is where the training data live: ``auto``,
+    ``device``, ``ram`` or ``disk``. ``profile`` steps are traced to ``out/profile``. A batch size of 0 is what fits.
+    Raises ConfigError, InputError, BusyError, InterruptedRunError (state saved), DivergedError.
     """
     tune_process()
     group = distributed.environment_group()
     where = choose_device(device, group.local_rank)
-    emit = emit if group.leads else ignore
+    request = Request(
+        model,
+        config,
+        out,
+        name,
+        resume,
+        init_from,
+        weights,
+        compile,
+        residence,
+        profile,
+        emit if group.leads else ignore,
+    )
     with distributed.joined(group, where), Dataset(data) as dataset:
+        request = _settle_batch(request, where, group)
         init = initial_run(init_from, model)
-        run_id = run_identity(model, config, dataset.manifest.data_hash, weights, init)
+        run_id = run_identity(model, request.config, dataset.manifest.data_hash, weights, init)
         if (record := finished_run(out, run_id, resume)) is not None:
             return record
-        if config.batch_size % group.world:
-            raise ConfigError(f"--batch-size {config.batch_size} is not a multiple of {group.world} processes.")
+        if request.config.batch_size % group.world:
+            raise ConfigError(f"--batch-size {request.config.batch_size} is no multiple of {group.world} processes.")
+        identity = {
+            "run_id": run_id,
+            "name": name,
+            "model": model.to_json(),
+            "train": request.config.to_json(),
+            "data": {"name": dataset_name(dataset.root), "data_hash": dataset.manifest.data_hash},
+            "weights": init or describe_weights(config, weights),
+            "onet": versions()["onet"],
+        }
         with locked(out) if group.leads else nullcontext():
-            return _run(
-                dataset, out, group, model=model, config=config, where=where, run_id=run_id, name=name, resume=resume,
-                init_from=init_from, weights=weights, init=init, compiled=compile, emit=emit,
-            )  # fmt: skip
+            return _run(request, identity, dataset, where, group)
+
+
+def _settle_batch(request: Request, where: torch.device, group: distributed.Group) -> Request:
+    """Replace a batch size of ``auto``: what the run started with, or what fits."""
+    config = request.config
+    if config.batch_size:
+        return request
+    size = stored_batch_size(request.out) if request.resume else 0
+    if not size:
+        precision = choose_precision(config.precision, where)
+        probe = build_model(request.model).to(where).train()
+        size = distributed.share_json(fitting_batch(probe, config, where, precision, group.world), where)
+        request.emit(Note(f"--batch-size auto: {size}"))
+    return replace(request, config=replace(config, batch_size=size))
 
 
 def _run(
-    dataset: Dataset,
-    out: Path,
-    group: distributed.Group,
-    *,
-    model: ModelConfig,
-    config: TrainConfig,
-    where: torch.device,
-    run_id: str,
-    name: str,
-    resume: bool,
-    init_from: Path | None,
-    weights: Path | None,
-    init: str,
-    compiled: bool,
-    emit: Emit,
+    request: Request, identity: dict[str, Any], dataset: Dataset, where: torch.device, group: distributed.Group
 ) -> RunRecord:
-    identity = {
-        "run_id": run_id,
-        "name": name,
-        "model": model.to_json(),
-        "train": config.to_json(),
-        "data": {"name": dataset_name(dataset.root), "data_hash": dataset.manifest.data_hash},
-        "weights": init or describe_weights(config, weights),
-        "onet": versions()["onet"],
-    }
-    found = unfinished_run(out, identity, resume)
-    seed_everything(config.seed)
-    pretrained = config.pretrained and init_from is None and weights is None and found is None
-    network = build_model(model, pretrained=pretrained, weights=weights if found is None else None)
-    if init_from is not None and found is None:
-        network.load_state_dict(checkpoint.load_model(init_from).state_dict())
-    if config.freeze_encoder:
-        freeze_encoder(network)
-    arithmetic = forward_cost(model, config.image_size)
+    config, emit = request.config, request.emit
+    found = unfinished_run(request.out, identity, request.resume)
+    distributed.wait()  # nobody writes before everybody has looked
+    network = _network(request, fresh=found is None)
+    arithmetic = forward_cost(request.model, config.image_size)
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    precision = choose_precision(config.precision, where)
-    splits = _load_splits(dataset, config, where, network.needs_pose, emit)
+    splits = _open_splits(request, dataset, where, network.needs_pose)
     if group.leads and found is None:
-        write_json(out / CONFIG_FILE, identity)
-    setting = Setting(config, out, identity, where, precision, group, splits["train"], splits["val"], emit)
-    trainer = Trainer(network, setting, compiled=compiled)
+        write_json(request.out / CONFIG_FILE, identity)
+    precision = choose_precision(config.precision, where)
+    setting = Setting(config, request.out, identity, where, precision, group, splits["train"], splits["val"], emit)
+    trainer = Trainer(network, setting, compiled=request.compiled)
     if found is not None:
         for problem in found.problems:
             emit(Note(f"{problem} The one before it is used.", "warning"))
         trainer.restore(found.tensors, found.header)
-    stopped = trainer.run()
+    try:
+        if request.profile:
+            profile_steps(trainer, request.profile, request.out, emit)
+        stopped = trainer.run()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise _out_of_memory(network, config, where, precision, group.world) from None
+    finally:
+        trainer.close()
     return _finish(trainer, splits, stopped=stopped, dataset=dataset, arithmetic=arithmetic)
+
+
+def _network(request: Request, *, fresh: bool) -> OccupancyNetwork:
+    """The network at its start; a resumed one is filled from its checkpoint later."""
+    config = request.config
+    seed_everything(config.seed)
+    pretrained = config.pretrained and request.init_from is None and request.weights is None
+    network = build_model(request.model, pretrained=pretrained and fresh, weights=request.weights if fresh else None)
+    if request.init_from is not None and fresh:
+        network.load_state_dict(checkpoint.load_model(request.init_from).state_dict())
+    if config.freeze_encoder:
+        freeze_encoder(network)
+    return network
+
+
+def _open_splits(request: Request, dataset: Dataset, where: torch.device, need_pose: bool) -> dict[str, Split]:
+    splits: dict[str, Split] = {}
+    for name in ("train", "val", "test"):
+        if name == "test" and not has_split(dataset, "test"):
+            continue
+        choice = Choice(need_pose, request.config.views if name == "train" else "prefer-photos")
+        split = open_split(dataset, name, request.config, where, choice, residence=request.residence)
+        if split.dropped:
+            request.emit(Note(f"{name}: {split.dropped} pictures without a pose are left out", "warning"))
+        splits[name] = split
+    return splits
+
+
+def _out_of_memory(
+    network: OccupancyNetwork, config: TrainConfig, where: torch.device, precision: str, world: int
+) -> ConfigError:
+    """The clear line for a step that did not fit, with a batch size that should."""
+    if where.type == "cuda":
+        torch.cuda.empty_cache()
+    fits = min(fitting_batch(network.train(), config, where, precision, world), max(1, config.batch_size // 2))
+    return ConfigError(
+        f"out of memory with --batch-size {config.batch_size}.",
+        hint=f"--batch-size {fits} should fit; so does --batch-size auto, on any machine.",
+    )
 
 
 def forward_cost(model: ModelConfig, image_size: int) -> dict[str, float]:
@@ -141,20 +219,6 @@ def forward_cost(model: ModelConfig, image_size: int) -> dict[str, float]:
     return {key: counted[key] for key in ("gflops_image", "gflops_point")}
 
 
-def _load_splits(
-    dataset: Dataset, config: TrainConfig, where: torch.device, need_pose: bool, emit: Emit
-) -> dict[str, ResidentSplit]:
-    splits = {}
-    for split in ("train", "val", "test"):
-        if split == "test" and not has_split(dataset, "test"):
-            continue
-        choice = Choice(need_pose, config.views if split == "train" else "prefer-photos")
-        splits[split] = load_split(dataset, split, config.image_size, where, choice)
-        if splits[split].dropped:
-            emit(Note(f"{split}: {splits[split].dropped} pictures without a pose are left out", "warning"))
-    return splits
-
-
 def seed_everything(seed: int) -> None:
     """Seed PyTorch, NumPy and Python: initial weights are drawn from PyTorch's generator; the rest is for guests."""
     torch.manual_seed(seed)
@@ -163,13 +227,13 @@ def seed_everything(seed: int) -> None:
 
 
 def _finish(
-    trainer: Trainer, splits: dict[str, ResidentSplit], *, stopped: str, dataset: Dataset, arithmetic: dict[str, float]
+    trainer: Trainer, splits: dict[str, Split], *, stopped: str, dataset: Dataset, arithmetic: dict[str, float]
 ) -> RunRecord:
     """Score the best network, write the record, clear what only an unfinished run needs."""
     setting, progress, identity = trainer.setting, trainer.progress, trainer.setting.identity
     config, out = setting.config, setting.folder
-    if distributed.active():
-        torch.distributed.barrier()
+    distributed.wait()
+    last = {key: value.cpu().clone() for key, value in trainer.evaluated.state_dict().items()}
     best = checkpoint.load_model(out, setting.device)
     trainer.model.load_state_dict(best.state_dict())
     trainer.average = None
@@ -205,14 +269,13 @@ def _finish(
         cost=arithmetic,
     )
     if setting.group.leads:
-        if trainer.curves is not None:
-            trainer.curves.close()
         latency = _write_examples(best, dataset.root, setting, {**record.val_scores, **record.test_scores})
         record = replace(record, cost={**record.cost, "latency_seconds": latency})
         write_run(out, record)
-        checkpoint.clear_last(out)
-    if distributed.active():
-        torch.distributed.barrier()
+        checkpoint.keep_last_model(
+            out, last, {**identity, "step": progress.step, "val_iou": progress.history[-1].val_iou}
+        )
+    distributed.wait()
     return record
 
 
@@ -230,8 +293,3 @@ def _write_examples(model: OccupancyNetwork, data: Path, setting: Setting, score
         scores=scores,
         emit=setting.emit,
     )
-
-
-def resolved(config: TrainConfig, batch_size: int) -> TrainConfig:
-    """``config`` with the batch size that ``auto`` came to."""
-    return replace(config, batch_size=batch_size)

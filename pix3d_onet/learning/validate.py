@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from pix3d_onet.learning.dataset import Decoding, ResidentSplit
+from pix3d_onet.learning.dataset import Decoding, Split
 from pix3d_onet.learning.model import OccupancyNetwork
 
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
@@ -61,7 +61,7 @@ def logit(threshold: float) -> float:
 
 def evaluate_split(
     model: OccupancyNetwork,
-    split: ResidentSplit,
+    split: Split,
     *,
     thresholds: tuple[float, ...],
     points: int = 0,
@@ -75,9 +75,10 @@ def evaluate_split(
     """
     was_training = model.training
     model.eval()
-    decoding = Decoding(split.device)
+    device = next(model.parameters()).device
+    decoding = Decoding(device)
     count = min(points or split.points_count, split.points_count)
-    edges = torch.tensor([logit(t) for t in thresholds], dtype=torch.float32, device=split.device)
+    edges = torch.tensor([logit(t) for t in thresholds], dtype=torch.float32, device=device)
     inter = np.zeros((len(split), len(thresholds)), dtype=np.int64)
     union = np.zeros_like(inter)
     loss = np.zeros(len(split), dtype=np.float64)
@@ -87,9 +88,9 @@ def evaluate_split(
             for start in range(0, len(mine), ENCODE_BLOCK):
                 rows = mine[start : start + ENCODE_BLOCK]
                 for row, code in zip(rows, _encode(model, split, rows), strict=True):
-                    shape = int(split.shapes[row])
-                    occupied = decoding.labels(split.labels[shape], split.points_count)[:count] > 0
-                    logits = model.fold(code)(decoding.points(split.cells[shape, :count]))
+                    cells, labels = (t.to(device) for t in split.shape_points(int(split.shapes[row])))
+                    occupied = decoding.labels(labels, split.points_count)[:count] > 0
+                    logits = model.fold(code)(decoding.points(cells[:count]))
                     inter[row], union[row] = (c.cpu().numpy() for c in count_overlap(logits, occupied, edges))
                     loss[row] = float(functional.binary_cross_entropy_with_logits(logits, occupied.float()))
     finally:
@@ -97,10 +98,10 @@ def evaluate_split(
     return Scores(split.record_ids, thresholds, inter, union, loss)
 
 
-def _encode(model: OccupancyNetwork, split: ResidentSplit, rows: list[int]) -> Tensor:
-    index = torch.tensor(rows, device=split.device)
-    images = split.images[index].float().div_(255)
-    return model.encode(images, split.pose[index], split.focal[index])
+def _encode(model: OccupancyNetwork, split: Split, rows: list[int]) -> Tensor:
+    device = next(model.parameters()).device
+    images, pose, focal = (t.to(device) for t in split.pictures(np.array(rows, dtype=np.int64)))
+    return model.encode(images.float().div_(255), pose, focal)
 
 
 def count_overlap(logits: Tensor, occupied: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
