@@ -8,6 +8,7 @@ import datasets
 import numpy as np
 import pytest
 
+from pix3d_onet.config import POINTS_HALF_SIDE
 from pix3d_onet.data.shards import Dataset
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.learning.baselines import (
@@ -19,12 +20,12 @@ from pix3d_onet.learning.baselines import (
     Retrieval,
     baseline,
     build_library,
-    grid_points,
     overlap,
     picture_feature,
 )
 from pix3d_onet.learning.evaluate import evaluate
 from pix3d_onet.learning.polish import is_closed
+from pix3d_onet.learning.voxels import voxel_centres, voxelised
 from pix3d_onet.metrics import iou
 from pix3d_onet.types import Mesh
 
@@ -55,6 +56,24 @@ def test_the_library_holds_the_training_split_alone(data, library) -> None:
     np.testing.assert_allclose(library.grids.mean(axis=1) * 1.1**3, volumes, rtol=0.1)
 
 
+@pytest.mark.parametrize(("voxels", "half_side"), [(64, 0.55), (33, 0.5), (128, 0.5), (2, 0.5)])
+def test_grids_are_those_of_testing_every_centre(library, voxels, half_side) -> None:
+    asked: list[int] = []
+
+    def counted(mesh: Mesh, points: np.ndarray) -> np.ndarray:
+        asked.append(len(points))
+        return inside_box(mesh, points)
+
+    for mesh in library.meshes[:3]:
+        grid = voxelised(mesh, counted, voxels, half_side)
+        expected = inside_box(mesh, voxel_centres(voxels, half_side)).reshape((voxels,) * 3)
+        # a centre on the box's face may fall either way: two spellings of the same coordinate
+        assert np.count_nonzero(grid != expected) <= (0 if voxels != 33 else 33**2)
+    assert voxels < 128 or sum(asked) < 3 * voxels**3 / 5
+    with pytest.raises(ValueError, match="2 voxels"):
+        voxelised(library.meshes[0], counted, 1, half_side)
+
+
 def test_overlap_is_the_iou_of_every_pair() -> None:
     random = np.random.default_rng(0)
     a, b = random.random((3, 500)) < 0.3, random.random((130, 500)) < 0.4
@@ -72,7 +91,7 @@ def test_mean_shape_is_cut_where_it_fits_the_training_shapes_best(data, library)
     with Dataset(data) as dataset:
         first, second = (dataset.sample(e, "test") for e in dataset.entries("test"))
     assert mean.predict(first, first.images[0]) is mean.predict(second, second.images[0])
-    inside = mean.prediction.logits(grid_points()) > mean.prediction.level
+    inside = mean.prediction.logits(voxel_centres(GRID, POINTS_HALF_SIDE)) > mean.prediction.level
     assert iou(inside, occupancy > mean.threshold) > 0.98  # between cell centres it is interpolated
 
 

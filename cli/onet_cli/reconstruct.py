@@ -101,7 +101,7 @@ def reconstruct(
     render(made, as_json=as_json, quiet=quiet)
     failed = [m for m in made if m.error]
     if len(failed) == len(made):
-        raise InputError(f"no picture could be used: {failed[0].error}")
+        raise InputError(f"no mesh of {made[0].image}{' or any other' if len(made) > 1 else ''}: {failed[0].error}")
     if failed and strict:
         raise click.exceptions.Exit(4)
 
@@ -158,11 +158,11 @@ def work(run: Path, jobs: Sequence[Job], options: dict[str, Any], emit: Emit) ->
         try:
             made.append(make(network, job, records, options, emit))
         except RejectError as error:
-            made.append(Made(str(job.image), error=f"{job.image}: {error.message}"))
+            made.append(Made(str(job.image), error=str(error.message)))
         except InputError as error:
-            made.append(Made(str(job.image), error=f"{job.image}: {error}"))
+            made.append(Made(str(job.image), error=str(error)))
         if made[-1].error and len(jobs) > 1:
-            emit(Note(str(made[-1].error), "warning"))
+            emit(Note(f"{job.image}: {made[-1].error}", "warning"))
         emit(Progress("reconstruct", done + 1, len(jobs), rejected=sum(m.error is not None for m in made)))
     return made
 

@@ -27,6 +27,7 @@ from pix3d_onet.files import read_json
 from pix3d_onet.learning.checkpoint import checkpoint_file, load_model
 from pix3d_onet.learning.examples import focal_of
 from pix3d_onet.learning.extract import THRESHOLD, ImageModel, extract_field, image_field, logit
+from pix3d_onet.learning.voxels import Contains
 from pix3d_onet.metrics import METRICS, Comparison, Interval, Nearest, mean_rows, measure, nearest, surface_distances
 from pix3d_onet.types import Bool, Float32, Float64, Mesh, Sample, View
 
@@ -38,8 +39,6 @@ RESOLUTION = 128
 PAIRS = 1 << 28
 """Distances held at once by the search by pairs: 1 GB in float32."""
 
-Contains = Callable[[Mesh, Float32], Bool]
-"""``geometry.sample.contains``: mesh, (N, 3) points → (N,) bool."""
 SampleSurface = Callable[[Mesh, int, int], tuple[Float64, Float64]]
 """``geometry.sample.sample_surface``: mesh, count, seed → points and unit normals, (count, 3) each."""
 Logits = Callable[[Float32], Float32]

@@ -17,9 +17,10 @@ from pix3d_onet.config import POINTS_HALF_SIDE
 from pix3d_onet.data.shards import Dataset
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, Progress, ignore
-from pix3d_onet.learning.evaluate import Contains, Evaluation, Prediction, Predictor, ShapeRow, split_entries
+from pix3d_onet.learning.evaluate import Evaluation, Prediction, Predictor, ShapeRow, split_entries
+from pix3d_onet.learning.voxels import Contains, voxel_centres, voxelised
 from pix3d_onet.metrics import mean_interval
-from pix3d_onet.types import Bool, Float32, Mesh
+from pix3d_onet.types import Float32, Mesh
 
 SIDE = 32
 """Voxels an axis that are compared."""
@@ -33,12 +34,6 @@ PREDICTED_VOXELS = 64
 """The same of the predicted volume: 2³ samples of the field in each of the 32³ voxels."""
 COLUMN = "iou_pix3d"
 """Name of the column."""
-
-
-def voxel_centres(voxels: int, half_side: float) -> Float32:
-    """(voxels³, 3) float32 centres of the voxels of a cube around the origin, last axis fastest."""
-    axis = ((np.arange(voxels) + 0.5) / voxels * 2 - 1) * half_side
-    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float32)
 
 
 def pooled(volume: Float32, side: int = SIDE) -> Float32:
@@ -97,8 +92,7 @@ class ProtocolSettings:
 
 def true_volume(mesh: Mesh, contains: Contains, voxels: int = TRUTH_VOXELS) -> Float32:
     """The true shape as a box-aligned (32, 32, 32) volume."""
-    inside: Bool = contains(mesh, voxel_centres(voxels, 0.5))
-    return box_aligned(pooled(inside.astype(np.float32).reshape(voxels, voxels, voxels)))
+    return box_aligned(pooled(voxelised(mesh, contains, voxels, 0.5).astype(np.float32)))
 
 
 def predicted_volume(prediction: Prediction, voxels: int = PREDICTED_VOXELS) -> Float32:
