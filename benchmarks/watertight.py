@@ -5,10 +5,10 @@
 Methods: ours (``tight``, ``fusion``) and whichever of point-cloud-utils, pymeshlab (CGAL alpha wrap), manifold3d and
 mesh2sdf can be imported; nothing is installed here, and what is absent is named and skipped.
 
-On exact solids (``solids.py``): IoU and volume ratio over uniform points against the closed form. On all meshes: seconds
-(wall and CPU, median of the repeats), whether the result is closed, and the distance between its surface and the
-*visible* surface of the input, both ways, as a share of the diagonal. A point of the input counts as visible when one
-of its sides is outside of our ``tight`` result.
+On exact solids (``solids.py``): IoU and volume ratio over uniform points against the closed form. On all meshes:
+seconds (wall and CPU, median of the repeats), whether the result is closed, and the distance between its surface and
+the *visible* surface of the input, both ways, as a share of the diagonal. A point of the input counts as visible when
+one of its sides is outside of our ``tight`` result.
 """
 
 from __future__ import annotations
@@ -122,6 +122,8 @@ def timed(method: Method, mesh: Mesh) -> tuple[Mesh | None, float, float]:
     except Exception as error:  # noqa: BLE001 - a peer that fails on a mesh is a result
         print(f"    failed: {type(error).__name__}: {error}"[:160])
         result = None
+    if result is not None and len(result.faces) == 0:
+        print("    failed: nothing left")
     return result, time.perf_counter() - wall, time.process_time() - cpu
 
 
@@ -147,7 +149,7 @@ def measure(name: str, mesh: Mesh, table: dict[str, Method], repeats: int, solid
     for _ in range(repeats):
         for key, method in table.items():
             result, wall, cpu = timed(method, mesh)
-            if result is not None:
+            if result is not None and len(result.faces):  # an empty result is a failure, too
                 results[key] = result
                 seconds[key].append((wall, cpu))
     samples, normals = sample_surface(mesh, SAMPLES, 0)
