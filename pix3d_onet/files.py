@@ -33,7 +33,7 @@ def writing(path: Path) -> Iterator[Path]:
         yield part
         with part.open("rb") as handle:
             os.fsync(handle.fileno())
-        os.replace(part, path)
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 

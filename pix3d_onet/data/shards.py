@@ -98,9 +98,8 @@ def write_shard(path: Path, shapes: Sequence[PreparedShape]) -> ShardEntry:
     """Write ``shapes`` to ``path`` (atomically, same bytes for the same shapes) and return its manifest entry."""
     if not shapes:
         raise ValueError("a shard needs at least one shape")
-    with writing(path) as part:
-        with h5py.File(part, "w", libver=("v110", "v110")) as file:
-            _fill(file, shapes)
+    with writing(path) as part, h5py.File(part, "w", libver=("v110", "v110")) as file:
+        _fill(file, shapes)
     return ShardEntry(path.name, file_digest(path), path.stat().st_size, len(shapes))
 
 
@@ -140,6 +139,59 @@ def _fill(file: h5py.File, shapes: Sequence[PreparedShape]) -> None:
     file.create_dataset("images/record_id", data=[v.record_id for _, v in views], dtype=text, track_times=False)
     rendered = np.array([v.rendered for _, v in views], dtype=np.uint8)
     file.create_dataset("images/rendered", data=rendered, track_times=False)
+
+
+def expected_shapes(manifest: Manifest, name: str) -> dict[str, tuple[tuple[int | None, ...], str]]:
+    """Data set → (shape, dtype) that shard ``name`` must have; None where a length is free."""
+    own = [s for s in manifest.shapes if s.shard == name]
+    count, pictures = len(own), sum(s.images for s in own)
+    points, surface = int(manifest.config["points"]), int(manifest.config["surface_points"])
+    side = int(manifest.config["image_size"])
+    expected: dict[str, tuple[tuple[int | None, ...], str]] = {
+        "points": ((count, points, 3), "uint16"),
+        "occupancy": ((count, points // 8), "uint8"),
+        "surface/points": ((count, surface, 3), "uint16"),
+        "surface/normals": ((count, surface, 2), "uint8"),
+        "mesh/vertices": ((None, 3), "float32"),
+        "mesh/faces": ((None, 3), "uint32"),
+        "mesh/vertex_offset": ((count + 1,), "int64"),
+        "mesh/face_offset": ((count + 1,), "int64"),
+        "loc": ((count, 3), "float64"),
+        "scale": ((count,), "float64"),
+        "object_id": ((count,), "object"),
+        "category": ((count,), "object"),
+    }
+    if pictures:
+        expected |= {
+            "images/rgb": ((pictures, side, side, 3), "uint8"),
+            "images/mask": ((pictures, side, side), "uint8"),
+            "images/pose": ((pictures, 4, 4), "float32"),
+            "images/intrinsics": ((pictures, 3, 3), "float32"),
+            "images/shape": ((pictures,), "int64"),
+            "images/record_id": ((pictures,), "object"),
+            "images/rendered": ((pictures,), "uint8"),
+        }
+    return expected
+
+
+def shape_problems(file: h5py.File, manifest: Manifest, name: str) -> Iterator[str]:
+    """What in an open shard has another name, shape or type than documented: a header that lies must not be read."""
+    if file.attrs.get("format") != FORMAT or file.attrs.get("version") != FORMAT_VERSION:
+        yield f"is not an {FORMAT} shard of version {FORMAT_VERSION}"
+        return
+    for key, (shape, dtype) in expected_shapes(manifest, name).items():
+        found = file.get(key)
+        if not isinstance(found, h5py.Dataset):
+            yield f"lacks {key}"
+            continue
+        fits = len(found.shape) == len(shape) and all(n in (None, m) for m, n in zip(found.shape, shape, strict=True))
+        if not fits or str(found.dtype) != dtype:
+            wanted = "×".join("?" if n is None else str(n) for n in shape)
+            yield f"{key} is {'×'.join(map(str, found.shape))} {found.dtype}, not {wanted} {dtype}"
+        elif found.chunks is None and dtype != "object" and found.nbytes > file.id.get_filesize():
+            yield f"{key} is larger than its file"
+    if file.attrs.get("points_count") != manifest.config["points"]:
+        yield "points_count differs from the manifest"
 
 
 def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
@@ -254,6 +306,13 @@ class Dataset:
             except OSError as error:
                 detail = "is missing" if not path.exists() else f"cannot be read ({error})"
                 raise InputError(f"shard {path} {detail}.", hint="Run `onet verify`, then prepare again.") from None
+            try:
+                problem = next(shape_problems(self._files[name], self.manifest, name), "")
+            except Exception as error:  # noqa: BLE001 - h5py raises many kinds on damaged headers
+                problem = str(error)
+            if problem:
+                self._files.pop(name).close()
+                raise InputError(f"shard {path} is damaged ({problem}).", hint="Run `onet verify`, then prepare again.")
         return self._files[name]
 
     def entries(self, split: str | None = None) -> tuple[ShapeEntry, ...]:
@@ -288,22 +347,24 @@ class Dataset:
                 f"shard {self.root / entry.shard} is damaged ({error}).", hint="Run `onet verify`."
             ) from None
 
-    def _picture_rows(self, file: h5py.File, entry: ShapeEntry, split: str | None) -> list[int]:
+    def _picture_rows(self, file: h5py.File, entry: ShapeEntry, split: str | None) -> list[tuple[int, str]]:
+        """Rows and record ids of the shape's pictures; ids are the manifest's, HDF5's strings are not opened."""
         if not entry.images:
             return []
         rows = np.flatnonzero(file["images/shape"][:] == entry.row)
         if len(rows) != entry.images:
             raise InputError(f"shard {self.root / entry.shard} does not match the manifest.", hint="Run `onet verify`.")
-        return [int(r) for r, s in zip(rows, entry.image_splits, strict=True) if split in (None, s)]
+        found = zip(rows, entry.record_ids, entry.image_splits, strict=True)
+        return [(int(row), record_id) for row, record_id, home in found if split in (None, home)]
 
     def _views(self, file: h5py.File, entry: ShapeEntry, split: str | None) -> Iterator[View]:
-        for row in self._picture_rows(file, entry, split):
+        for row, record_id in self._picture_rows(file, entry, split):
             yield View(
                 rgb=file["images/rgb"][row],
                 mask=file["images/mask"][row].astype(np.bool_),
                 pose=file["images/pose"][row],
                 intrinsics=file["images/intrinsics"][row],
-                record_id=file["images/record_id"].asstr()[row],
+                record_id=record_id,
                 rendered=bool(file["images/rendered"][row]),
             )
 
