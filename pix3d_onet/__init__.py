@@ -67,7 +67,7 @@ def sample_occupancy(mesh: Mesh, n: int, seed: int) -> tuple[Float32, Bool]:
 
 
 def build_model(variant: str, *, pretrained: bool = False) -> nn.Module:
-    """A network of a named variant of Table 1 (``resnet18`` ... ``convnext-fp3-pose``), randomly initialised decoder."""
+    """A network of a named variant of Table 1 (``resnet18`` ... ``convnext-fp3-pose``) with a new decoder."""
     from pix3d_onet.learning.model import build_model as implementation
     from pix3d_onet.results.variants import variant as find
 
