@@ -7,6 +7,7 @@ half and quarter size; their codes are added. The pose's code is concatenated.
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def timm_name(encoder: str) -> str:
 def make_backbone(name: str, **options: Any) -> nn.Module:
     """A randomly initialised timm backbone; ConfigError for a name that timm does not know or cannot build so."""
     if not timm.is_model(name):
-        close = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:5]
+        close = difflib.get_close_matches(name, timm.list_models(), n=5)
         hint = f"Close names: {', '.join(close)}." if close else "Any name of timm.list_models() will do."
         raise ConfigError(f"--encoder: timm has no model {name!r}.", hint=hint)
     any_size: dict[str, Any] = {
