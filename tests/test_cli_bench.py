@@ -124,6 +124,7 @@ def test_the_live_table_follows_the_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_all_seven_variants_train_with_exactly_the_reports_sizes(data: Path, tmp_path: Path) -> None:
     result = onet("bench", "--all", "--data", str(data), "--out", str(tmp_path), "--json", *TINY)
     assert result.exit_code == 0, (result.output, result.exception)
@@ -133,6 +134,7 @@ def test_all_seven_variants_train_with_exactly_the_reports_sizes(data: Path, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killed_twice_it_ends_with_every_run_and_none_trained_twice(data: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "onet_cli.main", "bench", "--variant", "resnet18", "--variant", "resnet34"]
     command += ["--data", str(data), "--out", str(tmp_path), "--seeds", "0,1", "--no-report", *TINY]

@@ -280,8 +280,11 @@ def test_browser_everything_clickable_has_a_name_and_enough_contrast(browser: An
         ").map(e => e.outerHTML.slice(0, 80))"
     )
     assert nameless == []
-    ratios = browser.execute_script(CONTRAST, ["h1", "td", ".paper", ".hint", "caption", ".up", ".down", "nav a"])
-    assert min(ratios.values()) >= 4.5, ratios
+    for scheme in ("dark", "light"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        ratios = browser.execute_script(CONTRAST, ["h1", "td", ".paper", ".hint", "caption", ".up", ".down", "nav a"])
+        assert min(ratios.values()) >= 4.5, (scheme, ratios)
 
 
 CONTRAST = """
