@@ -333,8 +333,9 @@ class Trainer:
             self.average.model.load_state_dict(part(tensors, "average."))
         for index, parameter in enumerate(self.parameters()):
             state = part(tensors, f"optimizer.{index}.")
-            for key, value in state.items():
-                state[key] = value.to(parameter.device)
+            for key, value in state.items():  # in the parameter's memory layout, so that arithmetic is the same
+                same = value.shape == parameter.shape
+                state[key] = torch.empty_like(parameter).detach().copy_(value) if same else value.to(parameter.device)
             self.optimizer.state[parameter] = state
         if header["scaler"]:
             self.scaler.load_state_dict(header["scaler"])
