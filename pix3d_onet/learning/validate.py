@@ -73,7 +73,7 @@ def evaluate_split(
     With several processes each takes every ``world``-th picture and leaves zeros for the others: add them up.
     The model's mode is restored afterwards.
     """
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]  # a frozen backbone stays in eval mode
     model.eval()
     device = next(model.parameters()).device
     decoding = Decoding(device)
@@ -94,7 +94,8 @@ def evaluate_split(
                     inter[row], union[row] = (c.cpu().numpy() for c in count_overlap(logits, occupied, edges))
                     loss[row] = float(functional.binary_cross_entropy_with_logits(logits, occupied.float()))
     finally:
-        model.train(was_training)
+        for module, training in modes:
+            module.training = training
     return Scores(split.record_ids, thresholds, inter, union, loss)
 
 
