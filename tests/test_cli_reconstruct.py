@@ -83,6 +83,17 @@ def test_many_pictures_one_of_them_broken(run, photo, tmp_path, capsys) -> None:
     assert onet("reconstruct", run, broken, *SMALL) == 3
 
 
+def test_a_contact_sheet(run, photo, tmp_path) -> None:
+    twin = tmp_path / "twin.png"
+    twin.write_bytes(photo.read_bytes())
+    sheet = tmp_path / "sheet.png"
+    assert onet("reconstruct", run, twin, twin, twin, "-o", tmp_path / "out", *SMALL) == 2  # one name for all
+    assert onet("reconstruct", run, photo, twin, "-o", tmp_path / "out", "--sheet", sheet, "-q", *SMALL) == 0
+    with Image.open(sheet) as picture:
+        assert picture.size == (2 * 960, 320)
+    assert onet("reconstruct", run, photo, "--sheet", sheet, "--no-preview", *SMALL) == 2
+
+
 def test_a_page_to_open(run, photo, tmp_path, monkeypatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr("click.launch", opened.append)

@@ -15,7 +15,7 @@ from pix3d_onet.errors import ConfigError, InputError, RejectError
 if TYPE_CHECKING:
     from pix3d_onet.events import Emit
     from pix3d_onet.learning.evaluate import NetworkPredictor
-    from pix3d_onet.types import Camera, Float32, Mesh, Normalisation, View
+    from pix3d_onet.types import Camera, Float32, Mesh, Normalisation, UInt8, View
 
 MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl", ".off")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
@@ -62,6 +62,7 @@ class Made:
 @click.option("--pose", "poses", multiple=True, type=click.Path(path_type=Path), help="Camera file (one an IMAGE).")
 @click.option("--pose-from", type=click.Path(path_type=Path), help="A pix3d.json that has the IMAGEs: mask and camera.")
 @click.option("--preview/--no-preview", default=True, show_default=True, help="Write a PNG beside each mesh.")
+@click.option("--sheet", type=click.Path(path_type=Path), help="Write all previews to this one PNG, too.")
 @click.option(
     "--open", "open_", is_flag=True, help="Write an interactive HTML view beside each mesh and open the first."
 )
@@ -77,6 +78,7 @@ def reconstruct(
     out: Path | None,
     format_: str,
     poses: tuple[Path, ...],
+    sheet: Path | None,
     strict: bool,
     as_json: bool,
     quiet: bool,
@@ -95,9 +97,13 @@ def reconstruct(
       onet reconstruct runs/convnext photos/*.jpg --mask auto -o meshes --format obj
       onet reconstruct runs/convnext-fp3-pose img/chair/0001.png --pose-from pix3d.json
     """
+    if sheet is not None and not options["preview"]:
+        raise ConfigError("--sheet shows the previews: leave out --no-preview.")
     jobs = plan(images, masks, poses, out, format_)
     with ui.live(quiet=quiet, verbose=verbose) as emit:
         made = work(run, jobs, options, emit)
+    if sheet is not None:
+        write_sheet(sheet, made)
     render(made, as_json=as_json, quiet=quiet)
     failed = [m for m in made if m.error]
     if len(failed) == len(made):
@@ -277,14 +283,10 @@ def extras(view: View, mesh: Mesh, target: Path, options: dict[str, Any]) -> tup
     """Write the preview and the interactive page that were asked for, beside ``target``."""
     shown = page = None
     if options["preview"]:
-        from PIL import Image
-
-        from pix3d_onet.files import writing
         from pix3d_onet.geometry.preview import preview
 
         shown = target.with_suffix(".preview.png")  # never the name of a photo
-        with writing(shown) as part:
-            Image.fromarray(preview(view, mesh)).save(part, "PNG")
+        write_png(shown, preview(view, mesh))
     if options["open_"]:
         from pix3d_onet.files import write_text
         from pix3d_onet.results.viewer import mesh_page
@@ -292,6 +294,28 @@ def extras(view: View, mesh: Mesh, target: Path, options: dict[str, Any]) -> tup
         page = target.with_suffix(".html")
         write_text(page, mesh_page({"Reconstruction": mesh}, target.stem, picture=view.rgb))
     return (str(shown) if shown else None, str(page) if page else None)
+
+
+def write_sheet(path: Path, made: Sequence[Made]) -> None:
+    """All previews as one picture, two pictures a row."""
+    import numpy as np
+    from PIL import Image
+
+    from pix3d_onet.geometry.preview import contact_sheet
+
+    pictures = [np.asarray(Image.open(m.preview).convert("RGB")) for m in made if m.preview is not None]
+    if pictures:
+        write_png(path, contact_sheet(pictures))
+
+
+def write_png(path: Path, rgb: UInt8) -> None:
+    """Write (H, W, 3) uint8 as PNG, aside and renamed."""
+    from PIL import Image
+
+    from pix3d_onet.files import writing
+
+    with writing(path) as part:
+        Image.fromarray(rgb).save(part, "PNG", optimize=True)
 
 
 def render(made: Sequence[Made], *, as_json: bool, quiet: bool) -> None:

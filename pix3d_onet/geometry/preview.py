@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -37,3 +38,15 @@ def preview(view: View, mesh: Mesh, size: int = 320) -> UInt8:
 
     photo = np.asarray(Image.fromarray(view.rgb).resize((size, size), Image.Resampling.BICUBIC))
     return np.concatenate([photo, *mesh_pictures(mesh, size)], axis=1)
+
+
+def contact_sheet(previews: Sequence[UInt8], columns: int = 2) -> UInt8:
+    """Previews of one size, (H, W, 3) uint8 each, side by side and below each other; what is left over is white."""
+    height, width = previews[0].shape[:2]
+    rows = -(-len(previews) // columns)
+    columns = min(columns, len(previews))
+    sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
+    for i, picture in enumerate(previews):
+        y, x = i // columns * height, i % columns * width
+        sheet[y : y + height, x : x + width] = picture
+    return sheet

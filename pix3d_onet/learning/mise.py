@@ -67,6 +67,13 @@ class Lattice:
         return (np.take_along_axis(values, position, axis=2) > 0)[1:-1, 1:-1, 1:-1]
 
 
+def _zeros(count: int, dtype: type[np.generic], device: torch.device) -> Tensor:
+    """Zeros that cost nothing until they are touched (on a CPU numpy asks for zeroed pages, PyTorch writes them)."""
+    if device.type == "cpu":
+        return torch.from_numpy(np.zeros(count, dtype))
+    return torch.zeros(count, dtype=torch.float32 if dtype is np.float32 else torch.bool, device=device)
+
+
 class _Sampler:
     """The lattice being filled: asks the field in chunks and keeps what it said."""
 
@@ -76,8 +83,7 @@ class _Sampler:
         self.side = resolution + 3
         self.level = level
         self.chunk = chunk or (CPU_CHUNK if device.type == "cpu" else GPU_CHUNK)
-        # calloc: pages far from the surface are never touched, so 515³ takes far less than 546 MB
-        self.values = torch.zeros(self.side**3, dtype=torch.float32, device=device)
+        self.values = _zeros(self.side**3, np.float32, device)
         self.queries = 0
         self.undefined = torch.zeros((), dtype=torch.int64, device=device)
 
@@ -184,7 +190,7 @@ def _flood(sampler: _Sampler, todo: Tensor) -> Tensor:
     """
     bits = torch.arange(8, device=todo.device)
     offsets = (bits >> 2) * sampler.step(0) + ((bits >> 1) & 1) * sampler.step(1) + (bits & 1)
-    taken = torch.zeros_like(sampler.values, dtype=torch.bool)
+    taken = _zeros(len(sampler.values), np.bool_, sampler.values.device)
     done = [todo]
     while len(todo):
         taken[todo] = True
