@@ -63,6 +63,10 @@ def test_iou_is_that_of_the_stored_points_unless_it_is_known(data, model, tmp_pa
         assert file["iou"][0] == 0.25
 
 
+def test_a_loaded_network_knows_the_side_of_its_pictures(model) -> None:
+    assert model.image_size == 64
+
+
 def test_the_same_examples_for_every_run_on_the_same_data(data) -> None:
     with Dataset(data) as first, Dataset(data) as second:
         chosen = choose_examples(first, "train", 5)

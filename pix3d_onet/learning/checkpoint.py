@@ -130,6 +130,7 @@ def load_model(run: str | Path, device: str | torch.device = "cpu") -> Occupancy
     try:
         model = build_model(ModelConfig.from_json(header["model"]))
         model.load_state_dict(tensors)
+        model.image_size = (header.get("train") or {}).get("image_size")
     except (KeyError, TypeError, RuntimeError, ConfigError) as error:
         line = str(error).splitlines()[0]
         raise InputError(f"checkpoint {path} does not match its own description ({line}).") from None

@@ -171,9 +171,9 @@ def extract_mesh(
     """The closed surface that ``model`` sees in ``image`` (H, W, 3) uint8, the object on white.
 
     ``pose`` (4, 4) float32, normalised → camera frame, and ``focal`` in image sides are needed by models with a pose
-    branch. ``image_size`` is the side to which the picture is resized (None = as it is). ``normalisation`` takes the
-    vertices back to the shape's original frame; without it they are in the normalised one. ``device`` None stays
-    where the model is. For the rest see ``extract_field`` and ``image_field``.
+    branch. ``image_size`` is the side to which the picture is resized (None = that of the training, where the model
+    knows it). ``normalisation`` takes the vertices back to the shape's original frame; without it they are in the
+    normalised one. ``device`` None stays where the model is. For the rest see ``extract_field`` and ``image_field``.
     """
     with image_field(
         model, image, pose=pose, focal=focal, device=device, precision=precision, image_size=image_size
@@ -215,7 +215,7 @@ def image_field(
     where = torch.device(device) if device is not None else _device_of(module)
     if module is not None and device is not None:
         module.to(where)
-    pictures = image_tensor(image, image_size).to(where)
+    pictures = image_tensor(image, image_size or getattr(model, "image_size", None)).to(where)
     was_training = module is not None and module.training
     try:
         if module is not None and was_training:

@@ -23,6 +23,8 @@ class OccupancyNetwork(nn.Module):
     def __init__(self, config: ModelConfig, *, pretrained: bool = False, weights: Path | None = None) -> None:
         super().__init__()
         self.config = config
+        self.image_size: int | None = None
+        """Side of the pictures it was trained on, where that is known (``load_model`` sets it)."""
         self.encoder = make_image_encoder(config, pretrained=pretrained, weights=weights)
         self.pose_encoder = PoseEncoder(config.pose) if config.pose != "none" else None
         code_dim = config.c_dim + (POSE_DIM if self.pose_encoder is not None else 0)
