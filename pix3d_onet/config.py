@@ -88,14 +88,33 @@ class PrepareConfig(Config):
     """Shapes in one HDF5 shard."""
 
     def __post_init__(self) -> None:
-        _require(self.watertight in WATERTIGHT_METHODS, "watertight", f"one of {', '.join(WATERTIGHT_METHODS)}", self.watertight)
+        _require(
+            self.watertight in WATERTIGHT_METHODS,
+            "watertight",
+            f"one of {', '.join(WATERTIGHT_METHODS)}",
+            self.watertight,
+        )
         _require(16 <= self.resolution <= 1024, "resolution", "between 16 and 1024", self.resolution)
-        _require(8 <= self.points <= 10_000_000 and self.points % 8 == 0, "points", "a multiple of 8 up to 10,000,000", self.points)
-        _require(0 <= self.surface_points <= 10_000_000, "surface-points", "between 0 and 10,000,000", self.surface_points)
+        _require(
+            8 <= self.points <= 10_000_000 and self.points % 8 == 0,
+            "points",
+            "a multiple of 8 up to 10,000,000",
+            self.points,
+        )
+        _require(
+            0 <= self.surface_points <= 10_000_000, "surface-points", "between 0 and 10,000,000", self.surface_points
+        )
         _require(16 <= self.image_size <= 4096, "image-size", "between 16 and 4096", self.image_size)
         _require(0 <= self.crop_margin <= 1, "crop-margin", "between 0 and 1", self.crop_margin)
-        _require(self.split in ("shape", "image", "s1", "s2", "lst"), "split", "one of shape, image, s1, s2", self.split)
-        _require(len(self.fractions) == 3 and min(self.fractions) >= 0 and abs(sum(self.fractions) - 1) < 1e-6, "fractions", "three shares that sum to 1", self.fractions)
+        _require(
+            self.split in ("shape", "image", "s1", "s2", "lst"), "split", "one of shape, image, s1, s2", self.split
+        )
+        _require(
+            len(self.fractions) == 3 and min(self.fractions) >= 0 and abs(sum(self.fractions) - 1) < 1e-6,
+            "fractions",
+            "three shares that sum to 1",
+            self.fractions,
+        )
         _require(self.images_per_object in ("one", "all"), "images-per-object", "one or all", self.images_per_object)
         _require(self.flags in ("clean", "all"), "flags", "clean or all", self.flags)
         _require(0 <= self.render_views <= 1000, "render-views", "between 0 and 1000", self.render_views)
@@ -186,7 +205,9 @@ class TrainConfig(Config):
         _require(0 <= self.ema < 1, "ema", "at least 0 and below 1", self.ema)
         _require(set(self.augment) <= {"color", "crop", "flip"}, "augment", "any of color, crop, flip", self.augment)
         _require(0 < self.threshold < 1, "threshold", "between 0 and 1", self.threshold)
-        _require(self.precision in ("auto", "fp32", "bf16", "fp16"), "precision", "auto, fp32, bf16 or fp16", self.precision)
+        _require(
+            self.precision in ("auto", "fp32", "bf16", "fp16"), "precision", "auto, fp32, bf16 or fp16", self.precision
+        )
         _require(self.val_every >= 1, "val-every", "1 or more", self.val_every)
 
 
