@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from pix3d_onet.config import SPLITS, PrepareConfig
-from pix3d_onet.data.shards import FORMAT, FORMAT_VERSION, Manifest, ShapeEntry, ShardEntry, read_manifest
+from pix3d_onet.data.shards import Manifest, ShapeEntry, ShardEntry, read_manifest, shape_problems
 from pix3d_onet.data.sources import SOURCES
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import file_digest
@@ -185,52 +185,11 @@ def schema_problems(path: Path, shapes: Sequence[ShapeEntry], manifest: Manifest
 
 
 def _schema_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: Manifest) -> Iterable[str]:
-    if file.attrs.get("format") != FORMAT or file.attrs.get("version") != FORMAT_VERSION:
-        yield f"is not an {FORMAT} shard of version {FORMAT_VERSION}"
-        return
-    count, pictures = len(shapes), sum(s.images for s in shapes)
-    points, surface = int(manifest.config["points"]), int(manifest.config["surface_points"])
-    side = int(manifest.config["image_size"])
-    expected: dict[str, tuple[tuple[int | None, ...], str]] = {
-        "points": ((count, points, 3), "uint16"),
-        "occupancy": ((count, points // 8), "uint8"),
-        "surface/points": ((count, surface, 3), "uint16"),
-        "surface/normals": ((count, surface, 2), "uint8"),
-        "mesh/vertices": ((None, 3), "float32"),
-        "mesh/faces": ((None, 3), "uint32"),
-        "mesh/vertex_offset": ((count + 1,), "int64"),
-        "mesh/face_offset": ((count + 1,), "int64"),
-        "loc": ((count, 3), "float64"),
-        "scale": ((count,), "float64"),
-        "object_id": ((count,), "object"),
-        "category": ((count,), "object"),
-    }
-    if pictures:
-        expected |= {
-            "images/rgb": ((pictures, side, side, 3), "uint8"),
-            "images/mask": ((pictures, side, side), "uint8"),
-            "images/pose": ((pictures, 4, 4), "float32"),
-            "images/intrinsics": ((pictures, 3, 3), "float32"),
-            "images/shape": ((pictures,), "int64"),
-            "images/record_id": ((pictures,), "object"),
-            "images/rendered": ((pictures,), "uint8"),
-        }
-    wrong = False
-    for name, (shape, dtype) in expected.items():
-        found = file.get(name)
-        if not isinstance(found, h5py.Dataset):
-            yield f"lacks {name}"
-            wrong = True
-        elif str(found.dtype) != dtype or len(found.shape) != len(shape) or not _fits(found.shape, shape):
-            wanted = "×".join("?" if n is None else str(n) for n in shape)
-            yield f"{name} is {'×'.join(map(str, found.shape))} {found.dtype}, not {wanted} {dtype}"
-            wrong = True
-    if not wrong:
+    name = shapes[0].shard if shapes else ""
+    problems = list(shape_problems(file, manifest, name))
+    yield from problems
+    if not problems:
         yield from _content_problems(file, shapes, manifest)
-
-
-def _fits(found: Sequence[int], wanted: Sequence[int | None]) -> bool:
-    return all(n is None or n == m for m, n in zip(found, wanted, strict=True))
 
 
 def _content_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: Manifest) -> Iterable[str]:
