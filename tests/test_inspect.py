@@ -70,7 +70,7 @@ def test_the_worst_come_first_warned_ones_before_all(data: Path) -> None:
 def test_a_bad_figure_outranks_equal_ones(data: Path) -> None:
     document = json.loads((data / "manifest.json").read_text())
     for k, shape in enumerate(document["shapes"]):
-        shape["qc"] = {"surface_mean": 0.001 * k}
+        shape["qc"] = {"distance_mean": 0.001 * k}
     (data / "manifest.json").write_text(json.dumps(document))
     order = [e.object_id for e, _ in worst_shapes(read_manifest(data), 12)]
     assert order == [s["object_id"] for s in reversed(document["shapes"])]

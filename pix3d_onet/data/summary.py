@@ -19,14 +19,14 @@ QC_WORSE: Mapping[str, int] = {
     "watertight": -1,
     "winding_consistent": -1,
     "label_agreement": -1,
-    "voxel_iou": -1,
-    "surface_mean": 1,
-    "surface_p999": 1,
     "volume_ratio": 1,
-    "thickness_bias": 1,
-    "bbox_drift": 1,
-    "components_lost": 1,
-    "stored_error": 1,
+    "distance_mean": 1,
+    "distance_999": 1,
+    "bias_voxels": 1,
+    "lost_share": 1,
+    "lost_components": 1,
+    "box_drift_voxels": 1,
+    "voxel_agreement": -1,
 }
 """Quality figures by which shapes are ranked, and which way is worse: 1 = high, -1 = low. Others are shown only."""
 
