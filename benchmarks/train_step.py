@@ -150,7 +150,8 @@ def our_step(options: argparse.Namespace) -> Callable[[], float]:
     from pix3d_onet.learning.loop import Setting, Trainer
     from pix3d_onet.learning.model import build_model
 
-    runtime.tune_process()
+    runtime.keep_freed_memory()
+    torch.set_flush_denormal(True)
     config = TrainConfig(
         steps=10**6, batch_size=options.batch, points_per_shape=options.points, image_size=options.image_size,
         pretrained=False, precision=options.precision,

@@ -17,7 +17,9 @@ from pix3d_onet.version import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = {".py", ".md", ".toml", ".txt", ".sh", ".yml", ".yaml", ".cff", ".cfg", ".json", ".html", ".js", ".css", ""}
-SKIPPED = {".git", ".venv", "node_modules", "site", "dist", "build", "demo", "data", "runs", "__pycache__"}
+SKIPPED = {".git", ".venv", "node_modules", "site", "dist", "build", "demo", "data", "runs", "__pycache__"} | {
+    f".{tool}" for tool in ("cache", "hypothesis", "import_linter_cache", "mypy_cache", "pytest_cache", "ruff_cache")
+}
 MAX_LINES = 500
 
 

@@ -7,8 +7,8 @@ import ctypes.util
 import platform
 import resource
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,18 @@ def keep_freed_memory() -> bool:
     return bool(libc.mallopt(M_MMAP_THRESHOLD, KEEP_BYTES)) and bool(libc.mallopt(M_TRIM_THRESHOLD, KEEP_BYTES))
 
 
-def tune_process() -> None:
-    """What every training process does first: keep freed memory, flush denormal numbers (slow, and worth nothing)."""
+@contextmanager
+def tuned_process() -> Iterator[None]:
+    """Keep freed memory, and while it lasts flush denormal numbers (slow, and worth nothing to a network).
+
+    Flushing is the processor's state, so it is undone afterwards: the caller's own arithmetic is not ours to change.
+    """
     keep_freed_memory()
     torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:

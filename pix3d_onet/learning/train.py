@@ -38,7 +38,7 @@ from pix3d_onet.learning.runtime import (
     choose_precision,
     describe_device,
     peak_memory,
-    tune_process,
+    tuned_process,
     versions,
 )
 from pix3d_onet.learning.validate import THRESHOLDS, Scores
@@ -87,7 +87,6 @@ def train(
     ``device``, ``ram`` or ``disk``. ``profile`` steps are traced to ``out/profile``. A batch size of 0 is what fits.
     Raises ConfigError, InputError, BusyError, InterruptedRunError (state saved), DivergedError.
     """
-    tune_process()
     group = distributed.environment_group()
     where = choose_device(device, group.local_rank)
     request = Request(
@@ -103,7 +102,7 @@ def train(
         profile,
         emit if group.leads else ignore,
     )
-    with distributed.joined(group, where), Dataset(data) as dataset:
+    with tuned_process(), distributed.joined(group, where), Dataset(data) as dataset:
         request = _settle_batch(request, where, group)
         init = initial_run(init_from, model)
         run_id = run_identity(model, request.config, dataset.manifest.data_hash, weights, init)
