@@ -87,12 +87,12 @@ def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -
     console = ui.out()
     names = list(summary.categories)
     rows: list[list[object]] = [
-        [s.name, s.shapes, s.pictures, *(s.categories.get(n, 0) for n in names if len(names) > 1)]
-        for s in summary.splits
+        ["pictures", *(s.pictures for s in summary.splits), summary.pictures],
+        ["shapes", *(s.shapes for s in summary.splits), summary.shapes],
     ]
-    total = [summary.categories[n] for n in names if len(names) > 1]
-    rows.append(["all", summary.shapes, summary.pictures, *total])
-    columns = ["split", ">shapes", ">pictures", *(f">{n}" for n in names if len(names) > 1)]
+    for name in names if len(names) > 1 else ():
+        rows.append([f"  {name}", *(s.categories.get(name, 0) for s in summary.splits), summary.categories[name]])
+    columns = ["", *(f">{s.name}" for s in summary.splits), ">all"]
     console.print(ui.table(f"{summary.root} ({summary.data_hash})", columns, rows))
     points, side = summary.config.get("points"), summary.config.get("image_size")
     console.print(

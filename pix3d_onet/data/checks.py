@@ -16,7 +16,8 @@ import h5py
 import numpy as np
 
 from pix3d_onet.config import SPLITS, PrepareConfig
-from pix3d_onet.data.shards import Manifest, ShapeEntry, ShardEntry, read_manifest, shape_problems
+from pix3d_onet.data.schema import shape_problems
+from pix3d_onet.data.shards import Manifest, ShapeEntry, ShardEntry, read_manifest
 from pix3d_onet.data.sources import SOURCES
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import file_digest
@@ -105,6 +106,8 @@ def prepare_command(manifest: Manifest, root: Path, source_root: Path | None = N
             parts += [f"{flag} {','.join(str(v) for v in value)}"]
         else:
             parts += [f"{flag} {value}"]
+    if manifest.config.get("split") in ("s1", "s2"):
+        parts.append("--split-file FILE")
     return " ".join([*parts, f"--out {root}"])
 
 
