@@ -4,7 +4,8 @@ The idea is MISE's (Mescheder et al., CVPR 2019, section 3.3): sample a coarse l
 is. MISE halves cells level by level and samples all 27 points of each; here the surface is *followed* on the fine
 lattice instead. Every coarse edge whose ends disagree is sampled along its length; each crossing found there starts a
 flood from cell to cell through faces whose corners disagree; only corners of cells that the surface crosses are ever
-sampled: 40 % fewer points than MISE, and nothing that a coarse cell hides from its own corners is cut off.
+sampled: 20 to 28 % fewer points than MISE on a sphere, a torus and a chair at 128³, and nothing that a coarse cell
+hides from its own corners is cut off.
 
 What holds: the surface's cells are exactly the dense lattice's, component by component. A component of
 the dense surface that crosses a coarse edge whose ends disagree is sampled whole; any other is left out whole. What is
