@@ -4,9 +4,9 @@ The mesh, its longest side scaled to 0.9, is seen from 100 cameras on a Fibonacc
 maps (f = 640) are moved 1.5 voxels towards the camera and eroded 3×3, and fused into a TSDF of 256³ with a truncation
 of 10 voxels, where unseen is inside; its zero level is the surface.
 
-Bias, by construction: the surface lies outside the model's, by some 0.3 voxels on broad faces (the mean over slanted
-views takes most of the 1.5 away again) and 1 to 3 voxels on thin parts and at edges, where the erosion acts; concave
-parts that few cameras see fill up; internal cavities vanish.
+Bias, by construction: the surface lies outside the model's. Measured on boxes: some 0.3 voxels in the middle of broad
+faces (the mean over slanted views takes most of the 1.5 away again) and up to 6 voxels at their rims. Concave parts that
+few cameras see fill up, internal cavities vanish, and crumbs of unseen voxels may float close to edges.
 
 Ours gives the same signs as a dense evaluation of the same depth maps, but only looks at bricks whose sign is not
 certain from bounds on the depth under their projection. Differences from the original: voxels are sampled at their

@@ -3,7 +3,7 @@
 ``tight``
     Ours (``geometry/tight.py``). No bias on solids; sheets become 1 voxel thick, gaps under 2 voxels close.
 ``fusion``
-    Stutz & Geiger, IJCV 2018 (mesh-fusion), as used by Mescheder et al., CVPR 2019. Surface 0.3 to 3 voxels out.
+    Stutz & Geiger, IJCV 2018 (mesh-fusion), as used by Mescheder et al., CVPR 2019. Surface 0.3 to 6 voxels out.
 ``meshfix``
     Attene, The Visual Computer 2010, through pymeshfix in a child process. Drops what it cannot mend, so its result
     is checked and ``tight`` takes over where it lost something.
