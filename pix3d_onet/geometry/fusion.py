@@ -5,8 +5,8 @@ maps (f = 640) are moved 1.5 voxels towards the camera and eroded 3×3, and fuse
 of 10 voxels, where unseen is inside; its zero level is the surface.
 
 Bias, by construction: the surface lies outside the model's. Measured on boxes: some 0.3 voxels in the middle of broad
-faces (the mean over slanted views takes most of the 1.5 away again) and up to 6 voxels at their rims. Concave parts that
-few cameras see fill up, internal cavities vanish, and crumbs of unseen voxels may float close to edges.
+faces (the mean over slanted views takes most of the 1.5 away again) and up to 6 voxels at their rims. Concave parts
+that few cameras see fill up, internal cavities vanish, and crumbs of unseen voxels may float close to edges.
 
 Ours gives the same signs as a dense evaluation of the same depth maps, but only looks at bricks whose sign is not
 certain from bounds on the depth under their projection. Differences from the original: voxels are sampled at their
