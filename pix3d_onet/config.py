@@ -18,11 +18,24 @@ WATERTIGHT_METHODS = ("tight", "fusion", "meshfix", "none")
 SPLITS = ("train", "val", "test")
 POINTS_HALF_SIDE = 0.55
 """Half the side of the cube that points are drawn from: the unit box padded by 0.1 (Mescheder et al. 2019)."""
+MAX_RESOLUTION = 1024
+"""Most cells an axis of an extracted mesh: 1027³ float32 are 4.3 GB (only memory near the surface is ever touched)."""
+LEAST_FACES = 4
+"""Faces of the smallest closed mesh, a tetrahedron."""
 
 
 def _require(condition: bool, flag: str, rule: str, value: object) -> None:
     if not condition:
         raise ConfigError(f"--{flag} must be {rule}, not {value!r}.")
+
+
+def check_extraction(*, resolution: int, threshold: float | None = None, simplify: int | None = None) -> None:
+    """ConfigError unless a mesh can be extracted so: cells an axis, probability of the surface, wanted faces."""
+    _require(1 <= resolution <= MAX_RESOLUTION, "resolution", f"between 1 and {MAX_RESOLUTION}", resolution)
+    if threshold is not None:
+        _require(0 < threshold < 1, "threshold", "between 0 and 1", threshold)
+    if simplify is not None:
+        _require(simplify >= LEAST_FACES, "simplify", f"at least {LEAST_FACES} faces", simplify)
 
 
 @dataclass(frozen=True)
@@ -35,12 +48,19 @@ class Config:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of ``to_json``; unknown keys are an error, missing ones take their default."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        unknown = sorted(set(data) - known)
-        if unknown:
-            raise ConfigError(f"unknown setting {unknown[0]!r} for {cls.__name__}.")
-        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in data.items()})
+        """The inverse of ``to_json``; missing keys take their default.
+
+        ConfigError for unknown keys, values of another type than the default's, and values out of range.
+        """
+        defaults = {f.name: f.default for f in dataclasses.fields(cls)}
+        values = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
+        for key, value in values.items():
+            if key not in defaults:
+                raise ConfigError(f"unknown setting {key!r} for {cls.__name__}.")
+            wanted = type(defaults[key])
+            if type(value) is not wanted and not (wanted is float and type(value) is int):
+                raise ConfigError(f"setting {key!r} of {cls.__name__} is {value!r}, no {wanted.__name__}.")
+        return cls(**values)
 
     def hash(self) -> str:
         """First 12 hex digits of the SHA-256 of the canonical JSON."""
@@ -209,6 +229,9 @@ class TrainConfig(Config):
             self.precision in ("auto", "fp32", "bf16", "fp16"), "precision", "auto, fp32, bf16 or fp16", self.precision
         )
         _require(self.val_every >= 1, "val-every", "1 or more", self.val_every)
+        _require(0 <= self.weight_decay < 10, "weight-decay", "0 or more", self.weight_decay)
+        for flag, value in (("warmup", self.warmup), ("patience", self.patience), ("val-points", self.val_points)):
+            _require(value >= 0, flag, "0 or more", value)
 
 
 PREPARE_PRESETS: dict[str, dict[str, object]] = {

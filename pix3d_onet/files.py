@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -17,8 +18,54 @@ from pix3d_onet.errors import InputError, RejectError
 PART_SUFFIX = ".part"
 """Ending of a file that is still being written; whatever carries it after a crash is rubbish."""
 
+OF_A_PART = re.compile(r"^\.(.+)\.[0-9a-f]{8}" + re.escape(PART_SUFFIX) + "$")
+"""The name of such a file, and in it the name that it will have."""
+
+REFUSALS = {
+    getattr(errno, name)
+    for name in (
+        "EACCES",
+        "EPERM",
+        "EROFS",
+        "ENOSPC",
+        "EDQUOT",
+        "EFBIG",
+        "ENOTDIR",
+        "EISDIR",
+        "EEXIST",
+        "ENOTEMPTY",
+        "ENAMETOOLONG",
+    )
+}
+"""Errors of the system that say that a place cannot be written to (or read), not that the program is wrong."""
+
 NOT_IN_A_PATH = re.compile("[\x00-\x1f\ud800-\udfff]")
 """Characters that fit no table, no log and no UTF-8."""
+
+
+def refused(error: OSError) -> InputError | OSError:
+    """The InputError that says in one line which place the system refuses and why; other errors as they are."""
+    if error.errno is None or error.errno not in REFUSALS:
+        return error
+    reason = os.strerror(error.errno)
+    if error.filename is None:
+        return InputError(f"{reason}: {error}.")
+    path = Path(os.fsdecode(error.filename2 or error.filename))
+    target = path.with_name(OF_A_PART.sub(r"\1", path.name))  # the name that was meant, not the one written aside
+    doing = "no access to" if error.errno in (errno.EACCES, errno.EPERM) else "cannot write to"
+    return InputError(f"{doing} {target}: {reason}.")
+
+
+def check_writable(path: Path) -> None:
+    """InputError where ``path`` (a file or folder yet to be written) can be seen to be out of reach.
+
+    A cheap look before long work: no folder above it that exists is a file, read-only or another user's.
+    """
+    above = next(p for p in (path.absolute(), *path.absolute().parents) if os.path.lexists(p))
+    if above != path.absolute() and not above.is_dir():
+        raise InputError(f"cannot write to {path}: {above} is not a folder.", hint="Choose another place.")
+    if not os.access(above, os.W_OK):
+        raise InputError(f"cannot write to {path}: {above} is read-only here.", hint="Choose another place.")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ A run is a folder::
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class RunRecord:
     train: Mapping[str, Any]
     """TrainConfig as JSON."""
     data: Mapping[str, Any]
-    """``name``, ``data_hash``, ``train``/``val``/``test`` counts of pictures."""
+    """``name``, ``data_hash``, ``crop_margin``, ``train``/``val``/``test`` counts of pictures."""
     params: int
     """Trainable and frozen parameters, exactly."""
     history: tuple[HistoryRow, ...]
@@ -98,13 +98,65 @@ def write_run(folder: Path, record: RunRecord) -> None:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """Read ``folder/run.json``; InputError when it is missing, damaged or of another version."""
+    """Read ``folder/run.json``; InputError when it is missing, damaged (a field of the wrong type is) or of another
+    version. What ``model`` and ``train`` hold is for their configurations to judge, but for the seed."""
     path = folder / RUN_FILE
     document = read_json(path, what="run record", hint="A run that was interrupted continues with --resume.")
     if not isinstance(document, dict) or document.get("version") != RUN_VERSION:
         raise InputError(f"{path} is not a run record of version {RUN_VERSION}.")
-    try:
-        history = tuple(HistoryRow(**row) for row in document.pop("history"))
-        return RunRecord(history=history, **document)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}).") from None
+    problem = next(_problems(document), "")
+    if problem:
+        raise InputError(f"{path} is damaged ({problem}).")
+    history = tuple(HistoryRow(**row) for row in document.pop("history"))
+    return RunRecord(history=history, **document)
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return _is_int(value) or isinstance(value, float)
+
+
+def _is_dict_of(check: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, dict) and all(check(item) for item in value.values())
+
+
+def _is_history(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(row, dict) and next(_field_problems(HistoryRow, row), None) is None for row in value
+    )
+
+
+CHECKS: dict[str, Callable[[object], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "int": _is_int,
+    "float": _is_number,
+    "float | None": lambda value: value is None or _is_number(value),
+    "Mapping[str, Any]": lambda value: isinstance(value, dict),
+    "Mapping[str, str]": _is_dict_of(lambda item: isinstance(item, str)),
+    "Mapping[str, float]": _is_dict_of(_is_number),
+    "tuple[HistoryRow, ...]": _is_history,
+}
+"""Annotation of a field → whether a value read from JSON has that type."""
+
+
+def _problems(document: dict[str, Any]) -> Iterator[str]:
+    """What keeps a JSON document from being a RunRecord, in words."""
+    yield from _field_problems(RunRecord, document)
+    if not document["history"]:
+        yield "history is empty"
+    if not _is_int(document["train"].get("seed")):
+        yield "train has no seed"
+
+
+def _field_problems(kind: type[RunRecord | HistoryRow], document: dict[str, Any]) -> Iterator[str]:
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    yield from (f"unknown field {name}" for name in document if name not in fields)
+    for name, known in fields.items():
+        if name not in document:
+            if known.default is dataclasses.MISSING and known.default_factory is dataclasses.MISSING:
+                yield f"{name} is missing"
+        elif not CHECKS[str(known.type)](document[name]):
+            yield f"{name} is no {known.type}"

@@ -16,6 +16,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from pix3d_onet.errors import MissingDependencyError
 from pix3d_onet.version import __version__
 
 OK, ABSENT, FAILED = "ok", "absent", "failed"
@@ -86,6 +87,20 @@ def installed_version(package: str) -> str | None:
         except importlib.metadata.PackageNotFoundError:
             continue
     return None
+
+
+def missing_dependency(error: ModuleNotFoundError) -> MissingDependencyError | None:
+    """What to install for a module that is not there; None where it belongs to no extra (a fault of ours)."""
+    module = (error.name or "").partition(".")[0]
+    package = {"skimage": "scikit-image", "PIL": "pillow"}.get(module, module.replace("_", "-"))
+    extras = [key for key, packages in EXTRAS.items() if package in "|".join(packages).split("|")]
+    if not extras:
+        return None
+    target = f"pix3d-onet[{extras[0]}]" if extras[0] else "pix3d-onet"
+    return MissingDependencyError(
+        f"this needs {package}, which is not installed.",
+        hint=f"Install it and what goes with it: pip install '{target}'",
+    )
 
 
 def versions() -> dict[str, str | None]:

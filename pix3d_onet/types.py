@@ -151,7 +151,7 @@ class PreparedShape:
     ``points_q`` (P, 3) uint16 lattice cells (see ``data.shards.decode_points``), ``occupancy`` (P,) bool labels
     of the *decoded* points; ``surface_points_q`` (Q, 3) uint16; ``surface_normals_q`` (Q, 2) uint8 octahedral;
     ``mesh`` in the normalised frame; ``qc`` JSON-able quality figures (no times: they would break byte identity);
-    ``seconds`` per stage, kept outside the shards.
+    ``seconds`` per stage, kept outside the shards; ``source_sha256`` over the content of the files it was made from.
     """
 
     object_id: str
@@ -170,6 +170,7 @@ class PreparedShape:
     qc: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     rejected_views: tuple[Rejected, ...] = ()
+    source_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from onet_cli.main import cli
+from onet_cli.app import cli
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/reference/cli.md"
 COMMON = ("as_json", "quiet", "verbose")

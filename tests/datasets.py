@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,11 @@ def picture(kind: int, extent: NDArray[np.float64], size: int, record_id: str, r
     return View(rgb, mask, pose, intrinsics, record_id)
 
 
+def blind(view: View) -> View:
+    """The view without its camera."""
+    return replace(view, pose=np.full_like(view.pose, np.nan), intrinsics=np.full_like(view.intrinsics, np.nan))
+
+
 def prepared_shape(index: int, points: int, image_size: int, seed: int, views: int = 1) -> PreparedShape:
     """Shape ``index``: boxes at even, ellipsoids at odd indices."""
     name = f"{'box' if index % 2 == 0 else 'ball'}_{index:03d}"
@@ -96,13 +103,23 @@ def prepared_shape(index: int, points: int, image_size: int, seed: int, views: i
 
 
 def make_dataset(
-    folder: Path, shapes: int = 12, points: int = 4096, image_size: int = 64, seed: int = 0, *, views: int = 1
+    folder: Path,
+    shapes: int = 12,
+    points: int = 4096,
+    image_size: int = 64,
+    seed: int = 0,
+    *,
+    views: int = 1,
+    without_pose: Sequence[int] = (),
 ) -> Path:
     """Write a prepared data set of analytic shapes to ``folder``: about 2/3 train, 1/6 val, 1/6 test.
 
-    Same arguments give the same bytes. At least three shapes, so that no split is empty.
+    Same arguments give the same bytes. At least three shapes, so that no split is empty. The shapes at the indices
+    ``without_pose`` have no camera, as sources store it: NaN.
     """
     made = [prepared_shape(i, points, image_size, seed, views) for i in range(shapes)]
+    for i in without_pose:
+        made[i] = replace(made[i], views=tuple(blind(view) for view in made[i].views))
     held_out = max(1, shapes // 6)
     splits = ["train"] * (shapes - 2 * held_out) + ["val"] * held_out + ["test"] * held_out
     half = (shapes + 1) // 2

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from datasets import make_dataset
-from onet_cli.main import cli
+from onet_cli.app import cli
 from onet_cli.watch import Board
 from stored_runs import make_record
 
-from pix3d_onet.config import TrainConfig
+from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.errors import DivergedError, InputError
 from pix3d_onet.events import Note, Progress, RunFinished, RunStarted, TrainStep
 from pix3d_onet.records import write_run
 from pix3d_onet.results.bench import plan_runs
@@ -74,7 +75,7 @@ def test_plan_only(data: Path, tmp_path: Path) -> None:
     result = onet(
         "bench", "--all", "--data", str(data), "--out", str(tmp_path), "--seeds", "0,1", "--dry-run", "--json", *TINY
     )
-    plan = json.loads(result.stdout)
+    plan = json.loads(result.stdout)["plan"]
     assert len(plan) == 14
     assert [p["variant"] for p in plan[:7]] == list(SUITES["table1"].variants)
     assert {p["state"] for p in plan} == {"missing"}
@@ -97,6 +98,48 @@ def test_bad_usage_is_one_clear_line(data: Path, arguments: tuple[str, ...], say
     result = onet(*arguments, *(() if "--data" in arguments else ("--data", str(data))))
     assert says in str(result.exception)
     assert "\n" not in str(result.exception)
+
+
+def test_one_failure_leaves_the_others_in_the_table_and_status_3(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(model: ModelConfig, config: TrainConfig, data: Path, folder: Path, **_: object) -> None:
+        if folder.parent.name == "resnet34":
+            raise DivergedError("the loss is NaN.")
+        write_run(folder, make_record("resnet18", config=config))
+
+    monkeypatch.setattr("onet_cli.bench._train", lambda: train)
+    arguments = ("bench", "--variant", "resnet18", "--variant", "resnet34", "--data", str(data), *TINY)
+    result = onet(*arguments, "--out", str(tmp_path), "--no-report")
+    assert result.exit_code == 3
+    assert "ResNet18 (base)" in result.stdout
+    assert "1 run failed: resnet34/0;" in result.stderr
+
+
+def test_a_report_folder_that_is_refused_costs_neither_table_nor_status(data: Path, tmp_path: Path) -> None:
+    arguments = ("bench", "--variant", "resnet18", "--data", str(data), "--out", str(tmp_path), *TINY)
+    (tmp_path / "report").touch()  # a file where the folder should be
+    result = onet(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "ResNet18 (base)" in result.stdout
+    assert "no report folder: cannot write to" in result.stderr
+
+
+def test_a_place_that_cannot_be_written_is_said_before_training(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for command in ("bench --variant resnet18", "train --encoder resnet18"):
+        result = onet(*command.split(), "--data", str(data), "--out", str(tmp_path / "file" / "runs"))
+        assert isinstance(result.exception, InputError)
+        assert "is not a folder" in str(result.exception)
+
+
+def test_a_quiet_training_prints_nothing_and_wrong_numbers_are_usage(data: Path, tmp_path: Path) -> None:
+    arguments = ("train", "--data", str(data), "--out", str(tmp_path / "run"), *TINY[2:])
+    result = onet(*arguments, "--quiet")
+    assert (result.exit_code, result.stdout) == (0, ""), result.output
+    for flag in ("--weight-decay", "--warmup", "--patience", "--val-points"):
+        assert flag in str(onet(*arguments, flag, "-1").exception)
+    assert "--weight-decay" in str(onet(*arguments, "--weight-decay", "nan").exception)
 
 
 def test_seeds_must_be_numbers() -> None:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import click
 import pytest
-from onet_cli.main import COMMANDS, cli, main
+from onet_cli.app import COMMANDS, cli
+from onet_cli.main import main
 
 HEAVY = (
     "torch",

@@ -40,6 +40,7 @@ def test_the_road_from_release_to_samples(onet: Call, root: Path, tmp_path: Path
     out = tmp_path / "data"
     status, text, errors = onet("prepare", "pix3d", "--root", root, "--out", out, *SMALL, "--render-views", 2, "--json")
     assert status == 0, errors
+    assert "prepare: 4/4" in errors  # progress is shown beside the document, too
     found = json.loads(text)
     assert (found["shapes"], found["rejected"], found["records"]) == (4, 0, 4)
     assert found["images_by_split"] == {"train": 6, "val": 3, "test": 3}
@@ -95,6 +96,10 @@ def test_root_and_out_have_defaults(onet: Call, root: Path, tmp_path: Path, monk
         (["--split", "random"], 2, "'random' is not one of"),
         (["--backend", "dask"], 2, "--scheduler"),
         (["--jobs", "-3"], 2, "--jobs"),
+        (["--memory-limit", "nan"], 2, "--memory-limit"),
+        (["--memory-limit", "1e300"], 2, "--memory-limit"),
+        (["--time-limit", "inf"], 2, "--time-limit"),
+        (["--time-limit", "-1"], 2, "--time-limit"),
         (["--watertight", "magic"], 2, "magic"),
         (["--seed", "x"], 2, "seed"),
         (["--out", "/proc/nope/data"], 3, "cannot write"),

@@ -18,6 +18,7 @@ from PIL import Image
 from pix3d_onet.data.shards import read_manifest
 from pix3d_onet.errors import ConfigError
 from pix3d_onet.geometry.mesh import is_watertight, load_mesh
+from pix3d_onet.geometry.synth import synth_pix3d
 
 SMALL = ["--resolution", "24", "--device", "cpu"]
 
@@ -119,12 +120,47 @@ def test_an_empty_field_is_said(tmp_path, photo, capsys) -> None:
     assert not (tmp_path / "m.glb").exists()
 
 
+@pytest.mark.parametrize("value", [["--threshold", "nan"], ["--resolution", "5000"], ["--simplify", "3"]], ids=str)
+def test_a_wrong_value_is_usage_before_any_run_is_looked_at(photo, tmp_path, capsys, value) -> None:
+    assert onet("reconstruct", tmp_path / "no-run", photo, *value) == 2
+    assert value[0] in capsys.readouterr().err
+
+
+def test_a_folder_may_have_a_dot_and_the_ending_gives_the_format(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("meshes.v2").mkdir()
+    image = [Path("a.jpg")]
+    assert plan(image, [], [], Path("meshes.v2"), None)[0].out == Path("meshes.v2/a.glb")
+    assert plan(image, [], [], Path("new"), "ply")[0].out == Path("new/a.ply")
+    assert plan(image, [], [], Path("a.OBJ"), "obj")[0].out == Path("a.OBJ")
+    assert plan(image, [], [], Path("a.stl"), None)[0].out == Path("a.stl")
+    with pytest.raises(ConfigError, match="contradict"):
+        plan(image, [], [], Path("a.stl"), "glb")
+
+
+def test_an_index_without_the_camera_says_what_is_missing(tmp_path, photo, capsys) -> None:
+    network = stored_run.store_run(tmp_path / "run", pose="matrix")
+    root = synth_pix3d(tmp_path / "pix3d", objects=1).out
+    index = root / "pix3d.json"
+    record = json.loads(index.read_text())[0]
+    out = ["--pose-from", index, "-o", tmp_path / "m.glb", "--no-preview", *SMALL]
+    assert onet("reconstruct", network, root / record["img"], *out) == 0
+    capsys.readouterr()
+    assert onet("reconstruct", network, photo, *out) == 3
+    assert "no usable record" in capsys.readouterr().err
+    index.write_text(json.dumps([{**record, "rot_mat": None}]))
+    assert onet("reconstruct", network, root / record["img"], *out) == 3
+    assert "has no camera" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("pose", ["matrix", "6d"])
 def test_a_pose_network_asks_for_the_pose(tmp_path, photo, capsys, pose) -> None:
     network = stored_run.store_run(tmp_path / "run", pose=pose)
     out = ["-o", tmp_path / "m.glb", "--no-preview", *SMALL]
-    assert onet("reconstruct", network, photo, *out) == 3
-    assert "--pose" in capsys.readouterr().err
+    assert onet("reconstruct", network, tmp_path / "no-photo.png", *out) == 3  # before any photo is read
+    shown = capsys.readouterr().err
+    assert "--pose," in shown
+    assert "--pose-from" in shown
     camera = tmp_path / "camera.json"
     camera.write_text(json.dumps({"pose": np.eye(4).tolist(), "focal": 1.4}))
     assert onet("reconstruct", network, photo, "--pose", camera, *out) == 0
@@ -148,6 +184,10 @@ def test_a_pose_network_asks_for_the_pose(tmp_path, photo, capsys, pose) -> None
         (["{run}", "{photo}", "--pose", "x.json", "--pose", "y.json"], 2, "--pose"),
         (["{run}", "{photo}", "--pose-from", "none.json"], 3, "not found"),
         (["{run}"], 2, "IMAGE"),
+        (["{run}", "{photo}", "-o", "m.gltf"], 2, ".gltf"),
+        (["{run}", "{photo}", "-o", "m.glb", "--format", "obj"], 2, "--format"),
+        (["{run}", "{photo}", "-o", "{photo}/m.glb"], 3, "is not a folder"),
+        (["{run}", "{photo}", "--sheet", "{photo}/sheet.png"], 3, "is not a folder"),
     ],
 )
 def test_bad_input_is_one_line(run, photo, data, tmp_path, monkeypatch, capsys, arguments, status, words) -> None:
@@ -215,12 +255,14 @@ def test_evaluate_warns_of_other_training_data(tmp_path, data, capsys) -> None:
         (["--baseline", "median"], 2, "mean-shape, retrieval, oracle"),
         (["--baselines", "--data", "nowhere"], 3, "not found"),
         (["--baselines", "--samples", "0"], 2, "--samples"),
+        (["no-run", "--threshold", "1.5"], 2, "--threshold"),
+        (["no-run", "--csv", "{data}/manifest.json/x.csv"], 3, "is not a folder"),
         (["--baselines", "--protocol", "pix3d", "--voxels", "40"], 2, "--voxels"),
     ],
 )
 def test_evaluate_bad_input(data, capsys, arguments, status, words) -> None:
     where = [] if "--data" in arguments else ["--data", data]
-    assert onet("evaluate", *arguments, *where) == status
+    assert onet("evaluate", *(a.format(data=data) for a in arguments), *where) == status
     shown = capsys.readouterr().err
     assert words in shown
     assert "Traceback" not in shown
@@ -228,7 +270,7 @@ def test_evaluate_bad_input(data, capsys, arguments, status, words) -> None:
 
 def test_help_needs_neither_torch_nor_open3d() -> None:
     code = (
-        "import sys\nfrom onet_cli.main import cli\n"
+        "import sys\nfrom onet_cli.app import cli\n"
         "for name in ('evaluate', 'reconstruct'):\n    cli.main([name, '--help'], standalone_mode=False)\n"
         "assert not {'torch', 'open3d', 'skimage'} & set(sys.modules)\n"
     )

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from onet_cli.main import cli
+from onet_cli.app import cli
+from onet_cli.main import main
 from stored_runs import TABLE1, make_run, make_runs
 
 from pix3d_onet.config import TrainConfig
@@ -46,7 +47,7 @@ def test_markdown_equals_what_the_json_says(runs: Path) -> None:
         assert cells[3].rstrip("*\\") == f"{row['val_iou']:.4f}"
 
 
-@pytest.mark.parametrize("format_", ["csv", "latex"])
+@pytest.mark.parametrize("format_", ["table", "csv", "latex"])
 def test_text_formats_print_and_write_nothing(runs: Path, format_: str) -> None:
     before = set(runs.rglob("*"))
     result = onet("report", str(runs), "--format", format_)
@@ -67,6 +68,37 @@ def test_the_terminal_table_fits_80_columns_and_cuts_no_number(runs: Path) -> No
         assert f"{row['val_iou']:.4f}" in line
         assert f"{row['params'] / 1e6:.2f}M" in line
         assert any(f"{row['params']:,}" in x for x in lines)
+
+
+@pytest.mark.parametrize("columns", [40, 50, 60, 70])
+def test_a_narrow_terminal_gets_whole_columns_and_is_told_of_the_others(runs: Path, columns: int) -> None:
+    wide = onet("report", str(runs), "--costs", columns=120).stdout
+    assert "Too narrow" not in wide
+    assert "Best" in wide
+    assert "Peak" not in wide
+    shown = onet("report", str(runs), "--costs", columns=columns).stdout
+    tables = shown.replace("\n", " ")
+    assert "Too narrow for: " in tables
+    assert max(map(len, shown.splitlines())) <= columns
+    whole = set(wide.split())
+    rows = [line for line in shown.splitlines() if line.strip().startswith(("ResNet", "ConvNeXt", "+ "))]
+    assert len(rows) == 3 * 7
+    for row in rows:  # only a label may be cut
+        assert set(row[16:].split()) <= whole, row
+    assert "Val IoU" in shown
+
+
+def test_the_table_comes_before_a_folder_that_cannot_be_written(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as leave:
+        main(["report", str(runs), "--no-figures", "--out", str(tmp_path / "file" / "report")])
+    assert leave.value.code == 3
+    shown = capsys.readouterr()
+    assert "ResNet18 (base)" in shown.out
+    assert shown.err.startswith(f"onet: error: cannot write to {tmp_path / 'file'}")
+    assert len(shown.err.splitlines()) == 1
 
 
 def test_the_folder_holds_every_format_the_page_and_the_figures(runs: Path, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_every_page_is_in_the_navigation() -> None:
 def test_documented_commands_and_options_exist(path: Path) -> None:
     """Every `onet …` line in a code block names a real command and real options, also where it is not run."""
     import click
-    from onet_cli.main import cli
+    from onet_cli.app import cli
 
     wrong = []
     for block in blocks(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from pathlib import Path
 
@@ -71,21 +72,37 @@ def test_unknown_encoder_names_close_ones() -> None:
     assert error.value.exit_status == 2
 
 
-def test_pose_matrix_is_the_flattened_matrix() -> None:
-    encoder = PoseEncoder("matrix")
+def camera(*translation: float) -> torch.Tensor:
+    """(1, 4, 4): a pose whose numbers are all different, with that translation."""
     pose = torch.arange(16.0).view(1, 4, 4)
-    expected = encoder.linear(torch.arange(16.0)[None])
-    assert torch.equal(encoder(pose, None), expected)
+    pose[0, :3, 3] = torch.tensor(translation)
+    return pose
+
+
+def test_pose_matrix_is_the_flattened_matrix_with_a_shortened_translation() -> None:
+    encoder = PoseEncoder("matrix")
+    near = math.log1p(5.0) / 5.0
+    numbers = torch.tensor([[0, 1, 2, 3 * near, 4, 5, 6, 0, 8, 9, 10, 4 * near, 12, 13, 14, 15]])
+    torch.testing.assert_close(encoder(camera(3.0, 0.0, 4.0), None), encoder.linear(numbers))
     assert encoder.linear.weight.shape == (32, 16)
 
 
 def test_pose_6d_is_two_columns_translation_and_focal() -> None:
     encoder = PoseEncoder("6d")
-    pose = torch.arange(16.0).view(1, 4, 4)
-    numbers = torch.tensor([[0, 4, 8, 1, 5, 9, 3, 7, 11, 2.5]])
-    torch.testing.assert_close(encoder(pose, torch.tensor([2.5])), encoder.linear(numbers))
+    near = math.log1p(5.0) / 5.0
+    numbers = torch.tensor([[0, 4, 8, 1, 5, 9, 3 * near, 0, 4 * near, math.log1p(2.5)]])
+    torch.testing.assert_close(encoder(camera(3.0, 0.0, 4.0), torch.tensor([2.5])), encoder.linear(numbers))
     with pytest.raises(ValueError, match="focal"):
-        encoder(pose, None)
+        encoder(camera(3.0, 0.0, 4.0), None)
+
+
+@pytest.mark.parametrize("kind", ["matrix", "6d"])
+def test_a_camera_at_the_object_or_far_away_gives_small_numbers(kind: str) -> None:
+    encoder = PoseEncoder(kind)
+    for distance in (0.0, 1e4):
+        pose = torch.eye(4)[None].clone()
+        pose[0, 2, 3] = distance
+        assert encoder(pose, torch.tensor([distance])).abs().max() < 20
 
 
 @pytest.mark.parametrize("wrapped", [False, True])

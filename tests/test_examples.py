@@ -99,3 +99,26 @@ def test_no_pictures_at_all(tmp_path) -> None:
     folder = datasets.make_dataset(tmp_path, shapes=3, points=64, image_size=16, views=0)
     with Dataset(folder) as dataset, pytest.raises(InputError, match="no pictures"):
         examples_split(dataset, "val")
+
+
+def test_a_network_with_a_pose_branch_is_shown_pictures_with_a_camera_only(tmp_path) -> None:
+    folder = datasets.make_dataset(tmp_path / "d", shapes=12, points=64, image_size=32, without_pose=(10,))
+    posed = load_model(stored_run.store_run(tmp_path / "run", pose="matrix"))
+    write_examples(posed, folder, tmp_path, resolution=8, image_size=32)
+    with np.load(tmp_path / EXAMPLES_FILE) as file:
+        assert file["object_id"].tolist() == ["ball_011"]
+
+
+def test_pictures_with_a_camera_come_first_for_every_network(tmp_path) -> None:
+    folder = datasets.make_dataset(tmp_path, shapes=36, points=64, image_size=16, without_pose=(30, 31, 32, 34))
+    with Dataset(folder) as dataset:
+        chosen = [e.object_id for e in choose_examples(dataset, "test", 2)]
+        assert chosen == [e.object_id for e in choose_examples(dataset, "test", 2, need_pose=True)]
+        assert chosen == ["ball_033", "ball_035"]
+        assert len(choose_examples(dataset, "test", 6)) == 6
+
+
+def test_no_picture_with_a_camera_at_all(tmp_path) -> None:
+    folder = datasets.make_dataset(tmp_path, shapes=3, points=64, image_size=16, without_pose=(0, 1, 2))
+    with Dataset(folder) as dataset, pytest.raises(InputError, match="no pictures with a camera"):
+        examples_split(dataset, "val", need_pose=True)

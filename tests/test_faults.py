@@ -19,6 +19,7 @@ from test_prepare import CONFIG, contents, run
 from pix3d_onet.data.pix3d import list_pix3d
 from pix3d_onet.data.staging import Staging
 from pix3d_onet.errors import InputError
+from pix3d_onet.geometry.pool import _deaf_to_ctrl_c
 from pix3d_onet.geometry.prepare import Execution, prepare
 
 SMALL = ("--resolution", "32", "--points", "4096", "--surface-points", "512", "--image-size", "32", "--mesh-error", "0")
@@ -235,3 +236,16 @@ def test_a_really_full_disk(tiny_disk: Path, tmp_path: Path, points: int) -> Non
         prepare(list_pix3d(tmp_path / "root", config), config, tiny_disk / "out", execution)
     assert not (tiny_disk / "out" / "manifest.json").exists()
     assert not list(tiny_disk.rglob("*.part"))
+
+
+def test_ctrl_c_while_workers_start_is_late_and_not_lost() -> None:
+    steps = []
+
+    def start_workers() -> None:
+        with _deaf_to_ctrl_c():
+            signal.raise_signal(signal.SIGINT)
+            steps.append("went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        start_workers()
+    assert steps == ["went on"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -126,3 +127,26 @@ def test_command(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "train" in out
     assert "kB a shape" in out
     assert not (data / "contact-sheet.png").exists()
+
+
+@pytest.mark.parametrize("flag", ["--out", "--sheet"])
+def test_the_sheet_goes_where_it_is_told(data: Path, tmp_path: Path, flag: str) -> None:
+    place = tmp_path / "here.png"
+    for target, status in ((place, 0), (place / "below.png", 3)):
+        with pytest.raises(SystemExit) as left:
+            main(["inspect", str(data), flag, str(target), "--shapes", "1"])
+        assert left.value.code == status
+    assert place.is_file()
+
+
+def test_a_read_only_data_set_is_shown_without_pictures(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
+    with pytest.raises(SystemExit) as left:
+        main(["inspect", str(data)])
+    assert left.value.code == 0
+    shown = capsys.readouterr()
+    assert "pictures" in shown.out
+    assert shown.err.startswith("no pictures: cannot write to ")
+    assert len(shown.err.splitlines()) == 1

@@ -382,3 +382,7 @@ def test_commands_there_and_back(source: Path, tmp_path: Path, capsys: pytest.Ca
         main(["prepare", "onet", str(tmp_path / "e"), "--out", str(tmp_path / "b"), "--json", "--quiet", *size])
     assert status.value.code == 0
     assert json.loads(capsys.readouterr().out)["shapes"] == 5
+    with pytest.raises(SystemExit) as status:
+        main(["export", "onet", str(source), str(tmp_path / "silent"), "--quiet"])
+    assert status.value.code == 0
+    assert capsys.readouterr() == ("", "")

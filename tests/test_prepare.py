@@ -11,10 +11,13 @@ import pytest
 from releases import box_geometry, write_box, write_index, write_release
 
 from pix3d_onet.config import PrepareConfig
+from pix3d_onet.data.assemble import listing_digest
 from pix3d_onet.data.lock import locked
 from pix3d_onet.data.pix3d import list_pix3d
 from pix3d_onet.data.shards import load_dataset, read_manifest
-from pix3d_onet.errors import BusyError, InputError
+from pix3d_onet.data.staging import fingerprint
+from pix3d_onet.data.thaw import read_rejects
+from pix3d_onet.errors import BusyError, ConfigError, InputError
 from pix3d_onet.events import Event, Progress
 from pix3d_onet.geometry.prepare import Execution, PrepareResult, prepare
 
@@ -152,6 +155,45 @@ def test_a_changed_source_is_noticed(root: Path, copy: Path, tmp_path: Path) -> 
         run(other, copy)
 
 
+@pytest.mark.parametrize("changed", ["model", "img", "mask"])
+def test_what_changed_in_the_source_is_done_again(root: Path, copy: Path, tmp_path: Path, changed: str) -> None:
+    other = Path(shutil.copytree(root, tmp_path / "root"))
+    files = {"model": "model/chair/BOX_005/model.obj", "img": "img/chair/0005.jpg", "mask": "mask/chair/0005.png"}
+    if changed == "model":
+        write_box(other / files["model"], (1.0, 0.5, 0.5))
+    else:
+        shutil.copy(other / files[changed].replace("0005", "0006"), other / files[changed])
+    notes: list[Event] = []
+    execution = Execution(backend="inline", geometry=box_geometry)
+    result = prepare(list_pix3d(other, CONFIG), CONFIG, copy, execution, emit=notes.append)
+    assert not result.up_to_date
+    assert result.resumed == 9
+    assert any("1 of 10 shapes (chair-BOX_005)" in str(n) for n in notes)
+    run(other, tmp_path / "fresh")
+    assert contents(copy) == contents(tmp_path / "fresh")
+    assert run(other, copy).up_to_date
+
+
+def test_a_picture_that_was_not_needed_may_change(tmp_path: Path) -> None:
+    root, out = tmp_path / "root", tmp_path / "out"
+    write_release(root, 3, per_object=2)
+    taken = run(root, out).manifest.shapes[0].record_ids
+    assert taken == ("img/chair/0000.jpg",)
+    shutil.copy(root / "img/chair/0002.jpg", root / "img/chair/0001.jpg")
+    assert run(root, out).up_to_date
+
+
+@pytest.mark.parametrize("change", [{"height": 100}, {"width": 100}, {"focal": 9.0}, {"centre": (1.0, 2.0)}])
+def test_every_number_of_a_camera_counts(root: Path, change: dict[str, object]) -> None:
+    listing = list_pix3d(root, CONFIG)
+    shape = listing.shapes[0]
+    camera = shape.views[0].camera
+    assert camera is not None
+    other = replace(shape, views=(replace(shape.views[0], camera=replace(camera, **change)),))
+    assert listing_digest(listing, [other]) != listing_digest(listing, [shape])
+    assert fingerprint(other, CONFIG, root) != fingerprint(shape, CONFIG, root)
+
+
 def test_one_writer_at_a_time(root: Path, tmp_path: Path) -> None:
     with locked(tmp_path / "out"), pytest.raises(BusyError, match="another onet"):
         run(root, tmp_path / "out")
@@ -197,6 +239,24 @@ def test_rejects_are_remembered_and_retried(root: Path, finished: Path, tmp_path
     assert differing == {"manifest.json"}  # the digest of the mesh file with the note in it
 
 
+def test_a_lost_picture_of_a_prepared_shape_is_retried(tmp_path: Path) -> None:
+    root, out = tmp_path / "root", tmp_path / "out"
+    records = write_release(root, 4, per_object=2)
+    write_index(root, [*records, {**records[0], "img": "img/chair/none.jpg"}])  # lost before any shape is looked at
+    everything = replace(CONFIG, images_per_object="all")
+    picture = root / "img/chair/0003.jpg"
+    whole = picture.read_bytes()
+    run(root, tmp_path / "whole", everything)
+    picture.write_bytes(b"")
+    assert [r.record_id for r in run(root, out, everything).rejected] == ["img/chair/none.jpg", "img/chair/0003.jpg"]
+    again = run(root, out, everything, retry_failed=True)  # as broken as before, but tried
+    assert (again.up_to_date, again.resumed, len(again.rejected)) == (False, 3, 2)
+    picture.write_bytes(whole)
+    assert run(root, out, everything, retry_failed=True).resumed == 3
+    assert contents(out) == contents(tmp_path / "whole")
+    assert run(root, out, everything, retry_failed=True).up_to_date  # the lost record is read anew by every call
+
+
 def test_a_reject_keeps_the_others_in_their_splits(root: Path, finished: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(root, tmp_path / "root"))
     write_box(other / "model/chair/BOX_000/model.obj", (1, 1, 1), "reject")
@@ -231,11 +291,57 @@ def test_nothing_usable_is_one_clear_error(root: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(root, tmp_path / "root"))
     for image in (other / "img/chair").iterdir():
         image.write_bytes(b"")
-    with pytest.raises(InputError, match="none of 10 shapes could be prepared: 10 bad-image"):
+    with pytest.raises(InputError, match=r"none of 10 shapes could be prepared: 10 bad-image\.") as raised:
         run(other, tmp_path / "out")
+    assert str(tmp_path / "out/rejects.jsonl") in raised.value.hint
+    assert {r.record_id for r in read_rejects(tmp_path / "out/rejects.jsonl")} == {
+        f"img/chair/{i:04d}.jpg" for i in range(10)
+    }
     shutil.rmtree(other / "model")
-    with pytest.raises(InputError, match="no usable record: 10 missing-model"):
+    with pytest.raises(InputError, match="no usable record: 10 missing-model") as raised:
         run(other, tmp_path / "out2")
+    assert str(tmp_path / "out2/rejects.jsonl") in raised.value.hint
+    assert len(read_rejects(tmp_path / "out2/rejects.jsonl")) == 10
+
+
+def test_reasons_of_shapes_and_of_records_are_told_apart_and_all_named(tmp_path: Path) -> None:
+    records = write_release(tmp_path / "root", 1)
+    (tmp_path / "root" / records[0]["img"]).write_bytes(b"")
+    broken = [
+        {"img": "../../etc/passwd"},
+        {"model": "model/chair/none.obj"},
+        {"img": "img/chair/none.jpg"},
+        {"mask": "mask/chair/none.png"},
+        {"mask": "mask/chair/none.png"},
+    ]
+    write_index(tmp_path / "root", [*records, *({**records[0], **change} for change in broken)])
+    with pytest.raises(InputError) as raised:
+        run(tmp_path / "root", tmp_path / "out")
+    assert raised.value.message == (
+        "the only shape could not be prepared: 1 bad-image. Besides, 5 records of the source cannot be used: "
+        "2 missing-mask, 1 unsafe-path, 1 missing-model, 1 missing-image."
+    )
+
+
+def test_a_finished_data_set_keeps_its_rejects_when_the_source_breaks(root: Path, copy: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(root, tmp_path / "root"))
+    shutil.rmtree(other / "model")
+    before = contents(copy)
+    with pytest.raises(InputError, match="no usable record"):
+        run(other, copy)
+    assert contents(copy) == before
+
+
+def test_a_folder_of_sources_is_no_output(root: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(root, tmp_path / "root"))
+    before = sorted(other.iterdir())
+    with pytest.raises(ConfigError, match="folder of sources"):
+        run(root, other)
+    (other / "pix3d.json").rename(tmp_path / "pix3d.json")
+    listing = replace(list_pix3d(root, CONFIG), root=other)
+    with pytest.raises(ConfigError, match="folder of sources"):
+        prepare(listing, CONFIG, tmp_path / "elsewhere/../root", Execution(backend="inline", geometry=box_geometry))
+    assert sorted(other.iterdir()) == [p for p in before if p.name != "pix3d.json"]
 
 
 def test_limit_takes_the_first_shapes(root: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from stored_runs import make_record, make_run, make_runs
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Event, Note
-from pix3d_onet.records import write_run
-from pix3d_onet.results.runs import choose_group, find_runs, group_runs, variant_of
+from pix3d_onet.records import CHECKS, RUN_FILE, HistoryRow, RunRecord, write_run
+from pix3d_onet.results.runs import choose_group, find_runs, group_runs, stored, variant_of
 
 
 def test_finds_every_run_once_in_a_stable_order(tmp_path: Path) -> None:
@@ -93,3 +94,49 @@ def test_precision_and_seed_do_not_part_runs(tmp_path: Path) -> None:
     make_run(tmp_path, "resnet18", 0, config=TrainConfig(precision="bf16"))
     make_run(tmp_path, "resnet18", 1, config=TrainConfig(precision="fp32"))
     assert len(group_runs(find_runs(tmp_path))) == 1
+
+
+def test_a_second_run_of_a_variant_and_seed_is_left_out_and_named(tmp_path: Path) -> None:
+    first = make_run(tmp_path / "a", "resnet18", 0, config=TrainConfig(precision="bf16"))
+    second = make_run(tmp_path / "b", "resnet18", 0, config=TrainConfig(precision="fp32"))
+    make_run(tmp_path / "a", "resnet18", 1)
+    events: list[Event] = []
+    group = choose_group(group_runs(find_runs(tmp_path)), None, events.append)
+    assert group.of("resnet18")[0].folder == first
+    assert len(group.runs) == 2
+    (note,) = [e for e in events if isinstance(e, Note)]
+    assert second.relative_to(tmp_path).as_posix() in note.message
+    assert first.relative_to(tmp_path).as_posix() in note.message
+    assert note.level == "warning"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"params": "13M"}, "params is no int"),
+        ({"best_step": True}, "best_step is no int"),
+        ({"best_val_iou": None}, "best_val_iou is no float"),
+        ({"name": 3}, "name is no str"),
+        ({"val_scores": {"a": "0.4"}}, r"val_scores is no Mapping\[str, float\]"),
+        ({"objects": [["a", "b"]]}, r"objects is no Mapping\[str, str\]"),
+        ({"model": []}, r"model is no Mapping"),
+        ({"model": {"scales": "3"}}, "setting 'scales' of ModelConfig is '3', no int"),
+        ({"train": {}}, "train has no seed"),
+        ({"train": {"seed": 0, "steps": None}}, "setting 'steps' of TrainConfig is None, no int"),
+        ({"train": {"seed": 0, "augment": "flip"}}, "setting 'augment' of TrainConfig is 'flip', no tuple"),
+        ({"history": [{"step": 1}]}, "history is no tuple"),
+        ({"history": []}, "history is empty"),
+        ({"surprise": 1}, "unknown field surprise"),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_named(tmp_path: Path, change: dict[str, object], problem: str) -> None:
+    folder = make_run(tmp_path, "resnet18")
+    document = json.loads((folder / RUN_FILE).read_text())
+    (folder / RUN_FILE).write_text(json.dumps({**document, **change}))
+    with pytest.raises(InputError, match=f"is damaged .{problem}"):
+        stored(folder)
+
+
+def test_every_field_of_a_record_can_be_checked() -> None:
+    for kind in (RunRecord, HistoryRow):
+        assert {f.type for f in dataclasses.fields(kind)} <= CHECKS.keys()

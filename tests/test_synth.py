@@ -229,3 +229,11 @@ def test_command_prints_one_document(tmp_path: Path, capsys: pytest.CaptureFixtu
         main(["synth", "pix3d", str(tmp_path / "out"), "--objects", "2"])
     assert status.value.code == 3
     assert "--overwrite" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as status:
+        main(["synth", "pix3d", str(tmp_path / "out"), "--objects", "1"])
+    assert status.value.code == 0
+    assert capsys.readouterr().out.startswith("1 shape (chair), 1 picture already there in ")
+    with pytest.raises(SystemExit) as status:
+        main(["synth", "pix3d", str(tmp_path / "out"), "--objects", "1", "--quiet"])
+    assert status.value.code == 0
+    assert capsys.readouterr() == ("", "")

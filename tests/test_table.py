@@ -78,6 +78,37 @@ def test_unequal_seeds_are_compared_over_shared_seeds_and_say_so(tmp_path: Path)
     assert any("Fewer seeds" in n and "convnext" in n for n in table.notes)
 
 
+def test_fewer_pictures_are_compared_over_shared_pictures_and_say_so(tmp_path: Path) -> None:
+    base, posed = make_record("resnet18"), make_record("convnext-fp3-pose")
+    shapes = {"a": "A", "b": "A", "c": "B", "d": "C", "e": "D", "f": "E", "g": "F"}
+    easy = dict.fromkeys("abcdefg", 0.5) | {"a": 0.1}  # only the base has the hard picture
+    write_run(
+        tmp_path / "base",
+        dataclasses.replace(base, val_scores=easy, best_val_iou=3.1 / 7, test_scores=easy, objects=shapes),
+    )
+    seen = dict.fromkeys("bcdefg", 0.5)
+    write_run(
+        tmp_path / "posed",
+        dataclasses.replace(posed, val_scores=seen, best_val_iou=0.5, test_scores=seen, objects=shapes),
+    )
+    table = table_of(tmp_path)
+    row = table.row("convnext-fp3-pose")
+    assert row.relative == pytest.approx(0)
+    assert row.difference == pytest.approx(0)
+    assert (row.val_pictures, row.test_pictures) == (6, 6)
+    assert any("convnext-fp3-pose: 6 of 7 val, 6 of 7 test" in n for n in table.notes)
+    assert not any("resnet18: " in n for n in table.notes)
+
+
+def test_precisions_that_differ_are_named(tmp_path: Path) -> None:
+    make_run(tmp_path, "resnet18")
+    assert not any("precision" in n for n in table_of(tmp_path).notes)
+    other = make_record("convnext")
+    write_run(tmp_path / "other", dataclasses.replace(other, device={**other.device, "precision": "fp32"}))
+    table = table_of(tmp_path)
+    assert "Trained in different precisions (bf16: resnet18; fp32: convnext)." in table.notes
+
+
 def test_a_figure_that_one_run_lacks_is_not_averaged_over_the_others(tmp_path: Path) -> None:
     make_run(tmp_path, "resnet18", 0)
     write_run(

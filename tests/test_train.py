@@ -327,6 +327,32 @@ def test_pose_networks_train_and_pictures_without_pose_are_counted(data: Path, t
         assert 0 <= record.best_val_iou <= 1
 
 
+def test_a_test_split_without_a_pose_is_left_out(tmp_path: Path) -> None:
+    data = make_dataset(tmp_path / "data", shapes=6, points=64, image_size=32, without_pose=(5,))
+    notes: list[Event] = []
+    posed = dataclasses.replace(MODEL, pose="matrix")
+    record = run(data, tmp_path / "run", dataclasses.replace(CONFIG, steps=1), model=posed, emit=notes.append)
+    assert len(record.val_scores) == 1
+    assert record.test_scores == {}
+    assert any("no picture has a pose" in str(n) for n in notes)
+
+
+def test_examples_that_fail_cost_the_figures_and_not_the_run(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pix3d_onet.learning import examples
+
+    def fail(*_: Any, **__: Any) -> float:
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr(examples, "write_examples", fail)
+    notes: list[Event] = []
+    record = run(data, tmp_path / "run", emit=notes.append)
+    assert read_run(tmp_path / "run") == record
+    assert "latency_seconds" not in record.cost
+    assert any(isinstance(n, Note) and n.level == "warning" and "no such luck" in n.message for n in notes)
+
+
 def test_learning_rate_schedules() -> None:
     config = TrainConfig(steps=100, lr=1.0, schedule="cosine", warmup=10)
     rates = [learning_rate(config, step) for step in range(1, 101)]

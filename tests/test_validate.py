@@ -69,7 +69,13 @@ def test_all_points_whatever_the_chunks_and_the_processes(root: Path, monkeypatc
     cut = evaluate_split(model, split, thresholds=(0.2, 0.5))
     np.testing.assert_array_equal(whole.intersection, cut.intersection)
     np.testing.assert_array_equal(whole.union, cut.union)
-    parts = [evaluate_split(model, split, thresholds=(0.2, 0.5), rank=r, world=3) for r in range(3)]
+    heard: list[tuple[int, int]] = []
+    parts = [
+        evaluate_split(model, split, thresholds=(0.2, 0.5), rank=r, world=3, advance=lambda *told: heard.append(told))
+        for r in range(3)
+    ]
+    shares = [len(range(r, len(split), 3)) for r in range(3)]
+    assert heard == [(done, share) for share in shares for done in range(1, share + 1)]
     np.testing.assert_array_equal(sum(p.union for p in parts), whole.union)
     np.testing.assert_allclose(sum(p.loss for p in parts), whole.loss)
     # by hand, for one picture

@@ -54,9 +54,9 @@ def test_the_cubes_table_closes_every_pair_of_random_neighbours() -> None:
     random = np.random.default_rng(0)
     slots = np.full((3, 3, 3), -1, dtype=np.int32)
     slots[1, 1, 1] = 0
-    from pix3d_onet.geometry import _sign
+    from pix3d_onet.geometry import _neighbours
 
-    table = _sign.neighbour_table(slots, 1)
+    table = _neighbours.neighbour_table(slots, 1)
     for _ in range(20):
         inside = np.zeros((1, 8, 8, 8), dtype=np.uint8)
         inside[0, 1:7, 1:7, 1:7] = random.random((6, 6, 6)) < 0.5
@@ -256,6 +256,38 @@ def test_none_takes_closed_meshes_and_names_what_is_open() -> None:
     with pytest.raises(RejectError, match="open") as caught:
         make_watertight(Mesh(body.vertices, body.faces[1:]), method="none")
     assert caught.value.reason == "not-watertight"
+
+
+def test_none_labels_overlapping_solids_by_the_winding_number() -> None:
+    first, second, third = box((1, 1, 1)), box((1, 1, 1), (0.4, 0.3, 0.2)), box((0.5, 0.5, 0.5), (1.5, 0, 0))
+    second.invert()  # overlaps the first, so it is no cavity
+    third.invert()
+    result = make_watertight(joined(first, second, third), method="none")
+    points = np.random.default_rng(0).uniform(-0.7, 2.0, (50_000, 3))
+    parts = (((0, 0, 0), 0.5), ((0.4, 0.3, 0.2), 0.5), ((1.5, 0, 0), 0.25))
+    exact = np.any([(np.abs(points - at) < half).all(axis=1) for at, half in parts], axis=0)
+    assert np.array_equal(contains(result, points), exact)
+    assert volume(result) == pytest.approx(2.125)
+
+
+def test_none_keeps_cavities_and_takes_solids_that_share_an_edge() -> None:
+    outer, inner = box((1, 1, 1)), box((0.5, 0.5, 0.5))
+    inner.invert()
+    hollow = make_watertight(joined(outer, inner), method="none")
+    assert volume(hollow) == pytest.approx(0.875)
+    assert contains(hollow, np.array([[0.0, 0.01, 0.02], [0.35, 0.01, 0.02]])).tolist() == [False, True]
+    touching = make_watertight(joined(box((1, 1, 1)), box((1, 1, 1), (1, 1, 0))), method="none")
+    assert edge_counts(touching)["nonmanifold"] == 1
+    inside = contains(touching, np.array([[0.1, 0.2, 0.3], [1.1, 1.2, 0.3], [1.1, 0.1, 0.3]]))
+    assert inside.tolist() == [True, True, False]
+
+
+def test_none_names_one_face_wound_the_wrong_way() -> None:
+    body = trimesh.creation.box()
+    faces = body.faces.copy()
+    faces[0] = faces[0][::-1]
+    with pytest.raises(RejectError, match="0 edges are open and 3 wound inconsistently"):
+        make_watertight(Mesh(body.vertices, faces), method="none")
 
 
 def test_an_unknown_method_is_named() -> None:

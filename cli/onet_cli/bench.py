@@ -82,7 +82,8 @@ def bench(
 ) -> None:
     """Run the ablation and print Table 1 beside the report's own numbers.
 
-    Only what is missing is trained: finished runs are kept, an interrupted one is continued.
+    Only what is missing is trained: finished runs are kept, an interrupted one is continued. Where a run fails the
+    others go on, the table is printed without it, and the exit status is 3; the same command tries it again.
 
     \b
     Example:
@@ -90,19 +91,30 @@ def bench(
       onet bench --variant resnet18 --variant convnext --seeds 0,1,2
       onet bench --suite pyramid --jobs 4 --watch
     """
+    from pix3d_onet.files import check_writable
     from pix3d_onet.results.bench import bench as run_bench
 
     plan = make_plan(choose_variants(all_, suite, variant), data, out, settings)
     if dry_run:
         render_plan(plan, as_json=as_json)
         return
+    if any(p.state != "done" for p in plan):
+        check_writable(out)
     from onet_cli.watch import live_table
 
     shown = live_table(plan) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
     with shown as emit:
         result = run_bench(plan, data, _train(), out=out, devices=choose_devices(device, jobs), emit=emit)
-        made = summarise(result, suite, out=out, data=data, write=with_report, emit=emit)
+        made = summarise(result, suite, out=out, data=data, emit=emit)
     render(made, result, as_json=as_json, quiet=quiet)
+    if with_report:
+        with ui.live(quiet=quiet, verbose=verbose) as emit:
+            keep_report(made, out, emit)
+    if result.failures:
+        names = ", ".join(f.run.name for f in result.failures)
+        many = ui.counted(len(result.failures), "run")
+        click.echo(f"onet: error: {many} failed: {names}; what depends on them is blank.", err=True)
+        raise click.exceptions.Exit(3)
 
 
 def make_plan(variants: Sequence[Variant], data: Path, out: Path, settings: dict[str, Any]) -> tuple[PlannedRun, ...]:
@@ -143,40 +155,51 @@ def _train() -> Any:
     return train
 
 
-def summarise(result: BenchResult, suites: Sequence[str], *, out: Path, data: Path, write: bool, emit: Emit) -> Report:
-    """Table 1 of all stored runs of this setting, those of earlier calls included, and the report folder."""
-    from pix3d_onet.results.report import REPORT_FOLDER, read_report, write_report
+def summarise(result: BenchResult, suites: Sequence[str], *, out: Path, data: Path, emit: Emit) -> Report:
+    """Table 1 of all stored runs of this setting, those of earlier calls included."""
+    from pix3d_onet.results.report import read_report
     from pix3d_onet.results.runs import key_of
 
     name = suites[0] if len(suites) == 1 else None
-    made = read_report(out, setting=key_of(result.runs[0]), suite_name=name, data=data, emit=emit)
-    if write:
+    return read_report(out, setting=key_of(result.runs[0]), suite_name=name, data=data, emit=emit)
+
+
+def keep_report(made: Report, out: Path, emit: Emit) -> None:
+    """Write the report folder; a place that refuses it is a warning: the runs are kept and the table is printed."""
+    from pix3d_onet.events import Note
+    from pix3d_onet.files import refused
+    from pix3d_onet.results.report import REPORT_FOLDER, write_report
+
+    try:
         write_report(made, out / REPORT_FOLDER, emit=emit)
-    return made
+    except OSError as error:
+        found = refused(error)
+        if found is error:
+            raise
+        emit(Note(f"no report folder: {found}", "warning"))
 
 
 def render_plan(plan: Sequence[PlannedRun], *, as_json: bool) -> None:
     """Print what would be done."""
     if as_json:
-        ui.print_json(
-            [
-                {
-                    "variant": p.variant.name,
-                    "seed": p.config.seed,
-                    "run_id": p.run_id,
-                    "path": p.folder.as_posix(),
-                    "state": p.state,
-                }
-                for p in plan
-            ]
-        )
+        states = [
+            {
+                "variant": p.variant.name,
+                "seed": p.config.seed,
+                "run_id": p.run_id,
+                "path": p.folder.as_posix(),
+                "state": p.state,
+            }
+            for p in plan
+        ]
+        ui.print_json({"plan": states})
         return
     rows = [(p.variant.name, p.config.seed, p.run_id, p.state) for p in plan]
     ui.out().print(ui.table("Plan", ("variant", ">seed", "run", "state"), rows))
 
 
 def render(made: Report, result: BenchResult, *, as_json: bool, quiet: bool) -> None:
-    """Print Table 1, or its document; then one line of what was done and what failed."""
+    """Print Table 1, or its document; then one line of what was done."""
     from onet_cli.tables import print_table
 
     if as_json:
@@ -187,7 +210,3 @@ def render(made: Report, result: BenchResult, *, as_json: bool, quiet: bool) -> 
         print_table(ui.out(), made.table)
     if not quiet:
         click.echo(f"{result.trained} trained, {len(result.runs) - result.trained} already there.", err=True)
-    if result.failures:
-        names = ", ".join(f.run.name for f in result.failures)
-        click.echo(f"onet: error: {len(result.failures)} runs failed: {names}; their cells are blank.", err=True)
-        raise click.exceptions.Exit(3)

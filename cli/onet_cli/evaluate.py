@@ -78,12 +78,17 @@ def evaluate(
       onet evaluate --baseline retrieval --split val --csv scores.csv
       onet evaluate runs/resnet18 --protocol pix3d --json
     """
-    from pix3d_onet.files import write_json, write_text
+    from pix3d_onet.config import check_extraction
+    from pix3d_onet.files import check_writable, write_json, write_text
     from pix3d_onet.learning.evaluate import rows_csv
 
     names = tuple(dict.fromkeys((*(BASELINE_NAMES if baselines else ()), *baseline)))
     if not runs and not names:
         raise ConfigError("nothing to evaluate.", hint="Give a RUN, --baselines or --baseline NAME.")
+    check_extraction(resolution=options["resolution"], threshold=options["threshold"])
+    for place in (csv_file, out):
+        if place is not None:
+            check_writable(place)
     with ui.live(quiet=quiet, verbose=verbose) as emit:
         results = score(runs, names, data, split=split, protocol=protocol, options=options, emit=emit)
     document = to_document(results, split, protocol)
@@ -188,7 +193,7 @@ def render(results: Sequence[Evaluation], document: dict[str, Any], *, as_json: 
         return
     columns = [name for name in results[0].means if name not in HIDDEN]
     first = results[0]
-    title = f"{first.data}, {first.split}: {len(first.rows)} pictures, protocol {document['protocol']}"
+    title = f"{first.data}, {first.split}: {ui.counted(len(first.rows), 'picture')}, protocol {document['protocol']}"
     rows = [[e.name, *(cell(e.means[c]) for c in columns), e.empty or None] for e in results]
     table = ui.table(title, ["row", *(f">{heading(c)}" for c in columns), ">empty"], rows)
     for column in table.columns:

@@ -41,7 +41,10 @@ def onet(dataset: Path, out: Path, image_size: int, overwrite: bool, as_json: bo
 
     with ui.live(quiet=quiet, verbose=verbose) as emit:
         result = export_onet(dataset, out, image_size=image_size, overwrite=overwrite, emit=emit)
-    ui.print_json(to_json(result)) if as_json else render(result)
+    if as_json:
+        ui.print_json(to_json(result))
+    elif not quiet:
+        render(result)
 
 
 def render(result: ExportResult) -> None:
@@ -50,8 +53,8 @@ def render(result: ExportResult) -> None:
     rows = [(name, *splits.values(), sum(splits.values())) for name, splits in result.splits.items()]
     console.print(ui.table(str(result.out), ["class", ">train", ">val", ">test", ">all"], rows))
     console.print(
-        f"{result.pictures} pictures; {result.relabelled} of {result.points} labels follow their point's rounding "
-        f"to float16.\nNext: onet prepare onet {result.out}",
+        f"{ui.counted(result.pictures, 'picture')}; {result.relabelled} of {result.points} labels follow their point's "
+        f"rounding to float16.\nNext: onet prepare onet {result.out}",
         markup=False,
         soft_wrap=True,
     )

@@ -17,7 +17,9 @@ SHEET, QC_SHEET = "contact-sheet.png", "worst-shapes.png"
 
 @click.command()
 @click.argument("dataset", type=click.Path(path_type=Path))
-@click.option("--sheet", type=click.Path(path_type=Path), help=f"The picture to write [DATASET/{SHEET}].")
+@click.option(
+    "--out", "--sheet", "sheet", type=click.Path(path_type=Path), help=f"The picture to write [DATASET/{SHEET}]."
+)
 @click.option("--no-sheet", is_flag=True, help="The table only.")
 @click.option("--qc", is_flag=True, help=f"Quality figures, and the worst shapes with pictures [DATASET/{QC_SHEET}].")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="Pictures of one split only.")
@@ -46,13 +48,29 @@ def inspect(
     from pix3d_onet.data.summary import summarise, worst_shapes
 
     summary = summarise(dataset)
-    path = None if no_sheet else sheet or dataset / (QC_SHEET if qc else SHEET)
+    path = None if no_sheet else place_for(sheet, dataset / (QC_SHEET if qc else SHEET), quiet=quiet)
     if path is not None:
         from pix3d_onet.geometry.contact import contact_sheet
 
         contact_sheet(dataset, path, shapes=shapes, worst=qc, split=split, seed=seed)
     worst = [(e.object_id, why) for e, why in worst_shapes(read_manifest(dataset), shapes)] if qc else []
     ui.print_json(document(summary, path, worst)) if as_json else render(summary, path, worst)
+
+
+def place_for(wanted: Path | None, default: Path, *, quiet: bool) -> Path | None:
+    """Where the sheet goes. None, with a warning, where nothing was asked for and the data set is read-only."""
+    from pix3d_onet.errors import InputError
+    from pix3d_onet.files import check_writable
+
+    try:
+        check_writable(wanted or default)
+    except InputError as error:
+        if wanted is not None:
+            raise
+        if not quiet:
+            click.echo(f"no pictures: {error.message} Name a file by --out.", err=True)
+        return None
+    return wanted or default
 
 
 def document(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -> dict[str, object]:

@@ -81,9 +81,11 @@ RUN_OPTIONS: list[Any] = [
     ),
     click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler (tcp://host:8786), with --backend dask."),
     click.option(
-        "--time-limit", type=float, default=600.0, show_default=True, help="Seconds a shape may take (0: any)."
+        "--time-limit", type=ui.Amount(), default=600.0, show_default=True, help="Seconds a shape may take (0: any)."
     ),
-    click.option("--memory-limit", type=float, default=8.0, show_default=True, help="GiB a worker may take (0: any)."),
+    click.option(
+        "--memory-limit", type=ui.Amount(), default=8.0, show_default=True, help="GiB a worker may take (0: any)."
+    ),
     click.option("--retry-failed", is_flag=True, help="Try again what was rejected before."),
     click.option("--overwrite", is_flag=True, help="Replace a data set of other settings in --out."),
     click.option("--strict", is_flag=True, help=f"Exit with status {STRICT_STATUS} when anything was rejected."),
@@ -107,7 +109,7 @@ def command(source: Source) -> click.Command:
         split_files = options.pop("split_files", ())
         config = configure(source, options)
         target = out or Path("data/prepared") / "-".join([source.name, *config.categories])
-        with ui.live(quiet=quiet or as_json, verbose=verbose) as emit:
+        with ui.live(quiet=quiet, verbose=verbose) as emit:
             result = _prepare(source, root, config, target, split_files, run_options, emit)
         render(result, as_json=as_json, quiet=quiet, verbose=verbose)
         if run_options["strict"] and result.rejected:

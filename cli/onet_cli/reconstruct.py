@@ -10,15 +10,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onet_cli import ui
+from pix3d_onet.config import PrepareConfig, check_extraction
 from pix3d_onet.errors import ConfigError, InputError, RejectError
+from pix3d_onet.files import check_writable
 
 if TYPE_CHECKING:
+    from pix3d_onet.data.pix3d import Pix3DRecord
     from pix3d_onet.events import Emit
     from pix3d_onet.learning.evaluate import NetworkPredictor
-    from pix3d_onet.types import Camera, Float32, Mesh, Normalisation, UInt8, View
+    from pix3d_onet.types import Mesh, Normalisation, UInt8, View
 
 MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl", ".off")
+FORMAT = "glb"
+"""The format where neither -o nor --format names one."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+PREPARE = PrepareConfig()
+CAMERA_HINT = "Give camera files (--pose, one an IMAGE) or the index that has the pictures (--pose-from pix3d.json)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,10 @@ class Made:
     "-o", "--out", type=click.Path(path_type=Path), help="Mesh file, or a folder [default: IMAGE's name here]."
 )
 @click.option(
-    "--format", "format_", type=click.Choice([s[1:] for s in MESH_SUFFIXES]), default="glb", help="Mesh format."
+    "--format",
+    "format_",
+    type=click.Choice([s[1:] for s in MESH_SUFFIXES]),
+    help=f"Mesh format [default: that of -o's ending, or {FORMAT}].",
 )
 @click.option("--resolution", type=int, default=128, show_default=True, help="Cells an axis.")
 @click.option("--threshold", type=float, help="Occupancy probability of the surface [default: the run's, 0.2].")
@@ -76,7 +86,7 @@ def reconstruct(
     images: tuple[Path, ...],
     masks: tuple[str, ...],
     out: Path | None,
-    format_: str,
+    format_: str | None,
     poses: tuple[Path, ...],
     sheet: Path | None,
     strict: bool,
@@ -97,9 +107,10 @@ def reconstruct(
       onet reconstruct runs/convnext photos/*.jpg --mask auto -o meshes --format obj
       onet reconstruct runs/convnext-fp3-pose img/chair/0001.png --pose-from pix3d.json
     """
-    if sheet is not None and not options["preview"]:
-        raise ConfigError("--sheet shows the previews: leave out --no-preview.")
+    check_options(options, sheet)
     jobs = plan(images, masks, poses, out, format_)
+    for place in {*(job.out for job in jobs), *([sheet] if sheet else [])}:
+        check_writable(place)
     with ui.live(quiet=quiet, verbose=verbose) as emit:
         made = work(run, jobs, options, emit)
     if sheet is not None:
@@ -112,11 +123,31 @@ def reconstruct(
         raise click.exceptions.Exit(4)
 
 
+def check_options(options: dict[str, Any], sheet: Path | None) -> None:
+    """ConfigError for values that cannot be meant: said before anything is loaded."""
+    check_extraction(resolution=options["resolution"], threshold=options["threshold"], simplify=options["simplify"])
+    if sheet is not None and not options["preview"]:
+        raise ConfigError("--sheet shows the previews: leave out --no-preview.")
+
+
+def names_a_mesh(out: Path | None, format_: str | None) -> bool:
+    """Whether ``-o`` is a mesh file (else a folder). ConfigError for an ending that is neither's, or not --format's."""
+    if out is None or out.is_dir() or not out.suffix:
+        return False
+    suffix = out.suffix.lower()
+    if suffix not in MESH_SUFFIXES:
+        endings = ", ".join(MESH_SUFFIXES)
+        raise ConfigError(f"-o {out}: no mesh format ends in {suffix} ({endings}).", hint="Or give an existing folder.")
+    if format_ not in (None, suffix[1:]):
+        raise ConfigError(f"-o {out} and --format {format_} contradict each other.", hint="Leave out --format.")
+    return True
+
+
 def plan(
-    images: Sequence[Path], masks: Sequence[str], poses: Sequence[Path], out: Path | None, format_: str
+    images: Sequence[Path], masks: Sequence[str], poses: Sequence[Path], out: Path | None, format_: str | None
 ) -> list[Job]:
     """Which mask, camera and output file belong to which picture. ConfigError where that is not clear."""
-    single = out is not None and out.suffix.lower() in MESH_SUFFIXES
+    single = names_a_mesh(out, format_)
     if single and len(images) > 1:
         raise ConfigError(f"-o {out} is one file for {len(images)} pictures.", hint="Give a folder.")
     if poses and len(poses) != len(images):
@@ -124,7 +155,7 @@ def plan(
     jobs: list[Job] = []
     taken: set[Path] = set()
     for index, image in enumerate(images):
-        target = out if single and out is not None else (out or Path()) / f"{image.stem}.{format_}"
+        target = out if single and out is not None else (out or Path()) / f"{image.stem}.{format_ or FORMAT}"
         if target in taken:  # the same name in two folders
             target = target.with_name(f"{image.parent.name}-{target.name}")
         if target in taken:
@@ -152,13 +183,17 @@ def mask_for(image: Path, index: int, masks: Sequence[str], count: int) -> Path 
 
 def work(run: Path, jobs: Sequence[Job], options: dict[str, Any], emit: Emit) -> list[Made]:
     """Load the network once and make every mesh; a picture that cannot be used becomes a line, not an end."""
+    from pix3d_onet.data.photo import read_records
     from pix3d_onet.events import Note, Progress
     from pix3d_onet.learning.evaluate import network_predictor
     from pix3d_onet.learning.runtime import choose_device
 
     keys = ("threshold", "resolution", "precision")
     network = network_predictor(run, device=choose_device(options["device"]), **{k: options[k] for k in keys})
-    records = read_records(options["pose_from"]) if options["pose_from"] is not None else {}
+    index = options["pose_from"]
+    if network.model.config.pose != "none" and index is None and not all(job.pose for job in jobs):
+        raise InputError(f"the network of {run} needs the camera of every picture.", hint=CAMERA_HINT)
+    records = read_records(index) if index is not None else {}
     made = []
     for done, job in enumerate(jobs):
         try:
@@ -173,13 +208,20 @@ def work(run: Path, jobs: Sequence[Job], options: dict[str, Any], emit: Emit) ->
     return made
 
 
-def make(network: NetworkPredictor, job: Job, records: dict[Path, Any], options: dict[str, Any], emit: Emit) -> Made:
+def make(
+    network: NetworkPredictor, job: Job, records: dict[Path, Pix3DRecord], options: dict[str, Any], emit: Emit
+) -> Made:
     """One picture to its files."""
+    from pix3d_onet.data.photo import read_photo, read_pose
     from pix3d_onet.geometry.mesh import write_mesh
     from pix3d_onet.learning.examples import focal_of
     from pix3d_onet.learning.extract import extract_field, image_field
 
-    view = read_view(network, job, records, emit)
+    if network.model.config.pose != "none" and job.pose is None:
+        check_record(job.image, records, options["pose_from"])
+    size = max(PREPARE.image_size, network.image_size or 0)
+    record = records.get(job.image.resolve())
+    view = read_photo(job.image, job.mask, record, normalise, size=size, margin=network.crop_margin, emit=emit)
     pose, focal = (
         read_pose(job.pose) if job.pose is not None else (view.pose if view.has_pose else None, focal_of(view))
     )
@@ -218,65 +260,20 @@ def make(network: NetworkPredictor, job: Job, records: dict[Path, Any], options:
     )
 
 
-def read_view(network: NetworkPredictor, job: Job, records: dict[Path, Any], emit: Emit) -> View:
-    """The picture, cut out and cropped as the training pictures were."""
-    from pix3d_onet.config import PrepareConfig
-    from pix3d_onet.data.cutout import load_cutout
-
-    stored = PrepareConfig()
-    mask, camera, normalisation = job.mask, None, None
-    record = records.get(job.image.resolve())
-    if record is not None:
-        mask = mask or record.mask
-        camera, normalisation = camera_of(record)
-    size = max(stored.image_size, network.image_size or 0)
-    return load_cutout(
-        job.image, mask, size=size, margin=stored.crop_margin, camera=camera, normalisation=normalisation, emit=emit
-    )
+def check_record(image: Path, records: dict[Path, Pix3DRecord], index: Path) -> None:
+    """InputError unless the index has a camera for ``image``: it says which of the two is missing."""
+    record = records.get(image.resolve())
+    if record is None:
+        raise InputError(f"{index} has no usable record of it, so no camera.", hint="Give its camera by --pose.")
+    if record.camera is None:
+        raise InputError(f"its record in {index} has no camera.", hint="Give one by --pose.")
 
 
-def read_records(index: Path) -> dict[Path, Any]:
-    """The usable records of a pix3d.json by their image's path. InputError when the file is missing or broken."""
-    from pix3d_onet.data.pix3d import parse_record
-    from pix3d_onet.files import read_json
-
-    items = read_json(index, what="Pix3D index")
-    if not isinstance(items, list):
-        raise InputError(f"{index} is not a list of Pix3D records.")
-    records = {}
-    for item in items:
-        try:
-            record = parse_record(index.parent, item, str(item.get("img") if isinstance(item, dict) else ""))
-        except RejectError:
-            continue
-        records[record.image.resolve()] = record
-    return records
-
-
-def camera_of(record: Any) -> tuple[Camera | None, Normalisation | None]:
-    """A record's camera, and the normalisation that its model's box gives; None where the record has no camera."""
+def normalise(model: Path) -> Normalisation:
+    """The normalisation of a training shape, from the box of its mesh."""
     from pix3d_onet.geometry.mesh import box_normalisation, load_mesh
 
-    if record.camera is None:
-        return None, None
-    return record.camera, box_normalisation(load_mesh(record.model))
-
-
-def read_pose(path: Path) -> tuple[Float32, float | None]:
-    """(4, 4) float32 and the focal length in image sides (None where the file has none). InputError when malformed."""
-    import numpy as np
-
-    from pix3d_onet.files import read_json
-
-    document = read_json(path, what="camera file")
-    focal = document.get("focal") if isinstance(document, dict) else None
-    try:
-        pose = np.array(document["pose"] if isinstance(document, dict) else document, dtype=np.float32)
-        if pose.shape != (4, 4) or not np.isfinite(pose).all():
-            raise ValueError("not a 4×4 matrix of numbers")
-        return pose, None if focal is None else float(focal)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is not a camera file ({error}).", hint="See `onet reconstruct --help`.") from None
+    return box_normalisation(load_mesh(model))
 
 
 def extras(view: View, mesh: Mesh, target: Path, options: dict[str, Any]) -> tuple[str | None, str | None]:

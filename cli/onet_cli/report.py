@@ -20,7 +20,9 @@ FORMATS = ("table", "markdown", "csv", "latex", "json", "html")
 @click.option(
     "--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True, help="What to print."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Also write all formats and figures to this folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Also write all formats, the page and figures to this folder."
+)
 @click.option("--suite", help="Rows of a suite (table1, backbones, pose, pyramid, views, recipe).")
 @click.option("--setting", help="Key of the setting to report, where the runs have more than one.")
 @click.option("--base", help="Variant that the others are compared with.")
@@ -52,8 +54,8 @@ def report(
 ) -> None:
     """Table 1 and the figures from the stored runs in RUNS.
 
-    The formats table and html also write a folder (RUNS/report, or --out) with the table in every format, the
-    figures and one self-contained HTML page; the others only print, unless --out is given.
+    It only prints, unless --out is given or the format is html: then it also writes a folder (--out, or RUNS/report)
+    with the table in every format, the figures and one self-contained HTML page.
 
     \b
     Example:
@@ -66,21 +68,24 @@ def report(
     format_ = "json" if as_json else format_
     with ui.live(quiet=quiet, verbose=verbose) as emit:
         made = read_report(runs, setting=setting, suite_name=suite, base=base, data=data, examples=examples, emit=emit)
-        folder = out or (runs / REPORT_FOLDER if format_ in ("table", "html") else None)
-        written = write_report(made, folder, figures=figures, emit=emit) if folder else ()
-    render(made, format_, written, costs=costs, quiet=quiet)
+    folder = out or (runs / REPORT_FOLDER if format_ == "html" else None)
+    if format_ != "html":
+        render(made, format_, costs=costs)
+    if folder is not None:
+        with ui.live(quiet=quiet, verbose=verbose) as emit:
+            written = write_report(made, folder, figures=figures, emit=emit)
+        if format_ == "html":
+            click.echo(next(p for p in written if p.suffix == ".html"))
+        if not quiet:
+            click.echo(f"Report: {folder} ({len(written)} files)", err=True)
 
 
-def render(made: Report, format_: str, written: tuple[Path, ...], *, costs: bool, quiet: bool) -> None:
-    """Print the report in one format; the folder written goes to stderr."""
+def render(made: Report, format_: str, *, costs: bool) -> None:
+    """Print the report in one format."""
     from onet_cli.tables import print_table
     from pix3d_onet.results import formats
 
     if format_ == "table":
         print_table(ui.out(), made.table, statistics=costs, costs=costs)
-    elif format_ == "html":
-        click.echo(next(p for p in written if p.suffix == ".html"))
     else:
         click.echo(formats.FORMATS[format_](made.table), nl=False)
-    if written and not quiet:
-        click.echo(f"Report: {written[0].parent} ({len(written)} files)", err=True)

@@ -64,7 +64,10 @@ def pix3d(
             overwrite=overwrite,
             emit=emit,
         )
-    ui.print_json(document(result)) if as_json else render(result)
+    if as_json:
+        ui.print_json(document(result))
+    elif not quiet:
+        render(result)
 
 
 def document(result: SynthResult) -> dict[str, object]:
@@ -83,7 +86,8 @@ def render(result: SynthResult) -> None:
     """One line, and what comes next."""
     state = "written to" if result.written else "already there in"
     ui.out().print(
-        f"{result.objects} shapes ({', '.join(result.categories)}), {result.records} pictures {state} {result.out}\n"
+        f"{ui.counted(result.objects, 'shape')} ({', '.join(result.categories)}), "
+        f"{ui.counted(result.records, 'picture')} {state} {result.out}\n"
         f"Next: onet prepare pix3d --root {result.out}",
         markup=False,
         soft_wrap=True,

@@ -13,12 +13,18 @@ from pix3d_onet.results import formats
 from pix3d_onet.results.table import Row, Table
 
 LONG_HEADING = 8
-"""Headings longer than this break before a slash."""
+"""Headings longer than this, and than their cells, break before a slash or at a space."""
+LEAST_LABEL = 14
+"""Characters of a label that must fit; only more of it is cut before a column is left out."""
+GAP = 2
+"""Characters between two columns."""
+PAPER = "paper"
+"""Heading of the columns that hold the report's own numbers."""
 
 
 def print_table(console: Console, table: Table, *, statistics: bool = False, costs: bool = False) -> None:
     """Print Table 1 with its caption and notes, and what else is asked for."""
-    console.print(grid(table, formats.MAIN_COLUMNS, title="Table 1"))
+    _print_columns(console, table, formats.MAIN_COLUMNS, title="Table 1")
     for sentence in (table.caption, *table.notes):
         console.print(Text(sentence, style="dim"))
     for wanted, title, columns in (
@@ -27,31 +33,65 @@ def print_table(console: Console, table: Table, *, statistics: bool = False, cos
     ):
         if wanted:
             console.print()
-            console.print(grid(table, columns, title=title))
+            _print_columns(console, table, columns, title=title)
+
+
+def _print_columns(console: Console, table: Table, columns: Sequence[formats.Column], *, title: str) -> None:
+    """Print what fits the terminal, and which columns do not."""
+    filled = formats.filled(table, columns)
+    kept = fitting(table, filled, console.width)
+    console.print(grid(table, kept, title=title))
+    if len(kept) < len(filled):
+        left_out = ", ".join(dict.fromkeys(column[0] for column in filled if column not in kept))
+        console.print(
+            Text(
+                f"Too narrow for: {left_out}. Widen the terminal, or call `onet report --format markdown`.", style="dim"
+            )
+        )
+
+
+def fitting(table: Table, columns: Sequence[formats.Column], width: int) -> tuple[formats.Column, ...]:
+    """The ``columns`` that fit ``width`` whole: the paper's are left out first, then the rest, each from the right."""
+    kept = list(columns)
+    expendable = [*(c for c in columns[1:] if c[0] != PAPER), *(c for c in columns[1:] if c[0] == PAPER)]
+    while len(kept) > 1 and sum(_width(table, c, index=i) + GAP for i, c in enumerate(kept)) > width:
+        kept.remove(expendable.pop())
+    return tuple(kept)
+
+
+def _width(table: Table, column: formats.Column, *, index: int) -> int:
+    texts = [column[1](row, table) for row in table.rows]
+    if index == 0:  # only the labels may be cut on a narrow terminal, never a number
+        return min(max(map(len, texts)), LEAST_LABEL)
+    return max(len(part) for part in (*texts, *_heading(column[0], texts).split("\n")))
+
+
+def _heading(heading: str, texts: Sequence[str]) -> str:
+    """The heading, on two lines where it is longer than what stands below it."""
+    if len(heading) <= max(LONG_HEADING, *map(len, texts)):
+        return heading
+    return heading.replace("/", "\n/") if "/" in heading else "\n".join(heading.rsplit(" ", 1))
 
 
 def grid(table: Table, columns: Sequence[formats.Column], *, title: str) -> RichTable:
-    """The columns that are filled, as a rich table; the best value of the main column is bold."""
-    kept = formats.filled(table, columns)
-    texts = formats.cells(table, kept)
+    """The columns as a rich table; the best value of the main column is bold."""
+    texts = formats.cells(table, columns)
     result = RichTable(
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
     )
-    for index, (heading, _) in enumerate(kept):
-        paper = heading == "paper"
-        # only the labels may be cut on a narrow terminal, never a number
-        width = max(len(row[index]) for row in texts) if index else None
+    for index, column in enumerate(columns):
+        heading = column[0]
         result.add_column(
-            heading.replace("/", "\n/") if len(heading) > LONG_HEADING else heading,
+            _heading(heading, [row[index] for row in texts]),
             justify="right" if index else "left",
-            style="dim" if paper else "",
-            header_style="dim" if paper else "bold",
-            min_width=width,
+            style="dim" if heading == PAPER else "",
+            header_style="dim" if heading == PAPER else "bold",
+            min_width=_width(table, column, index=index) if index else None,
             no_wrap=True,
         )
     best = max((r.val_iou for r in table.rows if r.val_iou is not None), default=None)
     for row in table.rows:
-        result.add_row(*(_cell(heading, spell(row, table), row, best) for heading, spell in kept))
+        result.add_row(*(_cell(heading, spell(row, table), row, best) for heading, spell in columns))
     return result
 
 

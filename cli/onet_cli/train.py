@@ -11,6 +11,7 @@ import click
 
 from onet_cli import ui
 from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.files import check_writable
 
 if TYPE_CHECKING:
     from pix3d_onet.records import RunRecord
@@ -124,6 +125,7 @@ def train(
     config = TrainConfig(**settings)
     name = name or default_name(model)
     folder = out or Path("runs") / name / str(config.seed)
+    check_writable(folder)
     silent = quiet or os.environ.get("RANK", "0") != "0"
     with ui.live(quiet=silent, verbose=verbose) as emit:
         record = run(
@@ -148,9 +150,7 @@ def render(record: RunRecord, folder: Path, *, as_json: bool, quiet: bool) -> No
     """The summary panel, or one document."""
     if as_json:
         ui.print_json(document(record, folder))
-    elif quiet:
-        click.echo(f"{record.name} {record.best_val_iou:.4f} {folder}")
-    else:
+    elif not quiet:
         ui.out().print(ui.panel(record.name, summary(record, folder)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -18,7 +19,9 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
@@ -26,6 +29,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from onet_cli.invocation import note_verbose
 from pix3d_onet.events import Emit, Event, Note, RunFinished, RunStarted, TrainStep
 from pix3d_onet.events import Progress as ProgressEvent
 
@@ -36,9 +40,17 @@ REFRESHES = 4
 
 
 def common_options(function: F) -> F:
-    """The options that every command has: ``--json``, ``-q``, ``-v``. Passed as ``as_json``, ``quiet``, ``verbose``."""
-    function = click.option("-v", "--verbose", is_flag=True, help="Say more; show tracebacks.")(function)
-    function = click.option("-q", "--quiet", is_flag=True, help="Say nothing but the result and errors.")(function)
+    """The options that every command has: ``--json``, ``-q``, ``-v``. Passed as ``as_json``, ``quiet``, ``verbose``.
+
+    With ``-q`` a command whose product is files (a data set, a run, a mesh) prints nothing; one that was asked a
+    question (``report``, ``evaluate``, ``verify``, ...) prints the answer alone.
+    """
+    verbose = click.option(
+        "-v", "--verbose", is_flag=True, is_eager=True, callback=note_verbose, help="Say more; show tracebacks."
+    )
+    function = verbose(function)
+    quiet = click.option("-q", "--quiet", is_flag=True, help="Print only errors and tables asked for; no progress.")
+    function = quiet(function)
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(function)
 
 
@@ -57,6 +69,25 @@ def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
     sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+class Amount(click.FloatRange):
+    """A number between 0 and a million: neither infinite nor "not a number", which a plain range lets through."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, max=1e6)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse; a usage error for anything else."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def styled(*parts: str | tuple[str, str]) -> Text:
     """A line of plain and ``(text, style)`` parts; nothing in it is read as markup."""
     return Text.assemble(*parts)
@@ -72,11 +103,11 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     return result
 
 
-class _RateColumn(TextColumn):
-    def __init__(self) -> None:
-        super().__init__("")
+class _RateColumn(ProgressColumn):
+    """Items a second."""
 
-    def render(self, task: Any) -> Any:
+    def render(self, task: Task) -> Text:
+        """The mean once a stage is done, the present speed before."""
         rate = task.finished_speed or task.speed
         return Text(f"{rate:.2f}/s" if rate else "-/s", style="progress.data.speed")
 

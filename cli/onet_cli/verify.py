@@ -76,6 +76,6 @@ def render(result: Verification) -> None:
             console.print(line, markup=False, soft_wrap=True)
         if len(check.findings) > SHOWN:
             more = len(check.findings) - SHOWN
-            console.print(f"{check.name}: {more} more findings; --json lists them all.", markup=False)
+            console.print(f"{check.name}: {ui.counted(more, 'more finding')}; --json lists them all.", markup=False)
     failed = [c.name for c in result.checks if c.status == "failed"]
     console.print(f"failed: {', '.join(failed)}" if failed else "The data set is sound.", markup=False)

@@ -20,9 +20,8 @@ from typing import Any
 
 from pix3d_onet.config import SPLITS, PrepareConfig
 from pix3d_onet.data.shards import MANIFEST, Manifest, ShapeEntry, ShardEntry, manifest_to_json, write_shard
-from pix3d_onet.data.splits import assign
-from pix3d_onet.data.staging import Staging
-from pix3d_onet.errors import InputError
+from pix3d_onet.data.splits import Splitter
+from pix3d_onet.data.staging import Staging, camera_key
 from pix3d_onet.files import digest, write_json, write_text
 from pix3d_onet.types import PreparedShape, Rejected, SourceListing, SourceShape
 
@@ -43,50 +42,13 @@ def listing_digest(listing: SourceListing, shapes: Sequence[SourceShape]) -> str
     document = [
         [
             [s.object_id, s.category, s.group, name(s.mesh), name(s.voxel)]
-            + [[v.record_id, name(v.image), name(v.mask), *_numbers(v.camera)] for v in s.views]
+            + [[v.record_id, name(v.image), name(v.mask), *camera_key(v.camera)] for v in s.views]
             for s in shapes
         ],
         [asdict(r) for r in listing.rejected],
         sorted(listing.fixed_splits.items()),
     ]
     return digest(json.dumps(document).encode())
-
-
-def _numbers(camera: Any) -> list[Any]:
-    if camera is None:
-        return []
-    numbers = [camera.rotation.tolist(), camera.translation.tolist(), camera.focal, camera.width]
-    return numbers if camera.centre is None else [*numbers, list(camera.centre)]
-
-
-class Splitter:
-    """Which split a shape and its pictures belong to; made from what is listed, so a reject moves nothing else."""
-
-    def __init__(self, listing: SourceListing, shapes: Sequence[SourceShape], config: PrepareConfig) -> None:
-        self.mode, self.fixed = config.split, listing.fixed_splits
-        if self.mode in ("s1", "s2", "lst") and not self.fixed:
-            raise InputError(f"the source prescribes no split, but --split {self.mode} asks for it.")
-        if self.mode == "image":
-            names = {v.record_id: s.category for s in shapes for v in s.views}
-        else:
-            names = {s.group: s.category for s in shapes}
-        self.dealt = assign(names, config.fractions, config.seed)
-
-    def views(self, shape: PreparedShape) -> tuple[str, ...]:
-        """The split of each picture; a rendered one goes with the shape's first photo."""
-        if self.mode == "shape":
-            return (self.dealt[shape.group],) * len(shape.views)
-        table = self.dealt if self.mode == "image" else self.fixed
-        home = self.shape(shape)
-        return tuple(home if v.rendered else table.get(v.record_id, home) for v in shape.views)
-
-    def shape(self, shape: PreparedShape) -> str:
-        """The split of the shape: its group's, or its first photo's where pictures are split."""
-        if self.mode == "shape":
-            return self.dealt[shape.group]
-        table = self.dealt if self.mode == "image" else self.fixed
-        named = [table[v.record_id] for v in shape.views if v.record_id in table]
-        return named[0] if named else table.get(shape.object_id, table.get(shape.group, "train"))
 
 
 def assemble(
@@ -116,8 +78,7 @@ def assemble(
         entries += [_entry(shape, entry.file, row, splitter) for row, shape in enumerate(shapes)]
         timings += [(s.object_id, stage, t) for s in shapes for stage, t in s.seconds.items()]
     _remove_other_shards(out, {s.file for s in shards})
-    rows = sorted(rejected, key=lambda r: (r.object_id, r.record_id, r.stage, r.reason, r.detail))
-    write_text(out / REJECTS, "".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in rows))
+    rows = write_rejects(out, rejected)
     write_text(out / QC, _qc_table(entries))
     text = _csv([("object_id", "stage", "seconds"), *((o, s, f"{t:.4f}") for o, s, t in timings)])
     write_text(out / TIMINGS, text)
@@ -125,6 +86,13 @@ def assemble(
     manifest = Manifest(config.to_json(), config.hash(), dict(source), tuple(entries), tuple(shards), counts)
     write_json(out / MANIFEST, manifest_to_json(manifest))
     return manifest
+
+
+def write_rejects(out: Path, rejected: Iterable[Rejected]) -> list[Rejected]:
+    """Write ``out/rejects.jsonl`` and return its rows in their order."""
+    rows = sorted(rejected, key=lambda r: (r.object_id, r.record_id, r.stage, r.reason, r.detail))
+    write_text(out / REJECTS, "".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in rows))
+    return rows
 
 
 def _check_room(out: Path, staging: Staging) -> None:
@@ -149,6 +117,7 @@ def _entry(shape: PreparedShape, file: str, row: int, splitter: Splitter) -> Sha
         image_sha256=shape.view_sha256,
         image_splits=splitter.views(shape),
         qc=dict(shape.qc),
+        source_sha256=shape.source_sha256,
     )
 
 

@@ -310,7 +310,8 @@ def check_source(manifest: Manifest, source_root: Path) -> Check:
         elif not path.is_file():
             findings.append(warning(shape.object_id, f"{shape.source_mesh} is not in {source_root} any more."))
         elif file_digest(path) != shape.mesh_sha256:
-            findings.append(error(shape.object_id, f"{shape.source_mesh} has changed since.", "Prepare again."))
+            hint = "Prepare again: it redoes what changed."
+            findings.append(error(shape.object_id, f"{shape.source_mesh} has changed since.", hint))
     return Check("source", len(manifest.shapes), f"compared with {source_root}", tuple(findings))
 
 

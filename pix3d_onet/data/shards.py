@@ -34,6 +34,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from pix3d_onet.data import codec
 from pix3d_onet.data.schema import FORMAT, FORMAT_VERSION, shape_problems
@@ -47,7 +48,8 @@ MANIFEST = "manifest.json"
 @dataclass(frozen=True, slots=True)
 class ShapeEntry:
     """One shape in the manifest. ``row`` is its row in ``shard``; ``images`` how many pictures it has;
-    ``image_splits`` differs from ``split`` only for an image split."""
+    ``image_splits`` differs from ``split`` only for an image split; ``source_sha256`` is a digest of the content of
+    the source's files it was made from (empty: not known)."""
 
     object_id: str
     category: str
@@ -62,6 +64,7 @@ class ShapeEntry:
     image_sha256: tuple[str, ...]
     image_splits: tuple[str, ...]
     qc: Mapping[str, Any] = field(default_factory=dict)
+    source_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +305,16 @@ class Dataset:
             raise InputError(f"shard {self.root / entry.shard} does not match the manifest.", hint="Run `onet verify`.")
         found = zip(rows, entry.record_ids, entry.image_splits, strict=True)
         return [(int(row), record_id) for row, record_id, home in found if split in (None, home)]
+
+    def cameras_known(self, entry: ShapeEntry, split: str | None = None) -> NDArray[np.bool_]:
+        """(n,) bool: which of the shape's pictures in ``split`` have pose and intrinsics; reads nothing else."""
+        file = self.shard(entry.shard)
+        rows = [row for row, _ in self._picture_rows(file, entry, split)]
+        finite = [
+            bool(np.isfinite(file["images/pose"][row]).all() and np.isfinite(file["images/intrinsics"][row]).all())
+            for row in rows
+        ]
+        return np.array(finite, dtype=np.bool_)
 
     def _views(self, file: h5py.File, entry: ShapeEntry, split: str | None) -> Iterator[View]:
         for row, record_id in self._picture_rows(file, entry, split):

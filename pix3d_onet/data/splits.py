@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from pix3d_onet.config import SPLITS
+from pix3d_onet.config import SPLITS, PrepareConfig
+from pix3d_onet.errors import InputError
+from pix3d_onet.types import PreparedShape, SourceListing, SourceShape
 
 
 def split_counts(total: int, fractions: Sequence[float]) -> tuple[int, int, int]:
@@ -60,6 +62,36 @@ def carve_validation(train: Mapping[str, str], fractions: Sequence[float], seed:
         return set()
     dealt = assign(train, (fractions[0] / whole, fractions[1] / whole, 0.0), seed)
     return {name for name, split in dealt.items() if split == "val"}
+
+
+class Splitter:
+    """Which split a shape and its pictures belong to; made from what is listed, so a reject moves nothing else."""
+
+    def __init__(self, listing: SourceListing, shapes: Sequence[SourceShape], config: PrepareConfig) -> None:
+        self.mode, self.fixed = config.split, listing.fixed_splits
+        if self.mode in ("s1", "s2", "lst") and not self.fixed:
+            raise InputError(f"the source prescribes no split, but --split {self.mode} asks for it.")
+        if self.mode == "image":
+            names = {v.record_id: s.category for s in shapes for v in s.views}
+        else:
+            names = {s.group: s.category for s in shapes}
+        self.dealt = assign(names, config.fractions, config.seed)
+
+    def views(self, shape: PreparedShape) -> tuple[str, ...]:
+        """The split of each picture; a rendered one goes with the shape's first photo."""
+        if self.mode == "shape":
+            return (self.dealt[shape.group],) * len(shape.views)
+        table = self.dealt if self.mode == "image" else self.fixed
+        home = self.shape(shape)
+        return tuple(home if v.rendered else table.get(v.record_id, home) for v in shape.views)
+
+    def shape(self, shape: PreparedShape) -> str:
+        """The split of the shape: its group's, or its first photo's where pictures are split."""
+        if self.mode == "shape":
+            return self.dealt[shape.group]
+        table = self.dealt if self.mode == "image" else self.fixed
+        named = [table[v.record_id] for v in shape.views if v.record_id in table]
+        return named[0] if named else table.get(shape.object_id, table.get(shape.group, "train"))
 
 
 def _key(seed: int, name: str) -> bytes:

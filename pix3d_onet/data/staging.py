@@ -11,6 +11,7 @@ import io
 import json
 import shutil
 import zipfile
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,11 @@ import numpy as np
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import digest, file_digest, write_bytes, write_json
-from pix3d_onet.types import Mesh, Normalisation, PreparedShape, Rejected, SourceShape, View
+from pix3d_onet.types import Camera, Mesh, Normalisation, PreparedShape, Rejected, SourceShape, View
 from pix3d_onet.version import __version__
 
 FOLDER = ".parts"
-PART_VERSION = 1
+PART_VERSION = 2
 NOT_OF_THE_SHAPE = ("categories", "split", "fractions", "flags", "require_pose", "limit", "shapes_per_shard")
 """Settings that choose and arrange shapes but do not change one: they leave parts usable."""
 DAMAGE = (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError)
@@ -63,13 +64,24 @@ class Done:
 def fingerprint(shape: SourceShape, config: PrepareConfig, root: Path) -> str:
     """Hash of everything that a shape's result depends on; files by content, a missing one as such."""
     settings = {k: v for k, v in config.to_json().items() if k not in NOT_OF_THE_SHAPE}
-    views = [
-        [v.record_id, _content(v.image), _content(v.mask), v.on_white, v.camera and _camera(v.camera)]
-        for v in shape.views
-    ]
+    views = [[v.record_id, _content(v.image), _content(v.mask), v.on_white, camera_key(v.camera)] for v in shape.views]
     what = [__version__, PART_VERSION, settings, shape.object_id, shape.category, shape.group]
     files = [shape.mesh.relative_to(root).as_posix(), _content(shape.mesh), _content(shape.voxel), views]
     return digest(json.dumps([*what, *files], sort_keys=True).encode())
+
+
+def read_digest(shape: SourceShape, config: PrepareConfig, record_ids: Collection[str]) -> str:
+    """Hash of the content of the files that were read for a shape whose pictures ``record_ids`` are stored.
+
+    Mesh, voxel grid, and every picture with its mask, up to the one that was taken where one is enough. Unlike
+    :func:`fingerprint` it knows no settings and no version: it tells whether the source is still what it was.
+    """
+    views = shape.views
+    if config.images_per_object == "one":
+        taken = next((i for i, v in enumerate(views) if v.record_id in record_ids), len(views))
+        views = views[: taken + 1]
+    files = [_content(shape.mesh), _content(shape.voxel), *([_content(v.image), _content(v.mask)] for v in views)]
+    return digest(json.dumps(files).encode())
 
 
 def _content(path: Path | None) -> str | None:
@@ -81,7 +93,10 @@ def _content(path: Path | None) -> str | None:
         return f"unreadable: {error.strerror}"
 
 
-def _camera(camera: Any) -> list[Any]:
+def camera_key(camera: Camera | None) -> list[Any]:
+    """The numbers that make a camera, for hashing; empty for none."""
+    if camera is None:
+        return []
     numbers = [camera.rotation.tolist(), camera.translation.tolist(), camera.focal, camera.width, camera.height]
     return numbers if camera.centre is None else [*numbers, list(camera.centre)]
 
@@ -176,6 +191,7 @@ def encode(outcome: Outcome) -> bytes:
         "record_ids": [v.record_id for v in shape.views],
         "rendered": [v.rendered for v in shape.views],
         "view_sha256": list(shape.view_sha256),
+        "source_sha256": shape.source_sha256,
         "qc": dict(shape.qc),
         "seconds": dict(shape.seconds),
         "rejected": [asdict(r) for r in outcome.rejected],
@@ -224,4 +240,5 @@ def decode(path: Path, key: str) -> PreparedShape:
             qc=meta["qc"],
             seconds=meta["seconds"],
             rejected_views=tuple(Rejected(**r) for r in meta["rejected"]),
+            source_sha256=meta["source_sha256"],
         )

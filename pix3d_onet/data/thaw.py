@@ -60,5 +60,6 @@ def thaw(data: Dataset, entry: ShapeEntry, rejected: tuple[Rejected, ...], secon
         qc=entry.qc,
         seconds=seconds,
         rejected_views=rejected,
+        source_sha256=entry.source_sha256,
     )
     return Outcome(entry.object_id, shape, rejected, seconds)

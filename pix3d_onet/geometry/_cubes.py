@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit, prange
 
 from pix3d_onet.geometry._bricks import NODES
-from pix3d_onet.geometry._sign import look
+from pix3d_onet.geometry._neighbours import look
 
 CORNERS = tuple((c & 1, c >> 1 & 1, c >> 2 & 1) for c in range(8))
 EDGES = tuple((a, b) for a in range(8) for b in range(a + 1, 8) if bin(a ^ b).count("1") == 1)
@@ -208,7 +208,8 @@ def extract(
     """The surface of the brick grid.
 
     ``inside`` (n, 512) uint8, ``brick_inside`` (B,) uint8 flat for bricks without a slot, ``neighbours`` of
-    ``_sign.neighbour_table``, ``origin`` (n, 3) int32 first node of every brick, ``fractions`` (n, 3, 512) float32.
+    ``_neighbours.neighbour_table``, ``origin`` (n, 3) int32 first node of every brick, ``fractions`` (n, 3, 512)
+    float32.
     Returns vertices (V, 3) float64 in grid coordinates, faces (F, 3) int64, ``cases`` (n, 512) uint8 of the cells,
     ``first`` (n, 512) int32, the first face of every cell, and ``number`` (n, 3, 512) int32, the vertex on every edge.
     """

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit, prange
 
 from pix3d_onet.geometry._bricks import NODES, SIDE
-from pix3d_onet.geometry._sign import look
+from pix3d_onet.geometry._neighbours import look
 
 TILE = 16
 """Pixels along the side of a tile of the depth bounds."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from pix3d_onet.geometry import _collapse
 from pix3d_onet.geometry.mesh import is_watertight
+from pix3d_onet.geometry.sample import ray_scene
 from pix3d_onet.types import Mesh
 
 CHECKED = 3000
@@ -63,7 +64,6 @@ def _distance(full: Mesh, small: Mesh) -> float:
     import open3d as o3d
 
     tensor: Any = o3d.core.Tensor
-    scene: Any = o3d.t.geometry.RaycastingScene(nthreads=1)
-    scene.add_triangles(tensor(small.vertices.astype(np.float32)), tensor(small.faces.astype(np.uint32)))
+    scene = ray_scene(small)
     probe = full.vertices[:: max(1, len(full.vertices) // CHECKED)].astype(np.float32)
     return float(np.quantile(scene.compute_distance(tensor(probe), nthreads=1).numpy(), QUANTILE))

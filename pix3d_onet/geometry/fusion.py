@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pix3d_onet.errors import RejectError
-from pix3d_onet.geometry import _fusion, _sign
+from pix3d_onet.geometry import _fusion, _neighbours
 from pix3d_onet.geometry._bricks import SIDE
 from pix3d_onet.geometry.grid import FILL, BrickGrid, GridFrame, extract_grid, number_bricks, origins
 from pix3d_onet.types import Float32, Float64, Mesh
@@ -123,7 +123,7 @@ def fusion(mesh: Mesh, resolution: int = 256) -> BrickGrid:
         merged[slots[old >= 0]] = values[old[old >= 0]]
         merged[slots[wanted]] = extra[fresh[wanted]]
         values = merged
-    table = _sign.neighbour_table(slots, len(values))
+    table = _neighbours.neighbour_table(slots, len(values))
     brick_inside = (signs.ravel() < 0).astype(np.uint8)
     inside = (values <= 0).astype(np.uint8)
     fractions = _fusion.value_fractions(values, np.where(brick_inside, -1, 1).astype(np.float32), table)

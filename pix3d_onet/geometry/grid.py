@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pix3d_onet.geometry import _cubes, _sign
+from pix3d_onet.geometry import _cubes, _flood
 from pix3d_onet.geometry._bricks import NODES, SIDE
 from pix3d_onet.geometry.mesh import component_labels, face_areas
 from pix3d_onet.types import Bool, Float64, Int64, Mesh, UInt8
@@ -141,10 +141,10 @@ def fill_cavities(inside: UInt8, brick_inside: UInt8, slots: NDArray[np.int32]) 
     regions are exactly the ones that its surfaces enclose.
     """
     brick_out = brick_inside.reshape(slots.shape).copy() * np.uint8(2)  # 2: not free, never entered
-    free = _sign.pack(inside == 0)
+    free = _flood.pack(inside == 0)
     reached = np.zeros_like(free)
-    _sign.flood(free, slots, reached, brick_out)
-    inside[:] = 1 - _sign.unpack(reached)
+    _flood.flood(free, slots, reached, brick_out)
+    inside[:] = 1 - _flood.unpack(reached)
     brick_inside[:] = (brick_out != 1).ravel()
 
 

@@ -203,6 +203,18 @@ def edge_counts(mesh: Mesh) -> Mapping[str, int]:
     }
 
 
+def unbalanced_edges(mesh: Mesh) -> int:
+    """Undirected edges that not as many faces use one way round as the other.
+
+    Where there is none, the winding number is an integer everywhere off the surface: the mesh bounds solids.
+    """
+    faces, n = mesh.faces, len(mesh.vertices)
+    directed = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    up = directed[:, 0] < directed[:, 1]
+    _, edge = np.unique(directed.min(axis=1) * n + directed.max(axis=1), return_inverse=True)
+    return int(np.count_nonzero(np.bincount(edge.reshape(-1), weights=np.where(up, 1.0, -1.0))))
+
+
 def is_watertight(mesh: Mesh) -> bool:
     """Every edge is used by exactly two faces, once in each direction."""
     counts = edge_counts(mesh)

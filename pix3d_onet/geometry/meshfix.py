@@ -17,7 +17,7 @@ import numpy as np
 
 from pix3d_onet.errors import MissingDependencyError
 from pix3d_onet.geometry.mesh import is_watertight, merge_vertices, volume
-from pix3d_onet.geometry.sample import sample_surface
+from pix3d_onet.geometry.sample import ray_scene, sample_surface
 from pix3d_onet.types import Mesh
 
 TIME_LIMIT = 60.0
@@ -76,8 +76,7 @@ def _checked(before: Mesh, after: Mesh, tolerance: float) -> MeshfixOutcome:
     import open3d as o3d
 
     tensor: Any = o3d.core.Tensor
-    scene: Any = o3d.t.geometry.RaycastingScene(nthreads=1)
-    scene.add_triangles(tensor(after.vertices.astype(np.float32)), tensor(after.faces.astype(np.uint32)))
+    scene = ray_scene(after)
     probes, _ = sample_surface(before, PROBES, 0, "meshfix")
     distance = scene.compute_distance(tensor(probes.astype(np.float32)), nthreads=1).numpy()
     kept = float((distance <= tolerance).mean())

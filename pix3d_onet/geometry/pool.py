@@ -22,6 +22,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any, Generic, TypeVar
 
 from pix3d_onet.geometry.cluster import ClusterTaskError, connected, one_task_at_a_time
@@ -208,15 +209,22 @@ def _guarded(function: Callable[[T], R], number: int, task: T, frame: _Frame) ->
 
 @contextlib.contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Start workers in here: a new process inherits that it ignores Ctrl-C, which is the parent's business alone."""
+    """Start workers in here: a new process inherits that Ctrl-C is blocked, which is the parent's business alone.
+
+    Blocked and not ignored: a Ctrl-C that comes to the parent meanwhile waits for the end and is not lost.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from joblib.externals.loky.backend import resource_tracker as of_loky
+
+    for tracker in (resource_tracker, of_loky):
+        tracker.ensure_running()  # its start would unblock Ctrl-C
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _settle_in(memory: int, warm_up: str, home: int) -> None:

@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data.assemble import REJECTS, TIMINGS, Splitter, assemble, listing_digest
+from pix3d_onet.data.assemble import REJECTS, TIMINGS, assemble, listing_digest, write_rejects
 from pix3d_onet.data.lock import locked
+from pix3d_onet.data.pix3d import INDEX
 from pix3d_onet.data.shards import MANIFEST, Dataset, Manifest, read_manifest, write_shard
-from pix3d_onet.data.staging import Done, Outcome, Staging, fingerprint
+from pix3d_onet.data.splits import Splitter
+from pix3d_onet.data.staging import Done, Outcome, Staging, fingerprint, read_digest
 from pix3d_onet.data.thaw import read_rejects, read_timings, thaw
 from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError
 from pix3d_onet.events import Emit, Note, Progress, ignore
@@ -92,14 +94,16 @@ def prepare(
 ) -> PrepareResult:
     """Prepare the shapes of ``listing`` into the data set ``out``; see the module for what holds.
 
-    Raises BusyError when another process writes to ``out``; InputError when nothing is usable, when ``out`` holds
-    something else, or when the disk is full; InterruptedRunError on Ctrl-C or SIGTERM.
+    Raises BusyError when another process writes to ``out``; InputError when nothing is usable (``rejects.jsonl`` says
+    why), when ``out`` holds something else, or when the disk is full; ConfigError when ``out`` is a folder of sources;
+    InterruptedRunError on Ctrl-C or SIGTERM.
     """
     start = time.perf_counter()
+    _refuse_sources(listing, out)
     shapes = sorted(listing.shapes, key=lambda s: s.object_id)
     taken = tuple(shapes[: config.limit] if config.limit else shapes)
     if not taken:
-        raise InputError("no usable record: " + _reasons(listing.rejected) + ".", hint="Look at the source's files.")
+        raise _no_record(listing, out)
     job = _Job(listing, taken, config, out, execution or Execution(), emit)
     with interruptible(), locked(out), one_line_for_disk_trouble(out):
         done = job.finished()
@@ -138,7 +142,8 @@ class _Job:
     def finished(self) -> Manifest | None:
         """The finished data set of these very settings and source, repaired where a shard was damaged; None = work.
 
-        With ``retry_failed`` a finished data set that lost shapes is taken apart into parts again.
+        Where files of the source have changed since, or something was lost and ``retry_failed`` is given, it is taken
+        apart into parts again, less what is to be done anew.
         """
         for stray in self.out.glob(f".*{PART_SUFFIX}"):  # what a kill left half-written
             stray.unlink()
@@ -148,14 +153,38 @@ class _Job:
         if manifest is None:
             return None
         sound = {s.file for s in manifest.shards if _sound(self.out / s.file, s.sha256)}
-        present = {e.object_id for e in manifest.shapes}
-        if self.execution.retry_failed and len(present) < len(self.shapes):
-            self._take_apart(manifest, sound)
+        if again := self._to_do_again(manifest):
+            self._take_apart(manifest, sound, again)
             return None
         self.staging.remove()  # a kill may have come between the manifest and this
         if len(sound) < len(manifest.shards):
             self._repair(manifest, sound)
         return manifest
+
+    def _to_do_again(self, manifest: Manifest) -> set[str]:
+        """Shapes to prepare anew: changed ones, and with ``retry_failed`` those that were lost or lost a picture."""
+        sources = {s.object_id: s for s in self.shapes}
+        changed = {
+            e.object_id
+            for e in manifest.shapes
+            if e.source_sha256 and read_digest(sources[e.object_id], self.config, e.record_ids) != e.source_sha256
+        }
+        if changed:
+            names = ", ".join(sorted(changed)[:3]) + (", …" if len(changed) > 3 else "")
+            what = f"preparing again {len(changed)} of {len(sources)} shapes ({names})"
+            self.emit(Note(f"files of the source have changed: {what}.", "warning"))
+        if self.execution.retry_failed:
+            changed |= sources.keys() - {e.object_id for e in manifest.shapes}
+            changed |= self._lost().keys() & sources.keys()
+        return changed
+
+    def _lost(self) -> dict[str, list[Rejected]]:
+        """Rows of ``rejects.jsonl`` by shape, less those of the listing, which is read anew by every call."""
+        rows: dict[str, list[Rejected]] = {}
+        for row in read_rejects(self.out / REJECTS):
+            if row not in self.listing.rejected:
+                rows.setdefault(row.object_id, []).append(row)
+        return rows
 
     def _same_or_refused(self) -> Manifest | None:
         try:
@@ -173,15 +202,13 @@ class _Job:
         (self.out / MANIFEST).unlink()
         return None
 
-    def _take_apart(self, manifest: Manifest, sound: set[str]) -> None:
-        rows: dict[str, list[Rejected]] = {}
-        for row in read_rejects(self.out / REJECTS):
-            rows.setdefault(row.object_id, []).append(row)
+    def _take_apart(self, manifest: Manifest, sound: set[str], again: set[str]) -> None:
+        rows = self._lost()
         timings = read_timings(self.out / TIMINGS)
         sources = {s.object_id: s for s in self.shapes}
         with Dataset(self.out) as data:
             for entry in manifest.shapes:
-                if entry.shard in sound:
+                if entry.shard in sound and entry.object_id not in again:
                     key = fingerprint(sources[entry.object_id], self.config, self.listing.root)
                     seconds = timings.get(entry.object_id, {})
                     outcome = thaw(data, entry, tuple(rows.get(entry.object_id, ())), seconds)
@@ -196,7 +223,10 @@ class _Job:
                 continue
             members = [sources[e.object_id] for e in manifest.shapes if e.shard == shard.file]
             self.emit(
-                Note(f"{shard.file} is damaged or missing: preparing its {len(members)} shapes again.", "warning")
+                Note(
+                    f"{shard.file} is damaged or missing: preparing {len(members)} of {len(sources)} shapes again.",
+                    "warning",
+                )
             )
             outcomes, _ = self.work(members)
             made = [self.staging.load(s.object_id, outcomes[s.object_id].key) for s in members]
@@ -266,12 +296,11 @@ class _Job:
     def assemble(self, outcomes: Mapping[str, Done]) -> Manifest:
         """Write the data set from the parts, then drop them. InputError when no shape could be prepared."""
         prepared = [(o.object_id, o.key) for o in outcomes.values() if o.ok]
-        rejected = [*self.listing.rejected, *(r for o in outcomes.values() for r in o.rejected)]
+        lost = [r for o in outcomes.values() for r in o.rejected]
+        rejected = [*self.listing.rejected, *lost]
         if not prepared:
-            raise InputError(
-                f"none of {len(outcomes)} shapes could be prepared: {_reasons(rejected)}.",
-                hint="The rejects are remembered; --retry-failed tries them again.",
-            )
+            write_rejects(self.out, rejected)
+            raise self._no_shape(lost)
         listed = {
             "records": self.listing.records,
             "skipped": dict(self.listing.skipped),
@@ -281,6 +310,32 @@ class _Job:
         manifest = assemble(self.out, self.config, self.source, prepared, rejected, splitter, listed)
         self.staging.remove()
         return manifest
+
+    def _no_shape(self, lost: Sequence[Rejected]) -> InputError:
+        """The line for shapes that are all lost: their reasons, and apart from them those of records that fell out."""
+        total, before = len(self.shapes), len(self.listing.rejected)
+        which = f"none of {total} shapes" if total > 1 else "the only shape"
+        text = f"{which} could {'be' if total > 1 else 'not be'} prepared: {_reasons(lost)}."
+        if before:
+            records = f"{before} records" if before > 1 else "1 record"
+            text += f" Besides, {records} of the source cannot be used: {_reasons(self.listing.rejected)}."
+        return InputError(text, hint=f"{self.out / REJECTS} names each; --retry-failed tries the shapes again.")
+
+
+def _refuse_sources(listing: SourceListing, out: Path) -> None:
+    """ConfigError when ``out`` would mix a data set into a source's files."""
+    if out.resolve() == listing.root.resolve() or (out / INDEX).exists():
+        raise ConfigError(f"--out {out} is a folder of sources.", hint="Name another one for the data set.")
+
+
+def _no_record(listing: SourceListing, out: Path) -> InputError:
+    """The line for a source without a usable record; the rows are written where no finished data set has its own."""
+    hint = "Look at the source's files."
+    if listing.rejected and not (out / MANIFEST).exists():
+        with one_line_for_disk_trouble(out):
+            write_rejects(out, listing.rejected)
+        hint = f"{out / REJECTS} names each."
+    return InputError(f"no usable record: {_reasons(listing.rejected)}.", hint=hint)
 
 
 def _sound(path: Path, sha256: str) -> bool:
@@ -303,7 +358,7 @@ def _differences(manifest: Manifest, config: PrepareConfig, source: Mapping[str,
 
 def _reasons(rejected: Sequence[Rejected]) -> str:
     counts = Counter(r.reason for r in rejected)
-    return ", ".join(f"{n} {reason}" for reason, n in counts.most_common(3)) or "the source lists none"
+    return ", ".join(f"{n} {reason}" for reason, n in counts.most_common()) or "the source lists none"
 
 
 @contextmanager

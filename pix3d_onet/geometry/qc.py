@@ -15,7 +15,7 @@ import numpy as np
 
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh import box_normalisation, component_labels, edge_counts, face_areas, volume
-from pix3d_onet.geometry.sample import sample_surface
+from pix3d_onet.geometry.sample import ray_scene, sample_surface, winding_numbers
 from pix3d_onet.geometry.watertight import Watertight
 from pix3d_onet.types import Bool, Float32, Float64, Mesh, Normalisation
 
@@ -83,7 +83,7 @@ def judge(
     """
     edges, before = edge_counts(full), edge_counts(source)
     source_closed = before["boundary"] == before["nonmanifold"] == before["clashes"] == 0
-    scene = _Scene(full)
+    scene = _Scene(full, may_overlap=result.method == "none")  # the other methods leave disjoint surfaces
     again = scene.inside(points[:AGREEMENT_POINTS])
     figures: dict[str, Any] = {
         "method": result.method,
@@ -113,26 +113,22 @@ def judge(
     return figures
 
 
-def _open3d() -> tuple[Any, Any]:
-    """Open3D's tensor type and an empty scene; its stubs know no tensor of a NumPy array alone."""
-    import open3d as o3d
-
-    return o3d.core.Tensor, o3d.t.geometry.RaycastingScene(nthreads=1)
-
-
 class _Scene:
-    """A mesh in Embree (through Open3D), float32."""
+    """A mesh in Embree (through Open3D), float32; its stubs know no tensor of a NumPy array alone."""
 
-    def __init__(self, mesh: Mesh) -> None:
-        self._tensor, self._scene = _open3d()
-        self._scene.add_triangles(
-            self._tensor(mesh.vertices.astype(np.float32)), self._tensor(mesh.faces.astype(np.uint32))
-        )
+    def __init__(self, mesh: Mesh, *, may_overlap: bool = False) -> None:
+        import open3d as o3d
+
+        self._tensor: Any = o3d.core.Tensor
+        self._mesh, self._scene = mesh, ray_scene(mesh)
+        self._winding = may_overlap and component_labels(mesh)[0] > 1
 
     def inside(self, points: Float32 | Float64) -> Bool:
-        """(N,) bool by parity, majority of three rays."""
-        query: Any = self._tensor(np.ascontiguousarray(points, dtype=np.float32))
-        labels: Bool = self._scene.compute_occupancy(query, nthreads=1, nsamples=3).numpy() > 0.5
+        """(N,) bool by parity, majority of three rays; where components may overlap, by the winding number."""
+        query = np.ascontiguousarray(points, dtype=np.float32)
+        if self._winding:
+            return np.asarray(winding_numbers(self._scene, self._mesh, query) != 0)
+        labels: Bool = self._scene.compute_occupancy(self._tensor(query), nthreads=1, nsamples=3).numpy() > 0.5
         return labels
 
     def closest(self, points: Float64) -> Float64:

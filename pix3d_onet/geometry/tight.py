@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from pix3d_onet.errors import RejectError
-from pix3d_onet.geometry import _bricks, _sign
+from pix3d_onet.geometry import _bricks, _flood, _neighbours, _thin
 from pix3d_onet.geometry.grid import (
     BrickGrid,
     GridFrame,
@@ -70,16 +70,16 @@ def tight_in(mesh: Mesh, frame: GridFrame, *, thin_limit: float = np.inf) -> Bri
     count = int(marked.sum())
     distance, nearest, first_hit, last_hit = _bricks.splat(triangles, BAND, slots, count)
     brick_out = np.zeros(slots.shape, dtype=np.uint8)
-    free = _sign.pack(distance > BARRIER)
+    free = _flood.pack(distance > BARRIER)
     reached = np.zeros_like(free)
-    _sign.flood(free, slots, reached, brick_out)
-    out = _sign.unpack(reached)
+    _flood.flood(free, slots, reached, brick_out)
+    out = _flood.unpack(reached)
     flat_out = brick_out.ravel()
-    table = _sign.neighbour_table(slots, count)
+    table = _neighbours.neighbour_table(slots, count)
     for step in range(CREEP):
-        _sign.creep(out, flat_out, table, first_hit, 2 + step)
-    thin, surface = _sign.thin_nodes(out, flat_out, table)
-    push = _sign.thin_sheets(out, flat_out, table, distance, first_hit, last_hit)
+        _flood.creep(out, flat_out, table, first_hit, 2 + step)
+    thin, surface = _thin.thin_nodes(out, flat_out, table)
+    push = _thin.thin_sheets(out, flat_out, table, distance, first_hit, last_hit)
     if (thin > 0).sum() + (push > 0).sum() > thin_limit * max(1, surface.sum()):
         return None
     inside = ((out == 0) | ((push > 0) & (distance <= push))).astype(np.uint8)
@@ -89,13 +89,13 @@ def tight_in(mesh: Mesh, frame: GridFrame, *, thin_limit: float = np.inf) -> Bri
     zone = (thin >= 2) | ((push > 0) & (distance <= push))
     for again in (False, True):  # rods first, then the gaps between thin parts and what they end at
         first_node = origins(slots)
-        more = _sign.thin_rods(
+        more = _thin.thin_rods(
             inside, brick_inside, table, first_node, distance, nearest, triangles, zone | rods, again
         )
         inside |= more
         rods |= more
     if rods.any():
-        push = np.where(rods != 0, _sign.ROD_RADIUS + _sign.MARGIN, push)
+        push = np.where(rods != 0, _thin.ROD_RADIUS + _thin.MARGIN, push)
     fill_cavities(inside, brick_inside, slots)
-    fractions = _sign.edge_fractions(inside, brick_inside, out, table, distance, push, first_hit, last_hit)
+    fractions = _thin.edge_fractions(inside, brick_inside, out, table, distance, push, first_hit, last_hit)
     return extract_grid(frame, slots, inside, brick_inside, fractions, table, drop_strays=True)

@@ -8,7 +8,10 @@
     Attene, The Visual Computer 2010, through pymeshfix in a child process. Drops what it cannot mend, so its result
     is checked and ``tight`` takes over where it lost something.
 ``none``
-    The mesh as it is; labels by the majority of rays. Only for sound meshes: others are rejected.
+    The mesh as it is; labels by the majority of rays, or by the winding number where it has several components. Only
+    for sound meshes, whose every edge has as many faces one way round as the other (closed solids that may overlap,
+    nest or touch); others are rejected. Components wound inside out are turned, unless they lie wholly inside of
+    others: those are cavities.
 """
 
 from __future__ import annotations
@@ -22,7 +25,15 @@ import numpy as np
 
 from pix3d_onet.errors import ConfigError, RejectError
 from pix3d_onet.geometry.grid import FILL, BrickGrid
-from pix3d_onet.geometry.mesh import clean, edge_counts, merge_vertices, volume
+from pix3d_onet.geometry.mesh import (
+    clean,
+    component_labels,
+    edge_counts,
+    merge_vertices,
+    unbalanced_edges,
+    volume,
+)
+from pix3d_onet.geometry.sample import contains
 from pix3d_onet.types import Mesh
 
 
@@ -64,18 +75,36 @@ def _meshfix(mesh: Mesh, resolution: int) -> Watertight:
 def _none(mesh: Mesh, resolution: int) -> Watertight:
     voxel = float(np.ptp(mesh.bounds, axis=0).max()) / (FILL * resolution)
     merged = merge_vertices(mesh)
+    if len(merged.faces) == 0:
+        raise RejectError("empty-mesh", "no usable face", "watertight")
     counts = edge_counts(merged)
-    if counts["boundary"] or counts["clashes"] or counts["nonmanifold"]:
-        open_edges = counts["boundary"] + counts["nonmanifold"]
-        raise RejectError(
-            "not-watertight",
-            f"--watertight none needs a closed mesh; this one has {open_edges} open or non-manifold edges "
-            f"and {counts['clashes']} winding clashes",
-            "watertight",
-        )
-    if volume(merged) < 0:  # wound inside out as a whole
-        merged = Mesh(merged.vertices, merged.faces[:, ::-1])
-    return Watertight(merged, None, "none", voxel)
+    loose = unbalanced_edges(merged)
+    if loose:
+        detail = f"{counts['boundary']} edges are open and {loose - counts['boundary']} wound inconsistently"
+        raise RejectError("not-watertight", f"--watertight none needs closed solids; here {detail}", "watertight")
+    return Watertight(_outward(merged), None, "none", voxel)
+
+
+def _outward(mesh: Mesh) -> Mesh:
+    """Every component wound outward, except cavities: those wound inward wholly inside the others."""
+    count, labels = component_labels(mesh)
+    if count == 1:
+        return mesh if volume(mesh) >= 0 else Mesh(mesh.vertices, mesh.faces[:, ::-1])
+    t = mesh.triangles - mesh.bounds.mean(axis=0)
+    volumes = np.bincount(labels, weights=np.einsum("ij,ij->i", t[:, 0], np.cross(t[:, 1], t[:, 2])), minlength=count)
+    if not (volumes < 0).any():
+        return mesh
+    solids = Mesh(mesh.vertices, mesh.faces[(volumes >= 0)[labels]])
+    inward = (volumes < 0)[labels]
+    if len(solids.faces):
+        corners = mesh.triangles[inward].reshape(-1, 3)
+        held = contains(solids, corners).reshape(-1, 3).all(axis=1)
+        cavity = np.ones(count, dtype=np.bool_)
+        np.logical_and.at(cavity, labels[inward], held)
+        inward &= ~cavity[labels]
+    faces = mesh.faces.copy()
+    faces[inward] = faces[inward][:, ::-1]
+    return Mesh(mesh.vertices, faces)
 
 
 WATERTIGHT: Mapping[str, Callable[[Mesh, int], Watertight]] = MappingProxyType(

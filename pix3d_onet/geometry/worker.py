@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.images import load_view
-from pix3d_onet.data.staging import Outcome, fingerprint
+from pix3d_onet.data.staging import Outcome, fingerprint, read_digest
 from pix3d_onet.errors import MissingDependencyError, RejectError
 from pix3d_onet.files import digest, file_digest
+from pix3d_onet.system import missing_dependency
 from pix3d_onet.types import Normalisation, PreparedShape, Rejected, SourceShape, View
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def prepare_shape(task: Task) -> Outcome:
         qc=result.qc,
         seconds=seconds,
         rejected_views=rejected,
+        source_sha256=read_digest(shape, task.config, [v.record_id for v in views]),
     )
     return Outcome(shape.object_id, prepared, rejected, seconds, key)
 
@@ -90,7 +92,10 @@ def prepare_shape(task: Task) -> Outcome:
 def _broken_install(error: Exception) -> MissingDependencyError:
     if isinstance(error, MissingDependencyError):
         return error
-    hint = "Install pix3d-onet[geometry]; `onet doctor` names what the system lacks."
+    absent = missing_dependency(error) if isinstance(error, ModuleNotFoundError) else None
+    if absent is not None:
+        return absent
+    hint = "pip install 'pix3d-onet[geometry]' installs all of them; `onet doctor` names what the system lacks."
     return MissingDependencyError(f"a library that meshes need does not load: {error}.", hint=hint)
 
 

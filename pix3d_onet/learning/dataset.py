@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data import codec
 from pix3d_onet.data.shards import Dataset, SplitArrays
 from pix3d_onet.errors import InputError
@@ -205,12 +205,12 @@ class ResidentSplit:
     def gather(self, draw: Draw, count: int) -> RawBatch:
         """See :class:`Split`."""
         whole = min(-(-count // BITS) * BITS, self.usable)
-        rows = torch.from_numpy(draw.pictures).to(self.device)
+        rows = sent(draw.pictures, self.device)
         if self.device.type == "cpu":
             cells, labels = self._blocks(self.shapes[draw.pictures], draw.starts, whole)
         else:
             shapes = self._shapes[rows]
-            first = torch.from_numpy(draw.starts).to(self.device)
+            first = sent(draw.starts, self.device)
             index = (first[:, None] + torch.arange(whole, device=self.device)) % self.usable
             cells = self.cells[shapes[:, None], index]
             labels = self.labels[shapes[:, None], index[:, ::BITS] // BITS]
@@ -226,6 +226,12 @@ class ResidentSplit:
                 bit = slice(target // BITS, (target + length) // BITS)
                 labels[row, bit] = self.labels[shape, source // BITS : (source + length) // BITS]
         return cells, labels
+
+
+def sent(values: NDArray[np.int64], device: torch.device) -> Tensor:
+    """``values`` on ``device``. From ordinary memory, PyTorch would wait for all that the GPU has still to do."""
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def pieces(start: int, count: int, total: int) -> list[tuple[int, int, int]]:
@@ -285,9 +291,10 @@ def load_split(dataset: Dataset, split: str, size: int, device: torch.device, ch
     return ResidentSplit(dataset.arrays(split), size, device, choice)
 
 
-def has_split(dataset: Dataset, split: str) -> bool:
-    """Whether the split has a picture."""
-    return any(split in entry.image_splits for entry in dataset.entries(split))
+def has_split(dataset: Dataset, split: str, *, need_pose: bool = False) -> bool:
+    """Whether the split has a picture (``need_pose``: one with a camera)."""
+    entries = (entry for entry in dataset.entries(split) if split in entry.image_splits)
+    return any(not need_pose or dataset.cameras_known(entry, split).any() for entry in entries)
 
 
 def picture_counts(dataset: Dataset) -> dict[str, int]:
@@ -296,6 +303,11 @@ def picture_counts(dataset: Dataset) -> dict[str, int]:
     return {name: sum(e.image_splits.count(name) for e in entries) for name in ("train", "val", "test")}
 
 
-def dataset_name(root: Path) -> str:
-    """What a run record calls the data set: its folder's name."""
-    return root.resolve().name
+def describe_data(dataset: Dataset) -> dict[str, Any]:
+    """What a run's record and its checkpoints say of the data set.
+
+    ``name`` (of its folder), ``data_hash``, and ``crop_margin``: new photos are cropped as these were.
+    """
+    manifest = dataset.manifest
+    margin = float(manifest.config.get("crop_margin", PrepareConfig().crop_margin))
+    return {"name": dataset.root.resolve().name, "data_hash": manifest.data_hash, "crop_margin": margin}

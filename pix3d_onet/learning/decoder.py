@@ -168,7 +168,7 @@ class ConditionalDecoder(nn.Module):
         points: Tensor,
     ) -> None:
         """Update the running statistics (L, F); the fused decoder leaves the biases to us."""
-        count = summed_count(points.shape[0] * points.shape[1], points.device)
+        count = summed_count(points.shape[0] * points.shape[1])
         with torch.no_grad():
             stream = self.fc_p.bias.clone()  # of the residual stream
             for index, norm in enumerate(norms):

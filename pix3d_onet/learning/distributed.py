@@ -5,6 +5,7 @@ Started by ``torchrun``, which sets RANK, WORLD_SIZE and LOCAL_RANK; without the
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Iterator
@@ -118,6 +119,26 @@ def summed(value: Tensor) -> Tensor:
     return result
 
 
+def standardise(
+    x: Tensor, dims: tuple[int, ...], running_mean: Tensor, running_var: Tensor, *, momentum: float, eps: float
+) -> Tensor:
+    """``(x - mean) / sqrt(var + eps)`` with the statistics of all processes over ``dims``; x's shape and type.
+
+    Computed in float32 at least. The running statistics (F,) are updated as PyTorch's BatchNorm does it (variance
+    unbiased), the same in every process: each scores its share of the validation pictures with its own copy.
+    """
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    count = summed_count(x.numel() // running_mean.numel())
+    mean = summed(wide.sum(dim=dims, keepdim=True)) / count
+    centred = wide - mean
+    var = summed((centred * centred).sum(dim=dims, keepdim=True)) / count
+    with torch.no_grad():
+        unbiased = var * (count / max(count - 1, 1))
+        running_mean.lerp_(mean.flatten().to(running_mean.dtype), momentum)
+        running_var.lerp_(unbiased.flatten().to(running_var.dtype), momentum)
+    return (centred * torch.rsqrt(var + eps)).to(x.dtype)
+
+
 class SyncBatchNorm2d(nn.BatchNorm2d):
     """Batch norm over the batches of all processes, on any backend (PyTorch's own needs CUDA)."""
 
@@ -125,26 +146,19 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         """(B, C, H, W) → the same."""
         if not self.training or not active():
             return super().forward(input)
-        x = input.float()
-        count = summed_count(x.numel() // x.shape[1], x.device)
-        mean = summed(x.sum(dim=(0, 2, 3))) / count  # (C,)
-        centred = x - mean[:, None, None]
-        var = summed((centred * centred).sum(dim=(0, 2, 3))) / count
-        with torch.no_grad():
-            assert self.running_mean is not None
-            assert self.running_var is not None
-            assert self.momentum is not None
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * count / (count - 1), self.momentum)
-            if self.num_batches_tracked is not None:
-                self.num_batches_tracked.add_(1)
-        normed = centred * torch.rsqrt(var + self.eps)[:, None, None]
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.momentum is not None
+        wide = input.to(torch.promote_types(input.dtype, torch.float32))
+        normed = standardise(wide, (0, 2, 3), self.running_mean, self.running_var, momentum=self.momentum, eps=self.eps)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
         return (normed * self.weight[:, None, None] + self.bias[:, None, None]).to(input.dtype)
 
 
-def summed_count(count: int, device: torch.device) -> float:
-    """How many values all processes hold together."""
-    return float(add_up(torch.tensor([count], dtype=torch.float64, device=device)).item()) if active() else float(count)
+def summed_count(count: int) -> int:
+    """How many values all processes hold together: a batch is cut into equal parts (``Draw.part``), so no message."""
+    return count * dist.get_world_size() if active() else count
 
 
 def synchronise_batch_norm(module: nn.Module) -> nn.Module:
@@ -164,6 +178,9 @@ def wrap(model: nn.Module, group: Group, device: torch.device) -> nn.Module:
         return model
     synchronise_batch_norm(model)
     devices = [device.index] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(
-        model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
-    )
+    wrapper = nn.parallel.DistributedDataParallel
+    # buffers are equal in all processes already; newer versions of PyTorch renamed the switch
+    known = inspect.signature(wrapper.__init__).parameters
+    switch = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {switch: False}
+    return wrapper(model, device_ids=devices, gradient_as_bucket_view=True, **options)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pix3d_onet.config import ModelConfig
+from pix3d_onet.config import ModelConfig, PrepareConfig
 from pix3d_onet.data.shards import Dataset, ShapeEntry
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, Progress, ignore
@@ -72,7 +72,8 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetworkPredictor:
-    """A trained network; ``image_size`` is the side it was trained with (None = pictures as stored)."""
+    """A trained network; ``image_size`` is the side it was trained with (None = pictures as stored), ``crop_margin``
+    the white margin around the objects of its training pictures (see ``PrepareConfig``)."""
 
     name: str
     model: ImageModel
@@ -81,6 +82,7 @@ class NetworkPredictor:
     precision: str = "fp32"
     image_size: int | None = None
     device: torch.device | None = None
+    crop_margin: float = PrepareConfig().crop_margin
 
     def usable(self, view: View) -> bool:
         """Pictures without a camera cannot be used by a pose branch."""
@@ -299,6 +301,7 @@ class RunSettings:
     image_size: int | None
     threshold: float
     data_hash: str
+    crop_margin: float
 
 
 def run_settings(run: Path) -> RunSettings:
@@ -314,16 +317,23 @@ def run_settings(run: Path) -> RunSettings:
         image_size=train.get("image_size"),
         threshold=float(train.get("threshold", THRESHOLD)),
         data_hash=str(data.get("data_hash") or ""),
+        crop_margin=float(data.get("crop_margin", PrepareConfig().crop_margin)),
     )
 
 
 def network_predictor(
     run: Path, *, device: torch.device | None = None, threshold: float | None = None, **options: Any
 ) -> NetworkPredictor:
-    """The best network of a stored run, with the picture side and (unless given) the threshold of its training."""
+    """The best network of a stored run, with the picture side, margin and (unless given) threshold of its training."""
     settings = run_settings(run)
     model = load_model(run, device or "cpu")
     level = settings.threshold if threshold is None else threshold
     return NetworkPredictor(
-        settings.name, model, image_size=settings.image_size, threshold=level, device=device, **options
+        settings.name,
+        model,
+        image_size=settings.image_size,
+        threshold=level,
+        device=device,
+        crop_margin=settings.crop_margin,
+        **options,
     )

@@ -35,19 +35,38 @@ EXAMPLE_RESOLUTION = 64
 """Cells an axis of the reconstructions; a figure's chair is about 200 pixels tall."""
 
 
-def choose_examples(dataset: Dataset, split: str, count: int) -> tuple[ShapeEntry, ...]:
-    """``count`` shapes of ``split`` that have pictures: the same for every run on the same data."""
+def choose_examples(dataset: Dataset, split: str, count: int, *, need_pose: bool = False) -> tuple[ShapeEntry, ...]:
+    """Up to ``count`` shapes of ``split`` that have pictures: the same for every run on the same data.
+
+    Shapes with a camera come first, whatever the network, so that those that need one show the same pictures as the
+    others; ``need_pose`` leaves the rest out.
+    """
     entries = [e for e in dataset.entries(split) if split in e.image_splits]
-    order = generator(0, "examples", dataset.manifest.data_hash, split).permutation(len(entries))
-    return tuple(entries[int(i)] for i in np.sort(order[:count]))
+    order = generator(0, "examples", dataset.manifest.data_hash, split).permutation(len(entries)).tolist()
+    posed: list[int] = []
+    others: list[int] = []
+    for i in order:
+        (posed if dataset.cameras_known(entries[i], split).any() else others).append(i)
+        if len(posed) == count:
+            break
+    chosen = posed if need_pose else [*posed, *others]
+    return tuple(entries[i] for i in sorted(chosen[:count]))
 
 
-def examples_split(dataset: Dataset, wanted: str) -> str:
-    """``test`` where the data set has pictures in it, else ``wanted``, else whatever has pictures."""
+def examples_split(dataset: Dataset, wanted: str, *, need_pose: bool = False) -> str:
+    """``test`` where the data set has pictures (``need_pose``: with a camera) in it, else ``wanted``, else any.
+
+    InputError when no split has such a picture.
+    """
     for split in ("test", wanted, "val", "train"):
-        if any(split in e.image_splits for e in dataset.entries(split)):
+        if choose_examples(dataset, split, 1, need_pose=need_pose):
             return split
-    raise InputError(f"{dataset.root} has no pictures to reconstruct from.")
+    raise InputError(f"{dataset.root} has no pictures{' with a camera' * need_pose} to reconstruct from.")
+
+
+def shown_view(sample: Sample) -> View:
+    """The picture of a shape that is shown: its first with a camera, or its first."""
+    return next((v for v in sample.images if v.has_pose and np.isfinite(v.intrinsics).all()), sample.images[0])
 
 
 def focal_of(view: View) -> float:
@@ -73,17 +92,19 @@ def write_examples(
 
     Returns the median seconds from picture to mesh (encoding, extraction at ``resolution``, simplification).
 
-    The test split is taken where there is one. ``iou`` is that of the stored points, taken from ``scores`` (record id
+    The test split is taken where there is one; a network with a pose branch takes only pictures with a camera, and
+    InputError says that there is none. ``iou`` is that of the stored points, taken from ``scores`` (record id
     → IoU) where it is known already. ``image_size``: the side that the network was trained with (None = as stored).
     """
     with Dataset(data) as dataset:
-        chosen = examples_split(dataset, split)
-        entries = choose_examples(dataset, chosen, count)
+        need_pose = bool(getattr(model, "needs_pose", False))
+        chosen = examples_split(dataset, split, need_pose=need_pose)
+        entries = choose_examples(dataset, chosen, count, need_pose=need_pose)
         arrays: dict[str, Any] = {}
         views, values, seconds = [], [], []
         for i, entry in enumerate(entries):
             sample = dataset.sample(entry, chosen)
-            view = sample.images[0]
+            view = shown_view(sample)
             known = (scores or {}).get(view.record_id)
             begun = time.perf_counter()
             mesh, value = _reconstruct(

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pix3d_onet.config import POINTS_HALF_SIDE, ModelConfig
+from pix3d_onet.config import POINTS_HALF_SIDE, ModelConfig, check_extraction
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.learning.dataset import resize_images
-from pix3d_onet.learning.mise import MAX_RESOLUTION, Field, Lattice, sample_surface
+from pix3d_onet.learning.mise import Field, Lattice, sample_surface
 from pix3d_onet.learning.polish import refine_vertices, simplify
 from pix3d_onet.types import Float32, Float64, Int64, Mesh, Normalisation, UInt8
 
@@ -126,10 +126,7 @@ def extract_field(
     is the dense lattice's mesh. ``refine`` moves vertices onto the level set along the field's gradient;
     ``simplify_to`` is the wanted number of faces. An empty field gives an empty mesh. ConfigError for bad settings.
     """
-    if not 1 <= resolution <= MAX_RESOLUTION:
-        raise ConfigError(f"--resolution must be between 1 and {MAX_RESOLUTION}, not {resolution!r}.")
-    if simplify_to is not None and simplify_to < 4:
-        raise ConfigError(f"--simplify must be at least 4 faces, not {simplify_to!r}.")
+    check_extraction(resolution=resolution, threshold=threshold, simplify=simplify_to)
     level = logit(threshold)
     with torch.no_grad():
         lattice = sample_surface(field, resolution, coarse=coarse, level=level, device=device, chunk=chunk)

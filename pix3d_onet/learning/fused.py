@@ -78,7 +78,7 @@ class _Statistics:
 
     def result(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Mean and biased variance (F,) over all blocks of all processes."""
-        total = summed_count(self.count, self.mean.device)
+        total = summed_count(self.count)
         mean = add_up(self.mean * self.count) / total
         delta = self.mean - mean
         spread = add_up(self.spread + delta * delta * self.count)
@@ -298,7 +298,7 @@ class _Backward:
         """(scale (B, F), of z (F,), constant (F,)): dz = g·scale + z·k + q. Finishes d_gamma."""
         inverse = torch.rsqrt(self.var[layer] + self.eps)
         self.d_gamma[layer] = (self.d_gamma[layer] - self.mean[layer] * self.d_beta[layer]) * inverse
-        total = summed_count(self.upstream.numel(), self.upstream.device)
+        total = summed_count(self.upstream.numel())
         sums = torch.stack(
             [(self.gamma[layer] * self.d_beta[layer]).sum(0), (self.gamma[layer] * self.d_gamma[layer]).sum(0)]
         )

@@ -27,7 +27,7 @@ from pix3d_onet.learning.model import OccupancyNetwork
 from pix3d_onet.learning.optim import MovingAverage, backbones, learning_rate, make_optimizer, set_learning_rate
 from pix3d_onet.learning.runtime import autocast
 from pix3d_onet.learning.streaming import Prefetch
-from pix3d_onet.learning.validate import Scores, evaluate_split
+from pix3d_onet.learning.validate import Advance, Scores, evaluate_split, unwatched
 from pix3d_onet.records import HistoryRow
 
 SAVE_SECONDS = 60.0
@@ -208,8 +208,9 @@ class Trainer:
         """Fetch the losses since the last look, check them, tell the newest."""
         if not self.pending:
             return
-        values = torch.stack([loss for _, loss in self.pending])
-        values = distributed.add_up(values) / self.setting.group.world
+        begin = time.perf_counter()
+        values = (distributed.add_up(torch.stack([loss for _, loss in self.pending])) / self.setting.group.world).cpu()
+        self.progress.train_seconds += time.perf_counter() - begin  # steps only queue work for a GPU: it ends here
         for (number, _), value in zip(self.pending, values.tolist(), strict=True):
             if not math.isfinite(value):
                 raise self.diverged(number)
@@ -272,7 +273,7 @@ class Trainer:
         if distributed.any_of(time.monotonic() - self.saved_at > SAVE_SECONDS, self.setting.device):
             self.save()
 
-    def scores(self, split: Split, thresholds: tuple[float, ...]) -> Scores:
+    def scores(self, split: Split, thresholds: tuple[float, ...], advance: Advance = unwatched) -> Scores:
         """Counts of a split, each process a share, added up."""
         group, device = self.setting.group, self.setting.device
         mine = evaluate_split(
@@ -282,6 +283,7 @@ class Trainer:
             points=self.config.val_points,
             rank=group.rank,
             world=group.world,
+            advance=advance,
         )
         if group.world == 1:
             return mine

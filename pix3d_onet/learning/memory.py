@@ -65,7 +65,8 @@ def fitting_batch(
 ) -> int:
     """The largest power of two up to 64 (over all processes) whose step should fit into memory.
 
-    Measured with two tiny batches. ConfigError when not even those fit.
+    Cut to a multiple of ``world``, since every process takes an equal part. Measured with two tiny
+    batches. ConfigError when not even those fit.
     """
     try:
         small, large = (_kept_bytes(model, config, device, precision, batch) for batch in PROBES)
@@ -77,7 +78,7 @@ def fitting_batch(
     batch = LARGEST_BATCH
     while batch > 1 and batch / world * each > room:
         batch //= 2
-    return max(batch, world)
+    return max(batch // world, 1) * world
 
 
 def _kept_bytes(

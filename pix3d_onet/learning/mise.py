@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pix3d_onet.config import POINTS_HALF_SIDE
+from pix3d_onet.config import MAX_RESOLUTION, POINTS_HALF_SIDE
 
 Field = Callable[[Tensor], Tensor]
 """Points (T, 3) float32 in the normalised frame → logits (T,): positive inside."""
@@ -36,8 +36,6 @@ CPU_CHUNK = 4096
 """Points a decoder call on CPU: activations of 4096 × 256 floats stay in the cache (measured best)."""
 GPU_CHUNK = 1 << 18
 """Points a decoder call on a GPU: 268 MB an activation in fp32."""
-MAX_RESOLUTION = 1024
-"""Largest resolution: 1027³ float32 are 4.3 GB (on CPU only pages near the surface are ever touched)."""
 FACES = tuple(
     (axis, side, tuple(c for c in range(8) if (c >> (2 - axis)) & 1 == side)) for axis in range(3) for side in (0, 1)
 )

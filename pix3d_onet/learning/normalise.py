@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pix3d_onet.learning import distributed
+
 
 def conditional_norm_relu(
     x: Tensor, gamma: Tensor, beta: Tensor, running_mean: Tensor, running_var: Tensor, *, momentum: float, eps: float
@@ -15,7 +17,10 @@ def conditional_norm_relu(
     gamma, beta (B, F) float32; the running statistics (F,) are updated in place as PyTorch's BatchNorm does
     (variance unbiased). Returns (B, T, F) in x's dtype.
     """
-    normed = functional.batch_norm(x.flatten(0, 1), running_mean, running_var, None, None, True, momentum, eps).view_as(
-        x
-    )
+    rows = x.flatten(0, 1)
+    if distributed.active():
+        normed = distributed.standardise(rows, (0,), running_mean, running_var, momentum=momentum, eps=eps)
+    else:
+        normed = functional.batch_norm(rows, running_mean, running_var, None, None, True, momentum, eps)
+    normed = normed.view_as(x)
     return functional.relu(torch.addcmul(beta[:, None].to(x.dtype), normed, gamma[:, None].to(x.dtype)))

@@ -93,7 +93,7 @@ def simplify(mesh: Mesh, faces: int) -> Mesh:
         import fast_simplification
     except ImportError:
         raise MissingDependencyError(
-            "simplification needs the library fast-simplification.", hint="Install pix3d-onet[train]."
+            "simplification needs the library fast-simplification.", hint="pip install 'pix3d-onet[train]'"
         ) from None
     was_closed = is_closed(mesh.faces)
     points = mesh.vertices.astype(np.float32)

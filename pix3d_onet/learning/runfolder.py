@@ -12,7 +12,7 @@ from typing import Any
 
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import BusyError, InputError
-from pix3d_onet.files import file_digest, read_json
+from pix3d_onet.files import PART_SUFFIX, file_digest, read_json
 from pix3d_onet.learning import checkpoint
 from pix3d_onet.records import RUN_FILE, RunRecord, read_run
 
@@ -116,7 +116,17 @@ def locked(out: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise BusyError(f"another process is training in {out}.") from None
+        _clear_strays(out)
         try:
             yield
         finally:
             (out / LOCK_FILE).unlink(missing_ok=True)
+
+
+def _clear_strays(out: Path) -> None:
+    """Remove what a kill left half-written: ours (``.part``) and safetensors' own (``.tmp…``), each as large as a
+    checkpoint. Only the process that holds the folder may."""
+    for folder in (out, out / checkpoint.BEST, out / checkpoint.LAST):
+        for pattern in (f".*{PART_SUFFIX}", ".tmp*"):
+            for stray in folder.glob(pattern):
+                stray.unlink(missing_ok=True)

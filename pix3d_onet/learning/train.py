@@ -14,10 +14,10 @@ import torch
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.data.shards import Dataset
 from pix3d_onet.errors import ConfigError
-from pix3d_onet.events import Emit, Note, ignore
+from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.files import write_json
 from pix3d_onet.learning import checkpoint, distributed
-from pix3d_onet.learning.dataset import Choice, Split, dataset_name, has_split, picture_counts
+from pix3d_onet.learning.dataset import Choice, Split, describe_data, has_split, picture_counts
 from pix3d_onet.learning.loop import Setting, Trainer, is_out_of_memory
 from pix3d_onet.learning.memory import fitting_batch, open_split
 from pix3d_onet.learning.model import OccupancyNetwork, build_model, cost, count_parameters
@@ -41,7 +41,7 @@ from pix3d_onet.learning.runtime import (
     tuned_process,
     versions,
 )
-from pix3d_onet.learning.validate import THRESHOLDS, Scores
+from pix3d_onet.learning.validate import THRESHOLDS, Advance, Scores
 from pix3d_onet.records import RunRecord, write_run
 
 __all__ = ["run_identity", "train"]
@@ -115,7 +115,7 @@ def train(
             "name": name,
             "model": model.to_json(),
             "train": request.config.to_json(),
-            "data": {"name": dataset_name(dataset.root), "data_hash": dataset.manifest.data_hash},
+            "data": describe_data(dataset),
             "weights": init or describe_weights(config, weights),
             "onet": versions()["onet"],
         }
@@ -185,7 +185,9 @@ def _network(request: Request, *, fresh: bool) -> OccupancyNetwork:
 def _open_splits(request: Request, dataset: Dataset, where: torch.device, need_pose: bool) -> dict[str, Split]:
     splits: dict[str, Split] = {}
     for name in ("train", "val", "test"):
-        if name == "test" and not has_split(dataset, "test"):
+        if name == "test" and not has_split(dataset, "test", need_pose=need_pose):
+            if has_split(dataset, "test"):
+                request.emit(Note("test: no picture has a pose; this network is not scored on them", "warning"))
             continue
         choice = Choice(need_pose, request.config.views if name == "train" else "prefer-photos")
         split = open_split(dataset, name, request.config, where, choice, residence=request.residence)
@@ -237,8 +239,12 @@ def _finish(
     trainer.model.load_state_dict(best.state_dict())
     trainer.average = None
     scored = tuple(sorted({*THRESHOLDS, config.threshold}))
-    val = trainer.scores(splits["val"], scored)
-    test: Scores | None = trainer.scores(splits["test"], (config.threshold,)) if "test" in splits else None
+    val = trainer.scores(splits["val"], scored, _told(setting.emit, "score val"))
+    test: Scores | None = (
+        trainer.scores(splits["test"], (config.threshold,), _told(setting.emit, "score test"))
+        if "test" in splits
+        else None
+    )
     chosen, chosen_iou = val.best_threshold()
     record = RunRecord(
         name=identity["name"],
@@ -269,7 +275,8 @@ def _finish(
     )
     if setting.group.leads:
         latency = _write_examples(best, dataset.root, setting, {**record.val_scores, **record.test_scores})
-        record = replace(record, cost={**record.cost, "latency_seconds": latency})
+        if latency is not None:
+            record = replace(record, cost={**record.cost, "latency_seconds": latency})
         write_run(out, record)
         checkpoint.keep_last_model(
             out, last, {**identity, "step": progress.step, "val_iou": progress.history[-1].val_iou}
@@ -278,17 +285,28 @@ def _finish(
     return record
 
 
-def _write_examples(model: OccupancyNetwork, data: Path, setting: Setting, scores: dict[str, float]) -> float:
+def _told(emit: Emit, stage: str) -> Advance:
+    """Scoring all stored points takes minutes on a CPU: the progress of it, as events."""
+    return lambda done, total: emit(Progress(stage, done, total))
+
+
+def _write_examples(model: OccupancyNetwork, data: Path, setting: Setting, scores: dict[str, float]) -> float | None:
+    """The pictures for the figures; the seconds of one, or None: a run of many hours is not lost for want of them."""
     from pix3d_onet.learning.examples import write_examples
 
     config = setting.config
-    return write_examples(
-        model,
-        data,
-        setting.folder,
-        device=setting.device,
-        threshold=config.threshold,
-        image_size=config.image_size,
-        scores=scores,
-        emit=setting.emit,
-    )
+    try:
+        return write_examples(
+            model,
+            data,
+            setting.folder,
+            device=setting.device,
+            threshold=config.threshold,
+            image_size=config.image_size,
+            scores=scores,
+            emit=setting.emit,
+        )
+    except Exception as error:  # noqa: BLE001 - whatever it is, the trained and scored network is worth its record
+        line = " ".join(str(error).split()) or type(error).__name__
+        setting.emit(Note(f"no example pictures for the figures: {line}", "warning"))
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,13 @@ THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
 """Thresholds among which the best one on validation is looked for."""
 ENCODE_BLOCK = 16
 """Pictures encoded at once."""
+
+Advance = Callable[[int, int], None]
+"""Hears how many pictures are done, and of how many."""
+
+
+def unwatched(done: int, total: int) -> None:
+    """Nobody listens."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,11 +75,12 @@ def evaluate_split(
     points: int = 0,
     rank: int = 0,
     world: int = 1,
+    advance: Advance = unwatched,
 ) -> Scores:
     """Counts over ``points`` (0 = all) stored points of every picture, in float32 and eval mode.
 
     With several processes each takes every ``world``-th picture and leaves zeros for the others: add them up.
-    The model's mode is restored afterwards.
+    ``advance`` is told how many of its pictures are done, and of how many. The model's mode is restored afterwards.
     """
     modes = [(module, module.training) for module in model.modules()]  # a frozen backbone stays in eval mode
     model.eval()
@@ -87,12 +96,13 @@ def evaluate_split(
             mine = list(range(rank, len(split), world))
             for start in range(0, len(mine), ENCODE_BLOCK):
                 rows = mine[start : start + ENCODE_BLOCK]
-                for row, code in zip(rows, _encode(model, split, rows), strict=True):
+                for done, (row, code) in enumerate(zip(rows, _encode(model, split, rows), strict=True), start + 1):
                     cells, labels = (t.to(device) for t in split.shape_points(int(split.shapes[row])))
                     occupied = decoding.labels(labels, split.points_count)[:count] > 0
                     logits = model.fold(code)(decoding.points(cells[:count]))
                     inter[row], union[row] = (c.cpu().numpy() for c in count_overlap(logits, occupied, edges))
                     loss[row] = float(functional.binary_cross_entropy_with_logits(logits, occupied.float()))
+                    advance(done, len(mine))
     finally:
         for module, training in modes:
             module.training = training

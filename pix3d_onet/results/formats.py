@@ -77,9 +77,9 @@ MAIN_COLUMNS: tuple[Column, ...] = (
     ("paper", lambda r, t: number(r.val_iou_paper)),
     ("Rel.", lambda r, t: percent(r.relative, base=r.variant == t.base and bool(r.runs))),
     ("paper", lambda r, t: percent(r.relative_paper, base=r.variant == "resnet18")),
-    ("Peak", lambda r, t: BLANK if r.best_step is None else str(r.best_step)),
+    ("Best step", lambda r, t: BLANK if r.best_step is None else str(r.best_step)),
 )
-"""Table 1 beside the report's own numbers; "Peak" is the step of the best checkpoint (median over seeds)."""
+"""Table 1 beside the report's own numbers; "Best step" is that of the best checkpoint (median over seeds)."""
 
 STATISTICS_COLUMNS: tuple[Column, ...] = (
     ("Variant", lambda r, t: r.label),
@@ -140,7 +140,7 @@ CSV_FIELDS = tuple(f for f in Row.__dataclass_fields__ if f not in ("runs", "bes
 
 
 def csv_text(table: Table) -> str:
-    """One row a variant with full precision; missing values are empty, seeds and peaks separated by spaces."""
+    """One row a variant with full precision; missing values are empty, seeds and best steps separated by spaces."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([*CSV_FIELDS, "seeds", "best_steps", "run_ids"])

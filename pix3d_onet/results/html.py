@@ -149,7 +149,12 @@ def _swatch(variant: str) -> str:
     return f'<i class="swatch" data-swatch="{escape(variant)}" aria-hidden="true"></i>'
 
 
-_PROVENANCE = {"Params": "parameters", "Val IoU": "validation IoU", "Rel.": "relative to the base", "Peak": "best step"}
+_PROVENANCE = {
+    "Params": "parameters",
+    "Val IoU": "validation IoU",
+    "Rel.": "relative to the base",
+    "Best step": "best step",
+}
 """Columns whose cells open the runs behind them, and what the cell is."""
 
 

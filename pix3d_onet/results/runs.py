@@ -17,7 +17,8 @@ from pix3d_onet.results.variants import VARIANTS, Variant
 
 _ALIASES = {"convnext": "convnext_tiny"}
 _NOT_COMPARED = frozenset({"seed", "precision"})
-"""Training settings in which runs of one table may differ: they change chance and speed, not the question."""
+"""Training settings in which runs of one table may differ: they change chance and speed, not the question. A table
+whose runs differ in precision says so in a note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,14 @@ class StoredRun:
 class RunGroup:
     """Runs that may stand in one table: same data, same recipe (besides what a variant changes), same weights.
 
-    ``key`` is the first 8 hex digits of the hash of ``setting``; at most one run a variant and seed.
+    ``key`` is the first 8 hex digits of the hash of ``setting``; at most one run a variant and seed. ``left_out`` are
+    the others of the same variant and seed, each with the run that stands in its place.
     """
 
     key: str
     setting: Mapping[str, Any]
     runs: tuple[StoredRun, ...]
+    left_out: tuple[tuple[StoredRun, StoredRun], ...] = ()
 
     def of(self, variant: str) -> tuple[StoredRun, ...]:
         """The runs of one variant by seed."""
@@ -65,7 +68,7 @@ class RunGroup:
         train = self.setting["train"]
         return (
             f"{self.setting['data_name']}, {train['steps']} steps, batch {train['batch_size']}, "
-            f"{train['image_size']}² px, {len(self.runs)} runs"
+            f"{train['image_size']}² px, {len(self.runs)} run{'' if len(self.runs) == 1 else 's'}"
         )
 
 
@@ -99,8 +102,8 @@ def stored(folder: Path, root: Path | None = None) -> StoredRun:
     try:
         place = folder.relative_to(root) if root else Path(folder.name)
         return StoredRun(folder, record, variant_of(record), place.as_posix())
-    except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{folder / RUN_FILE} is damaged ({error}).") from None
+    except ConfigError as error:
+        raise InputError(f"{folder / RUN_FILE} is damaged ({error.message.removesuffix('.')}).") from None
 
 
 def variant_of(record: RunRecord) -> str:
@@ -148,26 +151,44 @@ def key_of(run: StoredRun) -> str:
 def group_runs(runs: Sequence[StoredRun]) -> tuple[RunGroup, ...]:
     """Comparable groups, that with most variants first, then most runs, then the key.
 
-    Where a variant and seed was run twice in one setting (another precision, say), the first path is taken.
+    Where a variant and seed was run twice in one setting (another precision, say), the first path is taken, and the
+    others are ``left_out``.
     """
-    gathered: dict[str, tuple[dict[str, Any], dict[tuple[str, int], StoredRun]]] = {}
+    gathered: dict[str, tuple[dict[str, Any], list[StoredRun]]] = {}
     for run in runs:
         record = run.record
         setting = setting_of(TrainConfig.from_json(record.train), run.variant, record.data, record.weights)
-        _, members = gathered.setdefault(setting_key(setting), (setting, {}))
-        members.setdefault((run.variant, run.seed), run)
-    groups = [RunGroup(key, setting, tuple(members.values())) for key, (setting, members) in gathered.items()]
+        gathered.setdefault(setting_key(setting), (setting, []))[1].append(run)
+    groups = [_group(key, setting, members) for key, (setting, members) in gathered.items()]
     return tuple(sorted(groups, key=lambda g: (-len(g.variants), -len(g.runs), g.key)))
+
+
+def _group(key: str, setting: Mapping[str, Any], members: Sequence[StoredRun]) -> RunGroup:
+    taken: dict[tuple[str, int], StoredRun] = {}
+    for run in members:
+        taken.setdefault((run.variant, run.seed), run)
+    left_out = tuple((r, first) for r in members if (first := taken[r.variant, r.seed]) is not r)
+    return RunGroup(key, setting, tuple(taken.values()), left_out)
 
 
 def choose_group(groups: Sequence[RunGroup], key: str | None = None, emit: Emit = ignore) -> RunGroup:
     """The group whose key starts with ``key``, or the first; the others are named in a note, never mixed in.
 
-    ConfigError when no group or more than one has that key.
+    So is every run that another of the same variant and seed keeps out. ConfigError when no group or more than one has
+    that key.
     """
-    if key is None:
-        for other in groups[1:]:
+    chosen = _chosen(groups, key)
+    for other in groups if key is None else ():
+        if other is not chosen:
             emit(Note(f"not in this table: {other.summary} (--setting {other.key})"))
+    for run, first in chosen.left_out:
+        why = f"{first.place} is {run.variant} with seed {run.seed}, too"
+        emit(Note(f"not in this table: the run in {run.place}; {why}, and comes first.", "warning"))
+    return chosen
+
+
+def _chosen(groups: Sequence[RunGroup], key: str | None) -> RunGroup:
+    if key is None:
         return groups[0]
     fitting = [g for g in groups if g.key.startswith(key)]
     if len(fitting) != 1:

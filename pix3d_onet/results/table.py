@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from statistics import fmean, median_low
 from typing import Any
 
 from pix3d_onet.errors import ConfigError
+from pix3d_onet.records import RunRecord
 from pix3d_onet.results.runs import RunGroup, StoredRun
 from pix3d_onet.results.statistics import (
     RESAMPLES,
@@ -34,14 +35,17 @@ class RunCell:
     last_val_iou: float
     seconds: float
     device: str
+    precision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One variant. What was not run or not measured is None; means are over the row's own ``seeds``.
 
-    ``relative`` is the improvement of the mean validation IoU over the base as a fraction, over the seeds that both
-    have. ``difference`` (with its interval and p values) compares per-shape scores on ``Table.tested_on``.
+    ``relative`` is the improvement of the mean validation IoU over the base as a fraction, over the seeds and pictures
+    that both have. ``difference`` (with its interval and p values) compares per-shape scores on ``Table.tested_on``,
+    likewise. ``val_pictures`` and ``test_pictures`` are how many the row's own means are over: a network with a pose
+    branch is not scored on a picture without a camera.
     """
 
     variant: str
@@ -61,6 +65,8 @@ class Row:
     val_iou_best_threshold: float | None = None
     test_iou: float | None = None
     test_iou_ci: float | None = None
+    val_pictures: int | None = None
+    test_pictures: int | None = None
     difference: float | None = None
     difference_low: float | None = None
     difference_high: float | None = None
@@ -130,6 +136,14 @@ class Table:
         partial = [r.variant for r in self.rows if r.seeds and set(r.seeds) != set(self.seeds)]
         if partial:
             notes.append(f"Fewer seeds than the others: {', '.join(partial)}; compared over shared seeds only.")
+        if len(precisions := self._precisions()) > 1:
+            listing = "; ".join(f"{precision}: {', '.join(names)}" for precision, names in precisions.items())
+            notes.append(f"Trained in different precisions ({listing}).")
+        if fewer := self._fewer_pictures():
+            notes.append(
+                f"Scored on fewer pictures, those with a camera: {'; '.join(fewer)}. Their own means are over these; "
+                f"what compares them with {self.base} is over shared pictures only."
+            )
         if self.tested_shapes:
             notes.append(
                 f"*: differs from {self.base} on {self.tested_shapes} {self.tested_on} shapes "
@@ -139,6 +153,25 @@ class Table:
         if missing:
             notes.append(f"Not run yet, left blank: {', '.join(missing)}.")
         return tuple(notes)
+
+    def _precisions(self) -> dict[str, list[str]]:
+        """Precision → the variants with a run in it; runs that do not state theirs are left out."""
+        found: dict[str, list[str]] = {}
+        for row in self.rows:
+            for precision in sorted({cell.precision for cell in row.runs} - {""}):
+                found.setdefault(precision, []).append(row.variant)
+        return found
+
+    def _fewer_pictures(self) -> list[str]:
+        """``variant: N of M val`` of every row that was scored on fewer pictures than another."""
+        found: dict[str, list[str]] = {}
+        for split in ("val", "test"):
+            counts = {r.variant: getattr(r, f"{split}_pictures") or 0 for r in self.rows}
+            most = max(counts.values(), default=0)
+            for name, count in counts.items():
+                if 0 < count < most:
+                    found.setdefault(name, []).append(f"{count} of {most} {split}")
+        return [f"{name}: {', '.join(parts)}" for name, parts in found.items()]
 
 
 def build_table(group: RunGroup, variants: Sequence[str] | None = None, base: str | None = None) -> Table:
@@ -220,6 +253,8 @@ def _row(group: RunGroup, name: str, base: str, test: PairedTest | None, p_adjus
         val_iou_best_threshold=_mean([r.val_iou_at_threshold for r in records]),
         test_iou=tested.mean if tested and tested.n == len(records) else None,
         test_iou_ci=tested.half if tested and tested.n == len(records) else None,
+        val_pictures=min(len(r.val_scores) for r in records) or None,
+        test_pictures=min(len(r.test_scores) for r in records) or None,
         gflops_image=_mean([r.cost.get("gflops_image") for r in records]),
         gflops_point=_mean([r.cost.get("gflops_point") for r in records]),
         latency_seconds=_mean([r.cost.get("latency_seconds") for r in records]),
@@ -252,6 +287,7 @@ def _cell(run: StoredRun) -> RunCell:
         record.last_val_iou,
         record.seconds,
         _device(run),
+        str(record.device.get("precision") or ""),
     )
 
 
@@ -267,11 +303,19 @@ def _shared_seeds(group: RunGroup, name: str, base: str) -> list[tuple[StoredRun
 
 
 def _relative(group: RunGroup, name: str, base: str) -> float | None:
-    pairs = _shared_seeds(group, name, base)
-    below = fmean(b.record.best_val_iou for _, b in pairs) if pairs else 0.0
+    pairs = [_on_shared_pictures(r.record, b.record) for r, b in _shared_seeds(group, name, base)]
+    below = fmean(b for _, b in pairs) if pairs else 0.0
     if name == base or below <= 0:
         return None
-    return fmean(r.record.best_val_iou for r, _ in pairs) / below - 1
+    return fmean(r for r, _ in pairs) / below - 1
+
+
+def _on_shared_pictures(run: RunRecord, base: RunRecord) -> tuple[float, float]:
+    """The validation IoU of both, over the pictures that both were scored on where they differ in that."""
+    shared = run.val_scores.keys() & base.val_scores.keys()
+    if not shared or len(shared) == len(run.val_scores) == len(base.val_scores):
+        return run.best_val_iou, base.best_val_iou
+    return fmean(run.val_scores[k] for k in shared), fmean(base.val_scores[k] for k in shared)
 
 
 def _tested_split(group: RunGroup, base: str) -> str | None:
@@ -286,9 +330,12 @@ def _scores(run: StoredRun, split: str) -> Mapping[str, float]:
     return run.record.test_scores if split == "test" else run.record.val_scores
 
 
-def shape_scores(runs: Sequence[StoredRun], split: str) -> dict[str, float]:
-    """Shape → IoU, averaged over the runs (seeds); only shapes that every run has."""
-    scored = [per_shape(_scores(r, split), r.record.objects) for r in runs]
+def shape_scores(runs: Sequence[StoredRun], split: str, pictures: Set[str] | None = None) -> dict[str, float]:
+    """Shape → IoU, averaged over the runs (seeds); only shapes that every run has, only ``pictures`` where given."""
+    scored = [
+        per_shape({k: v for k, v in _scores(r, split).items() if pictures is None or k in pictures}, r.record.objects)
+        for r in runs
+    ]
     if not scored:
         return {}
     shared = set(scored[0]).intersection(*scored[1:])
@@ -299,4 +346,6 @@ def _test(group: RunGroup, name: str, base: str, split: str | None) -> PairedTes
     pairs = _shared_seeds(group, name, base)
     if split is None or name == base or not pairs:
         return None
-    return paired_bootstrap(shape_scores([r for r, _ in pairs], split), shape_scores([b for _, b in pairs], split))
+    mine, theirs = [r for r, _ in pairs], [b for _, b in pairs]
+    shared = set.intersection(*(set(_scores(run, split)) for run in (*mine, *theirs)))
+    return paired_bootstrap(shape_scores(mine, split, shared), shape_scores(theirs, split, shared))

@@ -1,7 +1,6 @@
-"""Which nodes of the brick grid are inside: outside flood, near-surface rule, thin parts, cavities.
+"""Thin parts: sheets and rods that no node would keep, and where the surface then crosses the grid.
 
-See ``watertight.tight`` for the method as a whole. Arrays are those of ``_bricks``; ``brick_out`` (Bx, By, Bz) uint8
-tells for bricks without a slot whether they lie outside.
+See ``geometry.tight`` for the method as a whole. Arrays are those of ``_bricks``.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from pix3d_onet.geometry._bricks import FAR, NODES, SIDE
+from pix3d_onet.geometry._bricks import FAR, NODES
+from pix3d_onet.geometry._neighbours import look
 
 ROD_RADIUS = np.float32(0.5 * np.sqrt(3.0))
 """Voxels around a curve that always hold a 6-connected chain of nodes (half a cell's diagonal)."""
@@ -30,190 +30,6 @@ MARGIN = np.float32(0.02)
 
 MOST_PUSH = np.float32(0.5) + MARGIN
 """Voxels: the most that a sheet is pushed out on either side."""
-
-
-@njit(cache=True, nogil=True)
-def pack(flags: Any) -> Any:
-    """(n, 8) uint64 bit masks of (n, 512) bool: word i has bit 8·j + k of node (i, j, k)."""
-    words = np.zeros((len(flags), SIDE), dtype=np.uint64)
-    for slot in range(len(flags)):
-        for i in range(SIDE):
-            word = np.uint64(0)
-            for bit in range(64):
-                if flags[slot, i << 6 | bit]:
-                    word |= np.uint64(1) << np.uint64(bit)
-            words[slot, i] = word
-    return words
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _spread(word: Any) -> Any:
-    """A plane of 8×8 nodes and their four neighbours in the plane."""
-    up, down = np.uint64(0x7F7F7F7F7F7F7F7F), np.uint64(0xFEFEFEFEFEFEFEFE)
-    one, eight = np.uint64(1), np.uint64(8)
-    return word | ((word & up) << one) | ((word & down) >> one) | (word << eight) | (word >> eight)
-
-
-@njit(cache=True, nogil=True)
-def _settle(free: Any, reached: Any) -> None:
-    """Flood within one brick until nothing changes; ``free`` and ``reached`` are its 8 words."""
-    changed = True
-    while changed:
-        changed = False
-        for turn in range(2 * SIDE):
-            i = turn if turn < SIDE else 2 * SIDE - 1 - turn
-            word = reached[i]
-            if i > 0:
-                word |= reached[i - 1]
-            if i < SIDE - 1:
-                word |= reached[i + 1]
-            word = _spread(word & free[i]) & free[i] | (word & free[i])
-            if word != reached[i]:
-                reached[i] = word
-                changed = True
-
-
-@njit(cache=True, nogil=True)
-def flood(free: Any, slots: Any, reached: Any, brick_out: Any) -> None:
-    """Reach all free nodes that are 6-connected through free nodes to the border of the grid.
-
-    ``free`` and ``reached`` (n, 8) uint64 masks as of :func:`pack`, ``reached`` zero and filled in here; bricks without
-    a slot are wholly free unless ``brick_out`` is 2, and become 1 there when reached. The outermost bricks must have
-    no slot. Works brick by brick: a brick is settled with bit operations, then what reached its faces is handed on.
-    """
-    dims = slots.shape
-    total = dims[0] * dims[1] * dims[2]
-    stack = np.empty(total, dtype=np.int64)
-    waiting = np.zeros(total, dtype=np.bool_)
-    size = 0
-    full = ~np.uint64(0)
-    first_j, last_j = np.uint64(0xFF), np.uint64(0xFF) << np.uint64(56)
-    first_k, last_k = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
-    for i in range(dims[0]):
-        for j in range(dims[1]):
-            for k in range(dims[2]):
-                border = i in (0, dims[0] - 1) or j in (0, dims[1] - 1) or k in (0, dims[2] - 1)
-                if border and slots[i, j, k] < 0 and brick_out[i, j, k] == 0:
-                    brick_out[i, j, k] = 1
-                    b = (i * dims[1] + j) * dims[2] + k
-                    stack[size] = b
-                    size += 1
-                    waiting[b] = True
-    face = np.empty(SIDE, dtype=np.uint64)
-    while size > 0:
-        size -= 1
-        b = stack[size]
-        waiting[b] = False
-        i, j, k = b // (dims[1] * dims[2]), b // dims[2] % dims[1], b % dims[2]
-        mine = slots[i, j, k]
-        if mine >= 0:
-            _settle(free[mine], reached[mine])
-        for side in range(6):
-            axis, step = side >> 1, (side & 1) * 2 - 1
-            x = i + (step if axis == 0 else 0)
-            y = j + (step if axis == 1 else 0)
-            z = k + (step if axis == 2 else 0)
-            if x < 0 or y < 0 or z < 0 or x >= dims[0] or y >= dims[1] or z >= dims[2]:
-                continue
-            # The nodes of the neighbour that lie against what this brick has reached on the shared face.
-            for w in range(SIDE):
-                word = reached[mine, w] if mine >= 0 else full
-                if axis == 0:
-                    face[w] = np.uint64(0)
-                elif axis == 1:
-                    face[w] = (word & last_j) >> np.uint64(56) if step > 0 else (word & first_j) << np.uint64(56)
-                else:
-                    face[w] = (word & last_k) >> np.uint64(7) if step > 0 else (word & first_k) << np.uint64(7)
-            if axis == 0:
-                source = SIDE - 1 if step > 0 else 0
-                face[SIDE - 1 - source] = reached[mine, source] if mine >= 0 else full
-            other = slots[x, y, z]
-            fresh = False
-            if other < 0:
-                if brick_out[x, y, z] == 0:
-                    for w in range(SIDE):
-                        fresh = fresh or face[w] != 0
-                    if fresh:
-                        brick_out[x, y, z] = 1
-            else:
-                for w in range(SIDE):
-                    gain = face[w] & free[other, w] & ~reached[other, w]
-                    if gain != 0:
-                        reached[other, w] |= gain
-                        fresh = True
-            n = (x * dims[1] + y) * dims[2] + z
-            if fresh and not waiting[n]:
-                waiting[n] = True
-                stack[size] = n
-                size += 1
-
-
-@njit(cache=True, nogil=True)
-def unpack(words: Any) -> Any:
-    """(n, 512) uint8 of (n, 8) uint64 masks."""
-    flags = np.zeros((len(words), SIDE * SIDE * SIDE), dtype=np.uint8)
-    for slot in range(len(words)):
-        for i in range(SIDE):
-            word = words[slot, i]
-            for bit in range(64):
-                flags[slot, i << 6 | bit] = (word >> np.uint64(bit)) & np.uint64(1)
-    return flags
-
-
-@njit(cache=True, nogil=True)
-def neighbour_table(slots: Any, count: int) -> Any:
-    """(n, 3, 3, 3) int32: slot of the brick at offset -1..1 on each axis; -1 none; -2 - b for slotless brick b."""
-    dims = slots.shape
-    table = np.full((count, 3, 3, 3), -1, dtype=np.int32)
-    for i in range(dims[0]):
-        for j in range(dims[1]):
-            for k in range(dims[2]):
-                slot = slots[i, j, k]
-                if slot < 0:
-                    continue
-                for a in range(3):
-                    for b in range(3):
-                        for c in range(3):
-                            x, y, z = i + a - 1, j + b - 1, k + c - 1
-                            if 0 <= x < dims[0] and 0 <= y < dims[1] and 0 <= z < dims[2]:
-                                s = slots[x, y, z]
-                                table[slot, a, b, c] = s if s >= 0 else -2 - ((x * dims[1] + y) * dims[2] + z)
-    return table
-
-
-@njit(cache=True, nogil=True, inline="always")
-def look(values: Any, brick_values: Any, table: Any, slot: int, i: int, j: int, k: int) -> Any:
-    """Value of the node at local coordinates that may lie in a neighbouring brick (-8 <= i, j, k < 16)."""
-    s = table[slot, (i >> 3) + 1, (j >> 3) + 1, (k >> 3) + 1]
-    if s >= 0:
-        return values[s, (i & 7) << 6 | (j & 7) << 3 | (k & 7)]
-    return brick_values[-2 - s] if s < -1 else brick_values[0]
-
-
-@njit(cache=True, nogil=True, parallel=True)
-def creep(out: Any, brick_out: Any, table: Any, first_hit: Any, level: int) -> None:
-    """One step of the outside along grid edges that no triangle crosses: reached nodes get ``level``."""
-    for slot in prange(len(out)):
-        for local in range(NODES):
-            if out[slot, local] != 0:
-                continue
-            i, j, k = local >> 6, (local >> 3) & 7, local & 7
-            reached = False
-            for axis in range(3):
-                di, dj, dk = (1, 0, 0) if axis == 0 else ((0, 1, 0) if axis == 1 else (0, 0, 1))
-                up = look(out, brick_out, table, slot, i + di, j + dj, k + dk)
-                if up != 0 and up < level and first_hit[slot, axis, local] > 1.0:
-                    reached = True
-                    break
-                down = look(out, brick_out, table, slot, i - di, j - dj, k - dk)
-                if down != 0 and down < level:
-                    s = table[slot, ((i - di) >> 3) + 1, ((j - dj) >> 3) + 1, ((k - dk) >> 3) + 1]
-                    # An edge of a slotless brick is crossed by nothing.
-                    if s < 0 or first_hit[s, axis, ((i - di) & 7) << 6 | ((j - dj) & 7) << 3 | ((k - dk) & 7)] > 1.0:
-                        reached = True
-                        break
-            if reached:
-                out[slot, local] = level
 
 
 @njit(cache=True, nogil=True, inline="always")

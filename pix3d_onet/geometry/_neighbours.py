@@ -1,0 +1,41 @@
+"""Nodes of neighbouring bricks: a table of each brick's 27 and the look-up through it.
+
+Arrays are those of ``_bricks``; slotless bricks have one value for all their nodes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def neighbour_table(slots: Any, count: int) -> Any:
+    """(n, 3, 3, 3) int32: slot of the brick at offset -1..1 on each axis; -1 none; -2 - b for slotless brick b."""
+    dims = slots.shape
+    table = np.full((count, 3, 3, 3), -1, dtype=np.int32)
+    for i in range(dims[0]):
+        for j in range(dims[1]):
+            for k in range(dims[2]):
+                slot = slots[i, j, k]
+                if slot < 0:
+                    continue
+                for a in range(3):
+                    for b in range(3):
+                        for c in range(3):
+                            x, y, z = i + a - 1, j + b - 1, k + c - 1
+                            if 0 <= x < dims[0] and 0 <= y < dims[1] and 0 <= z < dims[2]:
+                                s = slots[x, y, z]
+                                table[slot, a, b, c] = s if s >= 0 else -2 - ((x * dims[1] + y) * dims[2] + z)
+    return table
+
+
+@njit(cache=True, nogil=True, inline="always")
+def look(values: Any, brick_values: Any, table: Any, slot: int, i: int, j: int, k: int) -> Any:
+    """Value of the node at local coordinates that may lie in a neighbouring brick (-8 <= i, j, k < 16)."""
+    s = table[slot, (i >> 3) + 1, (j >> 3) + 1, (k >> 3) + 1]
+    if s >= 0:
+        return values[s, (i & 7) << 6 | (j & 7) << 3 | (k & 7)]
+    return brick_values[-2 - s] if s < -1 else brick_values[0]

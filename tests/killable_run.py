@@ -1,0 +1,35 @@
+"""A tiny training run that may be killed at any moment: ``python killable_run.py DATA OUT`` starts or continues it.
+
+Prints the number of every finished step, so that its killer knows when to strike. Saves at every validation.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.events import Event, TrainStep
+from pix3d_onet.learning import loop
+from pix3d_onet.learning.train import train
+
+STEPS = 60
+MODEL = ModelConfig("mobilenetv3_small_050", c_dim=8, hidden_dim=16, blocks=1)
+CONFIG = TrainConfig(
+    steps=STEPS, batch_size=4, points_per_shape=64, image_size=32, pretrained=False, val_every=2, lr=1e-3,
+    precision="fp32", ema=0.9, augment=("color", "crop", "flip"), schedule="cosine",
+)  # fmt: skip
+
+
+def tell(event: Event) -> None:
+    if isinstance(event, TrainStep) and event.val_iou is None:
+        sys.stdout.write(f"{event.step}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    loop.SAVE_SECONDS = 0.0
+    train(MODEL, CONFIG, Path(sys.argv[1]), Path(sys.argv[2]), name="tiny", device="cpu", resume=True, emit=tell)
