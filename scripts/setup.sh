@@ -67,8 +67,17 @@ rm -f "$STAMP"
 
 pip() { "$VENV/bin/python" -m pip --disable-pip-version-check "$@"; }
 say "installing the pinned packages into $VENV (PyTorch with CUDA is about 5 GB; a few minutes)"
+free=$(df -Pk . 2>/dev/null | awk 'NR == 2 { print int($4 / 1048576) }')
+[ "${free:-99}" -ge 12 ] || say "the installation takes about 8 GB, pip's cache 3 more, and this disk has $free GB free; it may run out"
 # The build tools first, so that the package itself is built with pinned ones, too.
 pip install -q -c constraints.txt hatchling editables || die "pip could not install the build tools; its message is above."
+# Pip unpacks nothing before it has fetched everything. CUDA's libraries one by one, so that the disk need not hold their
+# wheels (2 GB) beside what is in them.
+if [ "$(uname -sm)" = "Linux x86_64" ]; then
+    for wheel in $(grep -E '^(nvidia-|triton=|torch=)' constraints.txt); do
+        pip install -q --no-deps "$wheel" || die "pip could not install $wheel; its message is above."
+    done
+fi
 pip install -q --no-build-isolation -c constraints.txt -e '.[dev,docs]' || die "pip could not install the packages; its message is above."
 "$VENV/bin/onet" --version >&2 || die "the installed onet does not start."
 printf '%s\n' "$key" >"$STAMP"
