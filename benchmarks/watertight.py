@@ -8,7 +8,8 @@ mesh2sdf can be imported; nothing is installed here, and what is absent is named
 On exact solids (``solids.py``): IoU and volume ratio over uniform points against the closed form. On all meshes:
 seconds (wall and CPU, median of the repeats), whether the result is closed, and the distance between its surface and
 the *visible* surface of the input, both ways, as a share of the diagonal. A point of the input counts as visible when
-one of its sides is outside of our ``tight`` result.
+one of its sides is outside of our ``tight`` result. Memory is the peak of a child process that does nothing but one
+method on the mesh with the most faces. ``watertight_report.py`` makes tables and a plot of the JSON.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import os
 import platform
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -188,6 +191,24 @@ def measure(name: str, mesh: Mesh, table: dict[str, Method], repeats: int, solid
     return rows
 
 
+def peak_memory(key: str, path: Path) -> int:
+    """MB: the peak of a process that runs one method on one mesh, libraries included."""
+    command = [sys.executable, __file__, "--worker", key, "--meshes", str(path)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+
+
+def worker(key: str, path: Path) -> None:
+    """Print this process's peak. On Linux ru_maxrss would begin with what the parent held."""
+    mesh = load_mesh(path)
+    methods([])[0][key](mesh)
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = status.read_text().splitlines()
+        print(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024)
+    else:
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 20)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--meshes", type=Path, help="folder of meshes, searched for *.obj")
@@ -196,7 +217,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--skip", action="append", default=[], help="a peer to leave out")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.worker:
+        worker(options.worker, options.meshes)
+    else:
+        compare(options)
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Measure every method on every mesh, print as it goes, and write the JSON."""
     import numba
 
     numba.set_num_threads(options.threads)
@@ -207,7 +237,7 @@ def main() -> None:
     warm = solids()[1]
     for name in ("onet tight", "onet fusion"):  # compiled code is loaded once, as a user's session would
         table[name](warm.mesh)
-    rows = []
+    rows, largest = [], (0, Path())
     for solid in solids():
         print(solid.name)
         rows += measure(solid.name, solid.mesh, table, options.repeats, solid)
@@ -215,11 +245,16 @@ def main() -> None:
         paths = sorted(options.meshes.rglob("*.obj"))
         for path in paths[:: max(1, len(paths) // options.count)][: options.count]:
             print(path.parent.name)
-            rows += measure(path.parent.name, load_mesh(path), table, options.repeats, None)
+            mesh = load_mesh(path)
+            largest = max(largest, (len(mesh.faces), path))
+            rows += measure(path.parent.name, mesh, table, options.repeats, None)
     document = {
         "onet": __version__,
         "machine": {"processor": platform.processor() or platform.machine(), "threads": options.threads},
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "repeats": options.repeats,
+        "inside_points": INSIDE_POINTS,
+        "memory_mesh": f"{largest[1].parent.name} ({largest[0]:,} faces)" if largest[0] else None,
+        "peak_memory_mb": {key: peak_memory(key, largest[1]) for key in table if largest[0]},
         "absent": absent,
         "rows": rows,
     }

@@ -123,49 +123,60 @@ def squared_distance(
 
 
 @njit(cache=True, nogil=True)
-def _splat_triangle(
-    t: Any, f: int, band: float, layer: int, slots: Any, distance: Any, nearest: Any, scratch: Any, lines: Any
-) -> None:
-    """Lower the distances of the layer's nodes within ``band`` of triangle ``t``.
-
-    ``scratch`` (3, 3) int64 and ``lines`` (3, 3) float64 are overwritten.
-    """
-    ax, ay, az = t[0, 0], t[0, 1], t[0, 2]
-    ux, uy, uz = t[1, 0] - ax, t[1, 1] - ay, t[1, 2] - az
-    vx, vy, vz = t[2, 0] - ax, t[2, 1] - ay, t[2, 2] - az
-    uu, uv, vv = ux * ux + uy * uy + uz * uz, ux * vx + uy * vy + uz * vz, vx * vx + vy * vy + vz * vz
-    n0, n1, n2 = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-    length = np.sqrt(n0 * n0 + n1 * n1 + n2 * n2)
-    flat = length > 1e-12 * max(uu, vv)
-    c = 2
-    if abs(n0) >= abs(n1) and abs(n0) >= abs(n2):
-        c = 0
-    elif abs(n1) >= abs(n2):
-        c = 1
-    a, b = (c + 1) % 3, (c + 2) % 3
-    low, high, node = scratch[0], scratch[1], scratch[2]
+def _nodes_in_reach(t: Any, band: float, layer: int, slots: Any, low: Any, high: Any) -> None:
+    """Write the first and last node (3,) along every axis, within the layer, that ``band`` around ``t`` reaches."""
     for axis in range(3):
         low[axis] = max(0, int(np.ceil(min(t[0, axis], t[1, axis], t[2, axis]) - band)))
         top = slots.shape[axis] * SIDE - 1
         high[axis] = min(top, int(np.floor(max(t[0, axis], t[1, axis], t[2, axis]) + band)))
     low[0] = max(low[0], layer * SIDE)
     high[0] = min(high[0], layer * SIDE + SIDE - 1)
-    normal = (n0, n1, n2)
-    # Lines ea·x + eb·y + ec = signed 2-D distance to the projected edges; a node farther out than band is out of reach.
-    if flat:
-        sign = 1.0 if normal[c] > 0 else -1.0
-        for e in range(3):
-            p, q = t[e], t[(e + 1) % 3]
-            dx, dy = (q[a] - p[a]) * sign, (q[b] - p[b]) * sign
-            size = np.sqrt(dx * dx + dy * dy)
-            if size > 0:
-                lines[e, 0], lines[e, 1] = dy / size, -dx / size
-                lines[e, 2] = -(lines[e, 0] * p[a] + lines[e, 1] * p[b])
-            else:
-                lines[e, 0], lines[e, 1], lines[e, 2] = 0.0, 0.0, -1.0
+
+
+@njit(cache=True, nogil=True)
+def _edge_lines(t: Any, a: int, b: int, sign: float, lines: Any) -> None:
+    """Write lines[e] (3,) = (ea, eb, ec): ea·x + eb·y + ec is the signed distance, positive outside, to edge e of ``t``
+    projected along its third axis; ``sign`` is that of the normal along it."""
+    for e in range(3):
+        p, q = t[e], t[(e + 1) % 3]
+        dx, dy = (q[a] - p[a]) * sign, (q[b] - p[b]) * sign
+        size = np.sqrt(dx * dx + dy * dy)
+        if size > 0:
+            lines[e, 0], lines[e, 1] = dy / size, -dx / size
+            lines[e, 2] = -(lines[e, 0] * p[a] + lines[e, 1] * p[b])
+        else:
+            lines[e, 0], lines[e, 1], lines[e, 2] = 0.0, 0.0, -1.0
+
+
+@njit(cache=True, nogil=True)
+def _splat_triangle(
+    t: Any, f: int, band: float, layer: int, slots: Any, distance: Any, nearest: Any, scratch: Any, lines: Any
+) -> None:
+    """Lower the distances of the layer's nodes within ``band`` of triangle ``t``.
+
+    Columns of nodes along the normal's longest axis ``c``: those farther than ``band`` from the projected triangle are
+    skipped, in the others only the nodes within ``band`` of its plane are asked. ``scratch`` (3, 3) int64 and ``lines``
+    (3, 3) float64 are overwritten.
+    """
+    ax, ay, az = t[0, 0], t[0, 1], t[0, 2]
+    ux, uy, uz = t[1, 0] - ax, t[1, 1] - ay, t[1, 2] - az
+    vx, vy, vz = t[2, 0] - ax, t[2, 1] - ay, t[2, 2] - az
+    uu, uv, vv = ux * ux + uy * uy + uz * uz, ux * vx + uy * vy + uz * vz, vx * vx + vy * vy + vz * vz
+    normal = (uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx)
+    length = np.sqrt(normal[0] * normal[0] + normal[1] * normal[1] + normal[2] * normal[2])
+    c = 2
+    if abs(normal[0]) >= abs(normal[1]) and abs(normal[0]) >= abs(normal[2]):
+        c = 0
+    elif abs(normal[1]) >= abs(normal[2]):
+        c = 1
+    a, b = (c + 1) % 3, (c + 2) % 3
+    low, high, node = scratch[0], scratch[1], scratch[2]
+    _nodes_in_reach(t, band, layer, slots, low, high)
+    if length > 1e-12 * max(uu, vv):
+        _edge_lines(t, a, b, 1.0 if normal[c] > 0 else -1.0, lines)
         slope_a, slope_b = -normal[a] / normal[c], -normal[b] / normal[c]
         spread = band * length / abs(normal[c])
-    else:
+    else:  # a line or a point: no plane to keep to
         lines[:, :] = 0.0
         slope_a, slope_b, spread = 0.0, 0.0, 1e18
     limit = band * band

@@ -118,13 +118,8 @@ def _flips(vertices: Any, faces: Any, offsets: Any, around: Any, moved: int, oth
 
 
 @njit(cache=True, nogil=True)
-def collapse_pass(vertices: Any, faces: Any, q: Any, limit: float) -> int:
-    """One sweep of collapses with mean squared error up to ``limit``; arrays change in place.
-
-    A vertex moves at most once in a sweep: the list of its faces is then out of date, those of its neighbours still
-    hold (with removed faces, whose corners are -1). Returns how many edges were collapsed.
-    """
-    n = len(vertices)
+def _faces_around(faces: Any, n: int) -> Any:
+    """The faces of every vertex: CSR offsets (n+1,) and face indices."""
     offsets = np.zeros(n + 1, dtype=np.int64)
     for f in range(len(faces)):
         for c in range(3):
@@ -137,8 +132,61 @@ def collapse_pass(vertices: Any, faces: Any, q: Any, limit: float) -> int:
             v = faces[f, c]
             around[cursor[v]] = f
             cursor[v] += 1
-    dirty = np.zeros(n, dtype=np.bool_)
-    stamp = np.full(n, -1, dtype=np.int64)
+    return offsets, around
+
+
+@njit(cache=True, nogil=True)
+def _keeps_manifold(faces: Any, offsets: Any, around: Any, a: int, b: int, stamp: Any, turn: int) -> bool:
+    """Link condition (Dey et al. 1999): a and b share exactly two neighbours; and the merged vertex keeps 4 faces.
+
+    ``stamp`` (V,) is overwritten; ``turn`` must not have been used with it before.
+    """
+    valence, shared = 0, 0
+    for at in range(offsets[a], offsets[a + 1]):
+        g = around[at]
+        if faces[g, 0] >= 0:
+            valence += 1
+            for m in range(3):
+                stamp[faces[g, m]] = turn
+    stamp[a] = -1
+    stamp[b] = -1
+    for at in range(offsets[b], offsets[b + 1]):
+        g = around[at]
+        if faces[g, 0] >= 0:
+            valence += 1
+            for m in range(3):
+                v = faces[g, m]
+                if stamp[v] == turn:
+                    shared += 1
+                    stamp[v] = -1
+    return shared == 2 and valence >= 8
+
+
+@njit(cache=True, nogil=True)
+def _merge(faces: Any, offsets: Any, around: Any, a: int, b: int) -> None:
+    """Let ``a`` stand for ``b`` in b's faces; those that had both are gone (corners -1)."""
+    for at in range(offsets[b], offsets[b + 1]):
+        g = around[at]
+        if faces[g, 0] < 0:
+            continue
+        if faces[g, 0] == a or faces[g, 1] == a or faces[g, 2] == a:
+            faces[g, 0] = faces[g, 1] = faces[g, 2] = -1
+        else:
+            for m in range(3):
+                if faces[g, m] == b:
+                    faces[g, m] = a
+
+
+@njit(cache=True, nogil=True)
+def collapse_pass(vertices: Any, faces: Any, q: Any, limit: float) -> int:
+    """One sweep of collapses with mean squared error up to ``limit``; arrays change in place.
+
+    A vertex moves at most once in a sweep: the list of its faces is then out of date, those of its neighbours still
+    hold (with removed faces, whose corners are -1). Returns how many edges were collapsed.
+    """
+    offsets, around = _faces_around(faces, len(vertices))
+    dirty = np.zeros(len(vertices), dtype=np.bool_)
+    stamp = np.full(len(vertices), -1, dtype=np.int64)
     sum_q = np.empty(11)
     best = np.empty(3)
     done, turn = 0, 0
@@ -155,27 +203,8 @@ def collapse_pass(vertices: Any, faces: Any, q: Any, limit: float) -> int:
             allowed = limit * sum_q[10]
             if _best_point(sum_q, vertices[a], vertices[b], allowed, best) > allowed:
                 continue
-            # Link condition (Dey et al. 1999): a and b share exactly two neighbours.
             turn += 1
-            valence, shared = 0, 0
-            for at in range(offsets[a], offsets[a + 1]):
-                g = around[at]
-                if faces[g, 0] >= 0:
-                    valence += 1
-                    for m in range(3):
-                        stamp[faces[g, m]] = turn
-            stamp[a] = -1
-            stamp[b] = -1
-            for at in range(offsets[b], offsets[b + 1]):
-                g = around[at]
-                if faces[g, 0] >= 0:
-                    valence += 1
-                    for m in range(3):
-                        v = faces[g, m]
-                        if stamp[v] == turn:
-                            shared += 1
-                            stamp[v] = -1
-            if shared != 2 or valence < 8:
+            if not _keeps_manifold(faces, offsets, around, a, b, stamp, turn):
                 continue
             if _flips(vertices, faces, offsets, around, a, b, best) or _flips(
                 vertices, faces, offsets, around, b, a, best
@@ -187,16 +216,7 @@ def collapse_pass(vertices: Any, faces: Any, q: Any, limit: float) -> int:
                 vertices[a, m] = best[m]
             for m in range(11):
                 q[a, m] = sum_q[m]
-            for at in range(offsets[b], offsets[b + 1]):
-                g = around[at]
-                if faces[g, 0] < 0:
-                    continue
-                if faces[g, 0] == a or faces[g, 1] == a or faces[g, 2] == a:
-                    faces[g, 0] = faces[g, 1] = faces[g, 2] = -1
-                else:
-                    for m in range(3):
-                        if faces[g, m] == b:
-                            faces[g, m] = a
+            _merge(faces, offsets, around, a, b)
             done += 1
             break
     return done

@@ -11,6 +11,8 @@ _NEWLINE, _RETURN, _SPACE, _TAB, _SLASH, _HASH = 10, 13, 32, 9, 47, 35
 _PLUS, _MINUS, _DOT, _ZERO, _NINE = 43, 45, 46, 48, 57
 _LOWER_E, _UPPER_E, _V, _F = 101, 69, 118, 102
 
+MOST_DIGITS = 18
+
 
 @njit(cache=True, nogil=True)
 def _blank(c: int) -> bool:
@@ -25,19 +27,21 @@ def _read_float(text: Any, i: int, end: int) -> tuple[float, int]:
     if i < end and text[i] in (_MINUS, _PLUS):
         sign = -1.0 if text[i] == _MINUS else 1.0
         i += 1
-    mantissa, digits, exponent = 0.0, 0, 0
-    while i < end and _ZERO <= text[i] <= _NINE:
-        mantissa = mantissa * 10.0 + (text[i] - _ZERO)
-        digits += 1
-        i += 1
-    if i < end and text[i] == _DOT:
-        i += 1
-        while i < end and _ZERO <= text[i] <= _NINE:
-            if digits < 18:  # more digits than a float64 holds only cost exponent range
-                mantissa = mantissa * 10.0 + (text[i] - _ZERO)
-                exponent -= 1
+    # An integer holds 18 significant digits exactly, more than a float64 does; further ones only move the point.
+    mantissa, digits, significant, exponent = np.int64(0), 0, 0, 0
+    fraction = False
+    while i < end and (_ZERO <= text[i] <= _NINE or (text[i] == _DOT and not fraction)):
+        if text[i] == _DOT:
+            fraction = True
+        else:
             digits += 1
-            i += 1
+            if significant < MOST_DIGITS:
+                mantissa = mantissa * 10 + (text[i] - _ZERO)
+                significant += mantissa > 0
+                exponent -= fraction
+            else:
+                exponent += not fraction
+        i += 1
     if digits == 0:
         while i < end and not _blank(text[i]):
             i += 1

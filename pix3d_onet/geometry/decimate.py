@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from pix3d_onet.geometry import _collapse
+from pix3d_onet.geometry.embree import RayScene
 from pix3d_onet.geometry.mesh import is_watertight
-from pix3d_onet.geometry.sample import ray_scene
 from pix3d_onet.types import Mesh
 
 CHECKED = 3000
@@ -61,9 +59,5 @@ def _collapsed(mesh: Mesh, root_mean_square: float) -> Mesh:
 
 
 def _distance(full: Mesh, small: Mesh) -> float:
-    import open3d as o3d
-
-    tensor: Any = o3d.core.Tensor
-    scene = ray_scene(small)
-    probe = full.vertices[:: max(1, len(full.vertices) // CHECKED)].astype(np.float32)
-    return float(np.quantile(scene.compute_distance(tensor(probe), nthreads=1).numpy(), QUANTILE))
+    probe = full.vertices[:: max(1, len(full.vertices) // CHECKED)]
+    return float(np.quantile(RayScene(small).distance(probe), QUANTILE))

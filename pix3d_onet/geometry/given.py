@@ -19,6 +19,7 @@ from pix3d_onet.data.onet_layout import CLOUD, MESH, read_cloud, read_points
 from pix3d_onet.errors import RejectError
 from pix3d_onet.files import file_digest
 from pix3d_onet.geometry.decimate import decimate
+from pix3d_onet.geometry.embree import RayScene
 from pix3d_onet.geometry.mesh import clean, load_mesh
 from pix3d_onet.geometry.sample import contains
 from pix3d_onet.geometry.shape import ShapeGeometry
@@ -50,7 +51,7 @@ def given_geometry(
     read = time.perf_counter()
     full, method = _mesh(path.with_name(MESH), cloud, normals, root)
     mesh = full if method == "file" else decimate(full, config.mesh_error)[0]
-    off = _distance(mesh, cloud)
+    off = RayScene(mesh).distance(cloud)
     cells = encode_points(points)
     decoded = decode_points(cells[:AGREEMENT_POINTS])
     report = {
@@ -102,12 +103,3 @@ def _mesh(path: Path, cloud: Float64, normals: Float64, root: Path) -> tuple[Mes
         return clean(Mesh(np.asarray(surface.vertices), np.asarray(surface.triangles))), "poisson"
     except RejectError as error:
         raise RejectError("no-surface", f"the cloud gives no surface: {error.message}", "surface") from None
-
-
-def _distance(mesh: Mesh, points: Float64) -> Float64:
-    import open3d as o3d
-
-    tensor: Any = o3d.core.Tensor
-    scene: Any = o3d.t.geometry.RaycastingScene(nthreads=1)
-    scene.add_triangles(tensor(mesh.vertices.astype(np.float32)), tensor(mesh.faces.astype(np.uint32)))
-    return np.asarray(scene.compute_distance(tensor(points.astype(np.float32)), nthreads=1).numpy(), dtype=np.float64)

@@ -17,6 +17,7 @@ from trimesh.resolvers import Resolver
 from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.files import inside, writing
 from pix3d_onet.geometry._components import face_components
+from pix3d_onet.geometry._edges import count_edges
 from pix3d_onet.geometry.obj import parse_obj
 from pix3d_onet.types import Bool, Mesh, Normalisation
 
@@ -190,17 +191,8 @@ def edge_counts(mesh: Mesh) -> Mapping[str, int]:
     Keys ``boundary`` (one face), ``regular`` (two), ``nonmanifold`` (more), ``clashes`` (directed edges used twice).
     A mesh is watertight with consistent winding iff only ``regular`` is not zero.
     """
-    faces, n = mesh.faces, len(mesh.vertices)
-    directed = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    low, high = directed.min(axis=1), directed.max(axis=1)
-    counts = np.unique(low * n + high, return_counts=True)[1]
-    directed_counts = np.unique(directed[:, 0] * n + directed[:, 1], return_counts=True)[1]
-    return {
-        "boundary": int((counts == 1).sum()),
-        "regular": int((counts == 2).sum()),
-        "nonmanifold": int((counts > 2).sum()),
-        "clashes": int((directed_counts > 1).sum()),
-    }
+    counts = count_edges(mesh.faces, len(mesh.vertices))
+    return dict(zip(("boundary", "regular", "nonmanifold", "clashes"), map(int, counts), strict=False))
 
 
 def unbalanced_edges(mesh: Mesh) -> int:
@@ -208,11 +200,7 @@ def unbalanced_edges(mesh: Mesh) -> int:
 
     Where there is none, the winding number is an integer everywhere off the surface: the mesh bounds solids.
     """
-    faces, n = mesh.faces, len(mesh.vertices)
-    directed = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    up = directed[:, 0] < directed[:, 1]
-    _, edge = np.unique(directed.min(axis=1) * n + directed.max(axis=1), return_inverse=True)
-    return int(np.count_nonzero(np.bincount(edge.reshape(-1), weights=np.where(up, 1.0, -1.0))))
+    return int(count_edges(mesh.faces, len(mesh.vertices))[4])
 
 
 def is_watertight(mesh: Mesh) -> bool:

@@ -11,13 +11,13 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pix3d_onet.errors import MissingDependencyError
+from pix3d_onet.geometry.embree import RayScene
 from pix3d_onet.geometry.mesh import is_watertight, merge_vertices, volume
-from pix3d_onet.geometry.sample import ray_scene, sample_surface
+from pix3d_onet.geometry.sample import sample_surface
 from pix3d_onet.types import Mesh
 
 TIME_LIMIT = 60.0
@@ -73,13 +73,8 @@ def _checked(before: Mesh, after: Mesh, tolerance: float) -> MeshfixOutcome:
         return MeshfixOutcome(None, "not closed after repair")
     if volume(after) < 0:
         after = Mesh(after.vertices, after.faces[:, ::-1])
-    import open3d as o3d
-
-    tensor: Any = o3d.core.Tensor
-    scene = ray_scene(after)
     probes, _ = sample_surface(before, PROBES, 0, "meshfix")
-    distance = scene.compute_distance(tensor(probes.astype(np.float32)), nthreads=1).numpy()
-    kept = float((distance <= tolerance).mean())
+    kept = float((RayScene(after).distance(probes) <= tolerance).mean())
     if kept < KEPT_SHARE:
         return MeshfixOutcome(None, f"{1 - kept:.1%} of the surface lost")
     return MeshfixOutcome(after)

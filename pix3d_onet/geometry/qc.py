@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet.errors import RejectError
+from pix3d_onet.geometry.embree import RayScene
 from pix3d_onet.geometry.mesh import box_normalisation, component_labels, edge_counts, face_areas, volume
-from pix3d_onet.geometry.sample import ray_scene, sample_surface, winding_numbers
+from pix3d_onet.geometry.sample import sample_surface
 from pix3d_onet.geometry.watertight import Watertight
 from pix3d_onet.types import Bool, Float32, Float64, Mesh, Normalisation
 
@@ -83,7 +84,7 @@ def judge(
     """
     edges, before = edge_counts(full), edge_counts(source)
     source_closed = before["boundary"] == before["nonmanifold"] == before["clashes"] == 0
-    scene = _Scene(full, may_overlap=result.method == "none")  # the other methods leave disjoint surfaces
+    scene = RayScene(full)
     again = scene.inside(points[:AGREEMENT_POINTS])
     figures: dict[str, Any] = {
         "method": result.method,
@@ -113,47 +114,20 @@ def judge(
     return figures
 
 
-class _Scene:
-    """A mesh in Embree (through Open3D), float32; its stubs know no tensor of a NumPy array alone."""
-
-    def __init__(self, mesh: Mesh, *, may_overlap: bool = False) -> None:
-        import open3d as o3d
-
-        self._tensor: Any = o3d.core.Tensor
-        self._mesh, self._scene = mesh, ray_scene(mesh)
-        self._winding = may_overlap and component_labels(mesh)[0] > 1
-
-    def inside(self, points: Float32 | Float64) -> Bool:
-        """(N,) bool by parity, majority of three rays; where components may overlap, by the winding number."""
-        query = np.ascontiguousarray(points, dtype=np.float32)
-        if self._winding:
-            return np.asarray(winding_numbers(self._scene, self._mesh, query) != 0)
-        labels: Bool = self._scene.compute_occupancy(self._tensor(query), nthreads=1, nsamples=3).numpy() > 0.5
-        return labels
-
-    def closest(self, points: Float64) -> Float64:
-        """(N, 3) nearest points on the mesh."""
-        query: Any = self._tensor(np.ascontiguousarray(points, dtype=np.float32))
-        found: Float64 = self._scene.compute_closest_points(query, nthreads=1)["points"].numpy().astype(np.float64)
-        return found
-
-    def nearest_face(self, points: Float64) -> Any:
-        """(N,) int64 the face nearest to each point."""
-        query: Any = self._tensor(np.ascontiguousarray(points, dtype=np.float32))
-        return self._scene.compute_closest_points(query, nthreads=1)["primitive_ids"].numpy().astype(np.int64)
-
-
-def _distances(source: Mesh, full: Mesh, scene: _Scene, normalisation: Normalisation, voxel: float) -> dict[str, Any]:
+def _distances(source: Mesh, full: Mesh, scene: RayScene, normalisation: Normalisation, voxel: float) -> dict[str, Any]:
     """Distances both ways between the result and the *visible* surface of the source, its bias, and what is lost."""
     original = Mesh(normalisation.apply(source.vertices), source.faces)
     ours, normals = sample_surface(full, SURFACE_SAMPLES, 0, "qc-result")
     theirs, their_normals = sample_surface(original, SURFACE_SAMPLES, 0, "qc-source")
     step = VISIBLE_VOXELS * voxel * their_normals
-    visible = ~(scene.inside(theirs + step) & scene.inside(theirs - step))
-    to_source = ours - _Scene(original).closest(ours)
+    hidden = scene.inside(theirs + step)
+    hidden[hidden] = scene.inside((theirs - step)[hidden])
+    visible = ~hidden
+    to_source = ours - RayScene(original).closest(ours)
     out = np.linalg.norm(to_source, axis=1)
     back = np.linalg.norm(theirs - scene.closest(theirs), axis=1)
-    lost = (back > LOST_VOXELS * voxel) & ~scene.inside(theirs)
+    lost = back > LOST_VOXELS * voxel
+    lost[lost] = ~scene.inside(theirs[lost])
     both = np.concatenate([out, back[visible]]) if visible.any() else out
     return {
         "distance_mean": _rounded(float((out.mean() + (back[visible].mean() if visible.any() else 0.0)) / 2)),
@@ -168,7 +142,7 @@ def _lost_components(source: Mesh, samples: Float64, lost: Bool) -> int:
     """How many components above SMALL_COMPONENT of the area have samples, all of them lost."""
     count, labels = component_labels(source)
     areas = np.bincount(labels, weights=face_areas(source), minlength=count)
-    component = labels[_Scene(source).nearest_face(samples)]
+    component = labels[RayScene(source).nearest_face(samples)]
     own = np.bincount(component, minlength=count)
     gone = np.bincount(component[lost], minlength=count)
     return int(((areas > SMALL_COMPONENT * areas.sum()) & (own > 0) & (gone == own)).sum())

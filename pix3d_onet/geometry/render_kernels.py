@@ -97,6 +97,39 @@ def corner_normals(faces: Int32, face_normals: Float64, starts: Int32, incident:
 
 
 @_jit
+def _weights(screen: Float64, face: Int32, u: float, v: float, depth: float) -> tuple[float, float, float]:
+    """Perspective-correct weights of a drawn face's corners at pixel position (u, v) and ``depth``."""
+    a, b, c = face[0], face[1], face[2]
+    xa, ya, xb, yb = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1]
+    xc, yc = screen[c, 0], screen[c, 1]
+    inverse = 1.0 / ((xb - xa) * (yc - ya) - (xc - xa) * (yb - ya))
+    wa = ((xb - u) * (yc - v) - (xc - u) * (yb - v)) * inverse
+    wb = ((xc - u) * (ya - v) - (xa - u) * (yc - v)) * inverse
+    pa, pb = wa * screen[a, 2] * depth, wb * screen[b, 2] * depth
+    return pa, pb, 1.0 - pa - pb
+
+
+@_jit
+def _light(
+    nx: float, ny: float, nz: float, up: float, dx: float, dy: float, ray: float, lights: Float64
+) -> tuple[float, float]:
+    """Diffuse light and gloss on a surface with unit normal n (camera frame, turned towards the eye).
+
+    ``up`` is the y of the normal in the model's frame; (dx, dy, 1) / ``ray`` is the direction of sight.
+    """
+    light = 0.16 + 0.16 * up + 0.08 * -(nx * dx + ny * dy + nz) / ray  # sky above, ground below, a little from the eye
+    for k in range(lights.shape[0]):
+        dot = nx * lights[k, 0] + ny * lights[k, 1] + nz * lights[k, 2]
+        wrap = lights[k, 4]
+        light += lights[k, 3] * max((dot + wrap) / (1.0 + wrap), 0.0)
+    # a soft highlight of the first light (Blinn 1977)
+    hx, hy, hz = lights[0, 0] - dx / ray, lights[0, 1] - dy / ray, lights[0, 2] - 1.0 / ray
+    h = math.sqrt(hx * hx + hy * hy + hz * hz)
+    gloss = 0.06 * max((nx * hx + ny * hy + nz * hz) / h, 0.0) ** 16 if h > 0.0 else 0.0
+    return light, gloss
+
+
+@_jit
 def shade(
     ids: Int32,
     inverse_depth: Float32,
@@ -124,45 +157,22 @@ def shade(
             if f < 0:
                 out[y, x, 0], out[y, x, 1], out[y, x, 2] = 1.0, 1.0, 1.0
                 continue
-            u, v = x + 0.5, y + 0.5
-            a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-            xa, ya, xb, yb = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1]
-            xc, yc = screen[c, 0], screen[c, 1]
-            inverse = 1.0 / ((xb - xa) * (yc - ya) - (xc - xa) * (yb - ya))
-            wa = ((xb - u) * (yc - v) - (xc - u) * (yb - v)) * inverse
-            wb = ((xc - u) * (ya - v) - (xa - u) * (yc - v)) * inverse
-            depth = 1.0 / inverse_depth[y, x]
-            pa, pb = wa * screen[a, 2] * depth, wb * screen[b, 2] * depth  # perspective-correct weights
-            pc = 1.0 - pa - pb
-            s = source[f]
+            u, v, s = x + 0.5, y + 0.5, source[f]
+            pa, pb, pc = _weights(screen, faces[f], u, v, 1.0 / inverse_depth[y, x])
             mx = pa * normals[s, 0, 0] + pb * normals[s, 1, 0] + pc * normals[s, 2, 0]
             my = pa * normals[s, 0, 1] + pb * normals[s, 1, 1] + pc * normals[s, 2, 1]
             mz = pa * normals[s, 0, 2] + pb * normals[s, 1, 2] + pc * normals[s, 2, 2]
             nx = rotation[0, 0] * mx + rotation[0, 1] * my + rotation[0, 2] * mz
             ny = rotation[1, 0] * mx + rotation[1, 1] * my + rotation[1, 2] * mz
             nz = rotation[2, 0] * mx + rotation[2, 1] * my + rotation[2, 2] * mz
-            length = math.sqrt(nx * nx + ny * ny + nz * nz)
             dx = rays[0, 0] * u + rays[0, 1] * v + rays[0, 2]
             dy = rays[1, 0] * u + rays[1, 1] * v + rays[1, 2]
             ray = math.sqrt(dx * dx + dy * dy + 1.0)
+            length = math.sqrt(nx * nx + ny * ny + nz * nz)
             scale = 0.0 if length == 0.0 else 1.0 / length
-            facing = (nx * dx + ny * dy + nz) * scale / ray
-            if facing > 0.0:
+            if nx * dx + ny * dy + nz > 0.0:
                 scale = -scale  # turn the normal towards the eye
-                my = -my
-                facing = -facing
-            nx, ny, nz, my = nx * scale, ny * scale, nz * scale, my * abs(scale)
-            light = 0.16 + 0.16 * my + 0.08 * -facing  # sky above, ground below, a little from the eye
-            for k in range(lights.shape[0]):
-                dot = nx * lights[k, 0] + ny * lights[k, 1] + nz * lights[k, 2]
-                wrap = lights[k, 4]
-                light += lights[k, 3] * max((dot + wrap) / (1.0 + wrap), 0.0)
-            # a soft highlight of the first light (Blinn 1977)
-            hx, hy, hz = lights[0, 0] - dx / ray, lights[0, 1] - dy / ray, lights[0, 2] - 1.0 / ray
-            h = math.sqrt(hx * hx + hy * hy + hz * hz)
-            gloss = 0.0
-            if h > 0.0:
-                gloss = 0.06 * max((nx * hx + ny * hy + nz * hz) / h, 0.0) ** 16
+            light, gloss = _light(nx * scale, ny * scale, nz * scale, my * scale, dx, dy, ray, lights)
             for k in range(3):
                 out[y, x, k] = min(max(colours[s, k] * light + gloss, 0.0), 1.0)
 

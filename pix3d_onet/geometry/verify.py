@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,9 +14,10 @@ from pix3d_onet.data.codec import generator
 from pix3d_onet.data.shards import Dataset, Manifest, ShapeEntry
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
+from pix3d_onet.geometry.embree import RayScene
 from pix3d_onet.geometry.render import Scene
 from pix3d_onet.geometry.sample import contains
-from pix3d_onet.types import Bool, Float32, Float64, Mesh, Sample, View
+from pix3d_onet.types import Bool, Sample, View
 
 SHAPES, POINTS = 32, 20_000
 """Shapes and labels a shape that are checked unless everything is asked for."""
@@ -100,7 +100,7 @@ class _Labels:
         self.slack = max(self.slack, slack)
         points, stored = sample.points[chosen], sample.occupancy[chosen]
         differ = np.flatnonzero(contains(sample.mesh, points) != stored)
-        excused = int((_distance(sample.mesh, points[differ]) <= slack).sum()) if len(differ) else 0
+        excused = int((RayScene(sample.mesh).distance(points[differ]) <= slack).sum()) if len(differ) else 0
         wrong = len(differ) - excused
         agreement = 1 - wrong / max(len(points) - excused, 1)
         self.shapes += 1
@@ -185,13 +185,3 @@ def projection_iou(scene: Scene, view: View) -> float:
     silhouette: Bool = scene.silhouette(view.pose, view.intrinsics, (width, height))
     union = int((silhouette | view.mask).sum())
     return int((silhouette & view.mask).sum()) / union if union else 1.0
-
-
-def _distance(mesh: Mesh, points: Float32) -> Float64:
-    """(N,) unsigned distances of (N, 3) points to the surface, units of the mesh's frame."""
-    import open3d as o3d
-
-    scene = o3d.t.geometry.RaycastingScene()
-    tensor: Any = o3d.core.Tensor  # its stubs know no arrays
-    scene.add_triangles(tensor(mesh.vertices.astype(np.float32)), tensor(mesh.faces.astype(np.uint32)))
-    return np.asarray(scene.compute_distance(tensor(np.ascontiguousarray(points))).numpy(), dtype=np.float64)
