@@ -1,6 +1,6 @@
 """Overfit a handful of shapes: proof that model, labels, normalisation and decoder fit together.
 
-    python benchmarks/overfit.py DATASET OUT [--shapes 8] [--steps 600] [--image-size 64] [--variant resnet18]
+    python benchmarks/overfit.py DATASET OUT [--shapes 8] [--steps 600] [--image-size 64] [--schedule cosine]
 
 Takes the most solid shapes of the training split (few points say most about them; thin ones only take longer; with
 ``--first`` the first ones), writes them as a data set whose training and validation splits are the same pictures,
@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--points", type=int, default=2048)
     parser.add_argument("--lr", type=float, default=3e-4)
+    parser.add_argument("--schedule", choices=["constant", "cosine"], default="constant")
     parser.add_argument("--variant", default="resnet18")
     parser.add_argument("--first", action="store_true", help="the first shapes instead of the most solid ones")
     options = parser.parse_args()
@@ -91,6 +92,7 @@ def main() -> None:
         points_per_shape=options.points,
         image_size=options.image_size,
         lr=options.lr,
+        schedule=options.schedule,
         val_every=50,
         val_points=20_000,
         pretrained=False,

@@ -18,6 +18,7 @@ from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.files import inside, writing
 from pix3d_onet.geometry._components import face_components
 from pix3d_onet.geometry._edges import count_edges
+from pix3d_onet.geometry._measure import areas, signed_volume
 from pix3d_onet.geometry.obj import parse_obj
 from pix3d_onet.types import Bool, Mesh, Normalisation
 
@@ -211,17 +212,15 @@ def is_watertight(mesh: Mesh) -> bool:
 
 def volume(mesh: Mesh) -> float:
     """Signed volume by the divergence theorem; positive when faces wind counter-clockwise seen from outside."""
-    t = mesh.triangles - mesh.vertices.mean(axis=0)
-    return float(np.einsum("ij,ij->", t[:, 0], np.cross(t[:, 1], t[:, 2])) / 6)
+    if len(mesh.faces) == 0:
+        return 0.0
+    return float(signed_volume(mesh.vertices, mesh.faces, mesh.vertices.mean(axis=0)))
 
 
 def face_areas(mesh: Mesh) -> np.ndarray[Any, np.dtype[np.float64]]:
     """(F,) float64 areas in squared units of the vertices."""
-    t = mesh.triangles
-    areas: np.ndarray[Any, np.dtype[np.float64]] = (
-        np.linalg.norm(np.cross(t[:, 1] - t[:, 0], t[:, 2] - t[:, 0]), axis=1) / 2
-    )
-    return areas
+    found: np.ndarray[Any, np.dtype[np.float64]] = areas(mesh.vertices, mesh.faces)
+    return found
 
 
 def component_labels(mesh: Mesh) -> tuple[int, np.ndarray[Any, np.dtype[np.int32]]]:

@@ -46,7 +46,7 @@ def sample_surface(mesh: Mesh, n: int, seed: int, name: str = "") -> tuple[Float
     positions = (np.arange(n) + random.random(n)) * (cumulative[-1] / n)
     face = np.minimum(np.searchsorted(cumulative, positions, side="right"), len(cumulative) - 1)
     random.shuffle(face)
-    triangles = mesh.triangles[face]
+    triangles = mesh.vertices[mesh.faces[face]]
     root = np.sqrt(random.random((n, 1)))
     second = random.random((n, 1))
     a, b, c = triangles[:, 0], triangles[:, 1], triangles[:, 2]
