@@ -156,6 +156,15 @@ def mesh_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return vertices, faces
 
 
+def has_surface(model: OccupancyNetwork, view: View, size: int | None, level: float) -> bool:
+    """Whether any point of the coarse lattice is inside: where none is, no method has anything to extract."""
+    pose = view.pose if view.has_pose else None
+    with image_field(model, view.rgb, pose=pose, focal=focal_of(view), image_size=size) as (field, _):
+        ask = Counted(field, 4096)
+        axis = np.arange(COARSE + 1) * (RESOLUTION // COARSE)
+        return bool((ask(np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)) > level).any())
+
+
 def compare(model: OccupancyNetwork, view: View, size: int | None, level: float, repeats: int) -> dict[str, Any]:
     """Seconds, queries and signs of every method on one picture."""
     fields: dict[str, Field] = {}
@@ -247,6 +256,9 @@ def main() -> None:
     level = logit(settings.threshold)
     results = []
     for view in pictures(options.data, options.pictures):
+        if not has_surface(model, view, settings.image_size, level):
+            print(f"{view.record_id}: the network sees nothing there; skipped")
+            continue
         result = compare(model, view, settings.image_size, level, options.repeats)
         results.append(result)
         print(f"{result['record_id']}: {result['inside_points']} points inside")
