@@ -21,7 +21,7 @@ from pix3d_onet.types import Mesh, UInt8
 
 ASSETS = Path(__file__).resolve().parent.parent / "docs/assets"
 SIZE = 260
-CAPTION = 44
+CAPTION = 62
 RESOLUTIONS = (("tight", 256), ("fusion", 256), ("tight", 64), ("fusion", 64))
 
 
@@ -30,7 +30,7 @@ def caption(picture: UInt8, text: str) -> Image.Image:
     sheet = Image.new("RGB", (picture.shape[1], picture.shape[0] + CAPTION), "white")
     sheet.paste(Image.fromarray(picture), (0, 0))
     draw = ImageDraw.Draw(sheet)
-    draw.multiline_text((6, picture.shape[0] + 2), text, fill=(60, 60, 60), font=ImageFont.load_default(15), spacing=3)
+    draw.multiline_text((6, picture.shape[0] + 2), text, fill=(60, 60, 60), font=ImageFont.load_default(22), spacing=4)
     return sheet
 
 
