@@ -221,6 +221,7 @@ class TrainConfig(Config):
         _require(32 <= self.image_size <= 1024, "image-size", "between 32 and 1024", self.image_size)
         _require(0 < self.lr < 10, "lr", "above 0", self.lr)
         _require(self.views in ("all", "photos"), "views", "all or photos", self.views)
+        _require(0 <= self.seed < 2**32, "seed", "0 to 4294967295", self.seed)
         _require(self.schedule in ("constant", "cosine"), "schedule", "constant or cosine", self.schedule)
         _require(0 <= self.ema < 1, "ema", "at least 0 and below 1", self.ema)
         _require(set(self.augment) <= {"color", "crop", "flip"}, "augment", "any of color, crop, flip", self.augment)

@@ -41,6 +41,10 @@ class ConfigError(OnetError):
     exit_status = 2
 
 
+class UnsuitableError(ConfigError):
+    """A setting that suits other networks does not suit this one, or its step does not fit in memory."""
+
+
 class RejectError(OnetError):
     """One record or shape cannot be used. Caught by the stage's loop and counted as a ``Rejected``.
 

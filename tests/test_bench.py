@@ -11,7 +11,7 @@ import pytest
 from stored_runs import make_record
 
 from pix3d_onet.config import ModelConfig, TrainConfig
-from pix3d_onet.errors import BusyError, ConfigError, DivergedError, InputError, InterruptedRunError
+from pix3d_onet.errors import BusyError, ConfigError, DivergedError, InputError, InterruptedRunError, UnsuitableError
 from pix3d_onet.events import Event, Note, Progress, RunFinished, RunStarted, TrainStep
 from pix3d_onet.records import RunRecord, write_run
 from pix3d_onet.results.bench import PRESETS, PlannedRun, bench, claimed, plan_runs
@@ -132,6 +132,16 @@ def test_an_unusable_input_ends_the_ablation_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no weights"):
         bench(plan(tmp_path), tmp_path, training, out=tmp_path)
     assert len(training.calls) == 1
+
+
+@pytest.mark.parametrize("error", [UnsuitableError("out of memory"), RuntimeError("CUDA error"), OSError(28, "full")])
+def test_what_ends_one_run_does_not_end_the_others(tmp_path: Path, error: Exception) -> None:
+    training = FakeTraining(lambda name, seed: error if name == "resnet34" else None)
+    runs = plan(tmp_path, names=("resnet18", "resnet34", "convnext"), seeds=(0,))
+    result = bench(runs, tmp_path / "data", training, out=tmp_path)
+    assert [name for name, _, _ in training.calls] == ["resnet18", "resnet34", "convnext"]
+    assert [failure.run.variant.name for failure in result.failures] == ["resnet34"]
+    assert result.trained == 2
 
 
 def test_when_all_fail_the_first_error_is_the_answer(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import datasets
 import fields
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -19,7 +20,15 @@ from pix3d_onet.config import ModelConfig
 from pix3d_onet.data.shards import Dataset
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.learning import pix3d_protocol as protocol
-from pix3d_onet.learning.evaluate import NetworkPredictor, Prediction, evaluate, nearest_by_pairs, nearest_on, rows_csv
+from pix3d_onet.learning.evaluate import (
+    NetworkPredictor,
+    Prediction,
+    compare,
+    evaluate,
+    nearest_by_pairs,
+    nearest_on,
+    rows_csv,
+)
 from pix3d_onet.learning.extract import extract_field, logit
 from pix3d_onet.metrics import nearest
 from pix3d_onet.types import Mesh
@@ -228,3 +237,28 @@ def test_search_by_pairs_equals_the_tree() -> None:
     np.testing.assert_allclose(pairs_distance, distance, atol=1e-6)
     np.testing.assert_array_equal(pairs_row, row)
     assert nearest_on(torch.device("cpu")) is nearest
+
+
+def test_photos_alone_count_where_there_are_some(tmp_path: Path) -> None:
+    root = datasets.make_dataset(tmp_path / "data", shapes=6, points=4096, views=2)
+    (shard,) = {root / entry.shard for entry in Dataset(root).entries("test")}
+    with h5py.File(shard, "r+") as file:
+        file["images/rendered"][1::2] = 1  # the second picture of each shape
+    with Dataset(root) as dataset:
+        shapes = len(dataset.entries("test"))
+        assert dataset.has_photos("test")
+        assert len(evaluate(Truth(), dataset).rows) == shapes
+    with h5py.File(shard, "r+") as file:
+        file["images/rendered"][:] = 1
+    with Dataset(root) as dataset:
+        assert not dataset.has_photos("test")
+        assert len(evaluate(Truth(), dataset).rows) == 2 * shapes
+
+
+def test_a_data_set_without_surface_samples_leaves_distances_blank(data) -> None:
+    with Dataset(data) as dataset:
+        full = dataset.sample(dataset.entries("test")[0])
+    bare = replace(full, surface_points=np.empty((0, 3), np.float32), surface_normals=np.empty((0, 3), np.float32))
+    prediction = Truth().predict(full, full.images[0])
+    assert compare(prediction, full, inside_test, no_surface).surface is not None
+    assert compare(prediction, bare, inside_test, no_surface).surface is None

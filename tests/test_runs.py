@@ -14,7 +14,9 @@ from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Event, Note
 from pix3d_onet.records import CHECKS, RUN_FILE, HistoryRow, RunRecord, write_run
-from pix3d_onet.results.runs import choose_group, find_runs, group_runs, stored, variant_of
+from pix3d_onet.results.bench import PRESETS
+from pix3d_onet.results.runs import choose_group, find_runs, group_runs, key_of, stored, variant_of
+from pix3d_onet.results.variants import SUITES
 
 
 def test_finds_every_run_once_in_a_stable_order(tmp_path: Path) -> None:
@@ -76,6 +78,15 @@ def test_settings_are_never_mixed_but_recipe_variants_stand_beside_their_base(tm
     groups = group_runs(find_runs(tmp_path))
     assert sorted(len(g.runs) for g in groups) == [1, 1, 5]
     assert groups[0].variants == ("resnet18", "resnet34", "resnet18-cosine")
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+@pytest.mark.parametrize("suite", list(SUITES))
+def test_every_suite_is_one_table_under_every_preset(tmp_path: Path, suite: str, preset: str) -> None:
+    make_runs(tmp_path, SUITES[suite].variants, config=PRESETS[preset])
+    (group,) = group_runs(find_runs(tmp_path))
+    assert set(group.variants) == set(SUITES[suite].variants)
+    assert {key_of(run, group.runs) for run in group.runs} == {group.key}
 
 
 def test_the_fullest_group_is_chosen_and_the_others_are_named(tmp_path: Path) -> None:

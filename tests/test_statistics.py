@@ -13,7 +13,7 @@ from pix3d_onet.results.statistics import (
     RESAMPLES,
     holm,
     mean_interval,
-    paired_bootstrap,
+    paired_test,
     per_shape,
 )
 
@@ -43,7 +43,7 @@ def test_bootstrap_interval_and_p_agree_with_scipy(shift: float) -> None:
     rng = np.random.default_rng(3)
     base = rng.uniform(0.2, 0.6, 40)
     other = base + shift + rng.gamma(2.0, 0.02, 40) - 0.04  # skewed, so that BCa differs from percentiles
-    test = paired_bootstrap(named(other), named(base))
+    test = paired_test(named(other), named(base))
     assert test is not None
     difference = (other - base,)
     bca = stats.bootstrap(difference, np.mean, n_resamples=RESAMPLES, method="BCa", rng=np.random.default_rng(5))
@@ -58,7 +58,7 @@ def test_p_is_uniform_when_there_is_no_difference() -> None:
     p = []
     for _ in range(200):
         base = rng.uniform(0.2, 0.6, 30)
-        test = paired_bootstrap(named(base + rng.normal(0, 0.03, 30)), named(base), resamples=499)
+        test = paired_test(named(base + rng.normal(0, 0.03, 30)), named(base), resamples=499)
         assert test is not None
         p.append(test.p)
     assert stats.kstest(p, "uniform").pvalue > 0.01
@@ -70,7 +70,7 @@ def test_interval_covers_the_truth_about_95_times_in_100() -> None:
     inside = 0
     for _ in range(200):
         base = rng.uniform(0.2, 0.6, 40)
-        test = paired_bootstrap(named(base + rng.normal(0.02, 0.03, 40)), named(base), resamples=999)
+        test = paired_test(named(base + rng.normal(0.02, 0.03, 40)), named(base), resamples=999)
         assert test is not None
         inside += test.low <= 0.02 <= test.high
     assert 180 <= inside <= 199
@@ -80,27 +80,50 @@ def test_only_shared_shapes_are_compared_and_few_say_nothing() -> None:
     base, other = named(np.linspace(0.2, 0.6, 20)), named(np.linspace(0.2, 0.6, 20) + 0.1)
     del base["shape003"]
     other["elsewhere"] = 0.0
-    test = paired_bootstrap(other, base)
+    test = paired_test(other, base)
     assert test is not None
     assert test.shapes == 19
     assert test.difference == pytest.approx(0.1)
-    assert paired_bootstrap(named(np.ones(4)), named(np.zeros(4))) is None
+    assert paired_test(named(np.ones(4)), named(np.zeros(4))) is None
 
 
 def test_equal_scores_are_not_different_and_a_constant_gap_is() -> None:
     base = named(np.linspace(0.2, 0.6, 10))
-    same = paired_bootstrap(base, base)
+    same = paired_test(base, base)
     assert same is not None
     assert (same.p, same.low, same.high) == (1.0, 0.0, 0.0)
-    gap = paired_bootstrap(dict.fromkeys(base, 0.75), dict.fromkeys(base, 0.5))
+    gap = paired_test(dict.fromkeys(base, 0.75), dict.fromkeys(base, 0.5))
     assert gap is not None
-    assert gap.p == 1 / (RESAMPLES + 1)
+    assert gap.p == 2 / 2**10  # all signs equal, one way or the other
+
+
+def test_p_of_few_shapes_is_that_of_all_sign_flips() -> None:
+    rng = np.random.default_rng(7)
+    base = rng.uniform(0.2, 0.6, 9)
+    other = base + rng.normal(0.02, 0.03, 9)
+    test = paired_test(named(other), named(base))
+    assert test is not None
+    expected = stats.permutation_test((other, base), lambda a, b, axis: np.mean(a - b, axis=axis), vectorized=True,
+                                      permutation_type="samples", n_resamples=np.inf)  # fmt: skip
+    assert test.p == pytest.approx(expected.pvalue)
+
+
+@pytest.mark.parametrize("shapes", [5, 7, 10])
+def test_few_shapes_are_not_told_apart_by_chance(shapes: int) -> None:
+    rng = np.random.default_rng(4)
+    found = []
+    for _ in range(300):
+        base = rng.uniform(0.2, 0.6, shapes)
+        test = paired_test(named(base + rng.normal(0, 0.03, shapes)), named(base), resamples=199)
+        assert test is not None
+        found.append(test.p < 0.05)
+    assert np.mean(found) <= 0.08
 
 
 def test_same_seed_same_numbers() -> None:
     rng = np.random.default_rng(2)
     a, b = named(rng.random(30)), named(rng.random(30))
-    assert paired_bootstrap(a, b) == paired_bootstrap(dict(reversed(a.items())), b)
+    assert paired_test(a, b) == paired_test(dict(reversed(a.items())), b)
 
 
 def test_pictures_of_a_shape_count_as_one() -> None:

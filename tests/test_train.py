@@ -22,6 +22,7 @@ from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import BusyError, ConfigError, DivergedError, InputError, InterruptedRunError
 from pix3d_onet.events import Event, Note, TrainStep
 from pix3d_onet.learning import loop, runfolder
+from pix3d_onet.learning import train as training
 from pix3d_onet.learning.checkpoint import load_model
 from pix3d_onet.learning.optim import MovingAverage, learning_rate
 from pix3d_onet.learning.train import run_identity, train
@@ -296,6 +297,61 @@ def test_patience_ends_early(data: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert (record.stopped, record.steps_done, record.best_step) == ("patience", 4, 2)
 
 
+def test_killed_after_patience_ended_it_does_not_train_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(CONFIG, steps=50, val_every=1, patience=2)
+    scores = iter([0.3, 0.5, 0.4, 0.5, 0.9])
+    real = loop.Scores.mean_iou
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Scores, "mean_iou", lambda self, t: next(scores, None) or real(self, t))
+        patch.setattr(training, "_finish", lambda *_, **__: (_ for _ in ()).throw(SystemError("killed")))
+        with pytest.raises(SystemError):
+            run(data, tmp_path / "run", config)
+    record = run(data, tmp_path / "run", config, resume=True)
+    assert (record.stopped, record.steps_done, record.best_step) == ("patience", 4, 2)
+
+
+def test_weights_that_become_nan_are_neither_best_nor_saved(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(CONFIG, val_every=2)
+    real = loop.Trainer.step
+
+    def step(self: loop.Trainer, number: int) -> None:
+        real(self, number)
+        if number == 4:  # the loss of this step was taken before its update
+            with torch.no_grad():
+                next(self.model.parameters()).fill_(torch.nan)
+
+    monkeypatch.setattr(loop.Trainer, "step", step)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    with pytest.raises(DivergedError, match="step 4; the batch was"):
+        run(data, tmp_path / "run", config)
+    assert all(bool(torch.isfinite(value).all()) for value in tensors(tmp_path / "run", "best").values())
+    saved = sorted((tmp_path / "run/last").glob("step-*.safetensors"))
+    assert [path.stem for path in saved] == ["step-00000002"]
+
+
+def test_the_record_is_written_when_all_else_is_in_place(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    real = training.write_run
+
+    def write(out: Path, record: RunRecord) -> None:
+        seen.append((out / "last/model.safetensors").exists())
+        real(out, record)
+        raise SystemError("killed")
+
+    monkeypatch.setattr(training, "write_run", write)
+    with pytest.raises(SystemError):
+        run(data, tmp_path / "run")
+    assert seen == [True]
+    assert run(data, tmp_path / "run", resume=True).stopped == "completed"
+    assert not list((tmp_path / "run/last").glob("step-*"))
+
+
 def test_frozen_encoder_stays_as_it_was(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "free", dataclasses.replace(CONFIG, steps=1))
     frozen = dataclasses.replace(CONFIG, freeze_encoder=True, lr=0.01)
@@ -315,7 +371,9 @@ def test_init_from_starts_at_the_other_run_s_best(data: Path, tmp_path: Path) ->
     first, second = tensors(tmp_path / "first", "best"), tensors(tmp_path / "second", "last")
     key = "decoder.blocks.0.fc_0.weight"
     torch.testing.assert_close(first[key], second[key], rtol=0, atol=1e-7)
-    assert record.weights == read_run(tmp_path / "first").run_id
+    assert record.weights.startswith(f"run {read_run(tmp_path / 'first').run_id}, network ")
+    last = tmp_path / "first/last/model.safetensors"  # another network of the same run is another start
+    assert run(data, tmp_path / "fourth", config, init_from=last).run_id != record.run_id
     other = dataclasses.replace(MODEL, hidden_dim=8)
     with pytest.raises(InputError, match="another architecture"):
         run(data, tmp_path / "third", config, model=other, init_from=tmp_path / "first")

@@ -38,6 +38,12 @@ def test_counts_equal_the_definition(logits: list[float], seed: int, thresholds:
         assert either[k] == (said | occupied).sum()
 
 
+def test_nan_is_outside() -> None:
+    logits, occupied = torch.tensor([torch.nan, 1.0, torch.nan]), torch.tensor([True, True, False])
+    both, either = count_overlap(logits, occupied, torch.tensor([0.0]))
+    assert (both.tolist(), either.tolist()) == ([1], [2])
+
+
 def test_empty_union_counts_as_one_and_never_divides_by_zero() -> None:
     scores = Scores(("a", "b", "c"), (0.2,), np.array([[0], [0], [5]]), np.array([[0], [7], [10]]), np.zeros(3))
     assert scores.iou(0.2).tolist() == [1.0, 0.0, 0.5]

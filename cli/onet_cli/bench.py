@@ -51,7 +51,7 @@ class Seeds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of runs.")
 @click.option("--preset", type=click.Choice(["paper", "quick"]), default="paper", show_default=True, help="Recipe.")
 @click.option("--steps", type=int, help="Optimiser steps, instead of the preset's.")
-@click.option("--batch-size", type=int, help="Pictures a step, instead of the preset's.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Pictures a step, instead of the preset's.")
 @click.option("--image-size", type=int, help="Side of the pictures in pixels, instead of the preset's.")
 @click.option("--seeds", type=Seeds(), default="0", show_default=True, help="Seeds; each variant is trained with each.")
 @click.option("--pretrained/--no-pretrained", default=None, help="Pretrained encoders [default: the preset's].")
@@ -105,11 +105,12 @@ def bench(
     shown = live_table(plan) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
     with shown as emit:
         result = run_bench(plan, data, _train(), out=out, devices=choose_devices(device, jobs), emit=emit)
-        made = summarise(result, suite, out=out, data=data, emit=emit)
+        alone = suite[0] if len(suite) == 1 and not all_ and not variant else None
+        made = summarise(result, alone, out=out, data=data, emit=emit)
     render(made, result, as_json=as_json, quiet=quiet)
     if with_report:
         with ui.live(quiet=quiet, verbose=verbose) as emit:
-            keep_report(made, out, emit)
+            keep_report(made, out, alone, emit)
     if result.failures:
         names = ", ".join(f.run.name for f in result.failures)
         many = ui.counted(len(result.failures), "run")
@@ -155,23 +156,26 @@ def _train() -> Any:
     return train
 
 
-def summarise(result: BenchResult, suites: Sequence[str], *, out: Path, data: Path, emit: Emit) -> Report:
+def summarise(result: BenchResult, suite: str | None, *, out: Path, data: Path, emit: Emit) -> Report:
     """Table 1 of all stored runs of this setting, those of earlier calls included."""
     from pix3d_onet.results.report import read_report
     from pix3d_onet.results.runs import key_of
 
-    name = suites[0] if len(suites) == 1 else None
-    return read_report(out, setting=key_of(result.runs[0]), suite_name=name, data=data, emit=emit)
+    return read_report(out, setting=key_of(result.runs[0], result.runs), suite_name=suite, data=data, emit=emit)
 
 
-def keep_report(made: Report, out: Path, emit: Emit) -> None:
-    """Write the report folder; a place that refuses it is a warning: the runs are kept and the table is printed."""
+def keep_report(made: Report, out: Path, suite: str | None, emit: Emit) -> None:
+    """Write the report folder, one a suite beside that of Table 1.
+
+    A place that refuses it is a warning: the runs are kept and the table is printed.
+    """
     from pix3d_onet.events import Note
     from pix3d_onet.files import refused
     from pix3d_onet.results.report import REPORT_FOLDER, write_report
 
     try:
-        write_report(made, out / REPORT_FOLDER, emit=emit)
+        folder = REPORT_FOLDER if suite in (None, "table1") else f"{REPORT_FOLDER}-{suite}"
+        write_report(made, out / folder, emit=emit)
     except OSError as error:
         found = refused(error)
         if found is error:

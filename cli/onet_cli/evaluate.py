@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pix3d_onet.learning.evaluate import Evaluation, Predictor
     from pix3d_onet.metrics import Interval
 
+COUNT = click.IntRange(min=1)
 PROTOCOLS = ("onet", "pix3d")
 BASELINE_NAMES = ("mean-shape", "retrieval", "oracle")
 PROTOCOL_MESH = 32
@@ -42,8 +43,14 @@ HIDDEN = ("chamfer_l1_x10", "accuracy", "completeness")
 @click.option("--baseline", multiple=True, help="Add one: mean-shape, retrieval or oracle.")
 @click.option("--threshold", type=float, help="Occupancy probability of the surface [default: the run's, 0.2].")
 @click.option("--resolution", type=int, default=128, show_default=True, help="Cells an axis of the extracted mesh.")
-@click.option("--samples", type=int, default=100_000, show_default=True, help="Samples of each surface.")
-@click.option("--voxels", type=int, default=64, show_default=True, help="Samples an axis of a field under pix3d.")
+@click.option("--samples", type=COUNT, default=100_000, show_default=True, help="Samples of each surface.")
+@click.option(
+    "--voxels",
+    type=COUNT,
+    default=64,
+    show_default=True,
+    help="Samples an axis of a field under pix3d.",
+)
 @click.option("--limit", type=click.IntRange(min=0), default=0, help="Only the first N shapes of the split.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the surface samples.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -83,6 +90,8 @@ def evaluate(
     from pix3d_onet.learning.evaluate import rows_csv
 
     names = tuple(dict.fromkeys((*(BASELINE_NAMES if baselines else ()), *baseline)))
+    if unknown := [name for name in names if name not in BASELINE_NAMES]:
+        raise ConfigError(f"--baseline must be one of {', '.join(BASELINE_NAMES)}, not {unknown[0]!r}.")
     if not runs and not names:
         raise ConfigError("nothing to evaluate.", hint="Give a RUN, --baselines or --baseline NAME.")
     check_extraction(resolution=options["resolution"], threshold=options["threshold"])
@@ -119,11 +128,12 @@ def score(
     from pix3d_onet.learning.runtime import choose_device
 
     with Dataset(data) as dataset:
-        library = build_library(dataset, contains, emit=emit) if names else None
-        rows: list[Predictor] = [baseline(name, library) for name in names if library is not None]
         if protocol == "pix3d":
             options = options | {"resolution": PROTOCOL_MESH}
-        rows += [open_run(run, dataset.manifest.data_hash, options, emit) for run in runs]
+        # What can be wrong with a run is found before the library is built, which takes a minute.
+        trained = [open_run(run, dataset.manifest.data_hash, options, emit) for run in runs]
+        library = build_library(dataset, contains, emit=emit) if names else None
+        rows: list[Predictor] = [baseline(name, library) for name in names if library is not None] + trained
         if protocol == "pix3d":
             settings = ProtocolSettings(predicted_voxels=options["voxels"])
             return [
@@ -193,12 +203,16 @@ def render(results: Sequence[Evaluation], document: dict[str, Any], *, as_json: 
         return
     columns = [name for name in results[0].means if name not in HIDDEN]
     first = results[0]
-    title = f"{first.data}, {first.split}: {ui.counted(len(first.rows), 'picture')}, protocol {document['protocol']}"
+    most = max(len(e.rows) for e in results)
+    title = f"{first.data}, {first.split}: {ui.counted(most, 'picture')}, protocol {document['protocol']}"
     rows = [[e.name, *(cell(e.means[c]) for c in columns), e.empty or None] for e in results]
     table = ui.table(title, ["row", *(f">{heading(c)}" for c in columns), ">empty"], rows)
     for column in table.columns:
         column.no_wrap = True
     ui.out().print(table)
+    fewer = [f"{e.name}: {len(e.rows)}" for e in results if len(e.rows) < most]
+    if fewer:
+        ui.out().print(f"Scored on fewer pictures, those with a camera: {', '.join(fewer)}.")
     if document["protocol"] == "pix3d":
         found = ", ".join(f"{e.name} {e.settings['threshold']:.2f}" for e in results)
         ui.out().print(f"Threshold found on these pictures: {found}. Not comparable with continuous IoU.")

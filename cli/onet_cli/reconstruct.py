@@ -247,7 +247,7 @@ def make(
         raise InputError(
             "the network sees nothing in it (no point above the threshold).", hint="Try a lower --threshold."
         )
-    write_mesh(job.out, result.mesh)
+    write_mesh(job.out, result.mesh, result.normals)
     shown, page = extras(view, result.mesh, job.out, options)
     return Made(
         str(job.image),

@@ -316,6 +316,14 @@ class Dataset:
         ]
         return np.array(finite, dtype=np.bool_)
 
+    def has_photos(self, split: str) -> bool:
+        """Whether any picture of ``split`` is a photo, not a rendered view; reads nothing else."""
+        for entry in self.entries(split):
+            file = self.shard(entry.shard)
+            if any(not file["images/rendered"][row] for row, _ in self._picture_rows(file, entry, split)):
+                return True
+        return False
+
     def _views(self, file: h5py.File, entry: ShapeEntry, split: str | None) -> Iterator[View]:
         for row, record_id in self._picture_rows(file, entry, split):
             yield View(

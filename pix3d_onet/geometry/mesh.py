@@ -20,7 +20,7 @@ from pix3d_onet.geometry._components import face_components
 from pix3d_onet.geometry._edges import count_edges
 from pix3d_onet.geometry._measure import areas, signed_volume
 from pix3d_onet.geometry.obj import parse_obj
-from pix3d_onet.types import Bool, Mesh, Normalisation
+from pix3d_onet.types import Bool, Float64, Mesh, Normalisation
 
 MESH_SUFFIXES = (".obj", ".off", ".ply", ".stl", ".glb", ".gltf")
 """Formats that ``load_mesh`` reads, by file name ending (case does not matter)."""
@@ -172,14 +172,17 @@ def merge_vertices(mesh: Mesh) -> Mesh:
     return Mesh(vertices, faces[(a != b) & (b != c) & (c != a)])
 
 
-def write_mesh(path: Path, mesh: Mesh) -> None:
-    """Write a mesh atomically; the format follows the ending (.glb .obj .ply .stl .off). InputError for another."""
+def write_mesh(path: Path, mesh: Mesh, normals: Float64 | None = None) -> None:
+    """Write a mesh atomically; the format follows the ending (.glb .obj .ply .stl .off). InputError for another.
+
+    ``normals`` (V, 3) unit, of the vertices, go along where the format has them (.glb, .obj, .ply).
+    """
     import trimesh
 
     suffix = path.suffix.lower()
     if suffix not in (".glb", ".obj", ".ply", ".stl", ".off"):
         raise InputError(f"cannot write {path.name}: take .glb, .obj, .ply, .stl or .off.")
-    body: Any = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    body: Any = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_normals=normals, process=False)
     scene: Any = trimesh.Scene([body])
     exported = scene.export(file_type="glb") if suffix == ".glb" else body.export(file_type=suffix[1:])
     with writing(path) as part:

@@ -104,9 +104,13 @@ def read_last(folder: Path) -> Found | None:
     return None
 
 
-def keep_last_model(folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """The network as it was at the end, in place of what only an unfinished run needs."""
+def save_last_model(folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """The network as it was at the end, for what comes after the run."""
     save_tensors(folder / LAST / MODEL_FILE, state, header)
+
+
+def forget_steps(folder: Path) -> None:
+    """Remove what only an unfinished run needs."""
     for path in (folder / LAST).glob("step-*"):
         path.unlink(missing_ok=True)
 

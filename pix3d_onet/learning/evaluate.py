@@ -175,6 +175,11 @@ def split_entries(dataset: Dataset, split: str, limit: int = 0) -> tuple[ShapeEn
     return entries[:limit] if limit else entries
 
 
+def pictures(sample: Sample, photos: bool) -> tuple[View, ...]:
+    """The pictures that count: photos alone in a split that has some (``photos``), rendered views in one without."""
+    return tuple(view for view in sample.images if not (photos and view.rendered))
+
+
 def evaluate(
     predictor: Predictor,
     dataset: Dataset,
@@ -188,7 +193,7 @@ def evaluate(
     search: Nearest = nearest,
     emit: Emit = ignore,
 ) -> Evaluation:
-    """Score ``predictor`` on every picture of ``split``.
+    """Score ``predictor`` on every picture of ``split``: as in training, its photos where it has any.
 
     ``samples`` points are drawn on each predicted surface (by ``seed`` alone, whatever the order) and compared with
     the stored samples of the true one, nearest neighbours by ``search``; without ``contains``/``sample_surface``
@@ -197,11 +202,12 @@ def evaluate(
     if samples < 1:
         raise ConfigError(f"--samples must be 1 or more, not {samples}.")
     entries = split_entries(dataset, split, limit)
+    photos = dataset.has_photos(split)
     rows: list[ShapeRow] = []
     skipped = 0
     for done, entry in enumerate(entries):
         sample = dataset.sample(entry, split)
-        for view in sample.images:
+        for view in pictures(sample, photos):
             if not predictor.usable(view):
                 skipped += 1
                 continue
@@ -244,7 +250,8 @@ def compare(
     mesh = prediction.mesh
     inside = prediction.logits(sample.points) > prediction.level  # NaN compares false: outside
     distances = None
-    if sample_surface is not None:
+    stored = len(sample.surface_points) > 0 or len(sample.mesh.faces) == 0  # `--surface-points 0` stores none
+    if sample_surface is not None and stored:
         points, normals = sample_surface(mesh, samples, seed) if len(mesh.faces) else (np.empty((0, 3)),) * 2
         count = min(samples, len(sample.surface_points))  # stored in random order: the first ones are a sample
         distances = surface_distances(

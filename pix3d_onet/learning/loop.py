@@ -144,7 +144,7 @@ class Trainer:
         with self.stop.listening():
             self.set_training()
             started, before = time.monotonic(), self.progress.seconds
-            while self.progress.step < self.config.steps:
+            while self.progress.step < self.config.steps and not self.patience_ended:
                 self.step(self.progress.step + 1)
                 self.progress.seconds = before + time.monotonic() - started
                 step = self.progress.step
@@ -153,12 +153,14 @@ class Trainer:
                 if step % self.config.val_every == 0 or step == self.config.steps:
                     self.look()
                     self.validate(time.monotonic() - started + before)
-                    if self.config.patience and self.progress.since_best >= self.config.patience:
-                        self.save()
-                        return "patience"
                 self.leave_if_asked()
             self.save()
-        return "completed"
+        return "completed" if self.progress.step == self.config.steps else "patience"
+
+    @property
+    def patience_ended(self) -> bool:
+        """Whether the last validations brought nothing better; a run resumed after its last step is still there."""
+        return 0 < self.config.patience <= self.progress.since_best
 
     def set_training(self) -> None:
         """Training mode; frozen backbones keep their running statistics, too."""
@@ -233,7 +235,7 @@ class Trainer:
         names = [self.setting.train.record_ids[i] for i in sorted(set(self.plan.draw(number).pictures.tolist()))]
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         return DivergedError(
-            f"the loss is not finite at step {number}; the batch was {shown}.",
+            f"the loss or the weights are not finite at step {number}; the batch was {shown}.",
             hint="The last checkpoint is from before; try a lower --lr or --precision fp32.",
         )
 
@@ -251,6 +253,9 @@ class Trainer:
         config, p = self.config, self.progress
         scores = self.scores(self.setting.val, (config.threshold,))
         iou = scores.mean_iou(config.threshold)
+        val_loss = float(scores.loss.mean()) * self.points
+        if not math.isfinite(val_loss):  # the weights went in the step whose loss, taken before it, was still sound
+            raise self.diverged(p.step)
         p.since_best += 1
         if iou > p.best_iou:
             p.best_iou, p.best_step, p.since_best = iou, p.step, 0
@@ -258,7 +263,7 @@ class Trainer:
         row = HistoryRow(
             step=p.step,
             train_loss=p.loss_sum / max(p.loss_count, 1),
-            val_loss=float(scores.loss.mean()) * self.points,
+            val_loss=val_loss,
             val_iou=iou,
             lr=learning_rate(config, p.step),
             shapes_per_second=config.batch_size * p.step / p.train_seconds if p.train_seconds else 0.0,
@@ -306,7 +311,9 @@ class Trainer:
         )
 
     def save(self) -> None:
-        """Write the best network if it is new, then everything needed to go on."""
+        """Write the best network if it is new, then everything needed to go on. DivergedError for weights of NaN."""
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
+            raise self.diverged(self.progress.step)
         self.saved_at = time.monotonic()
         if not self.setting.group.leads:
             return

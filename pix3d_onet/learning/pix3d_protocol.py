@@ -17,7 +17,7 @@ from pix3d_onet.config import POINTS_HALF_SIDE
 from pix3d_onet.data.shards import Dataset
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, Progress, ignore
-from pix3d_onet.learning.evaluate import Evaluation, Prediction, Predictor, ShapeRow, split_entries
+from pix3d_onet.learning.evaluate import Evaluation, Prediction, Predictor, ShapeRow, pictures, split_entries
 from pix3d_onet.learning.voxels import Contains, voxel_centres, voxelised
 from pix3d_onet.metrics import mean_interval
 from pix3d_onet.types import Float32, Mesh
@@ -114,11 +114,12 @@ def evaluate_pix3d(
 ) -> Evaluation:
     """Score ``predictor`` by the official protocol: the one column ``iou_pix3d`` at the best common threshold."""
     entries = split_entries(dataset, split, limit)
+    photos = dataset.has_photos(split)
     found, table, skipped = [], [], 0
     for done, entry in enumerate(entries):
         sample = dataset.sample(entry, split)
         truth = true_volume(sample.mesh, contains, settings.truth_voxels)
-        for view in sample.images:
+        for view in pictures(sample, photos):
             if not predictor.usable(view):
                 skipped += 1
                 continue

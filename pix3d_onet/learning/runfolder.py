@@ -26,7 +26,7 @@ def run_identity(
     """First 12 hex digits of the SHA-256 of what defines a run.
 
     ``weights`` is a file (its digest counts), a digest, or None: then ``pretrained`` or nothing as ``config`` says;
-    ``init`` is the id of the run that the weights were taken from. Device and speed settings define nothing.
+    ``init`` says which run's network was the start (``initial_run``). Device and speed settings define nothing.
     """
     document = {
         "model": model.to_json(),
@@ -57,6 +57,7 @@ def finished_run(out: Path, run_id: str, resume: bool) -> RunRecord | None:
         return None
     record = read_run(out)
     if resume and record.run_id == run_id:
+        checkpoint.forget_steps(out)  # a kill may have come between the record and this
         return record
     what = "a finished run" if record.run_id == run_id else "another finished run"
     raise InputError(f"{out} holds {what} ({record.name}).", hint="Choose another --out, or remove the folder.")
@@ -98,13 +99,17 @@ def _difference(before: Any, identity: dict[str, Any]) -> str:
 
 
 def initial_run(init_from: Path | None, model: ModelConfig) -> str:
-    """The id of the run whose network is the start; empty without one. InputError for another architecture."""
+    """The run whose network is the start, and that network's digest: an unfinished run's best one still changes.
+
+    Empty without one. InputError for another architecture.
+    """
     if init_from is None:
         return ""
     header = checkpoint.read_header(checkpoint.checkpoint_file(init_from))
     if header.get("model") != model.to_json():
         raise InputError(f"{init_from} is a network of another architecture: {header.get('model')}.")
-    return str(header.get("run_id") or file_digest(checkpoint.checkpoint_file(init_from))[:12])
+    digest = file_digest(checkpoint.checkpoint_file(init_from))[:12]
+    return f"run {header['run_id']}, network {digest}" if header.get("run_id") else f"network {digest}"
 
 
 @contextmanager

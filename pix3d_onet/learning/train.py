@@ -13,11 +13,11 @@ import torch
 
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.data.shards import Dataset
-from pix3d_onet.errors import ConfigError
+from pix3d_onet.errors import ConfigError, UnsuitableError
 from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.files import write_json
 from pix3d_onet.learning import checkpoint, distributed
-from pix3d_onet.learning.dataset import Choice, Split, describe_data, has_split, picture_counts
+from pix3d_onet.learning.dataset import Choice, Split, describe_data, has_split
 from pix3d_onet.learning.loop import Setting, Trainer, is_out_of_memory
 from pix3d_onet.learning.memory import fitting_batch, open_split
 from pix3d_onet.learning.model import OccupancyNetwork, build_model, cost, count_parameters
@@ -199,24 +199,24 @@ def _open_splits(request: Request, dataset: Dataset, where: torch.device, need_p
 
 def _out_of_memory(
     network: OccupancyNetwork, config: TrainConfig, where: torch.device, precision: str, world: int
-) -> ConfigError:
+) -> UnsuitableError:
     """The clear line for a step that did not fit, with a batch size that should."""
     if where.type == "cuda":
         torch.cuda.empty_cache()
     fits = min(fitting_batch(network.train(), config, where, precision, world), max(1, config.batch_size // 2))
-    return ConfigError(
+    return UnsuitableError(
         f"out of memory with --batch-size {config.batch_size}.",
         hint=f"--batch-size {fits} should fit; so does --batch-size auto, on any machine.",
     )
 
 
 def forward_cost(model: ModelConfig, image_size: int) -> dict[str, float]:
-    """``learning.model.cost`` without the count; ConfigError when the encoder cannot take pictures of this size."""
+    """``learning.model.cost`` without the count; UnsuitableError when the encoder cannot take pictures of this size."""
     try:
         counted = cost(model, image_size)
     except (RuntimeError, ValueError, AssertionError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"--image-size {image_size} does not suit {model.encoder} ({line}).") from None
+        raise UnsuitableError(f"--image-size {image_size} does not suit {model.encoder} ({line}).") from None
     return {key: counted[key] for key in ("gflops_image", "gflops_point")}
 
 
@@ -251,7 +251,7 @@ def _finish(
         run_id=identity["run_id"],
         model=identity["model"],
         train=identity["train"],
-        data={**identity["data"], **picture_counts(dataset)},
+        data={**identity["data"], **{name: len(split) for name, split in splits.items()}},
         params=count_parameters(trainer.model),
         history=tuple(progress.history),
         best_step=progress.best_step,
@@ -277,10 +277,10 @@ def _finish(
         latency = _write_examples(best, dataset.root, setting, {**record.val_scores, **record.test_scores})
         if latency is not None:
             record = replace(record, cost={**record.cost, "latency_seconds": latency})
-        write_run(out, record)
-        checkpoint.keep_last_model(
-            out, last, {**identity, "step": progress.step, "val_iou": progress.history[-1].val_iou}
-        )
+        header = {**identity, "step": progress.step, "val_iou": progress.history[-1].val_iou}
+        checkpoint.save_last_model(out, last, header)
+        write_run(out, record)  # from here on the run is finished: all else is in place
+        checkpoint.forget_steps(out)
     distributed.wait()
     return record
 

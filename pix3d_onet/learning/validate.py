@@ -117,6 +117,7 @@ def _encode(model: OccupancyNetwork, split: Split, rows: list[int]) -> Tensor:
 
 def count_overlap(logits: Tensor, occupied: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
     """logits (T,), occupied (T,) bool, edges (K,) ascending → |both| and |either| (K,) int64, inside: logit > edge."""
+    logits = torch.nan_to_num(logits, nan=-math.inf, posinf=math.inf, neginf=-math.inf)  # NaN is outside
     above = torch.bucketize(logits, edges)  # how many edges lie strictly below the logit
     size = len(edges) + 1
     both = torch.bincount(above[occupied], minlength=size)

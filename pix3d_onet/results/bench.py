@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pix3d_onet.config import ModelConfig, TrainConfig
-from pix3d_onet.errors import BusyError, ConfigError, InputError, InterruptedRunError, OnetError
+from pix3d_onet.errors import BusyError, ConfigError, InputError, InterruptedRunError, OnetError, UnsuitableError
 from pix3d_onet.events import Emit, Note, RunFinished, RunStarted, ignore
 from pix3d_onet.records import RUN_FILE, RunRecord
 from pix3d_onet.results.parallel import Job, run_jobs
@@ -156,7 +156,7 @@ def bench(
                     hint="The same command continues.",
                 )
             hopeless = isinstance(error, InputError) and not failures and len(runs) == len(done)
-            if hopeless or isinstance(error, ConfigError):
+            if hopeless or (isinstance(error, ConfigError) and not isinstance(error, UnsuitableError)):
                 raise error
             failures.append(Failure(planned, error))
             emit(Note(f"{planned.name} failed and stays blank: {error}", "warning"))
@@ -195,6 +195,8 @@ def _train_all(
             train_planned(planned, data, train, device=devices[0], emit=announce.emit)
         except OnetError as error:
             yield planned, error
+        except Exception as error:  # noqa: BLE001 - one run's accident is not the others'
+            yield planned, OnetError(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")
         else:
             yield planned, None
 

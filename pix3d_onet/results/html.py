@@ -217,7 +217,7 @@ def _statistics_note(table: Table) -> str:
         return "No per-shape scores were stored."
     return (
         f"Δ base: difference of the mean IoU to {table.base} over {table.tested_shapes} {table.tested_on} shapes, "
-        f"seeds averaged; its 95 % interval (BCa) and p from a paired bootstrap with {table.resamples} resamples, "
+        f"seeds averaged; its 95 % interval (BCa bootstrap, {table.resamples} resamples) and p of a sign-flip test, "
         "p corrected after Holm for all comparisons. Test and last IoU are means over seeds."
     )
 

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
 from queue import Empty
@@ -52,9 +52,10 @@ def run_jobs(
         while waiting or running:
             while waiting and free:
                 job, device = waiting.pop(0), free.pop(0)
-                process = context.Process(target=_work, args=(job, device, len(devices), messages), name=job.name)
+                process = context.Process(target=_work, args=(job, device, messages), name=job.name)
                 started(job)
-                process.start()
+                with _threads(max(1, (os.cpu_count() or 1) // len(devices))):
+                    process.start()
                 running[job.name] = (job, process, device)
             for name, error in _next(messages, running, emit):
                 job, process, device = running.pop(name)
@@ -101,9 +102,24 @@ def _stop(processes: Sequence[SpawnProcess], messages: Any) -> None:
         process.join()
 
 
-def _work(job: Job, device: str, width: int, messages: Any) -> None:
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let processes that start now use ``count`` threads, unless the user said how many.
+
+    In the environment they inherit: their arguments import PyTorch, which reads it once, before any of our lines.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        yield
+        return
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    try:
+        yield
+    finally:
+        del os.environ["OMP_NUM_THREADS"]
+
+
+def _work(job: Job, device: str, messages: Any) -> None:
     """The body of a process: run the job, report its events and its end."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // width)))
     _end_with_parent()
 
     def emit(event: Event) -> None:

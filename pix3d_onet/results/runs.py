@@ -142,10 +142,32 @@ def setting_key(setting: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def key_of(run: StoredRun) -> str:
-    """The key of the setting that a run belongs to."""
-    record = run.record
-    return setting_key(setting_of(TrainConfig.from_json(record.train), run.variant, record.data, record.weights))
+def key_of(run: StoredRun, among: Sequence[StoredRun]) -> str:
+    """The key of the setting that a run belongs to, together with the runs ``among``."""
+    return setting_key(_settings([run, *among])[0])
+
+
+def _settings(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
+    """The setting of every run. One whose variant changes the recipe has that of the runs it is otherwise equal to.
+
+    What it changed from is not in its record: a preset's value as likely as the default. Where there is no such run,
+    the default is taken.
+    """
+    plain = [
+        setting_of(TrainConfig.from_json(run.record.train), run.variant, run.record.data, run.record.weights)
+        for run in runs
+    ]
+    changes = [set(VARIANTS[run.variant].train) if run.variant in VARIANTS else set() for run in runs]
+    bases = {setting_key(s): s for s, own in zip(plain, changes, strict=True) if not own}
+
+    def without(setting: Mapping[str, Any], own: set[str]) -> dict[str, Any]:
+        return {**setting, "data_name": "", "train": {k: v for k, v in setting["train"].items() if k not in own}}
+
+    found = []
+    for setting, own in zip(plain, changes, strict=True):
+        fitting = [key for key, base in sorted(bases.items()) if without(base, own) == without(setting, own)]
+        found.append(setting if not own or not fitting or setting_key(setting) in fitting else bases[fitting[0]])
+    return found
 
 
 def group_runs(runs: Sequence[StoredRun]) -> tuple[RunGroup, ...]:
@@ -155,9 +177,7 @@ def group_runs(runs: Sequence[StoredRun]) -> tuple[RunGroup, ...]:
     others are ``left_out``.
     """
     gathered: dict[str, tuple[dict[str, Any], list[StoredRun]]] = {}
-    for run in runs:
-        record = run.record
-        setting = setting_of(TrainConfig.from_json(record.train), run.variant, record.data, record.weights)
+    for run, setting in zip(runs, _settings(runs), strict=True):
         gathered.setdefault(setting_key(setting), (setting, []))[1].append(run)
     groups = [_group(key, setting, members) for key, (setting, members) in gathered.items()]
     return tuple(sorted(groups, key=lambda g: (-len(g.variants), -len(g.runs), g.key)))

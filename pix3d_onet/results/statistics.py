@@ -1,8 +1,9 @@
 """The statistics of the ablation: intervals over seeds, a paired test over shapes, a correction for many tests.
 
-Two sources of chance are kept apart. Seeds: Student's interval of the mean over training runs. Shapes: a paired
-bootstrap of the difference to the base over test shapes (Efron and Tibshirani, *An Introduction to the Bootstrap*,
-1993, chapters 14 and 16), all pictures of a shape drawn together.
+Two sources of chance are kept apart. Seeds: Student's interval of the mean over training runs. Shapes: the difference
+to the base over test shapes, all pictures of a shape together: a sign-flip permutation test (Fisher, *The Design of
+Experiments*, 1935, section 21), which keeps its level however few the shapes, and a BCa bootstrap interval (Efron and
+Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 14).
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
 """Holm-corrected p below which a difference is marked."""
 RESAMPLES = 9999
-"""Bootstrap resamples; the smallest possible p is 1/10000."""
+"""Bootstrap resamples, and sign flips where all of them are more; the smallest possible p is 1/10000."""
 MIN_SHAPES = 5
 """Fewest shapes for a paired test; below this a bootstrap says nothing."""
+EXACT_SHAPES = 13
+"""Up to so many shapes all 2ⁿ sign flips are taken, so that p is exact."""
 CHUNK = 1000
 """Resamples drawn at once, so that thousands of shapes fit in memory."""
 
@@ -67,13 +70,14 @@ def per_shape(scores: Mapping[str, float], objects: Mapping[str, str]) -> dict[s
     return {shape: float(np.mean(values)) for shape, values in sorted(gathered.items())}
 
 
-def paired_bootstrap(
+def paired_test(
     scores: Mapping[str, float], base: Mapping[str, float], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> PairedTest | None:
     """Is the mean of ``scores`` another than that of ``base``, over the shapes that both have?
 
-    The interval is bias-corrected and accelerated (BCa); the p value is two-sided from the bootstrap distribution
-    shifted to a difference of zero, never 0. None when fewer than ``MIN_SHAPES`` shapes are shared.
+    The p value is two-sided, the share of sign flips of the shapes' differences whose mean is as far from zero, itself
+    among them: never 0, and over n shapes never under 2/2ⁿ. The interval is a bias-corrected and accelerated bootstrap
+    (BCa). None when fewer than ``MIN_SHAPES`` shapes are shared.
     """
     shared = sorted(set(scores) & set(base))
     if len(shared) < MIN_SHAPES:
@@ -81,11 +85,25 @@ def paired_bootstrap(
     difference = np.array([scores[s] - base[s] for s in shared], dtype=np.float64)
     observed = float(difference.mean())
     if np.ptp(difference) == 0:
-        return PairedTest(observed, observed, observed, 1.0 if observed == 0 else 1 / (resamples + 1), len(shared))
-    drawn = _resampled_means(difference, seed, resamples)
-    low, high = _bca(difference, drawn)
-    extreme = int((np.abs(drawn - observed) >= abs(observed)).sum())
-    return PairedTest(observed, low, high, (extreme + 1) / (resamples + 1), len(shared))
+        low = high = observed
+    else:
+        low, high = _bca(difference, _resampled_means(difference, seed, resamples))
+    return PairedTest(observed, low, high, _sign_flip_p(difference, seed, resamples), len(shared))
+
+
+def _sign_flip_p(values: Float64, seed: int, resamples: int) -> float:
+    """The two-sided p of a mean of zero for ``values`` (n,) that are symmetric about it: exact, or by random flips."""
+    n = len(values)
+    least = abs(values.sum()) * (1 - 1e-12)  # the observed flip itself must count, whatever the order of summing
+    if n <= EXACT_SHAPES:
+        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+        return float((np.abs(signs @ values) >= least).mean())
+    rng = np.random.default_rng(seed)
+    extreme = 0
+    for start in range(0, resamples, CHUNK):
+        signs = 1 - 2 * rng.integers(2, size=(min(CHUNK, resamples - start), n))
+        extreme += int((np.abs(signs @ values) >= least).sum())
+    return (extreme + 1) / (resamples + 1)
 
 
 def _resampled_means(values: Float64, seed: int, resamples: int) -> Float64:

@@ -17,7 +17,7 @@ from pix3d_onet.results.statistics import (
     PairedTest,
     holm,
     mean_interval,
-    paired_bootstrap,
+    paired_test,
     per_shape,
 )
 from pix3d_onet.results.variants import BASE, VARIANTS
@@ -99,6 +99,7 @@ class Table:
     val_points: int
     threshold: float
     pretrained: bool
+    weights: str
     devices: tuple[str, ...]
     tested_on: str | None
     tested_shapes: int
@@ -120,7 +121,8 @@ class Table:
         shapes = ", ".join(f"{self.counts[k]} {k}" for k in ("train", "val", "test") if k in self.counts)
         points = f"the first {self.val_points:,} points" if self.val_points else "all points"
         seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"seeds {', '.join(map(str, self.seeds))}"
-        weights = "pretrained encoders" if self.pretrained else "encoders from random weights"
+        named = {"": "encoders from random weights", "pretrained": "pretrained encoders"}
+        weights = named.get(self.weights, f"weights from {self.weights[:60]}")
         return (
             f"Validation IoU (threshold {self.threshold:g}, {points} a picture, best checkpoint) on {self.dataset} "
             f"({shapes} pictures): {self.steps} steps, batch {self.batch_size}, {self.image_size}² px, "
@@ -147,7 +149,7 @@ class Table:
         if self.tested_shapes:
             notes.append(
                 f"*: differs from {self.base} on {self.tested_shapes} {self.tested_on} shapes "
-                f"(paired bootstrap, {self.resamples} resamples, Holm-corrected p < {self.significance:g})."
+                f"(sign-flip permutation test, Holm-corrected p < {self.significance:g})."
             )
         missing = [r.variant for r in self.rows if not r.runs]
         if missing:
@@ -206,7 +208,8 @@ def build_table(group: RunGroup, variants: Sequence[str] | None = None, base: st
         points_per_shape=train["points_per_shape"],
         val_points=train["val_points"],
         threshold=train["threshold"],
-        pretrained=train["pretrained"],
+        pretrained=group.setting["weights"] == "pretrained",
+        weights=group.setting["weights"],
         devices=tuple(dict.fromkeys(_device(r) for r in group.runs)),
         tested_on=tested_on,
         tested_shapes=max((t.shapes for t in tests if t), default=0),
@@ -348,4 +351,4 @@ def _test(group: RunGroup, name: str, base: str, split: str | None) -> PairedTes
         return None
     mine, theirs = [r for r, _ in pairs], [b for _, b in pairs]
     shared = set.intersection(*(set(_scores(run, split)) for run in (*mine, *theirs)))
-    return paired_bootstrap(shape_scores(mine, split, shared), shape_scores(theirs, split, shared))
+    return paired_test(shape_scores(mine, split, shared), shape_scores(theirs, split, shared))
