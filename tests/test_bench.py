@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import BusyError, ConfigError, DivergedError, InputError, InterruptedRunError, UnsuitableError
 from pix3d_onet.events import Event, Note, Progress, RunFinished, RunStarted, TrainStep
 from pix3d_onet.records import RunRecord, write_run
+from pix3d_onet.results import parallel
 from pix3d_onet.results.bench import PRESETS, PlannedRun, bench, claimed, plan_runs
 from pix3d_onet.results.variants import SUITES, Variant, variant
 
@@ -217,3 +219,14 @@ def test_side_by_side_runs_use_every_device_and_lose_nothing(tmp_path: Path) -> 
 def test_an_interrupted_run_stops_the_others(tmp_path: Path) -> None:
     with pytest.raises(InterruptedRunError):
         bench(plan(tmp_path, seeds=(9, 0)), tmp_path, SlowTraining(), out=tmp_path, devices=("cpu", "cpu"))
+
+
+def test_processes_side_by_side_share_the_cores_unless_the_user_said_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with parallel._threads(3):
+        assert os.environ["OMP_NUM_THREADS"] == "3"
+    assert "OMP_NUM_THREADS" not in os.environ
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    with parallel._threads(3):
+        assert os.environ["OMP_NUM_THREADS"] == "5"
+    assert os.environ["OMP_NUM_THREADS"] == "5"

@@ -197,3 +197,16 @@ def test_occupancy_of_a_ball() -> None:
     sure = np.abs(radius - 0.5) > 0.002
     assert np.array_equal(inside[sure], radius[sure] < 0.5)
     assert not contains(Mesh(np.zeros((0, 3)), np.zeros((0, 3))), points).any()
+
+
+@pytest.mark.parametrize("suffix", [".obj", ".ply", ".glb"])
+def test_normals_go_along(tmp_path: Path, suffix: str) -> None:
+    body = trimesh.creation.icosphere(subdivisions=1)
+    normals = body.vertices / np.linalg.norm(body.vertices, axis=1, keepdims=True)
+    tilted = np.roll(normals, 1, axis=1)  # not what a reader would compute from the faces
+    path = tmp_path / f"ball{suffix}"
+    write_mesh(path, Mesh(body.vertices, body.faces), tilted)
+    loaded = trimesh.load(path, process=False)
+    read = next(iter(loaded.geometry.values())) if isinstance(loaded, trimesh.Scene) else loaded
+    order = np.argmin(np.linalg.norm(read.vertices[:, None] - body.vertices[None], axis=2), axis=1)
+    np.testing.assert_allclose(read.vertex_normals, tilted[order], atol=1e-3)

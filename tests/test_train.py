@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from pix3d_onet.learning import loop, runfolder
 from pix3d_onet.learning import train as training
 from pix3d_onet.learning.checkpoint import load_model
 from pix3d_onet.learning.optim import MovingAverage, learning_rate
+from pix3d_onet.learning.runtime import forget_peak, peak_memory
 from pix3d_onet.learning.train import run_identity, train
 from pix3d_onet.records import RunRecord, read_run
 
@@ -350,6 +352,16 @@ def test_the_record_is_written_when_all_else_is_in_place(
     assert seen == [True]
     assert run(data, tmp_path / "run", resume=True).stopped == "completed"
     assert not list((tmp_path / "run/last").glob("step-*"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process's peak cannot be set back")
+def test_a_run_is_not_charged_with_the_memory_of_those_before_it() -> None:
+    cpu = torch.device("cpu")
+    ballast = torch.ones(300 << 18)  # 300 MB
+    high = peak_memory(cpu)
+    del ballast
+    forget_peak(cpu)
+    assert peak_memory(cpu) < high - (200 << 20)
 
 
 def test_frozen_encoder_stays_as_it_was(data: Path, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from pix3d_onet.learning.runtime import (
     choose_device,
     choose_precision,
     describe_device,
+    forget_peak,
     peak_memory,
     tuned_process,
     versions,
@@ -103,6 +104,7 @@ def train(
         emit if group.leads else ignore,
     )
     with tuned_process(), distributed.joined(group, where), Dataset(data) as dataset:
+        forget_peak(where)
         request = _settle_batch(request, where, group)
         init = initial_run(init_from, model)
         run_id = run_identity(model, request.config, dataset.manifest.data_hash, weights, init)
