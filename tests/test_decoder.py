@@ -1,66 +1,19 @@
-"""The decoder in all its forms against the formula written out in float64."""
+"""The decoder as it is trained, against the formula written out in float64; folded: ``test_folded.py``."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from decoders import decoder, inputs, reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 from torch.nn import functional
 
 from pix3d_onet.learning import fused
-from pix3d_onet.learning.decoder import (
-    BATCH_NORM_EPS,
-    BATCH_NORM_MOMENTUM,
-    ConditionalDecoder,
-    FoldedDecoder,
-    exact,
-)
+from pix3d_onet.learning.decoder import exact
 
 EXACT = 1e-12
 """Relative to values of order one, in float64."""
-SINGLE = 2e-5
-"""The same in float32."""
-
-
-def decoder(c_dim: int = 8, hidden: int = 16, blocks: int = 2, seed: int = 0) -> ConditionalDecoder:
-    """A decoder in float64 in which nothing is zero or one by initialisation."""
-    torch.manual_seed(seed)
-    made = ConditionalDecoder(c_dim, hidden, blocks).double()
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.normal_(std=0.4)
-        for norm in made.norms():
-            norm.conv_gamma.bias += 1
-            norm.running_mean.normal_()
-            norm.running_var.uniform_(0.5, 2)
-    return made
-
-
-def reference(made: ConditionalDecoder, points: Tensor, code: Tensor) -> Tensor:
-    """The original's formula, (features) × (points), by its own words; (B, T, 3), (B, C) → (B, T)."""
-    state = dict(made.named_parameters()) | dict(made.named_buffers())
-
-    def conv(name: str, x: Tensor) -> Tensor:
-        return functional.conv1d(x, state[f"{name}.weight"][:, :, None], state[f"{name}.bias"])
-
-    def norm(name: str, x: Tensor) -> Tensor:
-        gamma, beta = conv(f"{name}.conv_gamma", code[:, :, None]), conv(f"{name}.conv_beta", code[:, :, None])
-        mean, var = state[f"{name}.running_mean"].clone(), state[f"{name}.running_var"].clone()
-        normed = functional.batch_norm(x, mean, var, None, None, made.training, BATCH_NORM_MOMENTUM, BATCH_NORM_EPS)
-        return functional.relu(gamma * normed + beta)
-
-    x = conv("fc_p", points.transpose(1, 2))
-    for i in range(len(made.blocks)):
-        inner = conv(f"blocks.{i}.fc_0", norm(f"blocks.{i}.bn_0", x))
-        x = x + conv(f"blocks.{i}.fc_1", norm(f"blocks.{i}.bn_1", inner))
-    return conv("fc_out", norm("bn", x)).squeeze(1)
-
-
-def inputs(shapes: int, count: int, c_dim: int = 8, seed: int = 1) -> tuple[Tensor, Tensor]:
-    torch.manual_seed(seed)
-    return torch.rand(shapes, count, 3, dtype=torch.float64) - 0.5, torch.randn(shapes, c_dim, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -69,35 +22,6 @@ def test_equals_the_reference_in_float64(training: bool) -> None:
     points, code = inputs(3, 50)
     expected = reference(made, points, code)
     torch.testing.assert_close(made(points, code), expected, rtol=EXACT, atol=EXACT)
-
-
-def test_folded_equals_the_reference_in_float64_and_float32() -> None:
-    made = decoder(blocks=5).eval()
-    points, code = inputs(1, 333)
-    expected = reference(made, points, code)[0].float()
-    for dtype, tolerance in ((torch.float64, 1e-6), (torch.float32, SINGLE)):
-        folded = FoldedDecoder(made, code, dtype)
-        torch.testing.assert_close(folded(points[0]), expected, rtol=tolerance, atol=tolerance)
-
-
-def test_folded_answer_does_not_depend_on_how_points_are_cut() -> None:
-    folded = FoldedDecoder(decoder().eval().float(), torch.randn(8))
-    points = torch.rand(10_001, 3) - 0.5
-    whole = folded(points)
-    parts = torch.cat([folded(part) for part in torch.split(points, 777)])
-    torch.testing.assert_close(whole, parts, rtol=0, atol=1e-6)
-    assert folded(points[:0]).shape == (0,)
-
-
-def test_folded_bfloat16_keeps_coordinates_and_nearly_all_signs() -> None:
-    made = decoder(32, 64, 5).eval().float()
-    torch.manual_seed(3)
-    code = torch.randn(32)
-    points = torch.rand(20_000, 3) - 0.5
-    exact_signs = FoldedDecoder(made, code)(points) > 0
-    rough = FoldedDecoder(made, code, torch.bfloat16)(points)
-    assert rough.dtype == torch.float32
-    assert ((rough > 0) == exact_signs).float().mean() > 0.98
 
 
 @settings(max_examples=25, deadline=None)

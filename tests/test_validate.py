@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.data.shards import Dataset
-from pix3d_onet.learning import decoder as decoder_module
+from pix3d_onet.learning import folded
 from pix3d_onet.learning.dataset import Choice, load_split
 from pix3d_onet.learning.model import build_model
 from pix3d_onet.learning.validate import Scores, count_overlap, evaluate_split, logit
@@ -71,7 +71,7 @@ def test_all_points_whatever_the_chunks_and_the_processes(root: Path, monkeypatc
         split = load_split(dataset, "train", 32, torch.device("cpu"), Choice())
     whole = evaluate_split(model, split, thresholds=(0.2, 0.5))
     assert model.training
-    monkeypatch.setattr(decoder_module, "FOLD_CHUNK", 77)
+    monkeypatch.setattr(folded, "PLACE_CHUNK", 77)
     cut = evaluate_split(model, split, thresholds=(0.2, 0.5))
     np.testing.assert_array_equal(whole.intersection, cut.intersection)
     np.testing.assert_array_equal(whole.union, cut.union)

@@ -22,10 +22,6 @@ BATCH_NORM_EPS = 1e-5
 """Added to the variance (PyTorch's and the original's constant)."""
 BATCH_NORM_MOMENTUM = 0.1
 """Share of the newest batch in the running statistics (likewise)."""
-FOLD_CHUNK = 4096
-"""Points that a folded decoder works on at once: its two buffers stay in the cache."""
-GPU_FOLD_CHUNK = 1 << 18
-"""The same on a GPU, which wants large products: 268 MB a buffer."""
 
 
 def exact(tensor: Tensor) -> AbstractContextManager[Any]:
@@ -182,62 +178,3 @@ class ConditionalDecoder(nn.Module):
     def norms(self) -> list[ConditionalBatchNorm]:
         """Every conditional batch norm, in the order of use."""
         return [module for module in self.modules() if isinstance(module, ConditionalBatchNorm)]
-
-
-class FoldedDecoder:
-    """A decoder specialised to one code: points (T, 3) → logits (T,) in float32, eval mode, no gradients.
-
-    Every conditional batch norm is folded once into a scale and a shift, those after ``fc_0`` into its weights,
-    and the biases of ``fc_1`` into the next shift. Equal to the unfolded decoder up to rounding.
-    """
-
-    def __init__(self, decoder: ConditionalDecoder, code: Tensor, dtype: torch.dtype = torch.float32) -> None:
-        with torch.no_grad():
-            self._fold(decoder, code.detach().reshape(-1).double(), dtype)
-
-    def _fold(self, decoder: ConditionalDecoder, code: Tensor, dtype: torch.dtype) -> None:
-        def affine(norm: ConditionalBatchNorm) -> tuple[Tensor, Tensor]:
-            gamma = functional.linear(code, norm.conv_gamma.weight.double(), norm.conv_gamma.bias.double())
-            beta = functional.linear(code, norm.conv_beta.weight.double(), norm.conv_beta.bias.double())
-            scale = gamma * torch.rsqrt(norm.running_var.double() + BATCH_NORM_EPS)
-            return scale, beta - norm.running_mean.double() * scale
-
-        self.device = decoder.fc_p.weight.device
-        self.dtype = dtype
-        bias = decoder.fc_p.bias.double()  # what the residual stream is short of: biases are added in the shifts
-        self.first = decoder.fc_p.weight.t().float().contiguous()  # (3, F); coordinates are never rounded to 16 bits
-        self.layers = []
-        for block in decoder.blocks:
-            assert isinstance(block, ResidualBlock)
-            scale, shift = affine(block.bn_0)
-            inner_scale, inner_shift = affine(block.bn_1)
-            weight = (inner_scale[:, None] * block.fc_0.weight.double()).t()
-            inner_bias = inner_scale * block.fc_0.bias.double() + inner_shift
-            outer = block.fc_1.weight.double().t()
-            self.layers.append(
-                tuple(t.contiguous().to(dtype) for t in (scale, shift + scale * bias, weight, inner_bias, outer))
-            )
-            bias = bias + block.fc_1.bias.double()
-        scale, shift = affine(decoder.bn)
-        self.last = (scale.to(dtype), (shift + scale * bias).to(dtype))
-        self.out_weight = decoder.fc_out.weight.double().reshape(-1).to(dtype)  # (F,)
-        self.out_bias = float(decoder.fc_out.bias.double())
-
-    def __call__(self, points: Tensor) -> Tensor:
-        """points (T, 3) in the normalised frame → logits (T,) float32 on the decoder's device."""
-        points = points.to(self.device)
-        result = torch.empty(points.shape[0], dtype=torch.float32, device=self.device)
-        with torch.no_grad():
-            chunk = FOLD_CHUNK if self.device.type == "cpu" else GPU_FOLD_CHUNK
-            for start in range(0, points.shape[0], chunk):
-                result[start : start + chunk] = self._chunk(points[start : start + chunk].float())
-        return result
-
-    def _chunk(self, points: Tensor) -> Tensor:
-        x = (points @ self.first).to(self.dtype)  # (T, F)
-        for scale, shift, weight, inner_bias, outer in self.layers:
-            h = torch.addcmul(shift, x, scale).relu_()
-            h = torch.addmm(inner_bias, h, weight).relu_()
-            x.addmm_(h, outer)
-        h = torch.addcmul(self.last[1], x, self.last[0]).relu_()
-        return torch.mv(h, self.out_weight).float() + self.out_bias

@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from pix3d_onet.config import POINTS_HALF_SIDE
 from pix3d_onet.errors import MissingDependencyError
 from pix3d_onet.learning.mise import CPU_CHUNK, GPU_CHUNK, Field
 from pix3d_onet.types import Float64, Int64, Mesh
 
 REFINE_STEPS = 4
-"""Newton steps a vertex takes: a linear start within a cell converges to below 1e-3 cells in three or four."""
+"""Most Newton steps a vertex takes; nearly all of them have converged after one or two."""
+CONVERGED = 1e-4
+"""A vertex rests when its next step would be shorter than this, in cells."""
 REACH = 0.5
 """How far from its place a vertex may move, in cells: half a cell keeps the surface from folding over."""
 GRADIENT_STEP = 0.05
 """Step of the central differences, in cells, where the field has no autograd."""
+ON_BOX = 1e-3
+"""A vertex this near to the border of the box, in cells, belongs to the cap that closes the mesh there."""
 FLAT = 1e-12
 """Squared gradient below which a vertex stays where it is."""
 SIMPLIFY_AGGRESSION = (7.0, 3.0, 1.0)
 """Settings of fast-simplification tried in turn (its default is 7) until the result is closed."""
 
 
+@runtime_checkable
+class Sloped(Protocol):
+    """A field that knows its gradient; ``learning.folded.FoldedDecoder`` is one."""
+
+    def slope(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """points (T, 3) → value (T,) and gradient (T, 3)."""
+
+
 def gradient(field: Field, points: Tensor, step: float) -> tuple[Tensor, Tensor]:
-    """Value (T,) and gradient (T, 3) of ``field``: by autograd, or by central differences of ``step`` without it."""
+    """Value (T,) and gradient (T, 3) of ``field``: its own, by autograd, or by central differences of ``step``."""
+    if isinstance(field, Sloped):
+        return field.slope(points)
     with torch.enable_grad():
         x = points.detach().clone().requires_grad_(True)
         value = field(x)
@@ -42,41 +59,46 @@ def refine_vertices(
     """Move vertices along the field's gradient onto its ``level`` set, by at most ``REACH`` cells of side ``cell``.
 
     Newton's method with the best place kept: no vertex ends further from the level than it began; vertices on the
-    box's border stay on it. Returns the mesh and the outward unit normals (V, 3) −∇f/|∇f| at its vertices (0 where
-    the field is flat).
+    box's border stay where they are. Returns the mesh and the outward unit normals (V, 3) at its vertices: −∇f/|∇f|
+    (0 where the field is flat), the box's own on its border.
     """
     device = torch.device(device)
     chunk = chunk or (CPU_CHUNK if device.type == "cpu" else GPU_CHUNK)
-    border = np.abs(mesh.vertices).max(axis=1) >= np.abs(mesh.vertices).max(initial=0.0) - cell * 1e-3
-    border &= np.abs(mesh.vertices).max(axis=1) >= 0.55 - cell * 1e-3
-    vertices, normals = [], []
-    every = torch.from_numpy(mesh.vertices).to(device, torch.float32)
-    fixed = torch.from_numpy(border).to(device)
-    for start, stay in zip(torch.split(every, chunk), torch.split(fixed, chunk), strict=True):
-        moved, normal = _newton(field, start, stay, level, cell)
-        vertices.append(moved.double().cpu().numpy())
-        normals.append(normal.double().cpu().numpy())
-    return Mesh(np.concatenate(vertices), mesh.faces), np.concatenate(normals)
+    on_box = np.abs(mesh.vertices) >= POINTS_HALF_SIDE - cell * ON_BOX  # (V, 3)
+    border = on_box.any(axis=1)
+    free = np.flatnonzero(~border)
+    vertices = mesh.vertices.copy()
+    normals = np.sign(mesh.vertices) * on_box  # a cap faces outward, whatever the field does inside the solid
+    normals[border] /= np.linalg.norm(normals[border], axis=1, keepdims=True)
+    for begin in range(0, len(free), chunk):
+        rows = free[begin : begin + chunk]
+        start = torch.from_numpy(mesh.vertices[rows]).to(device, torch.float32)
+        moved, normal = _newton(field, start, level, cell)
+        vertices[rows] = moved.double().cpu().numpy()
+        normals[rows] = normal.double().cpu().numpy()
+    return Mesh(vertices, mesh.faces), normals
 
 
-def _newton(field: Field, start: Tensor, stay: Tensor, level: float, cell: float) -> tuple[Tensor, Tensor]:
-    best = x = start
+def _newton(field: Field, start: Tensor, level: float, cell: float) -> tuple[Tensor, Tensor]:
+    """Places (T, 3) of least distance to the level seen on the way from ``start``, and unit normals there."""
+    best, slope = start.clone(), torch.zeros_like(start)
     residual = torch.full((len(start),), torch.inf, device=start.device)
-    slope = torch.zeros_like(start)
-    for step in range(REFINE_STEPS + 1):
-        value, g = gradient(field, x, cell * GRADIENT_STEP)
+    rows = torch.arange(len(start), device=start.device)  # those still on their way, now at ``at``
+    at = start
+    for _ in range(REFINE_STEPS + 1):
+        value, g = gradient(field, at, cell * GRADIENT_STEP)
         value = value - level
-        better = value.abs() < residual
-        best = torch.where(better[:, None], x, best)
-        slope = torch.where(better[:, None], g, slope)
-        residual = torch.where(better, value.abs(), residual)
-        if step == REFINE_STEPS:
-            break
+        better = value.abs() < residual[rows]
+        best[rows[better]], slope[rows[better]], residual[rows[better]] = at[better], g[better], value[better].abs()
         square = (g * g).sum(dim=1)
-        move = torch.where((square > FLAT) & ~stay, value / square.clamp_min(FLAT), 0.0)[:, None] * g
-        offset = torch.nan_to_num(x - move - start)
-        length = offset.norm(dim=1, keepdim=True)
-        x = start + offset * (REACH * cell / length.clamp_min(REACH * cell))
+        step = torch.where(square > FLAT, value / square.clamp_min(FLAT), 0.0)[:, None] * g
+        offset = torch.nan_to_num(at - step - start[rows])
+        offset *= REACH * cell / offset.norm(dim=1, keepdim=True).clamp_min(REACH * cell)
+        there = (start[rows] + offset).clamp_(-POINTS_HALF_SIDE, POINTS_HALF_SIDE)
+        going = (there - at).norm(dim=1) > CONVERGED * cell
+        rows, at = rows[going], there[going]
+        if not len(rows):
+            break
     size = slope.norm(dim=1, keepdim=True)
     return best, torch.where(size > FLAT**0.5, -slope / size.clamp_min(FLAT**0.5), 0.0)
 
