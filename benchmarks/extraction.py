@@ -7,11 +7,12 @@ Compared at 128 cells an axis, on the same picture, network and machine, one aft
 * ``dense``: every one of the 129³ lattice points, by the decoder as the original writes it (Conv1d layers, conditional
   batch norm evaluated from the code at every call, 100,000 points a call);
 * ``mise``: the original's algorithm (32³, two halvings, all new points of every active cell) with the same calls;
-* ``mise-folded``: the same queries with our decoder (norms folded once a picture, small chunks): the decoder's share;
+* ``mise-folded``: the same queries with our decoder (norms folded once a picture, place by place): the decoder's share;
 * ``ours``: surface following with our decoder; ``ours-bf16``: the same in bfloat16.
 
 The dense grid runs once (about 100 s a core), the others ``--repeats`` times, interleaved; medians are reported, with
-the number of queries and how many of the 2.1 million signs differ from the dense grid. Without --data a grey square
+the number of queries and how many of the 2.1 million signs differ from the dense grid. On one thread a second is one
+of the process's CPU time. Without --data a grey square
 stands for the picture, which a trained network does not know: name a data set for real figures.
 """
 
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -36,8 +36,9 @@ from pix3d_onet.learning.checkpoint import load_model
 from pix3d_onet.learning.evaluate import run_settings
 from pix3d_onet.learning.examples import focal_of
 from pix3d_onet.learning.extract import image_field, logit, march
-from pix3d_onet.learning.mise import Field, Lattice, sample_surface
+from pix3d_onet.learning.mise import CPU_CHUNK, Field, Lattice, sample_surface
 from pix3d_onet.learning.model import OccupancyNetwork
+from pix3d_onet.learning.runtime import describe_device
 from pix3d_onet.types import View
 
 RESOLUTION = 128
@@ -199,7 +200,7 @@ def compare(model: OccupancyNetwork, view: View, size: int | None, level: float,
 
     methods: dict[str, Callable[[], tuple[np.ndarray, int]]] = {
         "mise": lambda: octree(original, ORIGINAL_CHUNK),
-        "mise-folded": lambda: octree(fields["folded"], 4096),
+        "mise-folded": lambda: octree(fields["folded"], CPU_CHUNK),
         "ours": lambda: surface(fields["folded"]),
         "ours-bf16": lambda: surface(fields["bf16"]),
     }
@@ -262,19 +263,32 @@ def main() -> None:
         result = compare(model, view, settings.image_size, level, options.repeats)
         results.append(result)
         print(f"{result['record_id']}: {result['inside_points']} points inside")
-        base = {name: statistics.median(row["seconds"]) for name, row in result["methods"].items()}
+        result["ratios"] = ratios(result["methods"])
         print(f"{'method':14}{'seconds':>10}{'queries':>10}{'signs':>7}{'vs dense':>10}{'vs mise':>9}")
-        for name, row in sorted(result["methods"].items(), key=lambda item: -base[item[0]]):
-            s = base[name]
+        for name, row in sorted(result["methods"].items(), key=lambda item: -statistics.median(item[1]["seconds"])):
+            against = result["ratios"][name]
             print(
-                f"{name:14}{s:10.3f}{row['queries']:10}{row['signs_differ']:7}"
-                f"{base['dense'] / s:9.1f}×{base['mise'] / s:8.2f}×"
+                f"{name:14}{statistics.median(row['seconds']):10.3f}{row['queries']:10}{row['signs_differ']:7}"
+                f"{against['dense']:9.1f}×{against['mise']:8.2f}×"
             )
+    if not results:
+        raise SystemExit("no picture in which the network sees something")
+    print(f"over {len(results)} pictures, least / median / most:")
+    for name in ("ours", "ours-bf16"):
+        for base in ("dense", "mise"):
+            found = sorted(r["ratios"][name][base] for r in results)
+            print(f"{name} against {base}: {found[0]:.2f} / {statistics.median(found):.2f} / {found[-1]:.2f}")
     if options.out is not None:
-        machine = {"processor": platform.processor(), "threads": options.threads, "torch": str(torch.__version__)}
+        machine = describe_device(torch.device("cpu"), "fp32", 1) | {"torch": str(torch.__version__)}
         document = {"run": settings.name, "run_id": settings.run_id, "machine": machine, "pictures": results}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def ratios(methods: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """How many times faster each method is than the dense grid and than the original's MISE: of median seconds."""
+    median = {name: statistics.median(row["seconds"]) for name, row in methods.items()}
+    return {name: {base: median[base] / s for base in ("dense", "mise")} for name, s in median.items()}
 
 
 if __name__ == "__main__":

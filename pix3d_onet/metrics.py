@@ -53,6 +53,11 @@ class Metric:
     source: str
     of: Callable[[Comparison], float]
 
+    @property
+    def arrow(self) -> str:
+        """↑ where more is better, ↓ where less is."""
+        return "↑" if self.higher_is_better else "↓"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:

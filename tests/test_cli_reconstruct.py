@@ -153,6 +153,23 @@ def test_an_index_without_the_camera_says_what_is_missing(tmp_path, photo, capsy
     assert "has no camera" in capsys.readouterr().err
 
 
+def test_the_original_frame_is_that_of_the_record_s_model(run, tmp_path, photo, capsys) -> None:
+    root = synth_pix3d(tmp_path / "pix3d", objects=1).out
+    index = root / "pix3d.json"
+    record = json.loads(index.read_text())[0]
+    model = load_mesh(root / record["model"])
+    out = tmp_path / "m.ply"
+    common = [root / record["img"], "--pose-from", index, "-o", out, "--no-preview", "-q", *SMALL]
+    assert onet("reconstruct", run, *common) == 0
+    inside = load_mesh(out).vertices
+    assert onet("reconstruct", run, *common, "--frame", "original") == 0
+    low, high = model.bounds
+    np.testing.assert_allclose((load_mesh(out).vertices - (low + high) / 2) / (high - low).max(), inside, atol=1e-5)
+    assert onet("reconstruct", run, photo, "--pose-from", index, "--frame", "original", "-o", out, *SMALL) == 3
+    assert "no usable record" in capsys.readouterr().err
+    assert onet("reconstruct", run, photo, "--frame", "original", *SMALL) == 2
+
+
 @pytest.mark.parametrize("pose", ["matrix", "6d"])
 def test_a_pose_network_asks_for_the_pose(tmp_path, photo, capsys, pose) -> None:
     network = stored_run.store_run(tmp_path / "run", pose=pose)
@@ -229,6 +246,22 @@ def test_evaluate_scores_a_run_and_the_baselines(run, data, tmp_path, capsys) ->
     assert onet(*arguments) == 0
     shown = capsys.readouterr().out
     assert all(word in shown for word in ("oracle", "IoU", "Chamfer-L1", "F@1%"))
+
+
+def test_a_wide_terminal_shows_every_column_and_a_narrow_one_those_that_fit(data, monkeypatch, capsys) -> None:
+    arguments = ["evaluate", "--baseline", "retrieval", "--data", data, "--samples", "100", "-q"]
+    lines = {}
+    for width in (80, 200):
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert onet(*arguments) == 0
+        lines[width] = capsys.readouterr().out
+    for word in ("IoU ↑", "IoU mesh ↑", "Chamfer-L1 ↓", "NC ↑", "F@1% ↑"):
+        assert word in lines[80]
+        assert word in lines[200]
+    for word in ("×10 ↓", "Accuracy ↓", "Completeness ↓"):
+        assert word not in lines[80]
+        assert word in lines[200]
+    assert max(map(len, lines[80].splitlines())) <= 80
 
 
 def test_evaluate_by_the_official_protocol_stands_alone(data, capsys) -> None:

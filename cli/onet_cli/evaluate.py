@@ -13,6 +13,8 @@ from onet_cli import ui
 from pix3d_onet.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from pix3d_onet.events import Emit
     from pix3d_onet.learning.evaluate import Evaluation, Predictor
     from pix3d_onet.metrics import Interval
@@ -22,8 +24,8 @@ PROTOCOLS = ("onet", "pix3d")
 BASELINE_NAMES = ("mean-shape", "retrieval", "oracle")
 PROTOCOL_MESH = 32
 """Cells an axis of the mesh under Pix3D's protocol, which compares volumes: only whether there is a surface counts."""
-HIDDEN = ("chamfer_l1_x10", "accuracy", "completeness")
-"""Columns that only the JSON and CSV documents have: the table must fit a terminal."""
+SPARED = ("chamfer_l1_x10", "accuracy", "completeness")
+"""Columns that a terminal too narrow for all goes without; the JSON and CSV documents have them always."""
 
 
 @click.command()
@@ -201,30 +203,37 @@ def render(results: Sequence[Evaluation], document: dict[str, Any], *, as_json: 
     if as_json:
         ui.print_json(document)
         return
-    columns = [name for name in results[0].means if name not in HIDDEN]
-    first = results[0]
+    first, screen = results[0], ui.out()
     most = max(len(e.rows) for e in results)
     title = f"{first.data}, {first.split}: {ui.counted(most, 'picture')}, protocol {document['protocol']}"
+    shown = scores_table(title, results, list(first.means))
+    if ui.natural_width(shown) > screen.width:
+        shown = scores_table(title, results, [name for name in first.means if name not in SPARED])
+    screen.print(shown)
+    fewer = [f"{e.name}: {len(e.rows)}" for e in results if len(e.rows) < most]
+    if fewer:
+        screen.print(f"Scored on fewer pictures, those with a camera: {', '.join(fewer)}.")
+    if document["protocol"] == "pix3d":
+        found = ", ".join(f"{e.name} {e.settings['threshold']:.2f}" for e in results)
+        screen.print(f"Threshold found on these pictures: {found}. Not comparable with continuous IoU.")
+    else:
+        screen.print("± half of the 95 % interval over shapes; lengths in longest sides of the true box.")
+
+
+def scores_table(title: str, results: Sequence[Evaluation], columns: Sequence[str]) -> Table:
+    """One line a predictor: the means of ``columns``, and how many of its predictions were empty."""
     rows = [[e.name, *(cell(e.means[c]) for c in columns), e.empty or None] for e in results]
     table = ui.table(title, ["row", *(f">{heading(c)}" for c in columns), ">empty"], rows)
     for column in table.columns:
         column.no_wrap = True
-    ui.out().print(table)
-    fewer = [f"{e.name}: {len(e.rows)}" for e in results if len(e.rows) < most]
-    if fewer:
-        ui.out().print(f"Scored on fewer pictures, those with a camera: {', '.join(fewer)}.")
-    if document["protocol"] == "pix3d":
-        found = ", ".join(f"{e.name} {e.settings['threshold']:.2f}" for e in results)
-        ui.out().print(f"Threshold found on these pictures: {found}. Not comparable with continuous IoU.")
-    else:
-        ui.out().print("± half of the 95 % interval over shapes; lengths in longest sides of the true box.")
+    return table
 
 
 def heading(column: str) -> str:
-    """The label of a metric; a protocol's own column keeps its name."""
+    """The label of a metric and which way is better; a protocol's own column keeps its name."""
     from pix3d_onet.metrics import METRICS
 
-    return next((m.label for m in METRICS if m.name == column), "IoU 32³")
+    return next((f"{m.label} {m.arrow}" for m in METRICS if m.name == column), "IoU 32³ ↑")
 
 
 def cell(interval: Interval) -> str:

@@ -71,6 +71,13 @@ class Made:
 @click.option("--simplify", type=int, metavar="FACES", help="Simplify to about so many faces.")
 @click.option("--pose", "poses", multiple=True, type=click.Path(path_type=Path), help="Camera file (one an IMAGE).")
 @click.option("--pose-from", type=click.Path(path_type=Path), help="A pix3d.json that has the IMAGEs: mask and camera.")
+@click.option(
+    "--frame",
+    type=click.Choice(["normalised", "original"]),
+    default="normalised",
+    show_default=True,
+    help="original = that of the CAD model in the record of --pose-from.",
+)
 @click.option("--preview/--no-preview", default=True, show_default=True, help="Write a PNG beside each mesh.")
 @click.option("--sheet", type=click.Path(path_type=Path), help="Write all previews to this one PNG, too.")
 @click.option(
@@ -128,6 +135,8 @@ def check_options(options: dict[str, Any], sheet: Path | None) -> None:
     check_extraction(resolution=options["resolution"], threshold=options["threshold"], simplify=options["simplify"])
     if sheet is not None and not options["preview"]:
         raise ConfigError("--sheet shows the previews: leave out --no-preview.")
+    if options["frame"] == "original" and options["pose_from"] is None:
+        raise ConfigError("--frame original needs the models' index.", hint="Give --pose-from pix3d.json.")
 
 
 def names_a_mesh(out: Path | None, format_: str | None) -> bool:
@@ -216,11 +225,13 @@ def make(
     from pix3d_onet.geometry.mesh import write_mesh
     from pix3d_onet.learning.examples import focal_of
     from pix3d_onet.learning.extract import extract_field, image_field
+    from pix3d_onet.types import Mesh
 
     if network.model.config.pose != "none" and job.pose is None:
         check_record(job.image, records, options["pose_from"])
     size = max(PREPARE.image_size, network.image_size or 0)
     record = records.get(job.image.resolve())
+    original = frame_of(record, options)
     view = read_photo(job.image, job.mask, record, normalise, size=size, margin=network.crop_margin, emit=emit)
     pose, focal = (
         read_pose(job.pose) if job.pose is not None else (view.pose if view.has_pose else None, focal_of(view))
@@ -247,15 +258,17 @@ def make(
         raise InputError(
             "the network sees nothing in it (no point above the threshold).", hint="Try a lower --threshold."
         )
-    write_mesh(job.out, result.mesh, result.normals)
-    shown, page = extras(view, result.mesh, job.out, options)
+    mesh = result.mesh
+    placed = mesh if original is None else Mesh(original.undo(mesh.vertices), mesh.faces)
+    write_mesh(job.out, placed, result.normals)
+    shown, page = extras(view, mesh, job.out, options)
     return Made(
         str(job.image),
         str(job.out),
         shown,
         page,
-        vertices=len(result.mesh.vertices),
-        faces=len(result.mesh.faces),
+        vertices=len(mesh.vertices),
+        faces=len(mesh.faces),
         queries=result.queries,
     )
 
@@ -267,6 +280,15 @@ def check_record(image: Path, records: dict[Path, Pix3DRecord], index: Path) -> 
         raise InputError(f"{index} has no usable record of it, so no camera.", hint="Give its camera by --pose.")
     if record.camera is None:
         raise InputError(f"its record in {index} has no camera.", hint="Give one by --pose.")
+
+
+def frame_of(record: Pix3DRecord | None, options: dict[str, Any]) -> Normalisation | None:
+    """What takes the mesh to the frame of ``--frame``; InputError where the picture has no record, so no model."""
+    if options["frame"] == "normalised":
+        return None
+    if record is None:
+        raise InputError(f"{options['pose_from']} has no usable record of it, so no frame of a model.")
+    return normalise(record.model)
 
 
 def normalise(model: Path) -> Normalisation:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console, Group
 from rich.live import Live
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.progress import (
     BarColumn,
@@ -101,6 +102,12 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     for row in rows:
         result.add_row(*("" if cell is None else str(cell) for cell in row))
     return result
+
+
+def natural_width(shown: Table) -> int:
+    """Characters that a table takes where nothing is squeezed."""
+    wide = Console(width=10_000)
+    return Measurement.get(wide, wide.options, shown).maximum
 
 
 class _RateColumn(ProgressColumn):
