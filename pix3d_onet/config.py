@@ -29,9 +29,12 @@ def _require(condition: bool, flag: str, rule: str, value: object) -> None:
         raise ConfigError(f"--{flag} must be {rule}, not {value!r}.")
 
 
-def check_extraction(*, resolution: int, threshold: float | None = None, simplify: int | None = None) -> None:
-    """ConfigError unless a mesh can be extracted so: cells an axis, probability of the surface, wanted faces."""
+def check_extraction(
+    *, resolution: int, threshold: float | None = None, simplify: int | None = None, coarse: int = 1
+) -> None:
+    """ConfigError unless a mesh can be extracted so: cells an axis (at last, at first), probability, wanted faces."""
     _require(1 <= resolution <= MAX_RESOLUTION, "resolution", f"between 1 and {MAX_RESOLUTION}", resolution)
+    _require(1 <= coarse <= MAX_RESOLUTION, "coarse", f"between 1 and {MAX_RESOLUTION}", coarse)
     if threshold is not None:
         _require(0 < threshold < 1, "threshold", "between 0 and 1", threshold)
     if simplify is not None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pix3d_onet.config import POINTS_HALF_SIDE
 from pix3d_onet.data.shards import Dataset
@@ -70,8 +72,45 @@ def test_grids_are_those_of_testing_every_centre(library, voxels, half_side) -> 
         # a centre on the box's face may fall either way: two spellings of the same coordinate
         assert np.count_nonzero(grid != expected) <= (0 if voxels != 33 else 33**2)
     assert voxels < 128 or sum(asked) < 3 * voxels**3 / 5
-    with pytest.raises(ValueError, match="2 voxels"):
-        voxelised(library.meshes[0], counted, 1, half_side)
+
+
+def slab(centre: np.ndarray, half: np.ndarray) -> Mesh:
+    return Mesh(datasets.CORNERS * 2 * half + centre, datasets.BOX_FACES)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(*[st.floats(-0.6, 0.6)] * 3),
+    st.tuples(*[st.floats(0.004, 0.4)] * 3),
+    st.integers(2, 40),
+    st.floats(0.0, 6.3),
+)
+def test_grids_of_any_box_however_thin(centre, half, voxels, angle) -> None:
+    """Turned, thinner than a voxel, or beyond the cube: the grid is that of asking everywhere."""
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    box = slab(np.zeros(3), np.array(half))
+    mesh = Mesh(box.vertices @ turn.T + centre, box.faces)
+
+    def inside(_: Mesh, points: np.ndarray) -> np.ndarray:
+        return (np.abs((points - centre) @ turn) <= np.array(half)).all(axis=1)
+
+    expected = inside(mesh, voxel_centres(voxels, 0.5)).reshape((voxels,) * 3)
+    np.testing.assert_array_equal(voxelised(mesh, inside, voxels, 0.5), expected)
+
+
+def test_a_hollow_box_is_hollow_in_the_grid() -> None:
+    outer, inner = slab(np.zeros(3), np.full(3, 0.4)), slab(np.zeros(3), np.full(3, 0.37))
+    mesh = Mesh(
+        np.concatenate([outer.vertices, inner.vertices]), np.concatenate([outer.faces, inner.faces[:, ::-1] + 8])
+    )
+
+    def inside(_: Mesh, points: np.ndarray) -> np.ndarray:
+        reach = np.abs(points).max(axis=1)
+        return (reach <= 0.4) & (reach > 0.37)
+
+    expected = inside(mesh, voxel_centres(48, 0.5)).reshape((48,) * 3)
+    np.testing.assert_array_equal(voxelised(mesh, inside, 48, 0.5), expected)
+    assert not voxelised(Mesh(np.empty((0, 3)), np.empty((0, 3), np.int64)), inside, 8, 0.5).any()
 
 
 def test_overlap_is_the_iou_of_every_pair() -> None:
@@ -140,6 +179,13 @@ def test_features_tell_pictures_apart_and_not_their_resolution() -> None:
     a, b, c = (picture_feature(v.rgb, v.mask) for v in (small, large, other))
     assert a @ b > 0.9
     assert a @ b > a @ c
+    inner = np.full((64, 64, 3), 255, np.uint8)
+    inner[16:48, 16:48] = 120
+    striped = inner.copy()
+    striped[16:48:4, 16:48] = 20  # the same outline, other edges
+    outline = (inner < 255).all(axis=2)
+    assert picture_feature(inner, outline) @ picture_feature(striped, outline) < 0.9
+    assert picture_feature(inner, outline) @ picture_feature(inner, ~outline) < 0.9  # the same edges, another outline
     blank = picture_feature(np.full((32, 32, 3), 255, np.uint8), np.zeros((32, 32), bool))
     assert np.isfinite(blank).all()
 

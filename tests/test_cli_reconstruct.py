@@ -1,4 +1,4 @@
-"""``onet reconstruct`` and ``onet evaluate``: documents, files, exit statuses, one line for each bad input."""
+"""``onet reconstruct``: documents, files, exit statuses, one line for each bad input."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import stored_run
 from onet_cli.main import main
-from onet_cli.reconstruct import mask_for, plan
+from onet_cli.reconstruct import photos_among, plan
 from PIL import Image
 
-from pix3d_onet.data.shards import read_manifest
-from pix3d_onet.errors import ConfigError
+from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.geometry.mesh import is_watertight, load_mesh
+from pix3d_onet.geometry.preview import LINE, contact_sheet
 from pix3d_onet.geometry.synth import synth_pix3d
 
 SMALL = ["--resolution", "24", "--device", "cpu"]
@@ -92,7 +92,61 @@ def test_a_contact_sheet(run, photo, tmp_path) -> None:
     assert onet("reconstruct", run, photo, twin, "-o", tmp_path / "out", "--sheet", sheet, "-q", *SMALL) == 0
     with Image.open(sheet) as picture:
         assert picture.size == (2 * 960, 320)
+        assert (np.asarray(picture)[:, 960] == LINE).all()
     assert onet("reconstruct", run, photo, "--sheet", sheet, "--no-preview", *SMALL) == 2
+
+
+def test_lines_part_the_entries_of_a_sheet() -> None:
+    entries = [np.full((4, 6, 3), value, np.uint8) for value in (10, 20, 30)]
+    sheet = contact_sheet(entries)
+    assert sheet.shape == (8, 12, 3)
+    assert (sheet[4] == LINE).all()
+    assert (sheet[:, 6] == LINE).all()
+    assert (sheet[0, :6] == 10).all()
+    assert (sheet[1:4, 7:] == 20).all()
+    assert (sheet[5:, :6] == 30).all()
+    np.testing.assert_array_equal(contact_sheet(entries[:1]), entries[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--sheet", "{photo}"], "--sheet would be written over a picture"),
+        (["--mask", "out.glb", "-o", "out.glb"], "the mesh would be written over a mask"),
+        (["--mask", "out.preview.png", "-o", "out.glb"], "the preview would be written over a mask"),
+        (["--pose", "out.html", "-o", "out.glb", "--open"], "the page would be written over a camera file"),
+        (["--pose-from", "link.json", "--sheet", "index.json"], "--sheet would be written over the index"),
+        (["-o", "out.glb", "--sheet", "out.preview.png"], "--sheet and the preview would both be written"),
+    ],
+)
+def test_nothing_is_written_over_an_input(photo, tmp_path, monkeypatch, capsys, options, words) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("index.json").write_text("[]")
+    Path("link.json").symlink_to("index.json")
+    before = photo.read_bytes()
+    arguments = [o.format(photo=photo) for o in options]
+    assert onet("reconstruct", "no-run", photo, *arguments) == 2  # before any run is looked at
+    assert words in capsys.readouterr().err
+    assert photo.read_bytes() == before
+
+
+def test_previews_of_an_earlier_call_are_not_photos(run, photo, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    mask = tmp_path / "masks" / "photo.png"
+    mask.parent.mkdir()
+    Image.fromarray(np.full((60, 80), 255, np.uint8)).save(mask)
+    assert onet("reconstruct", run, photo, *SMALL, "-q") == 0
+    capsys.readouterr()
+    preview = tmp_path / "photo.preview.png"
+    both = ["reconstruct", run, preview, photo, "--mask", preview, "--mask", mask, "-o", "photo.glb", "--json"]
+    assert onet(*both, *SMALL) == 0
+    shown = capsys.readouterr()
+    assert [m["image"] for m in json.loads(shown.out)["meshes"]] == [str(photo)]
+    assert "photo.preview.png is left out" in " ".join(shown.err.split())
+    assert not list(tmp_path.glob("*.preview.preview.png"))
+    assert photos_among([preview]) == [0]
+    with pytest.raises(InputError, match="previews"):
+        photos_among([preview, preview])
 
 
 def test_a_page_to_open(run, photo, tmp_path, monkeypatch) -> None:
@@ -116,7 +170,9 @@ def test_refined_and_simplified(run, photo, tmp_path, capsys) -> None:
 def test_an_empty_field_is_said(tmp_path, photo, capsys) -> None:
     empty = stored_run.store_run(tmp_path / "run", empty=True)
     assert onet("reconstruct", empty, photo, "-o", tmp_path / "m.glb", *SMALL) == 3
-    assert "--threshold" in capsys.readouterr().err
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "--threshold" in shown
+    assert "no point of the coarse lattice" in shown
     assert not (tmp_path / "m.glb").exists()
 
 
@@ -147,10 +203,61 @@ def test_an_index_without_the_camera_says_what_is_missing(tmp_path, photo, capsy
     assert onet("reconstruct", network, root / record["img"], *out) == 0
     capsys.readouterr()
     assert onet("reconstruct", network, photo, *out) == 3
-    assert "no usable record" in capsys.readouterr().err
+    assert "has no record of it" in capsys.readouterr().err
     index.write_text(json.dumps([{**record, "rot_mat": None}]))
     assert onet("reconstruct", network, root / record["img"], *out) == 3
     assert "has no camera" in capsys.readouterr().err
+    index.write_text(json.dumps([{**record, "model": "model/none.obj"}]))
+    assert onet("reconstruct", network, root / record["img"], *out) == 3
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "cannot be used: 'model/none.obj' does not exist" in shown
+
+
+def test_a_network_without_a_pose_needs_no_model(run, tmp_path, photo, monkeypatch, capsys) -> None:
+    """The record's mask is taken; the CAD model is not even looked for."""
+    root = synth_pix3d(tmp_path / "pix3d", objects=1).out
+    index = root / "pix3d.json"
+    record = json.loads(index.read_text())[0]
+    (root / record["model"]).write_text("not a mesh")
+    arguments = [root / record["img"], "--pose-from", index, "-o", tmp_path / "m.glb", "-q", *SMALL]
+    assert onet("reconstruct", run, *arguments) == 0
+    (root / record["model"]).unlink()
+    seen = []
+    monkeypatch.setattr("onet_cli.reconstruct.extras", lambda view, *_: (seen.append(view), (None, None))[1])
+    out = ["--pose-from", index, "-o", tmp_path / "m.glb", "--no-preview", *SMALL]
+    assert onet("reconstruct", run, root / record["img"], *out) == 0
+    shown = capsys.readouterr().err
+    assert "whole picture" not in shown
+    assert "no record" not in shown
+    assert seen[0].mask.mean() < 0.8
+    assert onet("reconstruct", run, photo, *out) == 0
+    assert "has no record of" in " ".join(capsys.readouterr().err.split())
+    assert onet("reconstruct", run, root / record["img"], *out, "--frame", "original") == 3
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_both_ways_to_name_a_camera_give_the_network_the_same(tmp_path, monkeypatch) -> None:
+    from pix3d_onet.learning import extract
+
+    network = stored_run.store_run(tmp_path / "run", pose="6d")
+    root = synth_pix3d(tmp_path / "pix3d", objects=1).out
+    record = json.loads((root / "pix3d.json").read_text())[0]
+    seen = []
+    image_field = extract.image_field
+
+    def spied(model, image, **options):
+        seen.append((options["pose"], options["focal"], image))
+        return image_field(model, image, **options)
+
+    monkeypatch.setattr(extract, "image_field", spied)
+    image, out = root / record["img"], ["-o", tmp_path / "m.glb", "--no-preview", "-q", *SMALL]
+    assert onet("reconstruct", network, image, "--pose-from", root / "pix3d.json", *out) == 0
+    camera = tmp_path / "camera.json"
+    camera.write_text(json.dumps({"pose": seen[0][0].tolist(), "focal": record["focal_length"] / 32}))
+    assert onet("reconstruct", network, image, "--pose", camera, "--mask", root / record["mask"], *out) == 0
+    np.testing.assert_allclose(seen[1][0], seen[0][0], atol=1e-6)
+    assert seen[1][1] == pytest.approx(seen[0][1], rel=1e-6)
+    np.testing.assert_array_equal(seen[1][2], seen[0][2])
 
 
 def test_the_original_frame_is_that_of_the_record_s_model(run, tmp_path, photo, capsys) -> None:
@@ -166,7 +273,7 @@ def test_the_original_frame_is_that_of_the_record_s_model(run, tmp_path, photo, 
     low, high = model.bounds
     np.testing.assert_allclose((load_mesh(out).vertices - (low + high) / 2) / (high - low).max(), inside, atol=1e-5)
     assert onet("reconstruct", run, photo, "--pose-from", index, "--frame", "original", "-o", out, *SMALL) == 3
-    assert "no usable record" in capsys.readouterr().err
+    assert "has no record of it" in capsys.readouterr().err
     assert onet("reconstruct", run, photo, "--frame", "original", *SMALL) == 2
 
 
@@ -181,6 +288,9 @@ def test_a_pose_network_asks_for_the_pose(tmp_path, photo, capsys, pose) -> None
     camera = tmp_path / "camera.json"
     camera.write_text(json.dumps({"pose": np.eye(4).tolist(), "focal": 1.4}))
     assert onet("reconstruct", network, photo, "--pose", camera, *out) == 0
+    camera.write_text(json.dumps(np.eye(4).tolist()))
+    assert onet("reconstruct", network, photo, "--pose", camera, *out) == (3 if pose == "6d" else 0)
+    assert ("widths of the whole photo" in " ".join(capsys.readouterr().err.split())) == (pose == "6d")
     camera.write_text("[1, 2]")
     assert onet("reconstruct", network, photo, "--pose", camera, *out) == 3
     assert "camera file" in capsys.readouterr().err
@@ -217,88 +327,28 @@ def test_bad_input_is_one_line(run, photo, data, tmp_path, monkeypatch, capsys, 
 
 
 def test_masks_are_matched_to_pictures(tmp_path) -> None:
+    def masks(images: list[str], *given: object) -> list[object]:
+        return [job.mask for job in plan([Path(i) for i in images], [str(g) for g in given], [], Path("out"), "obj")]
+
     folder = tmp_path / "masks"
     folder.mkdir()
-    (folder / "a.png").touch()
-    assert mask_for(Path("x/a.jpg"), 0, [str(folder)], 2) == folder / "a.png"
-    assert mask_for(Path("x/b.jpg"), 0, [str(folder)], 2) == folder / "b.jpg"  # missing: the reader says so
-    assert mask_for(Path("a.jpg"), 1, ["auto"], 2) == "auto"
-    assert mask_for(Path("a.jpg"), 1, ["m.png", "auto"], 2) == "auto"
-    assert mask_for(Path("a.jpg"), 0, [], 1) is None
+    for name in ("a.png", "c.PNG", "d.TIF", "d.webp", "d.JPG", "d.txt", "e.PNG", "e.png"):
+        (folder / name).touch()
+    assert masks(["x/a.jpg", "x/b.jpg"], folder) == [folder / "a.png", folder / "b.jpg"]  # the reader misses the latter
+    assert masks(["x/c.jpg", "x/e.jpg"], folder) == [folder / "c.PNG", folder / "e.PNG"]
+    assert masks(["x/d.jpg"], folder) == masks(["x/d.jpeg"], folder) == [folder / "d.JPG"]
+    assert masks(["x/d.tif"], folder) == [folder / "d.TIF"]  # the picture's own ending comes first
+    assert masks(["x/d.png"], folder) == [folder / "d.JPG"]
+    assert masks(["a.jpg", "b.jpg"], "auto") == ["auto", "auto"]
+    assert masks(["a.jpg", "b.jpg"], "m.png", "auto") == [Path("m.png"), "auto"]
+    assert masks(["a.jpg"]) == [None]
+    for given in (folder, folder / "a.png"):
+        with pytest.raises(ConfigError, match="is the picture itself"):
+            masks([str(folder / "a.png")], given)
     jobs = plan([Path("one/a.jpg"), Path("two/a.jpg")], [], [], Path("out"), "obj")
     assert [j.out.name for j in jobs] == ["a.obj", "two-a.obj"]
     with pytest.raises(ConfigError, match="two pictures"):
         plan([Path("one/a.jpg"), Path("one/a.jpg"), Path("one/a.jpg")], [], [], None, "obj")
-
-
-def test_evaluate_scores_a_run_and_the_baselines(run, data, tmp_path, capsys) -> None:
-    table = tmp_path / "scores.csv"
-    arguments = ["evaluate", run, "--data", data, "--baselines", "--samples", "500", "--csv", table, *SMALL]
-    assert onet(*arguments, "--json") == 0
-    document = json.loads(capsys.readouterr().out)
-    assert [row["name"] for row in document["rows"]] == ["mean-shape", "retrieval", "oracle", "tiny"]
-    assert document["protocol"] == "onet"
-    assert {m["name"] for m in document["metrics"]} >= {"iou", "chamfer_l1", "normal_consistency", "f_score"}
-    for row in document["rows"]:
-        assert row["pictures"] == 1
-        assert 0 <= row["means"]["iou"]["mean"] <= 1
-    assert len(table.read_text().splitlines()) == 5
-    assert onet(*arguments) == 0
-    shown = capsys.readouterr().out
-    assert all(word in shown for word in ("oracle", "IoU", "Chamfer-L1", "F@1%"))
-
-
-def test_a_wide_terminal_shows_every_column_and_a_narrow_one_those_that_fit(data, monkeypatch, capsys) -> None:
-    arguments = ["evaluate", "--baseline", "retrieval", "--data", data, "--samples", "100", "-q"]
-    lines = {}
-    for width in (80, 200):
-        monkeypatch.setenv("COLUMNS", str(width))
-        assert onet(*arguments) == 0
-        lines[width] = capsys.readouterr().out
-    for word in ("IoU ↑", "IoU mesh ↑", "Chamfer-L1 ↓", "NC ↑", "F@1% ↑"):
-        assert word in lines[80]
-        assert word in lines[200]
-    for word in ("×10 ↓", "Accuracy ↓", "Completeness ↓"):
-        assert word not in lines[80]
-        assert word in lines[200]
-    assert max(map(len, lines[80].splitlines())) <= 80
-
-
-def test_evaluate_by_the_official_protocol_stands_alone(data, capsys) -> None:
-    arguments = ["evaluate", "--baseline", "oracle", "--data", data, "--protocol", "pix3d", "--json"]
-    assert onet(*arguments) == 0
-    document = json.loads(capsys.readouterr().out)
-    assert list(document["rows"][0]["means"]) == ["iou_pix3d"]
-    assert 0.01 <= document["rows"][0]["settings"]["threshold"] <= 0.5
-
-
-def test_evaluate_warns_of_other_training_data(tmp_path, data, capsys) -> None:
-    stranger = stored_run.store_run(tmp_path / "run", data_hash="0123456789ab")
-    assert onet("evaluate", stranger, "--data", data, "--samples", "100", *SMALL) == 0
-    assert "other data" in capsys.readouterr().err
-    known = stored_run.store_run(tmp_path / "known", data_hash=read_manifest(data).data_hash)
-    assert onet("evaluate", known, "--data", data, "--samples", "100", *SMALL) == 0
-    assert "other data" not in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "words"),
-    [
-        ([], 2, "nothing to evaluate"),
-        (["--baseline", "median"], 2, "mean-shape, retrieval, oracle"),
-        (["--baselines", "--data", "nowhere"], 3, "not found"),
-        (["--baselines", "--samples", "0"], 2, "--samples"),
-        (["no-run", "--threshold", "1.5"], 2, "--threshold"),
-        (["no-run", "--csv", "{data}/manifest.json/x.csv"], 3, "is not a folder"),
-        (["--baselines", "--protocol", "pix3d", "--voxels", "40"], 2, "--voxels"),
-    ],
-)
-def test_evaluate_bad_input(data, capsys, arguments, status, words) -> None:
-    where = [] if "--data" in arguments else ["--data", data]
-    assert onet("evaluate", *(a.format(data=data) for a in arguments), *where) == status
-    shown = capsys.readouterr().err
-    assert words in shown
-    assert "Traceback" not in shown
 
 
 def test_help_needs_neither_torch_nor_open3d() -> None:

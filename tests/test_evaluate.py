@@ -25,12 +25,13 @@ from pix3d_onet.learning.evaluate import (
     Prediction,
     compare,
     evaluate,
+    ideal_f_score,
     nearest_by_pairs,
     nearest_on,
     rows_csv,
 )
-from pix3d_onet.learning.extract import extract_field, logit
-from pix3d_onet.metrics import nearest
+from pix3d_onet.learning.extract import logit
+from pix3d_onet.metrics import f_score, nearest, surface_distances
 from pix3d_onet.types import Mesh
 
 EMPTY = Mesh(np.empty((0, 3)), np.empty((0, 3), np.int64))
@@ -62,6 +63,7 @@ class Truth:
     """Knows the answer; ``grow`` scales it."""
 
     name = "truth"
+    settings: dict[str, float] = {}  # noqa: RUF012
 
     def __init__(self, grow: float = 1.0) -> None:
         self.grow = grow
@@ -170,15 +172,77 @@ def test_a_pose_network_skips_pictures_without_a_camera(data) -> None:
         assert not network.usable(replace(view, pose=np.full((4, 4), np.nan, np.float32)))
 
 
+def test_a_6d_network_skips_pictures_without_a_focal_length(data) -> None:
+    with Dataset(data) as dataset:
+        view = dataset.sample(dataset.entries("test")[0], "test").images[0]
+    blind = replace(view, intrinsics=np.full((3, 3), np.nan, np.float32))
+    assert NetworkPredictor("sphere", Sphere("6d")).usable(view)
+    assert not NetworkPredictor("sphere", Sphere("6d")).usable(blind)
+    assert NetworkPredictor("sphere", Sphere("matrix")).usable(blind)
+
+
+def test_an_evaluation_says_what_was_evaluated(data) -> None:
+    network = NetworkPredictor("sphere", Sphere(), resolution=24, threshold=0.3, origin={"run": "a", "step": 7})
+    with Dataset(data) as dataset:
+        settings = evaluate(network, dataset, "test", seed=3).to_json()["settings"]
+    expected = {"run": "a", "step": 7, "threshold": 0.3, "resolution": 24, "coarse": 32, "precision": "fp32", "seed": 3}
+    assert expected.items() <= settings.items()
+
+
+def test_predicted_and_true_are_not_taken_for_each_other(data) -> None:
+    """A small box in the middle of a large one: accuracy is less than completeness, one way round alone."""
+
+    class Core(Truth):
+        def predict(self, sample, view) -> Prediction:
+            small = Mesh(sample.mesh.vertices * [0.1, 1, 1], sample.mesh.faces)
+            return Prediction(small, lambda p: np.full(len(p), -1, np.float32), 0.0)
+
+    def flat(mesh, count, seed):  # the middle sheet of the box
+        points = np.random.default_rng(seed).uniform(-0.5, 0.5, size=(count, 3)) * np.ptp(mesh.bounds, axis=0)
+        points[:, 2] = mesh.bounds[1, 2]  # on its front face
+        return points, np.tile([0.0, 0.0, 1.0], (count, 1))
+
+    with Dataset(data) as dataset:
+        result = evaluate(Core(), dataset, "train", sample_surface=flat, samples=2000)
+    boxes = [row.values for row in result.rows if row.object_id.startswith("box")]
+    assert boxes
+    for values in boxes:
+        assert values["accuracy"] < 0.06
+        assert values["completeness"] > 2 * values["accuracy"]
+        assert values["chamfer_l1"] == pytest.approx((values["accuracy"] + values["completeness"]) / 2)
+
+
+def test_as_many_samples_on_both_surfaces(data) -> None:
+    asked: list[int] = []
+
+    def counted(mesh, count, seed):
+        asked.append(count)
+        return no_surface(mesh, count, seed)
+
+    with Dataset(data) as dataset:
+        stored = len(dataset.sample(dataset.entries("test")[0]).surface_points)
+        evaluate(Truth(), dataset, "test", sample_surface=counted, samples=10 * stored)
+        evaluate(Truth(), dataset, "test", sample_surface=counted, samples=17)
+    assert set(asked) == {stored, 17}
+
+
+@pytest.mark.parametrize("count", [500, 5000])
+def test_a_surface_against_itself_has_the_f_score_that_is_foretold(count) -> None:
+    random = np.random.default_rng(0)
+    first, second = (np.column_stack([random.random((count, 2)), np.zeros(count)]) for _ in range(2))  # area 1
+    up = np.tile([0.0, 0.0, 1.0], (count, 1))
+    assert f_score(surface_distances(first, up, second, up)) == pytest.approx(ideal_f_score(count, 1.0), abs=0.03)
+
+
 def test_pooling_takes_the_maximum() -> None:
     volume = np.zeros((64, 64, 64), np.float32)
     volume[3, 10, 63] = 0.7
-    small = protocol.pooled(volume)
+    small = protocol.pooled(volume, 2)
     assert small.shape == (32, 32, 32)
     assert small[1, 5, 31] == np.float32(0.7)
     assert np.count_nonzero(small) == 1
     with pytest.raises(ValueError, match="multiple"):
-        protocol.pooled(np.zeros((33, 33, 33), np.float32))
+        protocol.pooled(np.zeros((33, 33, 33), np.float32), 2)
 
 
 def test_box_alignment_forgets_place_and_size() -> None:
@@ -198,35 +262,53 @@ def test_official_rule_for_empty_pairs() -> None:
     assert (protocol.ious(nothing, nothing) == 0).all()
 
 
-def test_one_threshold_is_found_for_all(data) -> None:
-    class Soft(Truth):
-        """Right where the occupancy is above 0.3, blurred below."""
+def test_one_threshold_is_found_for_all(data, monkeypatch) -> None:
+    """Every picture has a best threshold of its own; the one that is best for their mean counts for all."""
+    table = []
 
-        name = "soft"
+    def scored(predicted, true):
+        peak = (10, 30, 33)[len(table) % 3]
+        table.append(1 - np.abs(np.arange(50) - peak) / 50)
+        return table[-1]
 
-        def predict(self, sample, view) -> Prediction:
-            _, extent = shape_of(sample.object_id)
-            box = fields.box((0.0, 0.0, 0.0), tuple(float(x) / 2 for x in extent))
-
-            def logits(points):
-                return (box(torch.from_numpy(points)) + logit(0.3)).numpy()
-
-            return Prediction(extract_field(box, resolution=32).mesh, logits, logit(0.3))
-
+    monkeypatch.setattr(protocol, "ious", scored)
     with Dataset(data) as dataset:
-        result = protocol.evaluate_pix3d(
-            Soft(), dataset, "test", inside_test, settings=protocol.ProtocolSettings(64, 64)
-        )
-    assert list(result.means) == ["iou_pix3d"]
-    assert result.settings["threshold"] in protocol.THRESHOLDS
-    assert result.means["iou_pix3d"].mean > 0.7
+        result = protocol.evaluate_pix3d(Truth(), dataset, "train", inside_test, lattice=protocol.Lattice(32))
+    means = np.mean(table, axis=0)
+    assert result.settings["threshold"] == pytest.approx(0.01 * (1 + means.argmax()))
+    assert result.means["iou_pix3d"].mean == pytest.approx(means.max())
+    assert [row.values["iou_pix3d"] for row in result.rows] == [float(t[means.argmax()]) for t in table]
+    assert result.settings["voxels"] == 32
     assert protocol.THRESHOLDS[0] == 0.01
     assert protocol.THRESHOLDS[-1] == 0.5
 
 
+@pytest.mark.parametrize("voxels", [32, 64, 128])
+def test_the_truth_scores_one_by_the_official_protocol(data, voxels) -> None:
+    """Both volumes are sampled and pooled alike, or no network could reach the top of the scale."""
+
+    class Same(Truth):
+        def predict(self, sample, view) -> Prediction:
+            return Prediction(
+                sample.mesh, lambda p: np.where(inside_test(sample.mesh, p), 50.0, -50.0).astype(np.float32), 0.0
+            )
+
+    with Dataset(data) as dataset:
+        result = protocol.evaluate_pix3d(Same(), dataset, "test", inside_test, lattice=protocol.Lattice(voxels))
+    assert all(row.values["iou_pix3d"] == 1 for row in result.rows)
+    assert all(row.faces is None for row in result.rows)
+
+
+def test_an_empty_prediction_is_counted_by_the_official_protocol(data) -> None:
+    with Dataset(data) as dataset:
+        result = protocol.evaluate_pix3d(Nothing(), dataset, "test", inside_test, lattice=protocol.Lattice(32))
+    assert result.empty == len(result.rows)
+    assert result.means["iou_pix3d"].mean == 0
+
+
 def test_voxels_must_be_multiples() -> None:
     with pytest.raises(ConfigError, match="--voxels"):
-        protocol.ProtocolSettings(predicted_voxels=50)
+        protocol.Lattice(voxels=50)
 
 
 def test_search_by_pairs_equals_the_tree() -> None:

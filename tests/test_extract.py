@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import fields
@@ -97,6 +98,15 @@ def test_nothing_inside_is_an_empty_mesh() -> None:
     assert result.mesh.faces.shape == (0, 3)
 
 
+def test_the_highest_occupancy_is_told() -> None:
+    faint = lambda p: fields.sphere(0.3)(p).clamp(max=logit(0.13))  # noqa: E731
+    result = extract_field(faint)
+    assert not len(result.mesh.faces)
+    assert result.highest == pytest.approx(0.13)
+    assert extract_field(fields.sphere(0.4), threshold=0.5).highest > 0.99
+    assert extract_field(lambda p: torch.full((len(p),), -torch.inf), resolution=32).highest == 0
+
+
 def test_nan_counts_as_outside_and_is_told() -> None:
     def field(points: torch.Tensor) -> torch.Tensor:
         value = fields.sphere(0.4)(points)
@@ -126,23 +136,80 @@ def test_a_value_on_the_level_is_outside() -> None:
     assert not len(mesh.faces)
 
 
-def test_a_part_between_the_coarse_points_is_missed_whole_and_found_when_it_touches() -> None:
-    centre = (1.1 / 32 * 1.5,) * 3  # the middle of a coarse cell
-    small = fields.sphere(0.4 * 1.1 / 32, centre)
-    both = fields.union(fields.box((-0.3, 0, 0), (0.1, 0.1, 0.1)), small)
+COARSE_CELL = 1.1 / 32
+MIDDLE = 1.5 * COARSE_CELL
+"""The middle of a coarse cell."""
+
+
+def hollow_cube():
+    outer, inner = fields.box((0, 0, 0), (0.34,) * 3), fields.box((0, 0, 0), (0.314,) * 3)
+    return lambda points: torch.minimum(outer(points), -inner(points))
+
+
+THIN = {
+    "board": fields.box((0, MIDDLE, 0), (0.45, 0.013, 0.45)),
+    "board off the middle": fields.box((0, MIDDLE - 0.22 * COARSE_CELL, 0), (0.45, 0.006, 0.45)),
+    "rod": fields.box((0, MIDDLE, MIDDLE), (0.45, 0.013, 0.013)),
+    "hollow cube": hollow_cube(),
+    "ball": fields.union(
+        fields.box((-0.3, 0, 0), (0.1, 0.1, 0.1)), fields.sphere(0.4 * COARSE_CELL, (MIDDLE, MIDDLE, MIDDLE))
+    ),
+}
+"""Nothing of these meets the coarse lattice's points, or not all of it."""
+
+
+@pytest.mark.parametrize("name", THIN)
+def test_parts_thinner_than_a_coarse_cell_are_found_where_the_field_tells_of_them(name) -> None:
+    result = extract_field(THIN[name], threshold=0.5)
+    expected = dense(THIN[name], 128, threshold=0.5)
+    assert len(expected.faces)
+    assert_same(result.mesh, expected)
+    if name != "hollow cube":  # two surfaces in a third of the box
+        assert 15 * result.queries <= 129**3
+
+
+def test_a_thin_slit_is_found() -> None:
+    block = fields.box((0, 0, 0), (0.4,) * 3)
+    slit = fields.box((0, MIDDLE, 0), (0.3, 0.013, 0.3))
+    both = lambda points: torch.minimum(block(points), -slit(points))  # noqa: E731
+    assert_same(extract_field(both, threshold=0.5).mesh, dense(both, 128, threshold=0.5))
+
+
+def test_a_part_of_which_no_coarse_point_tells_is_missed_whole_and_found_when_it_touches() -> None:
+    """A field that jumps: what lies between the coarse points is left out, whole; the rest is the dense mesh."""
+
+    def jumping(field):
+        return lambda points: torch.where(field(points) > 0, 5.0, -5.0)
+
+    large = fields.box((-0.3, 0, 0), (0.1, 0.1, 0.1))
+    board = fields.box((0.2, MIDDLE, 0), (0.2, 0.013, 0.45))
+    both = jumping(fields.union(large, board))
     assert len(extract_field(both, threshold=0.5).mesh.faces) < len(dense(both, 128, threshold=0.5).faces)
-    assert_same(
-        extract_field(both, threshold=0.5).mesh, dense(fields.box((-0.3, 0, 0), (0.1,) * 3), 128, threshold=0.5)
-    )
-    rod = fields.box((0.05, centre[1], centre[2]), (0.3, 0.006, 0.006))  # thinner than a coarse cell, but it touches
-    joined = fields.union(fields.box((-0.3, 0, 0), (0.1, 0.1, 0.1)), rod)
+    assert_same(extract_field(both, threshold=0.5).mesh, dense(jumping(large), 128, threshold=0.5))
+    assert_same(extract_field(both, threshold=0.5, coarse=64).mesh, dense(both, 128, threshold=0.5))
+    rod = fields.box((0.05, MIDDLE, MIDDLE), (0.3, 0.006, 0.006))
+    joined = jumping(fields.union(large, rod))
     assert_same(extract_field(joined, threshold=0.5).mesh, dense(joined, 128, threshold=0.5))
+
+
+def test_the_dense_mesh_is_marching_cubes_on_the_whole_lattice() -> None:
+    """The reference of these tests, made without this package: all points asked, the box padded, one plain call."""
+    from skimage.measure import marching_cubes
+
+    axis = torch.linspace(-0.55, 0.55, 65)
+    values = fields.chair()(torch.cartesian_prod(axis, axis, axis)).view(65, 65, 65).numpy()
+    vertices, faces, _, _ = marching_cubes(np.pad(values, 1, constant_values=-1e6), 0.0)
+    ours = extract_field(fields.chair(), resolution=64, threshold=0.5).mesh
+    assert len(ours.faces) == len(faces)
+    theirs = (vertices - 1) / 64 * 1.1 - 0.55
+    rows = [np.lexsort(np.round(v, 5).T) for v in (ours.vertices, theirs)]
+    np.testing.assert_allclose(ours.vertices[rows[0]], theirs[rows[1]], atol=2e-5)
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([24, 36, 49]), st.sampled_from([8, 12]))
 def test_random_smooth_fields(seed, resolution, coarse) -> None:
-    """Every component that is extracted is one of the dense lattice's; where nothing is small, all of them."""
+    """What is extracted is components of the dense lattice's, among them all that cross a coarse edge."""
     random = torch.Generator().manual_seed(seed)
     waves = torch.randn(12, 3, generator=random) * 5
     phase, weight = torch.rand(12, generator=random) * 6.28, torch.randn(12, generator=random)
@@ -156,6 +223,15 @@ def test_random_smooth_fields(seed, resolution, coarse) -> None:
     known = {tuple(c) for c in every.cells.tolist()}
     cells = {tuple(c) for c in found.cells.tolist()}
     assert cells <= known
+    steps = coarse_steps(resolution, coarse).numpy() + 1
+    inside = (every.values > 0).numpy()
+    for axis in range(3):
+        lines = np.moveaxis(inside, axis, 0)[:, steps][:, :, steps]  # along coarse lines, (R + 3, n, n)
+        for low, high in itertools.pairwise(steps):
+            for i, j in np.argwhere(lines[low] != lines[high]):
+                crossed = low + np.flatnonzero(lines[low:high, i, j] != lines[low + 1 : high + 1, i, j])
+                for place in crossed:
+                    assert tuple(np.insert([steps[i], steps[j]], axis, place)) in cells
     left_out = known - cells
     for x, y, z in left_out:  # whole components: none of their cells shares a crossed face with a found cell
         for axis in range(3):
@@ -246,6 +322,27 @@ def test_simplification_keeps_the_mesh_closed(name) -> None:
     assert simplify(small, 10_000) is small
 
 
+def test_a_simplified_mesh_is_refined_where_it_ends_up() -> None:
+    """Simplification moves vertices off the level set: it comes first."""
+    field = fields.sphere(0.4)
+    both = extract_field(field, resolution=64, threshold=0.5, refine=True, simplify_to=600)
+    alone = extract_field(field, resolution=64, threshold=0.5, simplify_to=600)
+    assert len(both.mesh.faces) == len(alone.mesh.faces) <= 600
+    off = [np.abs(np.linalg.norm(m.vertices, axis=1) - 0.4).max() for m in (both.mesh, alone.mesh)]
+    assert off[0] < 1e-5 < off[1]
+    assert both.normals.shape == both.mesh.vertices.shape
+    assert is_closed(both.mesh.faces)
+
+
+def test_a_cap_faces_out_of_the_box() -> None:
+    result = extract_field(fields.sphere(0.7), resolution=32, threshold=0.5, refine=True)
+    top = result.mesh.vertices[:, 2] > 0.55 - 1e-9
+    middle = top & (np.abs(result.mesh.vertices[:, :2]).max(axis=1) < 0.4)
+    assert middle.any()
+    np.testing.assert_allclose(result.normals[middle], [[0, 0, 1]] * middle.sum(), atol=1e-12)
+    np.testing.assert_allclose(np.linalg.norm(result.normals, axis=1), 1, atol=1e-6)
+
+
 def test_closedness_is_told() -> None:
     closed = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])
     assert is_closed(closed)
@@ -258,7 +355,8 @@ def test_closedness_is_told() -> None:
 @pytest.mark.parametrize(
     ("options", "flag"),
     [({"resolution": 0}, "resolution"), ({"threshold": 0.0}, "threshold"), ({"threshold": 1.0}, "threshold"),
-     ({"threshold": math.nan}, "threshold"), ({"resolution": 5000}, "resolution"), ({"simplify_to": 3}, "simplify")],
+     ({"threshold": math.nan}, "threshold"), ({"coarse": 0}, "coarse"), ({"resolution": 5000}, "resolution"),
+     ({"simplify_to": 3}, "simplify")],
 )  # fmt: skip
 def test_bad_settings_name_the_flag(options, flag) -> None:
     with pytest.raises(ConfigError, match=f"--{flag}"):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps, features
 
 from pix3d_onet.data import images
-from pix3d_onet.data.images import crop_view, load_view, read_mask, read_rgb, square_around
+from pix3d_onet.data.images import crop_view, declared_size, load_view, read_mask, read_rgb, square_around
 from pix3d_onet.errors import RejectError
 from pix3d_onet.types import Camera, Normalisation
 
@@ -175,6 +175,15 @@ def test_formats(tmp_path: Path, ending: str) -> None:
     assert read_mask(path).all()
 
 
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow was built without AVIF")
+def test_avif_where_pillow_has_it(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.jpg.avif", np.full((6, 5, 3), 200, dtype=np.uint8))
+    assert np.abs(read_rgb(path)[0].astype(int) - 200).max() <= 3
+    assert read_mask(path).all()
+    (tmp_path / "cut.avif").write_bytes(path.read_bytes()[:-20])
+    assert reason(tmp_path / "cut.avif") == "bad-image"
+
+
 def test_postscript_is_never_handed_to_an_interpreter(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
     assert reason(tmp_path / "x.png") == "bad-image"
@@ -194,6 +203,36 @@ def test_deep_grey_palette_and_binary(tmp_path: Path) -> None:
     assert read_mask(save(tmp_path / "soft.png", soft)).tolist() == [[False, False, True, True]]
 
 
+@pytest.mark.parametrize("highest", [1, 255, 65535])
+def test_a_deep_mask_has_the_scale_of_its_highest_value(tmp_path: Path, highest: int) -> None:
+    deep = np.zeros((4, 4), dtype=np.uint16)
+    deep[1:3, 1] = highest
+    path = save(tmp_path / "deep.png", deep)
+    with Image.open(path) as picture:
+        assert picture.mode.startswith("I")
+    assert (read_mask(path) == (deep > 0)).all()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_a_mask_with_a_varying_alpha_is_its_alpha(tmp_path: Path, mode: str) -> None:
+    rgba = np.zeros((6, 6, 4), dtype=np.uint8)
+    rgba[..., 3] = 255
+    rgba[0, 0, :3] = 255  # the colours would say that this corner is the object
+    opaque = tmp_path / "opaque.png"
+    save(opaque, rgba)
+    assert read_mask(opaque).sum() == 1
+    rgba[..., 3] = 0
+    rgba[2:4, 2:5, 3] = 255
+    path = tmp_path / "alpha.png"
+    if mode == "P":  # a palette with a transparent entry, as programs that shrink PNGs write
+        Image.fromarray((rgba[..., 3] == 0).astype(np.uint8)).convert("P").save(path, transparency=1)
+    else:
+        Image.fromarray(rgba).convert(mode).save(path)
+    with Image.open(path) as picture:
+        assert picture.mode == mode
+    assert (read_mask(path) == (rgba[..., 3] > 0)).all()
+
+
 def test_transparency_is_white_and_a_mask(tmp_path: Path) -> None:
     rgba = np.zeros((6, 6, 4), dtype=np.uint8)
     rgba[2:4, 2:4] = (10, 20, 30, 255)
@@ -211,6 +250,35 @@ def test_orientation_tags_are_ignored(tmp_path: Path) -> None:
     exif[274] = 6  # rotate by 90° to show
     save(tmp_path / "x.jpg", np.zeros((30, 50, 3), np.uint8), exif=exif)
     assert read_rgb(tmp_path / "x.jpg")[0].shape == (30, 50, 3)
+    assert declared_size(tmp_path / "x.jpg") == (50, 30)
+
+
+@pytest.mark.parametrize("ending", ["png", "webp", "tiff"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_a_loose_photo_is_turned_upright(tmp_path: Path, ending: str, orientation: int) -> None:
+    """As Pillow itself does it, for every orientation, a tag of no meaning, and a format that Pillow turns unasked."""
+    exif = Image.Exif()
+    exif[274] = orientation
+    rgb = np.random.default_rng(0).integers(0, 256, (3, 5, 3), dtype=np.uint8)
+    path = save(tmp_path / f"x.{ending}", rgb, exif=exif, **({"lossless": True} if ending == "webp" else {}))
+    with Image.open(path) as picture:
+        expected = np.asarray(ImageOps.exif_transpose(picture))
+    found, _ = read_rgb(path, upright=True)
+    np.testing.assert_array_equal(found, expected)
+    assert declared_size(path, upright=True) == found.shape[1::-1]
+    bright = np.asarray(Image.fromarray(found).convert("L")) >= images.MASK_THRESHOLD
+    np.testing.assert_array_equal(read_mask(path, upright=True), bright)
+
+
+def test_damaged_metadata_lose_no_picture(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    exif = Image.Exif()
+    exif[274] = 6
+    save(path, np.zeros((30, 50, 3), np.uint8), exif=exif)
+    content = path.read_bytes()
+    start = content.index(b"Exif") + 6
+    path.write_bytes(content[:start] + b"\xff" * 12 + content[start + 12 :])
+    assert read_rgb(path, upright=True)[0].shape == (30, 50, 3)
 
 
 def test_rejects(tmp_path: Path) -> None:

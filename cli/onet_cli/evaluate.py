@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from onet_cli import ui
-from pix3d_onet.errors import ConfigError
+from onet_cli.scores import render, to_document
+from pix3d_onet.errors import ConfigError, InputError, OnetError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from pix3d_onet.data.shards import Dataset
     from pix3d_onet.events import Emit
-    from pix3d_onet.learning.evaluate import Evaluation, Predictor
-    from pix3d_onet.metrics import Interval
+    from pix3d_onet.learning.evaluate import Evaluation, NetworkPredictor, Predictor
 
 COUNT = click.IntRange(min=1)
 PROTOCOLS = ("onet", "pix3d")
 BASELINE_NAMES = ("mean-shape", "retrieval", "oracle")
 PROTOCOL_MESH = 32
 """Cells an axis of the mesh under Pix3D's protocol, which compares volumes: only whether there is a surface counts."""
-SPARED = ("chamfer_l1_x10", "accuracy", "completeness")
-"""Columns that a terminal too narrow for all goes without; the JSON and CSV documents have them always."""
+ONLY_ONET = ("resolution", "coarse", "threshold", "samples", "seed", "precision")
+ONLY_PIX3D = ("voxels",)
+"""Options that the other protocol does not look at."""
+FEW_SAMPLES = 0.99
+"""F-score of a chair against itself below which the samples are too few to trust distances."""
 
 
 @click.command()
@@ -43,15 +45,23 @@ SPARED = ("chamfer_l1_x10", "accuracy", "completeness")
 @click.option("--protocol", type=click.Choice(PROTOCOLS), default="onet", show_default=True, help="See below.")
 @click.option("--baselines", is_flag=True, help="Add mean shape, retrieval and oracle as rows.")
 @click.option("--baseline", multiple=True, help="Add one: mean-shape, retrieval or oracle.")
+@click.option("--against", metavar="ROW", help="Compare all rows with this one [default: retrieval, or the first].")
 @click.option("--threshold", type=float, help="Occupancy probability of the surface [default: the run's, 0.2].")
 @click.option("--resolution", type=int, default=128, show_default=True, help="Cells an axis of the extracted mesh.")
+@click.option(
+    "--coarse",
+    type=COUNT,
+    default=32,
+    show_default=True,
+    help="Cells an axis of the first lattice: thinner parts can be missed.",
+)
 @click.option("--samples", type=COUNT, default=100_000, show_default=True, help="Samples of each surface.")
 @click.option(
     "--voxels",
     type=COUNT,
-    default=64,
+    default=128,
     show_default=True,
-    help="Samples an axis of a field under pix3d.",
+    help="Samples along the unit cube under pix3d (fewer are faster, and not official).",
 )
 @click.option("--limit", type=click.IntRange(min=0), default=0, help="Only the first N shapes of the split.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the surface samples.")
@@ -68,6 +78,7 @@ def evaluate(
     protocol: str,
     baselines: bool,
     baseline: tuple[str, ...],
+    against: str | None,
     csv_file: Path | None,
     out: Path | None,
     as_json: bool,
@@ -87,27 +98,49 @@ def evaluate(
       onet evaluate --baseline retrieval --split val --csv scores.csv
       onet evaluate runs/resnet18 --protocol pix3d --json
     """
-    from pix3d_onet.config import check_extraction
     from pix3d_onet.files import check_writable, write_json, write_text
     from pix3d_onet.learning.evaluate import rows_csv
+    from pix3d_onet.results.paired import differences
 
     names = tuple(dict.fromkeys((*(BASELINE_NAMES if baselines else ()), *baseline)))
-    if unknown := [name for name in names if name not in BASELINE_NAMES]:
-        raise ConfigError(f"--baseline must be one of {', '.join(BASELINE_NAMES)}, not {unknown[0]!r}.")
-    if not runs and not names:
-        raise ConfigError("nothing to evaluate.", hint="Give a RUN, --baselines or --baseline NAME.")
-    check_extraction(resolution=options["resolution"], threshold=options["threshold"])
+    check_options(runs, names, protocol, options)
     for place in (csv_file, out):
         if place is not None:
             check_writable(place)
     with ui.live(quiet=quiet, verbose=verbose) as emit:
-        results = score(runs, names, data, split=split, protocol=protocol, options=options, emit=emit)
-    document = to_document(results, split, protocol)
+        results, failed = score(runs, names, data, split=split, protocol=protocol, options=options, emit=emit)
+    if not results:
+        raise failed[0]
+    base = against or next((e.name for e in results if e.name == "retrieval"), results[0].name)
+    scores = {e.name: {metric: e.by_record(metric) for metric in e.means} for e in results}
+    objects = {row.record_id: row.object_id for e in results for row in e.rows}
+    found = differences(scores, objects, base, list(results[0].means))
+    document = to_document(results, found, split=split, protocol=protocol)
     if csv_file is not None:
         write_text(csv_file, rows_csv(results))
     if out is not None:
         write_json(out, document)
-    render(results, document, as_json=as_json)
+    if as_json:
+        ui.print_json(document)
+    else:
+        render(results, found, protocol=protocol)
+    if failed:
+        raise failed[0]
+
+
+def check_options(runs: Sequence[Path], names: Sequence[str], protocol: str, options: dict[str, Any]) -> None:
+    """ConfigError for what cannot be meant: said before anything is loaded."""
+    from pix3d_onet.config import check_extraction
+
+    if unknown := [name for name in names if name not in BASELINE_NAMES]:
+        raise ConfigError(f"--baseline must be one of {', '.join(BASELINE_NAMES)}, not {unknown[0]!r}.")
+    if not runs and not names:
+        raise ConfigError("nothing to evaluate.", hint="Give a RUN, --baselines or --baseline NAME.")
+    check_extraction(resolution=options["resolution"], threshold=options["threshold"], coarse=options["coarse"])
+    given = click.get_current_context().get_parameter_source
+    for name in ONLY_PIX3D if protocol == "onet" else ONLY_ONET:
+        if given(name) is ParameterSource.COMMANDLINE:
+            raise ConfigError(f"--{name} means nothing under --protocol {protocol}.", hint="Leave it out.")
 
 
 def score(
@@ -119,47 +152,88 @@ def score(
     protocol: str,
     options: dict[str, Any],
     emit: Emit,
-) -> list[Evaluation]:
-    """Baselines first, then the runs, in the order given."""
+) -> tuple[list[Evaluation], list[OnetError]]:
+    """Baselines first, then the runs, in the order given; what failed of them is told, and the others are kept."""
     from pix3d_onet.data.shards import Dataset
+    from pix3d_onet.events import Note
     from pix3d_onet.geometry.sample import contains, sample_surface
     from pix3d_onet.learning.baselines import baseline, build_library
     from pix3d_onet.learning.evaluate import evaluate as evaluate_one
     from pix3d_onet.learning.evaluate import nearest_on
-    from pix3d_onet.learning.pix3d_protocol import ProtocolSettings, evaluate_pix3d
+    from pix3d_onet.learning.pix3d_protocol import Lattice, evaluate_pix3d
     from pix3d_onet.learning.runtime import choose_device
 
     with Dataset(data) as dataset:
         if protocol == "pix3d":
             options = options | {"resolution": PROTOCOL_MESH}
-        # What can be wrong with a run is found before the library is built, which takes a minute.
-        trained = [open_run(run, dataset.manifest.data_hash, options, emit) for run in runs]
+        lattice = Lattice(options["voxels"])
+        # What can be wrong with a run is found before the library is built, which takes a while.
+        trained = apart([open_run(run, dataset.manifest.data_hash, options, emit) for run in runs], runs)
+        if protocol == "onet":
+            warn_of_few_samples(dataset, split, options["samples"], emit)
         library = build_library(dataset, contains, emit=emit) if names else None
-        rows: list[Predictor] = [baseline(name, library) for name in names if library is not None] + trained
-        if protocol == "pix3d":
-            settings = ProtocolSettings(predicted_voxels=options["voxels"])
-            return [
-                evaluate_pix3d(row, dataset, split, contains, settings=settings, limit=options["limit"], emit=emit)
-                for row in rows
-            ]
-        return [
-            evaluate_one(
-                row,
-                dataset,
-                split,
-                contains=contains,
-                sample_surface=sample_surface,
-                samples=options["samples"],
-                limit=options["limit"],
-                seed=options["seed"],
-                search=nearest_on(choose_device(options["device"])),
-                emit=emit,
-            )
-            for row in rows
-        ]
+        rows: list[Predictor] = [baseline(name, library) for name in names if library is not None] + list(trained)
+        results: list[Evaluation] = []
+        failed: list[OnetError] = []
+        for row in rows:
+            try:
+                if protocol == "pix3d":
+                    found = evaluate_pix3d(
+                        row, dataset, split, contains, lattice=lattice, limit=options["limit"], emit=emit
+                    )
+                else:
+                    found = evaluate_one(
+                        row,
+                        dataset,
+                        split,
+                        contains=contains,
+                        sample_surface=sample_surface,
+                        samples=options["samples"],
+                        limit=options["limit"],
+                        seed=options["seed"],
+                        search=nearest_on(choose_device(options["device"])),
+                        emit=emit,
+                    )
+                results.append(found)
+            except InputError as error:
+                failed.append(error)
+                emit(Note(f"{row.name}: {error}", "warning"))
+        return results, failed
 
 
-def open_run(run: Path, data_hash: str, options: dict[str, Any], emit: Emit) -> Predictor:
+def apart(trained: Sequence[NetworkPredictor], runs: Sequence[Path]) -> list[NetworkPredictor]:
+    """The networks, those that share a name told apart by as much of their folder as it takes."""
+    from dataclasses import replace
+
+    names = [network.name for network in trained]
+    if len(set(names) | set(BASELINE_NAMES)) == len(names) + len(BASELINE_NAMES):
+        return list(trained)
+    for depth in range(1, max(len(run.parts) for run in runs) + 1):
+        ends = [Path(*run.parts[-depth:]).as_posix() for run in runs]
+        if len(set(ends)) == len(ends):
+            break
+    else:
+        raise ConfigError("the same RUN is given twice.")
+    told = [
+        f"{name} ({end})" if names.count(name) > 1 or name in BASELINE_NAMES else name
+        for name, end in zip(names, ends, strict=True)
+    ]
+    return [replace(network, name=name) for network, name in zip(trained, told, strict=True)]
+
+
+def warn_of_few_samples(dataset: Dataset, split: str, samples: int, emit: Emit) -> None:
+    """Say so where distances would measure the spacing of the samples rather than that of the surfaces."""
+    from pix3d_onet.events import Note
+    from pix3d_onet.learning.evaluate import ideal_f_score, split_entries
+
+    stored = len(dataset.sample(split_entries(dataset, split)[0], split).surface_points)
+    count = min(samples, stored)
+    if count and (score := ideal_f_score(count)) < FEW_SAMPLES:
+        message = f"{count} samples a surface are few: a chair against itself would have an F@1% of about {score:.2f}."
+        emit(Note(message, "warning"))
+
+
+def open_run(run: Path, data_hash: str, options: dict[str, Any], emit: Emit) -> NetworkPredictor:
     """Load a run's network; a warning when it was trained on other data."""
     from pix3d_onet.events import Note
     from pix3d_onet.learning.evaluate import network_predictor, run_settings
@@ -170,75 +244,5 @@ def open_run(run: Path, data_hash: str, options: dict[str, Any], emit: Emit) -> 
         emit(
             Note(f"{run} was trained on other data ({trained_on}): its training shapes may be among these.", "warning")
         )
-    keys = ("threshold", "resolution", "precision")
+    keys = ("threshold", "resolution", "coarse", "precision")
     return network_predictor(run, device=choose_device(options["device"]), **{k: options[k] for k in keys})
-
-
-def to_document(results: Sequence[Evaluation], split: str, protocol: str) -> dict[str, Any]:
-    """The machine-readable form: metric definitions, then one entry a row."""
-    from pix3d_onet.metrics import METRICS
-
-    defined = [
-        {
-            "name": m.name,
-            "label": m.label,
-            "unit": m.unit,
-            "higher_is_better": m.higher_is_better,
-            "definition": m.definition,
-            "source": m.source,
-        }
-        for m in METRICS
-    ]
-    return {
-        "dataset": results[0].data,
-        "split": split,
-        "protocol": protocol,
-        "metrics": defined if protocol == "onet" else [],
-        "rows": [e.to_json() for e in results],
-    }
-
-
-def render(results: Sequence[Evaluation], document: dict[str, Any], *, as_json: bool) -> None:
-    """Print the JSON document, or the means with half the width of their intervals."""
-    if as_json:
-        ui.print_json(document)
-        return
-    first, screen = results[0], ui.out()
-    most = max(len(e.rows) for e in results)
-    title = f"{first.data}, {first.split}: {ui.counted(most, 'picture')}, protocol {document['protocol']}"
-    shown = scores_table(title, results, list(first.means))
-    if ui.natural_width(shown) > screen.width:
-        shown = scores_table(title, results, [name for name in first.means if name not in SPARED])
-    screen.print(shown)
-    fewer = [f"{e.name}: {len(e.rows)}" for e in results if len(e.rows) < most]
-    if fewer:
-        screen.print(f"Scored on fewer pictures, those with a camera: {', '.join(fewer)}.")
-    if document["protocol"] == "pix3d":
-        found = ", ".join(f"{e.name} {e.settings['threshold']:.2f}" for e in results)
-        screen.print(f"Threshold found on these pictures: {found}. Not comparable with continuous IoU.")
-    else:
-        screen.print("± half of the 95 % interval over shapes; lengths in longest sides of the true box.")
-
-
-def scores_table(title: str, results: Sequence[Evaluation], columns: Sequence[str]) -> Table:
-    """One line a predictor: the means of ``columns``, and how many of its predictions were empty."""
-    rows = [[e.name, *(cell(e.means[c]) for c in columns), e.empty or None] for e in results]
-    table = ui.table(title, ["row", *(f">{heading(c)}" for c in columns), ">empty"], rows)
-    for column in table.columns:
-        column.no_wrap = True
-    return table
-
-
-def heading(column: str) -> str:
-    """The label of a metric and which way is better; a protocol's own column keeps its name."""
-    from pix3d_onet.metrics import METRICS
-
-    return next((f"{m.label} {m.arrow}" for m in METRICS if m.name == column), "IoU 32³ ↑")
-
-
-def cell(interval: Interval) -> str:
-    """Mean above half the width of its interval, which is left out where there is none."""
-    if math.isnan(interval.mean):
-        return ""
-    half = (interval.high - interval.low) / 2
-    return f"{interval.mean:.3f}" + ("" if math.isnan(half) else f"\n±{half:.3f}")

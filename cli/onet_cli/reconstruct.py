@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,11 @@ import click
 from onet_cli import ui
 from pix3d_onet.config import PrepareConfig, check_extraction
 from pix3d_onet.errors import ConfigError, InputError, RejectError
+from pix3d_onet.events import Note
 from pix3d_onet.files import check_writable
 
 if TYPE_CHECKING:
-    from pix3d_onet.data.pix3d import Pix3DRecord
+    from pix3d_onet.data.photo import PhotoRecord
     from pix3d_onet.events import Emit
     from pix3d_onet.learning.evaluate import NetworkPredictor
     from pix3d_onet.types import Mesh, Normalisation, UInt8, View
@@ -23,7 +25,13 @@ if TYPE_CHECKING:
 MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl", ".off")
 FORMAT = "glb"
 """The format where neither -o nor --format names one."""
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+PICTURE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"),
+    *(".avif", ".jp2", ".tga", ".ppm", ".pgm", ".pbm"),
+)
+"""Endings of the masks in a folder; of several masks of one picture the first of these is taken."""
+PREVIEW_SUFFIX = ".preview.png"
+"""Ending of the previews: never the name of a photo, and so known again when a pattern names them with the photos."""
 PREPARE = PrepareConfig()
 CAMERA_HINT = "Give camera files (--pose, one an IMAGE) or the index that has the pictures (--pose-from pix3d.json)."
 
@@ -36,6 +44,16 @@ class Job:
     mask: Path | str | None
     out: Path
     pose: Path | None = None
+
+    @property
+    def preview(self) -> Path:
+        """Where its preview goes."""
+        return self.out.with_suffix(PREVIEW_SUFFIX)
+
+    @property
+    def page(self) -> Path:
+        """Where its interactive page goes."""
+        return self.out.with_suffix(".html")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +124,7 @@ def reconstruct(
 
     The object must be cut out: by --mask, by the picture's own transparency, or by --mask auto (what differs from the
     colours along the picture's border). A camera file, needed only by networks trained with --pose, is JSON: a 4×4
-    matrix (normalised frame to camera), or {"pose": …, "focal": …} with the focal length in image sides.
+    matrix (normalised frame to camera), or {"pose": …, "focal": …} with the focal length in widths of the whole photo.
 
     \b
     Example:
@@ -115,10 +133,18 @@ def reconstruct(
       onet reconstruct runs/convnext-fp3-pose img/chair/0001.png --pose-from pix3d.json
     """
     check_options(options, sheet)
-    jobs = plan(images, masks, poses, out, format_)
+    kept = photos_among(images)
+    if len(masks) == len(images):
+        masks = tuple(masks[i] for i in kept)
+    if len(poses) == len(images):
+        poses = tuple(poses[i] for i in kept)
+    jobs = plan([images[i] for i in kept], masks, poses, out, format_)
+    check_places(jobs, options, sheet)
     for place in {*(job.out for job in jobs), *([sheet] if sheet else [])}:
         check_writable(place)
     with ui.live(quiet=quiet, verbose=verbose) as emit:
+        for image in (image for i, image in enumerate(images) if i not in kept):
+            emit(Note(f"{image} is left out: it seems to be a preview. Give it alone to have it taken.", "warning"))
         made = work(run, jobs, options, emit)
     if sheet is not None:
         write_sheet(sheet, made)
@@ -152,6 +178,19 @@ def names_a_mesh(out: Path | None, format_: str | None) -> bool:
     return True
 
 
+def photos_among(images: Sequence[Path]) -> list[int]:
+    """Which of the pictures are not previews of earlier meshes, which a pattern such as ``*.png`` takes along.
+
+    A picture that stands alone was meant, whatever its name. InputError where all of several are previews.
+    """
+    if len(images) == 1:
+        return [0]
+    kept = [i for i, image in enumerate(images) if not image.name.endswith(PREVIEW_SUFFIX)]
+    if not kept:
+        raise InputError(f"all {len(images)} pictures are previews of meshes (*{PREVIEW_SUFFIX}).", hint="Name photos.")
+    return kept
+
+
 def plan(
     images: Sequence[Path], masks: Sequence[str], poses: Sequence[Path], out: Path | None, format_: str | None
 ) -> list[Job]:
@@ -161,6 +200,7 @@ def plan(
         raise ConfigError(f"-o {out} is one file for {len(images)} pictures.", hint="Give a folder.")
     if poses and len(poses) != len(images):
         raise ConfigError(f"--pose was given {len(poses)} times for {len(images)} pictures.")
+    folder = folder_of_masks(masks)
     jobs: list[Job] = []
     taken: set[Path] = set()
     for index, image in enumerate(images):
@@ -170,19 +210,48 @@ def plan(
         if target in taken:
             raise ConfigError(f"two pictures would be written to {target}.", hint="Call onet once for each.")
         taken.add(target)
-        jobs.append(Job(image, mask_for(image, index, masks, len(images)), target, poses[index] if poses else None))
+        mask = mask_for(image, index, masks, len(images), folder)
+        if isinstance(mask, Path) and mask.resolve() == image.resolve():
+            hint = "Name its mask, or leave out --mask where the picture has its own transparency."
+            raise ConfigError(
+                f"--mask {masks[0 if folder is not None else index]}: {mask} is the picture itself.", hint=hint
+            )
+        jobs.append(Job(image, mask, target, poses[index] if poses else None))
     return jobs
 
 
-def mask_for(image: Path, index: int, masks: Sequence[str], count: int) -> Path | str | None:
-    """The mask of one picture: none, a word, a folder's file of the same name, or the one at its place."""
+def folder_of_masks(masks: Sequence[str]) -> Mapping[str, Sequence[Path]] | None:
+    """The pictures in the one folder that ``--mask`` names, by their stem, the preferred first; None: it names none.
+
+    Read once for all pictures. The endings' case does not matter, but for the order of what is otherwise equal.
+    """
+    if len(masks) != 1 or masks[0] in ("auto", "rembg") or not Path(masks[0]).is_dir():
+        return None
+    found: dict[str, list[Path]] = {}
+    for path in sorted(Path(masks[0]).iterdir()):
+        if path.suffix.lower() in PICTURE_SUFFIXES:
+            found.setdefault(path.stem, []).append(path)
+    return {
+        stem: sorted(paths, key=lambda p: PICTURE_SUFFIXES.index(p.suffix.lower())) for stem, paths in found.items()
+    }
+
+
+def mask_for(
+    image: Path, index: int, masks: Sequence[str], count: int, folder: Mapping[str, Sequence[Path]] | None
+) -> Path | str | None:
+    """The mask of one picture: none, a word, a folder's file of the same name, or the one at its place.
+
+    ``folder`` is what :func:`folder_of_masks` found. A mask with the picture's own ending comes before all others;
+    where the folder has none at all, the path that it would have, for the reader to miss.
+    """
     if not masks:
         return None
     if len(masks) == 1 and masks[0] in ("auto", "rembg"):
         return masks[0]
-    if len(masks) == 1 and Path(masks[0]).is_dir():
-        found = [Path(masks[0]) / f"{image.stem}{suffix}" for suffix in (image.suffix, *PICTURE_SUFFIXES)]
-        return next((path for path in found if path.is_file()), found[0])
+    if folder is not None:
+        found = folder.get(image.stem, ())
+        same = [path for path in found if path.suffix.lower() == image.suffix.lower()]
+        return next(iter([*same, *found]), Path(masks[0]) / image.name)
     if len(masks) != count:
         raise ConfigError(
             f"--mask was given {len(masks)} times for {count} pictures.", hint="One each, a folder, or auto."
@@ -190,10 +259,37 @@ def mask_for(image: Path, index: int, masks: Sequence[str], count: int) -> Path 
     return masks[index] if masks[index] in ("auto", "rembg") else Path(masks[index])
 
 
+def check_places(jobs: Sequence[Job], options: dict[str, Any], sheet: Path | None) -> None:
+    """ConfigError where something would be written over an input, or two things to one place."""
+    inputs: dict[Path, str] = {}
+    for job in jobs:
+        inputs |= {job.image.resolve(): "a picture"}
+        inputs |= {job.mask.resolve(): "a mask"} if isinstance(job.mask, Path) else {}
+        inputs |= {job.pose.resolve(): "a camera file"} if job.pose is not None else {}
+    if options["pose_from"] is not None:
+        inputs[options["pose_from"].resolve()] = "the index"
+    written: dict[Path, str] = {}
+    for what, place in places(jobs, options, sheet):
+        target = place.resolve()
+        if target in inputs:
+            raise ConfigError(f"{what} would be written over {inputs[target]}: {place}.", hint="Choose another place.")
+        if target in written:
+            raise ConfigError(f"{what} and {written[target]} would both be written to {place}.", hint="Choose another.")
+        written[target] = what
+
+
+def places(jobs: Sequence[Job], options: dict[str, Any], sheet: Path | None) -> list[tuple[str, Path]]:
+    """Everything that will be written: what it is, and where."""
+    found = [("the mesh", job.out) for job in jobs]
+    found += [("the preview", job.preview) for job in jobs if options["preview"]]
+    found += [("the page", job.page) for job in jobs if options["open_"]]
+    return [*found, *([("--sheet", sheet)] if sheet is not None else [])]
+
+
 def work(run: Path, jobs: Sequence[Job], options: dict[str, Any], emit: Emit) -> list[Made]:
     """Load the network once and make every mesh; a picture that cannot be used becomes a line, not an end."""
     from pix3d_onet.data.photo import read_records
-    from pix3d_onet.events import Note, Progress
+    from pix3d_onet.events import Progress
     from pix3d_onet.learning.evaluate import network_predictor
     from pix3d_onet.learning.runtime import choose_device
 
@@ -218,29 +314,42 @@ def work(run: Path, jobs: Sequence[Job], options: dict[str, Any], emit: Emit) ->
 
 
 def make(
-    network: NetworkPredictor, job: Job, records: dict[Path, Pix3DRecord], options: dict[str, Any], emit: Emit
+    network: NetworkPredictor, job: Job, records: Mapping[Path, PhotoRecord], options: dict[str, Any], emit: Emit
 ) -> Made:
-    """One picture to its files."""
+    """One picture to its files. Raises RejectError or InputError where it cannot be used."""
     from pix3d_onet.data.photo import read_photo, read_pose
     from pix3d_onet.geometry.mesh import write_mesh
     from pix3d_onet.learning.examples import focal_of
     from pix3d_onet.learning.extract import extract_field, image_field
     from pix3d_onet.types import Mesh
 
-    if network.model.config.pose != "none" and job.pose is None:
-        check_record(job.image, records, options["pose_from"])
-    size = max(PREPARE.image_size, network.image_size or 0)
+    posed, index = network.model.config.pose != "none", options.get("pose_from")
     record = records.get(job.image.resolve())
-    original = frame_of(record, options)
-    view = read_photo(job.image, job.mask, record, normalise, size=size, margin=network.crop_margin, emit=emit)
-    pose, focal = (
-        read_pose(job.pose) if job.pose is not None else (view.pose if view.has_pose else None, focal_of(view))
+    if posed and job.pose is None:
+        check_camera(record, index)
+    elif record is None and index is not None:
+        emit(Note(f"{index} has no record of {job.image}.", "warning"))
+    camera = read_pose(job.pose) if posed and job.pose is not None else None
+    if camera is not None and network.model.config.pose == "6d" and math.isnan(camera.focal):
+        hint = 'Add "focal", in widths of the whole photo: {"pose": …, "focal": …}.'
+        raise InputError(f"the network needs the focal length, too, and {job.pose} has none.", hint=hint)
+    original = frame_of(record, index) if options.get("frame") == "original" else None
+    view = read_photo(
+        job.image,
+        job.mask,
+        record,
+        normalise,
+        size=max(PREPARE.image_size, network.image_size or 0),
+        margin=network.crop_margin,
+        camera=camera,
+        need_camera=posed,
+        emit=emit,
     )
     with image_field(
         network.model,
         view.rgb,
-        pose=pose,
-        focal=focal,
+        pose=view.pose if view.has_pose else None,
+        focal=focal_of(view),
         device=network.device,
         precision=network.precision,
         image_size=network.image_size,
@@ -256,12 +365,13 @@ def make(
         )
     if not len(result.mesh.faces):
         raise InputError(
-            "the network sees nothing in it (no point above the threshold).", hint="Try a lower --threshold."
+            "the network sees nothing in it (no point of the coarse lattice is above the threshold).",
+            hint="Try a lower --threshold.",
         )
     mesh = result.mesh
     placed = mesh if original is None else Mesh(original.undo(mesh.vertices), mesh.faces)
     write_mesh(job.out, placed, result.normals)
-    shown, page = extras(view, mesh, job.out, options)
+    shown, page = extras(view, mesh, job, options)
     return Made(
         str(job.image),
         str(job.out),
@@ -273,45 +383,54 @@ def make(
     )
 
 
-def check_record(image: Path, records: dict[Path, Pix3DRecord], index: Path) -> None:
-    """InputError unless the index has a camera for ``image``: it says which of the two is missing."""
-    record = records.get(image.resolve())
+def check_camera(record: PhotoRecord | None, index: Path | None) -> None:
+    """InputError unless the picture's record in ``index`` has a camera: it says what is missing."""
     if record is None:
-        raise InputError(f"{index} has no usable record of it, so no camera.", hint="Give its camera by --pose.")
-    if record.camera is None:
+        raise InputError(f"{index} has no record of it, so no camera.", hint="Give its camera by --pose.")
+    if record.checked is None:
+        raise InputError(f"its record in {index} cannot be used: {record.reason}.", hint="Give its camera by --pose.")
+    if record.checked.camera is None:
         raise InputError(f"its record in {index} has no camera.", hint="Give one by --pose.")
 
 
-def frame_of(record: Pix3DRecord | None, options: dict[str, Any]) -> Normalisation | None:
-    """What takes the mesh to the frame of ``--frame``; InputError where the picture has no record, so no model."""
-    if options["frame"] == "normalised":
-        return None
+def frame_of(record: PhotoRecord | None, index: Path | None) -> Normalisation:
+    """What takes the mesh to the frame of its record's model, to the tolerance of :func:`normalise`.
+
+    InputError where the picture has no record in ``index``, or one that cannot be used, so no model.
+    """
     if record is None:
-        raise InputError(f"{options['pose_from']} has no usable record of it, so no frame of a model.")
-    return normalise(record.model)
+        raise InputError(f"{index} has no record of it, so no frame of a model.")
+    if record.checked is None:
+        raise InputError(f"its record in {index} cannot be used, so no frame of a model: {record.reason}.")
+    return normalise(record.checked.model)
 
 
 def normalise(model: Path) -> Normalisation:
-    """The normalisation of a training shape, from the box of its mesh."""
+    """The normalisation of a training shape, from the box of its mesh as it lies in the file.
+
+    A prepared data set takes the box of the watertight mesh. The two boxes differ by up to 0.4 % of the longest side
+    with ``--watertight tight``, and so do the frame and the pose that are made here: watertighting a model for every
+    photo would take longer than reconstructing it.
+    """
     from pix3d_onet.geometry.mesh import box_normalisation, load_mesh
 
     return box_normalisation(load_mesh(model))
 
 
-def extras(view: View, mesh: Mesh, target: Path, options: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Write the preview and the interactive page that were asked for, beside ``target``."""
+def extras(view: View, mesh: Mesh, job: Job, options: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Write the preview and the interactive page that were asked for, beside the mesh; their paths."""
     shown = page = None
     if options["preview"]:
         from pix3d_onet.geometry.preview import preview
 
-        shown = target.with_suffix(".preview.png")  # never the name of a photo
+        shown = job.preview
         write_png(shown, preview(view, mesh))
     if options["open_"]:
         from pix3d_onet.files import write_text
         from pix3d_onet.results.viewer import mesh_page
 
-        page = target.with_suffix(".html")
-        write_text(page, mesh_page({"Reconstruction": mesh}, target.stem, picture=view.rgb))
+        page = job.page
+        write_text(page, mesh_page({"Reconstruction": mesh}, job.out.stem, picture=view.rgb))
     return (str(shown) if shown else None, str(page) if page else None)
 
 

@@ -1,5 +1,7 @@
 """A loose photo → the object on white, cropped as the training pictures are: which pixels are the object?
 
+A photo is turned upright as its EXIF orientation says, for that is how it is shown and masks are drawn.
+
 In this order: a mask that is given; the picture's own transparency; ``auto``, a simple rule without any learned
 model (:func:`auto_mask`), or ``rembg``'s network where that package is installed and asked for; a white border, which
 means that the picture is cut out already; else the whole picture, with a warning.
@@ -7,6 +9,7 @@ means that the picture is cut out already; else the whole picture, with a warnin
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +47,24 @@ LEAST_SHARE, MOST_SHARE = 0.005, 0.95
 """An automatic mask that covers less or more of the picture than this is a failure, not an answer."""
 COMPANION_SHARE = 0.1
 """Components of at least this share of the largest one belong to the object, too."""
+FRAME_SPREAD = 6.0
+"""Colour distance of the frame's pixels (at :data:`PLAIN_PERCENTILE`) from the background's colours above which the
+ground is not plain. This and the next were chosen on 48 photos of Pix3D (``docs/reconstruct.md`` has the counts),
+where anything from 5.2 to 6 gives the same."""
+BORDER_TOUCH = 0.02
+"""Share of the picture's border that an object may cover: more is likely ground, or an object that is cut off."""
 WHITE = 250
 """A channel value from which a border pixel counts as white."""
 WHITE_BORDER = 0.98
 """Share of white border pixels from which a picture counts as cut out already."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AutoCut:
+    """What the automatic rule found: ``mask`` (H, W) bool, and in words each reason to doubt it."""
+
+    mask: Bool
+    doubts: tuple[str, ...]
 
 
 def load_cutout(
@@ -58,19 +75,25 @@ def load_cutout(
     margin: float,
     camera: Camera | None = None,
     normalisation: Normalisation | None = None,
+    upright: bool = True,
     emit: Emit = ignore,
 ) -> View:
     """Read a photo and cut its object out; ``mask`` is a file, ``auto``, ``rembg`` or None (see the module).
 
-    The crop, resampling and camera are those of ``data.images``. Raises RejectError as ``load_view`` does, and
-    ``no-object`` where the automatic mask fails.
+    ``size`` in pixels a side, ``margin`` as a share of the object's longest side. ``upright`` False takes the pixels
+    as stored: for pictures of a release. The crop, resampling and camera are those of ``data.images``. Raises
+    RejectError as ``load_view`` does, and ``no-object`` where the automatic mask fails; a doubtful mask is a warning.
     """
     name = image.name
     if isinstance(mask, Path):
-        return load_view(image, mask, camera, normalisation, record_id=name, size=size, margin=margin)
-    rgb, alpha = read_rgb(image)
+        return load_view(image, mask, camera, normalisation, record_id=name, size=size, margin=margin, upright=upright)
+    rgb, alpha = read_rgb(image, upright=upright)
     if mask == AUTO:
-        found = auto_mask(rgb)
+        cut = auto_cut(rgb)
+        found = cut.mask
+        if cut.doubts:
+            doubts = "; ".join(cut.doubts)
+            emit(Note(f"{name}: the automatic mask may be wrong ({doubts}). Look at the preview.", "warning"))
     elif mask == REMBG:
         found = rembg_mask(rgb)
     elif alpha is not None and not alpha.all():
@@ -94,14 +117,19 @@ def white_border_mask(rgb: UInt8) -> Bool | None:
 
 
 def auto_mask(rgb: UInt8) -> Bool:
-    """(H, W, 3) uint8 → (H, W) bool: the object, by a rule that can be told in four sentences.
+    """(H, W, 3) uint8 → (H, W) bool: the object, as :func:`auto_cut` finds it. RejectError ``no-object``."""
+    return auto_cut(rgb).mask
+
+
+def auto_cut(rgb: UInt8) -> AutoCut:
+    """(H, W, 3) uint8 → the object's mask (H, W), by a rule that can be told in four sentences, and its doubts.
 
     The frame of the picture shows background: its colours (CIE Lab) are summarised by k-means. A pixel's distance to
     the nearest of them is cut by Otsu's threshold, or just above the frame's own spread where that is less. What
     is close and connected to the border, and any large patch of it seen through the object, is background. The rest is
     the object: its largest component and those that come near it in size.
-    It works before a plain ground and on one object; RejectError ``no-object`` when nearly nothing or nearly
-    everything is left.
+    It works before a plain ground and on one object, whole in the picture: where one of these seems not to hold, a
+    doubt says so. RejectError ``no-object`` when nearly nothing or nearly everything is left.
     """
     height, width = rgb.shape[:2]
     zoom = min(1.0, WORK_SIDE / max(height, width))
@@ -112,8 +140,8 @@ def auto_mask(rgb: UInt8) -> Bool:
     edge[frame:-frame, frame:-frame] = False
     centres = main_colours(lab[edge], BACKGROUND_COLOURS)
     distance = np.sqrt(((lab[:, :, None] - centres) ** 2).sum(axis=-1)).min(axis=-1)  # (h, w)
-    plain = PLAIN_FACTOR * float(np.percentile(distance[edge], PLAIN_PERCENTILE))
-    near = distance <= max(LEAST_DISTANCE, min(plain, otsu(distance)))
+    spread = float(np.percentile(distance[edge], PLAIN_PERCENTILE))
+    near = distance <= max(LEAST_DISTANCE, min(PLAIN_FACTOR * spread, otsu(distance)))
     found = ndimage.binary_closing(np.pad(~_touching_border(near), 2))[2:-2, 2:-2]
     found = ndimage.binary_fill_holes(found) & ~_larger_than(near, HOLE_SHARE * near.size)
     _, sizes = _components(found)
@@ -125,7 +153,19 @@ def auto_mask(rgb: UInt8) -> Bool:
         )
         raise RejectError("no-object", detail, "image")
     whole = Image.fromarray(found).resize((width, height), Image.Resampling.NEAREST)
-    return np.asarray(whole, dtype=np.bool_)
+    return AutoCut(np.asarray(whole, dtype=np.bool_), _doubts(found, spread))
+
+
+def _doubts(found: Bool, spread: float) -> tuple[str, ...]:
+    """Which of the rule's conditions seem not to hold for the mask ``found`` (h, w) before a frame of ``spread``."""
+    border = np.concatenate([found[0], found[-1], found[1:-1, 0], found[1:-1, -1]])
+    parts = int(np.count_nonzero(_components(found)[1]))
+    doubts = {
+        "the ground is not plain": spread > FRAME_SPREAD,
+        "it touches the picture's border": border.mean() > BORDER_TOUCH,
+        f"it is in {parts} parts": parts > 1,
+    }
+    return tuple(words for words, doubtful in doubts.items() if doubtful)
 
 
 def rembg_mask(rgb: UInt8) -> Bool:

@@ -5,10 +5,11 @@ The policy, in order:
 1. A file is taken for what its bytes are, never for its name (Pix3D has a ``.tiff`` that holds JPEG). Only the
    raster formats of :data:`FORMATS` are opened: no format that runs a helper program, none that fetches.
 2. The size that the header declares is checked before a pixel is decoded (:data:`MAX_PIXELS`).
-3. EXIF orientation is ignored, for the image and for its mask alike: a release's masks and cameras are drawn on the
-   pixels as stored.
+3. EXIF orientation is ignored for a release's records, for the image and for its mask alike: masks and cameras are
+   drawn on the pixels as stored. A loose photo is turned upright (``upright``), its mask by the mask's own tag.
 4. A mask must have its image's size (``mask-size`` otherwise) and cover something (``empty-mask``); it is the object
-   where it is at least :data:`MASK_THRESHOLD` (a mask that holds only 0 and 1 is taken as a truth value).
+   where it is at least :data:`MASK_THRESHOLD` (a mask that holds only 0 and 1 is taken as a truth value). A mask whose
+   transparency varies is its transparency: its colours are those of the object.
 5. Everything outside the mask becomes white (the report's background of 1), transparency likewise.
 6. The crop is a square around the centre of the mask's box; its side is the box's longest side and the margin on both
    sides; what lies outside the picture is white. The crop's corners are real numbers: nothing is rounded.
@@ -30,8 +31,23 @@ from PIL import Image
 from pix3d_onet.errors import RejectError
 from pix3d_onet.types import Bool, Camera, Float32, Normalisation, UInt8, View
 
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "TGA", "JPEG2000")
-"""Pillow's names of the formats that are opened."""
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "TGA", "JPEG2000", "AVIF")
+"""Pillow's names of the formats that are opened, where the installed Pillow has them (AVIF: from 11.3 on)."""
+ORIENTATION = 0x0112
+"""The EXIF tag that says how stored pixels lie; 1 is upright."""
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings each orientation upright; as ``ImageOps.exif_transpose``, which also rewrites the metadata and so fails
+where only they are damaged."""
+SIDEWAYS = 5
+"""From this orientation on, width and height change places."""
 MAX_PIXELS = 100_000_000
 """Largest declared number of pixels; Pix3D's largest picture has 12 million."""
 MASK_THRESHOLD = 128
@@ -64,8 +80,9 @@ def load_view(
     size: int,
     margin: float,
     on_white: bool = False,
+    upright: bool = False,
 ) -> View:
-    """Read one picture by the module's policy.
+    """Read one picture by the module's policy; ``upright`` for a loose photo, see its point 3.
 
     ``mask`` None takes the picture's own alpha channel; where it has none, what is not white (``on_white``), or the
     whole picture. ``camera`` is in
@@ -73,8 +90,8 @@ def load_view(
     to the normalised frame (both None: no pose). Raises RejectError, stage ``image``: ``missing-image``,
     ``missing-mask``, ``bad-image``, ``bad-mask``, ``image-too-large``, ``mask-size``, ``empty-mask``, ``image-size``.
     """
-    rgb, alpha = read_rgb(image)
-    truth = read_mask(mask) if mask is not None else alpha
+    rgb, alpha = read_rgb(image, upright=upright)
+    truth = read_mask(mask, upright=upright) if mask is not None else alpha
     if truth is None:
         truth = _not_white(rgb) if on_white else np.ones(rgb.shape[:2], dtype=np.bool_)
     return crop_view(rgb, truth, camera, normalisation, record_id=record_id, size=size, margin=margin)
@@ -167,12 +184,13 @@ def _stored_camera(
     return pose.astype(np.float32), (to_stored @ np.diag([sx, sy, 1.0]) @ camera.intrinsics).astype(np.float32)
 
 
-def read_rgb(path: Path) -> tuple[UInt8, Bool | None]:
+def read_rgb(path: Path, *, upright: bool = False) -> tuple[UInt8, Bool | None]:
     """(H, W, 3) uint8 colours, transparency over white, and (H, W) bool of its alpha (None: it has none).
 
-    Raises RejectError ``missing-image``, ``bad-image`` or ``image-too-large``.
+    ``upright`` turns the pixels as the EXIF orientation says. Raises RejectError ``missing-image``, ``bad-image`` or
+    ``image-too-large``.
     """
-    with _opened(path, "image") as picture:
+    with _opened(path, "image", upright=upright) as picture:
         if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
             return np.repeat(_eight_bits(picture)[..., None], 3, axis=2), None
         if not picture.has_transparency_data:
@@ -183,22 +201,53 @@ def read_rgb(path: Path) -> tuple[UInt8, Bool | None]:
         return np.asarray(white.convert("RGB")), alpha
 
 
-def read_mask(path: Path) -> Bool:
-    """(H, W) bool, true on the object. Raises RejectError ``missing-mask``, ``bad-mask`` or ``image-too-large``."""
-    with _opened(path, "mask") as picture:
-        if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-            grey = _eight_bits(picture)
-        else:
-            grey = np.asarray(picture.convert("L"))
-    highest = int(grey.max(initial=0))
-    result: Bool = grey >= (1 if highest == 1 else MASK_THRESHOLD)
+def read_mask(path: Path, *, upright: bool = False) -> Bool:
+    """(H, W) bool, true on the object; ``upright`` as for :func:`read_rgb`.
+
+    Raises RejectError ``missing-mask``, ``bad-mask`` or ``image-too-large``.
+    """
+    with _opened(path, "mask", upright=upright) as picture:
+        values = _alpha_of_a_mask(picture)
+        if values is None:
+            deep = picture.mode.startswith("I;16") or picture.mode in ("I", "F")
+            values = np.asarray(picture if deep else picture.convert("L"))
+    values = np.nan_to_num(values)
+    highest = values.max(initial=0)
+    # the scale is told by the highest value, since files of 16 bits hold 0 and 1, or 0 and 255, too
+    threshold = 0.5 if highest <= 1 else MASK_THRESHOLD if highest <= 255 else MASK_THRESHOLD * 257
+    result: Bool = np.asarray(values >= threshold, dtype=np.bool_)
     return result
 
 
-def declared_size(path: Path, what: str = "image") -> tuple[int, int]:
-    """(width, height) from the header alone. Raises RejectError as :func:`read_rgb`, with ``what`` in the reason."""
+def declared_size(path: Path, what: str = "image", *, upright: bool = False) -> tuple[int, int]:
+    """(width, height) in pixels from the header alone, ``upright`` as for :func:`read_rgb`.
+
+    Raises RejectError as :func:`read_rgb`, with ``what`` in the reason.
+    """
     with _opened(path, what, load=False) as picture:
-        return picture.size
+        width, height = picture.size
+        # the size of a TIFF is that of the upright picture already: Pillow itself turns it when it is loaded
+        sideways = upright and picture.format != "TIFF" and _orientation(picture) >= SIDEWAYS
+        return (height, width) if sideways else (width, height)
+
+
+def _alpha_of_a_mask(picture: Image.Image) -> UInt8 | None:
+    """(H, W) uint8 transparency of a mask; None where it has none, or one that is the same everywhere."""
+    if "A" not in picture.getbands() and not (picture.mode == "P" and "transparency" in picture.info):
+        return None
+    alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+    return alpha if alpha.size and alpha.min() < alpha.max() else None
+
+
+def _orientation(picture: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none or it cannot be read: damaged metadata lose no picture."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            value = picture.getexif().get(ORIENTATION)
+    except Exception:  # noqa: BLE001 — parsers raise almost anything on broken bytes
+        return 1
+    return value if isinstance(value, int) and value in UPRIGHT else 1
 
 
 def _not_white(rgb: UInt8) -> Bool:
@@ -217,8 +266,8 @@ def _eight_bits(picture: Image.Image) -> UInt8:
 class _opened:  # noqa: N801 — reads as a verb
     """Open (and decode) an image safely; everything that can go wrong with its bytes becomes a RejectError."""
 
-    def __init__(self, path: Path, what: str, *, load: bool = True) -> None:
-        self.path, self.what, self.load = path, what, load
+    def __init__(self, path: Path, what: str, *, load: bool = True, upright: bool = False) -> None:
+        self.path, self.what, self.load, self.upright = path, what, load, upright
         self.picture: Image.Image | None = None
 
     def __enter__(self) -> Image.Image:
@@ -232,6 +281,8 @@ class _opened:  # noqa: N801 — reads as a verb
                 self._check_size(*self.picture.size)
                 if self.load:
                     self.picture.load()
+                if self.upright and (orientation := _orientation(self.picture)) in UPRIGHT:
+                    self.picture = self.picture.transpose(UPRIGHT[orientation])
         except RejectError:
             self.close()
             raise

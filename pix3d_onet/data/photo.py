@@ -2,48 +2,101 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pix3d_onet.data.cutout import load_cutout
+from pix3d_onet.data.images import declared_size
 from pix3d_onet.data.pix3d import Pix3DRecord, parse_record
 from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.events import Emit, ignore
-from pix3d_onet.files import read_json
-from pix3d_onet.types import Float32, Normalisation, View
+from pix3d_onet.files import inside, read_json
+from pix3d_onet.types import Camera, Float32, Normalisation, View
 
 Normalise = Callable[[Path], Normalisation]
 """A mesh file → the normalisation that its box gives: handed in, since reading meshes is geometry's business."""
+LAST_ROW = (0.0, 0.0, 0.0, 1.0)
+"""Of a pose; a matrix for row vectors has its translation there, and would pass for a pose unseen."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CameraFile:
+    """What a camera file says: ``pose`` (4, 4) float32, normalised frame → camera frame, and ``focal``, the focal
+    length in widths of the whole photo (f in pixels / its width); NaN where the file has none."""
+
+    pose: Float32
+    focal: float = math.nan
+
+    def camera(self, width: int, height: int) -> Camera:
+        """The camera of a photo of ``width`` × ``height`` pixels, in the normalised frame."""
+        pose = self.pose.astype(np.float64)
+        return Camera(pose[:3, :3], pose[:3, 3], self.focal * width, width, height)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PhotoRecord:
+    """What an index says of one picture. ``mask`` is the mask file that it names, which need not exist (None: it names
+    none inside the root); ``checked`` is the whole record, None where it cannot be used, and ``reason`` says why."""
+
+    mask: Path | None
+    checked: Pix3DRecord | None
+    reason: str = ""
 
 
 def read_photo(
     image: Path,
     mask: Path | str | None,
-    record: Pix3DRecord | None,
+    record: PhotoRecord | None,
     normalise: Normalise,
     *,
     size: int,
     margin: float,
+    camera: CameraFile | None = None,
+    need_camera: bool = False,
     emit: Emit = ignore,
 ) -> View:
-    """The picture cut out and cropped as the training pictures were, with its record's mask and camera if it has one.
+    """The picture cut out and cropped as the training pictures were, with the camera that is given or its record's.
 
     ``mask`` as for ``load_cutout`` (it comes before the record's); ``size`` pixels a side, ``margin`` as a share of
-    the crop. Raises what ``load_cutout`` and ``normalise`` raise.
+    the object's longest side. A picture with a record is taken as stored, since its mask and camera are drawn there;
+    any other is turned upright. Only ``need_camera`` without ``camera`` looks at the record's camera and calls
+    ``normalise`` on its model: a network without a pose branch needs no CAD model.
+
+    Raises what ``load_cutout`` and ``normalise`` raise; RejectError ``bad-record`` where the record's mask is needed
+    and it names none.
     """
-    camera = record.camera if record is not None else None
-    normalisation = normalise(record.model) if record is not None and camera is not None else None
+    upright = record is None
+    stated, normalisation = None, None
+    if camera is not None:
+        stated = camera.camera(*declared_size(image, upright=upright))
+        normalisation = Normalisation(np.zeros(3), 1.0)  # its pose starts in the normalised frame
+    elif need_camera and record is not None and record.checked is not None:
+        stated = record.checked.camera
+        normalisation = normalise(record.checked.model) if stated is not None else None
     if mask is None and record is not None:
         mask = record.mask
-    return load_cutout(image, mask, size=size, margin=margin, camera=camera, normalisation=normalisation, emit=emit)
+        if mask is None:
+            raise RejectError("bad-record", f"its record names no mask that can be used: {record.reason}", "parse")
+    return load_cutout(
+        image,
+        mask,
+        size=size,
+        margin=margin,
+        camera=stated,
+        normalisation=normalisation,
+        upright=upright,
+        emit=emit,
+    )
 
 
-def read_pose(path: Path) -> tuple[Float32, float | None]:
-    """(4, 4) float32 pose (normalised frame → camera) and the focal length in image sides (None: the file has none).
+def read_pose(path: Path) -> CameraFile:
+    """The camera in a JSON file: the 4×4 matrix, or ``{"pose": matrix, "focal": number}``.
 
-    The file is JSON: the matrix, or ``{"pose": matrix, "focal": number}``. InputError when missing or malformed.
+    ``focal`` is in widths of the whole photo, upright. InputError when the file is missing or malformed.
     """
     document = read_json(path, what="camera file")
     focal = document.get("focal") if isinstance(document, dict) else None
@@ -51,21 +104,48 @@ def read_pose(path: Path) -> tuple[Float32, float | None]:
         pose = np.array(document["pose"] if isinstance(document, dict) else document, dtype=np.float32)
         if pose.shape != (4, 4) or not np.isfinite(pose).all():
             raise ValueError("not a 4×4 matrix of numbers")
-        return pose, None if focal is None else float(focal)
-    except (KeyError, TypeError, ValueError) as error:
+        if not np.allclose(pose[3], LAST_ROW):
+            raise ValueError("the last row of its matrix is not 0 0 0 1")
+        if focal is None:
+            return CameraFile(pose)
+        if not (math.isfinite(float(focal)) and float(focal) > 0):
+            raise ValueError(f"focal is {focal}, not a positive number")
+        return CameraFile(pose, float(focal))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path} is not a camera file ({error}).", hint="See `onet reconstruct --help`.") from None
 
 
-def read_records(index: Path) -> dict[Path, Pix3DRecord]:
-    """The usable records of a pix3d.json by their image's path. InputError when the file is missing or broken."""
+def read_records(index: Path) -> dict[Path, PhotoRecord]:
+    """What a pix3d.json says of each picture, by the image's resolved path; also what cannot be used, and why.
+
+    Of several records of one picture a usable one is kept. A record that names no image inside the root has no place
+    here: no picture can be asked for by it. InputError when the file is missing or broken.
+    """
     items = read_json(index, what="Pix3D index")
     if not isinstance(items, list):
         raise InputError(f"{index} is not a list of Pix3D records.")
-    records = {}
+    records: dict[Path, PhotoRecord] = {}
     for item in items:
+        if not isinstance(item, dict):
+            continue
         try:
-            record = parse_record(index.parent, item, str(item.get("img") if isinstance(item, dict) else ""))
+            image = inside(index.parent, item.get("img")).resolve()
         except RejectError:
             continue
-        records[record.image.resolve()] = record
+        if image in records and records[image].checked is not None:
+            continue
+        records[image] = _photo_record(index.parent, item)
     return records
+
+
+def _photo_record(root: Path, item: dict[str, object]) -> PhotoRecord:
+    """One record whose image lies inside ``root``, checked as far as it can be."""
+    try:
+        record = parse_record(root, item, str(item["img"]))
+        return PhotoRecord(record.mask, record)
+    except RejectError as error:
+        reason = error.message
+    try:
+        return PhotoRecord(inside(root, item.get("mask")), None, reason)
+    except RejectError:
+        return PhotoRecord(None, None, reason)

@@ -16,6 +16,8 @@ DISTANCE = 2.6
 """Distance of the camera in units of the mesh's box diagonal."""
 MARGIN = 0.06
 """White margin around the mesh, as a share of its longest side in the picture."""
+LINE = 208
+"""Grey value of the lines between the entries of a contact sheet."""
 
 
 def mesh_pictures(mesh: Mesh, size: int) -> list[UInt8]:
@@ -41,7 +43,10 @@ def preview(view: View, mesh: Mesh, size: int = 320) -> UInt8:
 
 
 def contact_sheet(previews: Sequence[UInt8], columns: int = 2) -> UInt8:
-    """Previews of one size, (H, W, 3) uint8 each, side by side and below each other; what is left over is white."""
+    """Previews of one size, (H, W, 3) uint8 each, side by side and below each other; what is left over is white.
+
+    A light grey line, 1 pixel wide, parts the entries: it lies on the first row or column of the later one.
+    """
     height, width = previews[0].shape[:2]
     rows = -(-len(previews) // columns)
     columns = min(columns, len(previews))
@@ -49,4 +54,6 @@ def contact_sheet(previews: Sequence[UInt8], columns: int = 2) -> UInt8:
     for i, picture in enumerate(previews):
         y, x = i // columns * height, i % columns * width
         sheet[y : y + height, x : x + width] = picture
+    sheet[height::height] = LINE
+    sheet[:, width::width] = LINE
     return sheet

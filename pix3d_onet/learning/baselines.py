@@ -3,14 +3,15 @@
 * ``mean-shape``: one shape for every picture, the mean occupancy of the training shapes cut at the threshold that fits
   the training shapes best. Needs no picture: the floor.
 * ``retrieval``: the training shape of the most similar training picture, by a fixed descriptor of outline and edges.
-* ``oracle``: the training shape that overlaps the true one most: the ceiling of any recognition by retrieval. It
-  looks at the truth and is no method.
+* ``oracle``: the training shape that overlaps the true one most: the ceiling of the IoU of any recognition by
+  retrieval (of the other metrics it need not be). It looks at the truth and is no method.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -164,6 +165,11 @@ class MeanShape:
     def _logits(self, points: Float32) -> Float32:
         return np.asarray(self.field(torch.from_numpy(points)).numpy())
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The occupancy at which it is cut, and how finely."""
+        return {"threshold": self.threshold, "grid": GRID}
+
     def usable(self, view: View) -> bool:
         """Always."""
         return True
@@ -179,6 +185,7 @@ class Retrieval:
 
     library: Library
     name: str = "retrieval"
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def usable(self, view: View) -> bool:
         """Always."""
@@ -200,6 +207,7 @@ class Oracle:
 
     library: Library
     name: str = "oracle"
+    settings: Mapping[str, Any] = field(default_factory=dict)
     _known: dict[str, Prediction] = field(default_factory=dict)
 
     def usable(self, view: View) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,16 +19,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pix3d_onet.config import ModelConfig, PrepareConfig
+from pix3d_onet.config import ModelConfig, PrepareConfig, TrainConfig
 from pix3d_onet.data.shards import Dataset, ShapeEntry
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.files import read_json
 from pix3d_onet.learning.checkpoint import checkpoint_file, load_model
 from pix3d_onet.learning.examples import focal_of
-from pix3d_onet.learning.extract import THRESHOLD, ImageModel, extract_field, image_field, logit
+from pix3d_onet.learning.extract import COARSE, THRESHOLD, ImageModel, extract_field, image_field, logit
 from pix3d_onet.learning.voxels import Contains
-from pix3d_onet.metrics import METRICS, Comparison, Interval, Nearest, mean_rows, measure, nearest, surface_distances
+from pix3d_onet.metrics import (
+    F_SCORE_DISTANCE,
+    METRICS,
+    Comparison,
+    Interval,
+    Nearest,
+    mean_rows,
+    measure,
+    nearest,
+    surface_distances,
+)
 from pix3d_onet.types import Bool, Float32, Float64, Mesh, Sample, View
 
 SURFACE_SAMPLES = 100_000
@@ -36,6 +46,8 @@ SURFACE_SAMPLES = 100_000
 RESOLUTION = 128
 """Cells an axis of the extracted mesh (likewise)."""
 
+TYPICAL_AREA = 3.0
+"""Surface of a chair in the normalised frame, in squares of its longest side (real ones: about 1 to 5)."""
 PAIRS = 1 << 28
 """Distances held at once by the search by pairs: 1 GB in float32."""
 
@@ -57,11 +69,15 @@ class Prediction:
 
 
 class Predictor(Protocol):
-    """Anything that predicts a shape. ``name`` is its row's name."""
+    """Anything that predicts a shape."""
 
     @property
     def name(self) -> str:
         """The row's name."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What its numbers depend on besides the data, JSON-able: kept in the document of an evaluation."""
 
     def usable(self, view: View) -> bool:
         """Whether it can work on this picture (a pose branch needs a pose)."""
@@ -78,16 +94,25 @@ class NetworkPredictor:
     name: str
     model: ImageModel
     resolution: int = RESOLUTION
+    coarse: int = COARSE
     threshold: float = THRESHOLD
     precision: str = "fp32"
     image_size: int | None = None
     device: torch.device | None = None
     crop_margin: float = PrepareConfig().crop_margin
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """Which run it is of, JSON-able."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Where the network comes from, and how its surface is extracted."""
+        names = ("threshold", "resolution", "coarse", "precision", "image_size")
+        return dict(self.origin) | {name: getattr(self, name) for name in names}
 
     def usable(self, view: View) -> bool:
-        """Pictures without a camera cannot be used by a pose branch."""
+        """Pictures without the camera, or the focal length, that a pose branch takes cannot be used."""
         config: ModelConfig = self.model.config
-        return config.pose == "none" or view.has_pose
+        return config.pose == "none" or (view.has_pose and (config.pose != "6d" or math.isfinite(focal_of(view))))
 
     def predict(self, sample: Sample, view: View) -> Prediction:
         """Encode the picture once; the mesh and the logits come from the same field."""
@@ -100,7 +125,9 @@ class NetworkPredictor:
             precision=self.precision,
             image_size=self.image_size,
         ) as (asked, where):
-            result = extract_field(asked, resolution=self.resolution, threshold=self.threshold, device=where)
+            result = extract_field(
+                asked, resolution=self.resolution, coarse=self.coarse, threshold=self.threshold, device=where
+            )
 
         def logits(points: Float32) -> Float32:
             with torch.no_grad():
@@ -111,13 +138,16 @@ class NetworkPredictor:
 
 @dataclass(frozen=True, slots=True)
 class ShapeRow:
-    """One picture's scores: metric name → value (NaN = not measured). ``faces`` of the predicted mesh, 0 = empty."""
+    """One picture's scores: metric name → value (NaN = not measured)."""
 
     record_id: str
     object_id: str
     category: str
     values: Mapping[str, float]
-    faces: int
+    empty: bool
+    """Whether nothing was predicted."""
+    faces: int | None = None
+    """Of the predicted mesh; None where none was compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +167,20 @@ class Evaluation:
     @property
     def empty(self) -> int:
         """How many predictions were empty."""
-        return sum(row.faces == 0 for row in self.rows)
+        return sum(row.empty for row in self.rows)
+
+    def by_record(self, metric: str) -> dict[str, float]:
+        """Record id → value of ``metric``."""
+        return {row.record_id: row.values[metric] for row in self.rows}
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able document; what was not measured is null."""
         means = {
             k: {f: _number(getattr(v, f)) for f in ("mean", "low", "high", "count")} for k, v in self.means.items()
         }
-        shapes = [
-            {"record_id": r.record_id, "object_id": r.object_id, "category": r.category, "faces": r.faces}
+        shapes: list[dict[str, Any]] = [
+            {"record_id": r.record_id, "object_id": r.object_id, "category": r.category}
+            | {"empty": r.empty, "faces": r.faces}
             | {k: _number(v) for k, v in r.values.items()}
             for r in self.rows
         ]
@@ -180,6 +215,52 @@ def pictures(sample: Sample, photos: bool) -> tuple[View, ...]:
     return tuple(view for view in sample.images if not (photos and view.rendered))
 
 
+class Tour:
+    """Every picture of ``split`` that ``predictor`` can use, with its shape and the prediction.
+
+    ``skipped``: pictures passed over for want of a camera. InputError when the split has no pictures, or none that
+    can be used.
+    """
+
+    def __init__(self, predictor: Predictor, dataset: Dataset, split: str, limit: int, emit: Emit) -> None:
+        self.predictor, self.dataset, self.split, self.emit = predictor, dataset, split, emit
+        self.entries = split_entries(dataset, split, limit)
+        self.skipped = 0
+
+    def __iter__(self) -> Iterator[tuple[Sample, View, Prediction]]:
+        """In the manifest's order."""
+        photos = self.dataset.has_photos(self.split)
+        name, used = self.predictor.name, 0
+        for done, entry in enumerate(self.entries, 1):
+            sample = self.dataset.sample(entry, self.split)
+            for view in pictures(sample, photos):
+                if self.predictor.usable(view):
+                    used += 1
+                    yield sample, view, self.predictor.predict(sample, view)
+                else:
+                    self.skipped += 1
+            self.emit(Progress(f"evaluate {name}", done, len(self.entries)))
+        if not used:
+            raise InputError(f"no picture of the {self.split} split can be used by {name}: it needs cameras.")
+        if self.skipped:
+            self.emit(Note(f"{name}: {self.skipped} pictures without the camera it needs were left out.", "warning"))
+
+    def result(
+        self, rows: Sequence[ShapeRow], means: Mapping[str, Interval], settings: Mapping[str, Any]
+    ) -> Evaluation:
+        """The evaluation that the finished tour gives."""
+        return Evaluation(
+            self.predictor.name,
+            self.split,
+            self.dataset.root.resolve().name,
+            self.dataset.manifest.data_hash,
+            tuple(rows),
+            means,
+            skipped=self.skipped,
+            settings=dict(self.predictor.settings) | dict(settings),
+        )
+
+
 def evaluate(
     predictor: Predictor,
     dataset: Dataset,
@@ -195,45 +276,20 @@ def evaluate(
 ) -> Evaluation:
     """Score ``predictor`` on every picture of ``split``: as in training, its photos where it has any.
 
-    ``samples`` points are drawn on each predicted surface (by ``seed`` alone, whatever the order) and compared with
-    the stored samples of the true one, nearest neighbours by ``search``; without ``contains``/``sample_surface``
-    the metrics that need them stay blank.
+    At most ``samples`` points are drawn on each predicted surface (by ``seed`` alone, whatever the order), as many
+    as are stored of the true one, and compared with those, nearest neighbours by ``search``; without
+    ``contains``/``sample_surface`` the metrics that need them stay blank.
     """
     if samples < 1:
         raise ConfigError(f"--samples must be 1 or more, not {samples}.")
-    entries = split_entries(dataset, split, limit)
-    photos = dataset.has_photos(split)
+    tour = Tour(predictor, dataset, split, limit, emit)
     rows: list[ShapeRow] = []
-    skipped = 0
-    for done, entry in enumerate(entries):
-        sample = dataset.sample(entry, split)
-        for view in pictures(sample, photos):
-            if not predictor.usable(view):
-                skipped += 1
-                continue
-            prediction = predictor.predict(sample, view)
-            comparison = compare(
-                prediction, sample, contains, sample_surface, samples=samples, seed=seed, search=search
-            )
-            faces = len(prediction.mesh.faces)
-            rows.append(ShapeRow(view.record_id, sample.object_id, sample.category, measure(comparison), faces))
-        emit(Progress(f"evaluate {predictor.name}", done + 1, len(entries)))
-    if not rows:
-        raise InputError(f"no picture of the {split} split can be used by {predictor.name}: it needs camera poses.")
-    if skipped:
-        emit(Note(f"{predictor.name}: {skipped} pictures without a camera pose were left out.", "warning"))
+    for sample, view, prediction in tour:
+        comparison = compare(prediction, sample, contains, sample_surface, samples=samples, seed=seed, search=search)
+        faces = len(prediction.mesh.faces)
+        rows.append(ShapeRow(view.record_id, sample.object_id, sample.category, measure(comparison), faces == 0, faces))
     means = mean_rows([row.values for row in rows], [row.object_id for row in rows])
-    settings = {"samples": samples, "seed": seed, "limit": limit}
-    return Evaluation(
-        predictor.name,
-        split,
-        dataset.root.resolve().name,
-        dataset.manifest.data_hash,
-        tuple(rows),
-        means,
-        skipped=skipped,
-        settings=settings,
-    )
+    return tour.result(rows, means, {"samples": samples, "seed": seed, "limit": limit})
 
 
 def compare(
@@ -250,10 +306,11 @@ def compare(
     mesh = prediction.mesh
     inside = prediction.logits(sample.points) > prediction.level  # NaN compares false: outside
     distances = None
-    stored = len(sample.surface_points) > 0 or len(sample.mesh.faces) == 0  # `--surface-points 0` stores none
-    if sample_surface is not None and stored:
-        points, normals = sample_surface(mesh, samples, seed) if len(mesh.faces) else (np.empty((0, 3)),) * 2
-        count = min(samples, len(sample.surface_points))  # stored in random order: the first ones are a sample
+    stored = len(sample.surface_points)
+    if sample_surface is not None and (stored or not len(sample.mesh.faces)):  # `--surface-points 0` stores none
+        count = min(samples, stored)  # stored in random order: the first ones are a sample
+        # As many on both sides: with fewer true than predicted samples only accuracy would grow.
+        points, normals = sample_surface(mesh, count or samples, seed) if len(mesh.faces) else (np.empty((0, 3)),) * 2
         distances = surface_distances(
             points, normals, sample.surface_points[:count], sample.surface_normals[:count], search=search
         )
@@ -265,18 +322,22 @@ def compare(
 
 
 def rows_csv(evaluations: Sequence[Evaluation]) -> str:
-    """One line a picture and predictor: name, ids, faces and every metric (empty = not measured)."""
+    """One line a picture and predictor: name, ids, empty (1 = nothing predicted), faces, every metric.
+
+    A blank cell was not measured.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     names = [m.name for m in METRICS]
     extra = [n for e in evaluations for r in e.rows for n in r.values if n not in names]
     columns = [*(n for n in names if any(n in r.values for e in evaluations for r in e.rows)), *dict.fromkeys(extra)]
-    writer.writerow(["name", "split", "record_id", "object_id", "category", "faces", *columns])
+    writer.writerow(["name", "split", "record_id", "object_id", "category", "empty", "faces", *columns])
     for e in evaluations:
         for r in e.rows:
             cells = [r.values.get(c, math.nan) for c in columns]
             written = ["" if math.isnan(v) else repr(float(v)) for v in cells]
-            writer.writerow([e.name, e.split, r.record_id, r.object_id, r.category, r.faces, *written])
+            faces = "" if r.faces is None else r.faces
+            writer.writerow([e.name, e.split, r.record_id, r.object_id, r.category, int(r.empty), faces, *written])
     return out.getvalue()
 
 
@@ -299,12 +360,21 @@ def nearest_by_pairs(
     return distance, torch.cat([f.indices for f in found]).cpu().numpy()
 
 
+def ideal_f_score(samples: int, area: float = TYPICAL_AREA) -> float:
+    """The F-score that a surface of ``area`` can be expected to have against itself, sampled twice.
+
+    A sample has none of ``samples`` random others within r with probability exp(−samples · π r² / area).
+    """
+    return 1 - math.exp(-samples * math.pi * F_SCORE_DISTANCE**2 / area)
+
+
 @dataclass(frozen=True, slots=True)
 class RunSettings:
     """What reconstruction must know of a stored run. ``image_size`` None: not recorded (take pictures as they are)."""
 
     name: str
     run_id: str
+    step: int | None
     image_size: int | None
     threshold: float
     data_hash: str
@@ -317,15 +387,22 @@ def run_settings(run: Path) -> RunSettings:
     if not run.exists():
         raise InputError(f"run not found: {run}.", hint="Train one with `onet train`.")
     document = read_json(path, what="description of the run's network", hint="Train one with `onet train`.")
-    train, data = document.get("train") or {}, document.get("data") or {}
-    return RunSettings(
-        name=str(document.get("name") or run.name),
-        run_id=str(document.get("run_id") or ""),
-        image_size=train.get("image_size"),
-        threshold=float(train.get("threshold", THRESHOLD)),
-        data_hash=str(data.get("data_hash") or ""),
-        crop_margin=float(data.get("crop_margin", PrepareConfig().crop_margin)),
-    )
+    try:
+        train, data = document.get("train") or {}, document.get("data") or {}
+        step = document.get("step")
+        trained = TrainConfig.from_json({k: train[k] for k in ("image_size", "threshold") if k in train})
+        prepared = PrepareConfig.from_json({k: data[k] for k in ("crop_margin",) if k in data})
+        return RunSettings(
+            name=str(document.get("name") or run.name),
+            run_id=str(document.get("run_id") or ""),
+            step=None if step is None else int(step),
+            image_size=trained.image_size if "image_size" in train else None,
+            threshold=trained.threshold,
+            data_hash=str(data.get("data_hash") or ""),
+            crop_margin=prepared.crop_margin,
+        )
+    except (AttributeError, ConfigError, TypeError, ValueError) as error:
+        raise InputError(f"{path} does not describe a run's network ({error}).") from None
 
 
 def network_predictor(
@@ -342,5 +419,6 @@ def network_predictor(
         threshold=level,
         device=device,
         crop_margin=settings.crop_margin,
+        origin={"run": run.name, "run_id": settings.run_id, "step": settings.step},
         **options,
     )

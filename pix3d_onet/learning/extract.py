@@ -26,6 +26,10 @@ from pix3d_onet.types import Float32, Float64, Int64, Mesh, Normalisation, UInt8
 
 THRESHOLD = 0.2
 """Occupancy probability of the surface (the original's constant for single images)."""
+COARSE = 32
+"""Least intervals of the first lattice (the original's)."""
+EXPONENT = 700.0
+"""Logits below its negative have no probability that float64 could hold."""
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """Number formats of the decoder's products."""
 
@@ -46,6 +50,7 @@ class ImageModel(Protocol):
 class Extraction:
     """A mesh and how it came about: ``queries`` of the field, ``undefined`` (NaN) answers among them.
 
+    ``highest``: the highest occupancy probability that was seen, also where there is no surface.
     ``normals`` (V, 3) float64 unit, outward, of the field's gradient at the vertices; None unless refined.
     """
 
@@ -53,6 +58,7 @@ class Extraction:
     queries: int
     undefined: int
     resolution: int
+    highest: float
     normals: Float64 | None = None
 
 
@@ -112,7 +118,7 @@ def extract_field(
     *,
     resolution: int = 128,
     threshold: float = THRESHOLD,
-    coarse: int = 32,
+    coarse: int = COARSE,
     refine: bool = False,
     simplify_to: int | None = None,
     device: torch.device | str = "cpu",
@@ -123,10 +129,10 @@ def extract_field(
 
     ``resolution`` cells span the box's side of 1.1; ``coarse`` is the least resolution of the first lattice: a
     component that fits between its points (spacing at most 1.1 / coarse) can be missed, everything else
-    is the dense lattice's mesh. ``refine`` moves vertices onto the level set along the field's gradient;
-    ``simplify_to`` is the wanted number of faces. An empty field gives an empty mesh. ConfigError for bad settings.
+    is the dense lattice's mesh. ``simplify_to`` is the wanted number of faces; ``refine`` then moves the vertices
+    onto the level set along the field's gradient. An empty field gives an empty mesh. ConfigError for bad settings.
     """
-    check_extraction(resolution=resolution, threshold=threshold, simplify=simplify_to)
+    check_extraction(resolution=resolution, threshold=threshold, simplify=simplify_to, coarse=coarse)
     level = logit(threshold)
     with torch.no_grad():
         lattice = sample_surface(field, resolution, coarse=coarse, level=level, device=device, chunk=chunk)
@@ -139,13 +145,14 @@ def extract_field(
         )
     mesh = march(lattice)
     normals = None
-    if refine and len(mesh.faces):
+    if simplify_to is not None:
+        mesh = simplify(mesh, simplify_to)
+    if refine and len(mesh.faces):  # last: simplification moves vertices off the level set
         mesh, normals = refine_vertices(
             mesh, field, level, 2 * POINTS_HALF_SIDE / resolution, device=device, chunk=chunk
         )
-    if simplify_to is not None and len(mesh.faces) > simplify_to:
-        mesh, normals = simplify(mesh, simplify_to), None
-    return Extraction(mesh, lattice.queries, lattice.undefined, resolution, normals)
+    highest = 1 / (1 + math.exp(-max(level + lattice.highest, -EXPONENT)))
+    return Extraction(mesh, lattice.queries, lattice.undefined, resolution, highest, normals)
 
 
 def extract_mesh(
@@ -156,7 +163,7 @@ def extract_mesh(
     pose: Float32 | None = None,
     focal: float | None = None,
     threshold: float = THRESHOLD,
-    coarse: int = 32,
+    coarse: int = COARSE,
     refine: bool = False,
     simplify_to: int | None = None,
     device: torch.device | str | None = None,

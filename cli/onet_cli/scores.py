@@ -1,0 +1,127 @@
+"""How the answer of ``onet evaluate`` looks: the machine-readable document and the tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from onet_cli import ui
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pix3d_onet.learning.evaluate import Evaluation
+    from pix3d_onet.metrics import Interval
+    from pix3d_onet.results.paired import Difference
+
+SPARED = ("chamfer_l1_x10", "accuracy", "completeness")
+"""Columns that a terminal too narrow for all goes without; the JSON and CSV documents have them always."""
+
+
+def to_document(
+    results: Sequence[Evaluation], differences: Sequence[Difference], *, split: str, protocol: str
+) -> dict[str, Any]:
+    """The machine-readable form: metric definitions, one entry a row, and the differences between rows."""
+    from pix3d_onet.metrics import IOU_PIX3D, METRICS
+
+    defined = [
+        {
+            "name": m.name,
+            "label": m.label,
+            "unit": m.unit,
+            "higher_is_better": m.higher_is_better,
+            "definition": m.definition,
+            "source": m.source,
+        }
+        for m in (METRICS if protocol == "onet" else (IOU_PIX3D,))
+    ]
+    paired = [
+        {"name": d.name, "against": d.against, "metric": d.metric}
+        | {
+            key: None if d.test is None else getattr(d.test, key)
+            for key in ("difference", "low", "high", "p", "shapes")
+        }
+        | {"p_corrected": d.corrected}
+        for d in differences
+    ]
+    return {
+        "dataset": results[0].data,
+        "split": split,
+        "protocol": protocol,
+        "metrics": defined,
+        "rows": [e.to_json() for e in results],
+        "differences": paired,
+    }
+
+
+def render(results: Sequence[Evaluation], differences: Sequence[Difference], *, protocol: str) -> None:
+    """Print the means with half the width of their intervals, then the differences between rows."""
+    first, screen = results[0], ui.out()
+    most = max(len(e.rows) for e in results)
+    title = f"{first.data}, {first.split}: {ui.counted(most, 'picture')}, protocol {protocol}"
+    screen.print(fitting(lambda columns: scores_table(title, results, columns), list(first.means)))
+    fewer = [f"{e.name}: {len(e.rows)}" for e in results if len(e.rows) < most]
+    if fewer:
+        screen.print(f"Scored on fewer pictures, those with a camera: {', '.join(fewer)}.")
+    if protocol == "pix3d":
+        found = ", ".join(f"{e.name} {e.settings['threshold']:.2f}" for e in results)
+        screen.print(f"Threshold found on these pictures: {found}. Not comparable with continuous IoU.")
+    else:
+        screen.print("± half of the 95 % interval over shapes; lengths in longest sides of the true box.")
+    if any(d.test is not None for d in differences):
+        against = differences[0].against
+        title = f"More than {against}, over the shapes of both"
+        screen.print(fitting(lambda columns: differences_table(title, differences, columns), list(first.means)))
+        screen.print("* stands out: sign-flip test over shapes, p < 0.05, Holm-corrected over the rows.")
+
+
+def fitting(make: Any, columns: list[str]) -> Table:
+    """The table of all ``columns`` where the terminal is wide enough, else without those that can be spared."""
+    table: Table = make(columns)
+    if ui.natural_width(table) > ui.out().width:
+        table = make([name for name in columns if name not in SPARED])
+    return table
+
+
+def scores_table(title: str, results: Sequence[Evaluation], columns: Sequence[str]) -> Table:
+    """One line a predictor: the means of ``columns``, and how many of its predictions were empty."""
+    rows = [[e.name, *(cell(e.means[c]) for c in columns), e.empty or None] for e in results]
+    return unwrapped(ui.table(title, ["row", *(f">{heading(c)}" for c in columns), ">empty"], rows))
+
+
+def differences_table(title: str, differences: Sequence[Difference], columns: Sequence[str]) -> Table:
+    """One line a predictor: by how much it differs from the row that all are compared with."""
+    found = {(d.name, d.metric): d for d in differences}
+    names = dict.fromkeys(d.name for d in differences)
+    rows = [[name, *(difference_cell(found[name, c]) for c in columns)] for name in names]
+    return unwrapped(ui.table(title, ["row", *(f">{heading(c)}" for c in columns)], rows))
+
+
+def unwrapped(table: Table) -> Table:
+    """The table with cells that are never broken into lines."""
+    for column in table.columns:
+        column.no_wrap = True
+    return table
+
+
+def heading(column: str) -> str:
+    """The label of a metric and which way is better."""
+    from pix3d_onet.metrics import IOU_PIX3D, METRICS
+
+    return next(f"{m.label} {m.arrow}" for m in (*METRICS, IOU_PIX3D) if m.name == column)
+
+
+def cell(interval: Interval) -> str:
+    """Mean above half the width of its interval, which is left out where there is none."""
+    if math.isnan(interval.mean):
+        return ""
+    half = (interval.high - interval.low) / 2
+    return f"{interval.mean:.3f}" + ("" if math.isnan(half) else f"\n±{half:.3f}")
+
+
+def difference_cell(difference: Difference) -> str:
+    """The difference with its sign, marked where it stands out."""
+    if difference.test is None:
+        return ""
+    return f"{difference.test.difference:+.3f}".replace("-", "−") + ("*" if difference.stands_out else " ")
