@@ -33,11 +33,11 @@ from torch import Tensor, nn
 from pix3d_onet.config import POINTS_HALF_SIDE
 from pix3d_onet.data.shards import Dataset
 from pix3d_onet.learning.checkpoint import load_model
-from pix3d_onet.learning.evaluate import run_settings
 from pix3d_onet.learning.examples import focal_of
 from pix3d_onet.learning.extract import image_field, logit, march
 from pix3d_onet.learning.mise import CPU_CHUNK, Field, Lattice, sample_surface
 from pix3d_onet.learning.model import OccupancyNetwork
+from pix3d_onet.learning.predictor import run_settings
 from pix3d_onet.learning.runtime import describe_device
 from pix3d_onet.types import View
 

@@ -18,6 +18,8 @@ WATERTIGHT_METHODS = ("tight", "fusion", "meshfix", "none")
 SPLITS = ("train", "val", "test")
 POINTS_HALF_SIDE = 0.55
 """Half the side of the cube that points are drawn from: the unit box padded by 0.1 (Mescheder et al. 2019)."""
+MIN_RESOLUTION = 8
+"""Fewest cells an axis of an extracted mesh: of fewer no shape is left."""
 MAX_RESOLUTION = 1024
 """Most cells an axis of an extracted mesh: 1027³ float32 are 4.3 GB (only memory near the surface is ever touched)."""
 LEAST_FACES = 4
@@ -33,7 +35,12 @@ def check_extraction(
     *, resolution: int, threshold: float | None = None, simplify: int | None = None, coarse: int = 1
 ) -> None:
     """ConfigError unless a mesh can be extracted so: cells an axis (at last, at first), probability, wanted faces."""
-    _require(1 <= resolution <= MAX_RESOLUTION, "resolution", f"between 1 and {MAX_RESOLUTION}", resolution)
+    _require(
+        MIN_RESOLUTION <= resolution <= MAX_RESOLUTION,
+        "resolution",
+        f"between {MIN_RESOLUTION} and {MAX_RESOLUTION}",
+        resolution,
+    )
     _require(1 <= coarse <= MAX_RESOLUTION, "coarse", f"between 1 and {MAX_RESOLUTION}", coarse)
     if threshold is not None:
         _require(0 < threshold < 1, "threshold", "between 0 and 1", threshold)

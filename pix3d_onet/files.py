@@ -56,11 +56,14 @@ def refused(error: OSError) -> InputError | OSError:
     return InputError(f"{doing} {target}: {reason}.")
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, *, file: bool = False) -> None:
     """InputError where ``path`` (a file or folder yet to be written) can be seen to be out of reach.
 
-    A cheap look before long work: no folder above it that exists is a file, read-only or another user's.
+    A cheap look before long work: no folder above it that exists is a file, read-only or another user's, and where a
+    ``file`` is to stand there is no folder.
     """
+    if file and path.is_dir():
+        raise InputError(f"cannot write to {path}: it is a folder.", hint="Name a file.")
     above = next(p for p in (path.absolute(), *path.absolute().parents) if os.path.lexists(p))
     if above != path.absolute() and not above.is_dir():
         raise InputError(f"cannot write to {path}: {above} is not a folder.", hint="Choose another place.")

@@ -70,7 +70,71 @@ def test_a_wide_terminal_shows_every_column_and_a_narrow_one_those_that_fit(data
     for word in ("×10 ↓", "Accuracy ↓", "Completeness ↓"):
         assert word not in lines[80]
         assert word in lines[200]
+    assert "Too narrow for: Chamfer-L1 ×10, Accuracy, Completeness." in lines[80]
+    assert "Too narrow" not in lines[200]
     assert max(map(len, lines[80].splitlines())) <= 80
+    for width in (48, 60):
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert onet(*arguments) == 0
+        shown = capsys.readouterr().out
+        assert "…" not in shown  # no number and no heading is cut
+        assert "IoU ↑" in shown
+        assert "F@1% ↑" in shown
+        assert max(map(len, shown.splitlines())) <= width
+
+
+def test_a_long_name_is_folded_before_numbers_are(tmp_path, data, monkeypatch, capsys) -> None:
+    runs = [stored_run.store_run(tmp_path / f"convnext-fp3-pose-of-the-third-kind-{i}") for i in range(2)]
+    monkeypatch.setenv("COLUMNS", "80")
+    assert onet("evaluate", *runs, "--data", data, "--samples", "100", "-q", *SMALL) == 0
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    for word in ("IoU ↑", "Chamfer-L1 ↓", "F@1% ↑"):
+        assert word in shown
+
+
+def test_after_ctrl_c_the_rows_that_are_done_are_kept(data, tmp_path, monkeypatch, capsys) -> None:
+    from pix3d_onet.learning import evaluate as module
+
+    plain = module.evaluate
+
+    def stopped(predictor, *arguments, **options):
+        if predictor.name == "oracle":
+            raise KeyboardInterrupt
+        return plain(predictor, *arguments, **options)
+
+    monkeypatch.setattr(module, "evaluate", stopped)
+    table, document = tmp_path / "t.csv", tmp_path / "t.json"
+    arguments = ["evaluate", "--baselines", "--data", data, "--samples", "100", "--csv", table, "--out", document]
+    assert onet(*arguments) == 130
+    shown = capsys.readouterr()
+    assert "mean-shape" in shown.out
+    assert "oracle" not in shown.out
+    assert "interrupted" in shown.err
+    assert len(table.read_text().splitlines()) == 3
+    assert [row["name"] for row in json.loads(document.read_text())["rows"]] == ["mean-shape", "retrieval"]
+
+
+def test_what_is_wrong_with_the_outputs_is_said_before_the_work(data, tmp_path, capsys) -> None:
+    common = ["evaluate", "--baselines", "--data", data]
+    assert onet(*common, "--csv", tmp_path) == 3
+    assert "is a folder" in capsys.readouterr().err
+    assert onet(*common, "--csv", tmp_path / "x", "--out", tmp_path / "x") == 2
+    assert "are both" in capsys.readouterr().err
+    assert onet(*common, "--against", "nobody") == 2
+    shown = capsys.readouterr().err
+    assert "mean-shape, retrieval, oracle" in shown
+    assert "training shapes" not in shown
+
+
+def test_a_folder_of_runs_names_them(tmp_path, data, capsys) -> None:
+    stored_run.store_run(tmp_path / "a" / "0")
+    stored_run.store_run(tmp_path / "b")
+    assert onet("evaluate", tmp_path, "--data", data, *SMALL) == 3
+    shown = capsys.readouterr().err
+    assert "holds no trained network" in shown
+    assert f"{tmp_path / 'b'}, {tmp_path / 'a' / '0'}" in shown
 
 
 def test_evaluate_by_the_official_protocol_stands_alone(data, capsys) -> None:

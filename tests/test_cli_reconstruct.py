@@ -11,11 +11,14 @@ import datasets
 import numpy as np
 import pytest
 import stored_run
+from onet_cli import reconstruct
 from onet_cli.main import main
-from onet_cli.reconstruct import photos_among, plan
+from onet_cli.reconstruct import ALIKE, Grouped, Made, failure, probability, sentence
+from onet_cli.reconstruct_plan import NETWORK_FILE, photos_among
 from PIL import Image
 
-from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.errors import InputError
+from pix3d_onet.events import Note
 from pix3d_onet.geometry.mesh import is_watertight, load_mesh
 from pix3d_onet.geometry.preview import LINE, contact_sheet
 from pix3d_onet.geometry.synth import synth_pix3d
@@ -84,6 +87,141 @@ def test_many_pictures_one_of_them_broken(run, photo, tmp_path, capsys) -> None:
     assert onet("reconstruct", run, broken, *SMALL) == 3
 
 
+def test_quiet_still_says_what_could_not_be_used(run, photo, tmp_path, capsys) -> None:
+    """-q leaves errors alone: one line with every picture and its reason."""
+    broken, gone = tmp_path / "broken.png", tmp_path / "gone.png"
+    broken.write_bytes(b"not a picture")
+    out = ["-o", tmp_path / "out", "--no-preview", "-q", *SMALL]
+    assert onet("reconstruct", run, photo, broken, gone, *out) == 0
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == (
+        f"2 of 3 pictures could not be used: {broken} cannot be read: its content is no picture of a known format; "
+        f"{gone} does not exist.\n"
+    )
+    assert onet("reconstruct", run, photo, *out) == 0
+    assert capsys.readouterr().err == ""
+    assert onet("reconstruct", run, broken, gone, *out) == 3  # nothing at all: the error itself names them
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no mesh of any of 2 pictures" in line
+    assert line.count("broken.png") == line.count("gone.png") == 1
+
+
+def test_a_missing_mask_is_not_a_missing_picture(run, photo, tmp_path, capsys) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    out = ["-o", tmp_path / "m.glb", "--no-preview", *SMALL]
+    assert onet("reconstruct", run, photo, "--mask", masks, *out) == 3
+    said = f"no mask of {photo} in {masks} (looked for photo.png, .jpg, .jpeg, …)."
+    assert capsys.readouterr().err == f"onet: error: {said}\n"
+    assert onet("reconstruct", run, photo, "--mask", masks / "photo.png", *out) == 3
+    assert f"no mesh of {photo}: its mask {masks / 'photo.png'} does not exist." in capsys.readouterr().err
+    (masks / "photo.png").write_bytes(b"not a picture")
+    assert onet("reconstruct", run, photo, "--mask", masks, *out) == 3
+    assert "mask photo.png cannot be read" in capsys.readouterr().err
+    camera = tmp_path / "no-camera.json"
+    assert onet("reconstruct", run, photo, "--pose", camera, *out) == 3
+    assert f"its camera file {camera} does not exist" in capsys.readouterr().err
+
+
+def test_ctrl_c_among_many_says_what_was_made(tmp_path) -> None:
+    """A real signal in a real process, sent when the second picture's turn comes; the network is none of its matter."""
+    for name in ("one", "two", "three"):
+        (tmp_path / f"{name}.png").touch()
+    (tmp_path / NETWORK_FILE).parent.mkdir()
+    for file in (NETWORK_FILE, NETWORK_FILE.with_suffix(".json")):
+        (tmp_path / file).touch()
+    code = (
+        "import os, signal, sys, time, types\nfrom onet_cli import reconstruct\nfrom onet_cli.main import main\n"
+        "def make(network, job, *rest):\n"
+        "    if job.image.stem == 'two':\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n        time.sleep(60)\n"
+        "    return reconstruct.Made(str(job.image), str(job.out), vertices=8, faces=12)\n"
+        "reconstruct.make = make\n"
+        "reconstruct.load = lambda *_: (types.SimpleNamespace(settings={'run': 'x'}), {})\nmain(sys.argv[1:])\n"
+    )
+    for options, shown in ((["--json"], '"image": "one.png"'), ([], "out/one.glb: 8 vertices, 12 faces\n")):
+        arguments = ["reconstruct", ".", "one.png", "two.png", "three.png", "-o", "out", *options]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 130, done.stderr
+        assert done.stderr.splitlines()[-1] == "onet: interrupted; everything finished so far is kept."
+        assert shown in done.stdout
+        assert "two.png" not in done.stdout
+        assert not options or json.loads(done.stdout)["run"] == {"run": "x"}
+
+
+def test_ctrl_c_leaves_meshes_their_lines_and_their_sheet(run, photo, tmp_path, monkeypatch, capsys) -> None:
+    twin = tmp_path / "twin.png"
+    twin.write_bytes(photo.read_bytes())
+    make = reconstruct.make
+
+    def interrupted(network, job, *rest):
+        if job.image == twin:
+            raise KeyboardInterrupt
+        return make(network, job, *rest)
+
+    monkeypatch.setattr(reconstruct, "make", interrupted)
+    out = ["-o", tmp_path / "out", "--sheet", tmp_path / "sheet.png", *SMALL]
+    assert onet("reconstruct", run, photo, twin, *out) == 130
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'out' / 'photo.glb'}: ")
+    assert is_watertight(load_mesh(tmp_path / "out" / "photo.glb"))
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (960, 320)
+    assert onet("reconstruct", run, twin, photo, *out, "--json") == 130  # nothing was made: no document
+    assert capsys.readouterr().out == ""
+
+
+def test_the_document_says_where_meshes_come_from(run, photo, tmp_path, capsys) -> None:
+    outline = tmp_path / "outline.png"
+    Image.fromarray(np.asarray(np.asarray(Image.open(photo))[..., 0] < 255, np.uint8) * 255).save(outline)
+    out = ["-o", tmp_path / "m.glb", "--no-preview", "--json", "--threshold", "0.3", *SMALL]
+    for mask, used in (([], "white-border"), (["--mask", "auto"], "auto"), (["--mask", outline], "file")):
+        assert onet("reconstruct", run, photo, *mask, *out) == 0
+        document = json.loads(capsys.readouterr().out)
+        asked = {"run": run.name, "run_id": "0" * 12, "threshold": 0.3, "resolution": 24, "precision": "fp32"}
+        assert document["run"].items() >= asked.items()
+        assert document["meshes"][0]["mask"] == used
+        assert 0.3 < document["meshes"][0]["highest"] <= 1
+
+
+def test_warnings_that_come_with_every_picture_are_few(run, tmp_path, capsys) -> None:
+    pictures = [tmp_path / f"{i}.png" for i in range(ALIKE + 2)]
+    for i, path in enumerate(pictures):
+        Image.fromarray(np.full((20, 20, 3), 40 + i, np.uint8)).save(path)
+    assert onet("reconstruct", run, *pictures, "-o", tmp_path / "out", "--no-preview", *SMALL) == 0
+    shown = capsys.readouterr().err
+    assert shown.count("the whole picture is taken") == ALIKE
+    assert "… and 2 more: no mask and no transparency." in shown
+    notes = []
+    grouped = Grouped(notes.append)
+    for i in range(ALIKE + 1):
+        grouped(Note(f"{i}.png: the automatic mask may be wrong (it is in {i} parts). Look at it.", "warning"))
+        grouped(Note(f"{i}.png: well", "info"))
+    grouped(Note("x.png: something else.", "warning"))
+    grouped.say_the_rest()
+    assert [n.level for n in notes].count("info") == ALIKE + 1
+    assert notes[-1].message == "… and 1 more: the automatic mask may be wrong."
+
+
+def test_a_reason_names_its_picture_once() -> None:
+    assert sentence(Made("x/a.png", error="a.png does not exist")) == "x/a.png does not exist"
+    assert sentence(Made("x/a.png", error="no mask of a.png in m (…)")) == "no mask of x/a.png in m (…)"
+    assert sentence(Made("x/a.png", error="the mask covers no pixel")) == "x/a.png: the mask covers no pixel"
+    many = failure([Made(f"{i}.png", error=f"{i}.png does not exist") for i in range(160)])
+    assert "0.png does not exist; 1.png does not exist; " in many.message
+    assert many.message.endswith("; and 140 more.")
+
+
+def test_a_probability_is_never_shown_as_the_threshold() -> None:
+    assert probability(0.1312, 0.2) == "0.13"
+    assert probability(0.19996, 0.2) == "0.19996"
+    assert probability(0.1988, 0.2) == "0.199"
+    assert probability(0.00012, 0.2) == "0.0001"
+
+
 def test_a_contact_sheet(run, photo, tmp_path) -> None:
     twin = tmp_path / "twin.png"
     twin.write_bytes(photo.read_bytes())
@@ -96,6 +234,29 @@ def test_a_contact_sheet(run, photo, tmp_path) -> None:
     assert onet("reconstruct", run, photo, "--sheet", sheet, "--no-preview", *SMALL) == 2
 
 
+def test_a_contact_sheet_has_a_tile_for_every_picture(run, photo, tmp_path, monkeypatch) -> None:
+    from pix3d_onet.geometry import preview
+
+    written = []
+    label = preview.labelled
+    monkeypatch.setattr(preview, "labelled", lambda tile, name: (written.append(name), label(tile, name))[1])
+    alone = preview.without_mesh
+    monkeypatch.setattr(preview, "without_mesh", lambda *given: (written.append(given[1]), alone(*given))[1])
+    broken, gone, sheet = tmp_path / "broken.png", tmp_path / "gone.png", tmp_path / "sheet.png"
+    Image.fromarray(np.full((50, 40, 4), (200, 0, 0, 0), np.uint8)).save(broken)  # readable; its mask is empty
+    out = ["-o", tmp_path / "out", "--sheet", sheet, "-q", *SMALL]
+    assert onet("reconstruct", run, broken, photo, gone, *out) == 0
+    covers = "the mask covers no pixel"
+    assert written == [covers, "broken.png", "photo.png", "gone.png does not exist", "gone.png"]
+    with Image.open(sheet) as picture:
+        assert picture.size == (2 * 960, 2 * 320)
+        assert (np.asarray(picture)[321:, :960] < 255).any()
+    written.clear()
+    empty = stored_run.store_run(tmp_path / "run", empty=True)
+    assert onet("reconstruct", empty, photo, *out) == 3
+    assert written == ["nothing found", "photo.png"]
+
+
 def test_lines_part_the_entries_of_a_sheet() -> None:
     entries = [np.full((4, 6, 3), value, np.uint8) for value in (10, 20, 30)]
     sheet = contact_sheet(entries)
@@ -106,28 +267,6 @@ def test_lines_part_the_entries_of_a_sheet() -> None:
     assert (sheet[1:4, 7:] == 20).all()
     assert (sheet[5:, :6] == 30).all()
     np.testing.assert_array_equal(contact_sheet(entries[:1]), entries[0])
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--sheet", "{photo}"], "--sheet would be written over a picture"),
-        (["--mask", "out.glb", "-o", "out.glb"], "the mesh would be written over a mask"),
-        (["--mask", "out.preview.png", "-o", "out.glb"], "the preview would be written over a mask"),
-        (["--pose", "out.html", "-o", "out.glb", "--open"], "the page would be written over a camera file"),
-        (["--pose-from", "link.json", "--sheet", "index.json"], "--sheet would be written over the index"),
-        (["-o", "out.glb", "--sheet", "out.preview.png"], "--sheet and the preview would both be written"),
-    ],
-)
-def test_nothing_is_written_over_an_input(photo, tmp_path, monkeypatch, capsys, options, words) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("index.json").write_text("[]")
-    Path("link.json").symlink_to("index.json")
-    before = photo.read_bytes()
-    arguments = [o.format(photo=photo) for o in options]
-    assert onet("reconstruct", "no-run", photo, *arguments) == 2  # before any run is looked at
-    assert words in capsys.readouterr().err
-    assert photo.read_bytes() == before
 
 
 def test_previews_of_an_earlier_call_are_not_photos(run, photo, tmp_path, monkeypatch, capsys) -> None:
@@ -149,14 +288,18 @@ def test_previews_of_an_earlier_call_are_not_photos(run, photo, tmp_path, monkey
         photos_among([preview, preview])
 
 
-def test_a_page_to_open(run, photo, tmp_path, monkeypatch) -> None:
+def test_a_page_to_open(run, photo, tmp_path, monkeypatch, capsys) -> None:
     opened: list[str] = []
-    monkeypatch.setattr("click.launch", opened.append)
+    answers = iter([0, 1])
+    monkeypatch.setattr("click.launch", lambda url: (opened.append(url), next(answers))[1])
     out = tmp_path / "mesh.glb"
     assert onet("reconstruct", run, photo, "-o", out, "--open", "--no-preview", "-q", *SMALL) == 0
     page = out.with_suffix(".html")
     assert page.read_text().startswith("<!doctype html>")
     assert opened == [page.as_uri()]
+    assert capsys.readouterr().err == ""
+    assert onet("reconstruct", run, photo, "-o", out, "--open", "--no-preview", "-q", *SMALL) == 0
+    assert capsys.readouterr().err == f"open {page} in a browser\n"  # the system has none, or none that it knows of
 
 
 def test_refined_and_simplified(run, photo, tmp_path, capsys) -> None:
@@ -172,26 +315,23 @@ def test_an_empty_field_is_said(tmp_path, photo, capsys) -> None:
     assert onet("reconstruct", empty, photo, "-o", tmp_path / "m.glb", *SMALL) == 3
     shown = " ".join(capsys.readouterr().err.split())
     assert "--threshold" in shown
-    assert "no point of the coarse lattice" in shown
+    assert "highest occupancy below 1e-6, threshold 0.20" in shown
     assert not (tmp_path / "m.glb").exists()
 
 
-@pytest.mark.parametrize("value", [["--threshold", "nan"], ["--resolution", "5000"], ["--simplify", "3"]], ids=str)
-def test_a_wrong_value_is_usage_before_any_run_is_looked_at(photo, tmp_path, capsys, value) -> None:
-    assert onet("reconstruct", tmp_path / "no-run", photo, *value) == 2
-    assert value[0] in capsys.readouterr().err
-
-
-def test_a_folder_may_have_a_dot_and_the_ending_gives_the_format(tmp_path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("meshes.v2").mkdir()
-    image = [Path("a.jpg")]
-    assert plan(image, [], [], Path("meshes.v2"), None)[0].out == Path("meshes.v2/a.glb")
-    assert plan(image, [], [], Path("new"), "ply")[0].out == Path("new/a.ply")
-    assert plan(image, [], [], Path("a.OBJ"), "obj")[0].out == Path("a.OBJ")
-    assert plan(image, [], [], Path("a.stl"), None)[0].out == Path("a.stl")
-    with pytest.raises(ConfigError, match="contradict"):
-        plan(image, [], [], Path("a.stl"), "glb")
+def test_how_far_below_the_threshold_a_picture_stays_is_said(run, photo, tmp_path, capsys) -> None:
+    out = ["-o", tmp_path / "m.glb", "--no-preview", "--json", *SMALL]
+    assert onet("reconstruct", run, photo, *out) == 0
+    highest = json.loads(capsys.readouterr().out)["meshes"][0]["highest"]
+    level = (1 + highest) / 2
+    assert onet("reconstruct", run, photo, *out, "--threshold", level) == 3
+    shown = capsys.readouterr()
+    assert f"highest occupancy {probability(highest, level)}, threshold {level:g}" in " ".join(shown.err.split())
+    made = json.loads(shown.out)["meshes"][0]
+    assert made["highest"] == pytest.approx(highest, abs=1e-3)
+    assert made["mask"] == "white-border"
+    assert made["mesh"] is None
+    assert made["error"].startswith("the network sees nothing in it")
 
 
 def test_an_index_without_the_camera_says_what_is_missing(tmp_path, photo, capsys) -> None:
@@ -281,7 +421,9 @@ def test_the_original_frame_is_that_of_the_record_s_model(run, tmp_path, photo, 
 def test_a_pose_network_asks_for_the_pose(tmp_path, photo, capsys, pose) -> None:
     network = stored_run.store_run(tmp_path / "run", pose=pose)
     out = ["-o", tmp_path / "m.glb", "--no-preview", *SMALL]
-    assert onet("reconstruct", network, tmp_path / "no-photo.png", *out) == 3  # before any photo is read
+    broken = tmp_path / "broken.png"
+    broken.touch()
+    assert onet("reconstruct", network, broken, *out) == 3  # before any photo is read
     shown = capsys.readouterr().err
     assert "--pose," in shown
     assert "--pose-from" in shown
@@ -300,7 +442,7 @@ def test_a_pose_network_asks_for_the_pose(tmp_path, photo, capsys, pose) -> None
     ("arguments", "status", "words"),
     [
         (["{run}/none", "{photo}"], 3, "run not found"),
-        (["{data}", "{photo}"], 3, "not found"),
+        (["{data}", "{photo}"], 3, "holds no trained network"),
         (["{run}", "missing.png"], 3, "does not exist"),
         (["{run}", "{photo}", "--mask", "missing.png"], 3, "does not exist"),
         (["{run}", "{photo}", "--mask", "a.png", "--mask", "b.png"], 2, "--mask"),
@@ -326,31 +468,6 @@ def test_bad_input_is_one_line(run, photo, data, tmp_path, monkeypatch, capsys, 
     assert "Traceback" not in shown
 
 
-def test_masks_are_matched_to_pictures(tmp_path) -> None:
-    def masks(images: list[str], *given: object) -> list[object]:
-        return [job.mask for job in plan([Path(i) for i in images], [str(g) for g in given], [], Path("out"), "obj")]
-
-    folder = tmp_path / "masks"
-    folder.mkdir()
-    for name in ("a.png", "c.PNG", "d.TIF", "d.webp", "d.JPG", "d.txt", "e.PNG", "e.png"):
-        (folder / name).touch()
-    assert masks(["x/a.jpg", "x/b.jpg"], folder) == [folder / "a.png", folder / "b.jpg"]  # the reader misses the latter
-    assert masks(["x/c.jpg", "x/e.jpg"], folder) == [folder / "c.PNG", folder / "e.PNG"]
-    assert masks(["x/d.jpg"], folder) == masks(["x/d.jpeg"], folder) == [folder / "d.JPG"]
-    assert masks(["x/d.tif"], folder) == [folder / "d.TIF"]  # the picture's own ending comes first
-    assert masks(["x/d.png"], folder) == [folder / "d.JPG"]
-    assert masks(["a.jpg", "b.jpg"], "auto") == ["auto", "auto"]
-    assert masks(["a.jpg", "b.jpg"], "m.png", "auto") == [Path("m.png"), "auto"]
-    assert masks(["a.jpg"]) == [None]
-    for given in (folder, folder / "a.png"):
-        with pytest.raises(ConfigError, match="is the picture itself"):
-            masks([str(folder / "a.png")], given)
-    jobs = plan([Path("one/a.jpg"), Path("two/a.jpg")], [], [], Path("out"), "obj")
-    assert [j.out.name for j in jobs] == ["a.obj", "two-a.obj"]
-    with pytest.raises(ConfigError, match="two pictures"):
-        plan([Path("one/a.jpg"), Path("one/a.jpg"), Path("one/a.jpg")], [], [], None, "obj")
-
-
 def test_help_needs_neither_torch_nor_open3d() -> None:
     code = (
         "import sys\nfrom onet_cli.app import cli\n"
@@ -359,3 +476,5 @@ def test_help_needs_neither_torch_nor_open3d() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
     assert shown.count("Example:") == 2
+    assert "one an IMAGE" not in shown
+    assert "from 8 to 1024" in " ".join(shown.split())

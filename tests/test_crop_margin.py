@@ -19,7 +19,7 @@ from pix3d_onet.data.photo import read_photo
 from pix3d_onet.events import ignore
 from pix3d_onet.files import write_json
 from pix3d_onet.learning import examples
-from pix3d_onet.learning.evaluate import network_predictor
+from pix3d_onet.learning.predictor import network_predictor
 from pix3d_onet.learning.train import train
 from pix3d_onet.types import View
 

@@ -71,10 +71,12 @@ def test_given_mask_and_transparency_and_white_border(tmp_path) -> None:
     np.testing.assert_array_equal(given.mask, alpha.mask)
     np.testing.assert_array_equal(given.mask, border.mask)
     np.testing.assert_array_equal(given.rgb, alpha.rgb)
+    assert (given.mask_from, alpha.mask_from, border.mask_from) == ("file", "alpha", "white-border")
     assert given.rgb.shape == (64, 64, 3)
     assert not given.has_pose
     automatic = load_cutout(photo, "auto", **SIZE)
     assert iou(automatic.mask, given.mask) > 0.75
+    assert automatic.mask_from == "auto"
 
 
 def test_an_opaque_photo_is_taken_whole_with_a_warning(tmp_path) -> None:
@@ -83,6 +85,7 @@ def test_an_opaque_photo_is_taken_whole_with_a_warning(tmp_path) -> None:
     assert "whole picture" in notes[0].message
     assert notes[0].level == "warning"
     assert view.mask.mean() > 0.5
+    assert view.mask_from == "whole"
 
 
 def test_a_portrait_photo_is_upright_and_so_is_its_mask(tmp_path) -> None:
@@ -153,14 +156,22 @@ def test_missing_files_are_rejects(tmp_path) -> None:
     with pytest.raises(RejectError, match="does not exist"):
         load_cutout(tmp_path / "no.png", "auto", **SIZE)
     photo = save(tmp_path / "a.png", scene()[0])
-    with pytest.raises(RejectError, match="does not exist"):
+    with pytest.raises(RejectError) as missing:
         load_cutout(photo, tmp_path / "no.png", **SIZE)
+    assert missing.value.message == f"its mask {tmp_path / 'no.png'} does not exist"
+    assert missing.value.reason == "missing-mask"
 
 
 def test_rembg_is_asked_for_by_name(monkeypatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "rembg", None)
     with pytest.raises(MissingDependencyError, match="rembg"):
         rembg_mask(scene()[0])
+
+
+def test_what_rembg_cut_out_says_so(tmp_path, monkeypatch) -> None:
+    rgb, mask = scene()
+    monkeypatch.setattr("pix3d_onet.data.cutout.rembg_mask", lambda _: mask)
+    assert load_cutout(save(tmp_path / "a.png", rgb), "rembg", **SIZE).mask_from == "rembg"
 
 
 def test_lab_of_known_colours() -> None:

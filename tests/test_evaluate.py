@@ -20,17 +20,9 @@ from pix3d_onet.config import ModelConfig
 from pix3d_onet.data.shards import Dataset
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.learning import pix3d_protocol as protocol
-from pix3d_onet.learning.evaluate import (
-    NetworkPredictor,
-    Prediction,
-    compare,
-    evaluate,
-    ideal_f_score,
-    nearest_by_pairs,
-    nearest_on,
-    rows_csv,
-)
+from pix3d_onet.learning.evaluate import compare, evaluate, ideal_f_score, nearest_by_pairs, nearest_on, rows_csv
 from pix3d_onet.learning.extract import logit
+from pix3d_onet.learning.predictor import NetworkPredictor, Prediction
 from pix3d_onet.metrics import f_score, nearest, surface_distances
 from pix3d_onet.types import Mesh
 

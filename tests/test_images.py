@@ -297,6 +297,11 @@ def test_rejects(tmp_path: Path) -> None:
     assert reason(tmp_path / "cut.png", read_mask) == "bad-mask"
     (tmp_path / "empty.png").touch()
     assert reason(tmp_path / "empty.png") == "bad-image"
+    for read, words in ((read_rgb, "empty.png cannot be read: "), (read_mask, "mask empty.png cannot be read: ")):
+        with pytest.raises(RejectError) as caught:  # a mask often has its picture's name
+            read(tmp_path / "empty.png")
+        assert caught.value.message.startswith(words)
+        assert caught.value.message.count("empty.png") == 1
 
 
 def png_that_declares(width: int, height: int) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from pix3d_onet.geometry.mesh import (
     is_watertight,
     load_mesh,
     transformed,
+    vertex_normals,
     volume,
     write_mesh,
 )
@@ -210,3 +213,40 @@ def test_normals_go_along(tmp_path: Path, suffix: str) -> None:
     read = next(iter(loaded.geometry.values())) if isinstance(loaded, trimesh.Scene) else loaded
     order = np.argmin(np.linalg.norm(read.vertices[:, None] - body.vertices[None], axis=2), axis=1)
     np.testing.assert_allclose(read.vertex_normals, tilted[order], atol=1e-3)
+
+
+def test_a_glb_always_has_normals_and_a_matt_material(tmp_path: Path) -> None:
+    body = trimesh.creation.icosphere(subdivisions=2)
+    mesh = Mesh(body.vertices, body.faces)
+    write_mesh(tmp_path / "ball.glb", mesh)
+    data = (tmp_path / "ball.glb").read_bytes()
+    document = json.loads(data[20 : 20 + struct.unpack("<I", data[12:16])[0]])
+    (primitive,) = document["meshes"][0]["primitives"]
+    assert "NORMAL" in primitive["attributes"]
+    material = document["materials"][primitive["material"]]["pbrMetallicRoughness"]
+    assert material["metallicFactor"] == 0
+    assert material["roughnessFactor"] == pytest.approx(0.8)
+    red, green, blue, alpha = material["baseColorFactor"]
+    assert 0.5 < red < green < blue < 0.8
+    assert alpha == 1
+    read = load_mesh(tmp_path / "ball.glb")
+    assert is_watertight(read)
+    assert len(read.vertices) == len(mesh.vertices)
+    stored = next(iter(trimesh.load_scene(tmp_path / "ball.glb", process=False).geometry.values()))
+    np.testing.assert_allclose(stored.vertex_normals, body.vertices, atol=0.02)
+
+
+def test_normals_are_weighted_by_angle_not_by_triangles() -> None:
+    """At a corner of a box the three sides count alike, whichever diagonals cut them."""
+    body = trimesh.creation.box((1, 1, 1))
+    np.testing.assert_allclose(vertex_normals(Mesh(body.vertices, body.faces)), body.vertices * 2 / 3**0.5, atol=1e-9)
+    flat = Mesh([[0, 0, 0], [1, 0, 0], [2, 0, 0], [0, 0, 1.0]], [[0, 1, 2], [0, 1, 1]])
+    assert (vertex_normals(flat) == [0, 1, 0]).all()
+
+
+def test_the_normals_of_a_glb_are_unit_also_where_faces_have_no_area(tmp_path: Path) -> None:
+    """As glTF demands; a normal of length zero makes viewers draw a black spot."""
+    mesh = Mesh([[0, 0, 0], [1, 0, 0], [2, 0, 0], [0, 0, 1.0], [0, 1, 0]], [[0, 1, 2], [0, 4, 3]])
+    write_mesh(tmp_path / "a.glb", mesh)
+    stored = next(iter(trimesh.load_scene(tmp_path / "a.glb", process=False).geometry.values()))
+    np.testing.assert_allclose(stored.vertex_normals, [[1, 0, 0], [0, 1, 0], [0, 1, 0], [1, 0, 0], [1, 0, 0]])

@@ -100,6 +100,7 @@ def test_a_mask_is_taken_without_a_model_and_the_reason_is_kept(index: Path) -> 
         view = read_photo(index.parent / item["img"], None, record, unwanted, **SIZE)
         assert 0.1 < view.mask.mean() < 0.8
         assert not view.has_pose
+        assert view.mask_from == "record"
 
 
 def test_a_record_whose_mask_cannot_be_used_says_so(index: Path) -> None:
@@ -110,7 +111,7 @@ def test_a_record_whose_mask_cannot_be_used_says_so(index: Path) -> None:
         image = (index.parent / item["img"]).resolve()
         with pytest.raises(RejectError, match=words):
             read_photo(image, None, records[image], unwanted, **SIZE)
-        assert read_photo(image, "auto", records[image], unwanted, **SIZE).mask.any()
+        assert read_photo(image, "auto", records[image], unwanted, **SIZE).mask_from == "auto"
 
 
 def test_of_two_records_of_a_picture_the_usable_one_is_kept(index: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,14 @@ from click.core import ParameterSource
 
 from onet_cli import ui
 from onet_cli.scores import render, to_document
-from pix3d_onet.errors import ConfigError, InputError, OnetError
+from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.files import check_writable, write_json, write_text
 
 if TYPE_CHECKING:
     from pix3d_onet.data.shards import Dataset
     from pix3d_onet.events import Emit
-    from pix3d_onet.learning.evaluate import Evaluation, NetworkPredictor, Predictor
+    from pix3d_onet.learning.evaluate import Evaluation
+    from pix3d_onet.learning.predictor import NetworkPredictor, Predictor
 
 COUNT = click.IntRange(min=1)
 PROTOCOLS = ("onet", "pix3d")
@@ -42,12 +44,14 @@ FEW_SAMPLES = 0.99
 @click.option(
     "--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True, help="Pictures."
 )
-@click.option("--protocol", type=click.Choice(PROTOCOLS), default="onet", show_default=True, help="See below.")
+@click.option("--protocol", type=click.Choice(PROTOCOLS), default="onet", show_default=True, help="See above.")
 @click.option("--baselines", is_flag=True, help="Add mean shape, retrieval and oracle as rows.")
 @click.option("--baseline", multiple=True, help="Add one: mean-shape, retrieval or oracle.")
 @click.option("--against", metavar="ROW", help="Compare all rows with this one [default: retrieval, or the first].")
 @click.option("--threshold", type=float, help="Occupancy probability of the surface [default: the run's, 0.2].")
-@click.option("--resolution", type=int, default=128, show_default=True, help="Cells an axis of the extracted mesh.")
+@click.option(
+    "--resolution", type=int, default=128, show_default=True, help="Cells an axis of the extracted mesh, 8 to 1024."
+)
 @click.option(
     "--coarse",
     type=COUNT,
@@ -63,7 +67,7 @@ FEW_SAMPLES = 0.99
     show_default=True,
     help="Samples along the unit cube under pix3d (fewer are faster, and not official).",
 )
-@click.option("--limit", type=click.IntRange(min=0), default=0, help="Only the first N shapes of the split.")
+@click.option("--limit", type=click.IntRange(min=0), default=0, help="Only the first N shapes of the split; 0 = all.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the surface samples.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Decoder.")
@@ -98,34 +102,46 @@ def evaluate(
       onet evaluate --baseline retrieval --split val --csv scores.csv
       onet evaluate runs/resnet18 --protocol pix3d --json
     """
-    from pix3d_onet.files import check_writable, write_json, write_text
-    from pix3d_onet.learning.evaluate import rows_csv
-    from pix3d_onet.results.paired import differences
-
     names = tuple(dict.fromkeys((*(BASELINE_NAMES if baselines else ()), *baseline)))
     check_options(runs, names, protocol, options)
     for place in (csv_file, out):
         if place is not None:
-            check_writable(place)
+            check_writable(place, file=True)
+    if csv_file is not None and out is not None and csv_file.absolute() == out.absolute():
+        raise ConfigError(f"--csv and --out are both {out}.", hint="Name two files.")
+
+    from pix3d_onet.learning.evaluate import rows_csv
+    from pix3d_onet.results.paired import differences
+
+    results: list[Evaluation] = []
+    failed: list[BaseException] = []
     with ui.live(quiet=quiet, verbose=verbose) as emit:
-        results, failed = score(runs, names, data, split=split, protocol=protocol, options=options, emit=emit)
+        for outcome in score(
+            runs, names, data, split=split, protocol=protocol, against=against, options=options, emit=emit
+        ):
+            if isinstance(outcome, BaseException):
+                failed.append(outcome)
+            else:
+                results.append(outcome)
     if not results:
-        raise failed[0]
+        raise failed[-1]
+    if against is not None and all(e.name != against for e in results):
+        against = None  # that row failed, which is said at the end
     base = against or next((e.name for e in results if e.name == "retrieval"), results[0].name)
     scores = {e.name: {metric: e.by_record(metric) for metric in e.means} for e in results}
     objects = {row.record_id: row.object_id for e in results for row in e.rows}
     found = differences(scores, objects, base, list(results[0].means))
     document = to_document(results, found, split=split, protocol=protocol)
-    if csv_file is not None:
-        write_text(csv_file, rows_csv(results))
-    if out is not None:
-        write_json(out, document)
     if as_json:
         ui.print_json(document)
     else:
         render(results, found, protocol=protocol)
+    if csv_file is not None:
+        write_text(csv_file, rows_csv(results))
+    if out is not None:
+        write_json(out, document)
     if failed:
-        raise failed[0]
+        raise failed[-1]
 
 
 def check_options(runs: Sequence[Path], names: Sequence[str], protocol: str, options: dict[str, Any]) -> None:
@@ -150,10 +166,13 @@ def score(
     *,
     split: str,
     protocol: str,
+    against: str | None,
     options: dict[str, Any],
     emit: Emit,
-) -> tuple[list[Evaluation], list[OnetError]]:
-    """Baselines first, then the runs, in the order given; what failed of them is told, and the others are kept."""
+) -> Iterator[Evaluation | InputError | KeyboardInterrupt]:
+    """Baselines first, then the runs, in the order given. What becomes of a row costs no other: an error stands in
+    for it, and after Ctrl-C the rows that are done are kept.
+    """
     from pix3d_onet.data.shards import Dataset
     from pix3d_onet.events import Note
     from pix3d_onet.geometry.sample import contains, sample_surface
@@ -169,20 +188,20 @@ def score(
         lattice = Lattice(options["voxels"])
         # What can be wrong with a run is found before the library is built, which takes a while.
         trained = apart([open_run(run, dataset.manifest.data_hash, options, emit) for run in runs], runs)
+        if against is not None and against not in (known := [*names, *(network.name for network in trained)]):
+            raise ConfigError(f"--against must be one of the rows ({', '.join(known)}), not {against!r}.")
         if protocol == "onet":
             warn_of_few_samples(dataset, split, options["samples"], emit)
         library = build_library(dataset, contains, emit=emit) if names else None
         rows: list[Predictor] = [baseline(name, library) for name in names if library is not None] + list(trained)
-        results: list[Evaluation] = []
-        failed: list[OnetError] = []
         for row in rows:
             try:
                 if protocol == "pix3d":
-                    found = evaluate_pix3d(
+                    yield evaluate_pix3d(
                         row, dataset, split, contains, lattice=lattice, limit=options["limit"], emit=emit
                     )
                 else:
-                    found = evaluate_one(
+                    yield evaluate_one(
                         row,
                         dataset,
                         split,
@@ -194,11 +213,12 @@ def score(
                         search=nearest_on(choose_device(options["device"])),
                         emit=emit,
                     )
-                results.append(found)
             except InputError as error:
-                failed.append(error)
                 emit(Note(f"{row.name}: {error}", "warning"))
-        return results, failed
+                yield error
+            except KeyboardInterrupt as stop:
+                yield stop
+                return
 
 
 def apart(trained: Sequence[NetworkPredictor], runs: Sequence[Path]) -> list[NetworkPredictor]:
@@ -236,7 +256,7 @@ def warn_of_few_samples(dataset: Dataset, split: str, samples: int, emit: Emit) 
 def open_run(run: Path, data_hash: str, options: dict[str, Any], emit: Emit) -> NetworkPredictor:
     """Load a run's network; a warning when it was trained on other data."""
     from pix3d_onet.events import Note
-    from pix3d_onet.learning.evaluate import network_predictor, run_settings
+    from pix3d_onet.learning.predictor import network_predictor, run_settings
     from pix3d_onet.learning.runtime import choose_device
 
     trained_on = run_settings(run).data_hash

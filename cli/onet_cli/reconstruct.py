@@ -3,62 +3,54 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from onet_cli import ui
-from pix3d_onet.config import PrepareConfig, check_extraction
-from pix3d_onet.errors import ConfigError, InputError, RejectError
+from onet_cli.reconstruct_plan import (
+    FORMAT,
+    MESH_SUFFIXES,
+    Job,
+    check_options,
+    check_places,
+    check_run,
+    photos_among,
+    plan,
+    problem_of,
+)
+from pix3d_onet.config import LEAST_FACES, MAX_RESOLUTION, MIN_RESOLUTION, PrepareConfig
+from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.events import Note
 from pix3d_onet.files import check_writable
 
 if TYPE_CHECKING:
     from pix3d_onet.data.photo import PhotoRecord
-    from pix3d_onet.events import Emit
-    from pix3d_onet.learning.evaluate import NetworkPredictor
+    from pix3d_onet.events import Emit, Event
+    from pix3d_onet.learning.predictor import NetworkPredictor
     from pix3d_onet.types import Mesh, Normalisation, UInt8, View
 
-MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl", ".off")
-FORMAT = "glb"
-"""The format where neither -o nor --format names one."""
-PICTURE_SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"),
-    *(".avif", ".jp2", ".tga", ".ppm", ".pgm", ".pbm"),
-)
-"""Endings of the masks in a folder; of several masks of one picture the first of these is taken."""
-PREVIEW_SUFFIX = ".preview.png"
-"""Ending of the previews: never the name of a photo, and so known again when a pattern names them with the photos."""
 PREPARE = PrepareConfig()
-CAMERA_HINT = "Give camera files (--pose, one an IMAGE) or the index that has the pictures (--pose-from pix3d.json)."
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One picture: its file, its mask (file, ``auto``, ``rembg`` or None), where to write, and its camera."""
-
-    image: Path
-    mask: Path | str | None
-    out: Path
-    pose: Path | None = None
-
-    @property
-    def preview(self) -> Path:
-        """Where its preview goes."""
-        return self.out.with_suffix(PREVIEW_SUFFIX)
-
-    @property
-    def page(self) -> Path:
-        """Where its interactive page goes."""
-        return self.out.with_suffix(".html")
+CAMERA_HINT = "Give camera files (--pose, one for each IMAGE) or the pictures' index (--pose-from pix3d.json)."
+ALIKE = 3
+"""Warnings of one kind that are said in full; of the rest only how many there are."""
+MOST_DECIMALS = 6
+"""Of a probability that is shown to a person."""
+NAMED = 20
+"""Pictures that one line names with their reasons."""
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What became of one picture; ``error`` says why there is no mesh."""
+    """What became of one picture; ``error`` says why there is no mesh.
+
+    ``mask`` is what cut the object out (``data.cutout.PhotoView``) and ``highest`` the highest occupancy probability
+    that the network gave; both None where it did not come so far.
+    """
 
     image: str
     mesh: str | None = None
@@ -67,27 +59,39 @@ class Made:
     vertices: int = 0
     faces: int = 0
     queries: int = 0
+    mask: str | None = None
+    highest: float | None = None
     error: str | None = None
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
-@click.option("--mask", "masks", multiple=True, help="Mask file (one an IMAGE), a folder of masks, auto, or rembg.")
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), help="Mesh file, or a folder [default: IMAGE's name here]."
+    "--mask", "masks", multiple=True, help="Mask file (one for each IMAGE), a folder of masks, auto, or rembg."
 )
+@click.option("-o", "--out", type=click.Path(), help="Mesh file, or a folder [default: IMAGE's name here].")
 @click.option(
     "--format",
     "format_",
     type=click.Choice([s[1:] for s in MESH_SUFFIXES]),
     help=f"Mesh format [default: that of -o's ending, or {FORMAT}].",
 )
-@click.option("--resolution", type=int, default=128, show_default=True, help="Cells an axis.")
-@click.option("--threshold", type=float, help="Occupancy probability of the surface [default: the run's, 0.2].")
+@click.option(
+    "--resolution",
+    type=int,
+    default=128,
+    show_default=True,
+    help=f"Cells an axis, from {MIN_RESOLUTION} to {MAX_RESOLUTION}.",
+)
+@click.option(
+    "--threshold", type=float, help="Occupancy probability of the surface, between 0 and 1 [default: the run's, 0.2]."
+)
 @click.option("--refine", is_flag=True, help="Move vertices onto the level set along the field's gradient.")
-@click.option("--simplify", type=int, metavar="FACES", help="Simplify to about so many faces.")
-@click.option("--pose", "poses", multiple=True, type=click.Path(path_type=Path), help="Camera file (one an IMAGE).")
+@click.option("--simplify", type=int, metavar="FACES", help=f"Simplify to about so many faces, at least {LEAST_FACES}.")
+@click.option(
+    "--pose", "poses", multiple=True, type=click.Path(path_type=Path), help="Camera file (one for each IMAGE)."
+)
 @click.option("--pose-from", type=click.Path(path_type=Path), help="A pix3d.json that has the IMAGEs: mask and camera.")
 @click.option(
     "--frame",
@@ -97,7 +101,11 @@ class Made:
     help="original = that of the CAD model in the record of --pose-from.",
 )
 @click.option("--preview/--no-preview", default=True, show_default=True, help="Write a PNG beside each mesh.")
-@click.option("--sheet", type=click.Path(path_type=Path), help="Write all previews to this one PNG, too.")
+@click.option(
+    "--sheet",
+    type=click.Path(path_type=Path),
+    help="Write all previews to this one .png, too, also of pictures without a mesh.",
+)
 @click.option(
     "--open", "open_", is_flag=True, help="Write an interactive HTML view beside each mesh and open the first."
 )
@@ -110,7 +118,7 @@ def reconstruct(
     run: Path,
     images: tuple[Path, ...],
     masks: tuple[str, ...],
-    out: Path | None,
+    out: str | None,
     format_: str | None,
     poses: tuple[Path, ...],
     sheet: Path | None,
@@ -141,156 +149,41 @@ def reconstruct(
     jobs = plan([images[i] for i in kept], masks, poses, out, format_)
     check_places(jobs, options, sheet)
     for place in {*(job.out for job in jobs), *([sheet] if sheet else [])}:
-        check_writable(place)
-    with ui.live(quiet=quiet, verbose=verbose) as emit:
-        for image in (image for i, image in enumerate(images) if i not in kept):
-            emit(Note(f"{image} is left out: it seems to be a preview. Give it alone to have it taken.", "warning"))
-        made = work(run, jobs, options, emit)
-    if sheet is not None:
-        write_sheet(sheet, made)
-    render(made, as_json=as_json, quiet=quiet)
+        check_writable(place, file=True)
+    jobs = [replace(job, problem=problem_of(job, masks)) for job in jobs]
+    check_run(run)
+    if options["pose_from"] is not None and not options["pose_from"].exists():
+        raise InputError(f"Pix3D index not found: {options['pose_from']}.")
+    if all(job.problem for job in jobs):
+        raise failure([Made(str(job.image), error=job.problem) for job in jobs])
+    made: list[Made] = []
+    document: dict[str, Any] = {}
+    try:
+        with ui.live(quiet=quiet, verbose=verbose) as emit:
+            for image in (image for i, image in enumerate(images) if i not in kept):
+                emit(Note(f"{image} is left out: it seems to be a preview. Give it alone to have it taken.", "warning"))
+            network, records = load(run, jobs, options)
+            document["run"] = dict(network.settings)
+            work(network, jobs, records, options, emit, made)
+    except KeyboardInterrupt:
+        if made:
+            finish(made, document, sheet, as_json=as_json, quiet=quiet)
+        raise
+    finish(made, document, sheet, as_json=as_json, quiet=quiet)
     failed = [m for m in made if m.error]
     if len(failed) == len(made):
-        raise InputError(f"no mesh of {made[0].image}{' or any other' if len(made) > 1 else ''}: {failed[0].error}")
+        raise failure(failed)
+    show_page(made)
     if failed and strict:
         raise click.exceptions.Exit(4)
 
 
-def check_options(options: dict[str, Any], sheet: Path | None) -> None:
-    """ConfigError for values that cannot be meant: said before anything is loaded."""
-    check_extraction(resolution=options["resolution"], threshold=options["threshold"], simplify=options["simplify"])
-    if sheet is not None and not options["preview"]:
-        raise ConfigError("--sheet shows the previews: leave out --no-preview.")
-    if options["frame"] == "original" and options["pose_from"] is None:
-        raise ConfigError("--frame original needs the models' index.", hint="Give --pose-from pix3d.json.")
-
-
-def names_a_mesh(out: Path | None, format_: str | None) -> bool:
-    """Whether ``-o`` is a mesh file (else a folder). ConfigError for an ending that is neither's, or not --format's."""
-    if out is None or out.is_dir() or not out.suffix:
-        return False
-    suffix = out.suffix.lower()
-    if suffix not in MESH_SUFFIXES:
-        endings = ", ".join(MESH_SUFFIXES)
-        raise ConfigError(f"-o {out}: no mesh format ends in {suffix} ({endings}).", hint="Or give an existing folder.")
-    if format_ not in (None, suffix[1:]):
-        raise ConfigError(f"-o {out} and --format {format_} contradict each other.", hint="Leave out --format.")
-    return True
-
-
-def photos_among(images: Sequence[Path]) -> list[int]:
-    """Which of the pictures are not previews of earlier meshes, which a pattern such as ``*.png`` takes along.
-
-    A picture that stands alone was meant, whatever its name. InputError where all of several are previews.
-    """
-    if len(images) == 1:
-        return [0]
-    kept = [i for i, image in enumerate(images) if not image.name.endswith(PREVIEW_SUFFIX)]
-    if not kept:
-        raise InputError(f"all {len(images)} pictures are previews of meshes (*{PREVIEW_SUFFIX}).", hint="Name photos.")
-    return kept
-
-
-def plan(
-    images: Sequence[Path], masks: Sequence[str], poses: Sequence[Path], out: Path | None, format_: str | None
-) -> list[Job]:
-    """Which mask, camera and output file belong to which picture. ConfigError where that is not clear."""
-    single = names_a_mesh(out, format_)
-    if single and len(images) > 1:
-        raise ConfigError(f"-o {out} is one file for {len(images)} pictures.", hint="Give a folder.")
-    if poses and len(poses) != len(images):
-        raise ConfigError(f"--pose was given {len(poses)} times for {len(images)} pictures.")
-    folder = folder_of_masks(masks)
-    jobs: list[Job] = []
-    taken: set[Path] = set()
-    for index, image in enumerate(images):
-        target = out if single and out is not None else (out or Path()) / f"{image.stem}.{format_ or FORMAT}"
-        if target in taken:  # the same name in two folders
-            target = target.with_name(f"{image.parent.name}-{target.name}")
-        if target in taken:
-            raise ConfigError(f"two pictures would be written to {target}.", hint="Call onet once for each.")
-        taken.add(target)
-        mask = mask_for(image, index, masks, len(images), folder)
-        if isinstance(mask, Path) and mask.resolve() == image.resolve():
-            hint = "Name its mask, or leave out --mask where the picture has its own transparency."
-            raise ConfigError(
-                f"--mask {masks[0 if folder is not None else index]}: {mask} is the picture itself.", hint=hint
-            )
-        jobs.append(Job(image, mask, target, poses[index] if poses else None))
-    return jobs
-
-
-def folder_of_masks(masks: Sequence[str]) -> Mapping[str, Sequence[Path]] | None:
-    """The pictures in the one folder that ``--mask`` names, by their stem, the preferred first; None: it names none.
-
-    Read once for all pictures. The endings' case does not matter, but for the order of what is otherwise equal.
-    """
-    if len(masks) != 1 or masks[0] in ("auto", "rembg") or not Path(masks[0]).is_dir():
-        return None
-    found: dict[str, list[Path]] = {}
-    for path in sorted(Path(masks[0]).iterdir()):
-        if path.suffix.lower() in PICTURE_SUFFIXES:
-            found.setdefault(path.stem, []).append(path)
-    return {
-        stem: sorted(paths, key=lambda p: PICTURE_SUFFIXES.index(p.suffix.lower())) for stem, paths in found.items()
-    }
-
-
-def mask_for(
-    image: Path, index: int, masks: Sequence[str], count: int, folder: Mapping[str, Sequence[Path]] | None
-) -> Path | str | None:
-    """The mask of one picture: none, a word, a folder's file of the same name, or the one at its place.
-
-    ``folder`` is what :func:`folder_of_masks` found. A mask with the picture's own ending comes before all others;
-    where the folder has none at all, the path that it would have, for the reader to miss.
-    """
-    if not masks:
-        return None
-    if len(masks) == 1 and masks[0] in ("auto", "rembg"):
-        return masks[0]
-    if folder is not None:
-        found = folder.get(image.stem, ())
-        same = [path for path in found if path.suffix.lower() == image.suffix.lower()]
-        return next(iter([*same, *found]), Path(masks[0]) / image.name)
-    if len(masks) != count:
-        raise ConfigError(
-            f"--mask was given {len(masks)} times for {count} pictures.", hint="One each, a folder, or auto."
-        )
-    return masks[index] if masks[index] in ("auto", "rembg") else Path(masks[index])
-
-
-def check_places(jobs: Sequence[Job], options: dict[str, Any], sheet: Path | None) -> None:
-    """ConfigError where something would be written over an input, or two things to one place."""
-    inputs: dict[Path, str] = {}
-    for job in jobs:
-        inputs |= {job.image.resolve(): "a picture"}
-        inputs |= {job.mask.resolve(): "a mask"} if isinstance(job.mask, Path) else {}
-        inputs |= {job.pose.resolve(): "a camera file"} if job.pose is not None else {}
-    if options["pose_from"] is not None:
-        inputs[options["pose_from"].resolve()] = "the index"
-    written: dict[Path, str] = {}
-    for what, place in places(jobs, options, sheet):
-        target = place.resolve()
-        if target in inputs:
-            raise ConfigError(f"{what} would be written over {inputs[target]}: {place}.", hint="Choose another place.")
-        if target in written:
-            raise ConfigError(f"{what} and {written[target]} would both be written to {place}.", hint="Choose another.")
-        written[target] = what
-
-
-def places(jobs: Sequence[Job], options: dict[str, Any], sheet: Path | None) -> list[tuple[str, Path]]:
-    """Everything that will be written: what it is, and where."""
-    found = [("the mesh", job.out) for job in jobs]
-    found += [("the preview", job.preview) for job in jobs if options["preview"]]
-    found += [("the page", job.page) for job in jobs if options["open_"]]
-    return [*found, *([("--sheet", sheet)] if sheet is not None else [])]
-
-
-def work(run: Path, jobs: Sequence[Job], options: dict[str, Any], emit: Emit) -> list[Made]:
-    """Load the network once and make every mesh; a picture that cannot be used becomes a line, not an end."""
+def load(
+    run: Path, jobs: Sequence[Job], options: dict[str, Any]
+) -> tuple[NetworkPredictor, Mapping[Path, PhotoRecord]]:
+    """The network, and what the index says of pictures. InputError where the network needs cameras that none gives."""
     from pix3d_onet.data.photo import read_records
-    from pix3d_onet.events import Progress
-    from pix3d_onet.learning.evaluate import network_predictor
+    from pix3d_onet.learning.predictor import network_predictor
     from pix3d_onet.learning.runtime import choose_device
 
     keys = ("threshold", "resolution", "precision")
@@ -298,19 +191,63 @@ def work(run: Path, jobs: Sequence[Job], options: dict[str, Any], emit: Emit) ->
     index = options["pose_from"]
     if network.model.config.pose != "none" and index is None and not all(job.pose for job in jobs):
         raise InputError(f"the network of {run} needs the camera of every picture.", hint=CAMERA_HINT)
-    records = read_records(index) if index is not None else {}
-    made = []
-    for done, job in enumerate(jobs):
-        try:
-            made.append(make(network, job, records, options, emit))
-        except RejectError as error:
-            made.append(Made(str(job.image), error=str(error.message)))
-        except InputError as error:
-            made.append(Made(str(job.image), error=str(error)))
-        if made[-1].error and len(jobs) > 1:
-            emit(Note(f"{job.image}: {made[-1].error}", "warning"))
-        emit(Progress("reconstruct", done + 1, len(jobs), rejected=sum(m.error is not None for m in made)))
-    return made
+    return network, (read_records(index) if index is not None else {})
+
+
+def work(
+    network: NetworkPredictor,
+    jobs: Sequence[Job],
+    records: Mapping[Path, PhotoRecord],
+    options: dict[str, Any],
+    emit: Emit,
+    made: list[Made],
+) -> None:
+    """Make every mesh and note it in ``made``; a picture that cannot be used becomes a line, not an end."""
+    from pix3d_onet.events import Progress
+
+    grouped = Grouped(emit)
+    try:
+        for done, job in enumerate(jobs):
+            try:
+                if job.problem:
+                    raise InputError(job.problem)
+                made.append(make(network, job, records, options, grouped))
+            except RejectError as error:
+                made.append(Made(str(job.image), error=str(error.message)))
+            except InputError as error:
+                made.append(Made(str(job.image), error=str(error)))
+            if made[-1].error and len(jobs) > 1:
+                emit(Note(sentence(made[-1]), "warning"))
+            emit(Progress("reconstruct", done + 1, len(jobs), rejected=sum(m.error is not None for m in made)))
+    finally:
+        grouped.say_the_rest()
+
+
+class Grouped:
+    """Passes events on; of warnings that picture after picture brings, the first few, and then how many more.
+
+    Two warnings are of one kind when they begin alike after the picture's name: up to a bracket or a semicolon.
+    """
+
+    def __init__(self, emit: Emit) -> None:
+        self.emit = emit
+        self.kinds: Counter[str] = Counter()
+
+    def __call__(self, event: Event) -> None:
+        """Pass the event on, unless it is one too many."""
+        if isinstance(event, Note) and event.level == "warning":
+            said = event.message.partition(": ")[2] or event.message
+            kind = said.partition(" (")[0].partition(";")[0].rstrip(".")
+            self.kinds[kind] += 1
+            if self.kinds[kind] > ALIKE:
+                return
+        self.emit(event)
+
+    def say_the_rest(self) -> None:
+        """One line for each kind of which something was held back."""
+        for kind, count in self.kinds.items():
+            if count > ALIKE:
+                self.emit(Note(f"… and {count - ALIKE} more: {kind}.", "warning"))
 
 
 def make(
@@ -328,7 +265,7 @@ def make(
     if posed and job.pose is None:
         check_camera(record, index)
     elif record is None and index is not None:
-        emit(Note(f"{index} has no record of {job.image}.", "warning"))
+        emit(Note(f"{job.image}: {index} has no record of it.", "warning"))
     camera = read_pose(job.pose) if posed and job.pose is not None else None
     if camera is not None and network.model.config.pose == "6d" and math.isnan(camera.focal):
         hint = 'Add "focal", in widths of the whole photo: {"pose": …, "focal": …}.'
@@ -364,10 +301,11 @@ def make(
             emit=emit,
         )
     if not len(result.mesh.faces):
-        raise InputError(
-            "the network sees nothing in it (no point of the coarse lattice is above the threshold).",
-            hint="Try a lower --threshold.",
-        )
+        level = network.threshold
+        asked = f"{level:.2f}" if round(level, 2) == level else f"{level:g}"
+        seen = f"highest occupancy {probability(result.highest, level)}, threshold {asked}"
+        error = f"the network sees nothing in it: {seen}. Try a lower --threshold."
+        return Made(str(job.image), queries=result.queries, mask=view.mask_from, highest=result.highest, error=error)
     mesh = result.mesh
     placed = mesh if original is None else Mesh(original.undo(mesh.vertices), mesh.faces)
     write_mesh(job.out, placed, result.normals)
@@ -380,7 +318,18 @@ def make(
         vertices=len(mesh.vertices),
         faces=len(mesh.faces),
         queries=result.queries,
+        mask=view.mask_from,
+        highest=result.highest,
     )
+
+
+def probability(value: float, threshold: float) -> str:
+    """``value``, below ``threshold``, with as few decimals, from two on, as part it from zero and the threshold."""
+    for decimals in range(2, MOST_DECIMALS + 1):
+        text = f"{value:.{decimals}f}"
+        if 0 < float(text) < threshold:
+            return text
+    return f"below 1e-{MOST_DECIMALS}" if value < 10**-MOST_DECIMALS else f"{value!r}"
 
 
 def check_camera(record: PhotoRecord | None, index: Path | None) -> None:
@@ -435,15 +384,25 @@ def extras(view: View, mesh: Mesh, job: Job, options: dict[str, Any]) -> tuple[s
 
 
 def write_sheet(path: Path, made: Sequence[Made]) -> None:
-    """All previews as one picture, two pictures a row."""
+    """All previews as one picture, two pictures a row; where there is no mesh, the photo and why."""
     import numpy as np
     from PIL import Image
 
-    from pix3d_onet.geometry.preview import contact_sheet
+    from pix3d_onet.data.images import read_rgb
+    from pix3d_onet.geometry.preview import contact_sheet, labelled, without_mesh
 
-    pictures = [np.asarray(Image.open(m.preview).convert("RGB")) for m in made if m.preview is not None]
-    if pictures:
-        write_png(path, contact_sheet(pictures))
+    tiles = []
+    for m in made:
+        if m.preview is not None:
+            tile = np.asarray(Image.open(m.preview).convert("RGB"))
+        else:
+            try:
+                photo = read_rgb(Path(m.image), upright=True)[0]
+            except RejectError:
+                photo = None
+            tile = without_mesh(photo, "nothing found" if m.highest is not None else str(m.error))
+        tiles.append(labelled(tile, Path(m.image).name))
+    write_png(path, contact_sheet(tiles))
 
 
 def write_png(path: Path, rgb: UInt8) -> None:
@@ -456,15 +415,48 @@ def write_png(path: Path, rgb: UInt8) -> None:
         Image.fromarray(rgb).save(part, "PNG", optimize=True)
 
 
-def render(made: Sequence[Made], *, as_json: bool, quiet: bool) -> None:
-    """One line a mesh, or the JSON document; open the first page."""
+def finish(made: Sequence[Made], document: dict[str, Any], sheet: Path | None, *, as_json: bool, quiet: bool) -> None:
+    """The sheet, one line a mesh or the JSON ``document`` with them, and under ``-q`` what could not be used."""
+    if sheet is not None:
+        write_sheet(sheet, made)
     if as_json:
-        ui.print_json({"meshes": [asdict(m) for m in made]})
+        ui.print_json(document | {"meshes": [asdict(m) for m in made]})
     elif not quiet:
         for m in made:
             if m.mesh is not None:
                 beside = "".join(f", {Path(p).name}" for p in (m.preview, m.page) if p)
                 click.echo(f"{m.mesh}: {m.vertices} vertices, {m.faces} faces{beside}")
-    page = next((m.page for m in made if m.page), None)
-    if page is not None:
-        click.launch(Path(page).resolve().as_uri())
+    failed = [m for m in made if m.error]
+    if quiet and 0 < len(failed) < len(made):  # a warning each without -q; where all failed, the error names them
+        click.echo(f"{len(failed)} of {len(made)} pictures could not be used: {reasons(failed)}", err=True)
+
+
+def show_page(made: Sequence[Made]) -> None:
+    """Open the first interactive page, or say that the user has to."""
+    page = next((Path(m.page).resolve() for m in made if m.page), None)
+    if page is not None and click.launch(page.as_uri()):
+        click.echo(f"open {page} in a browser", err=True)
+
+
+def sentence(made: Made) -> str:
+    """What is wrong with a picture, with its path, and that only once."""
+    image, error = Path(made.image), str(made.error)
+    name = image.name or made.image
+    for start in (f"{name} ", f"no mask of {name} "):
+        if error.startswith(start):
+            return error.replace(name, made.image, 1)
+    return f"{made.image}: {error}"
+
+
+def reasons(failed: Sequence[Made]) -> str:
+    """Every picture that cannot be used and why, in one line."""
+    more = f"; and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
+    return "; ".join(sentence(m).rstrip(".") for m in failed[:NAMED]) + f"{more}."
+
+
+def failure(failed: Sequence[Made]) -> InputError:
+    """The error where there is no mesh at all."""
+    if len(failed) > 1:
+        return InputError(f"no mesh of any of {len(failed)} pictures: {reasons(failed)}")
+    said = sentence(failed[0]).rstrip(".") + "."
+    return InputError(f"no mesh of {said}" if said.startswith(f"{failed[0].image}: ") else said)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from onet_cli import ui
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pix3d_onet.metrics import Interval
     from pix3d_onet.results.paired import Difference
 
-SPARED = ("chamfer_l1_x10", "accuracy", "completeness")
-"""Columns that a terminal too narrow for all goes without; the JSON and CSV documents have them always."""
+SPARED = (("chamfer_l1_x10",), ("accuracy", "completeness"), ("iou_mesh",), ("normal_consistency",))
+"""Columns that a narrow terminal goes without, the first ones first; the JSON and CSV documents have them always."""
 
 
 def to_document(
@@ -59,35 +59,58 @@ def render(results: Sequence[Evaluation], differences: Sequence[Difference], *, 
     """Print the means with half the width of their intervals, then the differences between rows."""
     first, screen = results[0], ui.out()
     most = max(len(e.rows) for e in results)
-    title = f"{first.data}, {first.split}: {ui.counted(most, 'picture')}, protocol {protocol}"
-    screen.print(fitting(lambda columns: scores_table(title, results, columns), list(first.means)))
+    limit = f", the first {ui.counted(first.settings['limit'], 'shape')} of it" if first.settings["limit"] else ""
+    title = f"{first.data}, {first.split}{limit}: {ui.counted(most, 'picture')}, protocol {protocol}"
+    shown, missing = fitting(lambda columns: scores_table(title, results, columns), list(first.means))
+    screen.print(shown)
+    if missing:
+        names = ", ".join(heading(c)[:-2] for c in missing)
+        screen.print(f"Too narrow for: {names}. Widen the terminal, or take --csv or --json.", style="dim")
     fewer = [f"{e.name}: {len(e.rows)}" for e in results if len(e.rows) < most]
     if fewer:
         screen.print(f"Scored on fewer pictures, those with a camera: {', '.join(fewer)}.")
-    if protocol == "pix3d":
-        found = ", ".join(f"{e.name} {e.settings['threshold']:.2f}" for e in results)
-        screen.print(f"Threshold found on these pictures: {found}. Not comparable with continuous IoU.")
-    else:
-        screen.print("± half of the 95 % interval over shapes; lengths in longest sides of the true box.")
+    screen.print(caption(results, protocol), style="dim")
     if any(d.test is not None for d in differences):
         against = differences[0].against
         title = f"More than {against}, over the shapes of both"
-        screen.print(fitting(lambda columns: differences_table(title, differences, columns), list(first.means)))
-        screen.print("* stands out: sign-flip test over shapes, p < 0.05, Holm-corrected over the rows.")
+        screen.print(fitting(lambda columns: differences_table(title, differences, columns), list(first.means))[0])
+        screen.print("* stands out: sign-flip test over shapes, p < 0.05, Holm-corrected over the rows.", style="dim")
 
 
-def fitting(make: Any, columns: list[str]) -> Table:
-    """The table of all ``columns`` where the terminal is wide enough, else without those that can be spared."""
-    table: Table = make(columns)
-    if ui.natural_width(table) > ui.out().width:
-        table = make([name for name in columns if name not in SPARED])
-    return table
+def caption(results: Sequence[Evaluation], protocol: str) -> str:
+    """What a reader of the table must know, in one paragraph."""
+    first = results[0]
+    parts = []
+    if any(not math.isnan(i.low) for i in first.means.values()):
+        parts.append("±: half of the 95 % interval over shapes.")
+    if protocol == "pix3d":
+        found = ", ".join(f"{e.name} {e.settings['threshold']:.2f}" for e in results)
+        parts.append(f"Threshold found on these pictures: {found}. Not comparable with continuous IoU.")
+    else:
+        parts.append("Lengths in longest sides of the true box;")
+        parts.append(f"at most {first.settings['samples']:,} samples a surface.")
+    if any(e.empty for e in results):
+        parts.append("empty: pictures in which nothing was found; they count with the worst values.")
+    return " ".join(parts)
+
+
+def fitting(make: Callable[[list[str]], Table], columns: list[str]) -> tuple[Table, list[str]]:
+    """The table of as many ``columns`` as the terminal is wide enough for, and those left out."""
+    kept, spared = list(columns), list(SPARED)
+    while ui.natural_width(make(kept)) > ui.out().width and spared:
+        names = spared.pop(0)
+        kept = [name for name in kept if name not in names]
+    return make(kept), [name for name in columns if name not in kept]
 
 
 def scores_table(title: str, results: Sequence[Evaluation], columns: Sequence[str]) -> Table:
-    """One line a predictor: the means of ``columns``, and how many of its predictions were empty."""
-    rows = [[e.name, *(cell(e.means[c]) for c in columns), e.empty or None] for e in results]
-    return unwrapped(ui.table(title, ["row", *(f">{heading(c)}" for c in columns), ">empty"], rows))
+    """One line a predictor: the means of ``columns``, and how many of its predictions were empty, where any was."""
+    rows = [[e.name, *(cell(e.means[c]) for c in columns)] for e in results]
+    headings = ["row", *(f">{heading(c)}" for c in columns)]
+    if any(e.empty for e in results):
+        headings.append(">empty")
+        rows = [[*row, e.empty or None] for row, e in zip(rows, results, strict=True)]  # type: ignore[list-item]
+    return whole_numbers(ui.table(title, headings, rows))
 
 
 def differences_table(title: str, differences: Sequence[Difference], columns: Sequence[str]) -> Table:
@@ -95,13 +118,14 @@ def differences_table(title: str, differences: Sequence[Difference], columns: Se
     found = {(d.name, d.metric): d for d in differences}
     names = dict.fromkeys(d.name for d in differences)
     rows = [[name, *(difference_cell(found[name, c]) for c in columns)] for name in names]
-    return unwrapped(ui.table(title, ["row", *(f">{heading(c)}" for c in columns)], rows))
+    return whole_numbers(ui.table(title, ["row", *(f">{heading(c)}" for c in columns)], rows))
 
 
-def unwrapped(table: Table) -> Table:
-    """The table with cells that are never broken into lines."""
-    for column in table.columns:
+def whole_numbers(table: Table) -> Table:
+    """The table with numbers that are never broken; a long name goes on in the next line."""
+    for column in table.columns[1:]:
         column.no_wrap = True
+    table.columns[0].overflow = "fold"
     return table
 
 

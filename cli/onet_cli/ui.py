@@ -36,6 +36,8 @@ from pix3d_onet.events import Progress as ProgressEvent
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+LEAST_FOLDED = 12
+"""Characters of a name that stay on one line where room is short."""
 REFRESHES = 4
 """Times a second that the live lines are drawn again: enough for an eye, and the cores are for the work."""
 
@@ -105,9 +107,14 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
 
 def natural_width(shown: Table) -> int:
-    """Characters that a table takes where nothing is squeezed."""
+    """Characters that a table takes where nothing is squeezed but cells that may be folded to ``LEAST_FOLDED``."""
     wide = Console(width=10_000)
-    return Measurement.get(wide, wide.options, shown).maximum
+    whole = Measurement.get(wide, wide.options, shown).maximum
+    for column in shown.columns:
+        if column.overflow == "fold":
+            longest = max((Measurement.get(wide, wide.options, cell).maximum for cell in column.cells), default=0)
+            whole -= max(0, longest - LEAST_FOLDED)
+    return whole
 
 
 class _RateColumn(ProgressColumn):

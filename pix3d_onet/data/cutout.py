@@ -25,6 +25,8 @@ from pix3d_onet.types import Bool, Camera, Normalisation, UInt8, View
 
 AUTO = "auto"
 REMBG = "rembg"
+FILE, ALPHA, WHITE_BORDER_CUT, WHOLE = "file", "alpha", "white-border", "whole"
+"""With the two words above, what can have cut a picture out: see :class:`PhotoView`."""
 WORK_SIDE = 320
 """Longest side on which the automatic mask is found, pixels."""
 BORDER_SHARE = 0.03
@@ -67,6 +69,14 @@ class AutoCut:
     doubts: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PhotoView(View):
+    """A view of a loose photo. ``mask_from`` says what cut it out: ``file``, ``alpha``, ``auto``, ``rembg``,
+    ``white-border``, ``whole`` (nothing did), or ``record`` (the mask of its record in an index)."""
+
+    mask_from: str = FILE
+
+
 def load_cutout(
     image: Path,
     mask: Path | str | None,
@@ -77,7 +87,7 @@ def load_cutout(
     normalisation: Normalisation | None = None,
     upright: bool = True,
     emit: Emit = ignore,
-) -> View:
+) -> PhotoView:
     """Read a photo and cut its object out; ``mask`` is a file, ``auto``, ``rembg`` or None (see the module).
 
     ``size`` in pixels a side, ``margin`` as a share of the object's longest side. ``upright`` False takes the pixels
@@ -86,24 +96,33 @@ def load_cutout(
     """
     name = image.name
     if isinstance(mask, Path):
-        return load_view(image, mask, camera, normalisation, record_id=name, size=size, margin=margin, upright=upright)
+        if not mask.is_file():
+            raise RejectError("missing-mask", f"its mask {mask} does not exist", "image")  # the path: names are equal
+        view = load_view(image, mask, camera, normalisation, record_id=name, size=size, margin=margin, upright=upright)
+        return _photo_view(view, FILE)
     rgb, alpha = read_rgb(image, upright=upright)
     if mask == AUTO:
         cut = auto_cut(rgb)
-        found = cut.mask
+        found, source = cut.mask, AUTO
         if cut.doubts:
             doubts = "; ".join(cut.doubts)
             emit(Note(f"{name}: the automatic mask may be wrong ({doubts}). Look at the preview.", "warning"))
     elif mask == REMBG:
-        found = rembg_mask(rgb)
+        found, source = rembg_mask(rgb), REMBG
     elif alpha is not None and not alpha.all():
-        found = alpha
+        found, source = alpha, ALPHA
     elif (border := white_border_mask(rgb)) is not None:
-        found = border
+        found, source = border, WHITE_BORDER_CUT
     else:
-        found = np.ones(rgb.shape[:2], dtype=np.bool_)
+        found, source = np.ones(rgb.shape[:2], dtype=np.bool_), WHOLE
         emit(Note(f"{name}: no mask and no transparency; the whole picture is taken. Try --mask auto.", "warning"))
-    return crop_view(rgb, found, camera, normalisation, record_id=name, size=size, margin=margin)
+    view = crop_view(rgb, found, camera, normalisation, record_id=name, size=size, margin=margin)
+    return _photo_view(view, source)
+
+
+def _photo_view(view: View, mask_from: str) -> PhotoView:
+    """The same view, with what cut it out."""
+    return PhotoView(view.rgb, view.mask, view.pose, view.intrinsics, view.record_id, mask_from=mask_from)
 
 
 def white_border_mask(rgb: UInt8) -> Bool | None:

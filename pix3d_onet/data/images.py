@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pix3d_onet.errors import RejectError
 from pix3d_onet.types import Bool, Camera, Float32, Normalisation, UInt8, View
@@ -268,12 +268,13 @@ class _opened:  # noqa: N801 — reads as a verb
 
     def __init__(self, path: Path, what: str, *, load: bool = True, upright: bool = False) -> None:
         self.path, self.what, self.load, self.upright = path, what, load, upright
+        self.name = path.name if what == "image" else f"{what} {path.name}"  # a mask often has its picture's name
         self.picture: Image.Image | None = None
 
     def __enter__(self) -> Image.Image:
         try:
             if not self.path.is_file():
-                raise RejectError(f"missing-{self.what}", f"{self.path.name} does not exist", STAGE)
+                raise RejectError(f"missing-{self.what}", f"{self.name} does not exist", STAGE)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels decide
                 Image.init()  # registers the formats; free after the first call
@@ -287,16 +288,19 @@ class _opened:  # noqa: N801 — reads as a verb
             self.close()
             raise
         except Image.DecompressionBombError as error:
-            raise RejectError("image-too-large", f"{self.path.name}: {error}", STAGE) from None
+            raise RejectError("image-too-large", f"{self.name}: {error}", STAGE) from None
+        except UnidentifiedImageError:  # its own words would name the file once more
+            detail = f"{self.name} cannot be read: its content is no picture of a known format"
+            raise RejectError(f"bad-{self.what}", detail, STAGE) from None
         except Exception as error:  # noqa: BLE001 — decoders raise almost anything on broken bytes
             self.close()
             text = " ".join(str(error).replace(str(self.path), self.path.name).split()) or type(error).__name__
-            raise RejectError(f"bad-{self.what}", f"{self.path.name} cannot be read: {text}", STAGE) from None
+            raise RejectError(f"bad-{self.what}", f"{self.name} cannot be read: {text}", STAGE) from None
         return self.picture
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > MAX_PIXELS:
-            detail = f"{self.path.name} declares {width}×{height} pixels, more than {MAX_PIXELS:,}"
+            detail = f"{self.name} declares {width}×{height} pixels, more than {MAX_PIXELS:,}"
             raise RejectError("image-too-large", detail, STAGE)
 
     def close(self) -> None:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from pix3d_onet.data.cutout import load_cutout
+from pix3d_onet.data.cutout import PhotoView, load_cutout
 from pix3d_onet.data.images import declared_size
 from pix3d_onet.data.pix3d import Pix3DRecord, parse_record
 from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.events import Emit, ignore
 from pix3d_onet.files import inside, read_json
-from pix3d_onet.types import Camera, Float32, Normalisation, View
+from pix3d_onet.types import Camera, Float32, Normalisation
 
 Normalise = Callable[[Path], Normalisation]
 """A mesh file → the normalisation that its box gives: handed in, since reading meshes is geometry's business."""
+RECORD = "record"
+"""``PhotoView.mask_from`` where the mask is that of the picture's record."""
 LAST_ROW = (0.0, 0.0, 0.0, 1.0)
 """Of a pose; a matrix for row vectors has its translation there, and would pass for a pose unseen."""
 
@@ -58,7 +60,7 @@ def read_photo(
     camera: CameraFile | None = None,
     need_camera: bool = False,
     emit: Emit = ignore,
-) -> View:
+) -> PhotoView:
     """The picture cut out and cropped as the training pictures were, with the camera that is given or its record's.
 
     ``mask`` as for ``load_cutout`` (it comes before the record's); ``size`` pixels a side, ``margin`` as a share of
@@ -77,11 +79,12 @@ def read_photo(
     elif need_camera and record is not None and record.checked is not None:
         stated = record.checked.camera
         normalisation = normalise(record.checked.model) if stated is not None else None
+    from_record = mask is None and record is not None
     if mask is None and record is not None:
         mask = record.mask
         if mask is None:
             raise RejectError("bad-record", f"its record names no mask that can be used: {record.reason}", "parse")
-    return load_cutout(
+    view = load_cutout(
         image,
         mask,
         size=size,
@@ -91,6 +94,7 @@ def read_photo(
         upright=upright,
         emit=emit,
     )
+    return replace(view, mask_from=RECORD) if from_record else view
 
 
 def read_pose(path: Path) -> CameraFile:

@@ -2,44 +2,106 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from pix3d_onet.geometry.render import Scene, frame, look_at_pose
-from pix3d_onet.types import Mesh, UInt8, View
+from pix3d_onet.types import Float64, Mesh, UInt8, View
 
 SIDES = ((-35.0, 20.0), (145.0, 20.0))
 """Azimuth and elevation of the two views in degrees: front left and back right, from above."""
 DISTANCE = 2.6
 """Distance of the camera in units of the mesh's box diagonal."""
 MARGIN = 0.06
-"""White margin around the mesh, as a share of its longest side in the picture."""
+"""White margin around what fills a picture, as a share of its longest side there. Around the unit box it is room for a
+mesh that reaches into the padding of the network's box (corners ±0.55)."""
+UNIT_BOX = np.array([[-0.5, -0.5, -0.5], [0.5, 0.5, 0.5]])
+"""Low and high corner of the box of every shape in the normalised frame, whose longest side is 1."""
 LINE = 208
 """Grey value of the lines between the entries of a contact sheet."""
+GREY = (112, 112, 112)
+"""Colour of the words on a contact sheet."""
+TEXT_SHARE = 0.045
+"""Height of the words, as a share of a picture's side."""
 
 
-def mesh_pictures(mesh: Mesh, size: int) -> list[UInt8]:
-    """The mesh from the sides of :data:`SIDES`, (size, size, 3) uint8 each; white pictures for an empty mesh."""
+def mesh_pictures(mesh: Mesh, size: int, box: Float64 | None = None) -> list[UInt8]:
+    """The mesh from the sides of :data:`SIDES`, (size, size, 3) uint8 each; white pictures for an empty mesh.
+
+    ``box`` (2, 3), low and high corner, is what fills a picture, wherever the mesh is; None: the mesh's own box.
+    """
     if not len(mesh.faces):
         return [np.full((size, size, 3), 255, np.uint8) for _ in SIDES]
     scene = Scene(mesh)
-    low, high = mesh.bounds
+    low, high = mesh.bounds if box is None else box
+    shown = mesh.vertices if box is None else np.array([[x, y, z] for x, y, z in itertools.product(*box.T)])
     distance = DISTANCE * float(np.linalg.norm(high - low))
     pictures = []
     for azimuth, elevation in SIDES:
         pose = look_at_pose(math.radians(azimuth), math.radians(elevation), 0.0, distance, (low + high) / 2)
-        pictures.append(scene.view(pose, frame(mesh.vertices, pose, size, MARGIN), size).rgb)
+        pictures.append(scene.view(pose, frame(shown, pose, size, MARGIN), size).rgb)
     return pictures
 
 
 def preview(view: View, mesh: Mesh, size: int = 320) -> UInt8:
-    """(size, 3·size, 3) uint8: the network's picture, then the mesh in the normalised frame from two sides."""
-    from PIL import Image
+    """(size, 3·size, 3) uint8: the network's picture, then the mesh in the normalised frame from two sides.
 
+    The unit box fills the pictures of the mesh, not the mesh: what is too small, or off its place, looks so.
+    """
     photo = np.asarray(Image.fromarray(view.rgb).resize((size, size), Image.Resampling.BICUBIC))
-    return np.concatenate([photo, *mesh_pictures(mesh, size)], axis=1)
+    return np.concatenate([photo, *mesh_pictures(mesh, size, UNIT_BOX)], axis=1)
+
+
+def without_mesh(photo: UInt8 | None, words: str, size: int = 320) -> UInt8:
+    """(size, 3·size, 3) uint8, as :func:`preview`: the whole photo (H, W, 3) uint8, and why there is no mesh of it.
+
+    ``photo`` None leaves its place white.
+    """
+    tile = Image.new("RGB", (3 * size, size), "white")
+    if photo is not None:
+        small = ImageOps.contain(Image.fromarray(photo), (size, size), Image.Resampling.BICUBIC)
+        tile.paste(small, ((size - small.width) // 2, (size - small.height) // 2))
+    draw, font = ImageDraw.Draw(tile), _font(size)
+    lines = _wrapped(draw, words, font, int(1.8 * size))
+    draw.multiline_text((2 * size, size // 2), lines, fill=GREY, font=font, anchor="mm", align="center")
+    return np.asarray(tile)
+
+
+def labelled(tile: UInt8, name: str) -> UInt8:
+    """The tile (H, W, 3) uint8 with ``name`` in small grey letters at its bottom left."""
+    picture = Image.fromarray(tile)
+    draw, font = ImageDraw.Draw(picture), _font(picture.height)
+    text = _wrapped(draw, name, font, picture.width - 12).partition("\n")[0]
+    place = (6, picture.height - 4)
+    left, top, right, bottom = draw.textbbox(place, text, font=font, anchor="ld")
+    draw.rectangle((left - 3, top - 2, right + 3, bottom + 2), fill="white")  # a dark photo may be behind it
+    draw.text(place, text, fill=GREY, font=font, anchor="ld")
+    return np.asarray(picture)
+
+
+def _font(size: int) -> Any:
+    """The font of the words on a tile ``size`` pixels high."""
+    return ImageFont.load_default(max(8, round(TEXT_SHARE * size)))
+
+
+def _wrapped(draw: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> str:
+    """``text`` in lines of at most ``width`` pixels; words that are longer are cut anywhere."""
+    lines = [""]
+    for word in text.encode("utf-8", "replace").decode().split():
+        if lines[-1] and draw.textlength(f"{lines[-1]} {word}", font=font) <= width:
+            lines[-1] += f" {word}"
+            continue
+        lines += [""] if lines[-1] else []
+        for letter in word:
+            if lines[-1] and draw.textlength(lines[-1] + letter, font=font) > width:
+                lines.append("")
+            lines[-1] += letter
+    return "\n".join(lines)
 
 
 def contact_sheet(previews: Sequence[UInt8], columns: int = 2) -> UInt8:

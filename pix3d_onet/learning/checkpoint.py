@@ -30,6 +30,8 @@ from pix3d_onet.learning.model import OccupancyNetwork, build_model
 BEST = "best"
 LAST = "last"
 MODEL_FILE = "model.safetensors"
+NAMED_RUNS = 4
+"""Runs that an error names at most."""
 CHECKPOINT_VERSION = 1
 HEADER_KEY = "onet"
 """Key of the JSON in the safetensors header."""
@@ -121,6 +123,21 @@ def checkpoint_file(run: str | Path) -> Path:
     return path if path.suffix == ".safetensors" else path / BEST / MODEL_FILE
 
 
+def no_network(run: Path) -> InputError:
+    """The error for a place without a trained network: it names the runs below a folder that holds some."""
+    below = [
+        str(found.parent.parent) for depth in ("*", "*/*") for found in sorted(run.glob(f"{depth}/{BEST}/{MODEL_FILE}"))
+    ]
+    if below:
+        more = ", …" if len(below) > NAMED_RUNS else ""
+        hint = f"Name one of its runs: {', '.join(below[:NAMED_RUNS])}{more}."
+    elif run.is_dir():
+        hint = "A run has one after its first validation."
+    else:
+        hint = "Train one with `onet train`."
+    return InputError(f"{run} holds no trained network.", hint=hint)
+
+
 def load_model(run: str | Path, device: str | torch.device = "cpu") -> OccupancyNetwork:
     """The best network of a run folder (or a checkpoint file of ours), in eval mode.
 
@@ -128,8 +145,7 @@ def load_model(run: str | Path, device: str | torch.device = "cpu") -> Occupancy
     """
     path = checkpoint_file(run)
     if not path.exists():
-        hint = "A run has one after its first validation." if Path(run).is_dir() else "Train one with `onet train`."
-        raise InputError(f"{run} holds no trained network.", hint=hint)
+        raise no_network(Path(run))
     tensors, header = load_tensors(path)
     try:
         model = build_model(ModelConfig.from_json(header["model"]))

@@ -1,0 +1,166 @@
+"""What can be evaluated: anything that predicts a shape from a picture. A stored run's network is one.
+
+Baselines are others (``learning.baselines``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from pix3d_onet.config import ModelConfig, PrepareConfig, TrainConfig
+from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.files import read_json
+from pix3d_onet.learning.checkpoint import checkpoint_file, load_model, no_network
+from pix3d_onet.learning.examples import focal_of
+from pix3d_onet.learning.extract import COARSE, THRESHOLD, ImageModel, extract_field, image_field, logit
+from pix3d_onet.types import Float32, Mesh, Sample, View
+
+RESOLUTION = 128
+"""Cells an axis of the extracted mesh (Mescheder et al., CVPR 2019)."""
+
+Logits = Callable[[Float32], Float32]
+"""(N, 3) float32 points in the normalised frame → (N,) float32 logits."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """A predicted shape in the normalised frame: its closed mesh, and its field: inside where ``logits > level``."""
+
+    mesh: Mesh
+    logits: Logits
+    level: float
+    mesh_is_field: bool = False
+    """The field is the inside of the mesh: it is not tested twice."""
+
+
+class Predictor(Protocol):
+    """Anything that predicts a shape."""
+
+    @property
+    def name(self) -> str:
+        """The row's name."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What its numbers depend on besides the data, JSON-able: kept in the document of an evaluation."""
+
+    def usable(self, view: View) -> bool:
+        """Whether it can work on this picture (a pose branch needs a pose)."""
+
+    def predict(self, sample: Sample, view: View) -> Prediction:
+        """The shape in ``view``. Only an oracle may look at anything else of ``sample``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetworkPredictor:
+    """A trained network; ``image_size`` is the side it was trained with (None = pictures as stored), ``crop_margin``
+    the white margin around the objects of its training pictures (see ``PrepareConfig``)."""
+
+    name: str
+    model: ImageModel
+    resolution: int = RESOLUTION
+    coarse: int = COARSE
+    threshold: float = THRESHOLD
+    precision: str = "fp32"
+    image_size: int | None = None
+    device: torch.device | None = None
+    crop_margin: float = PrepareConfig().crop_margin
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """Which run it is of, JSON-able."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Where the network comes from, and how its surface is extracted."""
+        names = ("threshold", "resolution", "coarse", "precision", "image_size")
+        return dict(self.origin) | {name: getattr(self, name) for name in names}
+
+    def usable(self, view: View) -> bool:
+        """Pictures without the camera, or the focal length, that a pose branch takes cannot be used."""
+        config: ModelConfig = self.model.config
+        return config.pose == "none" or (view.has_pose and (config.pose != "6d" or math.isfinite(focal_of(view))))
+
+    def predict(self, sample: Sample, view: View) -> Prediction:
+        """Encode the picture once; the mesh and the logits come from the same field."""
+        with image_field(
+            self.model,
+            view.rgb,
+            pose=view.pose if view.has_pose else None,
+            focal=focal_of(view),
+            device=self.device,
+            precision=self.precision,
+            image_size=self.image_size,
+        ) as (asked, where):
+            result = extract_field(
+                asked, resolution=self.resolution, coarse=self.coarse, threshold=self.threshold, device=where
+            )
+
+        def logits(points: Float32) -> Float32:
+            with torch.no_grad():
+                return np.asarray(asked(torch.from_numpy(points).to(where)).float().cpu().numpy())
+
+        return Prediction(result.mesh, logits, logit(self.threshold))
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What reconstruction must know of a stored run. ``image_size`` None: not recorded (take pictures as they are)."""
+
+    name: str
+    run_id: str
+    step: int | None
+    image_size: int | None
+    threshold: float
+    data_hash: str
+    crop_margin: float
+
+
+def run_settings(run: Path) -> RunSettings:
+    """Read the JSON beside a run's best checkpoint. InputError when it is missing or damaged."""
+    path = checkpoint_file(run).with_suffix(".json")
+    if not run.exists():
+        raise InputError(f"run not found: {run}.", hint="Train one with `onet train`.")
+    if not path.exists():
+        raise no_network(run)
+    document = read_json(path, what="description of the run's network", hint="Train one with `onet train`.")
+    try:
+        train, data = document.get("train") or {}, document.get("data") or {}
+        step = document.get("step")
+        trained = TrainConfig.from_json({k: train[k] for k in ("image_size", "threshold") if k in train})
+        prepared = PrepareConfig.from_json({k: data[k] for k in ("crop_margin",) if k in data})
+        return RunSettings(
+            name=str(document.get("name") or run.name),
+            run_id=str(document.get("run_id") or ""),
+            step=None if step is None else int(step),
+            image_size=trained.image_size if "image_size" in train else None,
+            threshold=trained.threshold,
+            data_hash=str(data.get("data_hash") or ""),
+            crop_margin=prepared.crop_margin,
+        )
+    except (AttributeError, ConfigError, TypeError, ValueError) as error:
+        raise InputError(f"{path} does not describe a run's network ({error}).") from None
+
+
+def network_predictor(
+    run: Path, *, device: torch.device | None = None, threshold: float | None = None, **options: Any
+) -> NetworkPredictor:
+    """The best network of a stored run, with the picture side, margin and (unless given) threshold of its training."""
+    settings = run_settings(run)
+    model = load_model(run, device or "cpu")
+    level = settings.threshold if threshold is None else threshold
+    return NetworkPredictor(
+        settings.name,
+        model,
+        image_size=settings.image_size,
+        threshold=level,
+        device=device,
+        crop_margin=settings.crop_margin,
+        origin={"run": run.name, "run_id": settings.run_id, "step": settings.step},
+        **options,
+    )
