@@ -119,7 +119,9 @@ def test_nothing_is_written_over_an_input(photo, tmp_path, monkeypatch, capsys, 
     assert photo.read_bytes() == before
 
 
-@pytest.mark.parametrize("value", [["--threshold", "nan"], ["--resolution", "5000"], ["--simplify", "3"]], ids=str)
+@pytest.mark.parametrize(
+    "value", [["--threshold", "nan"], ["--resolution", "5000"], ["--simplify", "3"], ["--coarse", "0"]], ids=str
+)
 def test_a_wrong_value_is_usage_before_any_run_is_looked_at(photo, tmp_path, capsys, value) -> None:
     assert onet("reconstruct", tmp_path / "no-run", photo, *value) == 2
     assert value[0] in capsys.readouterr().err

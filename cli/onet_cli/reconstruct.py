@@ -85,6 +85,13 @@ class Made:
     help=f"Cells an axis, from {MIN_RESOLUTION} to {MAX_RESOLUTION}.",
 )
 @click.option(
+    "--coarse",
+    type=int,
+    default=32,
+    show_default=True,
+    help="Cells an axis of the first lattice: thinner parts can be missed.",
+)
+@click.option(
     "--threshold", type=float, help="Occupancy probability of the surface, between 0 and 1 [default: the run's, 0.2]."
 )
 @click.option("--refine", is_flag=True, help="Move vertices onto the level set along the field's gradient.")
@@ -186,7 +193,7 @@ def load(
     from pix3d_onet.learning.predictor import network_predictor
     from pix3d_onet.learning.runtime import choose_device
 
-    keys = ("threshold", "resolution", "precision")
+    keys = ("threshold", "resolution", "coarse", "precision")
     network = network_predictor(run, device=choose_device(options["device"]), **{k: options[k] for k in keys})
     index = options["pose_from"]
     if network.model.config.pose != "none" and index is None and not all(job.pose for job in jobs):
@@ -294,6 +301,7 @@ def make(
         result = extract_field(
             field,
             resolution=network.resolution,
+            coarse=network.coarse,
             threshold=network.threshold,
             refine=options["refine"],
             simplify_to=options["simplify"],

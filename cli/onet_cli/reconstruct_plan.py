@@ -57,7 +57,8 @@ class Job:
 
 def check_options(options: dict[str, Any], sheet: Path | None) -> None:
     """ConfigError for values that cannot be meant: said before anything is loaded."""
-    check_extraction(resolution=options["resolution"], threshold=options["threshold"], simplify=options["simplify"])
+    names = ("resolution", "threshold", "simplify", "coarse")
+    check_extraction(**{name: options[name] for name in names})
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise ConfigError(f"--sheet {sheet} must end in .png: it is a picture of that format.")
     if sheet is not None and not options["preview"]:
