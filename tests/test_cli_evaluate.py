@@ -44,7 +44,8 @@ def test_evaluate_scores_a_run_and_the_baselines(run, data, tmp_path, capsys) ->
     assert [row["name"] for row in document["rows"]] == ["mean-shape", "retrieval", "oracle", "tiny"]
     assert document["protocol"] == "onet"
     assert {m["name"] for m in document["metrics"]} >= {"iou", "chamfer_l1", "normal_consistency", "f_score"}
-    assert document["rows"][3]["settings"]["run"] == run.name
+    assert document["rows"][3]["settings"]["run"] == "tiny"
+    assert document["rows"][3]["settings"]["folder"] == run.name
     assert {(d["name"], d["against"]) for d in document["differences"]} == {
         (name, "retrieval") for name in ("mean-shape", "oracle", "tiny")
     }
@@ -209,12 +210,25 @@ def test_a_row_that_cannot_be_scored_costs_no_other(tmp_path, run, capsys) -> No
     assert "IoU" in shown.out
     assert len(table.read_text().splitlines()) == 2
     table.unlink()
-    assert onet("evaluate", blind, *common) == 3
+    other = stored_run.store_run(tmp_path / "other", pose="6d")
+    assert onet("evaluate", blind, other, *common, "-q") == 3
+    shown = capsys.readouterr().err
+    assert "tiny (blind): it needs cameras" in shown
+    assert "tiny (other): it needs cameras" in shown
     assert not table.exists()
 
 
-@pytest.mark.parametrize("written", ["[1]", '{"train": {"threshold": null}}', '{"train": {"threshold": "x"}}',
-                                     '{"step": []}', '{"data": {"crop_margin": "wide"}}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "written",
+    [
+        "[1]",
+        "{}",
+        '{"train": {"threshold": null}}',
+        '{"train": {"threshold": "x"}}',
+        '{"train": {}, "step": []}',
+        '{"train": {}, "data": {"crop_margin": "wide"}}',
+    ],
+)
 def test_a_damaged_description_of_a_run_is_one_line(tmp_path, run, data, capsys, written) -> None:
     damaged = tmp_path / "damaged"
     shutil.copytree(run, damaged)

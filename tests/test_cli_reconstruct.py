@@ -181,10 +181,48 @@ def test_the_document_says_where_meshes_come_from(run, photo, tmp_path, capsys) 
     for mask, used in (([], "white-border"), (["--mask", "auto"], "auto"), (["--mask", outline], "file")):
         assert onet("reconstruct", run, photo, *mask, *out) == 0
         document = json.loads(capsys.readouterr().out)
-        asked = {"run": run.name, "run_id": "0" * 12, "threshold": 0.3, "resolution": 24, "precision": "fp32"}
+        asked = {
+            "run": "tiny",
+            "folder": run.name,
+            "run_id": "0" * 12,
+            "threshold": 0.3,
+            "resolution": 24,
+            "precision": "fp32",
+        }
         assert document["run"].items() >= asked.items()
         assert document["meshes"][0]["mask"] == used
         assert 0.3 < document["meshes"][0]["highest"] <= 1
+
+
+@pytest.mark.parametrize(("key", "option"), [("mask", "--sheet"), ("model", "-o")])
+def test_files_that_the_index_names_are_inputs_too(run, tmp_path, capsys, key, option) -> None:
+    root = synth_pix3d(tmp_path / "pix3d", objects=1).out
+    record = json.loads((root / "pix3d.json").read_text())[0]
+    read = root / record[key]
+    before = read.read_bytes()
+    arguments = ["reconstruct", run, root / record["img"], "--pose-from", root / "pix3d.json", "-o", tmp_path / "m.glb"]
+    assert onet(*arguments, option, read, *SMALL) == 2
+    assert f"would be written over the {key} of a record" in capsys.readouterr().err
+    assert read.read_bytes() == before
+
+
+def test_an_error_in_the_middle_keeps_what_was_made(run, photo, tmp_path, monkeypatch, capsys) -> None:
+    from pix3d_onet.geometry import mesh
+
+    plain = mesh.write_mesh
+
+    def full(path, *arguments):
+        if path.stem == "second":
+            raise OSError(28, "No space left on device")
+        plain(path, *arguments)
+
+    monkeypatch.setattr(mesh, "write_mesh", full)
+    second = tmp_path / "second.png"
+    second.write_bytes(photo.read_bytes())
+    arguments = ["reconstruct", run, photo, second, "-o", tmp_path / "out", "--json", "--no-preview", *SMALL]
+    assert onet(*arguments) not in (0, 130)
+    document = json.loads(capsys.readouterr().out)
+    assert [Path(m["mesh"]).name for m in document["meshes"]] == ["photo.glb"]
 
 
 def test_warnings_that_come_with_every_picture_are_few(run, tmp_path, capsys) -> None:
@@ -194,7 +232,7 @@ def test_warnings_that_come_with_every_picture_are_few(run, tmp_path, capsys) ->
     assert onet("reconstruct", run, *pictures, "-o", tmp_path / "out", "--no-preview", *SMALL) == 0
     shown = capsys.readouterr().err
     assert shown.count("the whole picture is taken") == ALIKE
-    assert "… and 2 more: no mask and no transparency." in shown
+    assert "… and 2 more: no mask and no transparency: 3.png, 4.png." in shown
     notes = []
     grouped = Grouped(notes.append)
     for i in range(ALIKE + 1):
@@ -203,7 +241,7 @@ def test_warnings_that_come_with_every_picture_are_few(run, tmp_path, capsys) ->
     grouped(Note("x.png: something else.", "warning"))
     grouped.say_the_rest()
     assert [n.level for n in notes].count("info") == ALIKE + 1
-    assert notes[-1].message == "… and 1 more: the automatic mask may be wrong."
+    assert notes[-1].message == "… and 1 more: the automatic mask may be wrong: 3.png."
 
 
 def test_a_reason_names_its_picture_once() -> None:

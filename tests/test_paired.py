@@ -33,6 +33,22 @@ def test_a_small_shift_on_every_shape_stands_out_though_the_scores_spread() -> N
     assert not none.stands_out
 
 
+def test_the_difference_is_that_of_the_means_over_pictures() -> None:
+    """One shape with forty pictures, eleven with one: the mean of the table is over pictures, and so is this."""
+    objects = {f"r{i}": "large" if i < 40 else f"s{i}" for i in range(51)}
+    random = np.random.default_rng(0)
+    table = {name: {"iou": dict(zip(objects, random.random(51).tolist(), strict=True))} for name in ("a", "b")}
+    for record in list(objects)[:40]:
+        table["b"]["iou"][record] += 0.5  # better on the large shape, worse on the others
+    for record in list(objects)[40:]:
+        table["b"]["iou"][record] -= 0.3
+    (found,) = differences(table, objects, "a", ["iou"])
+    means = [np.mean(list(table[name]["iou"].values())) for name in ("a", "b")]
+    assert found.test.difference == pytest.approx(means[1] - means[0])
+    assert found.test.difference > 0
+    assert not found.stands_out  # eleven of twelve shapes say otherwise
+
+
 def test_every_other_row_is_compared_and_corrected_for() -> None:
     table = rows(0.01) | {f"noise{i}": rows(0.0, 0.05)["other"] for i in range(3)}
     found = differences(table, OBJECTS, "base", ["iou"])

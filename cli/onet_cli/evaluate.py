@@ -124,7 +124,7 @@ def evaluate(
             else:
                 results.append(outcome)
     if not results:
-        raise failed[-1]
+        raise joined(failed)
     if against is not None and all(e.name != against for e in results):
         against = None  # that row failed, which is said at the end
     base = against or next((e.name for e in results if e.name == "retrieval"), results[0].name)
@@ -141,7 +141,14 @@ def evaluate(
     if out is not None:
         write_json(out, document)
     if failed:
-        raise failed[-1]
+        raise joined(failed)
+
+
+def joined(failed: Sequence[BaseException]) -> BaseException:
+    """One error for all rows that failed; Ctrl-C stays what it is."""
+    if len(failed) == 1 or isinstance(failed[-1], KeyboardInterrupt):
+        return failed[-1]
+    return InputError(" ".join(str(error) for error in failed))
 
 
 def check_options(runs: Sequence[Path], names: Sequence[str], protocol: str, options: dict[str, Any]) -> None:

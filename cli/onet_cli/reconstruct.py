@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from onet_cli.reconstruct_plan import (
     check_places,
     check_run,
     photos_among,
+    places,
     plan,
     problem_of,
 )
@@ -155,7 +155,7 @@ def reconstruct(
         poses = tuple(poses[i] for i in kept)
     jobs = plan([images[i] for i in kept], masks, poses, out, format_)
     check_places(jobs, options, sheet)
-    for place in {*(job.out for job in jobs), *([sheet] if sheet else [])}:
+    for _, place in places(jobs, options, sheet):
         check_writable(place, file=True)
     jobs = [replace(job, problem=problem_of(job, masks)) for job in jobs]
     check_run(run)
@@ -170,9 +170,10 @@ def reconstruct(
             for image in (image for i, image in enumerate(images) if i not in kept):
                 emit(Note(f"{image} is left out: it seems to be a preview. Give it alone to have it taken.", "warning"))
             network, records = load(run, jobs, options)
+            check_places(jobs, options, sheet, files_of(run, jobs, records))
             document["run"] = dict(network.settings)
             work(network, jobs, records, options, emit, made)
-    except KeyboardInterrupt:
+    except BaseException:  # Ctrl-C, a full disk: what is finished has its line all the same
         if made:
             finish(made, document, sheet, as_json=as_json, quiet=quiet)
         raise
@@ -199,6 +200,18 @@ def load(
     if network.model.config.pose != "none" and index is None and not all(job.pose for job in jobs):
         raise InputError(f"the network of {run} needs the camera of every picture.", hint=CAMERA_HINT)
     return network, (read_records(index) if index is not None else {})
+
+
+def files_of(run: Path, jobs: Sequence[Job], records: Mapping[Path, PhotoRecord]) -> dict[Path, str]:
+    """What is read of the run and by way of the index, and what it is."""
+    found = dict.fromkeys((run / "best").glob("*"), "the run's network")
+    for job in jobs:
+        record = records.get(job.image.resolve())
+        if record is not None and record.mask is not None:
+            found[record.mask] = "the mask of a record"
+        if record is not None and record.checked is not None:
+            found[record.checked.model] = "the model of a record"
+    return found
 
 
 def work(
@@ -238,23 +251,24 @@ class Grouped:
 
     def __init__(self, emit: Emit) -> None:
         self.emit = emit
-        self.kinds: Counter[str] = Counter()
+        self.kinds: dict[str, list[str]] = {}
 
     def __call__(self, event: Event) -> None:
         """Pass the event on, unless it is one too many."""
         if isinstance(event, Note) and event.level == "warning":
-            said = event.message.partition(": ")[2] or event.message
-            kind = said.partition(" (")[0].partition(";")[0].rstrip(".")
-            self.kinds[kind] += 1
-            if self.kinds[kind] > ALIKE:
+            name, _, said = event.message.partition(": ")
+            kind = (said or name).partition(" (")[0].partition(";")[0].rstrip(".")
+            alike = self.kinds.setdefault(kind, [])
+            alike.append(name)
+            if len(alike) > ALIKE:
                 return
         self.emit(event)
 
     def say_the_rest(self) -> None:
         """One line for each kind of which something was held back."""
-        for kind, count in self.kinds.items():
-            if count > ALIKE:
-                self.emit(Note(f"… and {count - ALIKE} more: {kind}.", "warning"))
+        for kind, names in self.kinds.items():
+            if len(names) > ALIKE:
+                self.emit(Note(f"… and {len(names) - ALIKE} more: {kind}: {', '.join(names[ALIKE:])}.", "warning"))
 
 
 def make(

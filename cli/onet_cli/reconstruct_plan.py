@@ -190,9 +190,14 @@ def mask_for(
     return Path(given)
 
 
-def check_places(jobs: Sequence[Job], options: dict[str, Any], sheet: Path | None) -> None:
-    """ConfigError where something would be written over an input, or two things to one place."""
-    inputs: dict[Path, str] = {}
+def check_places(
+    jobs: Sequence[Job], options: dict[str, Any], sheet: Path | None, others: Mapping[Path, str] | None = None
+) -> None:
+    """ConfigError where something would be written over an input, or two things to one place.
+
+    ``others``: files that are read besides those that the jobs name, and what they are.
+    """
+    inputs: dict[Path, str] = {path.resolve(): what for path, what in (others or {}).items()}
     for job in jobs:
         inputs |= {job.image.resolve(): "a picture"}
         inputs |= {job.mask.resolve(): "a mask"} if isinstance(job.mask, Path) else {}

@@ -2,8 +2,8 @@
 
 A photo is turned upright as its EXIF orientation says, for that is how it is shown and masks are drawn.
 
-In this order: a mask that is given; the picture's own transparency; ``auto``, a simple rule without any learned
-model (:func:`auto_mask`), or ``rembg``'s network where that package is installed and asked for; a white border, which
+What is asked for: a mask that is given; ``auto``, a simple rule without any learned model (:func:`auto_mask`); or
+``rembg``'s network where that package is installed. Otherwise the picture's own transparency; a white border, which
 means that the picture is cut out already; else the whole picture, with a warning.
 """
 

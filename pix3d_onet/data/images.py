@@ -6,7 +6,8 @@ The policy, in order:
    raster formats of :data:`FORMATS` are opened: no format that runs a helper program, none that fetches.
 2. The size that the header declares is checked before a pixel is decoded (:data:`MAX_PIXELS`).
 3. EXIF orientation is ignored for a release's records, for the image and for its mask alike: masks and cameras are
-   drawn on the pixels as stored. A loose photo is turned upright (``upright``), its mask by the mask's own tag.
+   drawn on the pixels as stored (Pillow turns a TIFF itself all the same). A loose photo is turned upright
+   (``upright``), its mask by the mask's own tag.
 4. A mask must have its image's size (``mask-size`` otherwise) and cover something (``empty-mask``); it is the object
    where it is at least :data:`MASK_THRESHOLD` (a mask that holds only 0 and 1 is taken as a truth value). A mask whose
    transparency varies is its transparency: its colours are those of the object.

@@ -151,8 +151,10 @@ class Tour:
                 else:
                     self.skipped += 1
             self.emit(Progress(f"evaluate {name}", done, len(self.entries)))
-        if not used:
+        if not used and self.skipped:
             raise InputError(f"no picture of the {self.split} split can be used by {name}: it needs cameras.")
+        if not used:
+            raise InputError(f"the shapes asked for of the {self.split} split have no photos.", hint="Raise --limit.")
         if self.skipped:
             self.emit(Note(f"{name}: {self.skipped} pictures without the camera it needs were left out.", "warning"))
 

@@ -35,6 +35,8 @@ PLACE_MOST = 4096
 """Points of one place whatever the threads: more are no place any more."""
 GPU_CHUNK = 1 << 18
 """Points at once on a GPU, which wants large products: 268 MB a buffer."""
+SLOPE_SHARE = 8
+"""A gradient keeps eleven buffers instead of two, so on a GPU fewer points are taken at once."""
 PLACE_BITS = 7
 """Places are cells of an octree this deep over the box: finer ones change nothing."""
 
@@ -67,6 +69,7 @@ class FoldedDecoder:
     """
 
     def __init__(self, decoder: ConditionalDecoder, code: Tensor, dtype: torch.dtype = torch.float32) -> None:
+        self.exact = FoldedDecoder(decoder, code) if dtype.itemsize < torch.float32.itemsize else None
         with torch.no_grad():
             self._fold(decoder, code.detach().reshape(-1).double(), dtype)
 
@@ -105,36 +108,39 @@ class FoldedDecoder:
         result = torch.empty(points.shape[0], dtype=torch.float32, device=self.device)
         with torch.no_grad():
             for rows in self._chunks(points):
-                result[rows] = self._forward(points[rows], [])
+                result[rows] = self._forward(points[rows])
         return result
 
     def slope(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """points (T, 3) → logits (T,) and their gradient by the point (T, 3), float32: the chain rule, backwards.
 
-        Costs about two calls; central differences cost seven and are noise in bfloat16.
+        Costs about two calls; central differences cost seven. In float32 whatever the products of a call are in: what
+        is asked for a gradient wants to lie exactly on the level set.
         """
+        if self.exact is not None:
+            return self.exact.slope(points)
         points = points.to(self.device).float()
         result, slope = torch.empty_like(points[:, 0]), torch.empty_like(points)
         with torch.no_grad():
-            for rows in self._chunks(points):
+            for rows in self._chunks(points, SLOPE_SHARE):
                 kept: list[_Awake] = []
                 result[rows] = self._forward(points[rows], kept)
                 slope[rows] = self._backward(kept)
         return result, slope
 
-    def _chunks(self, points: Tensor) -> Iterator[Tensor | slice]:
-        """Rows to be worked on together, each of the points once."""
+    def _chunks(self, points: Tensor, share: int = 1) -> Iterator[Tensor | slice]:
+        """Rows to be worked on together, each of the points once; on a GPU a ``share``-th of what is usual."""
         if not len(points):
             return
         if self.by_place:
             yield from torch.split(by_place(points), min(PLACE_MOST, PLACE_CHUNK * torch.get_num_threads()))
             return
-        chunk = CHUNK * torch.get_num_threads() if self.device.type == "cpu" else GPU_CHUNK
+        chunk = CHUNK * torch.get_num_threads() if self.device.type == "cpu" else GPU_CHUNK // share
         for start in range(0, points.shape[0], chunk):
             yield slice(start, start + chunk)
 
-    def _forward(self, points: Tensor, kept: list[_Awake]) -> Tensor:
-        """Logits (T,) of a chunk; appends what ``_backward`` needs of every ReLU to ``kept``."""
+    def _forward(self, points: Tensor, kept: list[_Awake] | None = None) -> Tensor:
+        """Logits (T,) of a chunk; appends what ``_backward`` needs of every ReLU to ``kept``, where that is asked."""
         x = (points @ self.first).to(self.dtype)  # (T, F)
         for scale, shift, weight, inner_bias, outer in self.layers:
             h = torch.addcmul(shift, x, scale).relu_()
@@ -142,9 +148,11 @@ class FoldedDecoder:
             h = torch.addmm(inner_bias, outside.values, outside.rows(weight)).relu_()
             inside = self._awake(h)
             x.addmm_(inside.values, inside.rows(outer))
-            kept += [outside, inside]
+            if kept is not None:
+                kept += [outside, inside]
         h = torch.addcmul(self.last[1], x, self.last[0]).relu_()
-        kept.append(_Awake(h, None))
+        if kept is not None:
+            kept.append(_Awake(h, None))
         return torch.mv(h, self.out_weight).float() + self.out_bias
 
     def _backward(self, kept: list[_Awake]) -> Tensor:

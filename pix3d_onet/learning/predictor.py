@@ -130,6 +130,8 @@ def run_settings(run: Path) -> RunSettings:
         raise no_network(run)
     document = read_json(path, what="description of the run's network", hint="Train one with `onet train`.")
     try:
+        if "train" not in document:
+            raise ValueError("it does not say how the network was trained")
         train, data = document.get("train") or {}, document.get("data") or {}
         step = document.get("step")
         trained = TrainConfig.from_json({k: train[k] for k in ("image_size", "threshold") if k in train})
@@ -161,6 +163,6 @@ def network_predictor(
         threshold=level,
         device=device,
         crop_margin=settings.crop_margin,
-        origin={"run": run.name, "run_id": settings.run_id, "step": settings.step},
+        origin={"run": settings.name, "folder": run.resolve().name, "run_id": settings.run_id, "step": settings.step},
         **options,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,19 +58,17 @@ def _beside_surface(mesh: Mesh, voxels: int, half_side: float) -> Bool:
     return cells.reshape(-1)
 
 
-def _cover(triangles: Float64) -> list[NDArray[np.float64]]:
+def _cover(triangles: Float64) -> Iterator[NDArray[np.float64]]:
     """(F, 3, 3) → points on them, batch by batch: the corners of a division into edges of length 1 at most.
 
     No place on a triangle is farther than 1/√3 from one of them.
     """
     edges = np.linalg.norm(triangles - np.roll(triangles, 1, axis=1), axis=2).max(axis=1, initial=0)
     parts = np.maximum(np.ceil(edges), 1).astype(np.int64)
-    found = []
     for n in np.unique(parts):
         i, j = np.divmod(np.arange((n + 1) ** 2), n + 1)
         keep = i + j <= n
         weights = np.stack([i[keep], j[keep], n - i[keep] - j[keep]], axis=1) / n  # (W, 3)
         chosen = triangles[parts == n]
         for block in np.array_split(chosen, -(-len(chosen) * len(weights) // BATCH)):
-            found.append((weights @ block).reshape(-1, 3))
-    return found
+            yield (weights @ block).reshape(-1, 3)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pix3d_onet.errors import ConfigError
-from pix3d_onet.results.statistics import SIGNIFICANCE, PairedTest, holm, paired_test, per_shape
+from pix3d_onet.results.statistics import SIGNIFICANCE, PairedTest, holm, paired_test
 
 Scores = Mapping[str, Mapping[str, float]]
 """Metric → record id → value, NaN where it was not measured."""
@@ -59,8 +59,14 @@ def differences(
 
 
 def _test(scores: Mapping[str, float], base: Mapping[str, float], objects: Mapping[str, str]) -> PairedTest | None:
+    """The test over shapes whose difference is that of the means over the pictures that both were scored on."""
     shared = [record for record in scores if record in base]
-    first, second = ({r: s[r] for r in shared} for s in (scores, base))
-    if any(math.isnan(v) for v in (*first.values(), *second.values())):
+    if any(math.isnan(row[record]) for row in (scores, base) for record in shared):
         return None
-    return paired_test(per_shape(first, objects), per_shape(second, objects))
+    shapes = dict.fromkeys(objects.get(record, record) for record in shared)
+    first, second = dict.fromkeys(shapes, 0.0), dict.fromkeys(shapes, 0.0)
+    for record in shared:  # a shape counts by its pictures: their sum, so scaled that the mean over shapes is theirs
+        shape = objects.get(record, record)
+        first[shape] += scores[record] * len(shapes) / len(shared)
+        second[shape] += base[record] * len(shapes) / len(shared)
+    return paired_test(first, second)
