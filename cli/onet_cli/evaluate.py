@@ -70,7 +70,13 @@ FEW_SAMPLES = 0.99
 @click.option("--limit", type=click.IntRange(min=0), default=0, help="Only the first N shapes of the split; 0 = all.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the surface samples.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Decoder.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="Of the decoder's products; bf16 is meant for GPUs.",
+)
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write one line a picture to this file.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the JSON document to this file.")
 @ui.common_options

@@ -117,7 +117,13 @@ class Made:
     "--open", "open_", is_flag=True, help="Write an interactive HTML view beside each mesh and open the first."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Decoder.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="Of the decoder's products; bf16 is meant for GPUs.",
+)
 @click.option("--strict", is_flag=True, help="Leave with status 4 when a picture could not be used.")
 @ui.common_options
 def reconstruct(

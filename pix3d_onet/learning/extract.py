@@ -209,9 +209,10 @@ def image_field(
 ) -> Iterator[tuple[Field, torch.device]]:
     """Encode ``image`` once and yield (its field, the device to ask it on).
 
-    The model is in eval mode meanwhile. ``precision``: ``fp32``, or ``bf16`` for the decoder's products (faster
-    where the hardware has units for it; a few signs in ten thousand differ). InputError for an unusable picture or
-    a missing pose; ConfigError for an unknown precision.
+    The model is in eval mode meanwhile. ``precision``: ``fp32``, or ``bf16`` for the decoder's products (meant for
+    GPUs: a CPU leaves sleeping units out of float32 products alone, and was within a fifth of bf16 with them; some
+    signs in ten thousand differ). InputError for an unusable picture or a missing pose; ConfigError for an unknown
+    precision.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"--precision must be one of {', '.join(PRECISIONS)}, not {precision!r}.")
