@@ -194,18 +194,6 @@ def test_the_document_says_where_meshes_come_from(run, photo, tmp_path, capsys) 
         assert 0.3 < document["meshes"][0]["highest"] <= 1
 
 
-@pytest.mark.parametrize(("key", "option"), [("mask", "--sheet"), ("model", "-o")])
-def test_files_that_the_index_names_are_inputs_too(run, tmp_path, capsys, key, option) -> None:
-    root = synth_pix3d(tmp_path / "pix3d", objects=1).out
-    record = json.loads((root / "pix3d.json").read_text())[0]
-    read = root / record[key]
-    before = read.read_bytes()
-    arguments = ["reconstruct", run, root / record["img"], "--pose-from", root / "pix3d.json", "-o", tmp_path / "m.glb"]
-    assert onet(*arguments, option, read, *SMALL) == 2
-    assert f"would be written over the {key} of a record" in capsys.readouterr().err
-    assert read.read_bytes() == before
-
-
 def test_an_error_in_the_middle_keeps_what_was_made(run, photo, tmp_path, monkeypatch, capsys) -> None:
     from pix3d_onet.geometry import mesh
 
@@ -504,15 +492,3 @@ def test_bad_input_is_one_line(run, photo, data, tmp_path, monkeypatch, capsys, 
     shown = capsys.readouterr().err
     assert words in shown
     assert "Traceback" not in shown
-
-
-def test_help_needs_neither_torch_nor_open3d() -> None:
-    code = (
-        "import sys\nfrom onet_cli.app import cli\n"
-        "for name in ('evaluate', 'reconstruct'):\n    cli.main([name, '--help'], standalone_mode=False)\n"
-        "assert not {'torch', 'open3d', 'skimage'} & set(sys.modules)\n"
-    )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
-    assert shown.count("Example:") == 2
-    assert "one an IMAGE" not in shown
-    assert "from 8 to 1024" in " ".join(shown.split())

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import stored_run
 from onet_cli.main import main
 from onet_cli.reconstruct_plan import NETWORK_FILE, check_run, plan
 from PIL import Image
 
 from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.geometry.synth import synth_pix3d
 from pix3d_onet.learning import checkpoint
 
 
@@ -180,3 +182,28 @@ def test_pictures_of_one_name_are_told_apart_by_what_differs(tmp_path, monkeypat
     assert names("x/a.gif", "x/a.png", "y/a.gif", "y/a.png") == ["a.glb", "a-png.glb", "y-a.glb", "y-a-png.glb"]
     with pytest.raises(ConfigError, match="two pictures"):
         plan([Path("one/a.jpg"), Path("one/a.jpg"), Path("one/a.jpg")], [], [], None, "obj")
+
+
+@pytest.mark.parametrize(("key", "option"), [("mask", "--sheet"), ("model", "-o")])
+def test_files_that_the_index_names_are_inputs_too(tmp_path, capsys, key, option) -> None:
+    run = stored_run.store_run(tmp_path / "run")
+    root = synth_pix3d(tmp_path / "pix3d", objects=1).out
+    record = json.loads((root / "pix3d.json").read_text())[0]
+    read = root / record[key]
+    before = read.read_bytes()
+    arguments = ["reconstruct", run, root / record["img"], "--pose-from", root / "pix3d.json", "-o", tmp_path / "m.glb"]
+    assert onet(*arguments, option, read, "--device", "cpu") == 2
+    assert f"would be written over the {key} of a record" in capsys.readouterr().err
+    assert read.read_bytes() == before
+
+
+def test_help_needs_neither_torch_nor_open3d() -> None:
+    code = (
+        "import sys\nfrom onet_cli.app import cli\n"
+        "for name in ('evaluate', 'reconstruct'):\n    cli.main([name, '--help'], standalone_mode=False)\n"
+        "assert not {'torch', 'open3d', 'skimage'} & set(sys.modules)\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert shown.count("Example:") == 2
+    assert "one an IMAGE" not in shown
+    assert "from 8 to 1024" in " ".join(shown.split())
