@@ -403,19 +403,19 @@ def test_a_network_without_a_pose_needs_no_model(run, tmp_path, photo, monkeypat
 
 
 def test_both_ways_to_name_a_camera_give_the_network_the_same(tmp_path, monkeypatch) -> None:
-    from pix3d_onet.learning import extract
+    from pix3d_onet.learning import predictor
 
     network = stored_run.store_run(tmp_path / "run", pose="6d")
     root = synth_pix3d(tmp_path / "pix3d", objects=1).out
     record = json.loads((root / "pix3d.json").read_text())[0]
     seen = []
-    image_field = extract.image_field
+    image_field = predictor.image_field
 
     def spied(model, image, **options):
         seen.append((options["pose"], options["focal"], image))
         return image_field(model, image, **options)
 
-    monkeypatch.setattr(extract, "image_field", spied)
+    monkeypatch.setattr(predictor, "image_field", spied)
     image, out = root / record["img"], ["-o", tmp_path / "m.glb", "--no-preview", "-q", *SMALL]
     assert onet("reconstruct", network, image, "--pose-from", root / "pix3d.json", *out) == 0
     camera = tmp_path / "camera.json"

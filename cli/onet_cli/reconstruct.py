@@ -283,8 +283,6 @@ def make(
     """One picture to its files. Raises RejectError or InputError where it cannot be used."""
     from pix3d_onet.data.photo import read_photo, read_pose
     from pix3d_onet.geometry.mesh import write_mesh
-    from pix3d_onet.learning.examples import focal_of
-    from pix3d_onet.learning.extract import extract_field, image_field
     from pix3d_onet.types import Mesh
 
     posed, index = network.model.config.pose != "none", options.get("pose_from")
@@ -309,25 +307,8 @@ def make(
         need_camera=posed,
         emit=emit,
     )
-    with image_field(
-        network.model,
-        view.rgb,
-        pose=view.pose if view.has_pose else None,
-        focal=focal_of(view),
-        device=network.device,
-        precision=network.precision,
-        image_size=network.image_size,
-    ) as (field, where):
-        result = extract_field(
-            field,
-            resolution=network.resolution,
-            coarse=network.coarse,
-            threshold=network.threshold,
-            refine=options["refine"],
-            simplify_to=options["simplify"],
-            device=where,
-            emit=emit,
-        )
+    with network.field(view) as (field, where):
+        result = network.extract(field, where, refine=options["refine"], simplify_to=options["simplify"], emit=emit)
     if not len(result.mesh.faces):
         level = network.threshold
         asked = f"{level:.2f}" if round(level, 2) == level else f"{level:g}"

@@ -61,7 +61,8 @@ def render(results: Sequence[Evaluation], differences: Sequence[Difference], *, 
     most = max(len(e.rows) for e in results)
     limit = f", the first {ui.counted(first.settings['limit'], 'shape')} of it" if first.settings["limit"] else ""
     title = f"{first.data}, {first.split}{limit}: {ui.counted(most, 'picture')}, protocol {protocol}"
-    shown, missing = fitting(lambda columns: scores_table(title, results, columns), list(first.means))
+    screen.print(title, style="italic", markup=False)
+    shown, missing = fitting(lambda columns: scores_table(results, columns), list(first.means))
     screen.print(shown)
     if missing:
         names = ", ".join(heading(c)[:-2] for c in missing)
@@ -72,8 +73,8 @@ def render(results: Sequence[Evaluation], differences: Sequence[Difference], *, 
     screen.print(caption(results, protocol), style="dim")
     if any(d.test is not None for d in differences):
         against = differences[0].against
-        title = f"More than {against}, over the shapes of both"
-        screen.print(fitting(lambda columns: differences_table(title, differences, columns), list(first.means))[0])
+        screen.print(f"\nMore than {against}, over the shapes of both", style="italic", markup=False)
+        screen.print(fitting(lambda columns: differences_table(differences, columns), list(first.means))[0])
         screen.print("* stands out: sign-flip test over shapes, p < 0.05, Holm-corrected over the rows.", style="dim")
 
 
@@ -103,22 +104,22 @@ def fitting(make: Callable[[list[str]], Table], columns: list[str]) -> tuple[Tab
     return make(kept), [name for name in columns if name not in kept]
 
 
-def scores_table(title: str, results: Sequence[Evaluation], columns: Sequence[str]) -> Table:
+def scores_table(results: Sequence[Evaluation], columns: Sequence[str]) -> Table:
     """One line a predictor: the means of ``columns``, and how many of its predictions were empty, where any was."""
     rows = [[e.name, *(cell(e.means[c]) for c in columns)] for e in results]
     headings = ["row", *(f">{heading(c)}" for c in columns)]
     if any(e.empty for e in results):
         headings.append(">empty")
         rows = [[*row, e.empty or None] for row, e in zip(rows, results, strict=True)]  # type: ignore[list-item]
-    return whole_numbers(ui.table(title, headings, rows))
+    return whole_numbers(ui.table("", headings, rows))
 
 
-def differences_table(title: str, differences: Sequence[Difference], columns: Sequence[str]) -> Table:
+def differences_table(differences: Sequence[Difference], columns: Sequence[str]) -> Table:
     """One line a predictor: by how much it differs from the row that all are compared with."""
     found = {(d.name, d.metric): d for d in differences}
     names = dict.fromkeys(d.name for d in differences)
     rows = [[name, *(difference_cell(found[name, c]) for c in columns)] for name in names]
-    return whole_numbers(ui.table(title, ["row", *(f">{heading(c)}" for c in columns)], rows))
+    return whole_numbers(ui.table("", ["row", *(f">{heading(c)}" for c in columns)], rows))
 
 
 def whole_numbers(table: Table) -> Table:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +20,16 @@ from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.files import read_json
 from pix3d_onet.learning.checkpoint import checkpoint_file, load_model, no_network
 from pix3d_onet.learning.examples import focal_of
-from pix3d_onet.learning.extract import COARSE, THRESHOLD, ImageModel, extract_field, image_field, logit
+from pix3d_onet.learning.extract import (
+    COARSE,
+    THRESHOLD,
+    Extraction,
+    ImageModel,
+    extract_field,
+    image_field,
+    logit,
+)
+from pix3d_onet.learning.mise import Field
 from pix3d_onet.types import Float32, Mesh, Sample, View
 
 RESOLUTION = 128
@@ -86,9 +96,9 @@ class NetworkPredictor:
         config: ModelConfig = self.model.config
         return config.pose == "none" or (view.has_pose and (config.pose != "6d" or math.isfinite(focal_of(view))))
 
-    def predict(self, sample: Sample, view: View) -> Prediction:
-        """Encode the picture once; the mesh and the logits come from the same field."""
-        with image_field(
+    def field(self, view: View) -> AbstractContextManager[tuple[Field, torch.device]]:
+        """``extract.image_field`` of a picture and its camera, with this network's settings."""
+        return image_field(
             self.model,
             view.rgb,
             pose=view.pose if view.has_pose else None,
@@ -96,10 +106,23 @@ class NetworkPredictor:
             device=self.device,
             precision=self.precision,
             image_size=self.image_size,
-        ) as (asked, where):
-            result = extract_field(
-                asked, resolution=self.resolution, coarse=self.coarse, threshold=self.threshold, device=where
-            )
+        )
+
+    def extract(self, field: Field, where: torch.device, **options: Any) -> Extraction:
+        """``extract.extract_field`` with this network's settings; ``options`` are others of it (refine, emit, ...)."""
+        return extract_field(
+            field,
+            resolution=self.resolution,
+            coarse=self.coarse,
+            threshold=self.threshold,
+            device=where,
+            **options,
+        )
+
+    def predict(self, sample: Sample, view: View) -> Prediction:
+        """Encode the picture once; the mesh and the logits come from the same field."""
+        with self.field(view) as (asked, where):
+            result = self.extract(asked, where)
 
         def logits(points: Float32) -> Float32:
             with torch.no_grad():
