@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 PREPARE = PrepareConfig()
 CAMERA_HINT = "Give camera files (--pose, one for each IMAGE) or the pictures' index (--pose-from pix3d.json)."
 ALIKE = 3
-"""Warnings of one kind that are said in full; of the rest only how many there are."""
+"""Warnings of one kind that are said in full; of the rest one line says how many there are, and of which pictures."""
 MOST_DECIMALS = 6
 """Of a probability that is shown to a person."""
 NAMED = 20
@@ -250,7 +250,7 @@ def work(
 
 
 class Grouped:
-    """Passes events on; of warnings that picture after picture brings, the first few, and then how many more.
+    """Passes events on; of warnings that picture after picture brings, the first few, then the other names.
 
     Two warnings are of one kind when they begin alike after the picture's name: up to a bracket or a semicolon.
     """
