@@ -34,9 +34,9 @@ from pix3d_onet.events import Event, Note, RunFinished, RunStarted
 from pix3d_onet.files import write_json
 from pix3d_onet.learning.runtime import PRECISIONS, choose_device, choose_precision, describe_device, versions
 from pix3d_onet.learning.train import run_identity, train
-from pix3d_onet.records import HistoryRow, RunRecord
 from pix3d_onet.results.bench import bench, plan_runs
 from pix3d_onet.results.variants import suite, variant
+from pix3d_onet.runs.record import HistoryRow, RunRecord
 
 BACKWARD = 3
 """A training step's arithmetic over its forward pass: the backward pass multiplies twice as much."""

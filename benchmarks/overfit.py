@@ -27,8 +27,8 @@ from pix3d_onet.data.shards import (
 from pix3d_onet.data.thaw import thaw
 from pix3d_onet.events import Event, TrainStep
 from pix3d_onet.files import write_json
-from pix3d_onet.records import HistoryRow
 from pix3d_onet.results.variants import variant
+from pix3d_onet.runs.record import HistoryRow
 
 
 def train_as_val(source: Path, out: Path, shapes: int, *, first: bool) -> Path:

@@ -30,8 +30,9 @@ from typing import Any
 
 import numpy as np
 
-from pix3d_onet.data import codec
+from pix3d_onet import lattice
 from pix3d_onet.data.shards import Dataset, ShapeEntry
+from pix3d_onet.data.store import encoding
 from pix3d_onet.geometry.export import export_onet, model_names
 from pix3d_onet.version import __version__
 
@@ -68,7 +69,9 @@ def hdf5(data: Dataset, entries: list[ShapeEntry], count: int) -> Draw:
         points, labels, row = opened[rng.integers(len(opened))]
         start = block(rng, count)
         cells = points[row, start : start + POINTS]
-        consume(codec.decode_points(cells), codec.unpack_bits(labels[row, start // 8 : (start + POINTS) // 8], POINTS))
+        consume(
+            lattice.decode_points(cells), encoding.unpack_bits(labels[row, start // 8 : (start + POINTS) // 8], POINTS)
+        )
         return 1
 
     return draw
@@ -89,7 +92,7 @@ def mapped(data: Dataset, entries: list[ShapeEntry], count: int) -> Draw:
         points, labels = opened[rng.integers(len(opened))]
         start = block(rng, count)
         cells = np.asarray(points[start : start + POINTS])
-        consume(codec.decode_points(cells), codec.unpack_bits(labels[start // 8 : (start + POINTS) // 8], POINTS))
+        consume(lattice.decode_points(cells), encoding.unpack_bits(labels[start // 8 : (start + POINTS) // 8], POINTS))
         return 1
 
     return draw
@@ -99,7 +102,7 @@ def in_memory(data: Dataset, entries: list[ShapeEntry], count: int) -> Draw:
     """A batch from memory, decoded at once; float32 arithmetic, as on the way to a network."""
     points = np.stack([data.shard(e.shard)["points"][e.row] for e in entries])
     labels = np.stack([data.shard(e.shard)["occupancy"][e.row] for e in entries])
-    step, offset = np.float32(1.1 / codec.LATTICE), np.float32(0.55 - 0.55 / codec.LATTICE)
+    step, offset = np.float32(1.1 / lattice.LATTICE), np.float32(0.55 - 0.55 / lattice.LATTICE)
     cells = np.empty((BATCH, POINTS, 3), np.uint16)
     packed = np.empty((BATCH, POINTS // 8), np.uint8)
 

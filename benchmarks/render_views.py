@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from pix3d_onet.data.codec import generator
 from pix3d_onet.geometry.mesh import MESH_SUFFIXES, box_normalisation, load_mesh, transformed
 from pix3d_onet.geometry.render import MARGIN, SUPERSAMPLE, Scene, frame, random_pose
+from pix3d_onet.seeding import generator
 from pix3d_onet.types import Float64, Mesh
 from pix3d_onet.version import __version__
 

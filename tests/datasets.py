@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pix3d_onet import lattice, seeding
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data import codec
 from pix3d_onet.data.shards import MANIFEST, Manifest, ShapeEntry, manifest_to_json, write_shard
+from pix3d_onet.data.store import encoding
 from pix3d_onet.files import digest, write_json
 from pix3d_onet.types import Mesh, Normalisation, PreparedShape, View
 
@@ -80,9 +81,9 @@ def blind(view: View) -> View:
 def prepared_shape(index: int, points: int, image_size: int, seed: int, views: int = 1) -> PreparedShape:
     """Shape ``index``: boxes at even, ellipsoids at odd indices."""
     name = f"{'box' if index % 2 == 0 else 'ball'}_{index:03d}"
-    rng = codec.generator(seed, "test-shape", name)
+    rng = seeding.generator(seed, "test-shape", name)
     kind, extent = index % 2, extent_of(index, rng)
-    cells = rng.integers(0, codec.LATTICE, size=(points, 3), dtype=np.uint16)
+    cells = rng.integers(0, lattice.LATTICE, size=(points, 3), dtype=np.uint16)
     on_surface, normals = surface(kind, extent, max(points // 4, 8), rng)
     pictures = tuple(picture(kind, extent, image_size, f"{name}-{i}", rng) for i in range(views))
     return PreparedShape(
@@ -92,9 +93,9 @@ def prepared_shape(index: int, points: int, image_size: int, seed: int, views: i
         source_mesh=f"model/{name}.obj",
         mesh_sha256=digest(name.encode()),
         points_q=cells,
-        occupancy=inside(kind, extent, codec.decode_points(cells)),
-        surface_points_q=codec.encode_points(on_surface),
-        surface_normals_q=codec.encode_normals(normals),
+        occupancy=inside(kind, extent, lattice.decode_points(cells)),
+        surface_points_q=lattice.encode_points(on_surface),
+        surface_normals_q=encoding.encode_normals(normals),
         mesh=Mesh(CORNERS * extent, BOX_FACES),
         views=pictures,
         view_sha256=tuple(digest(view.rgb.tobytes()) for view in pictures),

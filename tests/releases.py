@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pix3d_onet import lattice, seeding
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data import codec
 from pix3d_onet.errors import RejectError
 from pix3d_onet.files import file_digest
 from pix3d_onet.types import Mesh, Normalisation
@@ -98,11 +98,11 @@ class BoxGeometry:
         self.normalisation = Normalisation(vertices.mean(axis=0), float(sides.max()))
         faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
         self.mesh = self.full_mesh = Mesh(self.normalisation.apply(vertices), faces)
-        rng = codec.generator(config.seed, "fake", object_id)
-        self.points_q = rng.integers(0, codec.LATTICE, (config.points, 3), dtype=np.uint16)
+        rng = seeding.generator(config.seed, "fake", object_id)
+        self.points_q = rng.integers(0, lattice.LATTICE, (config.points, 3), dtype=np.uint16)
         half = sides / sides.max() / 2
-        self.occupancy = (np.abs(codec.decode_points(self.points_q)) <= half).all(axis=1)
-        self.surface_points_q = rng.integers(0, codec.LATTICE, (config.surface_points, 3), dtype=np.uint16)
+        self.occupancy = (np.abs(lattice.decode_points(self.points_q)) <= half).all(axis=1)
+        self.surface_points_q = rng.integers(0, lattice.LATTICE, (config.surface_points, 3), dtype=np.uint16)
         self.surface_normals_q = rng.integers(0, 255, (config.surface_points, 2), dtype=np.uint8)
         self.mesh_sha256 = file_digest(path)
         self.qc = {"watertight": True, "volume": float(np.prod(2 * half))}

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from pix3d_onet.config import TrainConfig
-from pix3d_onet.data.codec import generator
-from pix3d_onet.records import HistoryRow, RunRecord, write_run
 from pix3d_onet.results.variants import VARIANTS, variant
+from pix3d_onet.runs.record import HistoryRow, RunRecord, write_run
+from pix3d_onet.seeding import generator
 
 TABLE1 = tuple(VARIANTS)[:7]
 DATA_HASH = "0123456789ab"

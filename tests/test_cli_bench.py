@@ -21,9 +21,9 @@ from stored_runs import make_record
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import DivergedError, InputError
 from pix3d_onet.events import Note, Progress, RunFinished, RunStarted, TrainStep
-from pix3d_onet.records import write_run
 from pix3d_onet.results.bench import plan_runs
 from pix3d_onet.results.variants import SUITES, variant
+from pix3d_onet.runs.record import write_run
 
 pytest.importorskip("torch")
 

@@ -11,9 +11,10 @@ from datasets import make_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pix3d_onet import lattice
 from pix3d_onet.config import TrainConfig
-from pix3d_onet.data import codec
 from pix3d_onet.data.shards import Dataset
+from pix3d_onet.data.store import encoding
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.learning.augment import augment, color, crop, flip
 from pix3d_onet.learning.dataset import (
@@ -100,9 +101,9 @@ def test_pieces_of_a_wrapping_block(start: int, count: int) -> None:
 def test_decoding_is_the_codec_s_bit_for_bit() -> None:
     cells = np.array([[0, 1, 65535], [32767, 32768, 40000]], dtype=np.uint16)
     ours = Decoding(CPU).points(torch.from_numpy(cells.view(np.int16)))
-    np.testing.assert_array_equal(ours.numpy(), codec.decode_points(cells))
+    np.testing.assert_array_equal(ours.numpy(), lattice.decode_points(cells))
     labels = np.random.default_rng(0).random(40) < 0.5
-    packed = torch.from_numpy(codec.pack_bits(labels))
+    packed = torch.from_numpy(encoding.pack_bits(labels))
     np.testing.assert_array_equal(Decoding(CPU).labels(packed, 37).numpy() > 0, labels[:37])
 
 

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from pix3d_onet.config import TrainConfig
 from pix3d_onet.errors import ConfigError
 from pix3d_onet.learning import distributed
-from pix3d_onet.records import read_run
+from pix3d_onet.runs.record import read_run
 
 ONET = Path(sys.executable).with_name("onet")
 LOSS_TOLERANCE = 1e-3

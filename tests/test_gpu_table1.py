@@ -15,7 +15,7 @@ from datasets import make_dataset
 from test_benchmarks_data import FOLDER, script
 
 from pix3d_onet.config import ModelConfig, TrainConfig
-from pix3d_onet.records import HistoryRow, RunRecord
+from pix3d_onet.runs.record import HistoryRow, RunRecord
 
 BLOCK = """
 import sys

@@ -12,7 +12,6 @@ from releases import box_geometry, write_box, write_index, write_release
 
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.assemble import listing_digest
-from pix3d_onet.data.lock import locked
 from pix3d_onet.data.pix3d import list_pix3d
 from pix3d_onet.data.shards import load_dataset, read_manifest
 from pix3d_onet.data.staging import fingerprint
@@ -20,6 +19,7 @@ from pix3d_onet.data.thaw import read_rejects
 from pix3d_onet.errors import BusyError, ConfigError, InputError
 from pix3d_onet.events import Event, Progress
 from pix3d_onet.geometry.prepare import Execution, PrepareResult, prepare
+from pix3d_onet.locks import locked
 
 CONFIG = PrepareConfig(points=512, surface_points=64, image_size=32, shapes_per_shard=4)
 NOT_DETERMINISTIC = "timings.csv"

@@ -13,10 +13,10 @@ from stored_runs import make_record, make_run, make_runs
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Event, Note
-from pix3d_onet.records import CHECKS, RUN_FILE, HistoryRow, RunRecord, write_run
 from pix3d_onet.results.bench import PRESETS
 from pix3d_onet.results.runs import choose_group, find_runs, group_runs, key_of, stored, variant_of
 from pix3d_onet.results.variants import SUITES
+from pix3d_onet.runs.record import CHECKS, RUN_FILE, HistoryRow, RunRecord, write_run
 
 
 def test_finds_every_run_once_in_a_stable_order(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from pix3d_onet.learning.checkpoint import load_model
 from pix3d_onet.learning.optim import MovingAverage, learning_rate
 from pix3d_onet.learning.runtime import forget_peak, peak_memory
 from pix3d_onet.learning.train import run_identity, train
-from pix3d_onet.records import RunRecord, read_run
+from pix3d_onet.runs.record import RunRecord, read_run
 
 MODEL = ModelConfig("resnet18", c_dim=8, hidden_dim=16, blocks=1)
 CONFIG = TrainConfig(

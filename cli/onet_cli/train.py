@@ -14,7 +14,7 @@ from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.files import check_writable
 
 if TYPE_CHECKING:
-    from pix3d_onet.records import RunRecord
+    from pix3d_onet.runs.record import RunRecord
 
 MODEL = ModelConfig()
 TRAIN = TrainConfig()

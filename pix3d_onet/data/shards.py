@@ -36,8 +36,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pix3d_onet.data import codec
+from pix3d_onet import lattice
 from pix3d_onet.data.schema import FORMAT, FORMAT_VERSION, shape_problems
+from pix3d_onet.data.store import encoding
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import digest, file_digest, read_json, writing
 from pix3d_onet.types import Float32, Mesh, PreparedShape, Sample, UInt8, UInt16, View
@@ -111,7 +112,9 @@ def _fill(file: h5py.File, shapes: Sequence[PreparedShape]) -> None:
     file.attrs["version"] = FORMAT_VERSION
     file.attrs["points_count"] = shapes[0].points_q.shape[0]
     file.create_dataset("points", data=np.stack([s.points_q for s in shapes]), track_times=False)
-    file.create_dataset("occupancy", data=np.stack([codec.pack_bits(s.occupancy) for s in shapes]), track_times=False)
+    file.create_dataset(
+        "occupancy", data=np.stack([encoding.pack_bits(s.occupancy) for s in shapes]), track_times=False
+    )
     file.create_dataset("surface/points", data=np.stack([s.surface_points_q for s in shapes]), track_times=False)
     file.create_dataset("surface/normals", data=np.stack([s.surface_normals_q for s in shapes]), track_times=False)
     vertices = np.concatenate([s.mesh.vertices.astype(np.float32) for s in shapes])
@@ -282,10 +285,10 @@ class Dataset:
             return Sample(
                 object_id=entry.object_id,
                 category=entry.category,
-                points=codec.decode_points(file["points"][row]),
-                occupancy=codec.unpack_bits(file["occupancy"][row], count),
-                surface_points=codec.decode_points(file["surface/points"][row]),
-                surface_normals=codec.decode_normals(file["surface/normals"][row]),
+                points=lattice.decode_points(file["points"][row]),
+                occupancy=encoding.unpack_bits(file["occupancy"][row], count),
+                surface_points=lattice.decode_points(file["surface/points"][row]),
+                surface_normals=encoding.decode_normals(file["surface/normals"][row]),
                 mesh=mesh,
                 images=tuple(self._views(file, entry, split)),
                 loc=file["loc"][row],

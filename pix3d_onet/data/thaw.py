@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pix3d_onet.data import codec
 from pix3d_onet.data.shards import Dataset, ShapeEntry
 from pix3d_onet.data.staging import Outcome
+from pix3d_onet.data.store import encoding
 from pix3d_onet.errors import InputError
 from pix3d_onet.types import Mesh, Normalisation, PreparedShape, Rejected
 
@@ -50,7 +50,7 @@ def thaw(data: Dataset, entry: ShapeEntry, rejected: tuple[Rejected, ...], secon
         source_mesh=entry.source_mesh,
         mesh_sha256=entry.mesh_sha256,
         points_q=cells,
-        occupancy=codec.unpack_bits(file["occupancy"][row], len(cells)),
+        occupancy=encoding.unpack_bits(file["occupancy"][row], len(cells)),
         surface_points_q=file["surface/points"][row],
         surface_normals_q=file["surface/normals"][row],
         mesh=Mesh(sample.mesh.vertices, sample.mesh.faces),

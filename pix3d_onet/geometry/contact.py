@@ -12,12 +12,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from pix3d_onet.data.codec import generator
 from pix3d_onet.data.shards import Dataset, ShapeEntry
 from pix3d_onet.data.summary import worst_shapes
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import write_bytes
 from pix3d_onet.geometry.render import MARGIN, Scene, frame, look_at_pose
+from pix3d_onet.seeding import generator
 from pix3d_onet.types import Sample, UInt8, View
 
 CELL = 168

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet.config import POINTS_HALF_SIDE, PrepareConfig
-from pix3d_onet.data.codec import decode_points, encode_normals, encode_points, generator
 from pix3d_onet.data.onet_layout import CLOUD, MESH, read_cloud, read_points
+from pix3d_onet.data.store.encoding import encode_normals
 from pix3d_onet.errors import RejectError
 from pix3d_onet.files import file_digest
 from pix3d_onet.geometry.decimate import decimate
@@ -23,6 +23,8 @@ from pix3d_onet.geometry.embree import RayScene
 from pix3d_onet.geometry.mesh import clean, load_mesh
 from pix3d_onet.geometry.sample import contains
 from pix3d_onet.geometry.shape import ShapeGeometry
+from pix3d_onet.lattice import decode_points, encode_points
+from pix3d_onet.seeding import generator
 from pix3d_onet.types import Float64, Int64, Mesh, Normalisation
 
 POISSON_DEPTH = 8

@@ -22,7 +22,6 @@ from typing import Any
 
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.assemble import REJECTS, TIMINGS, assemble, listing_digest, write_rejects
-from pix3d_onet.data.lock import locked
 from pix3d_onet.data.pix3d import INDEX
 from pix3d_onet.data.shards import MANIFEST, Dataset, Manifest, read_manifest, write_shard
 from pix3d_onet.data.splits import Splitter
@@ -33,6 +32,7 @@ from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.files import PART_SUFFIX, file_digest
 from pix3d_onet.geometry.pool import Failure, Limits, Plan, run, usable_cores
 from pix3d_onet.geometry.worker import Geometry, Task, prepare_shape, rejection
+from pix3d_onet.locks import locked
 from pix3d_onet.types import Rejected, SourceListing, SourceShape
 
 TIME_LIMIT_SECONDS = 600.0

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pix3d_onet.data.codec import generator
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry import render_kernels as kernels
+from pix3d_onet.seeding import generator
 from pix3d_onet.types import Bool, Float32, Float64, Mesh, UInt8, View
 
 AZIMUTH = (-180.0, 180.0)

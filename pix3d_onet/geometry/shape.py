@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data.codec import decode_points, encode_normals, encode_points
+from pix3d_onet.data.store.encoding import encode_normals
 from pix3d_onet.errors import RejectError
 from pix3d_onet.files import file_digest
 from pix3d_onet.geometry import qc
@@ -20,6 +20,7 @@ from pix3d_onet.geometry.decimate import decimate
 from pix3d_onet.geometry.mesh import box_normalisation, is_watertight, load_mesh, transformed, volume
 from pix3d_onet.geometry.sample import contains, draw_cells, sample_surface
 from pix3d_onet.geometry.watertight import Watertight, watertight
+from pix3d_onet.lattice import decode_points, encode_points
 from pix3d_onet.types import Bool, Float32, Mesh, Normalisation, UInt8, UInt16
 
 

@@ -19,7 +19,6 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-from pix3d_onet.data.codec import generator
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.files import PART_SUFFIX, read_json, write_bytes, write_json, write_text
@@ -27,6 +26,7 @@ from pix3d_onet.geometry import backdrop
 from pix3d_onet.geometry.furniture import DESIGNS, PALETTES
 from pix3d_onet.geometry.parts import Part, assemble, spoil
 from pix3d_onet.geometry.render import Scene, look_at_pose
+from pix3d_onet.seeding import generator
 from pix3d_onet.types import Bool, Camera, Float64, Mesh, UInt8
 
 SETTINGS_FILE = "synth.json"

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
+from pix3d_onet import lattice
 from pix3d_onet.config import POINTS_HALF_SIDE
-from pix3d_onet.data import checks, codec
+from pix3d_onet.data import checks
 from pix3d_onet.data.checks import Check, Finding, Verification
-from pix3d_onet.data.codec import generator
 from pix3d_onet.data.shards import Dataset, Manifest, ShapeEntry
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.geometry.embree import RayScene
 from pix3d_onet.geometry.render import Scene
 from pix3d_onet.geometry.sample import contains
+from pix3d_onet.seeding import generator
 from pix3d_onet.types import Bool, Sample, View
 
 SHAPES, POINTS = 32, 20_000
@@ -67,7 +68,7 @@ def verify(
 def _look_at_shapes(
     root: Path, manifest: Manifest, entries: Sequence[ShapeEntry], *, points: int, seed: int, emit: Emit
 ) -> list[Check]:
-    slack = float(manifest.config.get("mesh_error", 0.0)) + 2 * POINTS_HALF_SIDE / codec.LATTICE
+    slack = float(manifest.config.get("mesh_error", 0.0)) + 2 * POINTS_HALF_SIDE / lattice.LATTICE
     labels, cameras = _Labels(), _Cameras()
     with Dataset(root) as dataset:
         for number, entry in enumerate(entries, 1):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pix3d_onet.data import codec
+from pix3d_onet import seeding
 from pix3d_onet.learning.dataset import Batch
 
 GAMMA = 0.35
@@ -33,7 +33,7 @@ def augment(batch: Batch, kinds: tuple[str, ...], seed: int, step: int, first: i
     white. ``crop``: zoom and shift, white outside. ``flip``: the mirrored picture of the mirrored shape.
     """
     count = len(batch.images)
-    numbers = codec.generator(seed, "augment", str(step)).random((first + count, COLUMNS))[first:]
+    numbers = seeding.generator(seed, "augment", str(step)).random((first + count, COLUMNS))[first:]
     u = torch.from_numpy((2 * numbers - 1).astype(np.float32)).to(batch.images.device)  # (B, 9) in [-1, 1)
     if "color" in kinds:
         batch = replace(batch, images=color(batch.images, u[:, 0], u[:, 1:4], (u[:, 4] + 1) / 2))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pix3d_onet.files import write_text
-from pix3d_onet.records import HistoryRow
+from pix3d_onet.runs.record import HistoryRow
 
 HISTORY_FILE = "history.csv"
 EVENTS_FOLDER = "tensorboard"

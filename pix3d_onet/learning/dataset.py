@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from pix3d_onet import lattice, seeding
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data import codec
 from pix3d_onet.data.shards import Dataset, SplitArrays
 from pix3d_onet.errors import InputError
 from pix3d_onet.types import Float32, UInt8
@@ -63,14 +63,14 @@ class Plan:
         pictures = np.concatenate(
             [self._epoch(int(e))[positions[epochs == e] - e * self.pictures] for e in np.unique(epochs)]
         )
-        rng = codec.generator(self.seed, "points", str(step))
+        rng = seeding.generator(self.seed, "points", str(step))
         return Draw(step, pictures, rng.integers(0, self.bytes, size=self.batch) * BITS)
 
     def _epoch(self, number: int) -> NDArray[np.int64]:
         if number not in self._epochs:
             if len(self._epochs) > 64:  # a small cache: a batch larger than the split spans several epochs
                 self._epochs.clear()
-            rng = codec.generator(self.seed, "order", str(number))
+            rng = seeding.generator(self.seed, "order", str(number))
             self._epochs[number] = rng.permutation(self.pictures).astype(np.int64)
         return self._epochs[number]
 
@@ -111,11 +111,11 @@ class RawBatch:
 
 
 class Decoding:
-    """Stored integers and bits → floats, on a device, exactly as ``data.codec`` does it (by a table)."""
+    """Stored integers and bits → floats, on a device, exactly as ``data.store.encoding`` does it (by a table)."""
 
     def __init__(self, device: torch.device) -> None:
-        cells = np.arange(codec.LATTICE, dtype=np.uint32).astype(np.uint16)
-        self.table = torch.from_numpy(codec.decode_points(cells)).to(device)  # (65536,) float32
+        cells = np.arange(lattice.LATTICE, dtype=np.uint32).astype(np.uint16)
+        self.table = torch.from_numpy(lattice.decode_points(cells)).to(device)  # (65536,) float32
         self.shifts = torch.arange(BITS - 1, -1, -1, dtype=torch.uint8, device=device)
 
     def points(self, cells: Tensor) -> Tensor:

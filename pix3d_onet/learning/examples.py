@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from pix3d_onet.data.codec import generator
 from pix3d_onet.data.shards import Dataset, ShapeEntry
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
@@ -26,6 +25,7 @@ from pix3d_onet.files import writing
 from pix3d_onet.learning.extract import THRESHOLD, ImageModel, extract_field, image_field, logit
 from pix3d_onet.learning.polish import simplify
 from pix3d_onet.metrics import iou
+from pix3d_onet.seeding import generator
 from pix3d_onet.types import Float32, Mesh, Sample, View
 
 EXAMPLES_FILE = "examples.npz"

@@ -28,7 +28,7 @@ from pix3d_onet.learning.optim import MovingAverage, backbones, learning_rate, m
 from pix3d_onet.learning.runtime import autocast
 from pix3d_onet.learning.streaming import Prefetch
 from pix3d_onet.learning.validate import Advance, Scores, evaluate_split, unwatched
-from pix3d_onet.records import HistoryRow
+from pix3d_onet.runs.record import HistoryRow
 
 SAVE_SECONDS = 60.0
 """Seconds between checkpoints: what a power cut costs at most, besides one validation interval."""

@@ -14,7 +14,7 @@ from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import BusyError, InputError
 from pix3d_onet.files import PART_SUFFIX, file_digest, read_json
 from pix3d_onet.learning import checkpoint
-from pix3d_onet.records import RUN_FILE, RunRecord, read_run
+from pix3d_onet.runs.record import RUN_FILE, RunRecord, read_run
 
 CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"

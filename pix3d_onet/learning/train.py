@@ -43,7 +43,7 @@ from pix3d_onet.learning.runtime import (
     versions,
 )
 from pix3d_onet.learning.validate import THRESHOLDS, Advance, Scores
-from pix3d_onet.records import RunRecord, write_run
+from pix3d_onet.runs.record import RunRecord, write_run
 
 __all__ = ["run_identity", "train"]
 

@@ -15,10 +15,10 @@ from typing import Protocol
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import BusyError, ConfigError, InputError, InterruptedRunError, OnetError, UnsuitableError
 from pix3d_onet.events import Emit, Note, RunFinished, RunStarted, ignore
-from pix3d_onet.records import RUN_FILE, RunRecord
 from pix3d_onet.results.parallel import Job, run_jobs
 from pix3d_onet.results.runs import StoredRun, stored
 from pix3d_onet.results.variants import Variant
+from pix3d_onet.runs.record import RUN_FILE, RunRecord
 
 LOCK_FILE = ".bench.lock"
 

@@ -12,8 +12,8 @@ from typing import Any
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.records import RUN_FILE, RunRecord, read_run
 from pix3d_onet.results.variants import VARIANTS, Variant
+from pix3d_onet.runs.record import RUN_FILE, RunRecord, read_run
 
 _ALIASES = {"convnext": "convnext_tiny"}
 _NOT_COMPARED = frozenset({"seed", "precision"})

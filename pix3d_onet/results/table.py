@@ -9,7 +9,6 @@ from statistics import fmean, median_low
 from typing import Any
 
 from pix3d_onet.errors import ConfigError
-from pix3d_onet.records import RunRecord
 from pix3d_onet.results.runs import RunGroup, StoredRun
 from pix3d_onet.results.statistics import (
     RESAMPLES,
@@ -21,6 +20,7 @@ from pix3d_onet.results.statistics import (
     per_shape,
 )
 from pix3d_onet.results.variants import BASE, VARIANTS
+from pix3d_onet.runs.record import RunRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The prepared data set on disk: HDF5 shards and the manifest."""
