@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from pix3d_onet.config import POINTS_HALF_SIDE
-from pix3d_onet.data.shards import Dataset
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.learning.checkpoint import load_model
 from pix3d_onet.learning.examples import focal_of
 from pix3d_onet.learning.extract import image_field, logit, march

@@ -29,7 +29,7 @@ import torch
 from onet_cli.bench import choose_devices
 
 from pix3d_onet.config import TrainConfig
-from pix3d_onet.data.shards import read_manifest
+from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.events import Event, Note, RunFinished, RunStarted
 from pix3d_onet.files import write_json
 from pix3d_onet.learning.runtime import PRECISIONS, choose_device, choose_precision, describe_device, versions

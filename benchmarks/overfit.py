@@ -15,15 +15,9 @@ import dataclasses
 from pathlib import Path
 
 from pix3d_onet.config import TrainConfig
-from pix3d_onet.data.shards import (
-    MANIFEST,
-    Dataset,
-    Manifest,
-    ShapeEntry,
-    ShardEntry,
-    manifest_to_json,
-    write_shard,
-)
+from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, ShardEntry, manifest_to_json
+from pix3d_onet.data.store.reader import Dataset
+from pix3d_onet.data.store.writer import write_shard
 from pix3d_onet.data.thaw import thaw
 from pix3d_onet.events import Event, TrainStep
 from pix3d_onet.files import write_json

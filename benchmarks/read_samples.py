@@ -31,8 +31,9 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet import lattice
-from pix3d_onet.data.shards import Dataset, ShapeEntry
 from pix3d_onet.data.store import encoding
+from pix3d_onet.data.store.manifest import ShapeEntry
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.geometry.export import export_onet, model_names
 from pix3d_onet.version import __version__
 

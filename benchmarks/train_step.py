@@ -41,7 +41,7 @@ def write_data(folder: Path, shapes: int, points: int, side: int) -> None:
     sys.path.insert(0, str(HERE.parents[1] / "tests"))
     from datasets import make_dataset
 
-    from pix3d_onet.data.shards import load_dataset
+    from pix3d_onet.data.store.reader import load_dataset
 
     prepared = make_dataset(folder / "prepared", shapes=max(3, round(shapes * 1.5)), points=points, image_size=side)
     for index, sample in enumerate(load_dataset(prepared, "train")):
@@ -142,7 +142,7 @@ def our_step(options: argparse.Namespace) -> Callable[[], float]:
     import torch
 
     from pix3d_onet.config import ModelConfig, TrainConfig
-    from pix3d_onet.data.shards import Dataset
+    from pix3d_onet.data.store.reader import Dataset
     from pix3d_onet.events import Event, TrainStep
     from pix3d_onet.learning import runtime
     from pix3d_onet.learning.dataset import Choice, load_split

@@ -20,7 +20,7 @@ from pix3d_onet.version import __version__
 if TYPE_CHECKING:
     from torch import nn
 
-    from pix3d_onet.data.shards import SampleSequence
+    from pix3d_onet.data.store.reader import SampleSequence
     from pix3d_onet.types import UInt8
 
 __all__ = [
@@ -40,7 +40,7 @@ __all__ = [
 
 def load_dataset(path: str | Path, split: str | None = "train") -> SampleSequence:
     """Open a prepared data set: a sequence of :class:`Sample` of one split (``None`` = all shapes)."""
-    from pix3d_onet.data.shards import load_dataset as implementation
+    from pix3d_onet.data.store.reader import load_dataset as implementation
 
     return implementation(path, split)
 

@@ -148,7 +148,7 @@ class Sample:
 class PreparedShape:
     """One shape ready to be written to a shard: a :class:`Sample` in the form in which it is stored.
 
-    ``points_q`` (P, 3) uint16 lattice cells (see ``data.shards.decode_points``), ``occupancy`` (P,) bool labels
+    ``points_q`` (P, 3) uint16 lattice cells (see ``data.store.reader.decode_points``), ``occupancy`` (P,) bool labels
     of the *decoded* points; ``surface_points_q`` (Q, 3) uint16; ``surface_normals_q`` (Q, 2) uint8 octahedral;
     ``mesh`` in the normalised frame; ``qc`` JSON-able quality figures (no times: they would break byte identity);
     ``seconds`` per stage, kept outside the shards; ``source_sha256`` over the content of the files it was made from.

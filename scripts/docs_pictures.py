@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pix3d_onet import make_watertight
-from pix3d_onet.data.images import load_view
+from pix3d_onet.data.images.crop import load_view
 from pix3d_onet.geometry.mesh import load_mesh, volume
 from pix3d_onet.geometry.preview import mesh_pictures
 from pix3d_onet.geometry.synth import synth_pix3d

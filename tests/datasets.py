@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from pix3d_onet import lattice, seeding
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data.shards import MANIFEST, Manifest, ShapeEntry, manifest_to_json, write_shard
 from pix3d_onet.data.store import encoding
+from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, manifest_to_json
+from pix3d_onet.data.store.writer import write_shard
 from pix3d_onet.files import digest, write_json
 from pix3d_onet.types import Mesh, Normalisation, PreparedShape, View
 

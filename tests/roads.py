@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data.pix3d import list_pix3d
+from pix3d_onet.data.sources.pix3d import list_pix3d
 from pix3d_onet.geometry.prepare import Execution, prepare
 from pix3d_onet.geometry.synth import synth_pix3d
 

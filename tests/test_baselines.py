@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pix3d_onet.config import POINTS_HALF_SIDE
-from pix3d_onet.data.shards import Dataset
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.learning.baselines import (
     GRID,

@@ -14,7 +14,8 @@ import stored_run
 from onet_cli.evaluate import BASELINE_NAMES
 from onet_cli.main import main
 
-from pix3d_onet.data.shards import Dataset, read_manifest
+from pix3d_onet.data.store.manifest import read_manifest
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.learning.baselines import BASELINES
 
 SMALL = ["--resolution", "24", "--device", "cpu"]

@@ -10,8 +10,8 @@ import pytest
 from onet_cli.main import main
 from releases import write_box, write_index, write_release
 
-from pix3d_onet.data.shards import load_dataset
-from pix3d_onet.data.sources import SOURCES
+from pix3d_onet.data.sources.registry import SOURCES
+from pix3d_onet.data.store.reader import load_dataset
 
 SMALL = ["--resolution", "32", "--points", "4096", "--surface-points", "512", "--image-size", "32", "--jobs", "1"]
 Call = Callable[..., tuple[int, str, str]]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix3d_onet.data.cutout import (
+from pix3d_onet.data.images.cutout import (
     auto_cut,
     auto_mask,
     load_cutout,
@@ -19,7 +19,7 @@ from pix3d_onet.data.cutout import (
     srgb_to_lab,
     white_border_mask,
 )
-from pix3d_onet.data.images import read_mask, read_rgb
+from pix3d_onet.data.images.decoding import read_mask, read_rgb
 from pix3d_onet.errors import MissingDependencyError, RejectError
 from pix3d_onet.metrics import iou
 
@@ -170,7 +170,7 @@ def test_rembg_is_asked_for_by_name(monkeypatch) -> None:
 
 def test_what_rembg_cut_out_says_so(tmp_path, monkeypatch) -> None:
     rgb, mask = scene()
-    monkeypatch.setattr("pix3d_onet.data.cutout.rembg_mask", lambda _: mask)
+    monkeypatch.setattr("pix3d_onet.data.images.cutout.rembg_mask", lambda _: mask)
     assert load_cutout(save(tmp_path / "a.png", rgb), "rembg", **SIZE).mask_from == "rembg"
 
 

@@ -15,7 +15,7 @@ import pytest
 from releases import box_geometry, write_box, write_release
 from test_prepare import CONFIG, contents, run
 
-from pix3d_onet.data.pix3d import list_pix3d
+from pix3d_onet.data.sources.pix3d import list_pix3d
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Event, Progress
 from pix3d_onet.geometry.prepare import Execution, PrepareResult, prepare

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pix3d_onet import lattice
 from pix3d_onet.config import TrainConfig
-from pix3d_onet.data.shards import Dataset
 from pix3d_onet.data.store import encoding
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.learning.augment import augment, color, crop, flip
 from pix3d_onet.learning.dataset import (

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from pix3d_onet.config import ModelConfig
-from pix3d_onet.data.shards import Dataset
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.learning import pix3d_protocol as protocol
 from pix3d_onet.learning.evaluate import compare, evaluate, ideal_f_score, nearest_by_pairs, nearest_on, rows_csv

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import stored_run
 
-from pix3d_onet.data.shards import Dataset
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.learning.checkpoint import load_model
 from pix3d_onet.learning.examples import EXAMPLE_FACES, EXAMPLES_FILE, choose_examples, examples_split, write_examples

@@ -16,7 +16,7 @@ import pytest
 from releases import box_geometry, write_box, write_release
 from test_prepare import CONFIG, contents, run
 
-from pix3d_onet.data.pix3d import list_pix3d
+from pix3d_onet.data.sources.pix3d import list_pix3d
 from pix3d_onet.data.staging import Staging
 from pix3d_onet.errors import InputError
 from pix3d_onet.geometry.pool import _deaf_to_ctrl_c
@@ -61,7 +61,7 @@ def test_innocent_shapes_beside_a_dying_one_are_the_same(root: Path, tmp_path: P
     run(root, tmp_path / "out", backend="loky", jobs=2)
     calm, out = contents(tmp_path / "calm"), contents(tmp_path / "out")
     assert calm["shard-00002.h5"] != out["shard-00002.h5"]  # everything moved up by one
-    from pix3d_onet.data.shards import load_dataset
+    from pix3d_onet.data.store.reader import load_dataset
 
     mine = {s.object_id: s for s in load_dataset(tmp_path / "out", None)}
     for sample in load_dataset(tmp_path / "calm", None):

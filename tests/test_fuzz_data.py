@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from datasets import make_dataset
 
-from pix3d_onet.data.onet_layout import read_cloud, read_points
-from pix3d_onet.data.shards import Dataset
+from pix3d_onet.data.sources.onet_layout import read_cloud, read_points
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError, RejectError
 
 FEW, MANY = 150, 2500

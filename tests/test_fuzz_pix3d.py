@@ -17,8 +17,8 @@ from PIL import Image
 from releases import box_geometry, write_index, write_release
 from test_prepare import CONFIG
 
-from pix3d_onet.data.images import load_view
-from pix3d_onet.data.pix3d import list_pix3d
+from pix3d_onet.data.images.crop import load_view
+from pix3d_onet.data.sources.pix3d import list_pix3d
 from pix3d_onet.errors import ConfigError, InputError, RejectError
 from pix3d_onet.geometry.prepare import Execution, prepare
 from pix3d_onet.geometry.worker import Task, prepare_shape

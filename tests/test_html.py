@@ -15,7 +15,7 @@ from browser import SETTLE, chromium, complaints, open_page, pixels, requests
 from datasets import make_dataset
 from stored_runs import make_run, make_runs, sphere
 
-from pix3d_onet.data.shards import read_manifest
+from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.files import write_text
 from pix3d_onet.results import formats
 from pix3d_onet.results.html import PAGE_BUDGET, html_page

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, features
 
-from pix3d_onet.data import images
-from pix3d_onet.data.images import crop_view, declared_size, load_view, read_mask, read_rgb, square_around
+from pix3d_onet.data.images import crop, decoding
+from pix3d_onet.data.images.crop import crop_view, load_view, square_around
+from pix3d_onet.data.images.decoding import declared_size, read_mask, read_rgb
 from pix3d_onet.errors import RejectError
 from pix3d_onet.types import Camera, Normalisation
 
@@ -131,7 +132,7 @@ def test_averaging_blocks_first_changes_nothing_visible(monkeypatch: pytest.Monk
     mask = np.zeros((1200, 1500), dtype=np.bool_)
     mask[37:1111, 5:1499] = True
     fast = crop_view(rgb, mask, size=48)
-    monkeypatch.setattr(images, "OVERSAMPLING", 10**6)
+    monkeypatch.setattr(crop, "OVERSAMPLING", 10**6)
     slow = crop_view(rgb, mask, size=48)
     difference = np.abs(fast.rgb.astype(int) - slow.rgb.astype(int))
     assert difference.mean() < 0.6
@@ -266,7 +267,7 @@ def test_a_loose_photo_is_turned_upright(tmp_path: Path, ending: str, orientatio
     found, _ = read_rgb(path, upright=True)
     np.testing.assert_array_equal(found, expected)
     assert declared_size(path, upright=True) == found.shape[1::-1]
-    bright = np.asarray(Image.fromarray(found).convert("L")) >= images.MASK_THRESHOLD
+    bright = np.asarray(Image.fromarray(found).convert("L")) >= decoding.MASK_THRESHOLD
     np.testing.assert_array_equal(read_mask(path, upright=True), bright)
 
 

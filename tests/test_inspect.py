@@ -11,7 +11,8 @@ from datasets import make_dataset
 from onet_cli.main import main
 from PIL import Image
 
-from pix3d_onet.data.shards import Dataset, read_manifest
+from pix3d_onet.data.store.manifest import read_manifest
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.data.summary import rejects, summarise, worst_shapes
 from pix3d_onet.errors import InputError
 from pix3d_onet.geometry.contact import CELL, contact_sheet, overlay

@@ -17,8 +17,9 @@ from PIL import Image
 from roads import prepared_road, synthetic_release
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data import onet_layout as layout
-from pix3d_onet.data.shards import Dataset, ShapeEntry, load_dataset, read_manifest
+from pix3d_onet.data.sources import onet_layout as layout
+from pix3d_onet.data.store.manifest import ShapeEntry, read_manifest
+from pix3d_onet.data.store.reader import Dataset, load_dataset
 from pix3d_onet.errors import ConfigError, InputError, RejectError
 from pix3d_onet.geometry.export import ExportResult, export_onet, model_names, relabelled
 from pix3d_onet.geometry.given import given_geometry

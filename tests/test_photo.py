@@ -12,7 +12,7 @@ import releases
 from PIL import Image
 
 from pix3d_onet.data.photo import CameraFile, PhotoRecord, read_photo, read_pose, read_records
-from pix3d_onet.data.pix3d import SENSOR_WIDTH_MM
+from pix3d_onet.data.sources.pix3d import SENSOR_WIDTH_MM
 from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.learning.examples import focal_of
 from pix3d_onet.types import Normalisation

@@ -13,8 +13,8 @@ import pytest
 from releases import write_box, write_index, write_record, write_release
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data.pix3d import list_pix3d
-from pix3d_onet.data.sources import SOURCES
+from pix3d_onet.data.sources.pix3d import list_pix3d
+from pix3d_onet.data.sources.registry import SOURCES
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.types import SourceListing
 

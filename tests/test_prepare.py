@@ -12,9 +12,10 @@ from releases import box_geometry, write_box, write_index, write_release
 
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.assemble import listing_digest
-from pix3d_onet.data.pix3d import list_pix3d
-from pix3d_onet.data.shards import load_dataset, read_manifest
+from pix3d_onet.data.sources.pix3d import list_pix3d
 from pix3d_onet.data.staging import fingerprint
+from pix3d_onet.data.store.manifest import read_manifest
+from pix3d_onet.data.store.reader import load_dataset
 from pix3d_onet.data.thaw import read_rejects
 from pix3d_onet.errors import BusyError, ConfigError, InputError
 from pix3d_onet.events import Event, Progress

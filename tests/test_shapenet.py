@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data.shapenet import SYNSETS, choy_camera, list_shapenet
-from pix3d_onet.data.shards import load_dataset, read_manifest
+from pix3d_onet.data.sources.shapenet import SYNSETS, choy_camera, list_shapenet
+from pix3d_onet.data.store.manifest import read_manifest
+from pix3d_onet.data.store.reader import load_dataset
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.geometry.prepare import Execution, prepare
 from pix3d_onet.geometry.render import Scene

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pix3d_onet.data.splits import assign, carve_validation, split_counts
+from pix3d_onet.data.sources.splits import assign, carve_validation, split_counts
 
 USUAL = (0.7, 0.1, 0.2)
 FRACTIONS = st.tuples(st.integers(0, 10), st.integers(0, 10), st.integers(1, 10)).map(

@@ -10,7 +10,7 @@ from onet_cli.main import main
 from PIL import Image
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data.pix3d import list_pix3d
+from pix3d_onet.data.sources.pix3d import list_pix3d
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.geometry import synth
 from pix3d_onet.geometry.furniture import DESIGNS

@@ -475,7 +475,7 @@ def test_identity_depends_on_what_defines_the_run_and_nothing_else(tmp_path: Pat
 
 
 def test_the_stored_record_has_the_planned_identity(data: Path, tmp_path: Path) -> None:
-    from pix3d_onet.data.shards import read_manifest
+    from pix3d_onet.data.store.manifest import read_manifest
 
     record = run(data, tmp_path / "run")
     assert record.run_id == run_identity(MODEL, CONFIG, read_manifest(data).data_hash, None)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pix3d_onet.config import ModelConfig
-from pix3d_onet.data.shards import Dataset
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.learning import folded
 from pix3d_onet.learning.dataset import Choice, load_split
 from pix3d_onet.learning.model import build_model

@@ -15,7 +15,7 @@ from roads import CONFIG, prepared_road, synthetic_release
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data import checks
 from pix3d_onet.data.checks import Check, Verification
-from pix3d_onet.data.shards import read_manifest
+from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import file_digest
 from pix3d_onet.geometry.prepare import Execution, prepare
@@ -288,7 +288,7 @@ def test_the_command_line_exits_with_3_when_a_check_fails(data: Path, capsys: py
 
 
 def test_a_data_set_without_pictures_can_be_verified(release: Path, tmp_path: Path) -> None:
-    from pix3d_onet.data.meshes import list_meshes
+    from pix3d_onet.data.sources.mesh_folder import list_meshes
 
     config = PrepareConfig(categories=("all",), points=512, surface_points=64, image_size=32, resolution=48, limit=2)
     out = tmp_path / "bare"

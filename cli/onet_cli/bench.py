@@ -120,7 +120,7 @@ def bench(
 
 def make_plan(variants: Sequence[Variant], data: Path, out: Path, settings: dict[str, Any]) -> tuple[PlannedRun, ...]:
     """The runs asked for, with ids that depend on the data set's content."""
-    from pix3d_onet.data.shards import read_manifest
+    from pix3d_onet.data.store.manifest import read_manifest
     from pix3d_onet.learning.train import run_identity
     from pix3d_onet.results.bench import PRESETS, plan_runs
 

@@ -15,7 +15,7 @@ from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.files import check_writable, write_json, write_text
 
 if TYPE_CHECKING:
-    from pix3d_onet.data.shards import Dataset
+    from pix3d_onet.data.store.reader import Dataset
     from pix3d_onet.events import Emit
     from pix3d_onet.learning.evaluate import Evaluation
     from pix3d_onet.learning.predictor import NetworkPredictor, Predictor
@@ -186,7 +186,7 @@ def score(
     """Baselines first, then the runs, in the order given. What becomes of a row costs no other: an error stands in
     for it, and after Ctrl-C the rows that are done are kept.
     """
-    from pix3d_onet.data.shards import Dataset
+    from pix3d_onet.data.store.reader import Dataset
     from pix3d_onet.events import Note
     from pix3d_onet.geometry.sample import contains, sample_surface
     from pix3d_onet.learning.baselines import baseline, build_library

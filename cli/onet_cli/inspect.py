@@ -44,7 +44,7 @@ def inspect(
     Example:
       onet inspect data/prepared/pix3d-chair --qc
     """
-    from pix3d_onet.data.shards import read_manifest
+    from pix3d_onet.data.store.manifest import read_manifest
     from pix3d_onet.data.summary import summarise, worst_shapes
 
     summary = summarise(dataset)

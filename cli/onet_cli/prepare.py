@@ -10,7 +10,7 @@ import click
 
 from onet_cli import ui
 from pix3d_onet.config import PREPARE_PRESETS, WATERTIGHT_METHODS, PrepareConfig
-from pix3d_onet.data.sources import SOURCES, Source
+from pix3d_onet.data.sources.registry import SOURCES, Source
 
 if TYPE_CHECKING:
     from pix3d_onet.geometry.prepare import PrepareResult

@@ -48,8 +48,8 @@ NAMED = 20
 class Made:
     """What became of one picture; ``error`` says why there is no mesh.
 
-    ``mask`` is what cut the object out (``data.cutout.PhotoView``) and ``highest`` the highest occupancy probability
-    that the network gave; both None where it did not come so far.
+    ``mask`` is what cut the object out (``data.images.cutout.PhotoView``) and ``highest`` the highest occupancy
+    probability that the network gave; both None where it did not come so far.
     """
 
     image: str
@@ -397,7 +397,7 @@ def write_sheet(path: Path, made: Sequence[Made]) -> None:
     import numpy as np
     from PIL import Image
 
-    from pix3d_onet.data.images import read_rgb
+    from pix3d_onet.data.images.decoding import read_rgb
     from pix3d_onet.geometry.preview import contact_sheet, labelled, without_mesh
 
     tiles = []

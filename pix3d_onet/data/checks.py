@@ -16,9 +16,9 @@ import h5py
 import numpy as np
 
 from pix3d_onet.config import SPLITS, PrepareConfig
-from pix3d_onet.data.schema import shape_problems
-from pix3d_onet.data.shards import Manifest, ShapeEntry, ShardEntry, read_manifest
-from pix3d_onet.data.sources import SOURCES
+from pix3d_onet.data.sources.registry import SOURCES
+from pix3d_onet.data.store.layout import shape_problems
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, read_manifest
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import file_digest
 
@@ -179,7 +179,7 @@ def _file_problem(path: Path, shard: ShardEntry) -> str:
 
 
 def schema_problems(path: Path, shapes: Sequence[ShapeEntry], manifest: Manifest) -> list[str]:
-    """What in a shard is not as ``data.shards`` documents it; empty when all is well."""
+    """What in a shard is not as ``data.store.reader`` documents it; empty when all is well."""
     try:
         with h5py.File(path, "r") as file:
             return list(_schema_problems(file, shapes, manifest))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pix3d_onet.data.cutout import PhotoView, load_cutout
-from pix3d_onet.data.images import declared_size
-from pix3d_onet.data.pix3d import Pix3DRecord, parse_record
+from pix3d_onet.data.images.cutout import PhotoView, load_cutout
+from pix3d_onet.data.images.decoding import declared_size
+from pix3d_onet.data.sources.pix3d import Pix3DRecord, parse_record
 from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.events import Emit, ignore
 from pix3d_onet.files import inside, read_json

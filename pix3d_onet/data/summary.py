@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet.config import SPLITS
-from pix3d_onet.data.shards import Manifest, ShapeEntry, read_manifest
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, read_manifest
 
 REJECTS_FILE = "rejects.jsonl"
 QC_WORSE: Mapping[str, int] = {

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from pix3d_onet.data.shards import Dataset, ShapeEntry
+from pix3d_onet.data.store.manifest import ShapeEntry
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.data.summary import worst_shapes
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import write_bytes

@@ -1,4 +1,4 @@
-"""A prepared data set written in the layout of the original Occupancy Networks code; see ``data.onet_layout``."""
+"""A prepared data set in the layout of the original Occupancy Networks code; see ``data.sources.onet_layout``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pix3d_onet.config import POINTS_HALF_SIDE, SPLITS
-from pix3d_onet.data import onet_layout as layout
-from pix3d_onet.data.shards import Dataset, ShapeEntry
+from pix3d_onet.data.sources import onet_layout as layout
+from pix3d_onet.data.store.manifest import ShapeEntry
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.files import read_json, write_bytes, write_json, write_text

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet.config import POINTS_HALF_SIDE, PrepareConfig
-from pix3d_onet.data.onet_layout import CLOUD, MESH, read_cloud, read_points
+from pix3d_onet.data.sources.onet_layout import CLOUD, MESH, read_cloud, read_points
 from pix3d_onet.data.store.encoding import encode_normals
 from pix3d_onet.errors import RejectError
 from pix3d_onet.files import file_digest

@@ -22,10 +22,12 @@ from typing import Any
 
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.assemble import REJECTS, TIMINGS, assemble, listing_digest, write_rejects
-from pix3d_onet.data.pix3d import INDEX
-from pix3d_onet.data.shards import MANIFEST, Dataset, Manifest, read_manifest, write_shard
-from pix3d_onet.data.splits import Splitter
+from pix3d_onet.data.sources.pix3d import INDEX
+from pix3d_onet.data.sources.splits import Splitter
 from pix3d_onet.data.staging import Done, Outcome, Staging, fingerprint, read_digest
+from pix3d_onet.data.store.manifest import MANIFEST, Manifest, read_manifest
+from pix3d_onet.data.store.reader import Dataset
+from pix3d_onet.data.store.writer import write_shard
 from pix3d_onet.data.thaw import read_rejects, read_timings, thaw
 from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError
 from pix3d_onet.events import Emit, Note, Progress, ignore

@@ -11,7 +11,8 @@ from pix3d_onet import lattice
 from pix3d_onet.config import POINTS_HALF_SIDE
 from pix3d_onet.data import checks
 from pix3d_onet.data.checks import Check, Finding, Verification
-from pix3d_onet.data.shards import Dataset, Manifest, ShapeEntry
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.geometry.embree import RayScene

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data.images import load_view
+from pix3d_onet.data.images.crop import load_view
 from pix3d_onet.data.staging import Outcome, fingerprint, read_digest
 from pix3d_onet.errors import MissingDependencyError, RejectError
 from pix3d_onet.files import digest, file_digest

@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from pix3d_onet.config import POINTS_HALF_SIDE
-from pix3d_onet.data.shards import Dataset
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.learning.evaluate import split_entries

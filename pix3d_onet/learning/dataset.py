@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from pix3d_onet import lattice, seeding
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data.shards import Dataset, SplitArrays
+from pix3d_onet.data.store.reader import Dataset, SplitArrays
 from pix3d_onet.errors import InputError
 from pix3d_onet.types import Float32, UInt8
 

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pix3d_onet.data.shards import Dataset, ShapeEntry
+from pix3d_onet.data.store.manifest import ShapeEntry
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.learning.predictor import Prediction, Predictor

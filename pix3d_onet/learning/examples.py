@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pix3d_onet.data.shards import Dataset, ShapeEntry
+from pix3d_onet.data.store.manifest import ShapeEntry
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.files import writing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from pix3d_onet.config import TrainConfig
-from pix3d_onet.data.shards import Dataset
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError
 from pix3d_onet.learning.dataset import Choice, ResidentSplit, Split, load_split
 from pix3d_onet.learning.loop import occupancy_loss

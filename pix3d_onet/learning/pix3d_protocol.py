@@ -18,7 +18,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from pix3d_onet.config import POINTS_HALF_SIDE
-from pix3d_onet.data.shards import Dataset
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError
 from pix3d_onet.events import Emit, ignore
 from pix3d_onet.learning.evaluate import Evaluation, ShapeRow, Tour

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pix3d_onet.data.shards import Dataset
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.learning.dataset import BITS, Choice, Draw, RawBatch, focal_lengths, pieces, resize_images
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pix3d_onet.config import ModelConfig, TrainConfig
-from pix3d_onet.data.shards import Dataset
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, UnsuitableError
 from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.files import write_json

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pix3d_onet.data.shards import Manifest
+from pix3d_onet.data.store.manifest import Manifest
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.results import formats
 from pix3d_onet.results.curves import label_of, mean_curve

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet.config import SPLITS
-from pix3d_onet.data.shards import Manifest, ShapeEntry
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry
 from pix3d_onet.types import Float64
 
 BINS = 24

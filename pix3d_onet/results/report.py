@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pix3d_onet.data.shards import Manifest, read_manifest
+from pix3d_onet.data.store.manifest import Manifest, read_manifest
 from pix3d_onet.errors import MissingDependencyError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.files import write_text

@@ -1,17 +1,39 @@
-"""What a shard must look like (the schema is documented in ``data.shards``), and a check that reads headers only."""
+"""The prepared data set on disk: HDF5 shards and ``manifest.json``, written last.
+
+The schema (version 1), all coordinates in the normalised frame, S shapes and N pictures in a shard::
+
+    points             (S, P, 3)  uint16   lattice cells, contiguous: a block of rows is a sample
+    occupancy          (S, P/8)   uint8    packed labels of the decoded points
+    surface/points     (S, Q, 3)  uint16   lattice cells
+    surface/normals    (S, Q, 2)  uint8    octahedral
+    mesh/vertices      (ΣV, 3)    float32  watertight meshes, one after the other
+    mesh/faces         (ΣF, 3)    uint32   indices into the shape's own vertices
+    mesh/vertex_offset (S+1,)     int64
+    mesh/face_offset   (S+1,)     int64
+    loc                (S, 3)     float64  normalised = (original - loc) / scale
+    scale              (S,)       float64
+    object_id          (S,)       UTF-8
+    category           (S,)       UTF-8
+    images/rgb         (N, H, W, 3) uint8  one chunk a picture, deflate
+    images/mask        (N, H, W)  uint8    0 or 1, one chunk a picture, deflate
+    images/pose        (N, 4, 4)  float32  NaN where the source has none
+    images/intrinsics  (N, 3, 3)  float32  NaN likewise
+    images/shape       (N,)       int64    row of the shape in this shard, ascending
+    images/record_id   (N,)       UTF-8
+    images/rendered    (N,)       uint8    1 for a rendered view
+
+Reading needs nothing of ours: ``-0.55 + (cells + 0.5) * 1.1 / 65536`` and ``np.unpackbits``.
+
+``shape_problems`` compares a shard's headers with it, before any array is read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import h5py
 
-if TYPE_CHECKING:
-    from pix3d_onet.data.shards import Manifest
-
-FORMAT = "onet-dataset"
-FORMAT_VERSION = 1
+from pix3d_onet.data.store.manifest import FORMAT, FORMAT_VERSION, Manifest
 
 
 def expected_shapes(manifest: Manifest, name: str) -> dict[str, tuple[tuple[int | None, ...], str]]:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from pix3d_onet.data.images import crop_view, load_view, read_rgb
+from pix3d_onet.data.images.crop import crop_view, load_view
+from pix3d_onet.data.images.decoding import read_rgb
 from pix3d_onet.errors import MissingDependencyError, RejectError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.types import Bool, Camera, Normalisation, UInt8, View
@@ -91,7 +92,7 @@ def load_cutout(
     """Read a photo and cut its object out; ``mask`` is a file, ``auto``, ``rembg`` or None (see the module).
 
     ``size`` in pixels a side, ``margin`` as a share of the object's longest side. ``upright`` False takes the pixels
-    as stored: for pictures of a release. The crop, resampling and camera are those of ``data.images``. Raises
+    as stored: for pictures of a release. The crop, resampling and camera are those of ``data.images.crop``. Raises
     RejectError as ``load_view`` does, and ``no-object`` where the automatic mask fails; a doubtful mask is a warning.
     """
     name = image.name

@@ -21,45 +21,21 @@ The policy, in order:
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from pix3d_onet.data.images.decoding import MASK_THRESHOLD, STAGE, _not_white, read_mask, read_rgb
 from pix3d_onet.errors import RejectError
 from pix3d_onet.types import Bool, Camera, Float32, Normalisation, UInt8, View
 
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "TGA", "JPEG2000", "AVIF")
-"""Pillow's names of the formats that are opened, where the installed Pillow has them (AVIF: from 11.3 on)."""
-ORIENTATION = 0x0112
-"""The EXIF tag that says how stored pixels lie; 1 is upright."""
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What brings each orientation upright; as ``ImageOps.exif_transpose``, which also rewrites the metadata and so fails
-where only they are damaged."""
-SIDEWAYS = 5
-"""From this orientation on, width and height change places."""
-MAX_PIXELS = 100_000_000
-"""Largest declared number of pixels; Pix3D's largest picture has 12 million."""
-MASK_THRESHOLD = 128
-"""Masks of the release hold 0 and 255; the middle is where resized or JPEG-compressed ones are cut."""
-WHITE = 248
-"""In a picture on white, a pixel is background when no channel is below this (JPEG leaves ripples around an edge)."""
 OVERSAMPLING = 4
 """A crop larger than this many stored sizes is first averaged over whole blocks: same picture, less memory."""
 ASPECT_TOLERANCE_PIXELS = 2.0
 """How far a picture's size may be from its camera's, after scaling: a resized picture rounds each side by ≤ 1 pixel."""
-STAGE = "image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,130 +159,3 @@ def _stored_camera(
     zoom = size / crop.side
     to_stored = np.array([[zoom, 0, -crop.left * zoom], [0, zoom, -crop.top * zoom], [0, 0, 1.0]])
     return pose.astype(np.float32), (to_stored @ np.diag([sx, sy, 1.0]) @ camera.intrinsics).astype(np.float32)
-
-
-def read_rgb(path: Path, *, upright: bool = False) -> tuple[UInt8, Bool | None]:
-    """(H, W, 3) uint8 colours, transparency over white, and (H, W) bool of its alpha (None: it has none).
-
-    ``upright`` turns the pixels as the EXIF orientation says. Raises RejectError ``missing-image``, ``bad-image`` or
-    ``image-too-large``.
-    """
-    with _opened(path, "image", upright=upright) as picture:
-        if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-            return np.repeat(_eight_bits(picture)[..., None], 3, axis=2), None
-        if not picture.has_transparency_data:
-            return np.asarray(picture.convert("RGB")), None
-        rgba = picture.convert("RGBA")
-        alpha = np.asarray(rgba)[..., 3] >= MASK_THRESHOLD
-        white = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
-        return np.asarray(white.convert("RGB")), alpha
-
-
-def read_mask(path: Path, *, upright: bool = False) -> Bool:
-    """(H, W) bool, true on the object; ``upright`` as for :func:`read_rgb`.
-
-    Raises RejectError ``missing-mask``, ``bad-mask`` or ``image-too-large``.
-    """
-    with _opened(path, "mask", upright=upright) as picture:
-        values = _alpha_of_a_mask(picture)
-        if values is None:
-            deep = picture.mode.startswith("I;16") or picture.mode in ("I", "F")
-            values = np.asarray(picture if deep else picture.convert("L"))
-    values = np.nan_to_num(values)
-    highest = values.max(initial=0)
-    # the scale is told by the highest value, since files of 16 bits hold 0 and 1, or 0 and 255, too
-    threshold = 0.5 if highest <= 1 else MASK_THRESHOLD if highest <= 255 else MASK_THRESHOLD * 257
-    result: Bool = np.asarray(values >= threshold, dtype=np.bool_)
-    return result
-
-
-def declared_size(path: Path, what: str = "image", *, upright: bool = False) -> tuple[int, int]:
-    """(width, height) in pixels from the header alone, ``upright`` as for :func:`read_rgb`.
-
-    Raises RejectError as :func:`read_rgb`, with ``what`` in the reason.
-    """
-    with _opened(path, what, load=False) as picture:
-        width, height = picture.size
-        # the size of a TIFF is that of the upright picture already: Pillow itself turns it when it is loaded
-        sideways = upright and picture.format != "TIFF" and _orientation(picture) >= SIDEWAYS
-        return (height, width) if sideways else (width, height)
-
-
-def _alpha_of_a_mask(picture: Image.Image) -> UInt8 | None:
-    """(H, W) uint8 transparency of a mask; None where it has none, or one that is the same everywhere."""
-    if "A" not in picture.getbands() and not (picture.mode == "P" and "transparency" in picture.info):
-        return None
-    alpha = np.asarray(picture.convert("RGBA"))[..., 3]
-    return alpha if alpha.size and alpha.min() < alpha.max() else None
-
-
-def _orientation(picture: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 where there is none or it cannot be read: damaged metadata lose no picture."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            value = picture.getexif().get(ORIENTATION)
-    except Exception:  # noqa: BLE001 — parsers raise almost anything on broken bytes
-        return 1
-    return value if isinstance(value, int) and value in UPRIGHT else 1
-
-
-def _not_white(rgb: UInt8) -> Bool:
-    """(H, W) bool: what differs from white."""
-    return np.asarray(rgb.min(axis=-1) < WHITE)
-
-
-def _eight_bits(picture: Image.Image) -> UInt8:
-    """Deeper grey → 8 bits: 16-bit samples by their high byte, others as they are, clipped."""
-    values = np.asarray(picture).astype(np.float64)
-    if picture.mode.startswith("I;16") or values.max(initial=0) > 255:
-        values = values / 257
-    return np.clip(np.nan_to_num(values), 0, 255).astype(np.uint8)
-
-
-class _opened:  # noqa: N801 — reads as a verb
-    """Open (and decode) an image safely; everything that can go wrong with its bytes becomes a RejectError."""
-
-    def __init__(self, path: Path, what: str, *, load: bool = True, upright: bool = False) -> None:
-        self.path, self.what, self.load, self.upright = path, what, load, upright
-        self.name = path.name if what == "image" else f"{what} {path.name}"  # a mask often has its picture's name
-        self.picture: Image.Image | None = None
-
-    def __enter__(self) -> Image.Image:
-        try:
-            if not self.path.is_file():
-                raise RejectError(f"missing-{self.what}", f"{self.name} does not exist", STAGE)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels decide
-                Image.init()  # registers the formats; free after the first call
-                self.picture = Image.open(self.path, formats=[f for f in FORMATS if f in Image.OPEN])
-                self._check_size(*self.picture.size)
-                if self.load:
-                    self.picture.load()
-                if self.upright and (orientation := _orientation(self.picture)) in UPRIGHT:
-                    self.picture = self.picture.transpose(UPRIGHT[orientation])
-        except RejectError:
-            self.close()
-            raise
-        except Image.DecompressionBombError as error:
-            raise RejectError("image-too-large", f"{self.name}: {error}", STAGE) from None
-        except UnidentifiedImageError:  # its own words would name the file once more
-            detail = f"{self.name} cannot be read: its content is no picture of a known format"
-            raise RejectError(f"bad-{self.what}", detail, STAGE) from None
-        except Exception as error:  # noqa: BLE001 — decoders raise almost anything on broken bytes
-            self.close()
-            text = " ".join(str(error).replace(str(self.path), self.path.name).split()) or type(error).__name__
-            raise RejectError(f"bad-{self.what}", f"{self.name} cannot be read: {text}", STAGE) from None
-        return self.picture
-
-    def _check_size(self, width: int, height: int) -> None:
-        if width * height > MAX_PIXELS:
-            detail = f"{self.name} declares {width}×{height} pixels, more than {MAX_PIXELS:,}"
-            raise RejectError("image-too-large", detail, STAGE)
-
-    def close(self) -> None:
-        if self.picture is not None:
-            self.picture.close()
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data.images import declared_size
-from pix3d_onet.data.prescribed import carved, read_split_files
+from pix3d_onet.data.images.decoding import declared_size
+from pix3d_onet.data.sources.split_files import carved, read_split_files
 from pix3d_onet.errors import ConfigError, InputError, RejectError
 from pix3d_onet.files import digest, inside, read_json
 from pix3d_onet.types import Camera, Rejected, SourceListing, SourceShape, SourceView
@@ -61,7 +61,7 @@ def list_pix3d(root: Path, config: PrepareConfig, *, split_files: Sequence[Path]
     With ``images_per_object`` ``one`` a folder is one shape: the model of its first usable record; its other records
     with the same model stand by, in the index's order, should the first picture turn out unreadable. With ``all``
     every model file is a shape and takes all its records. Shapes are sorted by id. ``split_files`` are the JSON files
-    of a prescribed split (``config.split`` ``s1`` or ``s2``), see :mod:`pix3d_onet.data.prescribed`.
+    of a prescribed split (``config.split`` ``s1`` or ``s2``), see :mod:`pix3d_onet.data.sources.split_files`.
 
     Raises InputError for a missing root or a broken index, ConfigError for a category that the index has not.
     """

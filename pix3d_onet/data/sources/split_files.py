@@ -7,7 +7,7 @@ A file is read in either of two forms:
 - plain: ``{"train": ["img/bed/0001.png", …], "test": […]}``.
 
 Both benchmarks prescribe train and test only; validation is carved out of train, by picture for S1 (random pictures)
-and by shape for S2 (disjoint shapes), see :func:`pix3d_onet.data.splits.carve_validation`.
+and by shape for S2 (disjoint shapes), see :func:`pix3d_onet.data.sources.splits.carve_validation`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pix3d_onet.config import SPLITS, PrepareConfig
-from pix3d_onet.data.splits import carve_validation
+from pix3d_onet.data.sources.splits import carve_validation
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import read_json
 from pix3d_onet.types import SourceShape

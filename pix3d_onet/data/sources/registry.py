@@ -74,7 +74,7 @@ SOURCES: dict[str, Source] = {
         Source(
             name="pix3d",
             summary="Pix3D: photos, masks, poses and CAD models in the release's layout.",
-            function="pix3d_onet.data.pix3d:list_pix3d",
+            function="pix3d_onet.data.sources.pix3d:list_pix3d",
             example="--root data/pix3d --category chair --out data/prepared/pix3d-chair",
             root="data/pix3d",
             env="ONET_PIX3D_ROOT",
@@ -85,7 +85,7 @@ SOURCES: dict[str, Source] = {
         Source(
             name="shapenet",
             summary="ShapeNetCore v1 or v2, with Choy's renderings where they lie beside it, or rendered views.",
-            function="pix3d_onet.data.shapenet:list_shapenet",
+            function="pix3d_onet.data.sources.shapenet:list_shapenet",
             example="data/ShapeNet --category chair --out data/prepared/shapenet-chair",
             takes=frozenset({"category"}),
             default_category="chair",
@@ -94,7 +94,7 @@ SOURCES: dict[str, Source] = {
         Source(
             name="meshes",
             summary="Any folder of meshes (OBJ, OFF, PLY, STL, GLB); pictures are rendered.",
-            function="pix3d_onet.data.meshes:list_meshes",
+            function="pix3d_onet.data.sources.mesh_folder:list_meshes",
             example="models/ --render-views 24 --out data/prepared/models",
             takes=frozenset({"category"}),
             render_views=24,
@@ -102,7 +102,7 @@ SOURCES: dict[str, Source] = {
         Source(
             name="onet",
             summary="The original Occupancy Networks layout: points.npz, pointcloud.npz, img_choy2016/, *.lst.",
-            function="pix3d_onet.data.onet_layout:list_onet",
+            function="pix3d_onet.data.sources.onet_layout:list_onet",
             example="ShapeNet/ --category 03001627 --out data/prepared/onet-chair",
             takes=frozenset({"category"}),
             splits=("lst",),

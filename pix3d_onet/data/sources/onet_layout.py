@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pix3d_onet.config import SPLITS, PrepareConfig
-from pix3d_onet.data.images import declared_size
+from pix3d_onet.data.images.decoding import declared_size
 from pix3d_onet.errors import ConfigError, InputError, RejectError
 from pix3d_onet.files import inside, write_bytes
 from pix3d_onet.types import Bool, Camera, Float64, Rejected, SourceListing, SourceShape, SourceView

@@ -1,0 +1,123 @@
+"""``manifest.json``: what a data set holds. Written last, so that a folder without one is unfinished."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pix3d_onet.errors import InputError
+from pix3d_onet.files import digest, read_json
+
+FORMAT = "onet-dataset"
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeEntry:
+    """One shape in the manifest. ``row`` is its row in ``shard``; ``images`` how many pictures it has;
+    ``image_splits`` differs from ``split`` only for an image split; ``source_sha256`` is a digest of the content of
+    the source's files it was made from (empty: not known)."""
+
+    object_id: str
+    category: str
+    group: str
+    split: str
+    shard: str
+    row: int
+    images: int
+    source_mesh: str
+    mesh_sha256: str
+    record_ids: tuple[str, ...]
+    image_sha256: tuple[str, ...]
+    image_splits: tuple[str, ...]
+    qc: Mapping[str, Any] = field(default_factory=dict)
+    source_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEntry:
+    """One shard file in the manifest."""
+
+    file: str
+    sha256: str
+    bytes: int
+    shapes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a data set holds. Deterministic: no times, no machine, so that equal inputs give equal bytes."""
+
+    config: Mapping[str, Any]
+    config_hash: str
+    source: Mapping[str, Any]
+    shapes: tuple[ShapeEntry, ...]
+    shards: tuple[ShardEntry, ...]
+    counts: Mapping[str, Any]
+    version: int = FORMAT_VERSION
+
+    @property
+    def data_hash(self) -> str:
+        """First 12 hex digits of a hash over all shard checksums and splits: what a run was trained on."""
+        text = "\n".join([*(s.sha256 for s in self.shards), *(f"{s.object_id}\t{s.split}" for s in self.shapes)])
+        return digest(text.encode())[:12]
+
+
+def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
+    """The JSON document of ``manifest.json``."""
+    return {
+        "format": FORMAT,
+        "version": manifest.version,
+        "config": dict(manifest.config),
+        "config_hash": manifest.config_hash,
+        "data_hash": manifest.data_hash,
+        "source": dict(manifest.source),
+        "counts": dict(manifest.counts),
+        "shards": [{k: getattr(s, k) for k in ShardEntry.__slots__} for s in manifest.shards],
+        "shapes": [
+            {k: list(v) if isinstance(v := getattr(s, k), tuple) else v for k in ShapeEntry.__slots__}
+            for s in manifest.shapes
+        ],
+    }
+
+
+def read_manifest(root: Path) -> Manifest:
+    """Parse ``root/manifest.json``; InputError when it is missing, not ours, of another version or malformed."""
+    path = root / MANIFEST
+    hint = "Make a data set with `onet prepare`."
+    if not root.is_dir():
+        raise InputError(f"data set not found: {root}.", hint=hint)
+    document = read_json(path, what="data set manifest", hint=hint)
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise InputError(f"{path} is not an onet data set manifest.", hint=hint)
+    if document.get("version") != FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format version {document.get('version')}; this onet reads version {FORMAT_VERSION}.",
+            hint="Prepare the data set again, or use the onet that wrote it.",
+        )
+    try:
+        rows: list[dict[str, Any]] = [
+            {k: tuple(v) if isinstance(v, list) else v for k, v in s.items()} for s in document["shapes"]
+        ]
+        shapes = tuple(ShapeEntry(**row) for row in rows)
+        shards = tuple(ShardEntry(**s) for s in document["shards"])
+        files = {s.file for s in shards}
+        for shape in shapes:
+            if shape.shard not in files or len(shape.record_ids) != shape.images:
+                raise ValueError(f"shape {shape.object_id} is inconsistent")
+        for shard in shards:
+            if Path(shard.file).name != shard.file:
+                raise ValueError(f"shard {shard.file} is not a plain file name")
+        return Manifest(
+            config=document["config"],
+            config_hash=document["config_hash"],
+            source=document["source"],
+            shapes=shapes,
+            shards=shards,
+            counts=document["counts"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is damaged ({error}).", hint="Run `onet verify`, or prepare again.") from None

@@ -1,0 +1,64 @@
+"""Writing shards: atomically, the same bytes for the same shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from pix3d_onet.data.store import encoding
+from pix3d_onet.data.store.manifest import FORMAT, FORMAT_VERSION, ShardEntry
+from pix3d_onet.files import file_digest, writing
+from pix3d_onet.types import PreparedShape
+
+
+def write_shard(path: Path, shapes: Sequence[PreparedShape]) -> ShardEntry:
+    """Write ``shapes`` to ``path`` (atomically, same bytes for the same shapes) and return its manifest entry."""
+    if not shapes:
+        raise ValueError("a shard needs at least one shape")
+    with writing(path) as part, h5py.File(part, "w", libver=("v110", "v110")) as file:
+        _fill(file, shapes)
+    return ShardEntry(path.name, file_digest(path), path.stat().st_size, len(shapes))
+
+
+def _fill(file: h5py.File, shapes: Sequence[PreparedShape]) -> None:
+    text = h5py.string_dtype("utf-8")
+    file.attrs["format"] = FORMAT
+    file.attrs["version"] = FORMAT_VERSION
+    file.attrs["points_count"] = shapes[0].points_q.shape[0]
+    file.create_dataset("points", data=np.stack([s.points_q for s in shapes]), track_times=False)
+    file.create_dataset(
+        "occupancy", data=np.stack([encoding.pack_bits(s.occupancy) for s in shapes]), track_times=False
+    )
+    file.create_dataset("surface/points", data=np.stack([s.surface_points_q for s in shapes]), track_times=False)
+    file.create_dataset("surface/normals", data=np.stack([s.surface_normals_q for s in shapes]), track_times=False)
+    vertices = np.concatenate([s.mesh.vertices.astype(np.float32) for s in shapes])
+    faces = np.concatenate([s.mesh.faces.astype(np.uint32) for s in shapes])
+    offset_v = np.cumsum([0, *(len(s.mesh.vertices) for s in shapes)], dtype=np.int64)
+    offset_f = np.cumsum([0, *(len(s.mesh.faces) for s in shapes)], dtype=np.int64)
+    file.create_dataset("mesh/vertices", data=vertices, track_times=False)
+    file.create_dataset("mesh/faces", data=faces, track_times=False)
+    file.create_dataset("mesh/vertex_offset", data=offset_v, track_times=False)
+    file.create_dataset("mesh/face_offset", data=offset_f, track_times=False)
+    file.create_dataset("loc", data=np.stack([s.normalisation.loc for s in shapes]), track_times=False)
+    file.create_dataset("scale", data=np.array([s.normalisation.scale for s in shapes]), track_times=False)
+    file.create_dataset("object_id", data=[s.object_id for s in shapes], dtype=text, track_times=False)
+    file.create_dataset("category", data=[s.category for s in shapes], dtype=text, track_times=False)
+    views = [(row, view) for row, shape in enumerate(shapes) for view in shape.views]
+    if not views:
+        return
+    side = views[0][1].mask.shape
+    deflate: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "track_times": False}
+    rgb = np.stack([v.rgb for _, v in views])
+    mask = np.stack([v.mask for _, v in views]).astype(np.uint8)
+    file.create_dataset("images/rgb", data=rgb, chunks=(1, *side, 3), shuffle=False, **deflate)
+    file.create_dataset("images/mask", data=mask, chunks=(1, *side), shuffle=False, **deflate)
+    file.create_dataset("images/pose", data=np.stack([v.pose for _, v in views]), track_times=False)
+    file.create_dataset("images/intrinsics", data=np.stack([v.intrinsics for _, v in views]), track_times=False)
+    file.create_dataset("images/shape", data=np.array([row for row, _ in views], dtype=np.int64), track_times=False)
+    file.create_dataset("images/record_id", data=[v.record_id for _, v in views], dtype=text, track_times=False)
+    rendered = np.array([v.rendered for _, v in views], dtype=np.uint8)
+    file.create_dataset("images/rendered", data=rendered, track_times=False)
