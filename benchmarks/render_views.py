@@ -20,8 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from pix3d_onet.geometry.mesh import MESH_SUFFIXES, box_normalisation, load_mesh, transformed
-from pix3d_onet.geometry.render import MARGIN, SUPERSAMPLE, Scene, frame, random_pose
+from pix3d_onet.geometry.mesh.cleaning import box_normalisation, transformed
+from pix3d_onet.geometry.mesh.reading import MESH_SUFFIXES, load_mesh
+from pix3d_onet.geometry.render.cameras import MARGIN, frame, random_pose
+from pix3d_onet.geometry.render.scene import SUPERSAMPLE, Scene
 from pix3d_onet.seeding import generator
 from pix3d_onet.types import Float64, Mesh
 from pix3d_onet.version import __version__

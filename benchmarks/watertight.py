@@ -30,9 +30,10 @@ from typing import Any
 import numpy as np
 from solids import Solid, solids
 
-from pix3d_onet.geometry.mesh import is_watertight, load_mesh, volume
-from pix3d_onet.geometry.sample import contains, sample_surface
-from pix3d_onet.geometry.watertight import make_watertight
+from pix3d_onet.geometry.mesh.reading import load_mesh
+from pix3d_onet.geometry.mesh.sampling import contains, sample_surface
+from pix3d_onet.geometry.mesh.topology import is_watertight, volume
+from pix3d_onet.geometry.watertight.methods import make_watertight
 from pix3d_onet.types import Mesh
 from pix3d_onet.version import __version__
 

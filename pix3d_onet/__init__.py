@@ -48,10 +48,10 @@ def load_dataset(path: str | Path, split: str | None = "train") -> SampleSequenc
 def make_watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256) -> Mesh:
     """A closed, consistently oriented mesh of the same shape, in the frame of its input.
 
-    ``method`` is a name of ``geometry.watertight.WATERTIGHT``; ``resolution`` voxels span the longest side.
+    ``method`` is a name of ``geometry.watertight.methods.WATERTIGHT``; ``resolution`` voxels span the longest side.
     Raises ``RejectError`` for a mesh that has no usable surface.
     """
-    from pix3d_onet.geometry.watertight import make_watertight as implementation
+    from pix3d_onet.geometry.watertight.methods import make_watertight as implementation
 
     return implementation(mesh, method=method, resolution=resolution)
 
@@ -61,7 +61,7 @@ def sample_occupancy(mesh: Mesh, n: int, seed: int) -> tuple[Float32, Bool]:
 
     ``mesh`` must be in the normalised frame.
     """
-    from pix3d_onet.geometry.sample import sample_occupancy as implementation
+    from pix3d_onet.geometry.mesh.sampling import sample_occupancy as implementation
 
     return implementation(mesh, n, seed)
 

@@ -85,7 +85,7 @@ class PrepareConfig(Config):
     categories: tuple[str, ...] = ("chair",)
     """Categories to take; ``("all",)`` takes every category of the source."""
     watertight: str = "tight"
-    """Method of ``geometry.watertight.WATERTIGHT``."""
+    """Method of ``geometry.watertight.methods.WATERTIGHT``."""
     resolution: int = 256
     """Voxels along the longest side of the watertighting grid."""
     points: int = 100_000

@@ -32,7 +32,7 @@ class Mesh:
     """Triangles in any frame: ``vertices`` (V, 3) float64, ``faces`` (F, 3) int64 into ``vertices``.
 
     Anything array-like is converted. Faces are counter-clockwise seen from outside where that is known.
-    Raises ValueError for wrong shapes; it does not look for NaN or bad indices (``geometry.mesh.clean`` does).
+    Raises ValueError for wrong shapes; it does not look for NaN or bad indices (``geometry.mesh.cleaning.clean`` does).
     """
 
     vertices: Float64

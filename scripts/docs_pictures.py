@@ -14,9 +14,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pix3d_onet import make_watertight
 from pix3d_onet.data.images.crop import load_view
-from pix3d_onet.geometry.mesh import load_mesh, volume
-from pix3d_onet.geometry.preview import mesh_pictures
-from pix3d_onet.geometry.synth import synth_pix3d
+from pix3d_onet.geometry.mesh.reading import load_mesh
+from pix3d_onet.geometry.mesh.topology import volume
+from pix3d_onet.geometry.render.preview import mesh_pictures
+from pix3d_onet.geometry.synth.release import synth_pix3d
 from pix3d_onet.types import Mesh, UInt8
 
 ASSETS = Path(__file__).resolve().parent.parent / "docs/assets"

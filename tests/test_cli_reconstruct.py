@@ -19,9 +19,10 @@ from PIL import Image
 
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Note
-from pix3d_onet.geometry.mesh import is_watertight, load_mesh
-from pix3d_onet.geometry.preview import LINE, contact_sheet
-from pix3d_onet.geometry.synth import synth_pix3d
+from pix3d_onet.geometry.mesh.reading import load_mesh
+from pix3d_onet.geometry.mesh.topology import is_watertight
+from pix3d_onet.geometry.render.preview import LINE, contact_sheet
+from pix3d_onet.geometry.synth.release import synth_pix3d
 
 SMALL = ["--resolution", "24", "--device", "cpu"]
 
@@ -195,16 +196,16 @@ def test_the_document_says_where_meshes_come_from(run, photo, tmp_path, capsys) 
 
 
 def test_an_error_in_the_middle_keeps_what_was_made(run, photo, tmp_path, monkeypatch, capsys) -> None:
-    from pix3d_onet.geometry import mesh
+    from pix3d_onet.geometry.mesh import writing
 
-    plain = mesh.write_mesh
+    plain = writing.write_mesh
 
     def full(path, *arguments):
         if path.stem == "second":
             raise OSError(28, "No space left on device")
         plain(path, *arguments)
 
-    monkeypatch.setattr(mesh, "write_mesh", full)
+    monkeypatch.setattr(writing, "write_mesh", full)
     second = tmp_path / "second.png"
     second.write_bytes(photo.read_bytes())
     arguments = ["reconstruct", run, photo, second, "-o", tmp_path / "out", "--json", "--no-preview", *SMALL]
@@ -261,7 +262,7 @@ def test_a_contact_sheet(run, photo, tmp_path) -> None:
 
 
 def test_a_contact_sheet_has_a_tile_for_every_picture(run, photo, tmp_path, monkeypatch) -> None:
-    from pix3d_onet.geometry import preview
+    from pix3d_onet.geometry.render import preview
 
     written = []
     label = preview.labelled

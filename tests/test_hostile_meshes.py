@@ -18,7 +18,7 @@ pytest.importorskip("open3d")
 from pix3d_onet import Mesh
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.errors import RejectError
-from pix3d_onet.geometry.mesh import is_watertight, volume
+from pix3d_onet.geometry.mesh.topology import is_watertight, volume
 from pix3d_onet.geometry.shape import ShapeGeometry, shape_geometry
 
 RESOLUTION = 32

@@ -17,21 +17,13 @@ pytest.importorskip("numba")
 
 from pix3d_onet import Mesh
 from pix3d_onet.errors import InputError, RejectError
-from pix3d_onet.geometry.decimate import decimate
-from pix3d_onet.geometry.mesh import (
-    box_normalisation,
-    component_labels,
-    edge_counts,
-    face_areas,
-    is_watertight,
-    load_mesh,
-    transformed,
-    vertex_normals,
-    volume,
-    write_mesh,
-)
-from pix3d_onet.geometry.obj import parse_obj
-from pix3d_onet.geometry.sample import contains, sample_occupancy, sample_surface
+from pix3d_onet.geometry.mesh.cleaning import box_normalisation, transformed
+from pix3d_onet.geometry.mesh.decimation import decimate
+from pix3d_onet.geometry.mesh.obj import parse_obj
+from pix3d_onet.geometry.mesh.reading import load_mesh
+from pix3d_onet.geometry.mesh.sampling import contains, sample_occupancy, sample_surface
+from pix3d_onet.geometry.mesh.topology import component_labels, edge_counts, face_areas, is_watertight, volume
+from pix3d_onet.geometry.mesh.writing import vertex_normals, write_mesh
 
 
 def test_obj_polygons_negative_indices_slashes_and_rubbish() -> None:

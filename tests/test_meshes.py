@@ -10,7 +10,7 @@ from pix3d_onet.data.sources.mesh_folder import SUFFIXES, list_meshes
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.data.store.reader import load_dataset
 from pix3d_onet.errors import InputError
-from pix3d_onet.geometry.mesh import MESH_SUFFIXES
+from pix3d_onet.geometry.mesh.reading import MESH_SUFFIXES
 from pix3d_onet.geometry.prepare import Execution, prepare
 from pix3d_onet.geometry.verify import verify
 

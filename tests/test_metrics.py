@@ -226,8 +226,9 @@ def test_real_chairs_against_open3d() -> None:
     A sampled surface lies at most a sample's spacing away from the exact one: the tolerance of the second.
     """
     o3d = pytest.importorskip("open3d")
-    from pix3d_onet.geometry.mesh import box_normalisation, load_mesh, transformed
-    from pix3d_onet.geometry.sample import sample_surface
+    from pix3d_onet.geometry.mesh.cleaning import box_normalisation, transformed
+    from pix3d_onet.geometry.mesh.reading import load_mesh
+    from pix3d_onet.geometry.mesh.sampling import sample_surface
 
     meshes = [transformed(m, box_normalisation(m)) for m in map(load_mesh, real_meshes())]
     clouds = [sample_surface(m, 20_000, seed) for seed, m in enumerate(meshes)]

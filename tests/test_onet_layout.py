@@ -23,9 +23,9 @@ from pix3d_onet.data.store.reader import Dataset, load_dataset
 from pix3d_onet.errors import ConfigError, InputError, RejectError
 from pix3d_onet.geometry.export import ExportResult, export_onet, model_names, relabelled
 from pix3d_onet.geometry.given import given_geometry
-from pix3d_onet.geometry.parts import assemble, box
 from pix3d_onet.geometry.prepare import Execution, prepare
-from pix3d_onet.geometry.render import look_at_pose
+from pix3d_onet.geometry.render.cameras import look_at_pose
+from pix3d_onet.geometry.synth.solids import assemble, box
 from pix3d_onet.geometry.verify import verify
 from pix3d_onet.types import Camera, Sample
 

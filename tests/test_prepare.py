@@ -382,7 +382,7 @@ def test_real_photos_down_the_road(tmp_path: Path) -> None:
     shared = Path(os.environ.get("ONET_SHARED", Path(__file__).parents[2] / "shared"))
     if not (shared / "pix3d-photos").is_dir():
         pytest.skip("the real Pix3D excerpts are not here (ONET_SHARED)")
-    from pix3d_onet.geometry.render import render
+    from pix3d_onet.geometry.render.scene import render
 
     config = replace(CONFIG, categories=("all",), images_per_object="all", resolution=64, image_size=96, mesh_error=0)
     listing = list_pix3d(shared / "pix3d-photos", config)

@@ -10,7 +10,7 @@ trimesh = pytest.importorskip("trimesh")
 pytest.importorskip("numba")
 
 from pix3d_onet import Mesh
-from pix3d_onet.geometry.preview import UNIT_BOX, labelled, mesh_pictures, preview, without_mesh
+from pix3d_onet.geometry.render.preview import UNIT_BOX, labelled, mesh_pictures, preview, without_mesh
 from pix3d_onet.types import UInt8, View
 
 SIDE = 160

@@ -15,7 +15,7 @@ from onet_cli.reconstruct_plan import NETWORK_FILE, check_run, plan
 from PIL import Image
 
 from pix3d_onet.errors import ConfigError, InputError
-from pix3d_onet.geometry.synth import synth_pix3d
+from pix3d_onet.geometry.synth.release import synth_pix3d
 from pix3d_onet.learning import checkpoint
 
 

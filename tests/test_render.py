@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pix3d_onet.errors import RejectError
-from pix3d_onet.geometry import render as r
-from pix3d_onet.geometry.parts import assemble, box
+from pix3d_onet.geometry.render import cameras, scene
+from pix3d_onet.geometry.synth.solids import assemble, box
 from pix3d_onet.types import Mesh
 
 SIZE = 96
@@ -21,8 +21,8 @@ def crate() -> Mesh:
 
 
 def camera(azimuth: float, elevation: float, distance: float = 2.5, roll: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    pose = r.look_at_pose(azimuth, elevation, roll, distance, np.zeros(3))
-    return pose, r.frame(crate().vertices, pose, SIZE, 0.1)
+    pose = cameras.look_at_pose(azimuth, elevation, roll, distance, np.zeros(3))
+    return pose, cameras.frame(crate().vertices, pose, SIZE, 0.1)
 
 
 def box_depth(pose: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
@@ -40,7 +40,7 @@ def box_depth(pose: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
 @given(st.floats(-3.1, 3.1), st.floats(-1.4, 1.4), st.floats(1.2, 6.0), st.floats(-0.5, 0.5))
 def test_depth_and_mask_are_those_of_exact_rays(azimuth: float, elevation: float, distance: float, roll: float) -> None:
     pose, intrinsics = camera(azimuth, elevation, distance, roll)
-    picture = r.Scene(crate()).view(pose, intrinsics, SIZE, supersample=1)
+    picture = scene.Scene(crate()).view(pose, intrinsics, SIZE, supersample=1)
     exact = box_depth(pose, intrinsics)
     both = picture.mask & np.isfinite(exact)
     assert (picture.mask ^ np.isfinite(exact)).sum() <= 4  # rays that graze an edge
@@ -50,12 +50,12 @@ def test_depth_and_mask_are_those_of_exact_rays(azimuth: float, elevation: float
 
 
 def test_identity_pose_looks_from_the_front_along_z() -> None:
-    pose = r.look_at_pose(0, 0, 0, 3.0, np.zeros(3))
+    pose = cameras.look_at_pose(0, 0, 0, 3.0, np.zeros(3))
     np.testing.assert_allclose(pose[:3, :3], np.eye(3), atol=1e-15)
     # a marker on the model's +x (left) and +y (up) side shows left and up in the picture
     marker = assemble([box((0.4, 0.3, 0), (0.1, 0.1, 0.1), "wood")])[0]
     intrinsics = np.array([[-100.0, 0, 50], [0, -100.0, 50], [0, 0, 1]])
-    rows, columns = np.nonzero(r.render(marker, pose, intrinsics, 100).mask)
+    rows, columns = np.nonzero(scene.render(marker, pose, intrinsics, 100).mask)
     assert columns.max() < 50
     assert rows.max() < 50
 
@@ -64,7 +64,7 @@ def test_identity_pose_looks_from_the_front_along_z() -> None:
 @given(st.floats(-3.1, 3.1), st.floats(-1.2, 1.2), st.floats(-0.5, 0.5))
 def test_poses_are_rigid_and_see_their_centre_ahead(azimuth: float, elevation: float, roll: float) -> None:
     centre = np.array([0.1, -0.2, 0.3])
-    pose = r.look_at_pose(azimuth, elevation, roll, 2.0, centre)
+    pose = cameras.look_at_pose(azimuth, elevation, roll, 2.0, centre)
     np.testing.assert_allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-12)
     assert np.linalg.det(pose[:3, :3]) == pytest.approx(1)
     np.testing.assert_allclose(pose[:3, :3] @ centre + pose[:3, 3], [0, 0, 2.0], atol=1e-12)
@@ -73,9 +73,9 @@ def test_poses_are_rigid_and_see_their_centre_ahead(azimuth: float, elevation: f
 
 
 def test_a_camera_inside_a_closed_box_sees_walls_everywhere() -> None:
-    pose = r.look_at_pose(0.3, 0.1, 0.0, 0.0, np.zeros(3))
+    pose = cameras.look_at_pose(0.3, 0.1, 0.0, 0.0, np.zeros(3))
     wide = np.array([[-30.0, 0, 48], [0, -30.0, 48], [0, 0, 1]])
-    picture = r.render(crate(), pose, wide, SIZE)
+    picture = scene.render(crate(), pose, wide, SIZE)
     assert picture.mask.all()
     assert picture.depth.max() < 1.0
 
@@ -83,7 +83,7 @@ def test_a_camera_inside_a_closed_box_sees_walls_everywhere() -> None:
 def test_nothing_behind_the_camera_is_drawn() -> None:
     pose, intrinsics = camera(0, 0)
     pose[2, 3] = -2.5
-    picture = r.render(crate(), pose, intrinsics, SIZE)
+    picture = scene.render(crate(), pose, intrinsics, SIZE)
     assert not picture.mask.any()
     assert (picture.rgb == 255).all()
 
@@ -93,9 +93,9 @@ def test_winding_and_split_vertices_change_no_pixel() -> None:
     whole = crate()
     turned = Mesh(whole.vertices, np.where((np.arange(12) % 2 == 0)[:, None], whole.faces[:, ::-1], whole.faces))
     split = Mesh(whole.triangles.reshape(-1, 3), np.arange(36).reshape(-1, 3))
-    expected = r.render(whole, pose, intrinsics, SIZE)
+    expected = scene.render(whole, pose, intrinsics, SIZE)
     for other in (turned, split):
-        got = r.render(other, pose, intrinsics, SIZE)
+        got = scene.render(other, pose, intrinsics, SIZE)
         assert np.abs(got.rgb.astype(int) - expected.rgb).max() <= 1
         np.testing.assert_array_equal(got.mask, expected.mask)
 
@@ -104,41 +104,41 @@ def test_the_nearer_surface_hides_the_farther() -> None:
     near, far = box((0, 0, -1), (0.4, 0.4, 0.1), "wood"), box((0, 0, 1), (2, 2, 0.1), "wood")
     mesh, owner = assemble([far, near])
     colours = np.where(owner[:, None] == 0, [1.0, 0, 0], [0, 0, 1.0])
-    pose = r.look_at_pose(0, 0, 0, 3.0, np.zeros(3))
+    pose = cameras.look_at_pose(0, 0, 0, 3.0, np.zeros(3))
     intrinsics = np.array([[-60.0, 0, 48], [0, -60.0, 48], [0, 0, 1]])
-    rgb = r.Scene(mesh, colours).view(pose, intrinsics, SIZE).rgb.astype(int)
+    rgb = scene.Scene(mesh, colours).view(pose, intrinsics, SIZE).rgb.astype(int)
     assert rgb[48, 48, 2] > rgb[48, 48, 0] + 50
     assert rgb[48, 36, 0] > rgb[48, 36, 2] + 50
 
 
 def test_it_agrees_with_an_independent_ray_caster() -> None:
     o3d = pytest.importorskip("open3d")
-    from pix3d_onet.geometry.furniture import chair
+    from pix3d_onet.geometry.synth.furniture import chair
 
     mesh = assemble(chair(np.random.default_rng(4)))[0]
-    pose = r.random_pose(np.random.default_rng(1), mesh.bounds)
-    intrinsics = r.frame(mesh.vertices, pose, 128, 0.1)
-    picture = r.Scene(mesh).view(pose, intrinsics, 128, supersample=1)
-    scene = o3d.t.geometry.RaycastingScene()
+    pose = cameras.random_pose(np.random.default_rng(1), mesh.bounds)
+    intrinsics = cameras.frame(mesh.vertices, pose, 128, 0.1)
+    picture = scene.Scene(mesh).view(pose, intrinsics, 128, supersample=1)
+    rays = o3d.t.geometry.RaycastingScene()
     tensor = o3d.core.Tensor
-    scene.add_triangles(tensor(mesh.vertices.astype(np.float32)), tensor(mesh.faces.astype(np.uint32)))
+    rays.add_triangles(tensor(mesh.vertices.astype(np.float32)), tensor(mesh.faces.astype(np.uint32)))
     v, u = np.mgrid[:128, :128] + 0.5
     directions = np.stack([u, v, np.ones_like(u)], axis=-1) @ np.linalg.inv(intrinsics).T @ pose[:3, :3]
     eye = np.broadcast_to(-pose[:3, :3].T @ pose[:3, 3], directions.shape)
-    hits = scene.cast_rays(tensor(np.concatenate([eye, directions], axis=-1).astype(np.float32)))["t_hit"].numpy()
+    hits = rays.cast_rays(tensor(np.concatenate([eye, directions], axis=-1).astype(np.float32)))["t_hit"].numpy()
     assert (np.isfinite(hits) != picture.mask).mean() < 0.001
     both = np.isfinite(hits) & picture.mask
     assert np.quantile(np.abs(hits[both] - picture.depth[both]), 0.99) < 1e-3
 
 
 def test_random_views_are_seeded_framed_and_on_white() -> None:
-    views = r.random_views(crate(), 4, 7, "crate", 64)
-    again = r.random_views(crate(), 2, 7, "crate", 64)
+    views = scene.random_views(crate(), 4, 7, "crate", 64)
+    again = scene.random_views(crate(), 2, 7, "crate", 64)
     for a, b in zip(views, again, strict=False):
         np.testing.assert_array_equal(a.rgb, b.rgb)
         np.testing.assert_array_equal(a.pose, b.pose)
-    assert not np.array_equal(views[0].pose, r.random_views(crate(), 1, 8, "crate", 64)[0].pose)
-    assert not np.array_equal(views[0].pose, r.random_views(crate(), 1, 7, "other", 64)[0].pose)
+    assert not np.array_equal(views[0].pose, scene.random_views(crate(), 1, 8, "crate", 64)[0].pose)
+    assert not np.array_equal(views[0].pose, scene.random_views(crate(), 1, 7, "other", 64)[0].pose)
     for view in views:
         assert view.rendered
         assert view.has_pose
@@ -146,7 +146,7 @@ def test_random_views_are_seeded_framed_and_on_white() -> None:
         longest = max(np.ptp(rows), np.ptp(columns)) + 1
         assert abs(longest - 64 / 1.2) <= 2
         assert abs((rows[0] + rows[-1] + 1) / 2 - 32) <= 1
-        outside = ~r.Scene(crate()).view(view.pose, view.intrinsics, 64, supersample=8).mask
+        outside = ~scene.Scene(crate()).view(view.pose, view.intrinsics, 64, supersample=8).mask
         grown = outside & ~np.pad(view.mask, 1)[2:, 1:-1] & ~np.pad(view.mask, 1)[:-2, 1:-1]
         grown &= ~np.pad(view.mask, 1)[1:-1, 2:] & ~np.pad(view.mask, 1)[1:-1, :-2]
         assert (view.rgb[grown] == 255).all()
@@ -157,23 +157,23 @@ def test_random_cameras_stay_in_the_documented_ranges() -> None:
     radius = np.linalg.norm(bounds[1] - bounds[0]) / 2
     rng = np.random.default_rng(0)
     for _ in range(200):
-        pose = r.random_pose(rng, bounds)
+        pose = cameras.random_pose(rng, bounds)
         eye = -pose[:3, :3].T @ pose[:3, 3]
         distance = np.linalg.norm(eye)
         elevation = math.degrees(math.asin(eye[1] / distance))
-        assert r.ELEVATION[0] - 1e-9 <= elevation <= r.ELEVATION[1] + 1e-9
-        narrow, wide = (math.sin(math.radians(f) / 2) for f in r.FIELD_OF_VIEW)
-        assert radius * r.CLOSENESS[0] / wide - 1e-9 <= distance <= radius * r.CLOSENESS[1] / narrow + 1e-9
+        assert cameras.ELEVATION[0] - 1e-9 <= elevation <= cameras.ELEVATION[1] + 1e-9
+        narrow, wide = (math.sin(math.radians(f) / 2) for f in cameras.FIELD_OF_VIEW)
+        assert radius * cameras.CLOSENESS[0] / wide - 1e-9 <= distance <= radius * cameras.CLOSENESS[1] / narrow + 1e-9
 
 
 def test_silhouette_is_the_mask_of_the_picture() -> None:
     pose, intrinsics = camera(1.1, 0.2)
-    scene = r.Scene(crate())
-    np.testing.assert_array_equal(scene.silhouette(pose, intrinsics, SIZE), scene.view(pose, intrinsics, SIZE).mask)
+    drawn = scene.Scene(crate())
+    np.testing.assert_array_equal(drawn.silhouette(pose, intrinsics, SIZE), drawn.view(pose, intrinsics, SIZE).mask)
 
 
 def test_smooth_and_sharp_edges_are_told_apart() -> None:
-    normals = r._normals(crate())
+    normals = scene._normals(crate())
     lengths = np.linalg.norm(normals, axis=-1)
     np.testing.assert_allclose(lengths, 1, atol=1e-6)
     faces = np.cross(
@@ -185,6 +185,6 @@ def test_smooth_and_sharp_edges_are_told_apart() -> None:
 
 def test_a_mesh_without_faces_is_a_reject() -> None:
     with pytest.raises(RejectError) as caught:
-        r.Scene(Mesh(np.zeros((3, 3)), np.zeros((0, 3))))
+        scene.Scene(Mesh(np.zeros((3, 3)), np.zeros((0, 3))))
     assert caught.value.reason == "empty-mesh"
-    assert r.random_views(crate(), 0, 0, "x", 64) == ()
+    assert scene.random_views(crate(), 0, 0, "x", 64) == ()

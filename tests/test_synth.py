@@ -12,11 +12,12 @@ from PIL import Image
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.sources.pix3d import list_pix3d
 from pix3d_onet.errors import ConfigError, InputError
-from pix3d_onet.geometry import synth
-from pix3d_onet.geometry.furniture import DESIGNS
-from pix3d_onet.geometry.mesh import load_mesh, volume
-from pix3d_onet.geometry.parts import DEFECTS, assemble, box, spoil
-from pix3d_onet.geometry.render import Scene
+from pix3d_onet.geometry.mesh.reading import load_mesh
+from pix3d_onet.geometry.mesh.topology import volume
+from pix3d_onet.geometry.render.scene import Scene
+from pix3d_onet.geometry.synth import release
+from pix3d_onet.geometry.synth.furniture import DESIGNS
+from pix3d_onet.geometry.synth.solids import DEFECTS, assemble, box, spoil
 from pix3d_onet.types import Camera
 
 KEYS = [
@@ -29,7 +30,7 @@ KEYS = [
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("synth") / "pix3d"
-    synth.synth_pix3d(out, category=("chair", "bookcase"), objects=4, images_per_object=2, seed=1)
+    release.synth_pix3d(out, category=("chair", "bookcase"), objects=4, images_per_object=2, seed=1)
     return out
 
 
@@ -87,7 +88,7 @@ def test_key_points_lie_on_the_picture_where_the_annotators_say(root: Path, reco
     for record in records:
         points = np.loadtxt(root / record["3d_keypoints"])
         marks = np.array(record["2d_keypoints"])
-        assert marks.shape == (synth.ANNOTATORS, len(points), 2)
+        assert marks.shape == (release.ANNOTATORS, len(points), 2)
         width, height = record["img_size"]
         local = points @ np.array(record["rot_mat"]).T + np.array(record["trans_mat"])
         focal = record["focal_length"] / 32 * width
@@ -101,7 +102,7 @@ def test_voxels_follow_the_releases_convention() -> None:
     # a long block along z with a knob on the -z end's +x side
     parts = [box((0, 0, 0), (0.2, 0.2, 1.0), "wood"), box((0.2, 0, -0.45), (0.2, 0.2, 0.1), "wood")]
     mesh, _ = assemble(parts)
-    grid = synth.voxels(parts, mesh)
+    grid = release.voxels(parts, mesh)
     middle = mesh.bounds.mean(axis=0)
 
     def at(point: tuple[float, float, float]) -> int:
@@ -128,48 +129,48 @@ def test_voxel_files_are_read_as_matlab(root: Path, records: list[dict]) -> None
 
 def test_same_seed_same_bytes_and_another_seed_others(root: Path, tmp_path: Path) -> None:
     how = {"category": ("chair", "bookcase"), "objects": 4, "images_per_object": 2}
-    synth.synth_pix3d(tmp_path / "again", **how, seed=1)
+    release.synth_pix3d(tmp_path / "again", **how, seed=1)
     assert contents(tmp_path / "again") == contents(root)
-    synth.synth_pix3d(tmp_path / "other", category="chair", objects=1, seed=2)
+    release.synth_pix3d(tmp_path / "other", category="chair", objects=1, seed=2)
     name = "model/chair/SYNTH_CHAIR_001/model.obj"
     assert (tmp_path / "other" / name).read_bytes() != (root / name).read_bytes()
 
 
 def test_an_object_does_not_depend_on_how_many_there_are(root: Path, tmp_path: Path) -> None:
-    synth.synth_pix3d(tmp_path / "few", category="chair", objects=2, seed=1)
+    release.synth_pix3d(tmp_path / "few", category="chair", objects=2, seed=1)
     name = "model/chair/SYNTH_CHAIR_002/model.obj"
     assert (tmp_path / "few" / name).read_bytes() == (root / name).read_bytes()
 
 
 def test_a_finished_folder_is_left_alone_and_an_interrupted_one_is_continued(tmp_path: Path) -> None:
     out = tmp_path / "data"
-    assert synth.synth_pix3d(out, objects=2).written
+    assert release.synth_pix3d(out, objects=2).written
     before = contents(out)
-    result = synth.synth_pix3d(out, objects=2)
+    result = release.synth_pix3d(out, objects=2)
     assert not result.written
     assert result.records == 2
     (out / "pix3d.json").unlink()
     (out / "model/chair/SYNTH_CHAIR_002/model.obj").unlink()
-    assert synth.synth_pix3d(out, objects=2).written
+    assert release.synth_pix3d(out, objects=2).written
     assert contents(out) == before
 
 
 def test_foreign_folders_are_never_touched(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
     with pytest.raises(InputError, match="not empty"):
-        synth.synth_pix3d(tmp_path, objects=1, overwrite=True)
+        release.synth_pix3d(tmp_path, objects=1, overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
     file = tmp_path / "precious.txt"
     with pytest.raises(InputError, match="is a file"):
-        synth.synth_pix3d(file, objects=1)
+        release.synth_pix3d(file, objects=1)
 
 
 def test_another_synthetic_set_gives_way_only_when_told(tmp_path: Path) -> None:
     out = tmp_path / "data"
-    synth.synth_pix3d(out, objects=2)
+    release.synth_pix3d(out, objects=2)
     with pytest.raises(InputError, match="--overwrite"):
-        synth.synth_pix3d(out, objects=1)
-    synth.synth_pix3d(out, objects=1, overwrite=True)
+        release.synth_pix3d(out, objects=1)
+    release.synth_pix3d(out, objects=1, overwrite=True)
     assert len(list((out / "model/chair").iterdir())) == 1
 
 
@@ -180,7 +181,7 @@ def test_another_synthetic_set_gives_way_only_when_told(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_wrong_settings_name_their_flag(tmp_path: Path, setting: dict, flag: str) -> None:
     with pytest.raises(ConfigError, match=flag):
-        synth.synth_pix3d(tmp_path / "x", **setting)
+        release.synth_pix3d(tmp_path / "x", **setting)
 
 
 @pytest.mark.parametrize("category", list(DESIGNS))

@@ -13,12 +13,12 @@ pytest.importorskip("numba")
 
 from pix3d_onet import Mesh, make_watertight
 from pix3d_onet.errors import ConfigError, RejectError
-from pix3d_onet.geometry import _cubes, _fusion
-from pix3d_onet.geometry import fusion as fusion_module
-from pix3d_onet.geometry.mesh import component_labels, edge_counts, is_watertight, volume
-from pix3d_onet.geometry.sample import contains
-from pix3d_onet.geometry.tight import tight
-from pix3d_onet.geometry.watertight import watertight
+from pix3d_onet.geometry.mesh.sampling import contains
+from pix3d_onet.geometry.mesh.topology import component_labels, edge_counts, is_watertight, volume
+from pix3d_onet.geometry.watertight import depth_fusion as fusion_module
+from pix3d_onet.geometry.watertight.kernels import depth_fusion, marching_cubes
+from pix3d_onet.geometry.watertight.methods import watertight
+from pix3d_onet.geometry.watertight.tight import tight
 
 RESOLUTION = 64
 
@@ -54,15 +54,15 @@ def test_the_cubes_table_closes_every_pair_of_random_neighbours() -> None:
     random = np.random.default_rng(0)
     slots = np.full((3, 3, 3), -1, dtype=np.int32)
     slots[1, 1, 1] = 0
-    from pix3d_onet.geometry import _neighbours
+    from pix3d_onet.geometry.watertight.kernels import neighbours
 
-    table = _neighbours.neighbour_table(slots, 1)
+    table = neighbours.neighbour_table(slots, 1)
     for _ in range(20):
         inside = np.zeros((1, 8, 8, 8), dtype=np.uint8)
         inside[0, 1:7, 1:7, 1:7] = random.random((6, 6, 6)) < 0.5
         fractions = random.uniform(0.1, 0.9, (1, 3, 512)).astype(np.float32)
         origin = np.full((1, 3), 8, dtype=np.int32)
-        vertices, faces, *_ = _cubes.extract(
+        vertices, faces, *_ = marching_cubes.extract(
             inside.reshape(1, 512), np.zeros(27, dtype=np.uint8), table, origin, fractions
         )
         counts = edge_counts(Mesh(vertices, faces))
@@ -215,7 +215,7 @@ def test_fusion_has_the_signs_of_a_dense_evaluation() -> None:
     frame = fusion_module.fusion_frame(body, resolution)
     depth = fusion_module.depth_maps(body, frame, resolution, rotations)
     every = np.argwhere(np.ones(np.array(frame.dims) - 2, dtype=bool)).astype(np.int32) * 8
-    dense = _fusion.fuse_bricks(every, resolution, depth, rotations, fusion_module.FOCAL, 10.0 / resolution)
+    dense = depth_fusion.fuse_bricks(every, resolution, depth, rotations, fusion_module.FOCAL, 10.0 / resolution)
     nodes = (every[:, None] + np.argwhere(np.ones((8, 8, 8), dtype=bool))[None]).reshape(-1, 3).astype(np.float64)
     labels, _ = grid.label(frame.from_grid(nodes + 8))  # a brick of air lies around the cube
     grid_box = frame.to_grid(body.bounds)

@@ -9,11 +9,11 @@ pytest.importorskip("trimesh")
 pytest.importorskip("numba")
 pytest.importorskip("open3d")
 
-from pix3d_onet.geometry.furniture import chair, table
-from pix3d_onet.geometry.mesh import is_watertight, volume
-from pix3d_onet.geometry.parts import DEFECTS, Part, assemble
-from pix3d_onet.geometry.sample import contains, sample_surface
-from pix3d_onet.geometry.watertight import make_watertight
+from pix3d_onet.geometry.mesh.sampling import contains, sample_surface
+from pix3d_onet.geometry.mesh.topology import is_watertight, volume
+from pix3d_onet.geometry.synth.furniture import chair, table
+from pix3d_onet.geometry.synth.solids import DEFECTS, Part, assemble
+from pix3d_onet.geometry.watertight.methods import make_watertight
 from pix3d_onet.types import Float64, Mesh
 
 RESOLUTION = 256

@@ -188,7 +188,7 @@ def score(
     """
     from pix3d_onet.data.store.reader import Dataset
     from pix3d_onet.events import Note
-    from pix3d_onet.geometry.sample import contains, sample_surface
+    from pix3d_onet.geometry.mesh.sampling import contains, sample_surface
     from pix3d_onet.learning.baselines import baseline, build_library
     from pix3d_onet.learning.evaluate import evaluate as evaluate_one
     from pix3d_onet.learning.evaluate import nearest_on

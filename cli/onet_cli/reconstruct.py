@@ -282,7 +282,7 @@ def make(
 ) -> Made:
     """One picture to its files. Raises RejectError or InputError where it cannot be used."""
     from pix3d_onet.data.photo import read_photo, read_pose
-    from pix3d_onet.geometry.mesh import write_mesh
+    from pix3d_onet.geometry.mesh.writing import write_mesh
     from pix3d_onet.types import Mesh
 
     posed, index = network.model.config.pose != "none", options.get("pose_from")
@@ -370,7 +370,8 @@ def normalise(model: Path) -> Normalisation:
     with ``--watertight tight``, and so do the frame and the pose that are made here: watertighting a model for every
     photo would take longer than reconstructing it.
     """
-    from pix3d_onet.geometry.mesh import box_normalisation, load_mesh
+    from pix3d_onet.geometry.mesh.cleaning import box_normalisation
+    from pix3d_onet.geometry.mesh.reading import load_mesh
 
     return box_normalisation(load_mesh(model))
 
@@ -379,7 +380,7 @@ def extras(view: View, mesh: Mesh, job: Job, options: dict[str, Any]) -> tuple[s
     """Write the preview and the interactive page that were asked for, beside the mesh; their paths."""
     shown = page = None
     if options["preview"]:
-        from pix3d_onet.geometry.preview import preview
+        from pix3d_onet.geometry.render.preview import preview
 
         shown = job.preview
         write_png(shown, preview(view, mesh))
@@ -398,7 +399,7 @@ def write_sheet(path: Path, made: Sequence[Made]) -> None:
     from PIL import Image
 
     from pix3d_onet.data.images.decoding import read_rgb
-    from pix3d_onet.geometry.preview import contact_sheet, labelled, without_mesh
+    from pix3d_onet.geometry.render.preview import contact_sheet, labelled, without_mesh
 
     tiles = []
     for m in made:

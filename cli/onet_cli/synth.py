@@ -10,7 +10,7 @@ import click
 from onet_cli import ui
 
 if TYPE_CHECKING:
-    from pix3d_onet.geometry.synth import SynthResult
+    from pix3d_onet.geometry.synth.release import SynthResult
 
 
 @click.group()
@@ -52,7 +52,7 @@ def pix3d(
     Example:
       onet synth pix3d data/pix3d --category chair --category table --objects 24
     """
-    from pix3d_onet.geometry.synth import synth_pix3d
+    from pix3d_onet.geometry.synth.release import synth_pix3d
 
     with ui.live(quiet=quiet, verbose=verbose) as emit:
         result = synth_pix3d(

@@ -18,10 +18,11 @@ from pix3d_onet.data.sources.onet_layout import CLOUD, MESH, read_cloud, read_po
 from pix3d_onet.data.store.encoding import encode_normals
 from pix3d_onet.errors import RejectError
 from pix3d_onet.files import file_digest
-from pix3d_onet.geometry.decimate import decimate
-from pix3d_onet.geometry.embree import RayScene
-from pix3d_onet.geometry.mesh import clean, load_mesh
-from pix3d_onet.geometry.sample import contains
+from pix3d_onet.geometry.mesh.cleaning import clean
+from pix3d_onet.geometry.mesh.decimation import decimate
+from pix3d_onet.geometry.mesh.raycast import RayScene
+from pix3d_onet.geometry.mesh.reading import load_mesh
+from pix3d_onet.geometry.mesh.sampling import contains
 from pix3d_onet.geometry.shape import ShapeGeometry
 from pix3d_onet.lattice import decode_points, encode_points
 from pix3d_onet.seeding import generator

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet.errors import RejectError
-from pix3d_onet.geometry.embree import RayScene
-from pix3d_onet.geometry.mesh import box_normalisation, component_labels, edge_counts, face_areas, volume
-from pix3d_onet.geometry.sample import sample_surface
-from pix3d_onet.geometry.watertight import Watertight
+from pix3d_onet.geometry.mesh.cleaning import box_normalisation
+from pix3d_onet.geometry.mesh.raycast import RayScene
+from pix3d_onet.geometry.mesh.sampling import sample_surface
+from pix3d_onet.geometry.mesh.topology import component_labels, edge_counts, face_areas, volume
+from pix3d_onet.geometry.watertight.methods import Watertight
 from pix3d_onet.types import Bool, Float32, Float64, Mesh, Normalisation
 
 AGREEMENT_POINTS = 20_000

@@ -16,10 +16,12 @@ from pix3d_onet.data.store.encoding import encode_normals
 from pix3d_onet.errors import RejectError
 from pix3d_onet.files import file_digest
 from pix3d_onet.geometry import qc
-from pix3d_onet.geometry.decimate import decimate
-from pix3d_onet.geometry.mesh import box_normalisation, is_watertight, load_mesh, transformed, volume
-from pix3d_onet.geometry.sample import contains, draw_cells, sample_surface
-from pix3d_onet.geometry.watertight import Watertight, watertight
+from pix3d_onet.geometry.mesh.cleaning import box_normalisation, transformed
+from pix3d_onet.geometry.mesh.decimation import decimate
+from pix3d_onet.geometry.mesh.reading import load_mesh
+from pix3d_onet.geometry.mesh.sampling import contains, draw_cells, sample_surface
+from pix3d_onet.geometry.mesh.topology import is_watertight, volume
+from pix3d_onet.geometry.watertight.methods import Watertight, watertight
 from pix3d_onet.lattice import decode_points, encode_points
 from pix3d_onet.types import Bool, Float32, Mesh, Normalisation, UInt8, UInt16
 

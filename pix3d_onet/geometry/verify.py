@@ -15,9 +15,9 @@ from pix3d_onet.data.store.manifest import Manifest, ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
-from pix3d_onet.geometry.embree import RayScene
-from pix3d_onet.geometry.render import Scene
-from pix3d_onet.geometry.sample import contains
+from pix3d_onet.geometry.mesh.raycast import RayScene
+from pix3d_onet.geometry.mesh.sampling import contains
+from pix3d_onet.geometry.render.scene import Scene
 from pix3d_onet.seeding import generator
 from pix3d_onet.types import Bool, Sample, View
 

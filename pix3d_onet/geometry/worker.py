@@ -139,7 +139,7 @@ def _photos(task: Task, normalisation: Normalisation) -> tuple[list[View], list[
 
 
 def _rendered(task: Task, result: ShapeGeometry) -> list[View]:
-    from pix3d_onet.geometry.render import random_views
+    from pix3d_onet.geometry.render.scene import random_views
 
     config, name = task.config, task.shape.object_id
     return list(random_views(result.full_mesh, config.render_views, config.seed, name, config.image_size))

@@ -45,7 +45,7 @@ PAIRS = 1 << 28
 """Distances held at once by the search by pairs: 1 GB in float32."""
 
 SampleSurface = Callable[[Mesh, int, int], tuple[Float64, Float64]]
-"""``geometry.sample.sample_surface``: mesh, count, seed → points and unit normals, (count, 3) each."""
+"""``geometry.mesh.sampling.sample_surface``: mesh, count, seed → points and unit normals, (count, 3) each."""
 
 
 @dataclass(frozen=True, slots=True)

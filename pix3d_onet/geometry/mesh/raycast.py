@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pix3d_onet.geometry.mesh import component_labels
+from pix3d_onet.geometry.mesh.topology import component_labels
 from pix3d_onet.types import Bool, Float32, Float64, Mesh
 
 DIRECTIONS = ((0.8165, 0.3517, 0.4578), (-0.4271, 0.8043, -0.4131), (0.2911, -0.5237, 0.8006))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pix3d_onet.geometry.render import Rendering
+from pix3d_onet.geometry.render.scene import Rendering
 from pix3d_onet.types import Bool, Float32, Float64, UInt8
 
 PLANK = 0.14

@@ -22,10 +22,11 @@ from PIL import Image
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.files import PART_SUFFIX, read_json, write_bytes, write_json, write_text
-from pix3d_onet.geometry import backdrop
-from pix3d_onet.geometry.furniture import DESIGNS, PALETTES
-from pix3d_onet.geometry.parts import Part, assemble, spoil
-from pix3d_onet.geometry.render import Scene, look_at_pose
+from pix3d_onet.geometry.render.cameras import look_at_pose
+from pix3d_onet.geometry.render.scene import Scene
+from pix3d_onet.geometry.synth import backdrop
+from pix3d_onet.geometry.synth.furniture import DESIGNS, PALETTES
+from pix3d_onet.geometry.synth.solids import Part, assemble, spoil
 from pix3d_onet.seeding import generator
 from pix3d_onet.types import Bool, Camera, Float64, Mesh, UInt8
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pix3d_onet.geometry._obj import scan_obj
+from pix3d_onet.geometry.mesh._obj_kernels import scan_obj
 from pix3d_onet.types import Mesh
 
 

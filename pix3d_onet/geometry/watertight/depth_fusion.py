@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pix3d_onet.errors import RejectError
-from pix3d_onet.geometry import _fusion, _neighbours
-from pix3d_onet.geometry._bricks import SIDE
-from pix3d_onet.geometry.grid import FILL, BrickGrid, GridFrame, extract_grid, number_bricks, origins
+from pix3d_onet.geometry.watertight.brick_grid import FILL, BrickGrid, GridFrame, extract_grid, number_bricks, origins
+from pix3d_onet.geometry.watertight.kernels import depth_fusion, neighbours
+from pix3d_onet.geometry.watertight.kernels.bricks import SIDE
 from pix3d_onet.types import Float32, Float64, Mesh
 
 VIEWS = 100
@@ -74,7 +74,7 @@ def fusion_frame(mesh: Mesh, resolution: int) -> GridFrame:
 def depth_maps(mesh: Mesh, frame: GridFrame, resolution: int, rotations: Float64) -> Float32:
     """(views, 640, 640) float32 depth of the scaled mesh, moved and eroded as the method asks."""
     points = (mesh.vertices - frame.centre) / (frame.voxel * resolution)
-    maps: Float32 = _fusion.depth_maps(
+    maps: Float32 = depth_fusion.depth_maps(
         np.ascontiguousarray(points), mesh.faces, rotations, FOCAL, IMAGE_SIZE, FAR_DEPTH, DEPTH_OFFSET / resolution
     )
     return maps
@@ -95,9 +95,9 @@ def fusion(mesh: Mesh, resolution: int = 256) -> BrickGrid:
     frame = fusion_frame(mesh, resolution)
     depth = depth_maps(mesh, frame, resolution, rotations)
     truncation = TRUNCATION / resolution
-    bounds = _fusion.depth_bounds(depth)
+    bounds = depth_fusion.depth_bounds(depth)
     dims = np.array(frame.dims) - 2
-    signs = _fusion.certain_signs(dims, resolution, bounds, rotations, FOCAL, IMAGE_SIZE, truncation)
+    signs = depth_fusion.certain_signs(dims, resolution, bounds, rotations, FOCAL, IMAGE_SIZE, truncation)
     signs = np.pad(signs, 1, constant_values=1)
     edge = (SIDE, SIDE + resolution - 1)
     low = np.clip(frame.to_grid(mesh.bounds[0]) - AIR, *edge)
@@ -106,7 +106,7 @@ def fusion(mesh: Mesh, resolution: int = 256) -> BrickGrid:
 
     def fused(slots: NDArray[np.int32]) -> Float32:
         first = origins(slots)
-        values: Float32 = _fusion.fuse_bricks(first - SIDE, resolution, depth, rotations, FOCAL, truncation)
+        values: Float32 = depth_fusion.fuse_bricks(first - SIDE, resolution, depth, rotations, FOCAL, truncation)
         nodes = first[:, None] + NODE_OFFSETS
         values[((nodes < low) | (nodes > high)).any(axis=2)] = 1.0
         return values
@@ -114,7 +114,7 @@ def fusion(mesh: Mesh, resolution: int = 256) -> BrickGrid:
     marked = signs == 0
     slots = number_bricks(marked)
     values = fused(slots)
-    while (wanted := _fusion.uncertain_borders(signs, slots, values)).any():
+    while (wanted := depth_fusion.uncertain_borders(signs, slots, values)).any():
         marked |= wanted
         old, slots = slots, number_bricks(marked)
         fresh = number_bricks(wanted)
@@ -123,10 +123,10 @@ def fusion(mesh: Mesh, resolution: int = 256) -> BrickGrid:
         merged[slots[old >= 0]] = values[old[old >= 0]]
         merged[slots[wanted]] = extra[fresh[wanted]]
         values = merged
-    table = _neighbours.neighbour_table(slots, len(values))
+    table = neighbours.neighbour_table(slots, len(values))
     brick_inside = (signs.ravel() < 0).astype(np.uint8)
     inside = (values <= 0).astype(np.uint8)
-    fractions = _fusion.value_fractions(values, np.where(brick_inside, -1, 1).astype(np.float32), table)
+    fractions = depth_fusion.value_fractions(values, np.where(brick_inside, -1, 1).astype(np.float32), table)
     grid = extract_grid(frame, slots, inside, brick_inside, fractions, table)
     if len(grid.faces) == 0:
         raise RejectError("empty-surface", "the depth maps show no surface", "watertight")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pix3d_onet.geometry import _cubes, _flood
-from pix3d_onet.geometry._bricks import NODES, SIDE
-from pix3d_onet.geometry.mesh import component_labels, face_areas
+from pix3d_onet.geometry.mesh.topology import component_labels, face_areas
+from pix3d_onet.geometry.watertight.kernels import flood, marching_cubes
+from pix3d_onet.geometry.watertight.kernels.bricks import NODES, SIDE
 from pix3d_onet.types import Bool, Float64, Int64, Mesh, UInt8
 
 FILL = 0.9
@@ -71,9 +71,9 @@ class BrickGrid:
 
     def label(self, points: Float64) -> tuple[Bool, Bool]:
         """Exact labels of (N, 3) points in the mesh's frame; and (N,) bool where rounding left no sure answer."""
-        counts, _ = _cubes.table()
+        counts, _ = marching_cubes.table()
         grid = np.ascontiguousarray(self.frame.to_grid(points))
-        inside, unsure = _cubes.label(
+        inside, unsure = marching_cubes.label(
             grid, self.slots, self.brick_inside, self.cases, self.first, counts, self.vertices, self.faces
         )
         return inside, unsure
@@ -94,12 +94,16 @@ def extract_grid(
     *,
     drop_strays: bool = False,
 ) -> BrickGrid:
-    """Marching cubes over signs and edge fractions (see ``_cubes.extract``); ``inside`` changes when strays go."""
+    """Marching cubes over signs and edge fractions (``marching_cubes.extract``); ``inside`` changes when strays go."""
     first_node = origins(slots)
-    vertices, faces, cases, first, number = _cubes.extract(inside, brick_inside, neighbours, first_node, fractions)
+    vertices, faces, cases, first, number = marching_cubes.extract(
+        inside, brick_inside, neighbours, first_node, fractions
+    )
     if drop_strays and (dropped := _strays(vertices, faces)).any():
-        _cubes.clear(inside, neighbours, number, dropped)
-        vertices, faces, cases, first, _ = _cubes.extract(inside, brick_inside, neighbours, first_node, fractions)
+        marching_cubes.clear(inside, neighbours, number, dropped)
+        vertices, faces, cases, first, _ = marching_cubes.extract(
+            inside, brick_inside, neighbours, first_node, fractions
+        )
     return BrickGrid(frame, slots, brick_inside, cases, first, vertices, faces)
 
 
@@ -141,10 +145,10 @@ def fill_cavities(inside: UInt8, brick_inside: UInt8, slots: NDArray[np.int32]) 
     regions are exactly the ones that its surfaces enclose.
     """
     brick_out = brick_inside.reshape(slots.shape).copy() * np.uint8(2)  # 2: not free, never entered
-    free = _flood.pack(inside == 0)
+    free = flood.pack(inside == 0)
     reached = np.zeros_like(free)
-    _flood.flood(free, slots, reached, brick_out)
-    inside[:] = 1 - _flood.unpack(reached)
+    flood.flood(free, slots, reached, brick_out)
+    inside[:] = 1 - flood.unpack(reached)
     brick_inside[:] = (brick_out != 1).ravel()
 
 

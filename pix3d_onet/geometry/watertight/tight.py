@@ -22,8 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from pix3d_onet.errors import RejectError
-from pix3d_onet.geometry import _bricks, _flood, _neighbours, _thin
-from pix3d_onet.geometry.grid import (
+from pix3d_onet.geometry.watertight.brick_grid import (
     BrickGrid,
     GridFrame,
     extract_grid,
@@ -32,6 +31,7 @@ from pix3d_onet.geometry.grid import (
     number_bricks,
     origins,
 )
+from pix3d_onet.geometry.watertight.kernels import bricks, flood, neighbours, thin_parts
 from pix3d_onet.types import Mesh
 
 BAND = 1.05
@@ -65,21 +65,21 @@ def tight(mesh: Mesh, resolution: int = 256) -> BrickGrid:
 def tight_in(mesh: Mesh, frame: GridFrame, *, thin_limit: float = np.inf) -> BrickGrid | None:
     """:func:`tight` in a given grid; None where more than ``thin_limit`` of the surface lies in thin parts."""
     triangles = np.ascontiguousarray(frame.to_grid(mesh.vertices)[mesh.faces])
-    marked = _bricks.mark_bricks(triangles, REACH, np.array(frame.dims))
+    marked = bricks.mark_bricks(triangles, REACH, np.array(frame.dims))
     slots = number_bricks(marked)
     count = int(marked.sum())
-    distance, nearest, first_hit, last_hit = _bricks.splat(triangles, BAND, slots, count)
+    distance, nearest, first_hit, last_hit = bricks.splat(triangles, BAND, slots, count)
     brick_out = np.zeros(slots.shape, dtype=np.uint8)
-    free = _flood.pack(distance > BARRIER)
+    free = flood.pack(distance > BARRIER)
     reached = np.zeros_like(free)
-    _flood.flood(free, slots, reached, brick_out)
-    out = _flood.unpack(reached)
+    flood.flood(free, slots, reached, brick_out)
+    out = flood.unpack(reached)
     flat_out = brick_out.ravel()
-    table = _neighbours.neighbour_table(slots, count)
+    table = neighbours.neighbour_table(slots, count)
     for step in range(CREEP):
-        _flood.creep(out, flat_out, table, first_hit, 2 + step)
-    thin, surface = _thin.thin_nodes(out, flat_out, table)
-    push = _thin.thin_sheets(out, flat_out, table, distance, first_hit, last_hit)
+        flood.creep(out, flat_out, table, first_hit, 2 + step)
+    thin, surface = thin_parts.thin_nodes(out, flat_out, table)
+    push = thin_parts.thin_sheets(out, flat_out, table, distance, first_hit, last_hit)
     if (thin > 0).sum() + (push > 0).sum() > thin_limit * max(1, surface.sum()):
         return None
     inside = ((out == 0) | ((push > 0) & (distance <= push))).astype(np.uint8)
@@ -89,13 +89,13 @@ def tight_in(mesh: Mesh, frame: GridFrame, *, thin_limit: float = np.inf) -> Bri
     zone = (thin >= 2) | ((push > 0) & (distance <= push))
     for again in (False, True):  # rods first, then the gaps between thin parts and what they end at
         first_node = origins(slots)
-        more = _thin.thin_rods(
+        more = thin_parts.thin_rods(
             inside, brick_inside, table, first_node, distance, nearest, triangles, zone | rods, again
         )
         inside |= more
         rods |= more
     if rods.any():
-        push = np.where(rods != 0, _thin.ROD_RADIUS + _thin.MARGIN, push)
+        push = np.where(rods != 0, thin_parts.ROD_RADIUS + thin_parts.MARGIN, push)
     fill_cavities(inside, brick_inside, slots)
-    fractions = _thin.edge_fractions(inside, brick_inside, out, table, distance, push, first_hit, last_hit)
+    fractions = thin_parts.edge_fractions(inside, brick_inside, out, table, distance, push, first_hit, last_hit)
     return extract_grid(frame, slots, inside, brick_inside, fractions, table, drop_strays=True)

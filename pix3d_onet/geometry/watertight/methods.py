@@ -24,16 +24,10 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet.errors import ConfigError, RejectError
-from pix3d_onet.geometry.grid import FILL, BrickGrid
-from pix3d_onet.geometry.mesh import (
-    clean,
-    component_labels,
-    edge_counts,
-    merge_vertices,
-    unbalanced_edges,
-    volume,
-)
-from pix3d_onet.geometry.sample import contains
+from pix3d_onet.geometry.mesh.cleaning import clean, merge_vertices
+from pix3d_onet.geometry.mesh.sampling import contains
+from pix3d_onet.geometry.mesh.topology import component_labels, edge_counts, unbalanced_edges, volume
+from pix3d_onet.geometry.watertight.brick_grid import FILL, BrickGrid
 from pix3d_onet.types import Mesh
 
 
@@ -49,21 +43,21 @@ class Watertight:
 
 
 def _tight(mesh: Mesh, resolution: int) -> Watertight:
-    from pix3d_onet.geometry.tight import tight
+    from pix3d_onet.geometry.watertight.tight import tight
 
     grid = tight(mesh, resolution)
     return Watertight(grid.mesh(), grid, "tight", grid.frame.voxel)
 
 
 def _fusion(mesh: Mesh, resolution: int) -> Watertight:
-    from pix3d_onet.geometry.fusion import fusion
+    from pix3d_onet.geometry.watertight.depth_fusion import fusion
 
     grid = fusion(mesh, resolution)
     return Watertight(grid.mesh(), grid, "fusion", grid.frame.voxel)
 
 
 def _meshfix(mesh: Mesh, resolution: int) -> Watertight:
-    from pix3d_onet.geometry.meshfix import meshfix
+    from pix3d_onet.geometry.watertight.meshfix import meshfix
 
     voxel = float(np.ptp(mesh.bounds, axis=0).max()) / (FILL * resolution)
     outcome = meshfix(mesh, tolerance=voxel)

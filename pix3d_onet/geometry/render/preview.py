@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from pix3d_onet.geometry.render import Scene, frame, look_at_pose
+from pix3d_onet.geometry.render.cameras import frame, look_at_pose
+from pix3d_onet.geometry.render.scene import Scene
 from pix3d_onet.types import Float64, Mesh, UInt8, View
 
 SIDES = ((-35.0, 20.0), (145.0, 20.0))

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from pix3d_onet.geometry._bricks import NODES, SIDE
-from pix3d_onet.geometry._neighbours import look
+from pix3d_onet.geometry.watertight.kernels.bricks import NODES, SIDE
+from pix3d_onet.geometry.watertight.kernels.neighbours import look
 
 TILE = 16
 """Pixels along the side of a tile of the depth bounds."""

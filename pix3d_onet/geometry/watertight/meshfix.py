@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from pix3d_onet.errors import MissingDependencyError
-from pix3d_onet.geometry.embree import RayScene
-from pix3d_onet.geometry.mesh import is_watertight, merge_vertices, volume
-from pix3d_onet.geometry.sample import sample_surface
+from pix3d_onet.geometry.mesh.cleaning import merge_vertices
+from pix3d_onet.geometry.mesh.raycast import RayScene
+from pix3d_onet.geometry.mesh.sampling import sample_surface
+from pix3d_onet.geometry.mesh.topology import is_watertight, volume
 from pix3d_onet.types import Mesh
 
 TIME_LIMIT = 60.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pix3d_onet.geometry.embree import RayScene
-from pix3d_onet.geometry.mesh import face_areas
+from pix3d_onet.geometry.mesh.raycast import RayScene
+from pix3d_onet.geometry.mesh.topology import face_areas
 from pix3d_onet.lattice import LATTICE, decode_points
 from pix3d_onet.seeding import generator
 from pix3d_onet.types import Bool, Float32, Float64, Mesh, UInt16

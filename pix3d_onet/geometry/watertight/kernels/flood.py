@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from pix3d_onet.geometry._bricks import NODES, SIDE
-from pix3d_onet.geometry._neighbours import look
+from pix3d_onet.geometry.watertight.kernels.bricks import NODES, SIDE
+from pix3d_onet.geometry.watertight.kernels.neighbours import look
 
 
 @njit(cache=True, nogil=True)

@@ -14,22 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pix3d_onet.errors import RejectError
-from pix3d_onet.geometry import render_kernels as kernels
+from pix3d_onet.geometry.render import _kernels as kernels
+from pix3d_onet.geometry.render.cameras import MARGIN, frame, random_pose
 from pix3d_onet.seeding import generator
 from pix3d_onet.types import Bool, Float32, Float64, Mesh, UInt8, View
 
-AZIMUTH = (-180.0, 180.0)
-"""Degrees around the up axis; 0 = from the front (model -z), uniform."""
-ELEVATION = (-5.0, 50.0)
-"""Degrees above the horizon, uniform."""
-FIELD_OF_VIEW = (25.0, 65.0)
-"""Degrees of the whole picture before it is cropped to the object, uniform (Pix3D's median lens has 50)."""
-CLOSENESS = (1.05, 1.4)
-"""Distance as a multiple of that at which the bounding sphere just fits the field of view, uniform."""
-ROLL = (-3.0, 3.0)
-"""Degrees around the optical axis, uniform."""
-MARGIN = 0.1
-"""White margin around the object's box, as a fraction of its longest side, on each side: as photographs are cropped."""
 GREY = (0.48, 0.46, 0.44)
 """Linear albedo of a mesh without colours."""
 CREASE_COSINE = math.cos(math.radians(35))
@@ -170,49 +159,6 @@ def random_views(
             )
         )
     return tuple(views)
-
-
-def look_at_pose(azimuth: float, elevation: float, roll: float, distance: float, centre: Float64) -> Float64:
-    """(4, 4) rigid pose of a camera ``distance`` away from ``centre`` that looks at it; angles in radians.
-
-    Rows of the rotation are the camera's left, up and forward axes; azimuth 0, elevation 0, roll 0 is the identity:
-    from model -z along +z, as Pix3D's frontal view.
-    """
-    ca, sa, ce, se, cr, sr = (f(x) for x in (azimuth, elevation, roll) for f in (math.cos, math.sin))
-    around = np.array([[ca, 0.0, -sa], [0.0, 1.0, 0.0], [sa, 0.0, ca]])
-    above = np.array([[1.0, 0.0, 0.0], [0.0, ce, se], [0.0, -se, ce]])
-    about = np.array([[cr, -sr, 0.0], [sr, cr, 0.0], [0.0, 0.0, 1.0]])
-    pose = np.eye(4)
-    pose[:3, :3] = about @ above @ around
-    pose[:3, 3] = -pose[:3, :3] @ centre + (0.0, 0.0, distance)
-    return pose
-
-
-def random_pose(rng: np.random.Generator, bounds: Float64) -> Float64:
-    """(4, 4) pose of a random camera around the box ``bounds`` (2, 3); ranges at the top of the module."""
-    azimuth, elevation, roll, field = (math.radians(rng.uniform(*r)) for r in (AZIMUTH, ELEVATION, ROLL, FIELD_OF_VIEW))
-    radius = float(np.linalg.norm(bounds[1] - bounds[0])) / 2
-    distance = rng.uniform(*CLOSENESS) * radius / math.sin(field / 2)
-    return look_at_pose(azimuth, elevation, roll, distance, bounds.mean(axis=0))
-
-
-def frame(points: Float64, pose: Float64, size: int, margin: float) -> Float64:
-    """(3, 3) intrinsics with which ``points`` (N, 3) fill a ``size``² picture but for ``margin``, centred.
-
-    All points must lie in front of the camera.
-    """
-    camera = points @ pose[:3, :3].T + pose[:3, 3]
-    flat = camera[:, :2] / camera[:, 2:]  # left/forward, up/forward
-    low, high = flat.min(axis=0), flat.max(axis=0)
-    focal = size / (float((high - low).max()) * (1 + 2 * margin))
-    middle = (low + high) / 2
-    return np.array(
-        [
-            [-focal, 0.0, size / 2 + focal * middle[0]],
-            [0.0, -focal, size / 2 + focal * middle[1]],
-            [0.0, 0.0, 1.0],
-        ]
-    )
 
 
 def _normals(mesh: Mesh) -> Float32:

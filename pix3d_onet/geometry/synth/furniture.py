@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pix3d_onet.geometry.parts import Part, box, cushion, path, sheet, tube
+from pix3d_onet.geometry.synth.solids import Part, box, cushion, path, sheet, tube
 from pix3d_onet.types import Float64
 
 Rng = np.random.Generator

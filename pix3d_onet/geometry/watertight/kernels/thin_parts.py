@@ -1,6 +1,6 @@
 """Thin parts: sheets and rods that no node would keep, and where the surface then crosses the grid.
 
-See ``geometry.tight`` for the method as a whole. Arrays are those of ``_bricks``.
+See ``geometry.watertight.tight`` for the method as a whole. Arrays are those of ``_bricks``.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from pix3d_onet.geometry._bricks import FAR, NODES
-from pix3d_onet.geometry._neighbours import look
+from pix3d_onet.geometry.watertight.kernels.bricks import FAR, NODES
+from pix3d_onet.geometry.watertight.kernels.neighbours import look
 
 ROD_RADIUS = np.float32(0.5 * np.sqrt(3.0))
 """Voxels around a curve that always hold a 6-connected chain of nodes (half a cell's diagonal)."""

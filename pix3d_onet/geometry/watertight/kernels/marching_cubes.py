@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from pix3d_onet.geometry._bricks import NODES
-from pix3d_onet.geometry._neighbours import look
+from pix3d_onet.geometry.watertight.kernels.bricks import NODES
+from pix3d_onet.geometry.watertight.kernels.neighbours import look
 
 CORNERS = tuple((c & 1, c >> 1 & 1, c >> 2 & 1) for c in range(8))
 EDGES = tuple((a, b) for a in range(8) for b in range(a + 1, 8) if bin(a ^ b).count("1") == 1)

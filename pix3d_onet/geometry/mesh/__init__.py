@@ -1,0 +1,1 @@
+"""Triangle meshes: reading, cleaning, topology, labels by rays, sampling, simplification, writing."""

@@ -1,0 +1,56 @@
+"""Edges, components, areas and volume of a mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pix3d_onet.geometry.mesh._component_kernels import face_components
+from pix3d_onet.geometry.mesh._edge_kernels import count_edges
+from pix3d_onet.geometry.mesh._measure_kernels import areas, signed_volume
+from pix3d_onet.types import Mesh
+
+
+def edge_counts(mesh: Mesh) -> Mapping[str, int]:
+    """Counts of undirected edges by how many faces use them, and of winding clashes.
+
+    Keys ``boundary`` (one face), ``regular`` (two), ``nonmanifold`` (more), ``clashes`` (directed edges used twice).
+    A mesh is watertight with consistent winding iff only ``regular`` is not zero.
+    """
+    counts = count_edges(mesh.faces, len(mesh.vertices))
+    return dict(zip(("boundary", "regular", "nonmanifold", "clashes"), map(int, counts), strict=False))
+
+
+def unbalanced_edges(mesh: Mesh) -> int:
+    """Undirected edges that not as many faces use one way round as the other.
+
+    Where there is none, the winding number is an integer everywhere off the surface: the mesh bounds solids.
+    """
+    return int(count_edges(mesh.faces, len(mesh.vertices))[4])
+
+
+def is_watertight(mesh: Mesh) -> bool:
+    """Every edge is used by exactly two faces, once in each direction."""
+    counts = edge_counts(mesh)
+    return len(mesh.faces) > 0 and counts["boundary"] == counts["nonmanifold"] == counts["clashes"] == 0
+
+
+def volume(mesh: Mesh) -> float:
+    """Signed volume by the divergence theorem; positive when faces wind counter-clockwise seen from outside."""
+    if len(mesh.faces) == 0:
+        return 0.0
+    return float(signed_volume(mesh.vertices, mesh.faces, mesh.vertices.mean(axis=0)))
+
+
+def face_areas(mesh: Mesh) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(F,) float64 areas in squared units of the vertices."""
+    found: np.ndarray[Any, np.dtype[np.float64]] = areas(mesh.vertices, mesh.faces)
+    return found
+
+
+def component_labels(mesh: Mesh) -> tuple[int, np.ndarray[Any, np.dtype[np.int32]]]:
+    """Number of connected components (faces joined by shared vertices) and (F,) int32 component of every face."""
+    count, labels = face_components(mesh.faces, len(mesh.vertices))
+    return int(count), labels

@@ -1,0 +1,1 @@
+"""Pictures of meshes: a z-buffer rasteriser, cameras, previews."""

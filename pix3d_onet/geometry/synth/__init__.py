@@ -1,0 +1,1 @@
+"""Procedural furniture in the Pix3D layout."""

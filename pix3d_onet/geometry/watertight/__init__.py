@@ -1,0 +1,1 @@
+"""Open and messy meshes to closed ones: the methods and what they share."""
