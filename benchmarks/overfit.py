@@ -18,9 +18,9 @@ from pix3d_onet.config import TrainConfig
 from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, ShardEntry, manifest_to_json
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.data.store.writer import write_shard
-from pix3d_onet.data.thaw import thaw
 from pix3d_onet.events import Event, TrainStep
 from pix3d_onet.files import write_json
+from pix3d_onet.preparation.reopen import thaw
 from pix3d_onet.results.variants import variant
 from pix3d_onet.runs.record import HistoryRow
 

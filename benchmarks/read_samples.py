@@ -34,7 +34,7 @@ from pix3d_onet import lattice
 from pix3d_onet.data.store import encoding
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
-from pix3d_onet.geometry.export import export_onet, model_names
+from pix3d_onet.export.original_layout import export_onet, model_names
 from pix3d_onet.version import __version__
 
 POINTS = 2048

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.sources.pix3d import list_pix3d
-from pix3d_onet.geometry.prepare import Execution, prepare
 from pix3d_onet.geometry.synth.release import synth_pix3d
+from pix3d_onet.preparation.job import Execution, prepare
 
 CONFIG = PrepareConfig(
     points=4096, surface_points=2048, image_size=96, resolution=64, render_views=1, shapes_per_shard=3, seed=5

@@ -18,7 +18,7 @@ from test_prepare import CONFIG, contents, run
 from pix3d_onet.data.sources.pix3d import list_pix3d
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Event, Progress
-from pix3d_onet.geometry.prepare import Execution, PrepareResult, prepare
+from pix3d_onet.preparation.job import Execution, PrepareResult, prepare
 
 pytest.importorskip("distributed")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -108,7 +108,7 @@ def test_a_shape_that_kills_workers_is_the_only_reject(cluster: Cluster, tmp_pat
 
 
 def test_no_scheduler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pix3d_onet.geometry import cluster as module
+    from pix3d_onet.preparation.execution import dask_backend as module
 
     monkeypatch.setattr(module, "CONNECT_SECONDS", 1.0)
     write_release(tmp_path / "root", 1)
@@ -117,7 +117,7 @@ def test_no_scheduler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_no_workers_is_one_line(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pix3d_onet.geometry import cluster as module
+    from pix3d_onet.preparation.execution import dask_backend as module
 
     monkeypatch.setattr(module, "CONNECT_SECONDS", 3.0)
     write_release(tmp_path / "root", 1)

@@ -17,10 +17,10 @@ from releases import box_geometry, write_box, write_release
 from test_prepare import CONFIG, contents, run
 
 from pix3d_onet.data.sources.pix3d import list_pix3d
-from pix3d_onet.data.staging import Staging
 from pix3d_onet.errors import InputError
-from pix3d_onet.geometry.pool import _deaf_to_ctrl_c
-from pix3d_onet.geometry.prepare import Execution, prepare
+from pix3d_onet.preparation.execution.pool import _deaf_to_ctrl_c
+from pix3d_onet.preparation.job import Execution, prepare
+from pix3d_onet.preparation.staging import Staging
 
 SMALL = ("--resolution", "32", "--points", "4096", "--surface-points", "512", "--image-size", "32", "--mesh-error", "0")
 ALLOWED_SECONDS = 120
@@ -169,7 +169,7 @@ def test_twenty_kills_at_random_moments(tmp_path: Path) -> None:
 def test_a_kill_while_assembling(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(root, tmp_path / "calm")
     reference = contents(tmp_path / "calm")
-    from pix3d_onet.data import assemble as module
+    from pix3d_onet.preparation import assemble as module
 
     original = module.write_shard
 

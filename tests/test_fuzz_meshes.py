@@ -19,7 +19,7 @@ pytest.importorskip("open3d")
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.topology import is_watertight
-from pix3d_onet.geometry.shape import shape_geometry
+from pix3d_onet.preparation.from_mesh import shape_geometry
 
 CONFIG = PrepareConfig(resolution=32, points=1000, surface_points=500)
 SECONDS = 20.0

@@ -20,8 +20,8 @@ from test_prepare import CONFIG
 from pix3d_onet.data.images.crop import load_view
 from pix3d_onet.data.sources.pix3d import list_pix3d
 from pix3d_onet.errors import ConfigError, InputError, RejectError
-from pix3d_onet.geometry.prepare import Execution, prepare
-from pix3d_onet.geometry.worker import Task, prepare_shape
+from pix3d_onet.preparation.job import Execution, prepare
+from pix3d_onet.preparation.worker import Task, prepare_shape
 
 ODD: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1e308, 10**30, float("nan"), float("inf"), [1e400], {}, {"a": 1}, [], [None], [[]]),

@@ -19,7 +19,7 @@ from pix3d_onet import Mesh
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.topology import is_watertight, volume
-from pix3d_onet.geometry.shape import ShapeGeometry, shape_geometry
+from pix3d_onet.preparation.from_mesh import ShapeGeometry, shape_geometry
 
 RESOLUTION = 32
 MEMORY_BOUND = 50 << 20

@@ -13,9 +13,9 @@ from PIL import Image
 
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.data.store.reader import Dataset
-from pix3d_onet.data.summary import rejects, summarise, worst_shapes
 from pix3d_onet.errors import InputError
-from pix3d_onet.geometry.contact import CELL, contact_sheet, overlay
+from pix3d_onet.inspection.contact_sheet import CELL, contact_sheet, overlay
+from pix3d_onet.inspection.summary import rejects, summarise, worst_shapes
 
 
 @pytest.fixture(scope="module")

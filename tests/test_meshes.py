@@ -11,8 +11,8 @@ from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.data.store.reader import load_dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.geometry.mesh.reading import MESH_SUFFIXES
-from pix3d_onet.geometry.prepare import Execution, prepare
-from pix3d_onet.geometry.verify import verify
+from pix3d_onet.inspection.verify import verify
+from pix3d_onet.preparation.job import Execution, prepare
 
 ALL = PrepareConfig(categories=("all",), points=512, surface_points=64, image_size=48, resolution=48, render_views=2)
 TETRAHEDRON = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n"

@@ -21,12 +21,12 @@ from pix3d_onet.data.sources import onet_layout as layout
 from pix3d_onet.data.store.manifest import ShapeEntry, read_manifest
 from pix3d_onet.data.store.reader import Dataset, load_dataset
 from pix3d_onet.errors import ConfigError, InputError, RejectError
-from pix3d_onet.geometry.export import ExportResult, export_onet, model_names, relabelled
-from pix3d_onet.geometry.given import given_geometry
-from pix3d_onet.geometry.prepare import Execution, prepare
+from pix3d_onet.export.original_layout import ExportResult, export_onet, model_names, relabelled
 from pix3d_onet.geometry.render.cameras import look_at_pose
 from pix3d_onet.geometry.synth.solids import assemble, box
-from pix3d_onet.geometry.verify import verify
+from pix3d_onet.inspection.verify import verify
+from pix3d_onet.preparation.from_labels import given_geometry
+from pix3d_onet.preparation.job import Execution, prepare
 from pix3d_onet.types import Camera, Sample
 
 CONFIG = PrepareConfig(points=4096, surface_points=20000, image_size=96, resolution=64, render_views=2, seed=4, limit=5)

@@ -11,16 +11,16 @@ import pytest
 from releases import box_geometry, write_box, write_index, write_release
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data.assemble import listing_digest
 from pix3d_onet.data.sources.pix3d import list_pix3d
-from pix3d_onet.data.staging import fingerprint
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.data.store.reader import load_dataset
-from pix3d_onet.data.thaw import read_rejects
 from pix3d_onet.errors import BusyError, ConfigError, InputError
 from pix3d_onet.events import Event, Progress
-from pix3d_onet.geometry.prepare import Execution, PrepareResult, prepare
 from pix3d_onet.locks import locked
+from pix3d_onet.preparation.assemble import listing_digest
+from pix3d_onet.preparation.job import Execution, PrepareResult, prepare
+from pix3d_onet.preparation.reopen import read_rejects
+from pix3d_onet.preparation.staging import fingerprint
 
 CONFIG = PrepareConfig(points=512, surface_points=64, image_size=32, shapes_per_shard=4)
 NOT_DETERMINISTIC = "timings.csv"

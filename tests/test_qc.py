@@ -18,9 +18,9 @@ from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.sampling import contains
 from pix3d_onet.geometry.mesh.topology import is_watertight
 from pix3d_onet.geometry.mesh.writing import write_mesh
-from pix3d_onet.geometry.qc import RULES
-from pix3d_onet.geometry.shape import ShapeGeometry, shape_geometry
 from pix3d_onet.lattice import decode_points
+from pix3d_onet.preparation.from_mesh import ShapeGeometry, shape_geometry
+from pix3d_onet.preparation.quality import RULES
 
 CONFIG = PrepareConfig(points=20_000, surface_points=5_000, resolution=64)
 

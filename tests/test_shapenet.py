@@ -12,9 +12,9 @@ from pix3d_onet.data.sources.shapenet import SYNSETS, choy_camera, list_shapenet
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.data.store.reader import load_dataset
 from pix3d_onet.errors import ConfigError, InputError
-from pix3d_onet.geometry.prepare import Execution, prepare
 from pix3d_onet.geometry.render.scene import Scene
-from pix3d_onet.geometry.verify import verify
+from pix3d_onet.inspection.verify import verify
+from pix3d_onet.preparation.job import Execution, prepare
 from pix3d_onet.types import Mesh
 
 CHAIR, TABLE = "03001627", "04379243"

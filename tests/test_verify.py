@@ -13,13 +13,13 @@ from onet_cli.main import main
 from roads import CONFIG, prepared_road, synthetic_release
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data import checks
-from pix3d_onet.data.checks import Check, Verification
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import file_digest
-from pix3d_onet.geometry.prepare import Execution, prepare
-from pix3d_onet.geometry.verify import verify
+from pix3d_onet.inspection import checks
+from pix3d_onet.inspection.checks import Check, Verification
+from pix3d_onet.inspection.verify import verify
+from pix3d_onet.preparation.job import Execution, prepare
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import click
 from onet_cli import ui
 
 if TYPE_CHECKING:
-    from pix3d_onet.geometry.export import ExportResult
+    from pix3d_onet.export.original_layout import ExportResult
 
 
 @click.group()
@@ -37,7 +37,7 @@ def onet(dataset: Path, out: Path, image_size: int, overwrite: bool, as_json: bo
       onet export onet data/prepared/pix3d-chair exported/
       onet prepare onet exported/ --out data/prepared/back
     """
-    from pix3d_onet.geometry.export import export_onet, to_json
+    from pix3d_onet.export.original_layout import export_onet, to_json
 
     with ui.live(quiet=quiet, verbose=verbose) as emit:
         result = export_onet(dataset, out, image_size=image_size, overwrite=overwrite, emit=emit)

@@ -10,7 +10,7 @@ import click
 from onet_cli import ui
 
 if TYPE_CHECKING:
-    from pix3d_onet.data.summary import Summary
+    from pix3d_onet.inspection.summary import Summary
 
 SHEET, QC_SHEET = "contact-sheet.png", "worst-shapes.png"
 
@@ -45,12 +45,12 @@ def inspect(
       onet inspect data/prepared/pix3d-chair --qc
     """
     from pix3d_onet.data.store.manifest import read_manifest
-    from pix3d_onet.data.summary import summarise, worst_shapes
+    from pix3d_onet.inspection.summary import summarise, worst_shapes
 
     summary = summarise(dataset)
     path = None if no_sheet else place_for(sheet, dataset / (QC_SHEET if qc else SHEET), quiet=quiet)
     if path is not None:
-        from pix3d_onet.geometry.contact import contact_sheet
+        from pix3d_onet.inspection.contact_sheet import contact_sheet
 
         contact_sheet(dataset, path, shapes=shapes, worst=qc, split=split, seed=seed)
     worst = [(e.object_id, why) for e, why in worst_shapes(read_manifest(dataset), shapes)] if qc else []

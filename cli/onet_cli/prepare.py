@@ -13,7 +13,7 @@ from pix3d_onet.config import PREPARE_PRESETS, WATERTIGHT_METHODS, PrepareConfig
 from pix3d_onet.data.sources.registry import SOURCES, Source
 
 if TYPE_CHECKING:
-    from pix3d_onet.geometry.prepare import PrepareResult
+    from pix3d_onet.preparation.job import PrepareResult
 
 STRICT_STATUS = 4
 """Exit status under ``--strict`` when something was rejected."""
@@ -139,7 +139,7 @@ def configure(source: Source, options: Mapping[str, Any]) -> PrepareConfig:
 def _prepare(
     source: Source, root: Path, config: PrepareConfig, out: Path, split_files: Any, chosen: Mapping[str, Any], emit: Any
 ) -> PrepareResult:
-    from pix3d_onet.geometry.prepare import Execution, prepare
+    from pix3d_onet.preparation.job import Execution, prepare
 
     execution = Execution(
         jobs=chosen["jobs"],

@@ -10,7 +10,7 @@ import click
 from onet_cli import ui
 
 if TYPE_CHECKING:
-    from pix3d_onet.data.checks import Verification
+    from pix3d_onet.inspection.checks import Verification
 
 SHOWN = 20
 """Findings of one check that the table lists; ``--json`` has them all."""
@@ -34,7 +34,7 @@ def verify(
     Example:
       onet verify data/prepared/pix3d-chair --root data/pix3d
     """
-    from pix3d_onet.geometry.verify import verify as run
+    from pix3d_onet.inspection.verify import verify as run
 
     with ui.live(quiet=quiet, verbose=verbose) as emit:
         result = run(dataset, source_root=root, everything=everything, seed=seed, emit=emit)

@@ -26,7 +26,7 @@ class Source:
     ``takes``: which settings the source knows, by option name: ``category`` (with its ``default_category``),
     ``images-per-object``, ``flags``, ``require-pose``, and ``splits``, the names ``--split`` takes besides ``shape``.
     ``default_split`` is the default of ``--split``. ``render_views`` is the default number of rendered views (for
-    sources without photos). ``geometry``: ``module:name`` of what replaces ``geometry.shape.shape_geometry`` where the
+    sources without photos). ``geometry``: ``module:name`` of what replaces ``preparation.from_mesh.shape_geometry`` where the
     source has labels instead of meshes. ``example`` follows ``onet prepare NAME`` in the command's help.
     """
 
@@ -107,7 +107,7 @@ SOURCES: dict[str, Source] = {
             takes=frozenset({"category"}),
             splits=("lst",),
             default_split="lst",
-            geometry="pix3d_onet.geometry.given:given_geometry",
+            geometry="pix3d_onet.preparation.from_labels:given_geometry",
         ),
     )
 }

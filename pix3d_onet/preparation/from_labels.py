@@ -23,8 +23,8 @@ from pix3d_onet.geometry.mesh.decimation import decimate
 from pix3d_onet.geometry.mesh.raycast import RayScene
 from pix3d_onet.geometry.mesh.reading import load_mesh
 from pix3d_onet.geometry.mesh.sampling import contains
-from pix3d_onet.geometry.shape import ShapeGeometry
 from pix3d_onet.lattice import decode_points, encode_points
+from pix3d_onet.preparation.from_mesh import ShapeGeometry
 from pix3d_onet.seeding import generator
 from pix3d_onet.types import Float64, Int64, Mesh, Normalisation
 

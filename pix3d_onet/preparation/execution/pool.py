@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import Any, Generic, TypeVar
 
-from pix3d_onet.geometry.cluster import ClusterTaskError, connected, one_task_at_a_time
+from pix3d_onet.preparation.execution.dask_backend import ClusterTaskError, connected, one_task_at_a_time
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -15,7 +15,6 @@ from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.store.encoding import encode_normals
 from pix3d_onet.errors import RejectError
 from pix3d_onet.files import file_digest
-from pix3d_onet.geometry import qc
 from pix3d_onet.geometry.mesh.cleaning import box_normalisation, transformed
 from pix3d_onet.geometry.mesh.decimation import decimate
 from pix3d_onet.geometry.mesh.reading import load_mesh
@@ -23,6 +22,7 @@ from pix3d_onet.geometry.mesh.sampling import contains, draw_cells, sample_surfa
 from pix3d_onet.geometry.mesh.topology import is_watertight, volume
 from pix3d_onet.geometry.watertight.methods import Watertight, watertight
 from pix3d_onet.lattice import decode_points, encode_points
+from pix3d_onet.preparation import quality
 from pix3d_onet.types import Bool, Float32, Mesh, Normalisation, UInt8, UInt16
 
 
@@ -84,7 +84,7 @@ def shape_geometry(
     with watch.stage("decimate"):
         small, error = decimate(full, config.mesh_error)
     with watch.stage("qc"):
-        report = qc.judge(
+        report = quality.judge(
             source=source,
             result=result,
             full=full,

@@ -1,6 +1,6 @@
 """Is a prepared data set what it says? The checks that need no geometry: manifest, shards, leakage, duplicates.
 
-``geometry.verify`` adds labels and cameras and is what ``onet verify`` calls. Nothing here changes a file.
+``inspection.verify`` adds labels and cameras and is what ``onet verify`` calls. Nothing here changes a file.
 """
 
 from __future__ import annotations

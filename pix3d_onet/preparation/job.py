@@ -21,20 +21,20 @@ from pathlib import Path
 from typing import Any
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data.assemble import REJECTS, TIMINGS, assemble, listing_digest, write_rejects
 from pix3d_onet.data.sources.pix3d import INDEX
 from pix3d_onet.data.sources.splits import Splitter
-from pix3d_onet.data.staging import Done, Outcome, Staging, fingerprint, read_digest
 from pix3d_onet.data.store.manifest import MANIFEST, Manifest, read_manifest
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.data.store.writer import write_shard
-from pix3d_onet.data.thaw import read_rejects, read_timings, thaw
 from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError
 from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.files import PART_SUFFIX, file_digest
-from pix3d_onet.geometry.pool import Failure, Limits, Plan, run, usable_cores
-from pix3d_onet.geometry.worker import Geometry, Task, prepare_shape, rejection
 from pix3d_onet.locks import locked
+from pix3d_onet.preparation.assemble import REJECTS, TIMINGS, assemble, listing_digest, write_rejects
+from pix3d_onet.preparation.execution.pool import Failure, Limits, Plan, run, usable_cores
+from pix3d_onet.preparation.reopen import read_rejects, read_timings, thaw
+from pix3d_onet.preparation.staging import Done, Outcome, Staging, fingerprint, read_digest
+from pix3d_onet.preparation.worker import Geometry, Task, prepare_shape, rejection
 from pix3d_onet.types import Rejected, SourceListing, SourceShape
 
 TIME_LIMIT_SECONDS = 600.0
@@ -291,7 +291,7 @@ class _Job:
             min(chosen.jobs or usable_cores(), max(len(todo), 1)),
             chosen.backend,
             chosen.scheduler,
-            "" if chosen.geometry else "pix3d_onet.geometry.shape",
+            "" if chosen.geometry else "pix3d_onet.preparation.from_mesh",
         )
         return run(todo, plan)
 

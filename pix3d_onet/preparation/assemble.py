@@ -20,10 +20,10 @@ from typing import Any
 
 from pix3d_onet.config import SPLITS, PrepareConfig
 from pix3d_onet.data.sources.splits import Splitter
-from pix3d_onet.data.staging import Staging, camera_key
 from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, ShardEntry, manifest_to_json
 from pix3d_onet.data.store.writer import write_shard
 from pix3d_onet.files import digest, write_json, write_text
+from pix3d_onet.preparation.staging import Staging, camera_key
 from pix3d_onet.types import PreparedShape, Rejected, SourceListing, SourceShape
 
 REJECTS, QC, TIMINGS = "rejects.jsonl", "qc.csv", "timings.csv"

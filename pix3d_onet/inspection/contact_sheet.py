@@ -14,11 +14,11 @@ from scipy import ndimage
 
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
-from pix3d_onet.data.summary import worst_shapes
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import write_bytes
 from pix3d_onet.geometry.render.cameras import MARGIN, frame, look_at_pose
 from pix3d_onet.geometry.render.scene import Scene
+from pix3d_onet.inspection.summary import worst_shapes
 from pix3d_onet.seeding import generator
 from pix3d_onet.types import Sample, UInt8, View
 

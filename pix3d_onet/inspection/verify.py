@@ -1,4 +1,4 @@
-"""``onet verify``: the checks of ``data.checks``, and those that look at shapes: do labels and cameras fit the mesh?"""
+"""``onet verify``: the checks of ``inspection.checks``, and those that look at shapes: do labels and cameras fit the mesh?"""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import numpy as np
 
 from pix3d_onet import lattice
 from pix3d_onet.config import POINTS_HALF_SIDE
-from pix3d_onet.data import checks
-from pix3d_onet.data.checks import Check, Finding, Verification
 from pix3d_onet.data.store.manifest import Manifest, ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
@@ -18,6 +16,8 @@ from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.geometry.mesh.raycast import RayScene
 from pix3d_onet.geometry.mesh.sampling import contains
 from pix3d_onet.geometry.render.scene import Scene
+from pix3d_onet.inspection import checks
+from pix3d_onet.inspection.checks import Check, Finding, Verification
 from pix3d_onet.seeding import generator
 from pix3d_onet.types import Bool, Sample, View
 

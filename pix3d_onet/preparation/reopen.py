@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pix3d_onet.data.staging import Outcome
 from pix3d_onet.data.store import encoding
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
+from pix3d_onet.preparation.staging import Outcome
 from pix3d_onet.types import Mesh, Normalisation, PreparedShape, Rejected
 
 

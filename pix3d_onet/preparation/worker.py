@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING
 
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.images.crop import load_view
-from pix3d_onet.data.staging import Outcome, fingerprint, read_digest
 from pix3d_onet.errors import MissingDependencyError, RejectError
 from pix3d_onet.files import digest, file_digest
+from pix3d_onet.preparation.staging import Outcome, fingerprint, read_digest
 from pix3d_onet.system import missing_dependency
 from pix3d_onet.types import Normalisation, PreparedShape, Rejected, SourceShape, View
 
 if TYPE_CHECKING:
-    from pix3d_onet.geometry.shape import ShapeGeometry
+    from pix3d_onet.preparation.from_mesh import ShapeGeometry
 
 Geometry = Callable[..., "ShapeGeometry"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """One shape to prepare. ``geometry`` replaces :func:`pix3d_onet.geometry.shape.shape_geometry` (None: that)."""
+    """One shape to prepare. ``geometry`` replaces :func:`pix3d_onet.preparation.from_mesh.shape_geometry` (None: that)."""
 
     shape: SourceShape
     root: Path
@@ -111,7 +111,7 @@ def _geometry(task: Task) -> ShapeGeometry:
     shape = task.shape
     if task.geometry is not None:
         return task.geometry(shape.mesh, shape.object_id, task.config, root=task.root, voxel=shape.voxel)
-    from pix3d_onet.geometry.shape import shape_geometry
+    from pix3d_onet.preparation.from_mesh import shape_geometry
 
     return shape_geometry(shape.mesh, shape.object_id, task.config, root=task.root, voxel=shape.voxel)
 

@@ -1,0 +1,1 @@
+"""A data set in the formats of other projects: `onet export`."""

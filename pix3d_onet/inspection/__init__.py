@@ -1,0 +1,1 @@
+"""Looking at a finished data set: `onet verify` and `onet inspect`."""

@@ -1,0 +1,1 @@
+"""`onet prepare`: from a source to a finished data set."""

@@ -1,0 +1,1 @@
+"""Shapes spread over processes or a Dask cluster."""
