@@ -33,12 +33,12 @@ from torch import Tensor, nn
 from pix3d_onet.config import POINTS_HALF_SIDE
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.learning.checkpoint import load_model
-from pix3d_onet.learning.examples import focal_of
-from pix3d_onet.learning.extract import image_field, logit, march
-from pix3d_onet.learning.mise import CPU_CHUNK, Field, Lattice, sample_surface
-from pix3d_onet.learning.model import OccupancyNetwork
-from pix3d_onet.learning.predictor import run_settings
-from pix3d_onet.learning.runtime import describe_device
+from pix3d_onet.learning.device import describe_device
+from pix3d_onet.learning.extraction.extract import image_field, logit, march
+from pix3d_onet.learning.extraction.predictor import run_settings
+from pix3d_onet.learning.extraction.surface_sampling import CPU_CHUNK, Field, Lattice, sample_surface
+from pix3d_onet.learning.network.model import OccupancyNetwork
+from pix3d_onet.learning.pictures import focal_of
 from pix3d_onet.types import View
 
 RESOLUTION = 128
@@ -223,7 +223,7 @@ def compare(model: OccupancyNetwork, view: View, size: int | None, level: float,
 
 
 def _code(model: OccupancyNetwork, view: View, options: dict[str, Any]) -> Tensor:
-    from pix3d_onet.learning.extract import camera_tensors, image_tensor
+    from pix3d_onet.learning.extraction.extract import camera_tensors, image_tensor
 
     pose, focal = camera_tensors(model.config, options["pose"], options["focal"], torch.device("cpu"))
     with torch.no_grad():

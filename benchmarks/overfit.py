@@ -65,7 +65,7 @@ def plot(history: tuple[HistoryRow, ...], title: str, path: Path) -> None:
 
 
 def main() -> None:
-    from pix3d_onet.learning.train import train
+    from pix3d_onet.learning.training.run import train
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)

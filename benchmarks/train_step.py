@@ -4,8 +4,8 @@
 
 Same network (ResNet-18, conditional batch norm), same shapes, pictures, batch and points. The reference loads every
 object from its own .npz and .jpg, multiplies through Conv1d in float32 and steps PyTorch's default Adam; ours is
-``learning.loop`` as ``onet train`` runs it. Each side is a process of its own (allocator settings are global), and
-the two take turns step by step, so that a busy machine slows both alike.
+``learning.training.trainer`` as ``onet train`` runs it. Each side is a process of its own (allocator settings are
+global), and the two take turns step by step, so that a busy machine slows both alike.
 """
 
 from __future__ import annotations
@@ -144,13 +144,13 @@ def our_step(options: argparse.Namespace) -> Callable[[], float]:
     from pix3d_onet.config import ModelConfig, TrainConfig
     from pix3d_onet.data.store.reader import Dataset
     from pix3d_onet.events import Event, TrainStep
-    from pix3d_onet.learning import runtime
-    from pix3d_onet.learning.dataset import Choice, load_split
+    from pix3d_onet.learning import device
     from pix3d_onet.learning.distributed import Group
-    from pix3d_onet.learning.loop import Setting, Trainer
-    from pix3d_onet.learning.model import build_model
+    from pix3d_onet.learning.network.model import build_model
+    from pix3d_onet.learning.training.batches import Choice, load_split
+    from pix3d_onet.learning.training.trainer import Setting, Trainer
 
-    runtime.keep_freed_memory()
+    device.keep_freed_memory()
     torch.set_flush_denormal(True)
     config = TrainConfig(
         steps=10**6, batch_size=options.batch, points_per_shape=options.points, image_size=options.image_size,
@@ -167,7 +167,7 @@ def our_step(options: argparse.Namespace) -> Callable[[], float]:
         if isinstance(event, TrainStep):
             losses.append(event.loss)
 
-    precision = runtime.choose_precision(config.precision, cpu)
+    precision = device.choose_precision(config.precision, cpu)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             model,
@@ -251,7 +251,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     import timm
     import torch
 
-    from pix3d_onet.learning.runtime import cpu_capabilities
+    from pix3d_onet.learning.device import cpu_capabilities
 
     return {
         "settings": {name: getattr(options, name) for name in SETTINGS},

@@ -68,7 +68,7 @@ def sample_occupancy(mesh: Mesh, n: int, seed: int) -> tuple[Float32, Bool]:
 
 def build_model(variant: str, *, pretrained: bool = False) -> nn.Module:
     """A network of a named variant of Table 1 (``resnet18`` ... ``convnext-fp3-pose``) with a new decoder."""
-    from pix3d_onet.learning.model import build_model as implementation
+    from pix3d_onet.learning.network.model import build_model as implementation
     from pix3d_onet.results.variants import variant as find
 
     return implementation(find(variant).model, pretrained=pretrained)
@@ -84,8 +84,8 @@ def load_model(run: str | Path) -> nn.Module:
 def extract_mesh(model: Any, image: UInt8, *, resolution: int = 128, **options: Any) -> Mesh:
     """The surface that ``model`` sees in ``image`` (H, W, 3) uint8 on white, in the normalised frame.
 
-    ``options``: see ``learning.extract.extract_mesh`` (``pose``, ``threshold``, ...).
+    ``options``: see ``learning.extraction.extract.extract_mesh`` (``pose``, ``threshold``, ...).
     """
-    from pix3d_onet.learning.extract import extract_mesh as implementation
+    from pix3d_onet.learning.extraction.extract import extract_mesh as implementation
 
     return implementation(model, image, resolution=resolution, **options)

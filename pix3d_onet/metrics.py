@@ -258,7 +258,7 @@ IOU_PIX3D = Metric(
     "Volumes of 128 voxels a side, max-pooled to 32, box-aligned, cut at one threshold for all, searched on the split.",
     "Sun et al., Pix3D, CVPR 2018, section 5", lambda _: math.nan,
 )  # fmt: skip
-"""The one column of Pix3D's protocol: ``learning.pix3d_protocol`` measures it, a :class:`Comparison` does not."""
+"""The one column of Pix3D's protocol: ``evaluation.pix3d_protocol`` measures it, a :class:`Comparison` does not."""
 
 
 def measure(comparison: Comparison) -> dict[str, float]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pix3d_onet.learning.decoder import BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, ConditionalDecoder
+from pix3d_onet.learning.network.decoder import BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, ConditionalDecoder
 
 
 def decoder(c_dim: int = 8, hidden: int = 16, blocks: int = 2, seed: int = 0) -> ConditionalDecoder:

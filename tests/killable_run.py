@@ -12,8 +12,8 @@ import torch
 
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.events import Event, TrainStep
-from pix3d_onet.learning import loop
-from pix3d_onet.learning.train import train
+from pix3d_onet.learning.training import trainer
+from pix3d_onet.learning.training.run import train
 
 STEPS = 60
 MODEL = ModelConfig("mobilenetv3_small_050", c_dim=8, hidden_dim=16, blocks=1)
@@ -31,5 +31,5 @@ def tell(event: Event) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    loop.SAVE_SECONDS = 0.0
+    trainer.SAVE_SECONDS = 0.0
     train(MODEL, CONFIG, Path(sys.argv[1]), Path(sys.argv[2]), name="tiny", device="cpu", resume=True, emit=tell)

@@ -8,7 +8,7 @@ import torch
 
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.learning.checkpoint import save_best
-from pix3d_onet.learning.model import build_model
+from pix3d_onet.learning.network.model import build_model
 
 TINY = {"encoder": "test_resnet", "c_dim": 32, "hidden_dim": 32, "blocks": 2}
 

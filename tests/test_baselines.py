@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pix3d_onet.config import POINTS_HALF_SIDE
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError
-from pix3d_onet.learning.baselines import (
+from pix3d_onet.evaluation.baselines import (
     GRID,
     MEAN_THRESHOLDS,
     Library,
@@ -25,9 +25,9 @@ from pix3d_onet.learning.baselines import (
     overlap,
     picture_feature,
 )
-from pix3d_onet.learning.evaluate import evaluate
-from pix3d_onet.learning.polish import is_closed
-from pix3d_onet.learning.voxels import voxel_centres, voxelised
+from pix3d_onet.evaluation.evaluate import evaluate
+from pix3d_onet.evaluation.voxels import voxel_centres, voxelised
+from pix3d_onet.learning.extraction.refine import is_closed
 from pix3d_onet.metrics import iou
 from pix3d_onet.types import Mesh
 

@@ -31,7 +31,7 @@ def never(name: str, seed: int) -> Exception | None:
 
 
 class FakeTraining:
-    """Stands in for ``learning.train.train``: writes a record, or fails as told."""
+    """Stands in for ``learning.training.run.train``: writes a record, or fails as told."""
 
     def __init__(self, fails: Callable[[str, int], Exception | None] = never) -> None:
         self.calls: list[tuple[str, int, bool]] = []

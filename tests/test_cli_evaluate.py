@@ -16,7 +16,7 @@ from onet_cli.main import main
 
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.data.store.reader import Dataset
-from pix3d_onet.learning.baselines import BASELINES
+from pix3d_onet.evaluation.baselines import BASELINES
 
 SMALL = ["--resolution", "24", "--device", "cpu"]
 
@@ -97,7 +97,7 @@ def test_a_long_name_is_folded_before_numbers_are(tmp_path, data, monkeypatch, c
 
 
 def test_after_ctrl_c_the_rows_that_are_done_are_kept(data, tmp_path, monkeypatch, capsys) -> None:
-    from pix3d_onet.learning import evaluate as module
+    from pix3d_onet.evaluation import evaluate as module
 
     plain = module.evaluate
 

@@ -404,7 +404,7 @@ def test_a_network_without_a_pose_needs_no_model(run, tmp_path, photo, monkeypat
 
 
 def test_both_ways_to_name_a_camera_give_the_network_the_same(tmp_path, monkeypatch) -> None:
-    from pix3d_onet.learning import predictor
+    from pix3d_onet.learning.extraction import predictor
 
     network = stored_run.store_run(tmp_path / "run", pose="6d")
     root = synth_pix3d(tmp_path / "pix3d", objects=1).out

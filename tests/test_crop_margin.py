@@ -18,9 +18,9 @@ from pix3d_onet.data import photo
 from pix3d_onet.data.photo import read_photo
 from pix3d_onet.events import ignore
 from pix3d_onet.files import write_json
-from pix3d_onet.learning import examples
-from pix3d_onet.learning.predictor import network_predictor
-from pix3d_onet.learning.train import train
+from pix3d_onet.learning.extraction.predictor import network_predictor
+from pix3d_onet.learning.training import examples
+from pix3d_onet.learning.training.run import train
 from pix3d_onet.types import View
 
 MARGIN = 0.5

@@ -16,20 +16,11 @@ from pix3d_onet.config import TrainConfig
 from pix3d_onet.data.store import encoding
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError
-from pix3d_onet.learning.augment import augment, color, crop, flip
-from pix3d_onet.learning.dataset import (
-    Batch,
-    Choice,
-    Decoding,
-    Draw,
-    Plan,
-    ResidentSplit,
-    load_split,
-    pieces,
-    resize_images,
-)
-from pix3d_onet.learning.memory import open_split, split_bytes
-from pix3d_onet.learning.streaming import Prefetch, StreamedSplit
+from pix3d_onet.learning.pictures import resize_images
+from pix3d_onet.learning.training.augment import augment, color, crop, flip
+from pix3d_onet.learning.training.batches import Batch, Choice, Decoding, Draw, Plan, ResidentSplit, load_split, pieces
+from pix3d_onet.learning.training.fitting import open_split, split_bytes
+from pix3d_onet.learning.training.streaming import Prefetch, StreamedSplit
 
 CPU = torch.device("cpu")
 
@@ -144,7 +135,7 @@ def vars_of(raw: object) -> list[torch.Tensor]:
 
 
 def test_few_shards_stay_open(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pix3d_onet.learning import streaming
+    from pix3d_onet.learning.training import streaming
 
     monkeypatch.setattr(streaming, "OPEN_SHARDS", 1)
     with Dataset(root) as dataset:

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from pix3d_onet.learning import fused
-from pix3d_onet.learning.decoder import exact
+from pix3d_onet.learning.network import decoder_cpu
+from pix3d_onet.learning.network.decoder import exact
 
 EXACT = 1e-12
 """Relative to values of order one, in float64."""
@@ -38,8 +38,8 @@ def test_fused_step_has_the_reference_s_value_gradients_and_statistics(
     """Any cut into blocks: logits, the gradient of every parameter and of the code, running statistics."""
     labels = (torch.rand(shapes, count, generator=torch.Generator().manual_seed(5)) > 0.5).double()
     results = []
-    before = fused.BLOCK_ROWS
-    fused.BLOCK_ROWS = rows
+    before = decoder_cpu.BLOCK_ROWS
+    decoder_cpu.BLOCK_ROWS = rows
     try:
         for plain in (False, True):
             made = decoder(8, hidden, blocks).train()
@@ -52,7 +52,7 @@ def test_fused_step_has_the_reference_s_value_gradients_and_statistics(
             gradients = {name: value.grad for name, value in made.named_parameters()} | {"code": code.grad}
             results.append((logits.detach(), gradients, dict(made.named_buffers())))
     finally:
-        fused.BLOCK_ROWS = before
+        decoder_cpu.BLOCK_ROWS = before
     ours, theirs = results
     torch.testing.assert_close(ours[0], theirs[0], rtol=1e-9, atol=1e-9)
     for name, gradient in theirs[1].items():
@@ -114,7 +114,7 @@ def test_coordinates_are_not_rounded_by_autocast() -> None:
 @pytest.mark.parametrize(("shapes", "points", "rows"), [(3, 100, 37), (9, 10, 37), (1, 1, 1), (4, 64, 64)])
 def test_blocks_cover_every_row_once(shapes: int, points: int, rows: int) -> None:
     seen = torch.zeros(shapes, points)
-    for block in fused.blocks_of(shapes, points, rows):
+    for block in decoder_cpu.blocks_of(shapes, points, rows):
         part = block.of(seen)
         assert part.numel() == block.rows
         part += 1

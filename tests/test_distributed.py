@@ -162,7 +162,7 @@ def test_a_group_is_read_from_torchrun_s_environment(monkeypatch: pytest.MonkeyP
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pix3d_onet.learning import train as module
+    from pix3d_onet.learning.training import run as module
 
     monkeypatch.setattr(distributed, "environment_group", lambda: distributed.Group(0, 3, 0))
     monkeypatch.setattr(distributed, "joined", lambda *_: nullcontext())
@@ -173,11 +173,11 @@ def test_a_batch_that_cannot_be_shared_is_refused(data: Path, tmp_path: Path, mo
 
 
 def test_an_automatic_batch_can_be_shared_by_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pix3d_onet.learning import memory
-    from pix3d_onet.learning.model import build_model
+    from pix3d_onet.learning.network.model import build_model
+    from pix3d_onet.learning.training import fitting
 
-    monkeypatch.setattr(memory, "_kept_bytes", lambda *a: 1e6 * a[-1])
-    monkeypatch.setattr(memory, "available_memory", lambda _: 2**34)
+    monkeypatch.setattr(fitting, "_kept_bytes", lambda *a: 1e6 * a[-1])
+    monkeypatch.setattr(fitting, "available_memory", lambda _: 2**34)
     model, cpu = build_model(two_processes.MODEL), torch.device("cpu")
-    found = [memory.fitting_batch(model, TrainConfig(pretrained=False), cpu, "fp32", world) for world in (1, 2, 3, 5)]
+    found = [fitting.fitting_batch(model, TrainConfig(pretrained=False), cpu, "fp32", world) for world in (1, 2, 3, 5)]
     assert found == [64, 64, 63, 60]

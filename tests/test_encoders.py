@@ -12,8 +12,15 @@ from safetensors.torch import save_file
 
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError, InputError
-from pix3d_onet.learning.encoders import FpnEncoder, ImageEncoder, PoseEncoder, PyramidEncoder, enlarge, make_backbone
-from pix3d_onet.learning.model import build_model
+from pix3d_onet.learning.network.encoders import (
+    FpnEncoder,
+    ImageEncoder,
+    PoseEncoder,
+    PyramidEncoder,
+    enlarge,
+    make_backbone,
+)
+from pix3d_onet.learning.network.model import build_model
 
 
 def test_normalises_with_imagenet_s_numbers_inside() -> None:

@@ -19,10 +19,10 @@ import torch
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError
-from pix3d_onet.learning import pix3d_protocol as protocol
-from pix3d_onet.learning.evaluate import compare, evaluate, ideal_f_score, nearest_by_pairs, nearest_on, rows_csv
-from pix3d_onet.learning.extract import logit
-from pix3d_onet.learning.predictor import NetworkPredictor, Prediction
+from pix3d_onet.evaluation import pix3d_protocol as protocol
+from pix3d_onet.evaluation.evaluate import compare, evaluate, ideal_f_score, nearest_by_pairs, nearest_on, rows_csv
+from pix3d_onet.learning.extraction.extract import logit
+from pix3d_onet.learning.extraction.predictor import NetworkPredictor, Prediction
 from pix3d_onet.metrics import f_score, nearest, surface_distances
 from pix3d_onet.types import Mesh
 

@@ -12,8 +12,14 @@ import stored_run
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.learning.checkpoint import load_model
-from pix3d_onet.learning.examples import EXAMPLE_FACES, EXAMPLES_FILE, choose_examples, examples_split, write_examples
-from pix3d_onet.learning.extract import logit
+from pix3d_onet.learning.extraction.extract import logit
+from pix3d_onet.learning.training.examples import (
+    EXAMPLE_FACES,
+    EXAMPLES_FILE,
+    choose_examples,
+    examples_split,
+    write_examples,
+)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import torch
 from decoders import decoder, inputs, reference
 
 from pix3d_onet.config import POINTS_HALF_SIDE
-from pix3d_onet.learning import folded as folded_module
-from pix3d_onet.learning.folded import PLACE_BITS, FoldedDecoder, by_place
+from pix3d_onet.learning.network import decoder_inference as folded_module
+from pix3d_onet.learning.network.decoder_inference import PLACE_BITS, FoldedDecoder, by_place
 
 SINGLE = 2e-5
 """Relative to values of order one, in float32."""

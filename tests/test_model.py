@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pix3d_onet.config import ModelConfig
-from pix3d_onet.learning.model import build_model, cost, count_parameters
+from pix3d_onet.learning.network.model import build_model, cost, count_parameters
 
 COUNTS = [
     (ModelConfig("resnet18"), 13_414_465),

@@ -11,8 +11,8 @@ import torch
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import InputError
 from pix3d_onet.learning.checkpoint import load_model
-from pix3d_onet.learning.model import build_model
-from pix3d_onet.learning.original import import_checkpoint, load_original, original_state
+from pix3d_onet.learning.import_original import import_checkpoint, load_original, original_state
+from pix3d_onet.learning.network.model import build_model
 
 
 def write(path: Path, **changes: torch.Tensor | None) -> torch.nn.Module:

@@ -22,12 +22,12 @@ from safetensors.torch import load_file
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import BusyError, ConfigError, DivergedError, InputError, InterruptedRunError
 from pix3d_onet.events import Event, Note, TrainStep
-from pix3d_onet.learning import loop, runfolder
-from pix3d_onet.learning import train as training
 from pix3d_onet.learning.checkpoint import load_model
-from pix3d_onet.learning.optim import MovingAverage, learning_rate
-from pix3d_onet.learning.runtime import forget_peak, peak_memory
-from pix3d_onet.learning.train import run_identity, train
+from pix3d_onet.learning.device import forget_peak, peak_memory
+from pix3d_onet.learning.training import fitting, run_folder, trainer
+from pix3d_onet.learning.training import run as training
+from pix3d_onet.learning.training.optim import MovingAverage, learning_rate
+from pix3d_onet.learning.training.run import run_identity, train
 from pix3d_onet.runs.record import RunRecord, read_run
 
 MODEL = ModelConfig("resnet18", c_dim=8, hidden_dim=16, blocks=1)
@@ -49,7 +49,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures for the figures have tests of their own and take longer than the training here."""
-    from pix3d_onet.learning import examples
+    from pix3d_onet.learning.training import examples
 
     monkeypatch.setattr(examples, "write_examples", lambda *_, **__: None)
 
@@ -174,7 +174,7 @@ def test_stopped_and_resumed_equals_undisturbed(data: Path, tmp_path: Path, reci
 def test_a_crash_costs_one_interval_and_a_damaged_checkpoint_one_more(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
     config = dataclasses.replace(CONFIG, steps=8, val_every=2)
     run(data, tmp_path / "whole", config)
     out = tmp_path / "crashed"
@@ -200,15 +200,15 @@ def test_a_crash_costs_one_interval_and_a_damaged_checkpoint_one_more(
 def test_a_loss_that_is_not_finite_names_the_pictures_and_keeps_the_checkpoint(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = loop.occupancy_loss
+    real = trainer.occupancy_loss
     calls = []
 
     def broken(logits: torch.Tensor, occupancy: torch.Tensor) -> torch.Tensor:
         calls.append(0)
         return real(logits, occupancy) * (float("nan") if len(calls) == 5 else 1.0)
 
-    monkeypatch.setattr(loop, "occupancy_loss", broken)
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "occupancy_loss", broken)
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
     with pytest.raises(DivergedError, match=r"step 5; the batch was b(all|ox)_\d+-0, ") as error:
         run(data, tmp_path / "run")
     assert "--lr" in error.value.hint
@@ -251,7 +251,7 @@ def test_a_failed_start_leaves_no_run_behind(data: Path, tmp_path: Path) -> None
 
 
 def test_two_processes_cannot_train_in_one_folder(data: Path, tmp_path: Path) -> None:
-    with runfolder.locked(tmp_path / "run"), pytest.raises(BusyError, match="another process"):
+    with run_folder.locked(tmp_path / "run"), pytest.raises(BusyError, match="another process"):
         run(data, tmp_path / "run")
 
 
@@ -264,7 +264,7 @@ def test_out_of_memory_names_a_batch_that_fits(data: Path, tmp_path: Path, monke
     def full(*_: object) -> None:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
 
-    monkeypatch.setattr(loop.Trainer, "step", full)
+    monkeypatch.setattr(trainer.Trainer, "step", full)
     with pytest.raises(ConfigError, match=r"--batch-size 4\. --batch-size 2 should fit"):
         run(data, tmp_path / "run")
 
@@ -272,10 +272,9 @@ def test_out_of_memory_names_a_batch_that_fits(data: Path, tmp_path: Path, monke
 def test_batch_size_auto_is_settled_and_kept_on_resume(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pix3d_onet.learning import memory
-    from pix3d_onet.learning import train as train_module
+    from pix3d_onet.learning.training import run as train_module
 
-    monkeypatch.setattr(memory, "available_memory", lambda _: 900_000_000)
+    monkeypatch.setattr(fitting, "available_memory", lambda _: 900_000_000)
     config = dataclasses.replace(CONFIG, batch_size=0, image_size=128, steps=2, val_every=1)
     out = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
@@ -293,8 +292,8 @@ def test_batch_size_auto_is_settled_and_kept_on_resume(
 def test_patience_ends_early(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = dataclasses.replace(CONFIG, steps=50, val_every=1, patience=2)
     scores = iter([0.3, 0.5, 0.4, 0.5, 0.9])
-    real = loop.Scores.mean_iou
-    monkeypatch.setattr(loop.Scores, "mean_iou", lambda self, t: next(scores, None) or real(self, t))
+    real = trainer.Scores.mean_iou
+    monkeypatch.setattr(trainer.Scores, "mean_iou", lambda self, t: next(scores, None) or real(self, t))
     record = run(data, tmp_path / "run", config)
     assert (record.stopped, record.steps_done, record.best_step) == ("patience", 4, 2)
 
@@ -304,9 +303,9 @@ def test_killed_after_patience_ended_it_does_not_train_on(
 ) -> None:
     config = dataclasses.replace(CONFIG, steps=50, val_every=1, patience=2)
     scores = iter([0.3, 0.5, 0.4, 0.5, 0.9])
-    real = loop.Scores.mean_iou
+    real = trainer.Scores.mean_iou
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Scores, "mean_iou", lambda self, t: next(scores, None) or real(self, t))
+        patch.setattr(trainer.Scores, "mean_iou", lambda self, t: next(scores, None) or real(self, t))
         patch.setattr(training, "_finish", lambda *_, **__: (_ for _ in ()).throw(SystemError("killed")))
         with pytest.raises(SystemError):
             run(data, tmp_path / "run", config)
@@ -318,16 +317,16 @@ def test_weights_that_become_nan_are_neither_best_nor_saved(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = dataclasses.replace(CONFIG, val_every=2)
-    real = loop.Trainer.step
+    real = trainer.Trainer.step
 
-    def step(self: loop.Trainer, number: int) -> None:
+    def step(self: trainer.Trainer, number: int) -> None:
         real(self, number)
         if number == 4:  # the loss of this step was taken before its update
             with torch.no_grad():
                 next(self.model.parameters()).fill_(torch.nan)
 
-    monkeypatch.setattr(loop.Trainer, "step", step)
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(trainer.Trainer, "step", step)
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
     with pytest.raises(DivergedError, match="step 4; the batch was"):
         run(data, tmp_path / "run", config)
     assert all(bool(torch.isfinite(value).all()) for value in tensors(tmp_path / "run", "best").values())
@@ -410,7 +409,7 @@ def test_a_test_split_without_a_pose_is_left_out(tmp_path: Path) -> None:
 def test_examples_that_fail_cost_the_figures_and_not_the_run(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pix3d_onet.learning import examples
+    from pix3d_onet.learning.training import examples
 
     def fail(*_: Any, **__: Any) -> float:
         raise RuntimeError("no such luck")
@@ -435,7 +434,7 @@ def test_learning_rate_schedules() -> None:
 
 
 def test_moving_average_is_the_recursion() -> None:
-    from pix3d_onet.learning.model import build_model
+    from pix3d_onet.learning.network.model import build_model
 
     model = build_model(MODEL)
     average = MovingAverage(model, 0.5)

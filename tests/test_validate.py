@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.data.store.reader import Dataset
-from pix3d_onet.learning import folded
-from pix3d_onet.learning.dataset import Choice, load_split
-from pix3d_onet.learning.model import build_model
-from pix3d_onet.learning.validate import Scores, count_overlap, evaluate_split, logit
+from pix3d_onet.learning.network import decoder_inference
+from pix3d_onet.learning.network.model import build_model
+from pix3d_onet.learning.training.batches import Choice, load_split
+from pix3d_onet.learning.training.validate import Scores, count_overlap, evaluate_split, logit
 
 TINY = ModelConfig("resnet18", c_dim=8, hidden_dim=8, blocks=1)
 
@@ -71,7 +71,7 @@ def test_all_points_whatever_the_chunks_and_the_processes(root: Path, monkeypatc
         split = load_split(dataset, "train", 32, torch.device("cpu"), Choice())
     whole = evaluate_split(model, split, thresholds=(0.2, 0.5))
     assert model.training
-    monkeypatch.setattr(folded, "PLACE_CHUNK", 77)
+    monkeypatch.setattr(decoder_inference, "PLACE_CHUNK", 77)
     cut = evaluate_split(model, split, thresholds=(0.2, 0.5))
     np.testing.assert_array_equal(whole.intersection, cut.intersection)
     np.testing.assert_array_equal(whole.union, cut.union)

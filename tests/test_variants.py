@@ -66,7 +66,7 @@ def test_no_two_variants_look_the_same() -> None:
 @pytest.mark.parametrize("name", list(VARIANTS))
 def test_pinned_parameter_counts_are_those_of_the_networks(name: str) -> None:
     torch = pytest.importorskip("torch")
-    from pix3d_onet.learning.model import build_model
+    from pix3d_onet.learning.network.model import build_model
 
     with torch.device("meta"):
         network = build_model(variant(name).model)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.learning import distributed
-from pix3d_onet.learning.model import build_model
+from pix3d_onet.learning.network.model import build_model
 
 BATCH, POINTS, SIDE = 8, 32, 64
 MODEL = ModelConfig("resnet18", c_dim=8, hidden_dim=16, blocks=2)

@@ -121,7 +121,7 @@ def bench(
 def make_plan(variants: Sequence[Variant], data: Path, out: Path, settings: dict[str, Any]) -> tuple[PlannedRun, ...]:
     """The runs asked for, with ids that depend on the data set's content."""
     from pix3d_onet.data.store.manifest import read_manifest
-    from pix3d_onet.learning.train import run_identity
+    from pix3d_onet.learning.training.run import run_identity
     from pix3d_onet.results.bench import PRESETS, plan_runs
 
     changed = {k: v for k, v in settings.items() if k not in ("preset", "seeds") and v is not None}
@@ -151,7 +151,7 @@ def choose_devices(device: str, jobs: int) -> tuple[str, ...]:
 
 
 def _train() -> Any:
-    from pix3d_onet.learning.train import train
+    from pix3d_onet.learning.training.run import train
 
     return train
 

@@ -16,9 +16,9 @@ from pix3d_onet.files import check_writable, write_json, write_text
 
 if TYPE_CHECKING:
     from pix3d_onet.data.store.reader import Dataset
+    from pix3d_onet.evaluation.evaluate import Evaluation
     from pix3d_onet.events import Emit
-    from pix3d_onet.learning.evaluate import Evaluation
-    from pix3d_onet.learning.predictor import NetworkPredictor, Predictor
+    from pix3d_onet.learning.extraction.predictor import NetworkPredictor, Predictor
 
 COUNT = click.IntRange(min=1)
 PROTOCOLS = ("onet", "pix3d")
@@ -116,7 +116,7 @@ def evaluate(
     if csv_file is not None and out is not None and csv_file.absolute() == out.absolute():
         raise ConfigError(f"--csv and --out are both {out}.", hint="Name two files.")
 
-    from pix3d_onet.learning.evaluate import rows_csv
+    from pix3d_onet.evaluation.evaluate import rows_csv
     from pix3d_onet.results.paired import differences
 
     results: list[Evaluation] = []
@@ -187,13 +187,13 @@ def score(
     for it, and after Ctrl-C the rows that are done are kept.
     """
     from pix3d_onet.data.store.reader import Dataset
+    from pix3d_onet.evaluation.baselines import baseline, build_library
+    from pix3d_onet.evaluation.evaluate import evaluate as evaluate_one
+    from pix3d_onet.evaluation.evaluate import nearest_on
+    from pix3d_onet.evaluation.pix3d_protocol import Lattice, evaluate_pix3d
     from pix3d_onet.events import Note
     from pix3d_onet.geometry.mesh.sampling import contains, sample_surface
-    from pix3d_onet.learning.baselines import baseline, build_library
-    from pix3d_onet.learning.evaluate import evaluate as evaluate_one
-    from pix3d_onet.learning.evaluate import nearest_on
-    from pix3d_onet.learning.pix3d_protocol import Lattice, evaluate_pix3d
-    from pix3d_onet.learning.runtime import choose_device
+    from pix3d_onet.learning.device import choose_device
 
     with Dataset(data) as dataset:
         if protocol == "pix3d":
@@ -256,8 +256,8 @@ def apart(trained: Sequence[NetworkPredictor], runs: Sequence[Path]) -> list[Net
 
 def warn_of_few_samples(dataset: Dataset, split: str, samples: int, emit: Emit) -> None:
     """Say so where distances would measure the spacing of the samples rather than that of the surfaces."""
+    from pix3d_onet.evaluation.evaluate import ideal_f_score, split_entries
     from pix3d_onet.events import Note
-    from pix3d_onet.learning.evaluate import ideal_f_score, split_entries
 
     stored = len(dataset.sample(split_entries(dataset, split)[0], split).surface_points)
     count = min(samples, stored)
@@ -269,8 +269,8 @@ def warn_of_few_samples(dataset: Dataset, split: str, samples: int, emit: Emit) 
 def open_run(run: Path, data_hash: str, options: dict[str, Any], emit: Emit) -> NetworkPredictor:
     """Load a run's network; a warning when it was trained on other data."""
     from pix3d_onet.events import Note
-    from pix3d_onet.learning.predictor import network_predictor, run_settings
-    from pix3d_onet.learning.runtime import choose_device
+    from pix3d_onet.learning.device import choose_device
+    from pix3d_onet.learning.extraction.predictor import network_predictor, run_settings
 
     trained_on = run_settings(run).data_hash
     if trained_on and trained_on != data_hash:

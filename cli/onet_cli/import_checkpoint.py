@@ -25,7 +25,7 @@ def import_checkpoint(file: Path, out: Path | None, as_json: bool, quiet: bool, 
       onet import-checkpoint onet_img2mesh.pt --out runs/original
       onet reconstruct runs/original photo.jpg -o chair.glb
     """
-    from pix3d_onet.learning.original import import_checkpoint as run
+    from pix3d_onet.learning.import_original import import_checkpoint as run
 
     result = run(file, out or Path("runs/imported") / file.stem)
     render(result, as_json=as_json, quiet=quiet)

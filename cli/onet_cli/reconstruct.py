@@ -31,7 +31,7 @@ from pix3d_onet.files import check_writable
 if TYPE_CHECKING:
     from pix3d_onet.data.photo import PhotoRecord
     from pix3d_onet.events import Emit, Event
-    from pix3d_onet.learning.predictor import NetworkPredictor
+    from pix3d_onet.learning.extraction.predictor import NetworkPredictor
     from pix3d_onet.types import Mesh, Normalisation, UInt8, View
 
 PREPARE = PrepareConfig()
@@ -197,8 +197,8 @@ def load(
 ) -> tuple[NetworkPredictor, Mapping[Path, PhotoRecord]]:
     """The network, and what the index says of pictures. InputError where the network needs cameras that none gives."""
     from pix3d_onet.data.photo import read_records
-    from pix3d_onet.learning.predictor import network_predictor
-    from pix3d_onet.learning.runtime import choose_device
+    from pix3d_onet.learning.device import choose_device
+    from pix3d_onet.learning.extraction.predictor import network_predictor
 
     keys = ("threshold", "resolution", "coarse", "precision")
     network = network_predictor(run, device=choose_device(options["device"]), **{k: options[k] for k in keys})

@@ -11,7 +11,7 @@ from onet_cli import ui
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pix3d_onet.learning.evaluate import Evaluation
+    from pix3d_onet.evaluation.evaluate import Evaluation
     from pix3d_onet.metrics import Interval
     from pix3d_onet.results.paired import Difference
 

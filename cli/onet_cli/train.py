@@ -119,7 +119,7 @@ def train(
       onet train --encoder convnext --data data/prepared/pix3d-chair --out runs/convnext
       onet train --encoder resnet18 --no-pretrained --steps 300 --image-size 96 --device cpu
     """
-    from pix3d_onet.learning.train import train as run
+    from pix3d_onet.learning.training.run import train as run
 
     model = ModelConfig(**{key: settings.pop(key) for key in MODEL_FIELDS})
     config = TrainConfig(**settings)

@@ -1,4 +1,4 @@
-"""``onet verify``: the checks of ``inspection.checks``, and those that look at shapes: do labels and cameras fit the mesh?"""
+"""``onet verify``: the checks of ``inspection.checks``, and whether labels and cameras fit the mesh."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.files import write_json, writing
-from pix3d_onet.learning.model import OccupancyNetwork, build_model
+from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
 
 BEST = "best"
 LAST = "last"

@@ -27,7 +27,7 @@ Geometry = Callable[..., "ShapeGeometry"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """One shape to prepare. ``geometry`` replaces :func:`pix3d_onet.preparation.from_mesh.shape_geometry` (None: that)."""
+    """One shape to prepare. ``geometry`` replaces ``preparation.from_mesh.shape_geometry`` (None: that)."""
 
     shape: SourceShape
     root: Path

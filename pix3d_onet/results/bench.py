@@ -40,7 +40,7 @@ PRESETS: Mapping[str, TrainConfig] = {
 
 
 class Train(Protocol):
-    """``learning.train.train``, or a stand-in."""
+    """``learning.training.run.train``, or a stand-in."""
 
     def __call__(
         self,

@@ -1,6 +1,6 @@
 """What can be evaluated: anything that predicts a shape from a picture. A stored run's network is one.
 
-Baselines are others (``learning.baselines``).
+Baselines are others (``evaluation.baselines``).
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from pix3d_onet.config import ModelConfig, PrepareConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.files import read_json
 from pix3d_onet.learning.checkpoint import checkpoint_file, load_model, no_network
-from pix3d_onet.learning.examples import focal_of
-from pix3d_onet.learning.extract import (
+from pix3d_onet.learning.extraction.extract import (
     COARSE,
     THRESHOLD,
     Extraction,
@@ -29,7 +28,8 @@ from pix3d_onet.learning.extract import (
     image_field,
     logit,
 )
-from pix3d_onet.learning.mise import Field
+from pix3d_onet.learning.extraction.surface_sampling import Field
+from pix3d_onet.learning.pictures import focal_of
 from pix3d_onet.types import Float32, Mesh, Sample, View
 
 RESOLUTION = 128

@@ -20,14 +20,20 @@ from pix3d_onet.config import TrainConfig
 from pix3d_onet.errors import DivergedError, InterruptedRunError
 from pix3d_onet.events import Emit, Note, TrainStep
 from pix3d_onet.learning import checkpoint, distributed
-from pix3d_onet.learning.augment import augment
-from pix3d_onet.learning.curves import Curves
-from pix3d_onet.learning.dataset import Batch, Decoding, Plan, RawBatch, ResidentSplit, Split
-from pix3d_onet.learning.model import OccupancyNetwork
-from pix3d_onet.learning.optim import MovingAverage, backbones, learning_rate, make_optimizer, set_learning_rate
-from pix3d_onet.learning.runtime import autocast
-from pix3d_onet.learning.streaming import Prefetch
-from pix3d_onet.learning.validate import Advance, Scores, evaluate_split, unwatched
+from pix3d_onet.learning.device import autocast
+from pix3d_onet.learning.network.model import OccupancyNetwork
+from pix3d_onet.learning.training.augment import augment
+from pix3d_onet.learning.training.batches import Batch, Decoding, Plan, RawBatch, ResidentSplit, Split
+from pix3d_onet.learning.training.history import Curves
+from pix3d_onet.learning.training.optim import (
+    MovingAverage,
+    backbones,
+    learning_rate,
+    make_optimizer,
+    set_learning_rate,
+)
+from pix3d_onet.learning.training.streaming import Prefetch
+from pix3d_onet.learning.training.validate import Advance, Scores, evaluate_split, unwatched
 from pix3d_onet.runs.record import HistoryRow
 
 SAVE_SECONDS = 60.0

@@ -17,13 +17,21 @@ from pix3d_onet.errors import ConfigError, UnsuitableError
 from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.files import write_json
 from pix3d_onet.learning import checkpoint, distributed
-from pix3d_onet.learning.dataset import Choice, Split, describe_data, has_split
-from pix3d_onet.learning.loop import Setting, Trainer, is_out_of_memory
-from pix3d_onet.learning.memory import fitting_batch, open_split
-from pix3d_onet.learning.model import OccupancyNetwork, build_model, cost, count_parameters
-from pix3d_onet.learning.optim import freeze_encoder
-from pix3d_onet.learning.profile import profile_steps
-from pix3d_onet.learning.runfolder import (
+from pix3d_onet.learning.device import (
+    choose_device,
+    choose_precision,
+    describe_device,
+    forget_peak,
+    peak_memory,
+    tuned_process,
+    versions,
+)
+from pix3d_onet.learning.network.model import OccupancyNetwork, build_model, cost, count_parameters
+from pix3d_onet.learning.training.batches import Choice, Split, describe_data, has_split
+from pix3d_onet.learning.training.fitting import fitting_batch, open_split
+from pix3d_onet.learning.training.optim import freeze_encoder
+from pix3d_onet.learning.training.profile import profile_steps
+from pix3d_onet.learning.training.run_folder import (
     CONFIG_FILE,
     describe_weights,
     finished_run,
@@ -33,16 +41,8 @@ from pix3d_onet.learning.runfolder import (
     stored_batch_size,
     unfinished_run,
 )
-from pix3d_onet.learning.runtime import (
-    choose_device,
-    choose_precision,
-    describe_device,
-    forget_peak,
-    peak_memory,
-    tuned_process,
-    versions,
-)
-from pix3d_onet.learning.validate import THRESHOLDS, Advance, Scores
+from pix3d_onet.learning.training.trainer import Setting, Trainer, is_out_of_memory
+from pix3d_onet.learning.training.validate import THRESHOLDS, Advance, Scores
 from pix3d_onet.runs.record import RunRecord, write_run
 
 __all__ = ["run_identity", "train"]
@@ -213,7 +213,7 @@ def _out_of_memory(
 
 
 def forward_cost(model: ModelConfig, image_size: int) -> dict[str, float]:
-    """``learning.model.cost`` without the count; UnsuitableError when the encoder cannot take pictures of this size."""
+    """``network.model.cost`` without the count; UnsuitableError when the encoder cannot take pictures of this size."""
     try:
         counted = cost(model, image_size)
     except (RuntimeError, ValueError, AssertionError) as error:
@@ -294,7 +294,7 @@ def _told(emit: Emit, stage: str) -> Advance:
 
 def _write_examples(model: OccupancyNetwork, data: Path, setting: Setting, scores: dict[str, float]) -> float | None:
     """The pictures for the figures; the seconds of one, or None: a run of many hours is not lost for want of them."""
-    from pix3d_onet.learning.examples import write_examples
+    from pix3d_onet.learning.training.examples import write_examples
 
     config = setting.config
     try:

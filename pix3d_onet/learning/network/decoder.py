@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pix3d_onet.learning.distributed import summed_count
-from pix3d_onet.learning.fused import FusedDecoder
-from pix3d_onet.learning.normalise import conditional_norm_relu
+from pix3d_onet.learning.network.conditional_norm import conditional_norm_relu
+from pix3d_onet.learning.network.decoder_cpu import FusedDecoder
 
 BATCH_NORM_EPS = 1e-5
 """Added to the variance (PyTorch's and the original's constant)."""
@@ -131,7 +131,7 @@ class ConditionalDecoder(nn.Module):
         return x.to(product_dtype(points))
 
     def _fused(self, points: Tensor, code: Tensor) -> Tensor:
-        """``learning.fused``: the same in one step, many times faster on a CPU."""
+        """``learning.network.decoder_cpu``: the same in one step, many times faster on a CPU."""
         norms = self.norms()
         conditions = [norm.condition(code) for norm in norms]
         linears = [

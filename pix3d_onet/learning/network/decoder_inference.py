@@ -19,12 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pix3d_onet.config import POINTS_HALF_SIDE
-from pix3d_onet.learning.decoder import (
-    BATCH_NORM_EPS,
-    ConditionalBatchNorm,
-    ConditionalDecoder,
-    ResidualBlock,
-)
+from pix3d_onet.learning.network.decoder import BATCH_NORM_EPS, ConditionalBatchNorm, ConditionalDecoder, ResidualBlock
 
 CHUNK = 1024
 """Points, times the threads, worked on at once on a CPU where places are not told apart: their two buffers stay in the

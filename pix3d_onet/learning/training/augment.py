@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pix3d_onet import seeding
-from pix3d_onet.learning.dataset import Batch
+from pix3d_onet.learning.training.batches import Batch
 
 GAMMA = 0.35
 """Half-range of the logarithm of the gamma exponent."""

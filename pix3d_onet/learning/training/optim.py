@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pix3d_onet.config import TrainConfig
-from pix3d_onet.learning.model import OccupancyNetwork
+from pix3d_onet.learning.network.model import OccupancyNetwork
 
 
 def freeze_encoder(model: OccupancyNetwork) -> None:

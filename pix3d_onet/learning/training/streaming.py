@@ -18,7 +18,8 @@ from torch import Tensor
 
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
-from pix3d_onet.learning.dataset import BITS, Choice, Draw, RawBatch, focal_lengths, pieces, resize_images
+from pix3d_onet.learning.pictures import focal_lengths, resize_images
+from pix3d_onet.learning.training.batches import BITS, Choice, Draw, RawBatch, pieces
 
 OPEN_SHARDS = 128
 """Shards held open at once; systems allow a process about a thousand files."""

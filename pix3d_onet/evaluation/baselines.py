@@ -20,12 +20,12 @@ from torch.nn import functional
 from pix3d_onet.config import POINTS_HALF_SIDE
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError
+from pix3d_onet.evaluation.evaluate import split_entries
+from pix3d_onet.evaluation.voxels import Contains, voxelised
 from pix3d_onet.events import Emit, Progress, ignore
-from pix3d_onet.learning.evaluate import split_entries
-from pix3d_onet.learning.extract import extract_field, logit
-from pix3d_onet.learning.mise import FAR
-from pix3d_onet.learning.predictor import Prediction, Predictor
-from pix3d_onet.learning.voxels import Contains, voxelised
+from pix3d_onet.learning.extraction.extract import extract_field, logit
+from pix3d_onet.learning.extraction.predictor import Prediction, Predictor
+from pix3d_onet.learning.extraction.surface_sampling import FAR
 from pix3d_onet.metrics import iou
 from pix3d_onet.types import Bool, Float32, Mesh, Sample, UInt8, View
 

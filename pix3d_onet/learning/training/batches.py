@@ -14,16 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from pix3d_onet import lattice, seeding
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.store.reader import Dataset, SplitArrays
 from pix3d_onet.errors import InputError
-from pix3d_onet.types import Float32, UInt8
+from pix3d_onet.learning.pictures import focal_lengths, resize_images
+from pix3d_onet.types import Float32
 
-RESIZE_BLOCK = 64
-"""Pictures resized at once while loading."""
 BITS = 8
 """Labels in a byte; blocks of points start at multiples of it."""
 
@@ -264,26 +262,6 @@ class Choice:
         if not keep.any():
             raise InputError("no picture of this data set has a camera pose.", hint="Train with --pose none.")
         return keep, chosen - int(keep.sum())
-
-
-def focal_lengths(intrinsics: Float32, side: int) -> Float32:
-    """(N, 3, 3) intrinsics of pictures ``side`` pixels wide → (N,) float32 focal lengths in image sides."""
-    return np.abs(intrinsics[:, 0, 0] / side).astype(np.float32)
-
-
-def resize_images(rgb: UInt8, size: int) -> Tensor:
-    """(N, H, W, 3) uint8 → (N, 3, size, size) uint8: antialiased bilinear, rounded; untouched at the same size."""
-    images = torch.from_numpy(np.ascontiguousarray(rgb)).permute(0, 3, 1, 2)
-    if images.shape[-2:] == (size, size):
-        return images.contiguous()
-    blocks = [
-        functional.interpolate(block.float(), size=(size, size), mode="bilinear", antialias=True)
-        .round_()
-        .clamp_(0, 255)
-        .to(torch.uint8)
-        for block in torch.split(images, RESIZE_BLOCK)
-    ]
-    return torch.cat(blocks)
 
 
 def load_split(dataset: Dataset, split: str, size: int, device: torch.device, choice: Choice) -> ResidentSplit:

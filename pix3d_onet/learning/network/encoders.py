@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError
-from pix3d_onet.learning.weights import fetch_pretrained, load_backbone_weights
+from pix3d_onet.learning.network.pretrained import fetch_pretrained, load_backbone_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -65,7 +65,7 @@ def make_backbone(name: str, **options: Any) -> nn.Module:
 
 
 def initialise(backbone: nn.Module, name: str, *, pretrained: bool, weights: Path | None) -> None:
-    """Load published or given weights into ``backbone`` (see ``learning.weights``); neither: leave it as it is."""
+    """Load published or given weights into ``backbone`` (``learning.network.pretrained``), or leave it as it is."""
     if weights is not None:
         load_backbone_weights(backbone, name, weights)
     elif pretrained:

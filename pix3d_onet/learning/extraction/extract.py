@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from pix3d_onet.config import POINTS_HALF_SIDE, ModelConfig, check_extraction
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.learning.dataset import resize_images
-from pix3d_onet.learning.mise import Field, Lattice, sample_surface
-from pix3d_onet.learning.polish import refine_vertices, simplify
+from pix3d_onet.learning.extraction.refine import refine_vertices, simplify
+from pix3d_onet.learning.extraction.surface_sampling import Field, Lattice, sample_surface
+from pix3d_onet.learning.pictures import resize_images
 from pix3d_onet.types import Float32, Float64, Int64, Mesh, Normalisation, UInt8
 
 THRESHOLD = 0.2
@@ -35,7 +35,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class ImageModel(Protocol):
-    """What extraction needs of a network; ``learning.model.OccupancyNetwork`` has it."""
+    """What extraction needs of a network; ``learning.network.model.OccupancyNetwork`` has it."""
 
     config: ModelConfig
 

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.evaluation.voxels import Contains
 from pix3d_onet.events import Emit, Note, Progress, ignore
-from pix3d_onet.learning.predictor import Prediction, Predictor
-from pix3d_onet.learning.voxels import Contains
+from pix3d_onet.learning.extraction.predictor import Prediction, Predictor
 from pix3d_onet.metrics import (
     F_SCORE_DISTANCE,
     METRICS,

@@ -23,8 +23,9 @@ from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.files import writing
-from pix3d_onet.learning.extract import THRESHOLD, ImageModel, extract_field, image_field, logit
-from pix3d_onet.learning.polish import simplify
+from pix3d_onet.learning.extraction.extract import THRESHOLD, ImageModel, extract_field, image_field, logit
+from pix3d_onet.learning.extraction.refine import simplify
+from pix3d_onet.learning.pictures import focal_of
 from pix3d_onet.metrics import iou
 from pix3d_onet.seeding import generator
 from pix3d_onet.types import Float32, Mesh, Sample, View
@@ -68,11 +69,6 @@ def examples_split(dataset: Dataset, wanted: str, *, need_pose: bool = False) ->
 def shown_view(sample: Sample) -> View:
     """The picture of a shape that is shown: its first with a camera, or its first."""
     return next((v for v in sample.images if v.has_pose and np.isfinite(v.intrinsics).all()), sample.images[0])
-
-
-def focal_of(view: View) -> float:
-    """The focal length in image sides: what a ``6d`` pose branch was trained with; NaN without a camera."""
-    return float(abs(view.intrinsics[0, 0]) / view.rgb.shape[1])
 
 
 def write_examples(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pix3d_onet.config import POINTS_HALF_SIDE
 from pix3d_onet.errors import MissingDependencyError
-from pix3d_onet.learning.mise import CPU_CHUNK, GPU_CHUNK, Field
+from pix3d_onet.learning.extraction.surface_sampling import CPU_CHUNK, GPU_CHUNK, Field
 from pix3d_onet.types import Float64, Int64, Mesh
 
 REFINE_STEPS = 4
@@ -31,7 +31,7 @@ SIMPLIFY_AGGRESSION = (7.0, 3.0, 1.0)
 
 @runtime_checkable
 class Sloped(Protocol):
-    """A field that knows its gradient; ``learning.folded.FoldedDecoder`` is one."""
+    """A field that knows its gradient; ``learning.network.decoder_inference.FoldedDecoder`` is one."""
 
     def slope(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """points (T, 3) → value (T,) and gradient (T, 3)."""

@@ -20,10 +20,10 @@ from scipy.ndimage import map_coordinates
 from pix3d_onet.config import POINTS_HALF_SIDE
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError
+from pix3d_onet.evaluation.evaluate import Evaluation, ShapeRow, Tour
+from pix3d_onet.evaluation.voxels import Contains, voxel_centres, voxelised
 from pix3d_onet.events import Emit, ignore
-from pix3d_onet.learning.evaluate import Evaluation, ShapeRow, Tour
-from pix3d_onet.learning.predictor import Prediction, Predictor
-from pix3d_onet.learning.voxels import Contains, voxel_centres, voxelised
+from pix3d_onet.learning.extraction.predictor import Prediction, Predictor
 from pix3d_onet.metrics import IOU_PIX3D, mean_interval
 from pix3d_onet.types import Float32, Mesh
 

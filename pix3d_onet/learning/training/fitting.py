@@ -7,11 +7,11 @@ import torch
 from pix3d_onet.config import TrainConfig
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError
-from pix3d_onet.learning.dataset import Choice, ResidentSplit, Split, load_split
-from pix3d_onet.learning.loop import occupancy_loss
-from pix3d_onet.learning.model import OccupancyNetwork
-from pix3d_onet.learning.runtime import autocast, available_memory
-from pix3d_onet.learning.streaming import StreamedSplit
+from pix3d_onet.learning.device import autocast, available_memory
+from pix3d_onet.learning.network.model import OccupancyNetwork
+from pix3d_onet.learning.training.batches import Choice, ResidentSplit, Split, load_split
+from pix3d_onet.learning.training.streaming import StreamedSplit
+from pix3d_onet.learning.training.trainer import occupancy_loss
 
 RESIDENCES = ("auto", "device", "ram", "disk")
 DEVICE_SHARE = 0.25

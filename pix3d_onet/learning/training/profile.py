@@ -10,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 from pix3d_onet.errors import ConfigError
 from pix3d_onet.events import Emit, Note
 from pix3d_onet.files import write_text, writing
-from pix3d_onet.learning.loop import Trainer
+from pix3d_onet.learning.training.trainer import Trainer
 
 WARM_UP = 2
 """Steps before the traced ones: the first pay for allocation and compilation."""

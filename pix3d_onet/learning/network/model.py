@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from pix3d_onet.config import ModelConfig
-from pix3d_onet.learning.decoder import ConditionalDecoder
-from pix3d_onet.learning.encoders import POSE_DIM, PoseEncoder, make_image_encoder
-from pix3d_onet.learning.folded import FoldedDecoder
+from pix3d_onet.learning.network.decoder import ConditionalDecoder
+from pix3d_onet.learning.network.decoder_inference import FoldedDecoder
+from pix3d_onet.learning.network.encoders import POSE_DIM, PoseEncoder, make_image_encoder
 
 
 class OccupancyNetwork(nn.Module):

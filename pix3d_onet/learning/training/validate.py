@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from pix3d_onet.learning.dataset import Decoding, Split
-from pix3d_onet.learning.model import OccupancyNetwork
+from pix3d_onet.learning.network.model import OccupancyNetwork
+from pix3d_onet.learning.training.batches import Decoding, Split
 
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
 """Thresholds among which the best one on validation is looked for."""

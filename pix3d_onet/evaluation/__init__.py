@@ -1,0 +1,1 @@
+"""`onet evaluate`: metrics of networks and baselines over a split."""

@@ -1,0 +1,1 @@
+"""The network: image encoder, pose branch, conditional decoder, published weights."""

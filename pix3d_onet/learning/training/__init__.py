@@ -1,0 +1,1 @@
+"""`onet train`: batches, the loop, validation, the run folder."""
