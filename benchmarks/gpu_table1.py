@@ -3,7 +3,7 @@
     python benchmarks/gpu_table1.py DATASET OUT [--compile] [--jobs N] [--json FILE]
     python benchmarks/gpu_table1.py DATASET OUT --steps 4 --batch-size 4 --image-size 32 --points 64 --device cpu
 
-The runs are those of ``onet bench`` (``results.bench`` with ``learning.training.run``), under OUT/runs; a finished
+The runs are those of ``onet bench`` (``ablation.bench`` with ``learning.training.run``), under OUT/runs; a finished
 run is not trained again, and then the total is not a time for all of them (``trained`` says how many were). Needs the
 train extra alone: no geometry library. For each variant:
 
@@ -28,14 +28,14 @@ from typing import Any
 import torch
 from onet_cli.bench import choose_devices
 
+from pix3d_onet.ablation.bench import bench, plan_runs
+from pix3d_onet.ablation.variants import suite, variant
 from pix3d_onet.config import TrainConfig
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.events import Event, Note, RunFinished, RunStarted
 from pix3d_onet.files import write_json
 from pix3d_onet.learning.device import PRECISIONS, choose_device, choose_precision, describe_device, versions
 from pix3d_onet.learning.training.run import run_identity, train
-from pix3d_onet.results.bench import bench, plan_runs
-from pix3d_onet.results.variants import suite, variant
 from pix3d_onet.runs.record import HistoryRow, RunRecord
 
 BACKWARD = 3

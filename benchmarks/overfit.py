@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from pix3d_onet.ablation.variants import variant
 from pix3d_onet.config import TrainConfig
 from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, ShardEntry, manifest_to_json
 from pix3d_onet.data.store.reader import Dataset
@@ -21,7 +22,6 @@ from pix3d_onet.data.store.writer import write_shard
 from pix3d_onet.events import Event, TrainStep
 from pix3d_onet.files import write_json
 from pix3d_onet.preparation.reopen import thaw
-from pix3d_onet.results.variants import variant
 from pix3d_onet.runs.record import HistoryRow
 
 

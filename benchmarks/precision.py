@@ -16,10 +16,10 @@ from typing import Any
 
 from overfit import train_as_val
 
+from pix3d_onet.ablation.variants import variant
 from pix3d_onet.config import TrainConfig
 from pix3d_onet.files import write_json
 from pix3d_onet.learning.training.run import train
-from pix3d_onet.results.variants import variant
 from pix3d_onet.runs.record import RunRecord
 
 PRECISIONS = ("fp32", "bf16")

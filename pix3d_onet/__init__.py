@@ -68,8 +68,8 @@ def sample_occupancy(mesh: Mesh, n: int, seed: int) -> tuple[Float32, Bool]:
 
 def build_model(variant: str, *, pretrained: bool = False) -> nn.Module:
     """A network of a named variant of Table 1 (``resnet18`` ... ``convnext-fp3-pose``) with a new decoder."""
+    from pix3d_onet.ablation.variants import variant as find
     from pix3d_onet.learning.network.model import build_model as implementation
-    from pix3d_onet.results.variants import variant as find
 
     return implementation(find(variant).model, pretrained=pretrained)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pix3d_onet.ablation.variants import VARIANTS, variant
 from pix3d_onet.config import TrainConfig
-from pix3d_onet.results.variants import VARIANTS, variant
 from pix3d_onet.runs.record import HistoryRow, RunRecord, write_run
 from pix3d_onet.seeding import generator
 

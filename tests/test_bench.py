@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from stored_runs import make_record
 
+from pix3d_onet.ablation import parallel
+from pix3d_onet.ablation.bench import PRESETS, PlannedRun, bench, claimed, plan_runs
+from pix3d_onet.ablation.variants import SUITES, Variant, variant
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import BusyError, ConfigError, DivergedError, InputError, InterruptedRunError, UnsuitableError
 from pix3d_onet.events import Event, Note, Progress, RunFinished, RunStarted, TrainStep
-from pix3d_onet.results import parallel
-from pix3d_onet.results.bench import PRESETS, PlannedRun, bench, claimed, plan_runs
-from pix3d_onet.results.variants import SUITES, Variant, variant
 from pix3d_onet.runs.record import RunRecord, write_run
 
 CONFIG = TrainConfig(steps=30, val_every=10)

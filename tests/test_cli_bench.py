@@ -18,11 +18,11 @@ from onet_cli.bench import keep_report
 from onet_cli.watch import Board
 from stored_runs import make_record
 
+from pix3d_onet.ablation.bench import plan_runs
+from pix3d_onet.ablation.variants import SUITES, variant
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import DivergedError, InputError
 from pix3d_onet.events import Note, Progress, RunFinished, RunStarted, TrainStep
-from pix3d_onet.results.bench import plan_runs
-from pix3d_onet.results.variants import SUITES, variant
 from pix3d_onet.runs.record import write_run
 
 pytest.importorskip("torch")
@@ -208,7 +208,7 @@ def test_killed_twice_it_ends_with_every_run_and_none_trained_twice(data: Path, 
 
 def test_a_suite_s_report_does_not_replace_that_of_table_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[Path] = []
-    monkeypatch.setattr("pix3d_onet.results.report.write_report", lambda made, folder, **_: written.append(folder))
+    monkeypatch.setattr("pix3d_onet.report.build.write_report", lambda made, folder, **_: written.append(folder))
     for suite in (None, "table1", "pose"):
         keep_report(None, tmp_path, suite, lambda event: None)  # type: ignore[arg-type]
     assert [folder.name for folder in written] == ["report", "report", "report-pose"]

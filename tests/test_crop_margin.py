@@ -14,13 +14,13 @@ from onet_cli.reconstruct import Job, make
 from PIL import Image
 
 from pix3d_onet.config import ModelConfig, PrepareConfig, TrainConfig
-from pix3d_onet.data import photo
-from pix3d_onet.data.photo import read_photo
 from pix3d_onet.events import ignore
 from pix3d_onet.files import write_json
 from pix3d_onet.learning.extraction.predictor import network_predictor
 from pix3d_onet.learning.training import examples
 from pix3d_onet.learning.training.run import train
+from pix3d_onet.reconstruction import photo
+from pix3d_onet.reconstruction.photo import read_photo
 from pix3d_onet.types import View
 
 MARGIN = 0.5

@@ -10,13 +10,14 @@ import pytest
 from PIL import Image
 from stored_runs import make_runs, sphere
 
+from pix3d_onet.ablation.stored_runs import find_runs
 from pix3d_onet.errors import InputError
-from pix3d_onet.results.curves import mean_curve
-from pix3d_onet.results.examples import gallery, read_examples, with_mask
-from pix3d_onet.results.report import Report, read_report
-from pix3d_onet.results.runs import find_runs
-from pix3d_onet.results.shade import DISTANCE, FIELD_OF_VIEW, crease_normals, shade, view_matrix
-from pix3d_onet.results.thumbnails import Thumbnails
+from pix3d_onet.report.build import Report, read_report
+from pix3d_onet.report.curves import mean_curve
+from pix3d_onet.report.gallery import gallery, with_mask
+from pix3d_onet.report.shade import DISTANCE, FIELD_OF_VIEW, crease_normals, shade, view_matrix
+from pix3d_onet.report.thumbnails import Thumbnails
+from pix3d_onet.runs.examples import read_examples
 
 
 def silhouette(picture: np.ndarray) -> np.ndarray:
@@ -131,7 +132,7 @@ def test_a_damaged_example_file_costs_its_row_only(tmp_path: Path) -> None:
 
 def test_figures_in_three_formats_and_the_same_bytes_each_time(report: Report, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    from pix3d_onet.results.figures import write_figures
+    from pix3d_onet.report.figures import write_figures
 
     digests, shared = [], Thumbnails()
     for name in ("a", "b"):

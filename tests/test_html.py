@@ -17,12 +17,12 @@ from stored_runs import make_run, make_runs, sphere
 
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.files import write_text
-from pix3d_onet.results import formats
-from pix3d_onet.results.html import PAGE_BUDGET, html_page
-from pix3d_onet.results.quality import numeric_quality, quality_section
-from pix3d_onet.results.report import Report, read_report
-from pix3d_onet.results.thumbnails import Thumbnails
-from pix3d_onet.results.viewer import encode_mesh, mesh_page
+from pix3d_onet.report import formats
+from pix3d_onet.report.build import Report, read_report
+from pix3d_onet.report.html.mesh_view import encode_mesh, mesh_page
+from pix3d_onet.report.html.page import PAGE_BUDGET, html_page
+from pix3d_onet.report.html.quality import numeric_quality, quality_section
+from pix3d_onet.report.thumbnails import Thumbnails
 from pix3d_onet.types import Mesh
 
 VOID = {"meta", "link", "img", "br", "input"}
@@ -115,7 +115,7 @@ def test_a_page_without_examples_or_scores_is_still_a_page(tmp_path: Path) -> No
 def test_the_gallery_shrinks_to_the_budget(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     shared = Thumbnails()
     full = html_page(report.group, report.table, report.gallery, thumbnails=shared)
-    monkeypatch.setattr("pix3d_onet.results.html.PAGE_BUDGET", len(full.encode()) - 1)
+    monkeypatch.setattr("pix3d_onet.report.html.page.PAGE_BUDGET", len(full.encode()) - 1)
     small = html_page(report.group, report.table, report.gallery, thumbnails=shared)
     parsed(small)
     assert len(embedded(small)["gallery"]["records"]) == 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pix3d_onet.errors import ConfigError
-from pix3d_onet.results.paired import differences
+from pix3d_onet.evaluation.paired import differences
 
 RECORDS = [f"r{i}" for i in range(24)]
 OBJECTS = {record: f"s{i // 2}" for i, record in enumerate(RECORDS)}

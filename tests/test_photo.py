@@ -11,10 +11,10 @@ import pytest
 import releases
 from PIL import Image
 
-from pix3d_onet.data.photo import CameraFile, PhotoRecord, read_photo, read_pose, read_records
 from pix3d_onet.data.sources.pix3d import SENSOR_WIDTH_MM
 from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.learning.pictures import focal_of
+from pix3d_onet.reconstruction.photo import CameraFile, PhotoRecord, read_photo, read_pose, read_records
 from pix3d_onet.types import Normalisation
 
 SIZE: dict[str, Any] = {"size": 64, "margin": 0.1}

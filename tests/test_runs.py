@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from stored_runs import make_record, make_run, make_runs
 
+from pix3d_onet.ablation.bench import PRESETS
+from pix3d_onet.ablation.stored_runs import choose_group, find_runs, group_runs, key_of, stored, variant_of
+from pix3d_onet.ablation.variants import SUITES
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Event, Note
-from pix3d_onet.results.bench import PRESETS
-from pix3d_onet.results.runs import choose_group, find_runs, group_runs, key_of, stored, variant_of
-from pix3d_onet.results.variants import SUITES
 from pix3d_onet.runs.record import CHECKS, RUN_FILE, HistoryRow, RunRecord, write_run
 
 

@@ -8,14 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pix3d_onet.results.statistics import (
-    CONFIDENCE,
-    RESAMPLES,
-    holm,
-    mean_interval,
-    paired_test,
-    per_shape,
-)
+from pix3d_onet.report.statistics import CONFIDENCE, RESAMPLES, holm, mean_interval, paired_test, per_shape
 
 
 def named(values: np.ndarray) -> dict[str, float]:

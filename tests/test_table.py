@@ -13,10 +13,10 @@ from statistics import fmean
 import pytest
 from stored_runs import TABLE1, make_record, make_run, make_runs
 
+from pix3d_onet.ablation.stored_runs import find_runs, group_runs
 from pix3d_onet.config import TrainConfig
-from pix3d_onet.results import formats
-from pix3d_onet.results.runs import find_runs, group_runs
-from pix3d_onet.results.table import Table, build_table
+from pix3d_onet.report import formats
+from pix3d_onet.report.table import Table, build_table
 from pix3d_onet.runs.record import write_run
 
 

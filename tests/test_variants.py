@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from pix3d_onet.ablation.variants import BASE, SUITES, VARIANTS, suite, variant
 from pix3d_onet.config import TrainConfig
 from pix3d_onet.errors import ConfigError
-from pix3d_onet.results.style import OKABE_ITO, style
-from pix3d_onet.results.variants import BASE, SUITES, VARIANTS, suite, variant
+from pix3d_onet.report.palette import OKABE_ITO, style
 
 PRINTED = {
     "resnet18": (13_414_465, "13.4M", 0.4041, None),

@@ -13,10 +13,10 @@ from onet_cli import ui
 from pix3d_onet.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pix3d_onet.ablation.bench import BenchResult, PlannedRun
+    from pix3d_onet.ablation.variants import Variant
     from pix3d_onet.events import Emit
-    from pix3d_onet.results.bench import BenchResult, PlannedRun
-    from pix3d_onet.results.report import Report
-    from pix3d_onet.results.variants import Variant
+    from pix3d_onet.report.build import Report
 
 
 class Seeds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -91,8 +91,8 @@ def bench(
       onet bench --variant resnet18 --variant convnext --seeds 0,1,2
       onet bench --suite pyramid --jobs 4 --watch
     """
+    from pix3d_onet.ablation.bench import bench as run_bench
     from pix3d_onet.files import check_writable
-    from pix3d_onet.results.bench import bench as run_bench
 
     plan = make_plan(choose_variants(all_, suite, variant), data, out, settings)
     if dry_run:
@@ -120,9 +120,9 @@ def bench(
 
 def make_plan(variants: Sequence[Variant], data: Path, out: Path, settings: dict[str, Any]) -> tuple[PlannedRun, ...]:
     """The runs asked for, with ids that depend on the data set's content."""
+    from pix3d_onet.ablation.bench import PRESETS, plan_runs
     from pix3d_onet.data.store.manifest import read_manifest
     from pix3d_onet.learning.training.run import run_identity
-    from pix3d_onet.results.bench import PRESETS, plan_runs
 
     changed = {k: v for k, v in settings.items() if k not in ("preset", "seeds") and v is not None}
     config = dataclasses.replace(PRESETS[settings["preset"]], **changed)
@@ -132,7 +132,7 @@ def make_plan(variants: Sequence[Variant], data: Path, out: Path, settings: dict
 
 def choose_variants(all_: bool, suites: Sequence[str], names: Sequence[str]) -> list[Variant]:
     """The variants named by ``--all``, ``--suite`` and ``--variant``, each once, in that order."""
-    from pix3d_onet.results.variants import suite, variant
+    from pix3d_onet.ablation.variants import suite, variant
 
     wanted = [n for s in (["table1"] if all_ else []) + list(suites) for n in suite(s).variants] + list(names)
     if not wanted:
@@ -158,8 +158,8 @@ def _train() -> Any:
 
 def summarise(result: BenchResult, suite: str | None, *, out: Path, data: Path, emit: Emit) -> Report:
     """Table 1 of all stored runs of this setting, those of earlier calls included."""
-    from pix3d_onet.results.report import read_report
-    from pix3d_onet.results.runs import key_of
+    from pix3d_onet.ablation.stored_runs import key_of
+    from pix3d_onet.report.build import read_report
 
     return read_report(out, setting=key_of(result.runs[0], result.runs), suite_name=suite, data=data, emit=emit)
 
@@ -171,7 +171,7 @@ def keep_report(made: Report, out: Path, suite: str | None, emit: Emit) -> None:
     """
     from pix3d_onet.events import Note
     from pix3d_onet.files import refused
-    from pix3d_onet.results.report import REPORT_FOLDER, write_report
+    from pix3d_onet.report.build import REPORT_FOLDER, write_report
 
     try:
         folder = REPORT_FOLDER if suite in (None, "table1") else f"{REPORT_FOLDER}-{suite}"

@@ -117,7 +117,7 @@ def evaluate(
         raise ConfigError(f"--csv and --out are both {out}.", hint="Name two files.")
 
     from pix3d_onet.evaluation.evaluate import rows_csv
-    from pix3d_onet.results.paired import differences
+    from pix3d_onet.evaluation.paired import differences
 
     results: list[Evaluation] = []
     failed: list[BaseException] = []

@@ -29,9 +29,9 @@ from pix3d_onet.events import Note
 from pix3d_onet.files import check_writable
 
 if TYPE_CHECKING:
-    from pix3d_onet.data.photo import PhotoRecord
     from pix3d_onet.events import Emit, Event
     from pix3d_onet.learning.extraction.predictor import NetworkPredictor
+    from pix3d_onet.reconstruction.photo import PhotoRecord
     from pix3d_onet.types import Mesh, Normalisation, UInt8, View
 
 PREPARE = PrepareConfig()
@@ -196,9 +196,9 @@ def load(
     run: Path, jobs: Sequence[Job], options: dict[str, Any]
 ) -> tuple[NetworkPredictor, Mapping[Path, PhotoRecord]]:
     """The network, and what the index says of pictures. InputError where the network needs cameras that none gives."""
-    from pix3d_onet.data.photo import read_records
     from pix3d_onet.learning.device import choose_device
     from pix3d_onet.learning.extraction.predictor import network_predictor
+    from pix3d_onet.reconstruction.photo import read_records
 
     keys = ("threshold", "resolution", "coarse", "precision")
     network = network_predictor(run, device=choose_device(options["device"]), **{k: options[k] for k in keys})
@@ -281,8 +281,8 @@ def make(
     network: NetworkPredictor, job: Job, records: Mapping[Path, PhotoRecord], options: dict[str, Any], emit: Emit
 ) -> Made:
     """One picture to its files. Raises RejectError or InputError where it cannot be used."""
-    from pix3d_onet.data.photo import read_photo, read_pose
     from pix3d_onet.geometry.mesh.writing import write_mesh
+    from pix3d_onet.reconstruction.photo import read_photo, read_pose
     from pix3d_onet.types import Mesh
 
     posed, index = network.model.config.pose != "none", options.get("pose_from")
@@ -386,7 +386,7 @@ def extras(view: View, mesh: Mesh, job: Job, options: dict[str, Any]) -> tuple[s
         write_png(shown, preview(view, mesh))
     if options["open_"]:
         from pix3d_onet.files import write_text
-        from pix3d_onet.results.viewer import mesh_page
+        from pix3d_onet.report.html.mesh_view import mesh_page
 
         page = job.page
         write_text(page, mesh_page({"Reconstruction": mesh}, job.out.stem, picture=view.rgb))

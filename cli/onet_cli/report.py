@@ -10,7 +10,7 @@ import click
 from onet_cli import ui
 
 if TYPE_CHECKING:
-    from pix3d_onet.results.report import Report
+    from pix3d_onet.report.build import Report
 
 FORMATS = ("table", "markdown", "csv", "latex", "json", "html")
 
@@ -63,7 +63,7 @@ def report(
       onet report runs --format markdown > TABLE.md
       onet report runs --format html --data data/prepared/pix3d-chair
     """
-    from pix3d_onet.results.report import REPORT_FOLDER, read_report, write_report
+    from pix3d_onet.report.build import REPORT_FOLDER, read_report, write_report
 
     format_ = "json" if as_json else format_
     with ui.live(quiet=quiet, verbose=verbose) as emit:
@@ -83,7 +83,7 @@ def report(
 def render(made: Report, format_: str, *, costs: bool) -> None:
     """Print the report in one format."""
     from onet_cli.tables import print_table
-    from pix3d_onet.results import formats
+    from pix3d_onet.report import formats
 
     if format_ == "table":
         print_table(ui.out(), made.table, statistics=costs, costs=costs)

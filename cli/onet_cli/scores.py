@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pix3d_onet.evaluation.evaluate import Evaluation
+    from pix3d_onet.evaluation.paired import Difference
     from pix3d_onet.metrics import Interval
-    from pix3d_onet.results.paired import Difference
 
 SPARED = (("chamfer_l1_x10",), ("accuracy", "completeness"), ("iou_mesh",), ("normal_consistency",))
 """Columns that a narrow terminal goes without, the first ones first; the JSON and CSV documents have them always."""

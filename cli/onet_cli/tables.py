@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from pix3d_onet.results import formats
-from pix3d_onet.results.table import Row, Table
+from pix3d_onet.report import formats
+from pix3d_onet.report.table import Row, Table
 
 LONG_HEADING = 8
 """Headings longer than this, and than their cells, break before a slash or at a space."""

@@ -17,7 +17,7 @@ from onet_cli import ui
 from pix3d_onet.events import Emit, Event, Note, Progress, RunFinished, RunStarted, TrainStep
 
 if TYPE_CHECKING:
-    from pix3d_onet.results.bench import PlannedRun
+    from pix3d_onet.ablation.bench import PlannedRun
 
 BAR_WIDTH = 10
 REFRESHES = 4

@@ -1,4 +1,4 @@
-"""The record of a training run: written by ``learning``, read by ``results`` without torch.
+"""The record of a training run: written by ``learning``, read by ``ablation`` and ``report`` without torch.
 
 A run is a folder::
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
-from pix3d_onet.results.variants import VARIANTS
+from pix3d_onet.ablation.variants import VARIANTS
 
 OKABE_ITO = ("#000000", "#0072B2", "#56B4E9", "#009E73", "#D55E00", "#E69F00", "#CC79A7")
 """Black, blue, sky blue, bluish green, vermillion, orange, reddish purple."""

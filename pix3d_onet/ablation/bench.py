@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pix3d_onet.ablation.parallel import Job, run_jobs
+from pix3d_onet.ablation.stored_runs import StoredRun, stored
+from pix3d_onet.ablation.variants import Variant
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import BusyError, ConfigError, InputError, InterruptedRunError, OnetError, UnsuitableError
 from pix3d_onet.events import Emit, Note, RunFinished, RunStarted, ignore
-from pix3d_onet.results.parallel import Job, run_jobs
-from pix3d_onet.results.runs import StoredRun, stored
-from pix3d_onet.results.variants import Variant
 from pix3d_onet.runs.record import RUN_FILE, RunRecord
 
 LOCK_FILE = ".bench.lock"

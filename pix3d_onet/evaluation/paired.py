@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pix3d_onet.errors import ConfigError
-from pix3d_onet.results.statistics import SIGNIFICANCE, PairedTest, holm, paired_test
+from pix3d_onet.report.statistics import SIGNIFICANCE, PairedTest, holm, paired_test
 
 Scores = Mapping[str, Mapping[str, float]]
 """Metric → record id → value, NaN where it was not measured."""

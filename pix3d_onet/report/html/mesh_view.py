@@ -27,8 +27,8 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 
 
 def asset(name: str) -> str:
-    """The text of a file in ``results/assets``."""
-    return files("pix3d_onet.results").joinpath("assets", name).read_text(encoding="utf-8")
+    """The text of a file in ``report/html/assets``."""
+    return files("pix3d_onet.report.html").joinpath("assets", name).read_text(encoding="utf-8")
 
 
 def encode_mesh(mesh: Mesh) -> dict[str, Any] | None:

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pix3d_onet.ablation.stored_runs import RunGroup, StoredRun, choose_group, find_runs, group_runs
+from pix3d_onet.ablation.variants import suite
 from pix3d_onet.data.store.manifest import Manifest, read_manifest
 from pix3d_onet.errors import MissingDependencyError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.files import write_text
-from pix3d_onet.results import formats
-from pix3d_onet.results.examples import Gallery, gallery
-from pix3d_onet.results.html import html_page
-from pix3d_onet.results.runs import RunGroup, StoredRun, choose_group, find_runs, group_runs
-from pix3d_onet.results.table import Table, build_table
-from pix3d_onet.results.thumbnails import Thumbnails
-from pix3d_onet.results.variants import suite
+from pix3d_onet.report import formats
+from pix3d_onet.report.gallery import Gallery, gallery
+from pix3d_onet.report.html.page import html_page
+from pix3d_onet.report.table import Table, build_table
+from pix3d_onet.report.thumbnails import Thumbnails
 
 REPORT_FOLDER = "report"
 PAGE_FILE = "report.html"
@@ -100,7 +100,7 @@ def write_report(report: Report, folder: Path, *, figures: bool = True, emit: Em
     paths.append(path)
     if figures:
         try:
-            from pix3d_onet.results.figures import write_figures
+            from pix3d_onet.report.figures import write_figures
 
             paths += write_figures(report.group, report.table, report.gallery, folder, thumbnails=thumbnails, emit=emit)
         except MissingDependencyError as error:

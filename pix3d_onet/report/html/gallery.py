@@ -6,10 +6,11 @@ from html import escape
 from typing import Any
 
 from pix3d_onet.events import Emit, Progress, ignore
-from pix3d_onet.results.curves import label_of
-from pix3d_onet.results.examples import Example, Gallery, with_mask
-from pix3d_onet.results.thumbnails import Thumbnails
-from pix3d_onet.results.viewer import PREDICTION_COLOUR, TRUTH_COLOUR, data_url, encode_mesh, view_canvas
+from pix3d_onet.report.curves import label_of
+from pix3d_onet.report.gallery import Gallery, with_mask
+from pix3d_onet.report.html.mesh_view import PREDICTION_COLOUR, TRUTH_COLOUR, data_url, encode_mesh, view_canvas
+from pix3d_onet.report.thumbnails import Thumbnails
+from pix3d_onet.runs.examples import Example
 
 
 def gallery_data(shown: Gallery) -> dict[str, Any]:

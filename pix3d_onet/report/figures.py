@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pix3d_onet.ablation.stored_runs import RunGroup
 from pix3d_onet.errors import MissingDependencyError
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.files import writing
-from pix3d_onet.results.curves import label_of, mean_curve
-from pix3d_onet.results.examples import Gallery, with_mask
-from pix3d_onet.results.runs import RunGroup
-from pix3d_onet.results.style import style
-from pix3d_onet.results.table import Table
-from pix3d_onet.results.thumbnails import Thumbnails
+from pix3d_onet.report.curves import label_of, mean_curve
+from pix3d_onet.report.gallery import Gallery, with_mask
+from pix3d_onet.report.palette import style
+from pix3d_onet.report.table import Table
+from pix3d_onet.report.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from pix3d_onet.ablation.stored_runs import RunGroup, StoredRun
 from pix3d_onet.data.store.manifest import Manifest
 from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.results import formats
-from pix3d_onet.results.curves import label_of, mean_curve
-from pix3d_onet.results.examples import Gallery
-from pix3d_onet.results.gallery_html import gallery_data, gallery_section
-from pix3d_onet.results.quality import quality_section
-from pix3d_onet.results.runs import RunGroup, StoredRun
-from pix3d_onet.results.style import style
-from pix3d_onet.results.table import Row, Table, shape_scores
-from pix3d_onet.results.thumbnails import Thumbnails
-from pix3d_onet.results.viewer import asset, page
+from pix3d_onet.report import formats
+from pix3d_onet.report.curves import label_of, mean_curve
+from pix3d_onet.report.gallery import Gallery
+from pix3d_onet.report.html.gallery import gallery_data, gallery_section
+from pix3d_onet.report.html.mesh_view import asset, page
+from pix3d_onet.report.html.quality import quality_section
+from pix3d_onet.report.palette import style
+from pix3d_onet.report.table import Row, Table, shape_scores
+from pix3d_onet.report.thumbnails import Thumbnails
 
 PAGE_BUDGET = 9_500_000
 """Bytes that a page may have; the gallery gives up pictures, last first, until it fits."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pix3d_onet.ablation.variants import VARIANTS, Variant
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.results.variants import VARIANTS, Variant
 from pix3d_onet.runs.record import RUN_FILE, RunRecord, read_run
 
 _ALIASES = {"convnext": "convnext_tiny"}

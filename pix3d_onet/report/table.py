@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from statistics import fmean, median_low
 from typing import Any
 
+from pix3d_onet.ablation.stored_runs import RunGroup, StoredRun
+from pix3d_onet.ablation.variants import BASE, VARIANTS
 from pix3d_onet.errors import ConfigError
-from pix3d_onet.results.runs import RunGroup, StoredRun
-from pix3d_onet.results.statistics import (
+from pix3d_onet.report.statistics import (
     RESAMPLES,
     SIGNIFICANCE,
     PairedTest,
@@ -19,7 +20,6 @@ from pix3d_onet.results.statistics import (
     paired_test,
     per_shape,
 )
-from pix3d_onet.results.variants import BASE, VARIANTS
 from pix3d_onet.runs.record import RunRecord
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pix3d_onet.results.runs import StoredRun
-from pix3d_onet.results.variants import VARIANTS
+from pix3d_onet.ablation.stored_runs import StoredRun
+from pix3d_onet.ablation.variants import VARIANTS
 from pix3d_onet.types import Float64, Int64
 
 

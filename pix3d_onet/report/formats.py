@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 
 from pix3d_onet.files import to_json
-from pix3d_onet.results.table import Row, Table
+from pix3d_onet.report.table import Row, Table
 
 MINUS = "−"
 BLANK = ""

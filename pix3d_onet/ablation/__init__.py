@@ -1,0 +1,1 @@
+"""Variants, plans and stored runs: `onet bench`."""

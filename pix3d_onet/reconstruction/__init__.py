@@ -1,0 +1,1 @@
+"""`onet reconstruct`: a photo to a mesh."""

@@ -1,1 +1,0 @@
-"""Variants, runs, the ablation, tables and figures, from stored records alone."""
