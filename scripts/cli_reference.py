@@ -1,4 +1,4 @@
-"""Write docs/reference/cli.md from the commands themselves. ``tests/test_docs.py`` holds the two together.
+"""Write docs/reference/cli.md from the commands themselves. ``tests/house/test_docs.py`` holds the two together.
 
 Run: ``.venv/bin/python scripts/cli_reference.py`` (or ``make cli-reference``).
 """

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.shared import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -212,9 +212,7 @@ def test_pictures_of_one_shape_are_not_independent() -> None:
 
 def real_meshes() -> list[Path]:
     """Models of the real Pix3D excerpt, where it lies beside the checkout or where ONET_SHARED says."""
-    root = (
-        Path(os.environ.get("ONET_SHARED", Path(__file__).parents[2] / "shared")) / "pix3d-photos" / "model" / "chair"
-    )
+    root = SHARED / "pix3d-photos" / "model" / "chair"
     return sorted(root.glob("*/model.obj"))[:3]
 
 

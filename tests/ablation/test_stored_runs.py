@@ -1,0 +1,153 @@
+"""Finding runs, telling which variant each is, and never mixing what does not compare."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers.stored_runs import make_record, make_run, make_runs
+
+from pix3d_onet.ablation.bench import PRESETS
+from pix3d_onet.ablation.stored_runs import choose_group, find_runs, group_runs, key_of, stored, variant_of
+from pix3d_onet.ablation.variants import SUITES
+from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.events import Event, Note
+from pix3d_onet.runs.record import CHECKS, RUN_FILE, HistoryRow, RunRecord, write_run
+
+
+def test_finds_every_run_once_in_a_stable_order(tmp_path: Path) -> None:
+    make_runs(tmp_path / "runs", ("resnet34", "resnet18"), (1, 0))
+    shutil.copytree(tmp_path / "runs" / "resnet18", tmp_path / "runs" / "zz-copy")
+    runs = find_runs(tmp_path / "runs")
+    assert [(r.variant, r.seed) for r in runs] == [("resnet18", 0), ("resnet18", 1), ("resnet34", 0), ("resnet34", 1)]
+
+
+def test_a_damaged_record_is_skipped_with_a_warning(tmp_path: Path) -> None:
+    make_runs(tmp_path, ("resnet18",))
+    for name, text in (
+        ("cut", '{"version": 1, "name"'),
+        ("odd", '{"version": 1}'),
+        ("old", '{"version": 99}'),
+        ("list", "[]"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(text)
+    bad = dataclasses.replace(make_record("resnet34"), train={"seed": 0, "no-such-setting": 1})
+    write_run(tmp_path / "strange", bad)
+    events: list[Event] = []
+    assert [r.variant for r in find_runs(tmp_path, events.append)] == ["resnet18"]
+    warnings = [e.message for e in events if isinstance(e, Note) and e.level == "warning"]
+    assert len(warnings) == 5
+
+
+def test_no_folder_and_no_run_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="onet bench"):
+        find_runs(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="no finished run"):
+        find_runs(tmp_path)
+
+
+def test_a_run_is_recognised_by_its_architecture_not_its_name() -> None:
+    record = make_record("convnext")
+    assert variant_of(dataclasses.replace(record, name="my run")) == "convnext"
+    spelled_out = ModelConfig("convnext_tiny").to_json()
+    assert variant_of(dataclasses.replace(record, name="run", model=spelled_out)) == "convnext"
+    other = ModelConfig("resnet18", hidden_dim=128).to_json()
+    assert variant_of(dataclasses.replace(record, name="narrow", model=other)) == "narrow"
+    assert variant_of(dataclasses.replace(record, name="resnet18", model=other)) == "resnet18 (other architecture)"
+
+
+def test_a_recipe_variant_is_told_from_its_base() -> None:
+    assert variant_of(make_record("resnet18-cosine")) == "resnet18-cosine"
+    assert variant_of(dataclasses.replace(make_record("resnet18-recipe"), name="x")) == "resnet18-recipe"
+    assert variant_of(dataclasses.replace(make_record("resnet18"), name="x")) == "resnet18"
+
+
+def test_settings_are_never_mixed_but_recipe_variants_stand_beside_their_base(tmp_path: Path) -> None:
+    make_runs(tmp_path, ("resnet18", "resnet34"), (0, 1))
+    make_run(tmp_path, "resnet18-cosine")
+    make_run(tmp_path / "short", "resnet18", config=TrainConfig(steps=500))
+    other = make_record("resnet34")
+    write_run(
+        tmp_path / "other-data", dataclasses.replace(other, run_id="f" * 12, data={**other.data, "data_hash": "ffff"})
+    )
+    groups = group_runs(find_runs(tmp_path))
+    assert sorted(len(g.runs) for g in groups) == [1, 1, 5]
+    assert groups[0].variants == ("resnet18", "resnet34", "resnet18-cosine")
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+@pytest.mark.parametrize("suite", list(SUITES))
+def test_every_suite_is_one_table_under_every_preset(tmp_path: Path, suite: str, preset: str) -> None:
+    make_runs(tmp_path, SUITES[suite].variants, config=PRESETS[preset])
+    (group,) = group_runs(find_runs(tmp_path))
+    assert set(group.variants) == set(SUITES[suite].variants)
+    assert {key_of(run, group.runs) for run in group.runs} == {group.key}
+
+
+def test_the_fullest_group_is_chosen_and_the_others_are_named(tmp_path: Path) -> None:
+    make_runs(tmp_path, ("resnet18", "resnet34"))
+    make_run(tmp_path / "short", "resnet18", config=TrainConfig(steps=500))
+    groups = group_runs(find_runs(tmp_path))
+    events: list[Event] = []
+    assert choose_group(groups, None, events.append).variants == ("resnet18", "resnet34")
+    assert any(isinstance(e, Note) and "500 steps" in e.message and groups[1].key in e.message for e in events)
+    assert choose_group(groups, groups[1].key[:4]) is groups[1]
+    with pytest.raises(ConfigError, match="names no setting"):
+        choose_group(groups, "zzzz")
+
+
+def test_precision_and_seed_do_not_part_runs(tmp_path: Path) -> None:
+    make_run(tmp_path, "resnet18", 0, config=TrainConfig(precision="bf16"))
+    make_run(tmp_path, "resnet18", 1, config=TrainConfig(precision="fp32"))
+    assert len(group_runs(find_runs(tmp_path))) == 1
+
+
+def test_a_second_run_of_a_variant_and_seed_is_left_out_and_named(tmp_path: Path) -> None:
+    first = make_run(tmp_path / "a", "resnet18", 0, config=TrainConfig(precision="bf16"))
+    second = make_run(tmp_path / "b", "resnet18", 0, config=TrainConfig(precision="fp32"))
+    make_run(tmp_path / "a", "resnet18", 1)
+    events: list[Event] = []
+    group = choose_group(group_runs(find_runs(tmp_path)), None, events.append)
+    assert group.of("resnet18")[0].folder == first
+    assert len(group.runs) == 2
+    (note,) = [e for e in events if isinstance(e, Note)]
+    assert second.relative_to(tmp_path).as_posix() in note.message
+    assert first.relative_to(tmp_path).as_posix() in note.message
+    assert note.level == "warning"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"params": "13M"}, "params is no int"),
+        ({"best_step": True}, "best_step is no int"),
+        ({"best_val_iou": None}, "best_val_iou is no float"),
+        ({"name": 3}, "name is no str"),
+        ({"val_scores": {"a": "0.4"}}, r"val_scores is no Mapping\[str, float\]"),
+        ({"objects": [["a", "b"]]}, r"objects is no Mapping\[str, str\]"),
+        ({"model": []}, r"model is no Mapping"),
+        ({"model": {"scales": "3"}}, "setting 'scales' of ModelConfig is '3', no int"),
+        ({"train": {}}, "train has no seed"),
+        ({"train": {"seed": 0, "steps": None}}, "setting 'steps' of TrainConfig is None, no int"),
+        ({"train": {"seed": 0, "augment": "flip"}}, "setting 'augment' of TrainConfig is 'flip', no tuple"),
+        ({"history": [{"step": 1}]}, "history is no tuple"),
+        ({"history": []}, "history is empty"),
+        ({"surprise": 1}, "unknown field surprise"),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_named(tmp_path: Path, change: dict[str, object], problem: str) -> None:
+    folder = make_run(tmp_path, "resnet18")
+    document = json.loads((folder / RUN_FILE).read_text())
+    (folder / RUN_FILE).write_text(json.dumps({**document, **change}))
+    with pytest.raises(InputError, match=f"is damaged .{problem}"):
+        stored(folder)
+
+
+def test_every_field_of_a_record_can_be_checked() -> None:
+    for kind in (RunRecord, HistoryRow):
+        assert {f.type for f in dataclasses.fields(kind)} <= CHECKS.keys()

@@ -1,0 +1,209 @@
+"""What ``onet reconstruct`` sees before anything heavy is imported: what belongs together, what is missing, slips."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import stored_run
+from onet_cli.main import main
+from onet_cli.reconstruct_plan import NETWORK_FILE, check_run, plan
+from PIL import Image
+
+from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.geometry.synth.release import synth_pix3d
+from pix3d_onet.learning import checkpoint
+
+
+def onet(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as leave:
+        main([str(a) for a in arguments])
+    return int(leave.value.code or 0)
+
+
+@pytest.fixture
+def photo(tmp_path) -> Path:
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.full((6, 8, 3), 90, np.uint8)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"), [("Auto", "--mask auto"), ("REMBG", "--mask rembg"), ("no-masks", ""), ("no/masks.d", "")]
+)
+def test_a_word_that_is_no_mask_is_usage(photo, tmp_path, monkeypatch, capsys, given, hint) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert onet("reconstruct", "no-run", photo, "--mask", given) == 2
+    shown = capsys.readouterr().err
+    assert f"--mask {given} is neither a file, a folder, auto nor rembg." in shown
+    assert hint in shown
+
+
+def test_slips_are_told_before_torch_is_imported(tmp_path) -> None:
+    """In a process of its own: here torch is loaded long since. The runs need no network that could be loaded."""
+    for run in ("runs/a", "runs/seed/b"):
+        file = tmp_path / run / NETWORK_FILE
+        file.parent.mkdir(parents=True)
+        file.touch()
+        file.with_suffix(".json").write_text("{}")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "photo.png").touch()
+    calls = {
+        "none photo.png": (3, "run not found: none."),
+        "empty photo.png": (3, "empty holds no trained network. A run has one after its first validation."),
+        "runs photo.png": (3, "Name one of its runs: runs/a, runs/seed/b."),
+        "runs/a x.png": (3, "error: x.png does not exist."),
+        "runs/a x.png y.png": (3, "no mesh of any of 2 pictures: x.png does not exist; y.png does not exist."),
+        "runs/a photo.png --mask m.png": (3, "no mesh of photo.png: its mask m.png does not exist."),
+        "runs/a photo.png --mask empty": (3, "no mask of photo.png in empty (looked for photo.png, .jpg, .jpeg, …)."),
+        "runs/a photo.png --pose-from i.json": (3, "Pix3D index not found: i.json."),
+        "runs/a .": (3, "error: . is a folder: name its pictures."),
+        "runs/a empty": (3, "error: empty is a folder: name its pictures."),
+        "runs/a photo.png -o -": (2, "-o -: a mesh is not written to stdout."),
+        "runs/a photo.png --sheet s.jpg": (2, "--sheet s.jpg must end in .png"),
+    }
+    code = (
+        "import sys, json\nfrom onet_cli.main import main\nfound = {}\n"
+        f"for call in {list(calls)!r}:\n"
+        "    try:\n        main(['reconstruct', *call.split()])\n"
+        "    except SystemExit as leave:\n        found[call] = leave.code\n"
+        "    sys.stderr.write('\\0')\n"
+        "assert not {'torch', 'trimesh', 'numba', 'scipy'} & set(sys.modules)\nprint(json.dumps(found))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {call: status for call, (status, _) in calls.items()}
+    for shown, (_, words) in zip(done.stderr.split("\0"), calls.values(), strict=False):
+        assert words in shown
+        assert len(shown.splitlines()) == 1
+
+
+def test_a_run_is_looked_for_as_it_is_loaded(tmp_path) -> None:
+    assert Path(checkpoint.BEST) / checkpoint.MODEL_FILE == NETWORK_FILE
+    for name in "abcdef":
+        (tmp_path / name / NETWORK_FILE).parent.mkdir(parents=True)
+        (tmp_path / name / NETWORK_FILE).touch()
+    with pytest.raises(InputError) as caught:
+        check_run(tmp_path)
+    with pytest.raises(InputError) as loaded:
+        checkpoint.load_model(tmp_path)
+    assert str(caught.value) == str(loaded.value)
+    with pytest.raises(InputError, match=r"description of the run's network not found: .*model\.json"):
+        check_run(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--sheet", "{photo}"], "--sheet would be written over a picture"),
+        (["--mask", "out.glb", "-o", "out.glb"], "the mesh would be written over a mask"),
+        (["--mask", "out.preview.png", "-o", "out.glb"], "the preview would be written over a mask"),
+        (["--pose", "out.html", "-o", "out.glb", "--open"], "the page would be written over a camera file"),
+        (["--pose-from", "link.json", "--sheet", "sheet.png"], "--sheet would be written over the index"),
+        (["-o", "out.glb", "--sheet", "out.preview.png"], "--sheet and the preview would both be written"),
+    ],
+)
+def test_nothing_is_written_over_an_input(photo, tmp_path, monkeypatch, capsys, options, words) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("index.json").write_text("[]")
+    Path("link.json").symlink_to("index.json")
+    Path("sheet.png").symlink_to("index.json")
+    if "over a mask" in words:
+        Path(options[1].format(photo=photo)).touch()
+    before = photo.read_bytes()
+    arguments = [o.format(photo=photo) for o in options]
+    assert onet("reconstruct", "no-run", photo, *arguments) == 2  # before any run is looked at
+    assert words in capsys.readouterr().err
+    assert photo.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "value", [["--threshold", "nan"], ["--resolution", "5000"], ["--simplify", "3"], ["--coarse", "0"]], ids=str
+)
+def test_a_wrong_value_is_usage_before_any_run_is_looked_at(photo, tmp_path, capsys, value) -> None:
+    assert onet("reconstruct", tmp_path / "no-run", photo, *value) == 2
+    assert value[0] in capsys.readouterr().err
+
+
+def test_a_folder_may_have_a_dot_and_the_ending_gives_the_format(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("meshes.v2").mkdir()
+    image = [Path("a.jpg")]
+    assert plan(image, [], [], Path("meshes.v2"), None)[0].out == Path("meshes.v2/a.glb")
+    assert plan(image, [], [], Path("new"), "ply")[0].out == Path("new/a.ply")
+    assert plan(image, [], [], "new.v2/", None)[0].out == Path("new.v2/a.glb")  # a slash says that it is a folder
+    with pytest.raises(ConfigError, match=r"\.v2"):
+        plan(image, [], [], "new.v2", None)
+    assert plan(image, [], [], Path("a.OBJ"), "obj")[0].out == Path("a.OBJ")
+    assert plan(image, [], [], Path("a.stl"), None)[0].out == Path("a.stl")
+    with pytest.raises(ConfigError, match="contradict"):
+        plan(image, [], [], Path("a.stl"), "glb")
+
+
+def test_masks_are_matched_to_pictures(tmp_path) -> None:
+    def masks(images: list[str], *given: object) -> list[object]:
+        return [job.mask for job in plan([Path(i) for i in images], [str(g) for g in given], [], Path("out"), "obj")]
+
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    for name in ("a.png", "c.PNG", "d.TIF", "d.webp", "d.JPG", "d.txt", "e.PNG", "e.png"):
+        (folder / name).touch()
+    assert masks(["x/a.jpg", "x/b.jpg"], folder) == [folder / "a.png", folder / "b.jpg"]  # the reader misses the latter
+    assert masks(["x/c.jpg", "x/e.jpg"], folder) == [folder / "c.PNG", folder / "e.PNG"]
+    assert masks(["x/d.jpg"], folder) == masks(["x/d.jpeg"], folder) == [folder / "d.JPG"]
+    assert masks(["x/d.tif"], folder) == [folder / "d.TIF"]  # the picture's own ending comes first
+    assert masks(["x/d.png"], folder) == [folder / "d.JPG"]
+    assert masks(["a.jpg", "b.jpg"], "auto") == ["auto", "auto"]
+    assert masks(["a.jpg", "b.jpg"], "m.png", "auto") == [Path("m.png"), "auto"]
+    assert masks(["a.jpg"]) == [None]
+    for given in (folder, folder / "a.png"):
+        with pytest.raises(ConfigError, match="is the picture itself"):
+            masks([str(folder / "a.png")], given)
+    jobs = plan([Path("one/a.jpg"), Path("two/a.jpg")], [], [], Path("out"), "obj")
+    assert [j.out.name for j in jobs] == ["a.obj", "two-a.obj"]
+    with pytest.raises(ConfigError, match="give it once"):
+        masks(["a.jpg", "b.jpg"], folder, folder)
+
+
+def test_pictures_of_one_name_are_told_apart_by_what_differs(tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    def names(*images: str) -> list[str]:
+        return [job.out.name for job in plan([Path(i) for i in images], [], [], None, None)]
+
+    assert names("a.gif", "a.png") == ["a.glb", "a-png.glb"]
+    assert names("x/a.gif", "a.png", "x/a.png", "a.jpg") == ["a.glb", "here-a.glb", "a-png.glb", "a-jpg.glb"]
+    assert names("x/a.gif", "x/a.png", "y/a.gif", "y/a.png") == ["a.glb", "a-png.glb", "y-a.glb", "y-a-png.glb"]
+    with pytest.raises(ConfigError, match="two pictures"):
+        plan([Path("one/a.jpg"), Path("one/a.jpg"), Path("one/a.jpg")], [], [], None, "obj")
+
+
+@pytest.mark.parametrize(("key", "option"), [("mask", "--sheet"), ("model", "-o")])
+def test_files_that_the_index_names_are_inputs_too(tmp_path, capsys, key, option) -> None:
+    run = stored_run.store_run(tmp_path / "run")
+    root = synth_pix3d(tmp_path / "pix3d", objects=1).out
+    record = json.loads((root / "pix3d.json").read_text())[0]
+    read = root / record[key]
+    before = read.read_bytes()
+    arguments = ["reconstruct", run, root / record["img"], "--pose-from", root / "pix3d.json", "-o", tmp_path / "m.glb"]
+    assert onet(*arguments, option, read, "--device", "cpu") == 2
+    assert f"would be written over the {key} of a record" in capsys.readouterr().err
+    assert read.read_bytes() == before
+
+
+def test_help_needs_neither_torch_nor_open3d() -> None:
+    code = (
+        "import sys\nfrom onet_cli.app import cli\n"
+        "for name in ('evaluate', 'reconstruct'):\n    cli.main([name, '--help'], standalone_mode=False)\n"
+        "assert not {'torch', 'open3d', 'skimage'} & set(sys.modules)\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert shown.count("Example:") == 2
+    assert "one an IMAGE" not in shown
+    assert "from 8 to 1024" in " ".join(shown.split())

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers.shared import real
+
+from pix3d_onet.config import PrepareConfig
+from pix3d_onet.data.sources.mesh_folder import SUFFIXES, list_meshes
+from pix3d_onet.data.store.manifest import read_manifest
+from pix3d_onet.data.store.reader import load_dataset
+from pix3d_onet.errors import InputError
+from pix3d_onet.geometry.mesh.reading import MESH_SUFFIXES
+from pix3d_onet.inspection.verify import verify
+from pix3d_onet.preparation.job import Execution, prepare
+
+ALL = PrepareConfig(categories=("all",), points=512, surface_points=64, image_size=48, resolution=48, render_views=2)
+TETRAHEDRON = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n"
+
+
+def write(path: Path, text: str = TETRAHEDRON) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_the_endings_are_those_that_are_read() -> None:
+    assert set(SUFFIXES) == set(MESH_SUFFIXES)
+
+
+def test_ids_follow_paths_and_categories_folders(tmp_path: Path) -> None:
+    for name in ("b/one.OBJ", "a/x/two.obj", "top.off", "a/x/two.ply", ".hidden/no.obj", "a/.no.obj", "a/readme.txt"):
+        write(tmp_path / name)
+    listing = list_meshes(tmp_path, ALL)
+    found = [(s.object_id, s.category, s.group) for s in listing.shapes]
+    assert found == [
+        ("a/x/two.obj", "a", "a/x/two.obj"),
+        ("a/x/two.ply", "a", "a/x/two.ply"),
+        ("b/one", "b", "b/one"),
+        ("top", "mesh", "top"),
+    ]
+    only = list_meshes(tmp_path, PrepareConfig(categories=("b",)))
+    assert [s.object_id for s in only.shapes] == ["b/one"]
+
+
+def test_links_lead_nowhere_outside(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    write(root / "a.obj")
+    write(outside / "secret.obj")
+    (root / "link.obj").symlink_to(outside / "secret.obj")
+    (root / "folder").symlink_to(outside)
+    (root / "loop").symlink_to(root)
+    listing = list_meshes(root, ALL)
+    assert [s.object_id for s in listing.shapes] == ["a"]
+    assert [(r.record_id, r.reason) for r in listing.rejected] == [("link.obj", "unsafe-path")]
+    assert listing.records == 2
+
+
+def test_nothing_to_read_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no folder"):
+        list_meshes(tmp_path / "x", ALL)
+    with pytest.raises(InputError, match="no mesh"):
+        list_meshes(tmp_path, ALL)
+
+
+def test_meshes_become_a_sound_data_set_with_rendered_pictures(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "kind" / "t.obj")
+    write(tmp_path / "in" / "broken.obj", "v nan 0 0\nf 1 1 1\n")
+    prepare(list_meshes(tmp_path / "in", ALL), ALL, tmp_path / "out", Execution(backend="inline"))
+    manifest = read_manifest(tmp_path / "out")
+    assert [s.object_id for s in manifest.shapes] == ["kind/t"]
+    assert manifest.counts["rejected"] == 1
+    sample = load_dataset(tmp_path / "out", None)[0]
+    assert len(sample.images) == 2
+    assert all(v.rendered and v.has_pose for v in sample.images)
+    assert verify(tmp_path / "out").ok
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_every_public_test_mesh_ends_as_a_shape_or_a_reason(tmp_path: Path) -> None:
+    meshes = real("meshes/pix3d")
+    listing = list_meshes(meshes, ALL)
+    prepare(listing, ALL, tmp_path / "out", Execution(backend="inline"))
+    counts = read_manifest(tmp_path / "out").counts
+    assert counts["prepared"] + counts["rejected"] == len(listing.shapes)
+    assert counts["rejected"] == 0

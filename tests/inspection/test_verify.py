@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from helpers.roads import CONFIG, prepared_road, synthetic_release
+from onet_cli.main import main
+
+from pix3d_onet.config import PrepareConfig
+from pix3d_onet.data.store.manifest import read_manifest
+from pix3d_onet.errors import InputError
+from pix3d_onet.files import file_digest
+from pix3d_onet.inspection import checks
+from pix3d_onet.inspection.checks import Check, Verification
+from pix3d_onet.inspection.verify import verify
+from pix3d_onet.preparation.job import Execution, prepare
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic_release(tmp_path_factory.mktemp("release") / "pix3d")
+
+
+@pytest.fixture(scope="module")
+def sound(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepared_road(release, tmp_path_factory.mktemp("prepared") / "data")
+
+
+@pytest.fixture
+def data(sound: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sound, tmp_path / "data"))
+
+
+def named(result: Verification, name: str) -> Check:
+    return next(c for c in result.checks if c.name == name)
+
+
+def edit_manifest(root: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    document = json.loads((root / "manifest.json").read_text())
+    change(document)
+    (root / "manifest.json").write_text(json.dumps(document))
+
+
+def edit_shard(root: Path, name: str, change: Callable[[h5py.File], None]) -> None:
+    """Change a shard and its checksum, so that only the contents are wrong."""
+    with h5py.File(root / name, "r+") as file:
+        change(file)
+
+    def refresh(document: dict[str, Any]) -> None:
+        for shard in document["shards"]:
+            if shard["file"] == name:
+                shard["sha256"], shard["bytes"] = file_digest(root / name), (root / name).stat().st_size
+
+    edit_manifest(root, refresh)
+
+
+def test_a_prepared_data_set_is_sound(sound: Path, release: Path) -> None:
+    result = verify(sound, source_root=release)
+    assert result.ok
+    assert [c.name for c in result.checks] == [
+        "manifest",
+        "shards",
+        "leakage",
+        "duplicates",
+        "labels",
+        "cameras",
+        "source",
+    ]
+    assert {c.status for c in result.checks} <= {"passed", "warning"}
+    assert named(result, "labels").figures["agreement"] > 0.999
+    assert named(result, "labels").figures["points"] == 6 * CONFIG.points
+    cameras = named(result, "cameras").figures
+    assert cameras["mean_iou_rendered"] > 0.97
+    assert cameras["mean_iou"] > 0.85
+
+
+def test_looking_changes_nothing(sound: Path) -> None:
+    before = {p.name: p.read_bytes() for p in sound.iterdir() if p.is_file()}
+    verify(sound, everything=True)
+    assert {p.name: p.read_bytes() for p in sound.iterdir() if p.is_file()} == before
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "other"])
+def test_a_damaged_shard_is_named_with_the_command_that_mends_it(data: Path, damage: str) -> None:
+    path = data / "shard-00001.h5"
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    elif damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"not HDF5 at all")
+    result = verify(data)
+    assert not result.ok
+    errors = [f for c in result.checks for f in c.findings if f.level == "error"]
+    assert [f.subject for f in errors] == ["shard-00001.h5"]
+    assert f"--out {data}" in errors[0].fix
+    assert "onet prepare pix3d" in errors[0].fix
+    assert named(result, "labels").checked == 3  # the other shards were looked at
+
+
+def test_preparing_again_mends_the_shard_and_only_it(data: Path, sound: Path, release: Path) -> None:
+    other = (data / "shard-00000.h5").stat().st_mtime_ns
+    (data / "shard-00001.h5").unlink()
+    prepared_road(release, data)
+    assert (data / "shard-00001.h5").read_bytes() == (sound / "shard-00001.h5").read_bytes()
+    assert (data / "shard-00000.h5").stat().st_mtime_ns == other
+    assert verify(data).ok
+
+
+def test_the_named_command_is_one_that_onet_takes(release: Path, tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    config = PrepareConfig(points=256, surface_points=64, image_size=32, resolution=48, limit=3, seed=2)
+    prepared_road(release, out, config)
+    whole = (out / "shard-00000.h5").read_bytes()
+    (out / "shard-00000.h5").write_bytes(whole[:-1])
+    fix = next(f.fix for c in verify(out, source_root=release).checks for f in c.findings if f.level == "error")
+    with pytest.raises(SystemExit) as status:
+        main([*fix.split("onet ", 1)[1].split(), "--quiet", "--jobs", "1"])
+    assert status.value.code == 0
+    assert (out / "shard-00000.h5").read_bytes() == whole
+
+
+def test_wrong_labels_are_found_with_their_shape(data: Path) -> None:
+    def invert_some(file: h5py.File) -> None:
+        labels = file["occupancy"][1]
+        labels[:20] ^= 0xFF  # 160 of 4096 labels
+        file["occupancy"][1] = labels
+
+    edit_shard(data, "shard-00000.h5", invert_some)
+    result = verify(data)
+    assert named(result, "shards").status == "passed"
+    check = named(result, "labels")
+    assert check.status == "failed"
+    assert [f.subject for f in check.findings] == [read_manifest(data).shapes[1].object_id]
+    assert check.figures["wrong"] == pytest.approx(160, abs=20)
+
+
+def test_a_mirrored_pose_is_found(data: Path) -> None:
+    def mirror(file: h5py.File) -> None:
+        pose = file["images/pose"][:]
+        file["images/pose"][:] = np.diag([-1, -1, 1, 1]).astype(np.float32) @ pose
+
+    for shard in read_manifest(data).shards:
+        edit_shard(data, shard.file, mirror)
+    check = named(verify(data), "cameras")
+    assert check.status == "failed"
+    assert check.figures["outliers"] > 0
+
+
+def test_pictures_without_pose_are_counted_not_judged(data: Path) -> None:
+    def blind(file: h5py.File) -> None:
+        file["images/pose"][:] = np.nan
+        file["images/intrinsics"][:] = np.nan
+
+    for shard in read_manifest(data).shards:
+        edit_shard(data, shard.file, blind)
+    check = named(verify(data), "cameras")
+    assert check.status == "skipped"
+    assert check.figures["without_pose"] == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda f: f["points"].__setitem__((0, 0), 0) or f.__delitem__("scale"), "lacks scale"),
+        (lambda f: f["scale"].__setitem__(0, -1.0), "loc or scale"),
+        (lambda f: f["mesh/faces"].__setitem__((0, 0), 2**31), "out of range"),
+        (lambda f: f["mesh/vertices"].__setitem__(slice(None), f["mesh/vertices"][:] * 2), "normalised frame"),
+        (lambda f: f["mesh/vertex_offset"].__setitem__(1, -5), "offsets"),
+        (lambda f: f["images/mask"].__setitem__(0, 0), "empty"),
+        (lambda f: f["images/rgb"].__setitem__(0, 7), "background"),
+        (lambda f: f["images/pose"].__setitem__((0, 0, 0), 3.0), "rigid"),
+        (lambda f: f["images/pose"].__setitem__((0, 0, 0), np.nan), "half there"),
+        (lambda f: f["images/shape"].__setitem__(0, 2), "images/shape"),
+        (lambda f: f.attrs.__setitem__("version", 9), "version"),
+        (lambda f: f.move("points", "dots"), "lacks points"),
+    ],
+)
+def test_contents_that_break_the_schema_are_named(data: Path, change: Callable[[h5py.File], Any], text: str) -> None:
+    edit_shard(data, "shard-00000.h5", change)
+    messages = [f.message for f in named(verify(data), "shards").findings]
+    assert any(text in m for m in messages), messages
+
+
+def test_leaks_between_splits_are_errors(data: Path) -> None:
+    def leak(document: dict[str, Any]) -> None:
+        first, second = document["shapes"][0], document["shapes"][1]
+        first["split"], second["split"] = "train", "test"
+        first["image_splits"], second["image_splits"] = ["train"] * 2, ["test"] * 2
+        second["group"] = first["group"]
+        second["mesh_sha256"] = first["mesh_sha256"]
+        second["image_sha256"][0] = first["image_sha256"][0]
+
+    edit_manifest(data, leak)
+    check = named(verify(data), "leakage")
+    assert check.status == "failed"
+    assert check.figures == {"groups_in_two_splits": 1, "meshes_in_two_splits": 1, "pictures_in_two_splits": 1}
+
+
+def test_a_picture_under_two_ids_of_one_split_is_a_warning(data: Path) -> None:
+    def double(document: dict[str, Any]) -> None:
+        for shape in document["shapes"]:
+            shape["split"], shape["image_splits"] = "train", ["train"] * 2
+        document["shapes"][1]["image_sha256"][0] = document["shapes"][0]["image_sha256"][0]
+
+    edit_manifest(data, double)
+    result = verify(data)
+    assert named(result, "leakage").status == "passed"
+    check = named(result, "duplicates")
+    assert check.status == "warning"
+    ids = [s.record_ids[0] for s in read_manifest(data).shapes[:2]]
+    assert all(name in check.findings[0].message for name in ids)
+
+
+def test_a_split_by_image_shares_shapes_and_says_so(data: Path) -> None:
+    def by_image(document: dict[str, Any]) -> None:
+        document["config"]["split"] = "image"
+        document["config_hash"] = PrepareConfig.from_json(document["config"]).hash()
+        document["shapes"][0]["image_splits"] = ["train", "test"]
+
+    edit_manifest(data, by_image)
+    check = named(verify(data), "leakage")
+    assert check.status == "warning"
+    assert "split by image" in check.findings[0].message
+
+
+def test_manifests_that_contradict_themselves_are_found(data: Path) -> None:
+    def contradict(document: dict[str, Any]) -> None:
+        document["config"]["seed"] = 99
+        document["shapes"][1]["object_id"] = document["shapes"][0]["object_id"]
+        document["shapes"][2]["split"] = "holdout"
+
+    edit_manifest(data, contradict)
+    text = " ".join(f"{f.subject} {f.message}" for f in named(verify(data), "manifest").findings)
+    assert "config_hash" in text
+    assert "more than once" in text
+    assert "holdout" in text
+
+
+def test_a_source_that_changed_is_found(sound: Path, release: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(release, tmp_path / "release"))
+    first, second = (moved / s.source_mesh for s in read_manifest(sound).shapes[:2])
+    first.write_text(first.read_text() + "# changed\n")
+    second.unlink()
+    check = named(verify(sound, source_root=moved), "source")
+    assert [f.level for f in check.findings] == ["error", "warning"]
+
+
+def test_the_command_names_every_setting_that_is_not_the_default(data: Path) -> None:
+    command = checks.prepare_command(read_manifest(data), data, Path("/src"))
+    assert command.startswith("onet prepare pix3d --root /src ")
+    for flag in ("--points 4096", "--image-size 96", "--resolution 64", "--render-views 1", "--seed 5"):
+        assert flag in command
+    assert "--mesh-error" not in command
+
+
+def test_what_is_no_data_set_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not found"):
+        verify(tmp_path / "nowhere")
+    (tmp_path / "manifest.json").write_text("{]")
+    with pytest.raises(InputError, match="JSON"):
+        verify(tmp_path)
+
+
+def test_the_command_line_exits_with_3_when_a_check_fails(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as status:
+        main(["verify", str(data), "--quiet"])
+    assert status.value.code == 0
+    assert "sound" in capsys.readouterr().out
+    (data / "shard-00000.h5").unlink()
+    with pytest.raises(SystemExit) as status:
+        main(["verify", str(data), "--json", "--quiet"])
+    assert status.value.code == 3
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"] is False
+    shards = next(c for c in document["checks"] if c["name"] == "shards")
+    assert shards["findings"][0]["subject"] == "shard-00000.h5"
+
+
+def test_a_data_set_without_pictures_can_be_verified(release: Path, tmp_path: Path) -> None:
+    from pix3d_onet.data.sources.mesh_folder import list_meshes
+
+    config = PrepareConfig(categories=("all",), points=512, surface_points=64, image_size=32, resolution=48, limit=2)
+    out = tmp_path / "bare"
+    prepare(list_meshes(release / "model", config), config, out, Execution(backend="inline"))
+    result = verify(out)
+    assert result.ok
+    assert named(result, "cameras").status == "skipped"

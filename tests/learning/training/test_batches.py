@@ -1,0 +1,274 @@
+"""From the data set to batches: draws, decoding, residence, choice of pictures, augmentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.datasets import make_dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pix3d_onet import lattice
+from pix3d_onet.config import TrainConfig
+from pix3d_onet.data.store import encoding
+from pix3d_onet.data.store.reader import Dataset
+from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.learning.pictures import resize_images
+from pix3d_onet.learning.training.augment import augment, color, crop, flip
+from pix3d_onet.learning.training.batches import Batch, Choice, Decoding, Draw, Plan, ResidentSplit, load_split, pieces
+from pix3d_onet.learning.training.fitting import open_split, split_bytes
+from pix3d_onet.learning.training.streaming import Prefetch, StreamedSplit
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("data") / "set", shapes=9, points=512, image_size=48, views=2)
+
+
+# -- draws --
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**31), pictures=st.integers(1, 40), batch=st.integers(1, 100), step=st.integers(1, 50))
+def test_a_draw_is_a_function_of_seed_and_step(seed: int, pictures: int, batch: int, step: int) -> None:
+    one, other = Plan(seed, pictures, 512, batch), Plan(seed, pictures, 512, batch)
+    for earlier in range(max(1, step - 3), step):
+        one.draw(earlier)
+    a, b = one.draw(step), other.draw(step)
+    np.testing.assert_array_equal(a.pictures, b.pictures)
+    np.testing.assert_array_equal(a.starts, b.starts)
+    assert len(a.pictures) == batch
+    assert a.starts.min() >= 0
+    assert a.starts.max() < 512
+    assert not (a.starts % 8).any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(pictures=st.integers(1, 30), batch=st.integers(1, 70))
+def test_epochs_run_on_across_batches(pictures: int, batch: int) -> None:
+    plan = Plan(3, pictures, 64, batch)
+    steps = -(-3 * pictures // batch)
+    order = np.concatenate([plan.draw(step).pictures for step in range(1, steps + 1)])[: 3 * pictures]
+    for epoch in range(3):
+        assert sorted(order[epoch * pictures : (epoch + 1) * pictures]) == list(range(pictures))
+    if pictures > 8:
+        assert list(order[:pictures]) != list(order[pictures : 2 * pictures])
+
+
+def test_every_point_is_equally_likely() -> None:
+    plan = Plan(0, 4, 64, 256)
+    counts = np.zeros(64)
+    for step in range(1, 40):
+        for start in plan.draw(step).starts:
+            counts[(start + np.arange(16)) % 64] += 1
+    assert counts.min() / counts.mean() > 0.95
+    assert counts.max() / counts.mean() < 1.05
+
+
+def test_parts_of_processes_make_up_the_draw() -> None:
+    whole = Plan(1, 10, 64, 12).draw(5)
+    parts = [whole.part(rank, 3) for rank in range(3)]
+    np.testing.assert_array_equal(np.concatenate([p.pictures for p in parts]), whole.pictures)
+    np.testing.assert_array_equal(np.concatenate([p.starts for p in parts]), whole.starts)
+
+
+@given(start=st.integers(0, 99), count=st.integers(1, 100))
+def test_pieces_of_a_wrapping_block(start: int, count: int) -> None:
+    source = np.arange(100)
+    block = np.full(count, -1)
+    for target, first, length in pieces(start, count, 100):
+        block[target : target + length] = source[first : first + length]
+    np.testing.assert_array_equal(block, (start + np.arange(count)) % 100)
+
+
+# -- decoding and residence --
+
+
+def test_decoding_is_the_codec_s_bit_for_bit() -> None:
+    cells = np.array([[0, 1, 65535], [32767, 32768, 40000]], dtype=np.uint16)
+    ours = Decoding(CPU).points(torch.from_numpy(cells.view(np.int16)))
+    np.testing.assert_array_equal(ours.numpy(), lattice.decode_points(cells))
+    labels = np.random.default_rng(0).random(40) < 0.5
+    packed = torch.from_numpy(encoding.pack_bits(labels))
+    np.testing.assert_array_equal(Decoding(CPU).labels(packed, 37).numpy() > 0, labels[:37])
+
+
+def test_a_batch_holds_the_shape_s_own_points_labels_and_picture(root: Path) -> None:
+    with Dataset(root) as dataset:
+        split = load_split(dataset, "train", 48, CPU, Choice())
+        samples = {s.object_id: s for s in (dataset.sample(e, "train") for e in dataset.entries("train"))}
+    draw = Draw(1, np.array([3, 0]), np.array([504, 16]))  # the first wraps around
+    batch = Decoding(CPU).batch(split.gather(draw, 20), 20)
+    for row, picture in enumerate(draw.pictures):
+        sample = samples[split.object_ids[picture]]
+        index = (draw.starts[row] + np.arange(20)) % 512
+        np.testing.assert_array_equal(batch.points[row].numpy(), sample.points[index])
+        np.testing.assert_array_equal(batch.occupancy[row].numpy() > 0, sample.occupancy[index])
+        view = next(v for v in sample.images if v.record_id == split.record_ids[picture])
+        np.testing.assert_allclose(batch.images[row].permute(1, 2, 0).numpy() * 255, view.rgb, atol=1e-4)
+        np.testing.assert_array_equal(batch.pose[row].numpy(), view.pose)
+        assert batch.focal[row].item() == pytest.approx(abs(view.intrinsics[0, 0]) / 48)
+
+
+def test_streamed_equals_resident(root: Path) -> None:
+    with Dataset(root) as dataset:
+        resident = load_split(dataset, "train", 32, CPU, Choice())
+        streamed = StreamedSplit(dataset, "train", 32, Choice())
+    assert streamed.record_ids == resident.record_ids
+    assert streamed.objects() == resident.objects()
+    assert isinstance(streamed._shard(streamed.places[0][0]).points, np.memmap)
+    for step in (1, 2, 3):
+        draw = Plan(0, len(resident), resident.points_count, 7).draw(step)
+        for a, b in zip(vars_of(resident.gather(draw, 100)), vars_of(streamed.gather(draw, 100)), strict=True):
+            assert torch.equal(a, b)
+    for a, b in zip(resident.shape_points(2), streamed.shape_points(2), strict=True):
+        assert torch.equal(a, b)
+
+
+def vars_of(raw: object) -> list[torch.Tensor]:
+    return [getattr(raw, name) for name in ("images", "cells", "labels", "pose", "focal")]
+
+
+def test_few_shards_stay_open(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pix3d_onet.learning.training import streaming
+
+    monkeypatch.setattr(streaming, "OPEN_SHARDS", 1)
+    with Dataset(root) as dataset:
+        streamed = StreamedSplit(dataset, "train", 48, Choice())
+    first = streamed.pictures(np.array([0, len(streamed) - 1]))[0]
+    assert len(streamed._open) == 1
+    assert torch.equal(first, streamed.pictures(np.array([0, len(streamed) - 1]))[0])
+
+
+def test_prefetch_gives_steps_in_order_restarts_and_passes_errors_on() -> None:
+    made: list[int] = []
+
+    def make(step: int) -> int:
+        if step == 12:
+            raise InputError("the shard is gone.")
+        made.append(step)
+        return step * 10
+
+    ahead = Prefetch(make, depth=2)  # type: ignore[arg-type]
+    assert [ahead.get(s) for s in (1, 2, 3)] == [10, 20, 30]
+    assert [ahead.get(s) for s in (9, 10, 11)] == [90, 100, 110]
+    with pytest.raises(InputError, match="gone"):
+        ahead.get(12)
+    ahead.close()
+    assert max(made) <= 11
+
+
+def test_residence_is_where_it_is_asked_for(root: Path) -> None:
+    config = TrainConfig(image_size=48)
+    with Dataset(root) as dataset:
+        assert isinstance(open_split(dataset, "train", config, CPU, Choice()), ResidentSplit)
+        assert isinstance(open_split(dataset, "train", config, CPU, Choice(), residence="disk"), StreamedSplit)
+        with pytest.raises(ConfigError, match="--data-in"):
+            open_split(dataset, "train", config, CPU, Choice(), residence="tape")
+        pictures, shapes = 14, 7
+        assert split_bytes(dataset, "train", 48) == shapes * (512 * 6 + 64) + pictures * 3 * 2 * 48 * 48
+
+
+def test_damaged_shard_is_one_clear_error(root: Path, tmp_path: Path) -> None:
+    for file in root.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    shard = sorted(tmp_path.glob("*.h5"))[0]
+    shard.write_bytes(shard.read_bytes()[:3000])
+    with Dataset(tmp_path) as dataset, pytest.raises(InputError, match=r"shard.*onet verify"):
+        StreamedSplit(dataset, "train", 48, Choice())
+
+
+# -- choice of pictures --
+
+
+def test_choice_of_pictures() -> None:
+    pose = np.tile(np.eye(4, dtype=np.float32), (4, 1, 1))
+    intrinsics = np.tile(np.eye(3, dtype=np.float32), (4, 1, 1))
+    pose[1] = np.nan
+    rendered = np.array([False, False, True, True])
+    assert Choice().of(pose, intrinsics, rendered)[0].tolist() == [True] * 4
+    keep, dropped = Choice(need_pose=True).of(pose, intrinsics, rendered)
+    assert (keep.tolist(), dropped) == ([True, False, True, True], 1)
+    assert Choice(views="photos").of(pose, intrinsics, rendered)[0].tolist() == [True, True, False, False]
+    assert Choice(views="prefer-photos").of(pose, intrinsics, ~rendered | rendered)[0].all()
+    with pytest.raises(InputError, match="--views all"):
+        Choice(views="photos").of(pose, intrinsics, np.ones(4, dtype=np.bool_))
+    with pytest.raises(InputError, match="--pose none"):
+        Choice(need_pose=True).of(pose * np.nan, intrinsics, rendered)
+
+
+def test_resize_keeps_white_and_the_same_size_untouched() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (3, 20, 20, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(resize_images(rgb, 20).permute(0, 2, 3, 1).numpy(), rgb)
+    assert (resize_images(np.full((1, 50, 50, 3), 255, np.uint8), 32) == 255).all()
+    halved = resize_images(np.repeat(np.repeat(rgb, 2, 1), 2, 2), 20)
+    assert (halved.permute(0, 2, 3, 1).int() - torch.from_numpy(rgb).int()).abs().float().mean() < 40
+
+
+# -- augmentation --
+
+
+def batch(count: int = 3, side: int = 16) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.ones(count, 3, side, side)
+    images[:, :, 4:12, 4:9] = torch.rand(count, 3, 8, 5, generator=generator)
+    pose = torch.eye(4).repeat(count, 1, 1)
+    angle = 0.3
+    pose[:, 0, 0] = pose[:, 2, 2] = np.cos(angle)
+    pose[:, 0, 2], pose[:, 2, 0] = np.sin(angle), -np.sin(angle)
+    pose[:, :3, 3] = torch.tensor([0.1, 0.2, 2.0])
+    points = torch.rand(count, 10, 3, generator=generator) - 0.5
+    return Batch(images, points, torch.zeros(count, 10), pose, torch.full((count,), 1.5))
+
+
+def test_augmentation_depends_on_the_position_in_the_whole_batch() -> None:
+    kinds = ("color", "crop", "flip")
+    whole = augment(batch(4), kinds, 5, 9, 0)
+    given_batch = batch(4)
+    half = Batch(*(getattr(given_batch, n)[2:] for n in ("images", "points", "occupancy", "pose", "focal")))
+    second = augment(half, kinds, 5, 9, 2)
+    torch.testing.assert_close(whole.images[2:], second.images)
+    torch.testing.assert_close(whole.points[2:], second.points)
+    assert not torch.equal(augment(batch(4), kinds, 5, 10, 0).images, whole.images)
+
+
+def test_color_leaves_white_white_and_changes_the_object() -> None:
+    images = batch().images
+    changed = color(images, torch.tensor([1.0, -1.0, 0.0]), torch.full((3, 3), 0.5), torch.tensor([0.0, 1.0, 0.5]))
+    white = (images == 1).all(1, keepdim=True).expand_as(images)
+    assert torch.equal(changed[white], images[white])
+    assert (changed - images).abs().max() > 0.02
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+
+
+def test_crop_zooms_about_the_centre_and_fills_with_white() -> None:
+    images = torch.ones(1, 3, 32, 32)
+    images[:, :, 12:20, 12:20] = 0
+    same = crop(images, torch.ones(1), torch.zeros(1), torch.zeros(1))
+    torch.testing.assert_close(same, images, atol=1e-5, rtol=0)
+    double = crop(images, torch.full((1,), 2.0), torch.zeros(1), torch.zeros(1))
+    assert (1 - double).sum().item() == pytest.approx(4 * (1 - images).sum().item(), rel=0.05)
+    moved = crop(images, torch.ones(1), torch.full((1,), 0.25), torch.zeros(1))
+    torch.testing.assert_close(moved, images.roll(8, -1), atol=1e-5, rtol=0)
+
+
+def test_flip_mirrors_picture_points_and_camera_together() -> None:
+    """A mirrored point seen by the mirrored camera lies where the flipped picture shows it."""
+    given_batch = batch()
+    flipped = flip(given_batch, torch.tensor([True, False, True]))
+    assert torch.equal(flipped.images[0], given_batch.images[0].flip(-1))
+    assert torch.equal(flipped.images[1], given_batch.images[1])
+    assert torch.equal(flipped.points[1], given_batch.points[1])
+
+    def seen(made: Batch, row: int) -> torch.Tensor:
+        return made.points[row] @ made.pose[row, :3, :3].T + made.pose[row, :3, 3]
+
+    mirrored = seen(given_batch, 0) * torch.tensor([-1.0, 1.0, 1.0])
+    torch.testing.assert_close(seen(flipped, 0), mirrored)
+    assert torch.linalg.det(flipped.pose[0, :3, :3]).item() == pytest.approx(1, abs=1e-6)

@@ -1,0 +1,226 @@
+"""Table 1: the numbers, what stays blank, and the same values in every format."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import re
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+from helpers.stored_runs import TABLE1, make_record, make_run, make_runs
+
+from pix3d_onet.ablation.stored_runs import find_runs, group_runs
+from pix3d_onet.config import TrainConfig
+from pix3d_onet.report import formats
+from pix3d_onet.report.table import Table, build_table
+from pix3d_onet.runs.record import write_run
+
+
+def table_of(root: Path, **options: object) -> Table:
+    return build_table(group_runs(find_runs(root))[0], **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    return table_of(make_runs(tmp_path_factory.mktemp("runs"), seeds=(0, 1, 2)))
+
+
+def test_the_contract_of_the_document(full: Table) -> None:
+    document = json.loads(formats.json_text(full))
+    assert document["dataset"] == "pix3d-chair"
+    assert [r["variant"] for r in document["rows"]] == list(TABLE1)
+    row = document["rows"][4]
+    assert (row["label"], row["params"], row["params_paper"]) == ("ConvNeXt Tiny", 30_123_617, "30.1M")
+    assert (row["val_iou_paper"], row["relative_paper"]) == (0.4296, 0.063)
+    assert (row["seeds"], row["steps"]) == ([0, 1, 2], 3000)
+    assert len(row["best_steps"]) == 3
+    assert row["best_step"] in row["best_steps"]
+
+
+def test_means_and_relative_improvement(full: Table) -> None:
+    records = [make_record("convnext", s) for s in (0, 1, 2)]
+    row = full.row("convnext")
+    assert row.val_iou == pytest.approx(fmean(r.best_val_iou for r in records))
+    assert row.last_val_iou == pytest.approx(fmean(r.last_val_iou for r in records))
+    base = full.row("resnet18")
+    assert base.val_iou is not None
+    assert row.relative == pytest.approx(row.val_iou / base.val_iou - 1)
+    assert base.relative is None
+    assert base.p_value is None
+
+
+def test_what_was_not_run_is_blank_but_its_known_counts_stand(tmp_path: Path) -> None:
+    table = table_of(make_runs(tmp_path, ("resnet18", "convnext")))
+    row = table.row("resnet50")
+    assert (row.val_iou, row.relative, row.best_step, row.seeds, row.runs) == (None, None, None, (), ())
+    assert (row.params, row.params_paper) == (26_139_201, "26.1M")
+    assert any("resnet50" in note for note in table.notes)
+    assert "| ResNet50 | 26.14M | 26.1M |  | 0.3941 |  | −2.5% |  |" in formats.markdown(table)
+
+
+def test_without_the_base_nothing_is_relative(tmp_path: Path) -> None:
+    row = table_of(make_runs(tmp_path, ("resnet34", "convnext"))).row("convnext")
+    assert row.val_iou is not None
+    assert (row.relative, row.p_value) == (None, None)
+
+
+def test_unequal_seeds_are_compared_over_shared_seeds_and_say_so(tmp_path: Path) -> None:
+    make_runs(tmp_path, ("resnet18",), (0, 1))
+    make_run(tmp_path, "convnext", 1)
+    table = table_of(tmp_path)
+    expected = make_record("convnext", 1).best_val_iou / make_record("resnet18", 1).best_val_iou - 1
+    assert table.row("convnext").relative == pytest.approx(expected)
+    assert table.row("convnext").val_iou_ci is None
+    assert any("Fewer seeds" in n and "convnext" in n for n in table.notes)
+
+
+def test_fewer_pictures_are_compared_over_shared_pictures_and_say_so(tmp_path: Path) -> None:
+    base, posed = make_record("resnet18"), make_record("convnext-fp3-pose")
+    shapes = {"a": "A", "b": "A", "c": "B", "d": "C", "e": "D", "f": "E", "g": "F"}
+    easy = dict.fromkeys("abcdefg", 0.5) | {"a": 0.1}  # only the base has the hard picture
+    write_run(
+        tmp_path / "base",
+        dataclasses.replace(base, val_scores=easy, best_val_iou=3.1 / 7, test_scores=easy, objects=shapes),
+    )
+    seen = dict.fromkeys("bcdefg", 0.5)
+    write_run(
+        tmp_path / "posed",
+        dataclasses.replace(posed, val_scores=seen, best_val_iou=0.5, test_scores=seen, objects=shapes),
+    )
+    table = table_of(tmp_path)
+    row = table.row("convnext-fp3-pose")
+    assert row.relative == pytest.approx(0)
+    assert row.difference == pytest.approx(0)
+    assert (row.val_pictures, row.test_pictures) == (6, 6)
+    assert any("convnext-fp3-pose: 6 of 7 val, 6 of 7 test" in n for n in table.notes)
+    assert not any("resnet18: " in n for n in table.notes)
+
+
+def test_precisions_that_differ_are_named(tmp_path: Path) -> None:
+    make_run(tmp_path, "resnet18")
+    assert not any("precision" in n for n in table_of(tmp_path).notes)
+    other = make_record("convnext")
+    write_run(tmp_path / "other", dataclasses.replace(other, device={**other.device, "precision": "fp32"}))
+    table = table_of(tmp_path)
+    assert "Trained in different precisions (bf16: resnet18; fp32: convnext)." in table.notes
+
+
+def test_a_figure_that_one_run_lacks_is_not_averaged_over_the_others(tmp_path: Path) -> None:
+    make_run(tmp_path, "resnet18", 0)
+    write_run(
+        tmp_path / "bare",
+        dataclasses.replace(make_record("resnet18", 1), cost={}, val_iou_at_threshold=None, test_scores={}),
+    )
+    row = table_of(tmp_path).row("resnet18")
+    assert (row.gflops_image, row.latency_seconds, row.val_iou_best_threshold, row.test_iou) == (None, None, None, None)
+
+
+def test_significance_follows_the_scores(tmp_path: Path) -> None:
+    make_run(tmp_path, "resnet18")
+    far = make_record("convnext", shift=0.1)
+    write_run(tmp_path / "far", far)
+    same = make_record("resnet18")
+    write_run(tmp_path / "same", dataclasses.replace(make_record("resnet34"), test_scores=same.test_scores))
+    table = table_of(tmp_path)
+    assert table.row("convnext").significant is True
+    assert table.row("resnet34").significant is False
+    assert table.row("resnet34").p_value == 1.0
+    assert (table.tested_on, table.tested_shapes) == ("test", 33)
+    assert "0.5" in formats.markdown(table)
+    assert re.search(r"ConvNeXt Tiny .* 0\.\d{4}\\\*", formats.markdown(table))
+
+
+def test_all_formats_say_the_same(full: Table) -> None:
+    document = json.loads(formats.json_text(full))
+    main = formats.markdown(full).split("\n\n")[0].splitlines()[2:]
+    rows = list(csv.DictReader(io.StringIO(formats.csv_text(full))))
+    latex = [line for line in formats.latex(full).splitlines() if line.endswith(r"\\")][1:]
+    assert len(main) == len(rows) == len(latex) == len(document["rows"]) == 7
+    for row, md, cs, tex in zip(document["rows"], main, rows, latex, strict=True):
+        assert float(cs["val_iou"]) == row["val_iou"]
+        assert int(cs["params"]) == row["params"]
+        cells = [c.strip().rstrip("*\\") for c in md.strip("|").split("|")]
+        texs = [c.strip() for c in tex.removesuffix(r"\\").split("&")]
+        assert cells[0] == row["label"] == texs[0]
+        assert cells[3] == f"{row['val_iou']:.4f}" == texs[3].split("\\")[0]
+        assert cells[5] == f"{row['val_iou_paper']:.4f}" == texs[5]
+        if row["relative"] is not None:
+            assert cells[6] == f"{row['relative'] * 100:+.1f}%".replace("-", "−")
+
+
+def test_markdown_is_well_formed(full: Table) -> None:
+    blocks = [b.splitlines() for b in formats.markdown(full).split("\n\n") if b.startswith("|")]
+    assert len(blocks) == 3
+    for block in blocks:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block}) == 1
+        assert re.fullmatch(r"\|( -+:? \|)+", block[1])
+
+
+def test_latex_parses_as_a_table(full: Table) -> None:
+    text = formats.latex(full)
+    assert text.count("{") == text.count("}")
+    begins, ends = re.findall(r"\\begin\{(\w+)\}", text), re.findall(r"\\end\{(\w+)\}", text)
+    assert begins == ends[::-1] == ["table", "tabular"]
+    columns = re.search(r"\\begin\{tabular\}\{(l r*|lr*)\}", text)
+    assert columns
+    body = text.split(r"\toprule")[1].split(r"\bottomrule")[0]
+    for line in filter(None, (x.strip() for x in body.splitlines())):
+        assert line == r"\midrule" or (line.endswith(r"\\") and line.count("&") == len(columns[1]) - 1)
+    assert text.isascii()
+    assert not re.search(r"(?<!\\)[%_#]", text.split("\n", 1)[1])
+
+
+def test_latex_escapes_hostile_names() -> None:
+    assert formats.latex_escape(r"50%_of\{#}") == r"50\%\_of\textbackslash{}\{\#\}"
+
+
+def test_caption_names_data_recipe_seeds_and_device(full: Table) -> None:
+    for part in (
+        "pix3d-chair",
+        "114 train",
+        "3000 steps",
+        "batch 64",
+        "224² px",
+        "seeds 0, 1, 2",
+        "Example GPU (bf16)",
+        "0.2",
+        "all points",
+    ):
+        assert part in full.caption
+
+
+def test_validation_on_fewer_points_is_stated(tmp_path: Path) -> None:
+    make_run(tmp_path, "resnet18", config=TrainConfig(steps=40, val_every=20, val_points=8192, pretrained=False))
+    caption = table_of(tmp_path).caption
+    assert "the first 8,192 points" in caption
+    assert "random weights" in caption
+
+
+def test_another_base_and_chosen_rows(tmp_path: Path) -> None:
+    make_runs(tmp_path, ("resnet18", "convnext", "convnext-fp3"))
+    table = table_of(tmp_path, variants=("convnext", "convnext-fp3"))
+    assert (table.base, [r.variant for r in table.rows]) == ("convnext", ["convnext", "convnext-fp3"])
+    assert table.row("convnext").relative is None
+    assert table.row("convnext-fp3").relative is not None
+
+
+@pytest.mark.parametrize(
+    ("spelled", "text"),
+    [
+        (formats.percent(-0.0247), "−2.5%"),
+        (formats.percent(None), ""),
+        (formats.millions(13_414_465), "13.41M"),
+        (formats.p_text(0.0001), "<0.001"),
+        (formats.duration(0.35), "350 ms"),
+        (formats.duration(90), "90.0 s"),
+        (formats.duration(5400), "90.0 min"),
+        (formats.size(3 * 2**30), "3.0 GiB"),
+        (formats.number(-0.5, 2), "−0.50"),
+    ],
+)
+def test_spelling(spelled: str, text: str) -> None:
+    assert spelled == text
