@@ -11,13 +11,11 @@ from helpers.stored_runs import make_runs, sphere
 from PIL import Image
 
 from pix3d_onet.ablation.stored_runs import find_runs
-from pix3d_onet.errors import InputError
 from pix3d_onet.report.build import Report, read_report
 from pix3d_onet.report.curves import mean_curve
 from pix3d_onet.report.gallery import gallery, with_mask
 from pix3d_onet.report.shade import DISTANCE, FIELD_OF_VIEW, crease_normals, shade, view_matrix
 from pix3d_onet.report.thumbnails import Thumbnails
-from pix3d_onet.runs.examples import read_examples
 
 
 def silhouette(picture: np.ndarray) -> np.ndarray:
@@ -105,21 +103,6 @@ def test_curves_are_means_over_seeds_at_shared_steps(report: Report) -> None:
     assert (curve.low <= curve.mean).all()
     assert (curve.mean <= curve.high).all()
     assert len(mean_curve(()).steps) == 0
-
-
-def test_examples_are_read_and_damage_is_named(report: Report, tmp_path: Path) -> None:
-    folder = report.group.runs[0].folder
-    examples = read_examples(folder)
-    assert len(examples) == 2
-    assert examples[0].truth.faces.max() < len(examples[0].truth.vertices)
-    assert read_examples(tmp_path) == ()
-    for damage in (b"", b"PK\x03\x04 not a zip", (folder / "examples.npz").read_bytes()[:5000]):
-        (tmp_path / "examples.npz").write_bytes(damage)
-        with pytest.raises(InputError, match="damaged"):
-            read_examples(tmp_path)
-    np.savez(tmp_path / "examples.npz", record_id=np.array([{"pickled": 1}], dtype=object))
-    with pytest.raises(InputError, match="damaged"):
-        read_examples(tmp_path)
 
 
 def test_a_damaged_example_file_costs_its_row_only(tmp_path: Path) -> None:
