@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 
+from pix3d_onet import escape
 from pix3d_onet.files import to_json
 from pix3d_onet.report.table import Row, Table
 
@@ -120,7 +119,8 @@ def filled(table: Table, columns: Sequence[Column]) -> tuple[Column, ...]:
 
 def markdown(table: Table) -> str:
     """GitHub-flavoured markdown: Table 1, the statistics and the costs, captions below."""
-    parts = [_markdown_table(table, filled(table, MAIN_COLUMNS)), table.caption, *table.notes]
+    sentences = map(escape.markdown, (table.caption, *table.notes))
+    parts = [_markdown_table(table, filled(table, MAIN_COLUMNS)), *sentences]
     for heading, columns in (("Statistics", STATISTICS_COLUMNS), ("Cost", COST_COLUMNS)):
         kept = filled(table, columns)
         if len(kept) > 1:
@@ -130,7 +130,7 @@ def markdown(table: Table) -> str:
 
 def _markdown_table(table: Table, columns: Sequence[Column]) -> str:
     def line(values: Sequence[str]) -> str:
-        return "| " + " | ".join(v.replace("|", "\\|").replace("*", "\\*") for v in values) + " |"
+        return f"| {' | '.join(map(escape.markdown, values))} |"
 
     rule = "|" + "|".join([" --- ", *[" ---: "] * (len(columns) - 1)]) + "|"
     return "\n".join([line([c[0] for c in columns]), rule, *(line(row) for row in cells(table, columns))])
@@ -141,40 +141,24 @@ CSV_FIELDS = tuple(f for f in Row.__dataclass_fields__ if f not in ("runs", "bes
 
 def csv_text(table: Table) -> str:
     """One row a variant with full precision; missing values are empty, seeds and best steps separated by spaces."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*CSV_FIELDS, "seeds", "best_steps", "run_ids"])
+    rows = [[*CSV_FIELDS, "seeds", "best_steps", "run_ids"]]
     for row in table.rows:
-        values = ["" if (v := getattr(row, name)) is None else v for name in CSV_FIELDS]
         lists = (row.seeds, row.best_steps, [r.run_id for r in row.runs])
-        writer.writerow([*values, *(" ".join(map(str, x)) for x in lists)])
-    return buffer.getvalue()
-
-
-_LATEX = {
-    **{c: "\\" + c for c in "&%#_${}"},
-    **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "<": r"\textless{}"},
-    **{MINUS: "$-$", "±": r"$\pm$", "×": r"$\times$", "Δ": r"$\Delta$", "²": r"\textsuperscript{2}"},
-    **{"–": "--", "…": r"\dots{}", "*": r"\textsuperscript{*}", "“": "``", "”": "''"},
-}
-
-
-def latex_escape(text: str) -> str:
-    """``text`` for LaTeX: its special characters and the signs this module uses."""
-    return "".join(_LATEX.get(c, c) for c in text)
+        rows.append([*(getattr(row, name) for name in CSV_FIELDS), *(" ".join(map(str, x)) for x in lists)])
+    return escape.csv_text(rows)
 
 
 def latex(table: Table) -> str:
     """A ``table`` float in booktabs (needs ``\\usepackage{booktabs}``), laid out as the report's Table 1."""
     columns = filled(table, MAIN_COLUMNS)
-    body = [" & ".join(map(latex_escape, row)) + r" \\" for row in cells(table, columns)]
-    head = " & ".join(latex_escape(c[0]) for c in columns) + r" \\"
+    body = [" & ".join(map(escape.latex, row)) + r" \\" for row in cells(table, columns)]
+    head = " & ".join(escape.latex(c[0]) for c in columns) + r" \\"
     caption = " ".join((table.caption, *table.notes))
     lines = [
         r"% \usepackage{booktabs}",
         r"\begin{table}",
         r"  \centering",
-        rf"  \caption{{{latex_escape(caption)}}}",
+        rf"  \caption{{{escape.latex(caption)}}}",
         r"  \label{tab:ablation}",
         rf"  \begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",
         r"    \toprule",
