@@ -138,14 +138,14 @@ def evaluate(
     objects = {row.record_id: row.object_id for e in results for row in e.rows}
     found = differences(scores, objects, base, list(results[0].means))
     document = to_document(results, found, split=split, protocol=protocol)
+    if csv_file is not None:  # before anything is printed: a closed pipe must not cost the files
+        write_text(csv_file, rows_csv(results))
+    if out is not None:
+        write_json(out, document)
     if as_json:
         ui.print_json(document)
     else:
         render(results, found, protocol=protocol)
-    if csv_file is not None:
-        write_text(csv_file, rows_csv(results))
-    if out is not None:
-        write_json(out, document)
     if failed:
         raise joined(failed)
 
