@@ -174,7 +174,7 @@ def latex(table: Table) -> str:
 
 def json_text(table: Table) -> str:
     """The JSON document."""
-    return to_json(table.to_json())
+    return escape.json_text(to_json(table.to_json()))
 
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {

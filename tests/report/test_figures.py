@@ -14,6 +14,7 @@ from pix3d_onet.ablation.stored_runs import find_runs
 from pix3d_onet.report.build import Report, read_report
 from pix3d_onet.report.curves import mean_curve
 from pix3d_onet.report.gallery import gallery, with_mask
+from pix3d_onet.report.palette import OKABE_ITO, styles
 from pix3d_onet.report.shade import DISTANCE, FIELD_OF_VIEW, crease_normals, shade, view_matrix
 from pix3d_onet.report.thumbnails import Thumbnails
 
@@ -132,3 +133,11 @@ def test_figures_in_three_formats_and_the_same_bytes_each_time(report: Report, t
     svg = (tmp_path / "a" / "figure6-curves.svg").read_text()
     assert "ConvNeXt Tiny" in svg
     assert "#d55e00" in svg.lower()
+
+
+def test_every_row_of_a_table_has_a_colour_of_its_own() -> None:
+    looks = styles([f"row {i}" for i in range(21)])
+    assert len({look.colour for look in looks.values()}) == 21
+    assert tuple(look.colour for look in list(looks.values())[:7]) == OKABE_ITO
+    many = styles([str(i) for i in range(84)])
+    assert len({(look.colour, look.dash) for look in many.values()}) == 84
