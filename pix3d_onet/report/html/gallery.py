@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from pix3d_onet.events import Emit, Progress, ignore
+from pix3d_onet.geometry.render.look import PREDICTION_COLOUR, TRUTH_COLOUR
 from pix3d_onet.report.curves import label_of
 from pix3d_onet.report.gallery import Gallery, with_mask
-from pix3d_onet.report.html.mesh_view import PREDICTION_COLOUR, TRUTH_COLOUR, encode_mesh
+from pix3d_onet.report.html.mesh_view import encode_mesh
 from pix3d_onet.report.html.templating import data_url
 from pix3d_onet.report.thumbnails import Thumbnails
 from pix3d_onet.runs.examples import Example

@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from pix3d_onet.geometry.render import look
+from pix3d_onet.geometry.render.look import PREDICTION_COLOUR, TRUTH_COLOUR
 from pix3d_onet.report.html.templating import data_url, render
 from pix3d_onet.types import Mesh, UInt8
 
-TRUTH_COLOUR = (0.64, 0.66, 0.69)
-"""Ground truth is grey in every figure and page (linear RGB)."""
-PREDICTION_COLOUR = (0.36, 0.62, 0.84)
-"""Reconstructions are blue in every figure and page (linear RGB)."""
 LEVELS = 65535
 """Steps a coordinate is stored in along a mesh's box: 1.5e-5 of its side."""
 
@@ -62,9 +60,10 @@ def mesh_page(meshes: Mapping[str, Mesh], title: str, *, picture: UInt8 | None =
         picture=None if picture is None else data_url(np.asarray(picture, dtype=np.uint8), lossless=True),
         labels=[name + ("" if encoded else " (empty)") for name, encoded in shown],
         data={
+            "look": look.to_json(),
             "meshes": [
                 {"mesh": encoded, "colour": TRUTH_COLOUR if name == "Ground truth" else PREDICTION_COLOUR}
                 for name, encoded in shown
-            ]
+            ],
         },
     )

@@ -12,6 +12,7 @@ import numpy as np
 from pix3d_onet.ablation.stored_runs import RunGroup, StoredRun
 from pix3d_onet.data.store.manifest import Manifest
 from pix3d_onet.events import Emit, Note, ignore
+from pix3d_onet.geometry.render import look
 from pix3d_onet.report import formats
 from pix3d_onet.report.curves import label_of, mean_curve
 from pix3d_onet.report.gallery import Gallery
@@ -104,16 +105,17 @@ def page_data(group: RunGroup, table: Table, shown: Gallery) -> dict[str, Any]:
     scores = {name: shape_scores(group.of(name), split) for name in names}
     return {
         "table": table.to_json(),
-        "variants": {n: _look(n, looks[n]) for n in names},
+        "variants": {n: _style(n, looks[n]) for n in names},
         "curves": curves,
         "scores": {n: {k: round(v, 5) for k, v in s.items()} for n, s in scores.items() if s},
         "runs": {name: [_run(r) for r in group.of(name)] for name in names},
+        "look": look.to_json(),
         "gallery": gallery_data(shown),
     }
 
 
-def _look(name: str, look: Style) -> dict[str, str]:
-    return {"label": label_of(name), "colour": look.colour, "dark": look.dark, "dash": look.dash}
+def _style(name: str, style: Style) -> dict[str, str]:
+    return {"label": label_of(name), "colour": style.colour, "dark": style.dark, "dash": style.dash}
 
 
 def _rounded(values: Sequence[float] | np.ndarray[Any, Any]) -> list[float]:
