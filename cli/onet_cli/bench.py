@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from onet_cli import ui
+from onet_cli.options import DATA, FOLDER, setting
+from pix3d_onet.config import TrainConfig, TrainPreset
 from pix3d_onet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,24 +39,23 @@ class Seeds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return seeds
 
 
+def changed(name: str, **options: Any) -> Callable[[Any], Any]:
+    """The option of a training setting that the preset decides unless it is given."""
+    return setting(TrainConfig, name, unset=True, default_text="the preset's", **options)
+
+
 @click.command()
 @click.option("--all", "all_", is_flag=True, help="The seven variants of Table 1 (the same as --suite table1).")
 @click.option("--suite", multiple=True, help="A named ablation: table1, backbones, pose, pyramid, views, recipe.")
 @click.option("--variant", multiple=True, help="One variant; may be given several times.")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    default=Path("data/prepared/pix3d-chair"),
-    show_default=True,
-    help="Prepared data set.",
-)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of runs.")
-@click.option("--preset", type=click.Choice(["paper", "quick"]), default="paper", show_default=True, help="Recipe.")
-@click.option("--steps", type=int, help="Optimiser steps, instead of the preset's.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Pictures a step, instead of the preset's.")
-@click.option("--image-size", type=int, help="Side of the pictures in pixels, instead of the preset's.")
+@click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Prepared data set.")
+@click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Folder of runs.")
+@click.option("--preset", type=click.Choice(get_args(TrainPreset)), default="paper", show_default=True, help="Recipe.")
+@changed("steps")
+@changed("batch_size", type=click.IntRange(min=1), help="Pictures per step.")
+@changed("image_size")
 @click.option("--seeds", type=Seeds(), default="0", show_default=True, help="Seeds; each variant is trained with each.")
-@click.option("--pretrained/--no-pretrained", default=None, help="Pretrained encoders [default: the preset's].")
+@changed("pretrained")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 @click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once, one process (and GPU) each."

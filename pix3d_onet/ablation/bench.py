@@ -15,14 +15,14 @@ from typing import Protocol
 from pix3d_onet.ablation.parallel import Job, run_jobs
 from pix3d_onet.ablation.stored_runs import StoredRun, stored
 from pix3d_onet.ablation.variants import Variant
-from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.config import ModelConfig, TrainConfig, TrainPreset
 from pix3d_onet.errors import BusyError, ConfigError, InputError, InterruptedRunError, OnetError, UnsuitableError
 from pix3d_onet.events import Emit, Note, RunFinished, RunStarted, ignore
 from pix3d_onet.runs.record import RUN_FILE, RunRecord
 
 LOCK_FILE = ".bench.lock"
 
-PRESETS: Mapping[str, TrainConfig] = {
+PRESETS: Mapping[TrainPreset, TrainConfig] = {
     "paper": TrainConfig(),
     "quick": TrainConfig(
         steps=200,

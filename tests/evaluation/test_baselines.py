@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from helpers import datasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pix3d_onet.config import POINTS_HALF_SIDE
+from pix3d_onet.config import POINTS_HALF_SIDE, Baseline
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.evaluation.baselines import (
+    BASELINES,
     GRID,
     MEAN_THRESHOLDS,
     Library,
@@ -198,3 +200,7 @@ def test_unknown_names_and_empty_splits(tmp_path, library) -> None:
     (folder / "manifest.json").write_text(text)
     with Dataset(folder) as dataset, pytest.raises(InputError, match="train split"):
         build_library(dataset, inside_box)
+
+
+def test_the_names_of_the_baselines_are_those_that_there_are() -> None:
+    assert tuple(BASELINES) == get_args(Baseline)
