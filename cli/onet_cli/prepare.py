@@ -118,13 +118,21 @@ def command(source: Source) -> click.Command:
         if strict and result.rejected:
             click.get_current_context().exit(STRICT_STATUS)
 
-    body.__doc__ = f"{source.summary}\n\n\b\nExample:\n  onet prepare {source.name} {source.example}\n"
+    body.__doc__ = f"{source.summary}\n\n\b\nExample:\n  onet prepare {source.name} {example(source)}\n"
     out_help = f"Folder of the data set.  [default: data/prepared/{source.name}-CATEGORY]"
     out_option = click.option("--out", "-o", type=FOLDER, help=out_help)
     decorated: Any = ui.common_options(body)
     for decorator in reversed([_root(source), out_option, *_with_data_options(source), *RUN_OPTIONS]):
         decorated = decorator(decorated)
     return click.command(source.name)(decorated)
+
+
+def example(source: Source) -> str:
+    """Arguments that show how the source is called."""
+    where = f"--root {source.example}" if source.root else source.example
+    if source.default_category == "all":
+        return f"{where} --out data/prepared/{source.name}"
+    return f"{where} --category {source.default_category} --out data/prepared/{source.name}-{source.default_category}"
 
 
 EXECUTION = ("jobs", "backend", "scheduler", "time_limit", "memory_limit", "retry_failed", "overwrite")

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pix3d_onet.config import POINTS_HALF_SIDE
+from pix3d_onet.config import POINTS_HALF_SIDE, alternatives
 from pix3d_onet.data.store.reader import Dataset
-from pix3d_onet.errors import ConfigError
+from pix3d_onet.errors import SettingError
 from pix3d_onet.evaluation.evaluate import split_entries
 from pix3d_onet.evaluation.voxels import Contains, voxelised
 from pix3d_onet.events import Emit, Progress, ignore
@@ -238,5 +238,5 @@ BASELINES: dict[str, Callable[[Library], Predictor]] = {
 def baseline(name: str, library: Library) -> Predictor:
     """A baseline by name. ConfigError that lists the names when it is unknown."""
     if name not in BASELINES:
-        raise ConfigError(f"--baseline must be one of {', '.join(BASELINES)}, not {name!r}.")
+        raise SettingError("baselines", alternatives(list(BASELINES)), name)
     return BASELINES[name](library)

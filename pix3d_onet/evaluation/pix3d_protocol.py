@@ -19,7 +19,7 @@ from scipy.ndimage import map_coordinates
 
 from pix3d_onet.config import POINTS_HALF_SIDE
 from pix3d_onet.data.store.reader import Dataset
-from pix3d_onet.errors import ConfigError
+from pix3d_onet.errors import SettingError
 from pix3d_onet.evaluation.evaluate import Evaluation, ShapeRow, Tour
 from pix3d_onet.evaluation.voxels import Contains, voxel_centres, voxelised
 from pix3d_onet.events import Emit, ignore
@@ -92,7 +92,7 @@ class Lattice:
 
     def __post_init__(self) -> None:
         if self.voxels < SIDE or self.voxels % SIDE:
-            raise ConfigError(f"--voxels must be a multiple of {SIDE}, not {self.voxels}.")
+            raise SettingError("voxels", f"a multiple of {SIDE}", self.voxels)
 
     @property
     def side(self) -> int:

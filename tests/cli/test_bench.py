@@ -91,8 +91,8 @@ def test_plan_only(data: Path, tmp_path: Path) -> None:
         (("bench", "--variant", "resnet19"), "no variant 'resnet19'"),
         (("bench", "--suite", "nope"), "no suite 'nope'"),
         (("bench", "--all", "--data", "nowhere"), "data set not found"),
-        (("bench", "--all", "--steps", "0"), "--steps"),
-        (("bench", "--all", "--seeds", "1,1"), "--seeds"),
+        (("bench", "--all", "--steps", "0"), "`steps`"),
+        (("bench", "--all", "--seeds", "1,1"), "`seeds`"),
     ],
 )
 def test_bad_usage_is_one_clear_line(data: Path, arguments: tuple[str, ...], says: str) -> None:
@@ -139,8 +139,8 @@ def test_a_quiet_training_prints_nothing_and_wrong_numbers_are_usage(data: Path,
     result = onet(*arguments, "--quiet")
     assert (result.exit_code, result.stdout) == (0, ""), result.output
     for flag in ("--weight-decay", "--warmup", "--patience", "--val-points"):
-        assert flag in str(onet(*arguments, flag, "-1").exception)
-    assert "--weight-decay" in str(onet(*arguments, "--weight-decay", "nan").exception)
+        assert f"`{flag[2:].replace('-', '_')}`" in str(onet(*arguments, flag, "-1").exception)
+    assert "`weight_decay`" in str(onet(*arguments, "--weight-decay", "nan").exception)
 
 
 def test_seeds_must_be_numbers() -> None:

@@ -179,7 +179,7 @@ class Dataset:
                 ) from None
         if not rgb:
             raise InputError(
-                f"the {split} split of {self.root} has no pictures.", hint="Prepare with --render-views N."
+                f"the {split} split of {self.root} has no pictures.", hint="Prepare with `render_views=N`."
             )
         return SplitArrays(
             object_ids=tuple(e.object_id for e in entries),

@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from pix3d_onet.errors import ConfigError, RejectError
+from pix3d_onet.config import check_choice
+from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.cleaning import clean, merge_vertices
 from pix3d_onet.geometry.mesh.sampling import contains
 from pix3d_onet.geometry.mesh.topology import component_labels, edge_counts, unbalanced_edges, volume
@@ -75,7 +76,7 @@ def _none(mesh: Mesh, resolution: int) -> Watertight:
     loose = unbalanced_edges(merged)
     if loose:
         detail = f"{counts['boundary']} edges are open and {loose - counts['boundary']} wound inconsistently"
-        raise RejectError("not-watertight", f"--watertight none needs closed solids; here {detail}", "watertight")
+        raise RejectError("not-watertight", f"the method none needs closed solids; here {detail}", "watertight")
     return Watertight(_outward(merged), None, "none", voxel)
 
 
@@ -111,8 +112,7 @@ def watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256) -> W
 
     ConfigError for an unknown name; RejectError where the mesh has no usable surface.
     """
-    if method not in WATERTIGHT:
-        raise ConfigError(f"--watertight must be one of {', '.join(WATERTIGHT)}, not {method!r}.")
+    check_choice("watertight", method, WATERTIGHT)
     return WATERTIGHT[method](mesh, resolution)
 
 

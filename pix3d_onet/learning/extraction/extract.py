@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pix3d_onet.config import POINTS_HALF_SIDE, ModelConfig, check_extraction
-from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.config import POINTS_HALF_SIDE, ModelConfig, check_choice, check_extraction
+from pix3d_onet.errors import InputError, SettingError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.learning.extraction.refine import refine_vertices, simplify
 from pix3d_onet.learning.extraction.surface_sampling import Field, Lattice, sample_surface
@@ -65,7 +65,7 @@ class Extraction:
 def logit(probability: float) -> float:
     """log(p / (1 − p)); ConfigError unless 0 < p < 1."""
     if not 0 < probability < 1:
-        raise ConfigError(f"--threshold must be between 0 and 1, not {probability!r}.")
+        raise SettingError("threshold", "between 0 and 1", probability)
     return math.log(probability) - math.log1p(-probability)
 
 
@@ -214,8 +214,7 @@ def image_field(
     signs in ten thousand differ). InputError for an unusable picture or a missing pose; ConfigError for an unknown
     precision.
     """
-    if precision not in PRECISIONS:
-        raise ConfigError(f"--precision must be one of {', '.join(PRECISIONS)}, not {precision!r}.")
+    check_choice("precision", precision, PRECISIONS)
     module = model if isinstance(model, nn.Module) else None
     where = torch.device(device) if device is not None else _device_of(module)
     if module is not None and device is not None:
@@ -249,7 +248,7 @@ def camera_tensors(
     """(1, 4, 4) pose and (1,) focal where the network takes them, else None; InputError where one is missing."""
     if config.pose == "none":
         return None, None
-    hint = "Give it (--pose), or take a run without a pose branch."
+    hint = "Give it (`pose`), or take a run without a pose branch."
     if pose is None or np.shape(pose) != (4, 4) or not np.isfinite(pose).all():
         raise InputError(
             "this network needs the camera's pose (4×4, normalised → camera) for every picture.", hint=hint

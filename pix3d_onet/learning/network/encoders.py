@@ -47,7 +47,7 @@ def make_backbone(name: str, **options: Any) -> nn.Module:
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=5)
         hint = f"Close names: {', '.join(close)}." if close else "Any name of timm.list_models() will do."
-        raise ConfigError(f"--encoder: timm has no model {name!r}.", hint=hint)
+        raise ConfigError(f"`encoder`: timm has no model {name!r}.", hint=hint)
     any_size: dict[str, Any] = {
         "dynamic_img_size": True
     }  # transformers otherwise take one size only; the others do not know it
@@ -57,9 +57,9 @@ def make_backbone(name: str, **options: Any) -> nn.Module:
         except TypeError as error:
             if extra:
                 continue
-            raise ConfigError(f"--encoder: timm cannot build {name!r} this way ({error}).") from None
+            raise ConfigError(f"`encoder`: timm cannot build {name!r} this way ({error}).") from None
         except (RuntimeError, ValueError, AttributeError, AssertionError) as error:
-            raise ConfigError(f"--encoder: timm cannot build {name!r} this way ({error}).") from None
+            raise ConfigError(f"`encoder`: timm cannot build {name!r} this way ({error}).") from None
         break
     return backbone
 
@@ -192,7 +192,7 @@ def copy_features(source: nn.Module, target: nn.Module) -> None:
     for key, value in own.items():
         found = flat.get(key.replace(".", "_"))
         if found is None or found.shape != value.shape:
-            raise ConfigError(f"--pyramid fpn does not know the feature levels of this encoder ({key}).")
+            raise ConfigError(f"`pyramid='fpn'` does not know the feature levels of this encoder ({key}).")
         value.copy_(found)
 
 

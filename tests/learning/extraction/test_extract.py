@@ -420,5 +420,5 @@ def test_pictures_of_another_kind_are_refused(image) -> None:
 
 
 def test_unknown_precision() -> None:
-    with pytest.raises(ConfigError, match="--precision"):
+    with pytest.raises(ConfigError, match="precision"):
         extract_mesh(Picture(), np.zeros((8, 8, 3), np.uint8), precision="fp8")
