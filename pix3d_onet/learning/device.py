@@ -74,6 +74,12 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     return device
 
 
+def devices_of_jobs(name: str, jobs: int) -> tuple[str, ...]:
+    """One device per job: the GPUs in turn where there are any and none is named, else the same for all."""
+    count = torch.cuda.device_count() if jobs > 1 and name in ("auto", "cuda") else 0
+    return tuple(f"cuda:{i % count}" if count else name for i in range(jobs))
+
+
 def fast_bf16(device: torch.device) -> bool:
     """Whether ``device`` multiplies bfloat16 in hardware."""
     if device.type == "cuda":

@@ -15,7 +15,6 @@ from click.testing import CliRunner, Result
 from helpers.datasets import make_dataset
 from helpers.stored_runs import make_record
 from onet_cli.app import cli
-from onet_cli.bench import keep_report
 from onet_cli.watch import Board
 
 from pix3d_onet.ablation.bench import plan_runs
@@ -204,11 +203,3 @@ def test_killed_twice_it_ends_with_every_run_and_none_trained_twice(data: Path, 
     assert len(list(tmp_path.rglob("run.json"))) == 4
     for path, stamp in stamps.items():
         assert path.stat().st_mtime_ns == stamp
-
-
-def test_a_suite_s_report_does_not_replace_that_of_table_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[Path] = []
-    monkeypatch.setattr("pix3d_onet.report.build.write_report", lambda made, folder, **_: written.append(folder))
-    for suite in (None, "table1", "pose"):
-        keep_report(None, tmp_path, suite, lambda event: None)  # type: ignore[arg-type]
-    assert [folder.name for folder in written] == ["report", "report", "report-pose"]
