@@ -38,6 +38,8 @@ MeshFormat = Literal["glb", "obj", "ply", "stl", "off"]
 Frame = Literal["normalised", "original"]
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+ENCODER_ALIASES = {"convnext": "convnext_tiny"}
+"""Short names of encoders → timm's names."""
 POINTS_HALF_SIDE = 0.55
 """Half the side of the cube that points are drawn from: the unit box padded by 0.1 (Mescheder et al. 2019)."""
 MIN_RESOLUTION = 8

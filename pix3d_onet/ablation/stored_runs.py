@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pix3d_onet.ablation.variants import VARIANTS, Variant
-from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.config import ENCODER_ALIASES, ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.runs.record import RUN_FILE, RunRecord, read_run
 
-_ALIASES = {"convnext": "convnext_tiny"}
 _NOT_COMPARED = frozenset({"seed", "precision"})
 """Training settings in which runs of one table may differ: they change chance and speed, not the question. A table
 whose runs differ in precision says so in a note."""
@@ -119,7 +118,7 @@ def variant_of(record: RunRecord) -> str:
 
 
 def _canonical(model: ModelConfig) -> dict[str, Any]:
-    return {**model.to_json(), "encoder": _ALIASES.get(model.encoder, model.encoder)}
+    return {**model.to_json(), "encoder": ENCODER_ALIASES.get(model.encoder, model.encoder)}
 
 
 def _follows(train: Mapping[str, Any], variant: Variant) -> bool:

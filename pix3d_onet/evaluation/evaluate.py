@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pix3d_onet.config import EvaluationConfig
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError, SettingError
@@ -37,7 +38,7 @@ from pix3d_onet.metrics import (
 )
 from pix3d_onet.types import Bool, Float64, Mesh, Sample, View
 
-SURFACE_SAMPLES = 100_000
+SURFACE_SAMPLES = EvaluationConfig.samples
 """Samples of each surface (Mescheder et al., CVPR 2019)."""
 TYPICAL_AREA = 1.65
 """Surface of a chair in the normalised frame, in squares of its longest side (median of 163 real ones; 0.6 to 5)."""

@@ -16,7 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pix3d_onet.config import POINTS_HALF_SIDE, ModelConfig, check_choice, check_extraction
+from pix3d_onet.config import (
+    POINTS_HALF_SIDE,
+    DecoderPrecision,
+    ExtractionConfig,
+    ModelConfig,
+    TrainConfig,
+    check_choice,
+    check_extraction,
+)
 from pix3d_onet.errors import InputError, SettingError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.learning.extraction.refine import refine_vertices, simplify
@@ -24,13 +32,13 @@ from pix3d_onet.learning.extraction.surface_sampling import Field, Lattice, samp
 from pix3d_onet.learning.pictures import resize_images
 from pix3d_onet.types import Float32, Float64, Int64, Mesh, Normalisation, UInt8
 
-THRESHOLD = 0.2
+THRESHOLD = TrainConfig.threshold
 """Occupancy probability of the surface (the original's constant for single images)."""
-COARSE = 32
+COARSE = ExtractionConfig.coarse
 """Least intervals of the first lattice (the original's)."""
 EXPONENT = 700.0
 """Logits below its negative have no probability that float64 could hold."""
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS: dict[DecoderPrecision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """Number formats of the decoder's products."""
 
 
@@ -116,7 +124,7 @@ def _weld_rims(points: Float64, faces: Int64) -> Mesh:
 def extract_field(
     field: Field,
     *,
-    resolution: int = 128,
+    resolution: int = ExtractionConfig.resolution,
     threshold: float = THRESHOLD,
     coarse: int = COARSE,
     refine: bool = False,
@@ -159,7 +167,7 @@ def extract_mesh(
     model: ImageModel,
     image: UInt8,
     *,
-    resolution: int = 128,
+    resolution: int = ExtractionConfig.resolution,
     pose: Float32 | None = None,
     focal: float | None = None,
     threshold: float = THRESHOLD,
@@ -167,7 +175,7 @@ def extract_mesh(
     refine: bool = False,
     simplify_to: int | None = None,
     device: torch.device | str | None = None,
-    precision: str = "fp32",
+    precision: DecoderPrecision = "fp32",
     image_size: int | None = None,
     normalisation: Normalisation | None = None,
     emit: Emit = ignore,
@@ -204,7 +212,7 @@ def image_field(
     pose: Float32 | None = None,
     focal: float | None = None,
     device: torch.device | str | None = None,
-    precision: str = "fp32",
+    precision: DecoderPrecision = "fp32",
     image_size: int | None = None,
 ) -> Iterator[tuple[Field, torch.device]]:
     """Encode ``image`` once and yield (its field, the device to ask it on).

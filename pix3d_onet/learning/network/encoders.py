@@ -16,14 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pix3d_onet.config import ModelConfig
+from pix3d_onet.config import ENCODER_ALIASES, ModelConfig
 from pix3d_onet.errors import ConfigError
 from pix3d_onet.learning.network.pretrained import fetch_pretrained, load_backbone_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-ALIASES = {"convnext": "convnext_tiny"}
-"""Short names of encoders → timm's names."""
 POSE_DIM = 32
 """Features of the pose's code."""
 MATRIX_DIM = 16
@@ -39,7 +37,7 @@ FPN_LEVELS = 3
 def timm_name(encoder: str) -> str:
     """timm's name of an encoder: ``convnext`` and ``timm:NAME`` are spelled out."""
     name = encoder.removeprefix("timm:")
-    return ALIASES.get(name, name)
+    return ENCODER_ALIASES.get(name, name)
 
 
 def make_backbone(name: str, **options: Any) -> nn.Module:

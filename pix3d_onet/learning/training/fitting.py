@@ -39,9 +39,15 @@ def split_bytes(dataset: Dataset, split: str, size: int) -> int:
 
 
 def open_split(
-    dataset: Dataset, split: str, config: TrainConfig, device: torch.device, choice: Choice, *, residence: str = "auto"
+    dataset: Dataset,
+    split: str,
+    config: TrainConfig,
+    device: torch.device,
+    choice: Choice,
+    *,
+    residence: Residence = "auto",
 ) -> Split:
-    """A split where it fits: on the GPU, in memory, or on disk; ``residence`` decides instead (else ConfigError)."""
+    """A split where it fits: on the GPU, in memory, or on disk; ``residence`` decides instead."""
     check_choice("residence", residence, Residence)
     size = split_bytes(dataset, split, config.image_size)
     cpu = torch.device("cpu")

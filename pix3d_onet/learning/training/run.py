@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.config import ModelConfig, Residence, TrainConfig
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, UnsuitableError
 from pix3d_onet.events import Emit, Note, Progress, ignore
@@ -60,7 +60,7 @@ class Request:
     init_from: Path | None
     weights: Path | None
     compiled: bool
-    residence: str
+    residence: Residence
     profile: int
     emit: Emit
 
@@ -77,7 +77,7 @@ def train(
     weights: Path | None = None,
     device: str = "auto",
     compile: bool = False,
-    residence: str = "auto",
+    residence: Residence = "auto",
     profile: int = 0,
     emit: Emit = ignore,
 ) -> RunRecord:
