@@ -201,7 +201,7 @@ def test_categories(root: Path) -> None:
     changed(root, 0, category="table")
     assert list_pix3d(root, CHAIRS).skipped == {"category": 1}
     assert len(list_pix3d(root, replace(CHAIRS, categories=("all",))).shapes) == 4
-    with pytest.raises(ConfigError, match=r"'sofa'.*only chair, table"):
+    with pytest.raises(ConfigError, match=r"sofa.*only chair, table"):
         list_pix3d(root, replace(CHAIRS, categories=("sofa",)))
 
 
