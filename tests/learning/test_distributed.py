@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import two_processes
 from helpers.datasets import make_dataset
+from helpers.programs import two_processes
 from safetensors.torch import load_file
 
 from pix3d_onet.config import TrainConfig
