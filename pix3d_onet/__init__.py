@@ -48,7 +48,7 @@ def load_dataset(path: str | Path, split: str | None = "train") -> SampleSequenc
 def make_watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256) -> Mesh:
     """A closed, consistently oriented mesh of the same shape, in the frame of its input.
 
-    ``method`` is a name of ``geometry.watertight.methods.WATERTIGHT``; ``resolution`` voxels span the longest side.
+    ``method`` is a name of ``config.WATERTIGHT_METHODS``; ``resolution`` voxels span the longest side.
     Raises ``RejectError`` for a mesh that has no usable surface.
     """
     from pix3d_onet.geometry.watertight.methods import make_watertight as implementation

@@ -14,7 +14,11 @@ from typing import Any, Self
 
 from pix3d_onet.errors import ConfigError
 
-WATERTIGHT_METHODS = ("tight", "fusion", "meshfix", "none")
+WATERTIGHT_METHODS: Mapping[str, str] = {
+    name: f"pix3d_onet.geometry.watertight.methods:{name}_method" for name in ("tight", "fusion", "meshfix", "none")
+}
+"""Name → ``module:function`` of what closes a mesh, imported when it is used: ``f(mesh, resolution) -> Watertight``.
+A new method is one line here."""
 SPLITS = ("train", "val", "test")
 POINTS_HALF_SIDE = 0.55
 """Half the side of the cube that points are drawn from: the unit box padded by 0.1 (Mescheder et al. 2019)."""
@@ -85,7 +89,7 @@ class PrepareConfig(Config):
     categories: tuple[str, ...] = ("chair",)
     """Categories to take; ``("all",)`` takes every category of the source."""
     watertight: str = "tight"
-    """Method of ``geometry.watertight.methods.WATERTIGHT``."""
+    """A method of :data:`WATERTIGHT_METHODS`."""
     resolution: int = 256
     """Voxels along the longest side of the watertighting grid."""
     points: int = 100_000

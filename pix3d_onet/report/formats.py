@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from pix3d_onet.files import to_json
 from pix3d_onet.report.table import Row, Table
@@ -193,12 +194,18 @@ def json_text(table: Table) -> str:
     return to_json(table.to_json())
 
 
-FORMATS: Mapping[str, Callable[[Table], str]] = {
-    "markdown": markdown,
-    "csv": csv_text,
-    "latex": latex,
-    "json": json_text,
-}
-"""Text formats by name."""
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A text format of the table: ``text`` spells it, its file is ``table1`` + ``suffix``."""
 
-SUFFIX: Mapping[str, str] = {"markdown": ".md", "csv": ".csv", "latex": ".tex", "json": ".json"}
+    suffix: str
+    text: Callable[[Table], str]
+
+
+FORMATS: Mapping[str, Format] = {
+    "markdown": Format(".md", markdown),
+    "csv": Format(".csv", csv_text),
+    "latex": Format(".tex", latex),
+    "json": Format(".json", json_text),
+}
+"""Name → text format. A new one is a line here: ``onet report --format NAME`` prints it, ``--out`` writes it."""
