@@ -4,36 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from helpers import datasets, stored_run
+from helpers.command_line import status as onet
 from onet_cli.evaluate import BASELINE_NAMES
-from onet_cli.main import main
 
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.evaluation.baselines import BASELINES
 
 SMALL = ["--resolution", "24", "--device", "cpu"]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    return stored_run.store_run(tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return datasets.make_dataset(tmp_path_factory.mktemp("data"), shapes=6, points=1024, image_size=32)
-
-
-def onet(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as leave:
-        main([str(a) for a in arguments])
-    return int(leave.value.code or 0)
 
 
 def test_evaluate_scores_a_run_and_the_baselines(run, data, tmp_path, capsys) -> None:

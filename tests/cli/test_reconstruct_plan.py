@@ -10,19 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import stored_run
-from onet_cli.main import main
+from helpers.command_line import status as onet
 from onet_cli.reconstruct_plan import NETWORK_FILE, check_run, plan
 from PIL import Image
 
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.geometry.synth.release import synth_pix3d
 from pix3d_onet.learning import checkpoint
-
-
-def onet(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as leave:
-        main([str(a) for a in arguments])
-    return int(leave.value.code or 0)
 
 
 @pytest.fixture

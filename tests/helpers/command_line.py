@@ -36,3 +36,8 @@ def onet(*arguments: object) -> Answer:
     sys.stdout.write(out.getvalue())
     sys.stderr.write(err.getvalue())
     return Answer(int(status or 0), out.getvalue(), err.getvalue())
+
+
+def status(*arguments: object) -> int:
+    """The exit status of ``onet ARGUMENTS``."""
+    return onet(*arguments).status

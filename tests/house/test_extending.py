@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import onet_cli
 import pytest
 from helpers.command_line import onet
 from helpers.datasets import make_dataset
@@ -39,25 +40,28 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(tmp_path)
 
     def load(text: str, name: str, of: ModuleType) -> ModuleType:
-        (tmp_path / f"{name}.py").write_text(f"from {of.__name__} import *\n\n{text}")
+        (tmp_path / f"{name}.py").write_text(
+            f"from __future__ import annotations\nfrom {of.__name__} import *\n\n{text}"
+        )
         return importlib.import_module(name)
 
     return load
 
 
 def fresh(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    """Have the command's module imported anew, as it is when a person calls it."""
-    monkeypatch.delitem(sys.modules, f"onet_cli.{command}", raising=False)
+    """Have the command's module imported anew, as when a person calls it, and the present one put back afterwards."""
+    monkeypatch.setattr(onet_cli, command, importlib.import_module(f"onet_cli.{command}"))
+    monkeypatch.delitem(sys.modules, f"onet_cli.{command}")
 
 
 def test_a_source(written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh(monkeypatch, "prepare")
     listing, row = section("Add a source")
     (tmp_path / "sources").mkdir()
     (tmp_path / "sources/toys.py").write_text(listing)
     monkeypatch.setattr(sources, "__path__", [*sources.__path__, str(tmp_path / "sources")])
     added = written(f"row = {row}", "toy_row", registry).row
     monkeypatch.setitem(registry.SOURCES, added.name, added)
-    fresh(monkeypatch, "prepare")
     for number in range(3):
         write_box(tmp_path / f"toys/{number}.obj", (1, 0.5, 0.2 + 0.1 * number))
     small = [
@@ -82,11 +86,11 @@ def test_a_source(written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_watertight_method(written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     methods = pytest.importorskip("pix3d_onet.geometry.watertight.methods")
+    fresh(monkeypatch, "prepare")
     code, line = section("Add a watertight method")
     name, place = ENTRY.match(line).groups()
     monkeypatch.setattr(methods, "hull_method", written(code, "toy_method", methods).hull_method, raising=False)
     monkeypatch.setitem(WATERTIGHT_METHODS, name, place.strip('"'))
-    fresh(monkeypatch, "prepare")
     tetrahedron = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]])
     open_mesh = Mesh(tetrahedron, np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2]]))
     assert len(make_watertight(open_mesh, method=name).faces) == 4
@@ -120,11 +124,11 @@ def test_a_metric(written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_report_format(written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh(monkeypatch, "report")
     code, line = section("Add a report format")
     name = ENTRY.match(line)[1]
     module = written(f"{code}\nFORMATS = {{{line}}}", "toy_format", formats)
     monkeypatch.setitem(formats.FORMATS, name, module.FORMATS[name])
-    fresh(monkeypatch, "report")
     runs = make_runs(tmp_path / "runs")
     answer = onet("report", runs, "--format", name, "--no-figures", "--out", tmp_path / "report")
     assert answer.status == 0, answer.err

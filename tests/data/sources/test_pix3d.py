@@ -21,12 +21,6 @@ from pix3d_onet.types import SourceListing
 CHAIRS = PrepareConfig()
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    write_release(tmp_path / "root", 4)
-    return tmp_path / "root"
-
-
 def changed(root: Path, index: int, **fields: Any) -> SourceListing:
     """The listing after fields of one record were replaced (``...`` removes one)."""
     records = json.loads((root / "pix3d.json").read_text())

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from onet_cli.main import main
+from helpers.command_line import onet
 from PIL import Image
 
 from pix3d_onet.config import PrepareConfig
@@ -220,21 +220,13 @@ def test_defects_do_what_they_are_called() -> None:
 
 
 def test_command_prints_one_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as status:
-        main(["synth", "pix3d", str(tmp_path / "out"), "--objects", "1", "--json"])
-    assert status.value.code == 0
+    assert onet("synth", "pix3d", tmp_path / "out", "--objects", "1", "--json").status == 0
     found = json.loads(capsys.readouterr().out)
     assert found["records"] == 1
     assert found["categories"] == ["chair"]
-    with pytest.raises(SystemExit) as status:
-        main(["synth", "pix3d", str(tmp_path / "out"), "--objects", "2"])
-    assert status.value.code == 3
+    assert onet("synth", "pix3d", tmp_path / "out", "--objects", "2").status == 3
     assert "--overwrite" in capsys.readouterr().err
-    with pytest.raises(SystemExit) as status:
-        main(["synth", "pix3d", str(tmp_path / "out"), "--objects", "1"])
-    assert status.value.code == 0
+    assert onet("synth", "pix3d", tmp_path / "out", "--objects", "1").status == 0
     assert capsys.readouterr().out.startswith("1 shape (chair), 1 picture already there in ")
-    with pytest.raises(SystemExit) as status:
-        main(["synth", "pix3d", str(tmp_path / "out"), "--objects", "1", "--quiet"])
-    assert status.value.code == 0
+    assert onet("synth", "pix3d", tmp_path / "out", "--objects", "1", "--quiet").status == 0
     assert capsys.readouterr() == ("", "")
