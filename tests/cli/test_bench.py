@@ -109,7 +109,7 @@ def test_one_failure_leaves_the_others_in_the_table_and_status_3(
             raise DivergedError("the loss is NaN.")
         write_run(folder, make_record("resnet18", config=config))
 
-    monkeypatch.setattr("onet_cli.bench._train", lambda: train)
+    monkeypatch.setattr("pix3d_onet.learning.training.run.train", train)
     arguments = ("bench", "--variant", "resnet18", "--variant", "resnet34", "--data", str(data), *TINY)
     result = onet(*arguments, "--out", str(tmp_path), "--no-report")
     assert result.exit_code == 3

@@ -68,3 +68,25 @@ def test_a_kernel_without_a_reference_would_be_found() -> None:
     assert without_reference([source], set()) == {"area", "_part", "_loose"}
     assert without_reference([source], {"area"}) == {"_loose"}
     assert compared("@pytest.mark.kernel('area', 'b')\ndef test_area(): ...") == {"area", "b"}
+
+
+def private_access(source: str) -> set[str]:
+    """Names of the project that begin with one underscore and that a test takes from a module or an object."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls", "os", "sys"):
+            names = [node.attr]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".setattr"):
+            names = [str(a.value).rpartition(".")[2] for a in node.args[:2] if isinstance(a, ast.Constant)]
+        else:
+            continue
+        found |= {n for n in names if n.startswith("_") and not n.startswith("__") and not n.endswith("_kernels")}
+    return found
+
+
+def test_tests_ask_no_private_names() -> None:
+    assert {name: found for name, text in texts(TESTS).items() if (found := private_access(text))} == {}
+    toy = "from a import _b\nc._d()\nm.setattr(e, '_f', 1)\nm.setattr('g._h', 1)\nself._i\n__file__"
+    assert private_access(toy) == {"_b", "_d", "_f", "_h"}
