@@ -91,33 +91,6 @@ def test_unknown_command_is_wrong_usage() -> None:
     assert status("no-such-command") == 2
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("verify", "{tmp}/nothing"),
-        ("inspect", "{tmp}/nothing"),
-        ("export", "onet", "{tmp}/nothing", "{tmp}/out"),
-        ("report", "{tmp}/nothing"),
-        ("evaluate", "{tmp}/nothing", "--data", "{tmp}/nothing"),
-        ("prepare", "pix3d", "--root", "{tmp}/nothing", "--out", "{tmp}/out"),
-        ("train", "--data", "{tmp}/nothing", "--out", "{tmp}/run"),
-        ("bench", "--all", "--data", "{tmp}/nothing", "--out", "{tmp}/runs"),
-    ],
-    ids=lambda arguments: arguments[0],
-)
-def test_missing_input_is_one_line_and_status_3(
-    arguments: tuple[str, ...], tmp_path: object, capsys: pytest.CaptureFixture[str]
-) -> None:
-    left = status(*(a.replace("{tmp}", str(tmp_path)) for a in arguments))
-    captured = capsys.readouterr()
-    assert left == 3, captured.err
-    assert captured.out == ""
-    lines = [line for line in captured.err.splitlines() if line.strip()]
-    assert len(lines) == 1, captured.err
-    assert "nothing" in lines[0]
-    assert "Traceback" not in captured.err
-
-
 def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys\nfrom onet_cli.main import main\n"
