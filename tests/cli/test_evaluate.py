@@ -36,9 +36,6 @@ def test_evaluate_scores_a_run_and_the_baselines(run, data, tmp_path, capsys) ->
         assert row["pictures"] == 1
         assert 0 <= row["means"]["iou"]["mean"] <= 1
     assert len(table.read_text().splitlines()) == 5
-    assert onet(*arguments) == 0
-    shown = capsys.readouterr().out
-    assert all(word in shown for word in ("oracle", "IoU", "Chamfer-L1", "F@1%"))
 
 
 def test_a_wide_terminal_shows_every_column_and_a_narrow_one_those_that_fit(data, monkeypatch, capsys) -> None:

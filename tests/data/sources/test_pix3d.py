@@ -215,7 +215,7 @@ def test_broken_roots_are_one_clear_line(root: Path, tmp_path: Path) -> None:
     (root / "pix3d.json").unlink()
     with pytest.raises(InputError, match="index not found"):
         list_pix3d(root, CHAIRS)
-    with pytest.raises(InputError, match=r"no Pix3D folder at .*Sun et al\."):
+    with pytest.raises(InputError, match="no Pix3D folder"):
         list_pix3d(tmp_path / "none", CHAIRS)
 
 
