@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from onet_cli import streams
+from onet_cli.flags import in_flags
 from onet_cli.invocation import Invocation
 from pix3d_onet.errors import ConfigError, InterruptedRunError, OnetError
 from pix3d_onet.files import refused
@@ -37,7 +38,7 @@ class LazyGroup(click.Group):
     """A group that imports a command only when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands in the order of the road."""
+        """The commands in the order of the pipeline."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -86,22 +87,22 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit:  # ours, click's and rich's answer to a closed pipe
         status = streams.CLOSED_PIPE
     except Exception as error:  # noqa: BLE001 — the last resort: report() names it, and -v has the traceback
-        status = report(error, verbose=call.verbose)
+        status = report(error, call)
     streams.settle()
     return status if isinstance(status, int) else 0
 
 
-def report(error: Exception, *, verbose: bool) -> int:
+def report(error: Exception, call: Invocation) -> int:
     """Say in one line what went wrong, after the traceback if that was asked for; the exit status."""
     found: Exception | None = refused(error) if isinstance(error, OSError) else error
     if isinstance(error, ModuleNotFoundError):
         found = missing_dependency(error)
-    if verbose and not isinstance(found, InterruptedRunError):
+    if call.verbose and not isinstance(found, InterruptedRunError):
         for line in "".join(traceback.format_exception(error)).splitlines():
             streams.say(line, err=True)
     if isinstance(found, OnetError):
         word = "usage" if isinstance(found, ConfigError) else "error"
-        streams.say(f"onet: {word}: {found}", err=True)
+        streams.say(f"onet: {word}: {in_flags(str(found), call.command)}", err=True)
         return found.exit_status
     name = type(error).__name__
     streams.say(f"onet: unexpected {name}: {error} (run again with -v for the traceback)", err=True)

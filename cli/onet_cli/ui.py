@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
@@ -29,6 +30,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onet_cli import streams
+from onet_cli.flags import in_flags
 from onet_cli.invocation import note_verbose
 from onet_cli.streams import print_json, say, write
 from pix3d_onet.escape import visible
@@ -163,14 +165,29 @@ def live(*, quiet: bool = False, verbose: bool = False) -> Iterator[Emit]:
     if quiet:
         yield lambda event: None
     elif not console.is_terminal or os.environ.get("TERM") == "dumb":
-        yield _Lines(console, verbose)
+        yield with_flags(_Lines(console, verbose))
     else:
-        bars = _Bars(console, verbose)
+        bars = Bars(console, verbose)
         with Live(bars.group, console=console, refresh_per_second=REFRESHES):
-            yield bars
+            yield with_flags(bars)
 
 
-class _Bars:
+def spelled(text: str) -> str:
+    """A message of the library with its settings as flags of the command that is running."""
+    context = click.get_current_context(silent=True)
+    return in_flags(text, context.command if context is not None else None)
+
+
+def with_flags(emit: Emit) -> Emit:
+    """``emit`` with the settings that notes name spelled as flags."""
+
+    def passed_on(event: Event) -> None:
+        emit(replace(event, message=spelled(event.message)) if isinstance(event, Note) else event)
+
+    return passed_on
+
+
+class Bars:
     """One live line a stage, one for the training under way; finished runs scroll by above."""
 
     def __init__(self, console: Console, verbose: bool) -> None:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import forked_calls
 from helpers.datasets import make_dataset
 from helpers.hostile import HOSTILE, names
+from helpers.programs import forked_calls
 from helpers.stored_runs import make_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onet_cli import app, streams, ui
+from onet_cli.invocation import Invocation
 from onet_cli.main import main
 from onet_cli.watch import Board
 
@@ -146,7 +147,7 @@ def test_no_name_reaches_a_terminal_as_it_is(name: str, other: str) -> None:
         name,
     ):
         screen.print(thing)
-    bars = ui._Bars(screen, verbose=True)
+    bars = ui.Bars(screen, verbose=True)
     board = Board(())
     for event in (
         Note(name, "warning"), Progress(name, 1, 2, item=other, rejected=1), RunStarted(name, 1, 1),
@@ -165,7 +166,7 @@ def test_no_name_reaches_a_person_by_an_error(found: list[str]) -> None:
     shown = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stderr", shown)
-        assert app.report(InputError(*found[:1], hint=found[-1]), verbose=False) == 3
+        assert app.report(InputError(*found[:1], hint=found[-1]), Invocation()) == 3
     assert shown.getvalue().count("\n") == 1
     assert not UNSEEN & set(shown.getvalue())
 
