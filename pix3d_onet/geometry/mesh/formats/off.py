@@ -13,6 +13,8 @@ from pix3d_onet.types import Float64, Int64
 
 HEADER = re.compile(rb"(ST)?(C)?(N)?(4)?(n)?OFF(?=[\s\d]|\Z)")
 """The keyword: texture, colour, normal, four and n dimensions. ModelNet glues the counts to it (``OFF490 518 0``)."""
+BINARY = re.compile(rb"\w*OFF[ \t]+BINARY", re.IGNORECASE)
+COUNTS = re.compile(rb"\s*(\d{1,18})\s+(\d{1,18})(?:\s+-?\d+(?=\s|\Z))?")
 COMMENT = re.compile(rb"#[^\r\n]*")
 
 
@@ -22,6 +24,8 @@ def parse_off(data: bytes) -> Soup:
     Lines as writers lay them out, one vertex or face each, or where nothing but coordinates and indices is there any
     layout, as the format allows. RejectError for other dimensions, binary files, counts that the content does not keep.
     """
+    if BINARY.match(data):
+        raise unsupported("binary OFF")
     text = COMMENT.sub(b"", plain(data))
     lines = [line for line in re.split(rb"[\r\n]+", text) if line and not line.isspace()]
     body, (vertex_count, face_count) = _counts(lines)
@@ -49,13 +53,12 @@ def _counts(lines: list[bytes]) -> tuple[list[bytes], tuple[int, int]]:
         if found[4] or found[5]:
             raise unsupported(f"vertices of other than 3 dimensions ({shown(found[0])})")
         first = first[found.end() :].strip()
-        if first.upper().startswith(b"BINARY"):
-            raise unsupported("binary OFF")
         lines = lines[1:] if not first else [first, *lines[1:]]
-    if not lines or not re.fullmatch(rb"\s*\d{1,18}\s+\d{1,18}(\s+-?\d+)?\s*", lines[0]):
+    counts = COUNTS.match(lines[0]) if lines else None
+    if counts is None:
         raise damaged(f"no counts of vertices and faces, but {shown(lines[0] if lines else b'')}")
-    vertices, faces = map(int, lines[0].split()[:2])
-    return lines[1:], (vertices, faces)
+    rest = lines[0][counts.end() :]
+    return ([rest] if rest.strip() else []) + lines[1:], (int(counts[1]), int(counts[2]))
 
 
 def _vertices(lines: list[bytes]) -> Float64:
@@ -94,8 +97,10 @@ def _free_layout(
     corners: list[bytes] = []
     at = 3 * vertex_count
     for _ in range(face_count):
-        size = _integer(tokens[at]) if at < len(tokens) else 0
-        if size < 1 or at + size >= len(tokens):
+        size = _integer(tokens[at]) if at < len(tokens) else 1
+        if size < 1:
+            raise damaged(f"{declared}; {size} is no number of corners")
+        if at + size >= len(tokens):
             raise truncated(f"{declared}, of which {len(sizes)} can be read")
         sizes.append(size)
         corners += tokens[at + 1 : at + size + 1]
