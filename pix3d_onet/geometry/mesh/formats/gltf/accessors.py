@@ -20,12 +20,14 @@ INDEX_COMPONENTS = (5121, 5123, 5125)
 
 
 class Accessors:
-    """Reads a document's accessors; ``budget`` bounds the elements of each, whatever count the JSON claims."""
+    """Reads a document's accessors. Whatever counts the JSON claims, ``budget`` bounds the elements of each, and
+    ``room`` the bytes that all compressed views may unpack to."""
 
-    def __init__(self, document: Document, files: SideFiles, budget: int) -> None:
+    def __init__(self, document: Document, files: SideFiles, budget: int, room: int) -> None:
         self.document = document
         self.files = files
         self.budget = budget
+        self.room = room
         self._buffers: dict[int, bytes] = {}
         self._views: dict[int, UInt8] = {}
 
@@ -102,7 +104,8 @@ class Accessors:
         check_used(view)
         stride = view.integer("byteStride", 0, high=252)
         if index not in self._views:
-            packed = unpacked_view(view, self.budget, self.span)
+            packed = unpacked_view(view, self.room, self.span)
+            self.room -= 0 if packed is None else len(packed)
             self._views[index] = self.span(view) if packed is None else packed
         return self._views[index], stride
 

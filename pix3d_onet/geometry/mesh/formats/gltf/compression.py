@@ -31,7 +31,7 @@ def installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def unpacked_view(view: Checked, budget: int, span: Callable[[Checked], UInt8]) -> UInt8 | None:
+def unpacked_view(view: Checked, room: int, span: Callable[[Checked], UInt8]) -> UInt8 | None:
     """The bytes of a buffer view that meshopt compressed; None where it is not, or where its plain fallback must do."""
     packed = next((found for name in MESHOPT if (found := view.extension(name)) is not None), None)
     if packed is None:
@@ -42,8 +42,8 @@ def unpacked_view(view: Checked, budget: int, span: Callable[[Checked], UInt8]) 
         except RejectError:
             raise unsupported("it is compressed with meshopt: pip install meshoptimizer") from None
     count, stride = packed.integer("count", low=1), packed.integer("byteStride", low=1, high=256)
-    if count > 3 * budget:
-        raise too_large(f"{packed.what}: {count} elements, at most {3 * budget} are read from a file of this size")
+    if count * stride > room:
+        raise too_large(f"{packed.what} unpacks to more bytes than a file of this size may")
     if count * stride != view.integer("byteLength"):
         raise damaged(f"{packed.what}: {count} elements of {stride} bytes are not the buffer view's length")
     return _meshopt(span(packed).tobytes(), packed, count, stride)

@@ -11,11 +11,13 @@ from pix3d_onet.geometry.mesh.formats.gltf.accessors import Accessors
 from pix3d_onet.geometry.mesh.formats.gltf.checked import Checked
 from pix3d_onet.geometry.mesh.formats.gltf.compression import draco_mesh, installed
 from pix3d_onet.geometry.mesh.formats.gltf.container import check_used
-from pix3d_onet.geometry.mesh.formats.soup import damaged, unsupported
+from pix3d_onet.geometry.mesh.formats.soup import damaged, too_large, unsupported
 from pix3d_onet.geometry.mesh.formats.strips import fan_triangles, strip_triangles
 from pix3d_onet.types import Float64, Int64
 
 POINTS, TRIANGLES, STRIP, FAN = 0, 4, 5, 6
+MORPHED_PER_ELEMENT = 16
+"""Vertices of all morph targets at work, as a multiple of those that a file of its size may have."""
 DRACO = "KHR_draco_mesh_compression"
 
 
@@ -88,6 +90,8 @@ def _morphed(vertices: Float64, spec: Checked, accessors: Accessors, weights: li
         return vertices
     if len(weights) != len(targets):
         raise damaged(f"{spec.what}: {len(targets)} morph targets, {len(weights)} weights")
+    if np.count_nonzero(weights) * len(vertices) > MORPHED_PER_ELEMENT * accessors.budget:
+        raise too_large(f"{spec.what}: {len(targets)} morph targets of {len(vertices)} vertices")
     for target, weight in zip(targets, weights, strict=True):
         if weight and "POSITION" in target:
             moved = accessors.floats(target.integer("POSITION"), "VEC3")
