@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-_NEWLINE, _RETURN, _SPACE, _TAB, _SLASH, _HASH, _BACKSLASH = 10, 13, 32, 9, 47, 35, 92
+_NEWLINE, _RETURN, _SPACE, _TAB, _FORM_FEED, _SLASH, _HASH, _BACKSLASH = 10, 13, 32, 9, 12, 47, 35, 92
 _PLUS, _MINUS, _DOT, _ZERO, _NINE = 43, 45, 46, 48, 57
 _LOWER_E, _UPPER_E, _V, _F, _UPPER_V, _UPPER_F = 101, 69, 118, 102, 86, 70
 _LOWER_N, _LOWER_I, _T, _P, _L = 110, 105, 116, 112, 108
@@ -48,7 +48,7 @@ last line where that line has no end (else -1)."""
 
 @njit(cache=True, nogil=True)
 def _blank(c: int) -> bool:
-    return c == _SPACE or _TAB <= c <= 12  # vertical tab and form feed too; line ends do not come up
+    return c == _SPACE or (_TAB <= c <= _FORM_FEED and c != _NEWLINE)  # vertical tab and form feed too
 
 
 @njit(cache=True, nogil=True)
@@ -97,7 +97,9 @@ def _read_float(text: Any, i: int, end: int) -> tuple[float, int]:
         return np.nan, i
     if exponent < 0:
         # Division by an exact power keeps the common cases correctly rounded.
-        return (sign * (mantissa / 10.0**-exponent) if exponent > -300 else sign * mantissa * 10.0**exponent), i
+        if exponent < -300:  # in two steps: 10^300 is within float64, the whole power may not be
+            return sign * (mantissa / 1e300 * 10.0 ** (exponent + 300)), i
+        return sign * (mantissa / 10.0**-exponent), i
     return sign * mantissa * 10.0**exponent, i
 
 
@@ -308,4 +310,4 @@ def scan_obj(text: Any) -> Any:
         if end > i and (text[end - 1] == _BACKSLASH or _blank(text[end - 1])):
             continued = text[i] != _HASH and _is_continued(text, start, end)
         i = end + 1
-    return vertices, corners[:c], sizes[:f], counts
+    return vertices[:v], corners[:c], sizes[:f], counts

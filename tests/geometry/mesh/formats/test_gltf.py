@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.gltf import Writer
+from helpers.meshes.gltf import Writer
 
 pytest.importorskip("numba")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.gltf import random_scene
+from helpers.meshes.gltf import random_scene
 
 pytest.importorskip("numba")
 
