@@ -46,8 +46,9 @@ def meeting_edge(p: Array, n: Array, q: Array, m: Array, axis: int, limits: Any)
     return middle + nearest
 
 
-def meeting_corner(points: Array, normals: Array, near: Array, limits: Any) -> Array | None:
-    """Where the first plane, the one most different from it and the one most different from both meet, near enough."""
+def meeting_corner(points: Array, normals: Array, near: Array, limits: Any) -> tuple[Array, float] | None:
+    """Where the first plane, the one most different from it and the one most different from both meet, near enough;
+    and the volume that their normals span."""
     first = int(np.argmax(normals.any(axis=1)))
     crosses = np.cross(normals[first], normals)
     second = int(np.argmax((crosses**2).sum(axis=1)))
@@ -57,7 +58,7 @@ def meeting_corner(points: Array, normals: Array, near: Array, limits: Any) -> A
         return None
     chosen = [first, second, third]
     place = np.linalg.solve(normals[chosen], (normals[chosen] * points[chosen]).sum(axis=1))
-    return place if np.linalg.norm(place - near) <= limits.FARTHEST else None
+    return (place, abs(volumes[third])) if np.linalg.norm(place - near) <= limits.FARTHEST else None
 
 
 def place_step(p: Array, n: Array, q: Array, m: Array, axis: int, share: float, limits: Any) -> tuple[Array, bool]:
@@ -78,13 +79,12 @@ def fan(points: Array, normals: Array, tops: list[Array | None], sharp: list[boo
     edge, middle = np.mean(bent, axis=0), np.concatenate([points, bent]).mean(axis=0)
     chords = (points + np.roll(points, -1, axis=0)) / 2
     heights = [t - c for t, c in zip(tops, chords, strict=True) if t is not None]
-    candidates = [points.mean(axis=0) + limits.DOME[len(points)] * np.sum(heights, axis=0)]
-    if len(bent) >= 2 and all(sharp):
-        candidates = [edge]
-        corner = meeting_corner(points, normals, edge, limits) if len(bent) >= 3 else None
-        if corner is not None and not folds(corner, points, normals, tops, limits):
-            return corner
-    candidates.append(middle)
+    dome = points.mean(axis=0) + limits.DOME[len(points)] * np.sum(heights, axis=0)
+    corner = meeting_corner(points, normals, edge, limits) if len(bent) >= 3 and sum(sharp) >= 2 else None
+    sure = corner is not None and (all(sharp) or corner[1] > limits.CORNER)
+    if sure and not folds(corner[0], points, normals, tops, limits):
+        return corner[0]
+    candidates = [edge if len(bent) >= 2 and all(sharp) else dome, middle]
     return next((c for c in candidates if not folds(c, points, normals, tops, limits)), candidates[0])
 
 

@@ -96,9 +96,10 @@ def test_planes_meet_where_linear_algebra_says(seed: int) -> None:
             met += 1
         near = points.mean(axis=0)
         corner = reference.meeting_corner(points, normals, near, sharp)
-        assert sharp.meeting_corner(normals, points, np.arange(5), 5, near, place) == (corner is not None)
+        volume = sharp.meeting_corner(normals, points, np.arange(5), 5, near, place)
+        assert volume == pytest.approx(0.0 if corner is None else corner[1])
         if corner is not None:
-            assert np.allclose(place, corner, atol=1e-6)
+            assert np.allclose(place, corner[0], atol=1e-6)
     assert 100 < met < 300
 
 
