@@ -22,7 +22,7 @@ from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.files import read_json, write_bytes, write_json, write_text
-from pix3d_onet.geometry.mesh.sampling import contains
+from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.writing import write_mesh
 from pix3d_onet.types import Bool, Camera, Float32, Sample, UInt8, View
 

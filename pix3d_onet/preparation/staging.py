@@ -27,6 +27,9 @@ from pix3d_onet.version import __version__
 
 FOLDER = ".parts"
 PART_VERSION = 2
+ALGORITHM = 2
+"""Raised when the same source and settings give another shape than before: shapes of two never stand in one data set.
+2: ``tight`` keeps edges and corners, labels are exact winding numbers."""
 NOT_OF_THE_SHAPE = ("categories", "split", "fractions", "flags", "require_pose", "limit", "shapes_per_shard")
 """Settings that choose and arrange shapes but do not change one: they leave parts usable."""
 DAMAGE = (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError)
@@ -66,7 +69,7 @@ def fingerprint(shape: SourceShape, config: PrepareConfig, root: Path) -> str:
     """Hash of everything that a shape's result depends on; files by content, a missing one as such."""
     settings = {k: v for k, v in config.to_json().items() if k not in NOT_OF_THE_SHAPE}
     views = [[v.record_id, _content(v.image), _content(v.mask), v.on_white, camera_key(v.camera)] for v in shape.views]
-    what = [__version__, PART_VERSION, settings, shape.object_id, shape.category, shape.group]
+    what = [__version__, PART_VERSION, ALGORITHM, settings, shape.object_id, shape.category, shape.group]
     name, mesh = shape.mesh.relative_to(root).as_posix(), _mesh_content(shape.mesh, root)
     files = [name, mesh, _content(shape.voxel), views]
     return digest(json.dumps([*what, *files], sort_keys=True).encode())
