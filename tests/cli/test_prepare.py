@@ -127,7 +127,7 @@ def test_every_source_is_a_command_with_an_example(name: str) -> None:
 
 
 def test_the_paper_preset(root: Path, tmp_path: Path) -> None:
-    from onet_cli.prepare import configure
+    from onet_cli.commands.prepare import configure
 
     paper = configure(SOURCES["pix3d"], {"preset": "paper", "points": None})
     assert (paper.watertight, paper.resolution, paper.points, paper.image_size) == ("fusion", 256, 100_000, 224)

@@ -1,4 +1,4 @@
-"""``onet inspect``: what is in a data set."""
+"""``onet inspect``: show what is in a data set."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SHEET, QC_SHEET = "contact-sheet.png", "worst-shapes.png"
 
 @click.command()
 @click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--out", "--sheet", "sheet", type=click.Path(path_type=Path), help=f"Picture to write [DATASET/{SHEET}].")
+@click.option("--no-sheet", is_flag=True, help="Print only the table.")
+@click.option("--qc", is_flag=True, help=f"Show quality figures and the worst shapes [DATASET/{QC_SHEET}].")
+@click.option("--split", type=click.Choice(SPLITS), help="Show only pictures of this split.")
 @click.option(
-    "--out", "--sheet", "sheet", type=click.Path(path_type=Path), help=f"The picture to write [DATASET/{SHEET}]."
+    "--shapes", default=24, show_default=True, type=click.IntRange(1, 400), help="Number of shapes on the sheet."
 )
-@click.option("--no-sheet", is_flag=True, help="The table only.")
-@click.option("--qc", is_flag=True, help=f"Quality figures, and the worst shapes with pictures [DATASET/{QC_SHEET}].")
-@click.option("--split", type=click.Choice(SPLITS), help="Pictures of one split only.")
-@click.option("--shapes", default=24, show_default=True, type=click.IntRange(1, 400), help="Shapes on the sheet.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the choice.")
+@click.option("--seed", default=0, show_default=True, help="Seed for choosing the shapes.")
 @ui.common_options
 def inspect(
     dataset: Path,
@@ -59,7 +59,7 @@ def inspect(
 
 
 def place_for(wanted: Path | None, default: Path, *, quiet: bool) -> Path | None:
-    """Where the sheet goes. None, with a warning, where nothing was asked for and the data set is read-only."""
+    """Where to write the sheet; None, with a warning, if none was requested and the data set is read-only."""
     from pix3d_onet.errors import InputError
     from pix3d_onet.files import check_writable
 
@@ -69,7 +69,7 @@ def place_for(wanted: Path | None, default: Path, *, quiet: bool) -> Path | None
         if wanted is not None:
             raise
         if not quiet:
-            click.echo(f"no pictures: {error.message} Name a file by --out.", err=True)
+            click.echo(f"no pictures: {error.message} Name a file with --out.", err=True)
         return None
     return wanted or default
 
@@ -102,7 +102,7 @@ def document(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]])
 
 
 def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -> None:
-    """Tables, then where the picture is."""
+    """Print the tables, then the sheet's path."""
     console = ui.out()
     names = list(summary.categories)
     rows: list[list[object]] = [
@@ -115,8 +115,8 @@ def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -
     console.print(ui.table(f"{summary.root} ({summary.data_hash})", columns, rows))
     points, side = summary.config.get("points"), summary.config.get("image_size")
     console.print(
-        f"{', '.join(names)}; {points} labelled points a shape, pictures of {side}×{side}, "
-        f"{summary.bytes / 1e6:.1f} MB, {summary.bytes_per_shape / 1e3:.0f} kB a shape",
+        f"{', '.join(names)}; {points} labelled points per shape, pictures of {side}×{side}, "
+        f"{summary.bytes / 1e6:.1f} MB, {summary.bytes_per_shape / 1e3:.0f} kB per shape",
         markup=False,
         soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-"""``onet report``: Table 1 and the figures from stored runs alone, without torch."""
+"""``onet report``: Table 1 and the figures from stored runs; does not need torch."""
 
 from __future__ import annotations
 
@@ -22,23 +22,25 @@ if TYPE_CHECKING:
     type=click.Choice(["table", *FORMATS, "html"]),
     default="table",
     show_default=True,
-    help="What to print.",
+    help="Output format.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Also write all formats, the page and figures to this folder."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Also write all formats, the HTML page and the figures to this folder.",
 )
-@click.option("--suite", help="Rows of a suite (table1, backbones, pose, pyramid, views, recipe).")
-@click.option("--setting", help="Key of the setting to report, where the runs have more than one.")
-@click.option("--base", help="Variant that the others are compared with.")
-@click.option("--data", type=click.Path(path_type=Path), help="Data set, for its quality figures on the HTML page.")
+@click.option("--suite", help="Report only this suite (table1, backbones, pose, pyramid, views, recipe).")
+@click.option("--setting", help="Key of the setting to report, if the runs have more than one.")
+@click.option("--base", help="Variant to compare the others with.")
+@click.option("--data", type=click.Path(path_type=Path), help="Data set whose quality figures the HTML page shows.")
 @click.option(
     "--examples/--no-examples",
     default=True,
     show_default=True,
-    help="Show pictures and meshes of the data set (not where it may not be passed on).",
+    help="Include pictures and meshes of the data set. Leave them out if you may not redistribute them.",
 )
 @click.option("--figures/--no-figures", default=True, help="Write PNG, SVG and PDF figures.", show_default=True)
-@click.option("--costs", is_flag=True, help="Print statistics and costs, too (markdown always does).")
+@click.option("--costs", is_flag=True, help="Also print statistics and costs (markdown always does).")
 @ui.common_options
 def report(
     *,
@@ -56,10 +58,10 @@ def report(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Table 1 and the figures from the stored runs in RUNS.
+    """Print Table 1 from the stored runs in RUNS.
 
-    It only prints, unless --out is given or the format is html: then it also writes a folder (--out, or RUNS/report)
-    with the table in every format, the figures and one self-contained HTML page.
+    With --out or --format html, it also writes a folder (--out, or RUNS/report) with the table in every format, the
+    figures and one self-contained HTML page.
 
     \b
     Example:
