@@ -44,28 +44,28 @@ class Request:
     images: tuple[Path, ...]
     """The photos."""
     masks: tuple[str, ...] = ()
-    """Mask file (one for each picture), a folder of masks, auto, or rembg."""
+    """Mask file (one per picture), a folder of masks, auto, or rembg."""
     poses: tuple[Path, ...] = ()
-    """Camera file (one for each picture)."""
+    """Camera file (one per picture)."""
     pose_from: Path | None = None
-    """A pix3d.json that has the pictures: mask and camera."""
+    """A pix3d.json that lists the pictures; their masks and cameras are taken from it."""
     out: str | None = None
-    """Mesh file, or a folder (an existing one, without an ending, or with a slash at its end)  [default: the
-    picture's name here]."""
+    """Mesh file or folder. A folder exists, has no file extension, or ends in a slash  [default: the picture's name
+    in the current folder]."""
     format: MeshFormat | None = None
-    """Mesh format  [default: that of the output's ending, or glb]."""
+    """Mesh format  [default: from the file extension of the output, else glb]."""
     frame: Frame = "normalised"
-    """original = that of the CAD model in the picture's record."""
+    """Frame of the mesh; original = that of the CAD model in the picture's record."""
     preview: bool = True
     """Write a PNG beside each mesh."""
     page: bool = False
     """Write an interactive HTML view beside each mesh."""
     sheet: Path | None = None
-    """Write all previews to this one .png, too, also of pictures without a mesh."""
+    """Also write all previews to this one .png, including pictures without a mesh."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     extraction: ExtractionConfig = field(default_factory=ExtractionConfig)
-    """How the meshes are taken from the network's field."""
+    """How the meshes are extracted from the network's field."""
 
     def __post_init__(self) -> None:
         check_choice("frame", self.frame, Frame)

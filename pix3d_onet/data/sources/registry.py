@@ -73,7 +73,7 @@ SOURCES: dict[str, Source] = {
     for source in (
         Source(
             name="pix3d",
-            summary="Pix3D: photos, masks, poses and CAD models in the release's layout.",
+            summary="Pix3D: photos, masks, poses and CAD models.",
             function="pix3d_onet.data.sources.pix3d:list_pix3d",
             example="data/pix3d",
             root="data/pix3d",
@@ -84,7 +84,7 @@ SOURCES: dict[str, Source] = {
         ),
         Source(
             name="shapenet",
-            summary="ShapeNetCore v1 or v2, with Choy's renderings where they lie beside it, or rendered views.",
+            summary="ShapeNetCore v1 or v2. Pictures: Choy's renderings if they are beside it, else rendered views.",
             function="pix3d_onet.data.sources.shapenet:list_shapenet",
             example="data/ShapeNet",
             takes=frozenset({"category"}),
@@ -93,7 +93,7 @@ SOURCES: dict[str, Source] = {
         ),
         Source(
             name="meshes",
-            summary="Any folder of meshes (OBJ, OFF, PLY, STL, GLB); pictures are rendered.",
+            summary="A folder of meshes (OBJ, OFF, PLY, STL, GLB). Pictures are rendered.",
             function="pix3d_onet.data.sources.mesh_folder:list_meshes",
             example="models/",
             takes=frozenset({"category"}),
@@ -101,7 +101,7 @@ SOURCES: dict[str, Source] = {
         ),
         Source(
             name="onet",
-            summary="The original Occupancy Networks layout: points.npz, pointcloud.npz, img_choy2016/, *.lst.",
+            summary="The original Occupancy Networks layout. Reads points.npz, pointcloud.npz, img_choy2016/, *.lst.",
             function="pix3d_onet.data.sources.onet_layout:list_onet",
             example="ShapeNet/",
             takes=frozenset({"category"}),
