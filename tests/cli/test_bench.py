@@ -155,7 +155,7 @@ def test_the_live_table_follows_the_runs(tmp_path: Path) -> None:
     assert board.states["convnext/0"].detail == "loss 90"
     board(RunFinished("resnet18/0", 1, 2, val_iou=0.4))
     assert (state.state, state.iou) == ("done", 0.4)
-    board(Note("convnext/0 failed and stays blank: NaN", "warning"))
+    board(Note("convnext/0 failed, its cells are blank: NaN", "warning"))
     assert board.states["convnext/0"].state == "failed"
     assert board.table().row_count == 2
 

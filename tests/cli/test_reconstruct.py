@@ -255,7 +255,7 @@ def test_previews_of_an_earlier_call_are_not_photos(run, photo, tmp_path, monkey
     assert onet(*both, *SMALL) == 0
     shown = capsys.readouterr()
     assert [m["image"] for m in json.loads(shown.out)["meshes"]] == [str(photo)]
-    assert "photo.preview.png is left out" in " ".join(shown.err.split())
+    assert "photo.preview.png is skipped" in " ".join(shown.err.split())
     assert not list(tmp_path.glob("*.preview.preview.png"))
 
 
@@ -403,7 +403,7 @@ def test_a_pose_network_asks_for_the_pose(tmp_path, photo, capsys, pose) -> None
     assert onet("reconstruct", network, photo, "--pose", camera, *out) == 0
     camera.write_text(json.dumps(np.eye(4).tolist()))
     assert onet("reconstruct", network, photo, "--pose", camera, *out) == (3 if pose == "6d" else 0)
-    assert ("widths of the whole photo" in " ".join(capsys.readouterr().err.split())) == (pose == "6d")
+    assert ("divided by the photo's width" in " ".join(capsys.readouterr().err.split())) == (pose == "6d")
     camera.write_text("[1, 2]")
     assert onet("reconstruct", network, photo, "--pose", camera, *out) == 3
     assert "camera file" in capsys.readouterr().err
