@@ -1,1 +1,1 @@
-"""Meshes, watertighting, labels, rendering: the only room that imports trimesh, Open3D, pymeshfix and numba."""
+"""Meshes, watertighting, rendering, procedural furniture. Geometry libraries and numba are imported only here."""

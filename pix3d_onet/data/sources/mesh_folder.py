@@ -1,4 +1,4 @@
-"""Any folder of meshes as a source: one shape a file, no photos (``render_views`` makes pictures)."""
+"""Any folder of meshes as a source: one shape per file, no photos (``render_views`` makes pictures)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pix3d_onet.files import inside
 from pix3d_onet.types import Rejected, SourceListing, SourceShape
 
 SUFFIXES = (".obj", ".off", ".ply", ".stl", ".glb", ".gltf")
-"""Endings that are taken for meshes, in any case."""
+"""File extensions of meshes; upper or lower case."""
 CATEGORY = "mesh"
-"""Category of the files that lie in no subfolder; others are of their first subfolder's."""
+"""Category of files that are in no subfolder; for others the category is their first subfolder."""
 
 
 def list_meshes(root: Path, config: PrepareConfig, *, split_files: Sequence[Path] = ()) -> SourceListing:
     """Every mesh file below ``root``, in the order of their relative paths.
 
-    The object's id is the path without its ending (with it, where two files differ in nothing else); a shape is its own
-    group. Links are followed for files, never for folders, and only inside ``root``: others are rejects. Hidden files
-    and folders are left out. Raises InputError when ``root`` is no folder or holds no mesh.
+    The object's id is the path without its extension (with it, if two files differ only in that); a shape is its own
+    group. Links to files inside ``root`` are followed; links that lead out are rejects. Links to folders, hidden files
+    and hidden folders are skipped. Raises InputError if ``root`` is not a folder or holds no mesh.
     """
     if not root.is_dir():
         raise InputError(f"no folder at {root}.", hint="Name a folder of meshes.")

@@ -1,12 +1,12 @@
-"""ShapeNetCore v1 and v2 (Chang et al. 2015) as a source, with Choy's renderings (3D-R2N2, ECCV 2016) when present.
+"""Read ShapeNetCore v1 and v2 (Chang et al. 2015), with Choy's renderings (3D-R2N2, ECCV 2016) if present.
 
-What is looked for below the root::
+Files below the root::
 
     ShapeNetCore.v1/<synset>/<model>/model.obj                        or the synsets directly in the root
     ShapeNetCore.v2/<synset>/<model>/models/model_normalized.obj      likewise
     ShapeNetRendering/<synset>/<model>/rendering/{00..23}.png         with rendering_metadata.txt
 
-ShapeNet's model axes are +y up and -z front, which is what Pix3D's are, so poses mean the same.
+ShapeNet's model axes are +y up and -z front, as in Pix3D, so poses have the same meaning.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ SYNSETS = {
     "04379243": "table", "04401088": "telephone", "04460130": "tower", "04468005": "train", "04530566": "vessel",
     "04554684": "washer",
 }  # fmt: skip
-"""WordNet offset → category, of the 55 categories of ShapeNetCore (taxonomy.json)."""
+"""WordNet offset → category, for the 55 categories of ShapeNetCore (taxonomy.json)."""
 CORES = ("ShapeNetCore.v2", "ShapeNetCore.v1", ".")
 RENDERINGS = "ShapeNetRendering"
 MODELS = ("models/model_normalized.obj", "model.obj")
-"""Where a model's mesh is: v2, v1."""
+"""Path of the mesh in a model's folder: v2, v1."""
 CHOY_SIDE = 137
 """Side of Choy's pictures, pixels."""
 CHOY_FOCAL_MM, CHOY_SENSOR_MM = 35.0, 32.0
-"""His Blender camera."""
+"""Focal length and sensor width of Choy's Blender camera, millimetres."""
 CHOY_DISTANCE = 1.75
-"""Blender units that a distance of 1 in ``rendering_metadata.txt`` stands for."""
+"""Blender units per unit of distance in ``rendering_metadata.txt``."""
 STAGE = "parse"
 
 
@@ -54,7 +54,7 @@ def list_shapenet(root: Path, config: PrepareConfig, *, split_files: Sequence[Pa
     """Every model of the chosen categories (names of :data:`SYNSETS` or WordNet offsets), sorted by id.
 
     A model is its own group; its id is ``synset/model``. Models without a mesh file and renderings without a readable
-    camera are rejects. Raises InputError when ``root`` holds no synset, ConfigError for an unknown category.
+    camera are rejects. Raises InputError if ``root`` holds no synset, ConfigError for an unknown category.
     """
     if not root.is_dir():
         raise InputError(f"no ShapeNet folder at {root}.", hint="Name the folder that holds ShapeNetCore's synsets.")
@@ -77,9 +77,9 @@ def list_shapenet(root: Path, config: PrepareConfig, *, split_files: Sequence[Pa
 def choy_camera(azimuth: float, elevation: float, distance: float) -> Camera:
     """The camera of a line of ``rendering_metadata.txt``: degrees, degrees, and a distance in units of 1.75.
 
-    Blender's camera stands on the +x axis and is turned by minus the azimuth around +z (up), by the elevation upwards,
-    looking at the origin; the OBJ importer had turned the model's (x, y, z) to (x, -z, y), so that in the model's frame
-    the eye is at (cos a cos e, sin e, sin a cos e). Camera axes of the result: left, up, forward.
+    Blender's camera starts on the +x axis, is rotated by minus the azimuth around +z (up) and by the elevation upwards,
+    and looks at the origin. The OBJ importer rotates the model's (x, y, z) to (x, -z, y). So in the model frame the
+    camera is at (cos a cos e, sin e, sin a cos e). Camera axes of the result: left, up, forward.
     """
     a, e = math.radians(azimuth), math.radians(elevation)
     forward = -np.array([math.cos(e) * math.cos(a), math.sin(e), math.cos(e) * math.sin(a)])
@@ -101,7 +101,7 @@ def _wanted(categories: Sequence[str]) -> frozenset[str] | None:
     offsets = {name: offset for offset, name in SYNSETS.items()}
     for name in categories:
         if name not in offsets and not (len(name) == 8 and name.isdigit()):
-            raise ConfigError(f"`categories={name}` is no category of ShapeNetCore (try chair, or 03001627).")
+            raise ConfigError(f"`categories={name}` is not a category of ShapeNetCore (try chair, or 03001627).")
     return frozenset(offsets.get(name, name) for name in categories)
 
 

@@ -1,8 +1,7 @@
-"""Train, validation and test: by group, seeded, the same whatever the order in which anything was listed.
+"""Assign shapes to train, validation and test: by group, seeded, independent of the order of listing.
 
-Groups are ordered by a hash of the seed and their name, and dealt out so that the totals are exact and every
-category comes as close to its shares as whole groups allow. Adding a file elsewhere, another locale or another file
-system changes nothing.
+Groups are sorted by a hash of the seed and their name, and assigned so that the totals are exact and every category
+is as close to its fractions as whole groups allow. Locale and file system have no influence.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pix3d_onet.types import PreparedShape, SourceListing, SourceShape
 
 
 def split_counts(total: int, fractions: Sequence[float]) -> tuple[int, int, int]:
-    """Whole numbers that sum to ``total``: largest remainders; from 3 on, no share above 0 stays empty.
+    """Integers that sum to ``total``, by largest remainder; if ``total`` ≥ 3, no fraction above 0 gets 0.
 
     163 with 70/10/20 % gives 114, 16, 33.
     """
@@ -35,10 +34,10 @@ def split_counts(total: int, fractions: Sequence[float]) -> tuple[int, int, int]
 
 
 def assign(groups: Mapping[str, str], fractions: Sequence[float], seed: int) -> dict[str, str]:
-    """Deal out ``groups`` (name → category) to ``train``, ``val`` and ``test``: name → split.
+    """Assign ``groups`` (name → category) to ``train``, ``val`` and ``test``: name → split.
 
-    Groups stand in the order of (category, hash of seed and name); the next one always goes to the split that lags
-    most behind its share, so that every prefix, and with it every category, is within about one group of its shares.
+    Groups are sorted by (category, hash of seed and name). Each one goes to the split that is furthest below its
+    fraction, so that every prefix, and thus every category, is within about one group of its fractions.
     """
     names = sorted(groups, key=lambda name: (groups[name], _key(seed, name), name))
     counts = split_counts(len(names), fractions)
@@ -53,9 +52,9 @@ def assign(groups: Mapping[str, str], fractions: Sequence[float], seed: int) -> 
 
 
 def carve_validation(train: Mapping[str, str], fractions: Sequence[float], seed: int) -> set[str]:
-    """Names to move from a prescribed ``train`` (name → category) to ``val``, where a benchmark prescribes none.
+    """Names to move from a prescribed ``train`` (name → category) to ``val``, if a benchmark prescribes none.
 
-    Their share is val/(train + val) of ``fractions``.
+    Their fraction is val/(train + val) of ``fractions``.
     """
     whole = fractions[0] + fractions[1]
     if whole <= 0 or fractions[1] <= 0:
@@ -65,7 +64,7 @@ def carve_validation(train: Mapping[str, str], fractions: Sequence[float], seed:
 
 
 class Splitter:
-    """Which split a shape and its pictures belong to; made from what is listed, so a reject moves nothing else."""
+    """Assigns shapes and pictures to splits, from the source's listing, so that a later reject moves no other shape."""
 
     def __init__(self, listing: SourceListing, shapes: Sequence[SourceShape], config: PrepareConfig) -> None:
         self.mode, self.fixed = config.split, listing.fixed_splits
@@ -78,7 +77,7 @@ class Splitter:
         self.dealt = assign(names, config.fractions, config.seed)
 
     def views(self, shape: PreparedShape) -> tuple[str, ...]:
-        """The split of each picture; a rendered one goes with the shape's first photo."""
+        """The split of each picture; a rendered view gets that of the shape's first photo."""
         if self.mode == "shape":
             return (self.dealt[shape.group],) * len(shape.views)
         table = self.dealt if self.mode == "image" else self.fixed
@@ -86,7 +85,7 @@ class Splitter:
         return tuple(home if v.rendered else table.get(v.record_id, home) for v in shape.views)
 
     def shape(self, shape: PreparedShape) -> str:
-        """The split of the shape: its group's, or its first photo's where pictures are split."""
+        """The split of the shape: that of its group, or of its first photo if the data set is split by picture."""
         if self.mode == "shape":
             return self.dealt[shape.group]
         table = self.dealt if self.mode == "image" else self.fixed
