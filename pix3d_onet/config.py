@@ -9,13 +9,18 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from pix3d_onet.errors import ConfigError
 
 WATERTIGHT_METHODS = ("tight", "fusion", "meshfix", "none")
 SPLITS = ("train", "val", "test")
+GROUPINGS = ("auto", "file", "folder", "top")
+"""Rules by which a folder of meshes tells what is one shape, see ``data.sources.grouping``."""
+LATER = {"later": True}
+"""Marks a field that came after the first data sets: at its default it is no part of the JSON, so that their hashes
+stay."""
 POINTS_HALF_SIDE = 0.55
 """Half the side of the cube that points are drawn from: the unit box padded by 0.1 (Mescheder et al. 2019)."""
 MIN_RESOLUTION = 8
@@ -53,8 +58,11 @@ class Config:
     """Base: JSON in and out, and a hash of what defines the result."""
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-able dict of all fields (tuples become lists)."""
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(self).items()}
+        """A JSON-able dict of the fields (tuples become lists), less those of ``LATER`` at their default."""
+        later = [f for f in dataclasses.fields(self) if f.metadata == LATER]
+        left_out = {f.name for f in later if getattr(self, f.name) == f.default}
+        values = {key: v for key, v in dataclasses.asdict(self).items() if key not in left_out}
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -116,6 +124,10 @@ class PrepareConfig(Config):
     """Take only the first N shapes (0 = all)."""
     shapes_per_shard: int = 32
     """Shapes in one HDF5 shard."""
+    group_by: str = field(default="auto", metadata=LATER)
+    """Which files of a folder of meshes are one shape, for the split: a rule of ``GROUPINGS``."""
+    pattern: str = field(default="", metadata=LATER)
+    """Take only the mesh files that fit this pattern of ``*``, ``?`` and ``[]``; empty: all."""
 
     def __post_init__(self) -> None:
         _require(
@@ -151,6 +163,7 @@ class PrepareConfig(Config):
         _require(0 <= self.mesh_error <= 0.1, "mesh-error", "between 0 and 0.1", self.mesh_error)
         _require(self.limit >= 0, "limit", "0 or more", self.limit)
         _require(1 <= self.shapes_per_shard <= 4096, "shapes-per-shard", "between 1 and 4096", self.shapes_per_shard)
+        _require(self.group_by in GROUPINGS, "group-by", f"one of {', '.join(GROUPINGS)}", self.group_by)
         _require(len(self.categories) > 0, "category", "given", self.categories)
 
 

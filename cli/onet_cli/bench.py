@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onet_cli import ui
-from pix3d_onet.errors import ConfigError
+from pix3d_onet.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from pix3d_onet.ablation.bench import BenchResult, PlannedRun
@@ -61,6 +61,7 @@ class Seeds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 )
 @click.option("--watch", is_flag=True, help="Show all runs in a live table while they train.")
 @click.option("--report/--no-report", "with_report", default=True, help="Write OUT/report.", show_default=True)
+@click.option("--overwrite", is_flag=True, help="Add runs and a report to a folder that is not ours.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and train nothing.")
 @ui.common_options
 def bench(
@@ -74,6 +75,7 @@ def bench(
     jobs: int,
     watch: bool,
     with_report: bool,
+    overwrite: bool,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -104,13 +106,14 @@ def bench(
 
     shown = live_table(plan) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
     with shown as emit:
-        result = run_bench(plan, data, _train(), out=out, devices=choose_devices(device, jobs), emit=emit)
+        devices = choose_devices(device, jobs)
+        result = run_bench(plan, data, _train(), out=out, devices=devices, overwrite=overwrite, emit=emit)
         alone = suite[0] if len(suite) == 1 and not all_ and not variant else None
         made = summarise(result, alone, out=out, data=data, emit=emit)
     render(made, result, as_json=as_json, quiet=quiet)
     if with_report:
         with ui.live(quiet=quiet, verbose=verbose) as emit:
-            keep_report(made, out, alone, emit)
+            keep_report(made, out, alone, emit, overwrite=overwrite)
     if result.failures:
         names = ", ".join(f.run.name for f in result.failures)
         many = ui.counted(len(result.failures), "run")
@@ -164,23 +167,22 @@ def summarise(result: BenchResult, suite: str | None, *, out: Path, data: Path, 
     return read_report(out, setting=key_of(result.runs[0], result.runs), suite_name=suite, data=data, emit=emit)
 
 
-def keep_report(made: Report, out: Path, suite: str | None, emit: Emit) -> None:
+def keep_report(made: Report, out: Path, suite: str | None, emit: Emit, *, overwrite: bool = False) -> None:
     """Write the report folder, one a suite beside that of Table 1.
 
     A place that refuses it is a warning: the runs are kept and the table is printed.
     """
     from pix3d_onet.events import Note
     from pix3d_onet.files import refused
-    from pix3d_onet.report.build import REPORT_FOLDER, write_report
+    from pix3d_onet.report.build import report_folder, write_report
 
     try:
-        folder = REPORT_FOLDER if suite in (None, "table1") else f"{REPORT_FOLDER}-{suite}"
-        write_report(made, out / folder, emit=emit)
-    except OSError as error:
-        found = refused(error)
+        write_report(made, report_folder(out, suite), overwrite=overwrite, emit=emit)
+    except (OSError, InputError) as error:
+        found = refused(error) if isinstance(error, OSError) else None
         if found is error:
             raise
-        emit(Note(f"no report folder: {found}", "warning"))
+        emit(Note(f"no report folder: {found or error}", "warning"))
 
 
 def render_plan(plan: Sequence[PlannedRun], *, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -27,7 +28,11 @@ def export() -> None:
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--image-size", default=137, show_default=True, type=click.IntRange(0, 4096), help="0 = as stored.")
-@click.option("--overwrite", is_flag=True, help="Replace another export in OUT.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace another export, or files in a strange folder.",
+)
 @ui.common_options
 def onet(dataset: Path, out: Path, image_size: int, overwrite: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Write DATASET to OUT in the layout of the original Occupancy Networks code, for its unchanged data loader.
@@ -54,7 +59,7 @@ def render(result: ExportResult) -> None:
     console.print(ui.table(str(result.out), ["class", ">train", ">val", ">test", ">all"], rows))
     console.print(
         f"{ui.counted(result.pictures, 'picture')}; {result.relabelled} of {result.points} labels follow their point's "
-        f"rounding to float16.\nNext: onet prepare onet {result.out}",
+        f"rounding to float16.\nNext: onet prepare onet {quote(str(result.out))}",
         markup=False,
         soft_wrap=True,
     )

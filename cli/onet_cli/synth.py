@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -31,7 +32,11 @@ def synth() -> None:
 @click.option("--objects", default=24, show_default=True, help="Shapes a category.")
 @click.option("--images-per-object", default=1, show_default=True, help="Pictures a shape.")
 @click.option("--seed", default=0, show_default=True, help="Same seed, same bytes.")
-@click.option("--overwrite", is_flag=True, help="Replace another synthetic data set in OUT.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace another synthetic data set, or files in a strange folder.",
+)
 @ui.common_options
 def pix3d(
     out: Path,
@@ -88,7 +93,7 @@ def render(result: SynthResult) -> None:
     ui.out().print(
         f"{ui.counted(result.objects, 'shape')} ({', '.join(result.categories)}), "
         f"{ui.counted(result.records, 'picture')} {state} {result.out}\n"
-        f"Next: onet prepare pix3d --root {result.out}",
+        f"Next: onet prepare pix3d --root {quote(str(result.out))}",
         markup=False,
         soft_wrap=True,
     )

@@ -14,7 +14,7 @@ import numpy as np
 from trimesh.resolvers import Resolver
 
 from pix3d_onet.errors import RejectError
-from pix3d_onet.files import inside
+from pix3d_onet.files import inside, read_bytes
 from pix3d_onet.geometry.mesh.cleaning import clean
 from pix3d_onet.geometry.mesh.obj import parse_obj
 from pix3d_onet.types import Mesh
@@ -39,7 +39,7 @@ def load_mesh(path: Path, *, root: Path | None = None) -> Mesh:
     try:
         if path.stat().st_size > MAX_MESH_BYTES:
             raise RejectError("mesh-too-large", f"{path.name} has over {MAX_MESH_BYTES >> 20} MiB", "mesh")
-        data = path.read_bytes()
+        data = read_bytes(path, limit=MAX_MESH_BYTES)
     except FileNotFoundError:
         raise RejectError("missing-mesh", f"{path.name} does not exist", "mesh") from None
     except OSError as error:
@@ -96,7 +96,7 @@ class _RootResolver(Resolver):
         path = inside(self.root, str(relative))
         if path.stat().st_size > MAX_MESH_BYTES:
             raise RejectError("mesh-too-large", f"{name} is too large", "mesh")
-        return path.read_bytes()
+        return read_bytes(path, limit=MAX_MESH_BYTES)
 
     def write(self, name: str, data: bytes) -> None:
         raise PermissionError(name)
