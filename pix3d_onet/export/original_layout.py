@@ -73,7 +73,7 @@ def export_onet(
         torn = [e.object_id for e in entries if len(set(e.image_splits)) > 1]
         if torn:
             raise InputError(
-                f"{torn[0]} has pictures in two splits; the layout splits models.", hint="Use --split shape."
+                f"{torn[0]} has pictures in two splits; the layout splits models.", hint="Use `split='shape'`."
             )
         names = model_names(entries)
         side = image_size or int(data.manifest.config["image_size"])
@@ -185,7 +185,7 @@ def _claim(out: Path, what: dict[str, object], models: dict[str, int], overwrite
     try:
         if before and {key: before.get(key) for key in what} != what:
             if not overwrite:
-                raise InputError(f"{out} holds another export.", hint="Give another folder, or --overwrite.")
+                raise InputError(f"{out} holds another export.", hint="Give another folder, or `overwrite=True`.")
             _remove(out, before)
         remove(out / METADATA_FILE)
         write_json(out / CLAIM_FILE, {**what, "models": models})

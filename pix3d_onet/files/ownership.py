@@ -84,7 +84,7 @@ def check_claim(
         )
     if not overwrite:
         does = f"replaces {_listed(replaced)}" if replaced else "adds to it"
-        hint = f"Name another folder; --overwrite {does} and leaves the rest as it is."
+        hint = f"Name another folder; `overwrite=True` {does} and leaves the rest as it is."
         raise InputError(_taken(folder, kind, found, entries), hint=hint)
     if replaced:
         emit(Note(f"{folder} is no {kind} of onet; replacing in it {_listed(replaced)}.", "warning"))

@@ -58,7 +58,7 @@ def contact_sheet(
     try:
         write_bytes(path, buffer.getvalue())
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}.", hint="Name another file with --sheet.") from None
+        raise InputError(f"cannot write {path}: {error.strerror}.", hint="Name another file with `sheet`.") from None
     return tuple(entry.object_id for entry, _ in chosen)
 
 
@@ -74,7 +74,9 @@ def check_place(path: Path, *, overwrite: bool) -> None:
         except Exception:  # noqa: BLE001 - decoders raise almost anything on other people's files
             made_by = ""
     if made_by != SOFTWARE:
-        raise InputError(f"{path} is not a sheet of onet.", hint="Name another file, or replace it with --overwrite.")
+        raise InputError(
+            f"{path} is not a sheet of onet.", hint="Name another file, or replace it with `overwrite=True`."
+        )
 
 
 def _choose(

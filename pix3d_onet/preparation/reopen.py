@@ -26,7 +26,7 @@ def read_rejects(path: Path) -> tuple[Rejected, ...]:
     try:
         return tuple(Rejected(**json.loads(line)) for line in read_text(path, follow=False).split("\n") if line)
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"{path} is damaged ({error}).", hint="Prepare again with --overwrite.") from None
+        raise InputError(f"{path} is damaged ({error}).", hint="Prepare again with `overwrite=True`.") from None
 
 
 def read_timings(path: Path) -> dict[str, dict[str, float]]:

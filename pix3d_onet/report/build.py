@@ -11,7 +11,7 @@ from pix3d_onet.ablation.variants import suite
 from pix3d_onet.data.store.manifest import Manifest, read_manifest
 from pix3d_onet.errors import InputError, MissingDependencyError
 from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.files import check_claim, is_own_file, mark, member, read_json, unmark, write_text
+from pix3d_onet.files import check_claim, is_own_file, mark, member, read_json, refused, unmark, write_text
 from pix3d_onet.report import formats
 from pix3d_onet.report.gallery import Gallery, gallery
 from pix3d_onet.report.html.page import html_page
@@ -135,3 +135,21 @@ def is_report(folder: Path) -> bool:
     except InputError:
         return False
     return isinstance(document, dict) and {"dataset", "rows"} <= document.keys()
+
+
+def keep_report(
+    report: Report, runs: Path, suite_name: str | None = None, *, overwrite: bool = False, emit: Emit = ignore
+) -> None:
+    """Write the report's folder beside its runs: that of Table 1, or one for a suite alone.
+
+    A place that refuses it is a warning: the runs are there, and the table can be printed.
+    """
+    try:
+        write_report(report, report_folder(runs, suite_name), overwrite=overwrite, emit=emit)
+    except InputError as error:
+        emit(Note(f"no report folder: {error}", "warning"))
+    except OSError as error:
+        found = refused(error)
+        if found is error:
+            raise
+        emit(Note(f"no report folder: {found}", "warning"))

@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
-from pix3d_onet.config import GROUPINGS
+from pix3d_onet.config import Grouping
 
 CATEGORY = "mesh"
 """Category of a shape that no folder of several shapes holds."""
@@ -35,14 +35,12 @@ Path = tuple[str, ...]
 """Folders and, last, the file's name without its ending, in lower case."""
 
 
-def group_of(names: Sequence[str], rule: str) -> dict[str, str]:
-    """File (path with ``/``, with its ending) → name of its group, by a rule of ``config.GROUPINGS``.
+def group_of(names: Sequence[str], rule: Grouping) -> dict[str, str]:
+    """File (path with ``/``, with its ending) → name of its group, by a rule of ``config.Grouping``.
 
     ``file``: every file apart; ``folder``: the files of a folder; ``top``: those below a folder of the first level;
     ``auto``: see the module.
     """
-    if rule not in GROUPINGS:
-        raise ValueError(rule)
     if rule == "file":
         return {name: name for name in names}
     if rule == "folder":

@@ -1,4 +1,4 @@
-"""Any folder of meshes as a source: one shape per file, no photos (``--render-views`` makes pictures)."""
+"""Any folder of meshes as a source: one shape per file, no photos (``render_views`` makes pictures)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def list_meshes(root: Path, config: PrepareConfig, *, split_files: Sequence[Path
         raise InputError(f"{root} holds no mesh file.", hint=f"Looked for {', '.join(SUFFIXES)}.")
     found = [name for name in every if _fits(name, config.pattern)]
     if not found:
-        raise InputError(f"none of {len(every)} mesh files in {root} fits --pattern {config.pattern!r}.")
+        raise InputError(f"none of {len(every)} mesh files in {root} fits `pattern={config.pattern!r}`.")
     groups = group_of(found, config.group_by)
     categories = category_of(groups)
     _check_categories(root, set(categories.values()), config.categories)
@@ -74,7 +74,7 @@ def _check_categories(root: Path, have: set[str], wanted: Sequence[str]) -> None
     unknown = [c for c in wanted if c != "all" and c not in have]
     if unknown:
         listed = ", ".join(printable(c) for c in sorted(have))
-        raise ConfigError(f"--category {unknown[0]!r}: {root} has only {listed} (or all).")
+        raise ConfigError(f"`categories={unknown[0]}`: {root} has only {listed} (or all).")
 
 
 def _stem(name: str) -> str:

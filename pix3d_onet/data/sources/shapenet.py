@@ -108,7 +108,7 @@ def _wanted(categories: Sequence[str], present: Sequence[str]) -> frozenset[str]
     for name in categories:
         if offsets.get(name, name) not in present:
             here = ", ".join(SYNSETS.get(offset, offset) for offset in present)
-            raise ConfigError(f"--category {name!r}: there are only {here} (or all), by name or WordNet offset.")
+            raise ConfigError(f"`categories={name}`: there are only {here} (or all), by name or WordNet offset.")
     return frozenset(offsets.get(name, name) for name in categories)
 
 

@@ -105,7 +105,7 @@ class Splitter:
         self.mode, self.fixed = config.split, listing.fixed_splits
         self.fractions, self.seed = config.fractions, config.seed
         if self.mode in PRESCRIBED and not self.fixed:
-            raise InputError(f"the source prescribes no split, but --split {self.mode} asks for it.")
+            raise InputError(f"the source prescribes no split, but `split={self.mode}` asks for it.")
         if self.mode == "image":
             self.names = {v.record_id: s.category for s in shapes for v in s.views}
         else:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pix3d_onet import lattice
+from pix3d_onet.config import SPLITS
 from pix3d_onet.data.store import encoding
 from pix3d_onet.data.store.manifest import ShapeEntry, read_manifest
 from pix3d_onet.data.store.shard_file import open_checked, read_picture
@@ -162,7 +163,7 @@ class Dataset:
         count, side = sum(e.image_splits.count(split) for e in entries), int(self.manifest.config["image_size"])
         if not count:
             raise InputError(
-                f"the {split} split of {self.root} has no pictures.", hint="Prepare with --render-views N."
+                f"the {split} split of {self.root} has no pictures.", hint="Prepare with `render_views=N`."
             )
         points, occupancy, pose, intrinsics, index, rendered = ([] for _ in range(6))
         ids: list[str] = []
@@ -221,6 +222,6 @@ def load_dataset(path: str | Path, split: str | None = "train") -> SampleSequenc
 
     InputError when it is missing, damaged, or the split is not train, val or test.
     """
-    if split not in (None, "train", "val", "test"):
+    if split is not None and split not in SPLITS:
         raise InputError(f"no split {split!r}: take train, val or test.")
     return SampleSequence(Dataset(path), split)

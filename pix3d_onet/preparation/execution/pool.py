@@ -190,7 +190,7 @@ def _start(executor: Any) -> None:
 
 
 def _timeout(limit: float) -> Failure:
-    return Failure("timeout", f"took longer than {limit:g} s (--time-limit)")
+    return Failure("timeout", f"took longer than the {limit:g} s that a shape may take")
 
 
 def _cause(message: str) -> str:
@@ -215,7 +215,7 @@ _unfit: list[OnetError] = []
 def _cannot_start(why: OnetError | str) -> OnetError:
     if isinstance(why, OnetError):
         return why
-    hint = "Give workers more memory (--memory-limit), or run `onet doctor`."
+    hint = "Give workers more memory (`memory_limit`), or run `onet doctor`."
     return MissingDependencyError(f"a worker process cannot start: {why}.", hint=hint)
 
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pix3d_onet.config import GROUPINGS, PrepareConfig
+from pix3d_onet.config import Grouping, PrepareConfig
 from pix3d_onet.data.sources.grouping import category_of, group_of
 from pix3d_onet.data.sources.mesh_folder import list_meshes
 from pix3d_onet.data.store.manifest import read_manifest
@@ -51,8 +52,8 @@ NAMES = st.lists(st.lists(PART, min_size=1, max_size=4).map("/".join), min_size=
 )
 
 
-@given(NAMES, st.sampled_from(GROUPINGS), st.randoms())
-def test_order_changes_nothing_and_every_file_has_a_group(names: list[str], rule: str, random: object) -> None:
+@given(NAMES, st.sampled_from(get_args(Grouping)), st.randoms())
+def test_order_changes_nothing_and_every_file_has_a_group(names: list[str], rule: Grouping, random: object) -> None:
     found = group_of(names, rule)
     shuffled = list(names)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
