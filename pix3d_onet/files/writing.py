@@ -113,11 +113,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def append_text(path: Path, text: str) -> None:
-    """Append ``text`` (UTF-8) to the file at ``path``, made when missing; OSError where it is a link or no file."""
+    """Append ``text`` (UTF-8) to the file at ``path``, made when missing; InputError where it is a link or no file."""
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise InputError(f"cannot write to {path}: it is {'a link' if path.is_symlink() else 'not a file'}.")
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     with os.fdopen(handle, "ab") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "is not a regular file", str(path))
         file.write(text.encode("utf-8", "backslashreplace"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +109,9 @@ def _check_columns(rows: list[dict[str, Any]], kind: type[ShapeEntry | ShardEntr
         required = field_.default is MISSING and field_.default_factory is MISSING
         cells = [row[field_.name] for row in rows if required or field_.name in row]
         wanted = JSON_TYPES[str(field_.type)]
-        if wanted is list:
-            good = all(type(cell) is list and set(map(type, cell)) <= {str} for cell in cells)
-        else:
-            good = set(map(type, cells)) <= {wanted}
+        good = set(map(type, cells)) <= {wanted}
+        if good and wanted is list:
+            good = set(map(type, chain.from_iterable(cells))) <= {str}
         if not good or (wanted is int and min(cells, default=0) < 0):
             raise TypeError(f"{field_.name} is no {field_.type}")
 
