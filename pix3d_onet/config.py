@@ -9,13 +9,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from pix3d_onet.errors import ConfigError, SettingError
 
-WatertightMethod = Literal["tight", "fusion", "meshfix", "none"]
 SplitName = Literal["train", "val", "test"]
 Grouping = Literal["auto", "file", "folder", "top"]
 """Rules by which a folder of meshes tells what is one shape, see ``data.sources.grouping``."""
@@ -45,6 +44,11 @@ LATER = {"later": True}
 stay."""
 ENCODER_ALIASES = {"convnext": "convnext_tiny"}
 """Short names of encoders → timm's names."""
+WATERTIGHT_METHODS: Mapping[str, str] = {
+    name: f"pix3d_onet.geometry.watertight.methods:{name}_method" for name in ("tight", "fusion", "meshfix", "none")
+}
+"""Name → ``module:function`` of what closes a mesh, imported when it is used: ``f(mesh, resolution) -> Watertight``.
+A new method is one line here."""
 POINTS_HALF_SIDE = 0.55
 """Half the side of the cube that points are drawn from: the unit box padded by 0.1 (Mescheder et al. 2019)."""
 MIN_RESOLUTION = 8
@@ -65,6 +69,12 @@ def check_choice(setting: str, value: object, choices: Any) -> None:
     allowed = list(get_args(choices) or choices)
     if value not in allowed:
         raise SettingError(setting, alternatives(allowed), value)
+
+
+def choices_of(config: type, name: str) -> Iterable[str] | None:
+    """The names in the open table that a field chooses from (``metadata["choices"]``); None for other fields."""
+    (table,) = (f.metadata.get("choices") for f in dataclasses.fields(config) if f.name == name)
+    return table
 
 
 def alternatives(choices: list[Any]) -> str:
@@ -102,7 +112,9 @@ class Config:
     def __post_init__(self) -> None:
         for name, kind in field_types(type(self)).items():
             value, origin = getattr(self, name), get_origin(kind)
-            if origin is Literal:
+            if table := choices_of(type(self), name):
+                check_choice(name, value, table)
+            elif origin is Literal:
                 check_choice(name, value, kind)
             elif origin is tuple and get_origin(get_args(kind)[0]) is Literal:
                 for item in value:
@@ -110,7 +122,7 @@ class Config:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dict of the fields (tuples become lists), less those of ``LATER`` at their default."""
-        later = [f for f in dataclasses.fields(self) if f.metadata == LATER]
+        later = [f for f in dataclasses.fields(self) if f.metadata.get("later")]
         left_out = {f.name for f in later if getattr(self, f.name) == f.default}
         values = {key: v for key, v in dataclasses.asdict(self).items() if key not in left_out}
         return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
@@ -144,7 +156,7 @@ class PrepareConfig(Config):
 
     categories: tuple[str, ...] = ("chair",)
     """Categories to take; ``all`` takes every one."""
-    watertight: WatertightMethod = "tight"
+    watertight: str = field(default="tight", metadata={"choices": WATERTIGHT_METHODS})
     """How meshes are closed."""
     resolution: int = 256
     """Voxels along the longest side of the grid that meshes are closed on."""

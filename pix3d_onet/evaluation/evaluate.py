@@ -243,9 +243,8 @@ def rows_csv(evaluations: Sequence[Evaluation]) -> str:
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    names = [m.name for m in METRICS]
-    extra = [n for e in evaluations for r in e.rows for n in r.values if n not in names]
-    columns = [*(n for n in names if any(n in r.values for e in evaluations for r in e.rows)), *dict.fromkeys(extra)]
+    extra = [n for e in evaluations for r in e.rows for n in r.values if n not in METRICS]
+    columns = [*(n for n in METRICS if any(n in r.values for e in evaluations for r in e.rows)), *dict.fromkeys(extra)]
     writer.writerow(["name", "split", "record_id", "object_id", "category", "empty", "faces", *columns])
     for e in evaluations:
         for r in e.rows:

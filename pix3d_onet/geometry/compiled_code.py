@@ -21,7 +21,7 @@ def choose_cache() -> None:
 
     MissingDependencyError, which says what to set, where there is no folder to be had.
     """
-    if os.environ.get(VARIABLE) or _writable(Path(__file__).parent) or _writable(_user_cache()):
+    if os.environ.get(VARIABLE) or writable(Path(__file__).parent) or writable(_user_cache()):
         return
     folder = Path(tempfile.gettempdir()) / f"onet-numba-{os.getuid()}"
     try:
@@ -40,7 +40,7 @@ def _user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111 - never raises
 
 
-def _writable(folder: Path) -> bool:
+def writable(folder: Path) -> bool:
     """Whether folders can be made in ``folder``, or in what will be made for it."""
     above = next((p for p in (folder, *folder.parents) if p.exists()), None)
     return above is not None and above.is_dir() and os.access(above, os.W_OK | os.X_OK)

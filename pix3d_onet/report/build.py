@@ -97,13 +97,13 @@ def write_report(
 
     InputError when ``folder`` is neither ours nor empty; with ``overwrite`` files of our names in it are replaced.
     """
-    tables = [f"table1{formats.SUFFIX[name]}" for name in formats.FORMATS]
+    tables = [f"table1{form.suffix}" for form in formats.FORMATS.values()]
     check_claim(folder, KIND, files=(*tables, PAGE_FILE, *FIGURES), known=is_report, overwrite=overwrite, emit=emit)
     mark(folder, KIND)
     paths = []
-    for name, spell in formats.FORMATS.items():
-        path = folder / f"table1{formats.SUFFIX[name]}"
-        write_text(path, spell(report.table))
+    for form in formats.FORMATS.values():
+        path = folder / f"table1{form.suffix}"
+        write_text(path, form.text(report.table))
         paths.append(path)
     thumbnails = Thumbnails()
     path = folder / PAGE_FILE

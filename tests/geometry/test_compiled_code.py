@@ -14,7 +14,7 @@ from pix3d_onet.geometry import compiled_code
 def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A read-only install, and no cache folder: what a container's user may have."""
     monkeypatch.delenv(compiled_code.VARIABLE, raising=False)
-    monkeypatch.setattr(compiled_code, "_writable", lambda folder: False)
+    monkeypatch.setattr(compiled_code, "writable", lambda folder: False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
