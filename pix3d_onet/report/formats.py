@@ -215,4 +215,4 @@ FORMATS: Mapping[str, Format] = {
     "latex": Format(".tex", latex),
     "json": Format(".json", json_text),
 }
-"""Name → text format. A new one is a line here: ``onet report`` prints it by its name, and writes it with the others."""
+"""Name → text format. A new one is a line here: ``onet report`` prints it by its name, and writes it with others."""
