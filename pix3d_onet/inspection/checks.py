@@ -10,7 +10,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import h5py
@@ -22,6 +21,7 @@ from pix3d_onet.data.sources.splits import PRESCRIBED
 from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, read_manifest
 from pix3d_onet.data.store.shard_file import open_shard, read_picture, shard_problems
 from pix3d_onet.errors import InputError
+from pix3d_onet.escape import shell
 from pix3d_onet.files import check_regular, file_digest
 
 ROTATION_TOLERANCE = 1e-3
@@ -90,27 +90,29 @@ def warning(subject: str, message: str, fix: str = "") -> Finding:
 
 
 def prepare_command(manifest: Manifest, root: Path, source_root: Path | None = None) -> str:
-    """The command that makes this data set again; on the same folder it rebuilds only what is missing or damaged."""
+    """The command that makes this data set again; on the same folder it rebuilds only what is missing or damaged.
+
+    It is safe to paste into a shell, whatever the manifest holds.
+    """
     kind = str(manifest.source.get("kind", "pix3d"))
     source = SOURCES.get(kind, SOURCES["pix3d"])
-    where = quote(str(source_root)) if source_root else "ROOT"
-    parts = ["onet prepare", quote(kind), f"--root {where}" if source.root else where]
+    where = str(source_root) if source_root else "ROOT"
+    parts = ["onet", "prepare", kind, *(["--root", where] if source.root else [where])]
     standard = {**PrepareConfig().to_json(), **source.defaults}
     if manifest.config.get("categories") != standard["categories"]:
-        parts += [f"--category {quote(str(name))}" for name in manifest.config.get("categories", ())]
+        for name in manifest.config.get("categories", ()):
+            parts += ["--category", str(name)]
     for key, value in manifest.config.items():
         if key == "categories" or value == standard.get(key):
             continue
         flag = "--" + key.replace("_", "-")
         if isinstance(value, bool):
             parts += [flag] if value else []
-        elif isinstance(value, list):
-            parts += [f"{flag} {quote(','.join(str(v) for v in value))}"]
         else:
-            parts += [f"{flag} {quote(str(value))}"]
+            parts += [flag, ",".join(map(str, value)) if isinstance(value, list) else str(value)]
     if manifest.config.get("split") in ("s1", "s2"):
-        parts.append("--split-file FILE")
-    return " ".join([*parts, f"--out {quote(str(root))}"])
+        parts += ["--split-file", "FILE"]
+    return " ".join(map(shell, [*parts, "--out", str(root)]))
 
 
 def check_manifest(root: Path, manifest: Manifest) -> Check:
