@@ -23,6 +23,7 @@ from pix3d_onet.data.store.shard_file import open_shard, read_picture, shard_pro
 from pix3d_onet.errors import InputError
 from pix3d_onet.escape import shell
 from pix3d_onet.files import check_regular, file_digest
+from pix3d_onet.geometry.mesh.formats.side_files import mesh_digest
 
 ROTATION_TOLERANCE = 1e-3
 """Largest entry of R·Rᵀ - 1 of a stored (float32) pose whose source printed its rotation with a few digits."""
@@ -312,7 +313,7 @@ def check_duplicates(manifest: Manifest) -> Check:
 
 
 def check_source(manifest: Manifest, source_root: Path) -> Check:
-    """Every source mesh is still there with the content that was prepared."""
+    """Every source mesh is still there with the content that was prepared, buffers of a glTF file included."""
     findings = []
     for shape in manifest.shapes:
         path = source_root / shape.source_mesh
@@ -322,7 +323,7 @@ def check_source(manifest: Manifest, source_root: Path) -> Check:
             findings.append(error(shape.object_id, f"{shape.source_mesh} leads out of {source_root}."))
         elif not path.is_file():
             findings.append(warning(shape.object_id, f"{shape.source_mesh} is not in {source_root} any more."))
-        elif file_digest(path) != shape.mesh_sha256:
+        elif mesh_digest(path, source_root) != shape.mesh_sha256:
             hint = "Prepare again: it redoes what changed."
             findings.append(error(shape.object_id, f"{shape.source_mesh} has changed since.", hint))
     return Check("source", len(manifest.shapes), f"compared with {source_root}", tuple(findings))
