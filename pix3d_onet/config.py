@@ -154,6 +154,16 @@ class PrepareConfig(Config):
         _require(len(self.categories) > 0, "category", "given", self.categories)
 
 
+ENCODER_ALIASES = {"convnext": "convnext_tiny"}
+"""Short names of encoders → timm's names."""
+
+
+def encoder_name(encoder: str) -> str:
+    """timm's name of an encoder: ``convnext`` and ``timm:NAME`` are spelled out."""
+    name = encoder.removeprefix("timm:")
+    return ENCODER_ALIASES.get(name, name)
+
+
 @dataclass(frozen=True)
 class ModelConfig(Config):
     """What defines a network's architecture (Mescheder et al., CVPR 2019, and the report's additions)."""
@@ -174,10 +184,14 @@ class ModelConfig(Config):
     """Residual blocks of the decoder."""
 
     def __post_init__(self) -> None:
-        _require(bool(self.encoder), "encoder", "a timm model name", self.encoder)
+        _require(bool(encoder_name(self.encoder)), "encoder", "a timm model name", self.encoder)
         _require(self.scales in (1, 3), "scales", "1 or 3", self.scales)
         _require(self.pose in ("none", "matrix", "6d"), "pose", "none, matrix or 6d", self.pose)
         _require(self.pyramid in ("separate", "shared", "fpn"), "pyramid", "separate, shared or fpn", self.pyramid)
+
+    def architecture(self) -> dict[str, Any]:
+        """``to_json`` with the encoder's name spelled out: equal for networks whose weights fit each other."""
+        return {**self.to_json(), "encoder": encoder_name(self.encoder)}
 
 
 @dataclass(frozen=True)
