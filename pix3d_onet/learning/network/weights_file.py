@@ -43,8 +43,8 @@ OPTIMIZER_STATE = ("exp_avg", "exp_avg_sq", "momentum_buffer", "step")
 """Names of an optimiser's tensors in PyTorch."""
 DOWNLOAD = "Download the file itself, then compare its size with the one stated at its source."
 TENSORS_ALONE = (
-    "Where you trust its source, write the tensors alone: "
-    "torch.save(torch.load(FILE, weights_only=False)[KEY], 'tensors.pth'), for a whole module .state_dict()."
+    "Where you trust its source, open it with the library that wrote it and save the tensors alone: "
+    "torch.save({name: tensor, ...}, 'tensors.pth'), of a whole module its state_dict()."
 )
 FOREIGN_KINDS: tuple[tuple[bytes, str, str], ...] = (
     (rb"version https://git-lfs", "a Git LFS pointer", "Fetch what it points to: git lfs pull."),
