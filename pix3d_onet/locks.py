@@ -23,7 +23,7 @@ def locked(folder: Path) -> Iterator[None]:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise InputError(
-            f"cannot write to {folder}: {error.strerror}.", hint="Name another folder with --out."
+            f"cannot write to {folder}: {error.strerror}.", hint="Name another folder with `out`."
         ) from None
     try:
         _lock(handle, folder)

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING
 import click
 
 from onet_cli import ui
+from pix3d_onet.report.formats import FORMATS
 
 if TYPE_CHECKING:
     from pix3d_onet.report.build import Report
-
-FORMATS = ("table", "markdown", "csv", "latex", "json", "html")
 
 
 @click.command()
 @click.argument("runs", default="runs", type=click.Path(path_type=Path))
 @click.option(
-    "--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True, help="What to print."
+    "--format",
+    "format_",
+    type=click.Choice(["table", *FORMATS, "html"]),
+    default="table",
+    show_default=True,
+    help="What to print.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Also write all formats, the page and figures to this folder."
@@ -83,9 +87,8 @@ def report(
 def render(made: Report, format_: str, *, costs: bool) -> None:
     """Print the report in one format."""
     from onet_cli.tables import print_table
-    from pix3d_onet.report import formats
 
     if format_ == "table":
         print_table(ui.out(), made.table, statistics=costs, costs=costs)
     else:
-        click.echo(formats.FORMATS[format_](made.table), nl=False)
+        click.echo(FORMATS[format_].text(made.table), nl=False)

@@ -34,7 +34,7 @@ def to_document(
             "definition": m.definition,
             "source": m.source,
         }
-        for m in (METRICS if protocol == "onet" else (IOU_PIX3D,))
+        for m in (METRICS.values() if protocol == "onet" else (IOU_PIX3D,))
     ]
     paired = [
         {"name": d.name, "against": d.against, "metric": d.metric}
@@ -134,7 +134,8 @@ def heading(column: str) -> str:
     """The label of a metric and which way is better."""
     from pix3d_onet.metrics import IOU_PIX3D, METRICS
 
-    return next(f"{m.label} {m.arrow}" for m in (*METRICS, IOU_PIX3D) if m.name == column)
+    metric = METRICS.get(column, IOU_PIX3D)
+    return f"{metric.label} {metric.arrow}"
 
 
 def cell(interval: Interval) -> str:

@@ -15,14 +15,14 @@ from typing import Protocol
 from pix3d_onet.ablation.parallel import Job, run_jobs
 from pix3d_onet.ablation.stored_runs import StoredRun, stored
 from pix3d_onet.ablation.variants import Variant
-from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.config import ModelConfig, TrainConfig, TrainPreset
 from pix3d_onet.errors import BusyError, ConfigError, InputError, InterruptedRunError, OnetError, UnsuitableError
 from pix3d_onet.events import Emit, Note, RunFinished, RunStarted, ignore
 from pix3d_onet.runs.record import RUN_FILE, RunRecord
 
 LOCK_FILE = ".bench.lock"
 
-PRESETS: Mapping[str, TrainConfig] = {
+PRESETS: Mapping[TrainPreset, TrainConfig] = {
     "paper": TrainConfig(),
     "quick": TrainConfig(
         steps=200,
@@ -109,7 +109,7 @@ def plan_runs(
     ConfigError for no variants, no seeds, or one of either named twice.
     """
     names = [v.name for v in variants]
-    for what, values in (("--variant", names), ("--seeds", list(seeds))):
+    for what, values in (("`variant`", names), ("`seeds`", list(seeds))):
         if not values or len(set(values)) != len(values):
             raise ConfigError(f"{what} needs at least one value and none twice.")
     plan = []
@@ -224,6 +224,6 @@ def claimed(out: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise BusyError(
-                f"another ablation is writing to {out}.", hint="Wait for it, or give another folder with --out."
+                f"another ablation is writing to {out}.", hint="Wait for it, or give another folder with `out`."
             ) from None
         yield

@@ -195,7 +195,7 @@ def choose_group(groups: Sequence[RunGroup], key: str | None = None, emit: Emit 
     chosen = _chosen(groups, key)
     for other in groups if key is None else ():
         if other is not chosen:
-            emit(Note(f"not in this table: {other.summary} (--setting {other.key})"))
+            emit(Note(f"not in this table: {other.summary} (`setting={other.key}`)"))
     for run, first in chosen.left_out:
         why = f"{first.place} is {run.variant} with seed {run.seed}, too"
         emit(Note(f"not in this table: the run in {run.place}; {why}, and comes first.", "warning"))
@@ -208,5 +208,5 @@ def _chosen(groups: Sequence[RunGroup], key: str | None) -> RunGroup:
     fitting = [g for g in groups if g.key.startswith(key)]
     if len(fitting) != 1:
         listing = "; ".join(f"{g.key}: {g.summary}" for g in groups)
-        raise ConfigError(f"--setting {key} names {'no' if not fitting else 'more than one'} setting.", hint=listing)
+        raise ConfigError(f"`setting={key}` names {'no' if not fitting else 'more than one'} setting.", hint=listing)
     return fitting[0]

@@ -24,7 +24,7 @@ def read_rejects(path: Path) -> tuple[Rejected, ...]:
     try:
         return tuple(Rejected(**json.loads(line)) for line in path.read_text().splitlines())
     except (ValueError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}).", hint="Prepare again with --overwrite.") from None
+        raise InputError(f"{path} is damaged ({error}).", hint="Prepare again with `overwrite=True`.") from None
 
 
 def read_timings(path: Path) -> dict[str, dict[str, float]]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 from pix3d_onet.files import to_json
-from pix3d_onet.report.table import Row, Table
+
+if TYPE_CHECKING:  # its statistics take a second to import, and the command line asks for the names alone
+    from pix3d_onet.report.table import Row, Table
 
 MINUS = "−"
 BLANK = ""
@@ -65,7 +69,7 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-Column = tuple[str, Callable[[Row, Table], str]]
+Column = tuple[str, "Callable[[Row, Table], str]"]
 """A heading and how a cell of it is spelled."""
 
 MAIN_COLUMNS: tuple[Column, ...] = (
@@ -136,16 +140,20 @@ def _markdown_table(table: Table, columns: Sequence[Column]) -> str:
     return "\n".join([line([c[0] for c in columns]), rule, *(line(row) for row in cells(table, columns))])
 
 
-CSV_FIELDS = tuple(f for f in Row.__dataclass_fields__ if f not in ("runs", "best_steps", "seeds"))
+CSV_LISTS = ("runs", "best_steps", "seeds")
+"""Fields of a row that are lists: their columns come last."""
 
 
 def csv_text(table: Table) -> str:
     """One row a variant with full precision; missing values are empty, seeds and best steps separated by spaces."""
+    from pix3d_onet.report.table import Row
+
+    names = [f.name for f in fields(Row) if f.name not in CSV_LISTS]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*CSV_FIELDS, "seeds", "best_steps", "run_ids"])
+    writer.writerow([*names, "seeds", "best_steps", "run_ids"])
     for row in table.rows:
-        values = ["" if (v := getattr(row, name)) is None else v for name in CSV_FIELDS]
+        values = ["" if (v := getattr(row, name)) is None else v for name in names]
         lists = (row.seeds, row.best_steps, [r.run_id for r in row.runs])
         writer.writerow([*values, *(" ".join(map(str, x)) for x in lists)])
     return buffer.getvalue()
@@ -193,12 +201,18 @@ def json_text(table: Table) -> str:
     return to_json(table.to_json())
 
 
-FORMATS: Mapping[str, Callable[[Table], str]] = {
-    "markdown": markdown,
-    "csv": csv_text,
-    "latex": latex,
-    "json": json_text,
-}
-"""Text formats by name."""
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A text format of the table: ``text`` spells it, its file is ``table1`` + ``suffix``."""
 
-SUFFIX: Mapping[str, str] = {"markdown": ".md", "csv": ".csv", "latex": ".tex", "json": ".json"}
+    suffix: str
+    text: Callable[[Table], str]
+
+
+FORMATS: Mapping[str, Format] = {
+    "markdown": Format(".md", markdown),
+    "csv": Format(".csv", csv_text),
+    "latex": Format(".tex", latex),
+    "json": Format(".json", json_text),
+}
+"""Name → text format. A new one is a line here: ``onet report --format NAME`` prints it, ``--out`` writes it."""

@@ -10,11 +10,15 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from helpers.fake_cuda import CUDA, fake_cuda, on_cuda
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import pix3d_onet
 from pix3d_onet.ablation.variants import VARIANTS, Variant
@@ -29,6 +33,7 @@ from pix3d_onet.learning.training.optim import make_optimizer, moving_average
 from pix3d_onet.learning.training.trainer import occupancy_loss
 from pix3d_onet.learning.training.validate import count_overlap
 
+CUDA = torch.device("cuda", 0)
 PICTURES, POINTS, SIDE = 2, 16, 224
 COPY_IN = "aten._to_copy.default cpu+cuda"
 
@@ -69,6 +74,43 @@ def test_every_branch_on_the_device_is_named() -> None:
         for match in PATTERN.findall(path.read_text(encoding="utf-8"))
     }
     assert found == set(BRANCHES)
+
+
+class Crossings(TorchDispatchMode):
+    """Writes down every operation that leaves its device: a copy to another, a mix of two, a number for Python."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        tensors = [t for t in tree_leaves((args, kwargs, result)) if isinstance(t, torch.Tensor)]
+        kinds = sorted({t.device.type for t in tensors})
+        if len(kinds) > 1 or "_local_scalar_dense" in str(func):
+            self.found.append(f"{func} {'+'.join(kinds)}")
+        return result
+
+
+@contextmanager
+def fake_cuda() -> Iterator[Crossings]:
+    """In the block tensors made on ``CUDA`` are fake ones, and the crossings that operations on them make are noted."""
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), Crossings() as crossings:
+        yield crossings
+
+
+def on_cuda(module: nn.Module) -> nn.Module:
+    """``module``, made on the meta device, with fake parameters and buffers; to be called in the block."""
+
+    def empty(value: torch.Tensor) -> torch.Tensor:
+        return torch.empty(value.shape, dtype=value.dtype, device=CUDA)
+
+    for part in module.modules():
+        for name, value in part.named_parameters(recurse=False):
+            setattr(part, name, nn.Parameter(empty(value), requires_grad=value.requires_grad))
+        for name, value in part.named_buffers(recurse=False):
+            setattr(part, name, empty(value))
+    return module
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from pix3d_onet.errors import InputError
 from pix3d_onet.learning.network.tensor_names import SCHEMES, renamed
 from pix3d_onet.learning.network.weights_file import listing, read_tensors
 
-HINT = "An encoder is loaded whole or not at all: give the file of this --encoder, or start with --no-pretrained."
+HINT = "An encoder is loaded whole or not at all: give the file of this `encoder`, or start with `pretrained=False`."
 COUNTER = "num_batches_tracked"
 """Batch norm's counter: without effect on the network, absent from old files; neither counted nor required."""
 PREFERRED = (

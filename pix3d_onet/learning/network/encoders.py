@@ -38,7 +38,7 @@ FPN_LEVELS = 3
 def make_backbone(name: str, **options: Any) -> nn.Module:
     """A randomly initialised timm backbone; ConfigError for a name that timm does not know or cannot build so."""
     if not timm.is_model(name):
-        raise ConfigError(f"--encoder: timm has no model {name!r}.", hint=suggestion(name))
+        raise ConfigError(f"`encoder`: timm has no model {name!r}.", hint=suggestion(name))
     any_size: dict[str, Any] = {
         "dynamic_img_size": True
     }  # transformers otherwise take one size only; the others do not know it
@@ -48,9 +48,9 @@ def make_backbone(name: str, **options: Any) -> nn.Module:
         except TypeError as error:
             if extra:
                 continue
-            raise ConfigError(f"--encoder: timm cannot build {name!r} this way ({error}).") from None
+            raise ConfigError(f"`encoder`: timm cannot build {name!r} this way ({error}).") from None
         except (RuntimeError, ValueError, AttributeError, AssertionError) as error:
-            raise ConfigError(f"--encoder: timm cannot build {name!r} this way ({error}).") from None
+            raise ConfigError(f"`encoder`: timm cannot build {name!r} this way ({error}).") from None
         break
     return backbone
 
@@ -62,7 +62,7 @@ def suggestion(name: str) -> str:
     meant = plain.get(re.sub(r"[^a-z0-9]", "", arch.lower()))
     if meant is not None:
         tagged = f"{meant}{dot}{tag.lower()}"
-        return f"Did you mean --encoder {tagged if timm.is_model_pretrained(tagged) else meant}?"
+        return f"Did you mean `encoder={tagged if timm.is_model_pretrained(tagged) else meant}`?"
     close = difflib.get_close_matches(arch.lower(), timm.list_models(), n=5)
     return f"Close names: {', '.join(close)}." if close else "Any name of timm.list_models() will do."
 
@@ -195,7 +195,7 @@ def copy_features(source: nn.Module, target: nn.Module) -> None:
     for key, value in own.items():
         found = flat.get(key.replace(".", "_"))
         if found is None or found.shape != value.shape:
-            raise ConfigError(f"--pyramid fpn does not know the feature levels of this encoder ({key}).")
+            raise ConfigError(f"`pyramid='fpn'` does not know the feature levels of this encoder ({key}).")
         value.copy_(found)
 
 

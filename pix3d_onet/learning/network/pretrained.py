@@ -17,7 +17,7 @@ from torch import nn
 
 from pix3d_onet.errors import InputError
 
-HINT = "Start from random weights with --no-pretrained, or give a file with --weights FILE."
+HINT = "Start from random weights with `pretrained=False`, or give a file with `weights=FILE`."
 
 
 def fetch_pretrained(backbone: nn.Module, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pix3d_onet.config import TrainConfig
+from pix3d_onet.config import Residence, TrainConfig, check_choice
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError
 from pix3d_onet.learning.device import autocast, available_memory
@@ -13,7 +13,6 @@ from pix3d_onet.learning.training.batches import Choice, ResidentSplit, Split, l
 from pix3d_onet.learning.training.streaming import StreamedSplit
 from pix3d_onet.learning.training.trainer import occupancy_loss
 
-RESIDENCES = ("auto", "device", "ram", "disk")
 DEVICE_SHARE = 0.25
 """Share of the GPU's free memory that the data set may take."""
 RAM_SHARE = 0.4
@@ -40,11 +39,16 @@ def split_bytes(dataset: Dataset, split: str, size: int) -> int:
 
 
 def open_split(
-    dataset: Dataset, split: str, config: TrainConfig, device: torch.device, choice: Choice, *, residence: str = "auto"
+    dataset: Dataset,
+    split: str,
+    config: TrainConfig,
+    device: torch.device,
+    choice: Choice,
+    *,
+    residence: Residence = "auto",
 ) -> Split:
-    """A split where it fits: on the GPU, in memory, or on disk; ``residence`` decides instead (else ConfigError)."""
-    if residence not in RESIDENCES:
-        raise ConfigError(f"--data-in must be one of {', '.join(RESIDENCES)}, not {residence!r}.")
+    """A split where it fits: on the GPU, in memory, or on disk; ``residence`` decides instead."""
+    check_choice("residence", residence, Residence)
     size = split_bytes(dataset, split, config.image_size)
     cpu = torch.device("cpu")
     if residence == "auto":
@@ -69,7 +73,7 @@ def fitting_batch(
     batches. ConfigError when not even those fit.
     """
     try:
-        small, large = (_kept_bytes(model, config, device, precision, batch) for batch in PROBES)
+        small, large = (kept_bytes(model, config, device, precision, batch) for batch in PROBES)
     except RuntimeError as error:
         raise ConfigError(f"not even a batch of {PROBES[-1]} fits into memory ({type(error).__name__}).") from None
     each = max(1.0, (large - small) / (PROBES[1] - PROBES[0])) * TRANSIENT
@@ -81,9 +85,7 @@ def fitting_batch(
     return max(batch // world, 1) * world
 
 
-def _kept_bytes(
-    model: OccupancyNetwork, config: TrainConfig, device: torch.device, precision: str, batch: int
-) -> float:
+def kept_bytes(model: OccupancyNetwork, config: TrainConfig, device: torch.device, precision: str, batch: int) -> float:
     """Bytes that a forward pass keeps for the backward pass."""
     seen: dict[int, int] = {}
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.config import ModelConfig, Residence, TrainConfig
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, UnsuitableError
 from pix3d_onet.events import Emit, Note, Progress, ignore
@@ -64,7 +64,7 @@ class Request:
     init_from: Path | None
     weights: Path | None
     compiled: bool
-    residence: str
+    residence: Residence
     profile: int
     emit: Emit
 
@@ -81,7 +81,7 @@ def train(
     weights: Path | None = None,
     device: str = "auto",
     compile: bool = False,
-    residence: str = "auto",
+    residence: Residence = "auto",
     profile: int = 0,
     emit: Emit = ignore,
 ) -> RunRecord:
@@ -115,7 +115,8 @@ def train(
         if (record := finished_run(out, run_id, resume)) is not None:
             return record
         if request.config.batch_size % group.world:
-            raise ConfigError(f"--batch-size {request.config.batch_size} is no multiple of {group.world} processes.")
+            size = request.config.batch_size
+            raise ConfigError(f"`batch_size={size}` must be divisible by the {group.world} processes.")
         identity = {
             "run_id": run_id,
             "name": name,
@@ -159,7 +160,7 @@ def _settled(request: Request, where: torch.device, group: distributed.Group) ->
         precision = choose_precision(config.precision, where)
         probe = build_model(request.model).to(where).train()
         size = distributed.share_json(fitting_batch(probe, config, where, precision, group.world), where)
-        request.emit(Note(f"--batch-size auto: {size}"))
+        request.emit(Note(f"`batch_size=auto`: {size}"))
     return replace(request, config=replace(config, batch_size=size))
 
 
@@ -215,7 +216,7 @@ def _told_weights(network: OccupancyNetwork, file: Path | None, emit: Emit) -> d
     """What the record keeps of the weights that were loaded from ``file``; it is told as well."""
     if network.encoder_weights is None:
         return {}
-    emit(Note(f"--weights {file}: {network.encoder_weights.line()}"))
+    emit(Note(f"`weights={file}`: {network.encoder_weights.line()}"))
     return network.encoder_weights.to_json()
 
 
@@ -242,8 +243,8 @@ def _out_of_memory(
         torch.cuda.empty_cache()
     fits = min(fitting_batch(network.train(), config, where, precision, world), max(1, config.batch_size // 2))
     return UnsuitableError(
-        f"out of memory with --batch-size {config.batch_size}.",
-        hint=f"--batch-size {fits} should fit; so does --batch-size auto, on any machine.",
+        f"out of memory with `batch_size={config.batch_size}`.",
+        hint=f"`batch_size={fits}` should fit; so does `batch_size=auto`, on any machine.",
     )
 
 

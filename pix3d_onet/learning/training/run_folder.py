@@ -60,7 +60,7 @@ def finished_run(out: Path, run_id: str, resume: bool) -> RunRecord | None:
         checkpoint.forget_steps(out)  # a kill may have come between the record and this
         return record
     what = "a finished run" if record.run_id == run_id else "another finished run"
-    raise InputError(f"{out} holds {what} ({record.name}).", hint="Choose another --out, or remove the folder.")
+    raise InputError(f"{out} holds {what} ({record.name}).", hint="Choose another `out`, or remove the folder.")
 
 
 def unfinished_run(out: Path, identity: dict[str, Any], resume: bool) -> checkpoint.Found | None:
@@ -69,10 +69,11 @@ def unfinished_run(out: Path, identity: dict[str, Any], resume: bool) -> checkpo
     if not path.exists():
         return None
     if not resume:
-        raise InputError(f"{out} holds an unfinished run.", hint="Continue it with --resume, or choose another --out.")
+        hint = "Continue it with `resume=True`, or choose another `out`."
+        raise InputError(f"{out} holds an unfinished run.", hint=hint)
     before = read_json(path, what="run configuration")
     if not isinstance(before, dict) or before.get("run_id") != identity["run_id"]:
-        raise InputError(f"{out} holds another run: {_difference(before, identity)}.", hint="Choose another --out.")
+        raise InputError(f"{out} holds another run: {_difference(before, identity)}.", hint="Choose another `out`.")
     return checkpoint.read_last(out)
 
 

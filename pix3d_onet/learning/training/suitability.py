@@ -30,13 +30,13 @@ def check_suitable(network: OccupancyNetwork, config: TrainConfig, world: int = 
         together = world if type(network.get_submodule(name)) is nn.BatchNorm2d else 1  # see distributed.wrap
         if count * pictures * together == 1:
             raise UnsuitableError(
-                f"--batch-size {config.batch_size} with --image-size {config.image_size} leaves a batch norm of "
+                f"`batch_size={config.batch_size}` with `image_size={config.image_size}` leaves a batch norm of "
                 f"{network.config.encoder} one value per channel ({name}), which cannot be normalised.",
-                hint="Take --batch-size 2 or more, larger pictures, or --freeze-encoder.",
+                hint="Take `batch_size=2` or more, larger pictures, or `freeze_encoder=True`.",
             )
     if config.batch_size * config.points_per_shape == 1:
         raise UnsuitableError(
-            "--batch-size 1 with --points-per-shape 1 leaves the decoder's batch norms one value per channel.",
+            "`batch_size=1` with `points_per_shape=1` leaves the decoder's batch norms one value per channel.",
             hint="Take more points.",
         )
 
@@ -75,7 +75,7 @@ def _values_per_picture(network: OccupancyNetwork, config: TrainConfig) -> dict[
             return {}
         line = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
         raise UnsuitableError(
-            f"--image-size {side} does not suit {network.config.encoder} ({line}).", hint=_own_size(network, side)
+            f"`image_size={side}` does not suit {network.config.encoder} ({line}).", hint=_own_size(network, side)
         ) from None
     finally:
         for hook in hooks:
@@ -88,5 +88,5 @@ def _own_size(network: OccupancyNetwork, side: int) -> str:
     for backbone in backbones(network):
         own = (getattr(backbone, "pretrained_cfg", None) or {}).get("input_size")
         if own and own[-1] != side:
-            return f"It was made for --image-size {own[-1]}."
+            return f"It was made for `image_size={own[-1]}`."
     return ""

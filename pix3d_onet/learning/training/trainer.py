@@ -243,7 +243,7 @@ class Trainer:
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         return DivergedError(
             f"the loss or the weights are not finite at step {number}; the batch was {shown}.",
-            hint="The last checkpoint is from before; try a lower --lr or --precision fp32.",
+            hint="The last checkpoint is from before; try a lower `lr` or `precision='fp32'`.",
         )
 
     def close(self) -> None:
@@ -314,7 +314,7 @@ class Trainer:
         self.save()
         raise InterruptedRunError(
             f"stopped by {self.stop.name or 'another process'} after step {self.progress.step}; everything is saved.",
-            hint="Continue with --resume.",
+            hint="Continue with `resume=True`.",
         )
 
     def save(self) -> None:

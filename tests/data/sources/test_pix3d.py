@@ -21,12 +21,6 @@ from pix3d_onet.types import SourceListing
 CHAIRS = PrepareConfig()
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    write_release(tmp_path / "root", 4)
-    return tmp_path / "root"
-
-
 def changed(root: Path, index: int, **fields: Any) -> SourceListing:
     """The listing after fields of one record were replaced (``...`` removes one)."""
     records = json.loads((root / "pix3d.json").read_text())
@@ -201,7 +195,7 @@ def test_categories(root: Path) -> None:
     changed(root, 0, category="table")
     assert list_pix3d(root, CHAIRS).skipped == {"category": 1}
     assert len(list_pix3d(root, replace(CHAIRS, categories=("all",))).shapes) == 4
-    with pytest.raises(ConfigError, match=r"'sofa'.*only chair, table"):
+    with pytest.raises(ConfigError, match=r"sofa.*only chair, table"):
         list_pix3d(root, replace(CHAIRS, categories=("sofa",)))
 
 
@@ -221,15 +215,15 @@ def test_broken_roots_are_one_clear_line(root: Path, tmp_path: Path) -> None:
     (root / "pix3d.json").unlink()
     with pytest.raises(InputError, match="index not found"):
         list_pix3d(root, CHAIRS)
-    with pytest.raises(InputError, match=r"no Pix3D folder at .*Sun et al\."):
+    with pytest.raises(InputError, match="no Pix3D folder"):
         list_pix3d(tmp_path / "none", CHAIRS)
 
 
 def test_split_files(root: Path, tmp_path: Path) -> None:
     s1 = replace(CHAIRS, split="s1")
-    with pytest.raises(ConfigError, match="--split-file"):
+    with pytest.raises(ConfigError, match="split_files"):
         list_pix3d(root, s1)
-    with pytest.raises(ConfigError, match="--split s1"):
+    with pytest.raises(ConfigError, match="split=s1"):
         list_pix3d(root, CHAIRS, split_files=[tmp_path / "x.json"])
     names = [f"img/chair/{i:04d}.jpg" for i in range(4)]
     plain = tmp_path / "plain.json"

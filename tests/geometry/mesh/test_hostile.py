@@ -117,7 +117,7 @@ GROWTH = """
 import resource, sys
 from pathlib import Path
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.geometry.shape import shape_geometry
+from pix3d_onet.preparation.from_mesh import shape_geometry
 
 def peak():  # bytes; on Linux ru_maxrss begins with what the parent held
     status = Path("/proc/self/status")

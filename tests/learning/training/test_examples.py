@@ -27,8 +27,8 @@ def data(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return load_model(stored_run.store_run(tmp_path_factory.mktemp("run")))
+def model(run: Path):
+    return load_model(run)
 
 
 def test_the_file_has_what_the_figures_read(data, model, tmp_path) -> None:

@@ -211,7 +211,7 @@ def test_a_loss_that_is_not_finite_names_the_pictures_and_keeps_the_checkpoint(
     monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
     with pytest.raises(DivergedError, match=r"step 5; the batch was b(all|ox)_\d+-0, ") as error:
         run(data, tmp_path / "run")
-    assert "--lr" in error.value.hint
+    assert "`lr`" in error.value.hint
     state = load_file(tmp_path / "run" / "last" / "step-00000003.safetensors")
     assert all(torch.isfinite(value).all() for value in state.values())
 
@@ -235,7 +235,7 @@ def test_an_unfinished_run_needs_resume_and_the_same_settings(data: Path, tmp_pa
     out = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
         run(data, out, emit=at_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM)))
-    with pytest.raises(InputError, match=r"unfinished run.*--resume"):
+    with pytest.raises(InputError, match=r"unfinished run.*resume"):
         run(data, out)
     with pytest.raises(InputError, match=r"lr was 0\.001, now 0\.002"):
         run(data, out, dataclasses.replace(CONFIG, lr=0.002), resume=True)
@@ -244,7 +244,7 @@ def test_an_unfinished_run_needs_resume_and_the_same_settings(data: Path, tmp_pa
 def test_a_failed_start_leaves_no_run_behind(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="weights file not found"):
         run(data, tmp_path / "run", weights=tmp_path / "absent.pth")
-    with pytest.raises(ConfigError, match="--encoder"):
+    with pytest.raises(ConfigError, match="encoder"):
         run(data, tmp_path / "run", model=dataclasses.replace(MODEL, encoder="resnet17"))
     assert not (tmp_path / "run" / "config.json").exists()
     run(data, tmp_path / "run", dataclasses.replace(CONFIG, steps=1))
@@ -256,7 +256,7 @@ def test_two_processes_cannot_train_in_one_folder(data: Path, tmp_path: Path) ->
 
 
 def test_image_size_that_does_not_suit_is_named(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--image-size 32 does not suit"):
+    with pytest.raises(ConfigError, match="image_size=32` does not suit"):
         run(data, tmp_path / "run", model=dataclasses.replace(MODEL, encoder="maxvit_tiny_rw_224"))
 
 
@@ -265,7 +265,7 @@ def test_out_of_memory_names_a_batch_that_fits(data: Path, tmp_path: Path, monke
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
 
     monkeypatch.setattr(trainer.Trainer, "step", full)
-    with pytest.raises(ConfigError, match=r"--batch-size 4\. --batch-size 2 should fit"):
+    with pytest.raises(ConfigError, match=r"`batch_size=4`\. `batch_size=2` should fit"):
         run(data, tmp_path / "run")
 
 
@@ -306,7 +306,7 @@ def test_killed_after_patience_ended_it_does_not_train_on(
     real = trainer.Scores.mean_iou
     with monkeypatch.context() as patch:
         patch.setattr(trainer.Scores, "mean_iou", lambda self, t: next(scores, None) or real(self, t))
-        patch.setattr(training, "_finish", lambda *_, **__: (_ for _ in ()).throw(SystemError("killed")))
+        patch.setattr(training, "write_run", lambda *_, **__: (_ for _ in ()).throw(SystemError("killed")))
         with pytest.raises(SystemError):
             run(data, tmp_path / "run", config)
     record = run(data, tmp_path / "run", config, resume=True)

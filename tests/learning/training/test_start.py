@@ -70,7 +70,7 @@ def test_what_was_taken_is_told_and_kept_also_over_an_interruption(data: Path, w
     taken = {"file": weights.name, "prefix": "module.", "taken": 100, "total": 100, "left_out": 2, "notes": []}
     with pytest.raises(InterruptedRunError):
         run(data, tmp_path / "run", weights=weights, emit=stop)
-    assert f"--weights {weights}: {line}" in [e.message for e in events if isinstance(e, Note)]
+    assert f"`weights={weights}`: {line}" in [e.message for e in events if isinstance(e, Note)]
     record = run(data, tmp_path / "run", weights=weights, resume=True)
     assert read_run(tmp_path / "run").encoder_weights == record.encoder_weights == taken
     assert json.loads((tmp_path / "run" / "config.json").read_text())["encoder_weights"] == taken
@@ -115,11 +115,11 @@ def test_a_failed_start_leaves_nothing_where_nothing_was(data: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
-        ("ResNet18", "--encoder resnet18?"),
-        ("resnet-18", "--encoder resnet18?"),
-        ("timm/resnet18.a1_in1k", "--encoder resnet18.a1_in1k?"),
-        ("hf_hub:timm/ResNet18", "--encoder resnet18?"),
-        ("hf-hub:timm/convnext_tiny.fb_in22k", "--encoder convnext_tiny.fb_in22k?"),
+        ("ResNet18", "`encoder=resnet18`?"),
+        ("resnet-18", "`encoder=resnet18`?"),
+        ("timm/resnet18.a1_in1k", "`encoder=resnet18.a1_in1k`?"),
+        ("hf_hub:timm/ResNet18", "`encoder=resnet18`?"),
+        ("hf-hub:timm/convnext_tiny.fb_in22k", "`encoder=convnext_tiny.fb_in22k`?"),
         ("facebook/convnext-tiny-224", "convnext_tiny"),
         ("resnet19", "Close names: "),
         ("no such thing at all", "Any name"),
@@ -171,7 +171,7 @@ def check(batch: int, side: int, *, world: int = 1, encoder: str = "resnet18", *
 
 
 def test_one_value_per_channel_is_refused_before_training() -> None:
-    with pytest.raises(UnsuitableError, match=r"--batch-size 1 with --image-size 32 .* one value per channel"):
+    with pytest.raises(UnsuitableError, match=r"`batch_size=1` with `image_size=32` .* one value per channel"):
         check(1, 32)
     check(2, 32)
     check(1, 64)
@@ -195,5 +195,5 @@ def test_a_pyramid_s_smallest_scale_counts() -> None:
 
 
 def test_a_size_that_does_not_suit_comes_with_the_one_that_does() -> None:
-    with pytest.raises(UnsuitableError, match=r"--image-size 32 does not suit maxvit.*--image-size 224"):
+    with pytest.raises(UnsuitableError, match=r"`image_size=32` does not suit maxvit.*`image_size=224`"):
         check(2, 32, encoder="maxvit_tiny_rw_224")
