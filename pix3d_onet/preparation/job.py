@@ -23,7 +23,7 @@ from typing import Any
 from pix3d_onet.config import Backend, PrepareConfig, check_choice
 from pix3d_onet.data.sources.pix3d import INDEX
 from pix3d_onet.data.sources.splits import Splitter
-from pix3d_onet.data.store.manifest import MANIFEST, Manifest, read_manifest
+from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, read_manifest
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.data.store.writer import write_shard
 from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError, SettingError
@@ -166,11 +166,12 @@ class _Job:
     def _to_do_again(self, manifest: Manifest) -> set[str]:
         """Shapes to prepare anew: changed ones, and with ``retry_failed`` those that were lost or lost a picture."""
         sources = {s.object_id: s for s in self.shapes}
-        changed = {
-            e.object_id
-            for e in manifest.shapes
-            if e.source_sha256 and read_digest(sources[e.object_id], self.config, e.record_ids) != e.source_sha256
-        }
+
+        def changed_since(entry: ShapeEntry) -> bool:
+            shape = sources[entry.object_id]
+            return read_digest(shape, self.config, entry.record_ids, self.listing.root) != entry.source_sha256
+
+        changed = {e.object_id for e in manifest.shapes if e.source_sha256 and changed_since(e)}
         if changed:
             names = ", ".join(sorted(changed)[:3]) + (", …" if len(changed) > 3 else "")
             what = f"preparing again {len(changed)} of {len(sources)} shapes ({names})"

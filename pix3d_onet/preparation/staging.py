@@ -21,6 +21,7 @@ import numpy as np
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import digest, file_digest, write_bytes, write_json
+from pix3d_onet.geometry.mesh.formats.side_files import mesh_digest
 from pix3d_onet.types import Camera, Mesh, Normalisation, PreparedShape, Rejected, SourceShape, View
 from pix3d_onet.version import __version__
 
@@ -66,22 +67,35 @@ def fingerprint(shape: SourceShape, config: PrepareConfig, root: Path) -> str:
     settings = {k: v for k, v in config.to_json().items() if k not in NOT_OF_THE_SHAPE}
     views = [[v.record_id, _content(v.image), _content(v.mask), v.on_white, camera_key(v.camera)] for v in shape.views]
     what = [__version__, PART_VERSION, settings, shape.object_id, shape.category, shape.group]
-    files = [shape.mesh.relative_to(root).as_posix(), _content(shape.mesh), _content(shape.voxel), views]
+    name, mesh = shape.mesh.relative_to(root).as_posix(), _mesh_content(shape.mesh, root)
+    files = [name, mesh, _content(shape.voxel), views]
     return digest(json.dumps([*what, *files], sort_keys=True).encode())
 
 
-def read_digest(shape: SourceShape, config: PrepareConfig, record_ids: Collection[str]) -> str:
+def read_digest(shape: SourceShape, config: PrepareConfig, record_ids: Collection[str], root: Path) -> str:
     """Hash of the content of the files that were read for a shape whose pictures ``record_ids`` are stored.
 
-    Mesh, voxel grid, and every picture with its mask, up to the one that was taken where one is enough. Unlike
-    :func:`fingerprint` it knows no settings and no version: it tells whether the source is still what it was.
+    Mesh with its side files, voxel grid, and every picture with its mask, up to the one that was taken where one is
+    enough. Unlike :func:`fingerprint` it knows no settings and no version: it tells whether the source is still what
+    it was. ``root`` bounds the side files.
     """
     views = shape.views
     if config.images_per_object == "one":
         taken = next((i for i, v in enumerate(views) if v.record_id in record_ids), len(views))
         views = views[: taken + 1]
-    files = [_content(shape.mesh), _content(shape.voxel), *([_content(v.image), _content(v.mask)] for v in views)]
+    files = [
+        _mesh_content(shape.mesh, root),
+        _content(shape.voxel),
+        *([_content(v.image), _content(v.mask)] for v in views),
+    ]
     return digest(json.dumps(files).encode())
+
+
+def _mesh_content(path: Path, root: Path) -> str:
+    try:
+        return mesh_digest(path, root)
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
 
 
 def _content(path: Path | None) -> str | None:

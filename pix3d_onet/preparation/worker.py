@@ -84,7 +84,7 @@ def prepare_shape(task: Task) -> Outcome:
         qc=result.qc,
         seconds=seconds,
         rejected_views=rejected,
-        source_sha256=read_digest(shape, task.config, [v.record_id for v in views]),
+        source_sha256=read_digest(shape, task.config, [v.record_id for v in views], task.root),
     )
     return Outcome(shape.object_id, prepared, rejected, seconds, key)
 
