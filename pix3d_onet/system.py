@@ -39,8 +39,17 @@ SYSTEM_LIBRARIES = {
 """Shared libraries that Open3D's wheel needs but does not contain → their Debian and Ubuntu packages."""
 
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "": ("click", "rich", "numpy", "scipy", "h5py", "pillow", "joblib"),
-    "geometry": ("trimesh", "open3d-cpu|open3d", "pymeshfix", "scikit-image", "numba", "fast-simplification"),
+    "": ("click", "rich", "numpy", "scipy", "h5py", "pillow", "joblib", "jinja2"),
+    "geometry": (
+        "trimesh",
+        "open3d-cpu|open3d",
+        "pymeshfix",
+        "scikit-image",
+        "numba",
+        "fast-simplification",
+        "manifold3d",
+        "DracoPy",
+    ),
     "train": ("torch", "torchvision", "timm", "tensorboard", "safetensors", "scikit-image", "fast-simplification"),
     "report": ("matplotlib",),
     "dask": ("dask", "distributed"),

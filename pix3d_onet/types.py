@@ -224,7 +224,8 @@ class SourceListing:
 
     ``records``: number of records in the source's index; ``fixed_splits``: record id → split, if the source
     prescribes one (Mesh R-CNN's S1/S2, an original ``*.lst``); ``skipped``: number of records that the settings
-    exclude, per cause (``category``, ``flags``, ``same-shape``, ``not-in-split``).
+    exclude, per cause (``category``, ``flags``, ``same-shape``, ``not-in-split``, ``pattern``); ``grouping``: the rule
+    for groups, if the user can choose one.
     """
 
     kind: str
@@ -234,3 +235,4 @@ class SourceListing:
     records: int
     fixed_splits: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
+    grouping: str = ""

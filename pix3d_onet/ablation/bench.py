@@ -18,9 +18,11 @@ from pix3d_onet.ablation.variants import Variant
 from pix3d_onet.config import ModelConfig, TrainConfig, TrainPreset
 from pix3d_onet.errors import BusyError, ConfigError, InputError, InterruptedRunError, OnetError, UnsuitableError
 from pix3d_onet.events import Emit, Note, RunFinished, RunStarted, ignore
-from pix3d_onet.runs.record import RUN_FILE, RunRecord
+from pix3d_onet.files import check_claim
+from pix3d_onet.runs.record import RUN_FILE, RunRecord, is_run
 
 LOCK_FILE = ".bench.lock"
+KIND = "folder of runs"
 
 PRESETS: Mapping[TrainPreset, TrainConfig] = {
     "paper": TrainConfig(),
@@ -128,18 +130,22 @@ def bench(
     *,
     out: Path,
     devices: Sequence[str] = ("auto",),
+    overwrite: bool = False,
     emit: Emit = ignore,
 ) -> BenchResult:
     """Train missing runs, continue interrupted ones, keep finished ones.
 
     Runs are trained one after another, or in one process per device if there are several. If a run fails, the others
     go on. An error is raised if all runs fail, or if the first one fails on its input, because then all would.
-    BusyError if another process works in the same folder of runs.
+    BusyError if another process works in the same folder of runs. InputError if ``out`` is neither empty nor made by
+    onet, unless ``overwrite``.
     """
     runs: dict[str, StoredRun] = {}
     failures: list[Failure] = []
     place = {planned.name: index for index, planned in enumerate(plan, start=1)}
     with claimed(out):
+        folders = {p.variant.name for p in plan}
+        check_claim(out, KIND, files=(), folders=folders, known=holds_runs, overwrite=overwrite, emit=emit)
         done = [p for p in plan if p.state == "done"]
         for planned in done:
             runs[planned.name] = run = stored(planned.folder)
@@ -164,6 +170,12 @@ def bench(
         raise failures[0].error
     finished = tuple(runs[p.name] for p in plan if p.name in runs)
     return BenchResult(finished, len(runs) - len(done), tuple(failures))
+
+
+def holds_runs(folder: Path) -> bool:
+    """Whether ``folder`` or its subfolders contain runs of onet."""
+    below = (p for depth in ("*", "*/*") for p in folder.glob(depth) if p.is_dir() and not p.is_symlink())
+    return any(map(is_run, below))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pix3d_onet.ablation.variants import VARIANTS, Variant
-from pix3d_onet.config import ENCODER_ALIASES, ModelConfig, TrainConfig
+from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.runs.record import RUN_FILE, RunRecord, read_run
@@ -106,18 +106,14 @@ def stored(folder: Path, root: Path | None = None) -> StoredRun:
 
 def variant_of(record: RunRecord) -> str:
     """The variant with the run's architecture and recipe; the run's own name if there is none."""
-    model = _canonical(ModelConfig.from_json(record.model))
+    model = ModelConfig.from_json(record.model).architecture()
     train = TrainConfig.from_json(record.train).to_json()
-    fitting = [v for v in VARIANTS.values() if _canonical(v.model) == model and _follows(train, v)]
+    fitting = [v for v in VARIANTS.values() if v.model.architecture() == model and _follows(train, v)]
     if any(v.name == record.name for v in fitting):
         return record.name
     if fitting:
         return max(fitting, key=lambda v: len(v.train)).name
     return record.name if record.name not in VARIANTS else f"{record.name} (other architecture)"
-
-
-def _canonical(model: ModelConfig) -> dict[str, Any]:
-    return {**model.to_json(), "encoder": ENCODER_ALIASES.get(model.encoder, model.encoder)}
 
 
 def _follows(train: Mapping[str, Any], variant: Variant) -> bool:
@@ -192,17 +188,33 @@ def _group(key: str, setting: Mapping[str, Any], members: Sequence[StoredRun]) -
 def choose_group(groups: Sequence[RunGroup], key: str | None = None, emit: Emit = ignore) -> RunGroup:
     """The group whose key starts with ``key``, or the first group.
 
-    Notes name the other groups, and every run left out for another one with the same variant and seed. ConfigError if
-    ``key`` fits no group or more than one.
+    Notes name the other groups, with what differs, and every run left out for another one with the same variant and
+    seed. ConfigError if ``key`` fits no group or more than one.
     """
     chosen = _chosen(groups, key)
     for other in groups if key is None else ():
         if other is not chosen:
-            emit(Note(f"not in this table: {other.summary} (`setting={other.key}`)"))
+            names = ", ".join(other.variants)
+            difference = "; ".join(differences(other.setting, chosen.setting))
+            emit(Note(f"not in this table: {names} ({other.summary}; `setting={other.key}`): {difference}."))
     for run, first in chosen.left_out:
         why = f"{first.place} is also {run.variant} with seed {run.seed}, and comes first"
-        emit(Note(f"not in this table: the run in {run.place}; {why}.", "warning"))
+        apart = _apart(run.record.device.get("precision"), first.record.device.get("precision"))
+        emit(Note(f"not in this table: the run in {run.place}; {why}{apart and f' (precision {apart})'}.", "warning"))
     return chosen
+
+
+def differences(setting: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, ...]:
+    """The settings that differ from ``other``, each as ``lr 0.001, not 0.0001``."""
+    flat, theirs = (
+        {"data": s["data_hash"], "weights": s["weights"] or "random", **s["train"]} for s in (setting, other)
+    )
+    found = [(k, _apart(flat.get(k), theirs.get(k))) for k in dict.fromkeys([*flat, *theirs])]
+    return tuple(f"{name} {words}" for name, words in found if words)
+
+
+def _apart(value: object, other: object) -> str:
+    return "" if value == other else f"{value}, not {other}"
 
 
 def _chosen(groups: Sequence[RunGroup], key: str | None) -> RunGroup:

@@ -6,8 +6,6 @@ parameters, so that without Open3D this module still computes the other metrics.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from pix3d_onet.config import EvaluationConfig
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError, SettingError
+from pix3d_onet.escape import csv_text
 from pix3d_onet.evaluation.voxels import Contains
 from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.learning.extraction.predictor import Prediction, Predictor
@@ -241,18 +240,15 @@ def rows_csv(evaluations: Sequence[Evaluation]) -> str:
 
     A blank cell means "not measured".
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     extra = [n for e in evaluations for r in e.rows for n in r.values if n not in METRICS]
     columns = [*(n for n in METRICS if any(n in r.values for e in evaluations for r in e.rows)), *dict.fromkeys(extra)]
-    writer.writerow(["name", "split", "record_id", "object_id", "category", "empty", "faces", *columns])
+    rows: list[list[object]] = [["name", "split", "record_id", "object_id", "category", "empty", "faces", *columns]]
     for e in evaluations:
         for r in e.rows:
-            cells = [r.values.get(c, math.nan) for c in columns]
-            written = ["" if math.isnan(v) else repr(float(v)) for v in cells]
-            faces = "" if r.faces is None else r.faces
-            writer.writerow([e.name, e.split, r.record_id, r.object_id, r.category, int(r.empty), faces, *written])
-    return out.getvalue()
+            values = [float(r.values.get(c, math.nan)) for c in columns]
+            cells = (None if math.isnan(v) else v for v in values)
+            rows.append([e.name, e.split, r.record_id, r.object_id, r.category, int(r.empty), r.faces, *cells])
+    return csv_text(rows)
 
 
 def nearest_on(device: torch.device) -> Nearest:
@@ -266,12 +262,15 @@ def nearest_by_pairs(
     """(N, 3) points, (M, 3) targets → distance to the nearest target (N,) and its row (N,), from all N·M pairs."""
     a = torch.as_tensor(np.asarray(points, np.float32), device=device)
     b = torch.as_tensor(np.asarray(targets, np.float32), device=device)
-    rows = max(1, PAIRS // len(b))
-    found = [
-        torch.cdist(part, b, compute_mode="donot_use_mm_for_euclid_dist").min(dim=1) for part in torch.split(a, rows)
-    ]
-    distance = torch.cat([f.values for f in found]).double().cpu().numpy()
-    return distance, torch.cat([f.indices for f in found]).cpu().numpy()
+    distance, row = nearest_of_all(a, b)
+    return distance.double().cpu().numpy(), row.cpu().numpy()
+
+
+def nearest_of_all(points: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N, 3) and (M, 3) on one device → (N,) distances and rows there, ``PAIRS`` distances at a time."""
+    parts = torch.split(points, max(1, PAIRS // len(targets)))
+    found = [torch.cdist(part, targets, compute_mode="donot_use_mm_for_euclid_dist").min(dim=1) for part in parts]
+    return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
 
 
 def ideal_f_score(samples: int, area: float = TYPICAL_AREA) -> float:

@@ -15,8 +15,8 @@ from pix3d_onet.report.statistics import (
     RESAMPLES,
     SIGNIFICANCE,
     PairedTest,
+    half_width,
     holm,
-    mean_interval,
     paired_test,
     per_shape,
 )
@@ -100,6 +100,7 @@ class Table:
     threshold: float
     pretrained: bool
     weights: str
+    encoder_weights: str
     devices: tuple[str, ...]
     tested_on: str | None
     tested_shapes: int
@@ -122,7 +123,7 @@ class Table:
         points = f"the first {self.val_points:,} points" if self.val_points else "all points"
         seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"seeds {', '.join(map(str, self.seeds))}"
         named = {"": "encoders from random weights", "pretrained": "pretrained encoders"}
-        weights = named.get(self.weights, f"weights from {self.weights[:60]}")
+        weights = self.encoder_weights or named.get(self.weights, f"weights from {self.weights[:60]}")
         return (
             f"Validation IoU (threshold {self.threshold:g}, {points} a picture, best checkpoint) on {self.dataset} "
             f"({shapes} pictures): {self.steps} steps, batch {self.batch_size}, {self.image_size}² px, "
@@ -210,6 +211,7 @@ def build_table(group: RunGroup, variants: Sequence[str] | None = None, base: st
         threshold=train["threshold"],
         pretrained=group.setting["weights"] == "pretrained",
         weights=group.setting["weights"],
+        encoder_weights=_encoder_weights(records[0].encoder_weights),
         devices=tuple(dict.fromkeys(_device(r) for r in group.runs)),
         tested_on=tested_on,
         tested_shapes=max((t.shapes for t in tests if t), default=0),
@@ -217,6 +219,13 @@ def build_table(group: RunGroup, variants: Sequence[str] | None = None, base: st
         significance=SIGNIFICANCE,
         rows=rows,
     )
+
+
+def _encoder_weights(taken: Mapping[str, Any]) -> str:
+    """What a run started with, where its encoder's weights are from a file; empty otherwise."""
+    if not taken:
+        return ""
+    return f"encoder weights from {taken.get('file')} ({taken.get('taken')} of {taken.get('total')} tensors)"
 
 
 def _device(run: StoredRun) -> str:
@@ -239,14 +248,14 @@ def _row(group: RunGroup, name: str, base: str, test: PairedTest | None, p_adjus
     if not runs:
         return row
     records = [r.record for r in runs]
-    interval = mean_interval([r.best_val_iou for r in records])
-    tested = mean_interval([fmean(r.test_scores.values()) for r in records if r.test_scores])
-    assert interval is not None
+    best = [r.best_val_iou for r in records]
+    tested = [fmean(r.test_scores.values()) for r in records if r.test_scores]
+    all_tested = len(tested) == len(records)
     row = dataclasses.replace(
         row,
         params=records[0].params,
-        val_iou=interval.mean,
-        val_iou_ci=interval.half,
+        val_iou=fmean(best),
+        val_iou_ci=half_width(best),
         relative=_relative(group, name, base),
         seeds=tuple(r.seed for r in runs),
         steps=records[0].train["steps"],
@@ -254,8 +263,8 @@ def _row(group: RunGroup, name: str, base: str, test: PairedTest | None, p_adjus
         best_steps=tuple(r.best_step for r in records),
         last_val_iou=fmean(r.last_val_iou for r in records),
         val_iou_best_threshold=_mean([r.val_iou_at_threshold for r in records]),
-        test_iou=tested.mean if tested and tested.n == len(records) else None,
-        test_iou_ci=tested.half if tested and tested.n == len(records) else None,
+        test_iou=fmean(tested) if all_tested else None,
+        test_iou_ci=half_width(tested) if all_tested else None,
         val_pictures=min(len(r.val_scores) for r in records) or None,
         test_pictures=min(len(r.test_scores) for r in records) or None,
         gflops_image=_mean([r.cost.get("gflops_image") for r in records]),

@@ -67,6 +67,7 @@ def changed(name: str, **options: Any) -> Callable[[Any], Any]:
 )
 @click.option("--watch", is_flag=True, help="Show all runs in a live table while they train.")
 @click.option("--report/--no-report", "with_report", default=True, help="Write OUT/report.", show_default=True)
+@click.option("--overwrite", is_flag=True, help="Also use a folder that onet did not make.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and train nothing.")
 @ui.common_options
 def bench(
@@ -80,6 +81,7 @@ def bench(
     jobs: int,
     watch: bool,
     with_report: bool,
+    overwrite: bool,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -113,17 +115,18 @@ def bench(
 
     shown = live_table(plan) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
     with shown as emit:
-        result = run_bench(plan, data, _train(), out=out, devices=devices_of_jobs(device, jobs), emit=emit)
+        devices = devices_of_jobs(device, jobs)
+        result = run_bench(plan, data, _train(), out=out, devices=devices, overwrite=overwrite, emit=emit)
         alone = suite[0] if len(suite) == 1 and not all_ and not variant else None
         made = summarise(result, alone, out=out, data=data, emit=emit)
-    render(made, result, as_json=as_json, quiet=quiet)
-    if with_report:
+    if with_report:  # before printing, so that the files are also written if the output pipe is closed
         with ui.live(quiet=quiet, verbose=verbose) as emit:
-            keep_report(made, out, alone, emit=emit)
+            keep_report(made, out, alone, overwrite=overwrite, emit=emit)
+    render(made, result, as_json=as_json, quiet=quiet)
     if result.failures:
         names = ", ".join(f.run.name for f in result.failures)
         many = ui.counted(len(result.failures), "run")
-        click.echo(f"onet: error: {many} failed: {names}. Their cells in the table are blank.", err=True)
+        ui.say(f"onet: error: {many} failed: {names}. Their cells in the table are blank.", err=True)
         raise click.exceptions.Exit(3)
 
 
@@ -183,4 +186,4 @@ def render(made: Report, result: BenchResult, *, as_json: bool, quiet: bool) -> 
     else:
         print_table(ui.out(), made.table)
     if not quiet:
-        click.echo(f"{result.trained} trained, {len(result.runs) - result.trained} already there.", err=True)
+        ui.say(f"{result.trained} trained, {len(result.runs) - result.trained} already there.", err=True)

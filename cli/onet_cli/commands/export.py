@@ -29,7 +29,11 @@ def export() -> None:
 @click.option(
     "--image-size", default=137, show_default=True, type=click.IntRange(0, 4096), help="Pixels; 0 = as stored."
 )
-@click.option("--overwrite", is_flag=True, help="Replace an earlier export in OUT.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace an earlier export, or files of others in OUT.",
+)
 @ui.common_options
 def onet(dataset: Path, out: Path, image_size: int, overwrite: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Write DATASET to OUT in the layout that the original Occupancy Networks code loads unchanged.
@@ -50,13 +54,12 @@ def onet(dataset: Path, out: Path, image_size: int, overwrite: bool, as_json: bo
 
 
 def render(result: ExportResult) -> None:
-    """A table of models per class and split, then the pictures and changed labels."""
+    """Print models per class and split, pictures, changed labels, and the next command."""
+    from pix3d_onet.escape import shell
+
     console = ui.out()
     rows = [(name, *splits.values(), sum(splits.values())) for name, splits in result.splits.items()]
     console.print(ui.table(str(result.out), ["class", ">train", ">val", ">test", ">all"], rows))
-    console.print(
-        f"{ui.counted(result.pictures, 'picture')}; {result.relabelled} of {result.points} labels changed as their "
-        f"points were rounded to float16.\nNext: onet prepare onet {result.out}",
-        markup=False,
-        soft_wrap=True,
-    )
+    labels = f"{result.relabelled} of {result.points} labels changed as their points were rounded to float16."
+    console.print(f"{ui.counted(result.pictures, 'picture')}; {labels}", soft_wrap=True)
+    console.print(f"Next: onet prepare onet {shell(str(result.out))}", soft_wrap=True)

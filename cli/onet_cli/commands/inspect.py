@@ -26,6 +26,7 @@ SHEET, QC_SHEET = "contact-sheet.png", "worst-shapes.png"
     "--shapes", default=24, show_default=True, type=click.IntRange(1, 400), help="Number of shapes on the sheet."
 )
 @click.option("--seed", default=0, show_default=True, help="Seed for choosing the shapes.")
+@click.option("--overwrite", is_flag=True, help="Replace a picture that onet did not write.")
 @ui.common_options
 def inspect(
     dataset: Path,
@@ -35,6 +36,7 @@ def inspect(
     split: str | None,
     shapes: int,
     seed: int,
+    overwrite: bool,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -49,7 +51,9 @@ def inspect(
     from pix3d_onet.inspection.summary import summarise, worst_shapes
 
     summary = summarise(dataset)
-    path = None if no_sheet else place_for(sheet, dataset / (QC_SHEET if qc else SHEET), quiet=quiet)
+    path = (
+        None if no_sheet else place_for(sheet, dataset / (QC_SHEET if qc else SHEET), overwrite=overwrite, quiet=quiet)
+    )
     if path is not None:
         from pix3d_onet.inspection.contact_sheet import contact_sheet
 
@@ -58,18 +62,20 @@ def inspect(
     ui.print_json(document(summary, path, worst)) if as_json else render(summary, path, worst)
 
 
-def place_for(wanted: Path | None, default: Path, *, quiet: bool) -> Path | None:
-    """Where to write the sheet; None, with a warning, if none was requested and the data set is read-only."""
+def place_for(wanted: Path | None, default: Path, *, overwrite: bool, quiet: bool) -> Path | None:
+    """Where to write the sheet; None, with a warning, if none was requested and the default cannot be written."""
     from pix3d_onet.errors import InputError
     from pix3d_onet.files import check_writable
+    from pix3d_onet.inspection.contact_sheet import check_place
 
     try:
         check_writable(wanted or default)
+        check_place(wanted or default, overwrite=overwrite)
     except InputError as error:
         if wanted is not None:
             raise
         if not quiet:
-            click.echo(f"no pictures: {error.message} Name a file with --out.", err=True)
+            ui.say(f"no pictures: {error.message} Name a file with --out.", err=True)
         return None
     return wanted or default
 
@@ -117,17 +123,14 @@ def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -
     console.print(
         f"{', '.join(names)}; {points} labelled points per shape, pictures of {side}×{side}, "
         f"{summary.bytes / 1e6:.1f} MB, {summary.bytes_per_shape / 1e3:.0f} kB per shape",
-        markup=False,
         soft_wrap=True,
     )
     for title, counts in (("rejected", summary.rejects), ("warnings", summary.warnings)):
         if counts:
-            console.print(
-                f"{title}: " + ", ".join(f"{n} × {k}" for k, n in counts.items()), markup=False, soft_wrap=True
-            )
+            console.print(f"{title}: " + ", ".join(f"{n} × {k}" for k, n in counts.items()), soft_wrap=True)
     if worst:
         qc = [(r.key, f"{r.least:.4g}", f"{r.median:.4g}", f"{r.most:.4g}", r.worst) for r in summary.qc]
         console.print(ui.table("Quality", ["figure", ">least", ">median", ">most", "worst"], qc))
         console.print(ui.table("Worst shapes", ["shape", "why"], worst))
     if sheet:
-        console.print(f"pictures: {sheet}", markup=False, soft_wrap=True)
+        console.print(f"pictures: {sheet}", soft_wrap=True)

@@ -66,6 +66,8 @@ def _with_data_options(source: Source) -> list[Any]:
         result.append(option("images_per_object"))
     if "flags" in source.takes:
         result.append(option("flags"))
+    if "group-by" in source.takes:
+        result += [option("group_by"), option("pattern", metavar="PATTERN", default_text="all")]
     if "require-pose" in source.takes:
         result.append(option("require_pose"))
     return result
@@ -88,7 +90,11 @@ RUN_OPTIONS: list[Any] = [
         "--memory-limit", type=ui.Amount(), default=8.0, show_default=True, help="GiB per worker; 0 = no limit."
     ),
     click.option("--retry-failed", is_flag=True, help="Try rejected shapes again."),
-    click.option("--overwrite", is_flag=True, help="Replace a data set in --out that has other settings."),
+    click.option(
+        "--overwrite",
+        is_flag=True,
+        help="Replace another data set, or files of others in --out.",
+    ),
     click.option("--strict", is_flag=True, help=f"Exit with status {STRICT_STATUS} when anything was rejected."),
 ]
 
@@ -163,6 +169,8 @@ def document(result: PrepareResult) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "shapes": counts["prepared"],
         **{key: counts[key] for key in ("rejected", "rejected_by_reason", "records", "skipped")},
+        "groups": sum(counts["groups_by_split"].values()),
+        **({"grouping": counts["grouping"]} if "grouping" in counts else {}),
         "shapes_by_split": counts["shapes_by_split"],
         "images_by_split": counts["images_by_split"],
         "bytes": counts["bytes"],
@@ -181,11 +189,13 @@ def render(result: PrepareResult, *, as_json: bool, quiet: bool, verbose: bool) 
     console = ui.out()
     if quiet:
         return
+    grouping = result.manifest.counts.get("grouping", "")
     state = "already complete" if result.up_to_date else f"{found['seconds']:.1f} s"
     rows: list[tuple[str, object]] = [
         ("shapes", f"{found['shapes']} prepared" + (f" ({result.resumed} before)" if result.resumed else "")),
         ("rejected", _counted(found["rejected_by_reason"], found["rejected"])),
         ("records", _counted(found["skipped"], found["records"], "not taken: ")),
+        ("groups", f"{sum(result.manifest.counts['groups_by_split'].values())} {GROUPED.get(grouping, '')}".rstrip()),
         ("split", " / ".join(f"{n} {s}" for s, n in found["shapes_by_split"].items())),
         ("pictures", " / ".join(f"{n} {s}" for s, n in found["images_by_split"].items())),
         ("on disk", f"{found['bytes'] / 1e6:.1f} MB, {found['bytes_per_shape'] / 1e6:.2f} MB per shape"),
@@ -198,14 +208,19 @@ def render(result: PrepareResult, *, as_json: bool, quiet: bool, verbose: bool) 
     console.print(ui.table(f"{result.out} ({state})", ["what", "how much"], rows))
     for row in result.rejected[: None if verbose else SHOWN_REJECTS]:
         where = " ".join(filter(None, (row.object_id, row.record_id)))
-        console.print(f"rejected {where}: {row.reason}: {row.detail}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"rejected {where}: {row.reason}: {row.detail}", style="yellow", soft_wrap=True)
     if len(result.rejected) > SHOWN_REJECTS and not verbose:
-        console.print(
-            f"... and {len(result.rejected) - SHOWN_REJECTS} more in {result.out / 'rejects.jsonl'}", markup=False
-        )
+        console.print(f"... and {len(result.rejected) - SHOWN_REJECTS} more in {result.out / 'rejects.jsonl'}")
 
 
 SHOWN_REJECTS = 5
+GROUPED = {
+    "auto": "derived from folders and names (--group-by auto)",
+    "file": "one per file (--group-by file)",
+    "folder": "one per folder (--group-by folder)",
+    "top": "one per top-level folder (--group-by top)",
+}
+"""Grouping rule → text after the number of groups."""
 
 
 def _counted(reasons: Mapping[str, int], total: int, lead: str = "") -> str:

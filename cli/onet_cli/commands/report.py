@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     help="Include pictures and meshes of the data set. Leave them out if you may not redistribute them.",
 )
 @click.option("--figures/--no-figures", default=True, help="Write PNG, SVG and PDF figures.", show_default=True)
+@click.option("--overwrite", is_flag=True, help="Also write to a folder that onet did not make.")
 @click.option("--costs", is_flag=True, help="Also print statistics and costs (markdown always does).")
 @ui.common_options
 def report(
@@ -53,6 +55,7 @@ def report(
     data: Path | None,
     examples: bool,
     figures: bool,
+    overwrite: bool,
     costs: bool,
     as_json: bool,
     quiet: bool,
@@ -69,21 +72,24 @@ def report(
       onet report runs --format markdown > TABLE.md
       onet report runs --format html --data data/prepared/pix3d-chair
     """
-    from pix3d_onet.report.build import REPORT_FOLDER, read_report, write_report
+    from pix3d_onet.report.build import read_report, report_folder, write_report
 
     format_ = "json" if as_json else format_
     with ui.live(quiet=quiet, verbose=verbose) as emit:
         made = read_report(runs, setting=setting, suite_name=suite, base=base, data=data, examples=examples, emit=emit)
-    folder = out or (runs / REPORT_FOLDER if format_ == "html" else None)
-    if format_ != "html":
-        render(made, format_, costs=costs)
-    if folder is not None:
-        with ui.live(quiet=quiet, verbose=verbose) as emit:
-            written = write_report(made, folder, figures=figures, emit=emit)
-        if format_ == "html":
-            click.echo(next(p for p in written if p.suffix == ".html"))
-        if not quiet:
-            click.echo(f"Report: {folder} ({len(written)} files)", err=True)
+    folder = out or (report_folder(runs) if format_ == "html" else None)
+    written: Sequence[Path] = ()
+    try:  # before printing, so that the files are also written if the output pipe is closed
+        if folder is not None:
+            with ui.live(quiet=quiet, verbose=verbose) as emit:
+                written = write_report(made, folder, figures=figures, overwrite=overwrite, emit=emit)
+    finally:  # print the table even if the files cannot be written
+        if format_ != "html":
+            render(made, format_, costs=costs)
+    if format_ == "html":
+        ui.say(next(p for p in written if p.suffix == ".html"))
+    if folder is not None and not quiet:
+        ui.say(f"Report: {folder} ({len(written)} files)", err=True)
 
 
 def render(made: Report, format_: str, *, costs: bool) -> None:
@@ -92,5 +98,7 @@ def render(made: Report, format_: str, *, costs: bool) -> None:
 
     if format_ == "table":
         print_table(ui.out(), made.table, statistics=costs, costs=costs)
+    elif format_ == "json":
+        ui.print_json(made.table.to_json())
     else:
-        click.echo(FORMATS[format_].text(made.table), nl=False)
+        ui.write(FORMATS[format_].text(made.table))

@@ -36,7 +36,11 @@ def synth() -> None:
 @click.option("--objects", default=24, show_default=True, help="Shapes per category.")
 @click.option("--images-per-object", default=1, show_default=True, help="Pictures per shape.")
 @click.option("--seed", default=0, show_default=True, help="Same seed, same files.")
-@click.option("--overwrite", is_flag=True, help="Replace an earlier synthetic data set in OUT.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace an earlier synthetic data set, or files of others in OUT.",
+)
 @ui.common_options
 def pix3d(
     out: Path,
@@ -89,11 +93,13 @@ def document(result: SynthResult) -> dict[str, object]:
 
 def render(result: SynthResult) -> None:
     """Print what was written, and the next command."""
+    from pix3d_onet.escape import shell
+
     state = "written to" if result.written else "already there in"
-    ui.out().print(
+    console = ui.out()
+    console.print(
         f"{ui.counted(result.objects, 'shape')} ({', '.join(result.categories)}), "
-        f"{ui.counted(result.records, 'picture')} {state} {result.out}\n"
-        f"Next: onet prepare pix3d --root {result.out}",
-        markup=False,
+        f"{ui.counted(result.records, 'picture')} {state} {result.out}",
         soft_wrap=True,
     )
+    console.print(f"Next: onet prepare pix3d --root {shell(str(result.out))}", soft_wrap=True)

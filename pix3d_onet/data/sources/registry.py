@@ -24,10 +24,10 @@ class Source:
     ``function``: ``module:name`` of the listing function, imported when it is used. ``root``: default folder
     (``env``: environment variable that overrides it); if empty, the folder is a required argument ``DIR``.
     ``takes``: options of the source: ``category`` (with its ``default_category``), ``images-per-object``, ``flags``,
-    ``require-pose``. ``splits``: the splits besides ``shape``; ``default_split``: the default. ``render_views``:
-    default number of rendered views (for sources without photos). ``geometry``: ``module:name`` of a replacement for
-    ``preparation.from_mesh.shape_geometry``, for sources that have labels instead of meshes. ``example``: a folder
-    for the command's help.
+    ``require-pose``, ``group-by`` (with ``pattern``). ``splits``: the splits besides ``shape``; ``default_split``: the
+    default. ``render_views``: default number of rendered views (for sources without photos). ``geometry``:
+    ``module:name`` of a replacement for ``preparation.from_mesh.shape_geometry``, for sources that have labels instead
+    of meshes. ``example``: a folder for the command's help.
     """
 
     name: str
@@ -96,7 +96,7 @@ SOURCES: dict[str, Source] = {
             summary="A folder of meshes (OBJ, OFF, PLY, STL, GLB). Pictures are rendered.",
             function="pix3d_onet.data.sources.mesh_folder:list_meshes",
             example="models/",
-            takes=frozenset({"category"}),
+            takes=frozenset({"category", "group-by"}),
             render_views=24,
         ),
         Source(
