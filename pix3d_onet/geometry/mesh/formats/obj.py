@@ -18,11 +18,11 @@ from pix3d_onet.geometry.mesh.formats.text import comma_hint, doubt_of_last_inde
 from pix3d_onet.types import Int64
 
 CONTINUED = re.compile(
-    rb"(?:(?<=[\r\n])|\A)[ \t]*[vf][ \t](?:[^#\\\r\n]|\\[ \t]*(?:\r\n|\r|\n)(?![ \t]*[vf][ \t]))*"
+    rb"(?:(?<=[\r\n])|\A)[ \t]*[vf][ \t](?:[^#\\\r\n]|\\[ \t]*(?:\r\n|\r|\n)(?![ \t]*[A-Za-z]))*"
     rb"(?:\\[ \t]*(?=[\r\n]))?"
 )
-"""A vertex or face with its continuation lines. Only these are continued: a backslash that ends a comment, a name or a
-Windows path must not swallow the vertex in the next line, nor one behind a vertex or a face the next of these."""
+"""A vertex or face with its continuation lines. Only these are continued, and only by lines that begin with no letter:
+a backslash that ends a comment, a name or a Windows path, or is left over, must not swallow the next line's vertex."""
 LINE_JOIN = re.compile(rb"\\[ \t]*(\r\n|\r|\n)")
 SURFACES = re.compile(rb"(?:(?<=[\r\n])|\A)[ \t]*(surf|bsp|bzp|cdp|cdc|fo|call)(?=[ \t\r\n]|\Z)")
 """Statements whose surface (or file) is not read: free-form and superseded surfaces (OBJ specification 3.0)."""

@@ -70,6 +70,7 @@ SOUND_OBJ: dict[str, bytes] = {
     .replace("v 4 3 0", "v 4 3 0 \\")
     .replace("15 16\n", "15 16\\\n")
     .encode(),
+    "a backslash behind a face, then a material": obj().replace("15 16\n", "15 16 \\\nusemtl a\n").encode(),
     "continued vertex": obj().replace("v 4 3 0", "v 4 \\\n3 0").encode(),
     "CR only": obj().replace("\n", "\r").encode(),
     "CR LF": obj().replace("\n", "\r\n").encode(),
