@@ -19,7 +19,7 @@ from pix3d_onet.types import Int64
 
 CONTINUED = re.compile(
     rb"(?:(?<=[\r\n])|\A)[ \t]*[vf][ \t](?:[^#\\\r\n]|\\[ \t]*(?:\r\n|\r|\n)(?![ \t]*[A-Za-z]))*"
-    rb"(?:\\[ \t]*(?=[\r\n]))?"
+    rb"(\\[ \t]*(?=[\r\n]))?"
 )
 """A vertex or face with its continuation lines. Only these are continued, and only by lines that begin with no letter:
 a backslash that ends a comment, a name or a Windows path, or is left over, must not swallow the next line's vertex."""
@@ -52,7 +52,7 @@ def _joined(data: bytes) -> bytes:
 
     def join(match: re.Match[bytes]) -> bytes:
         at_end = match.end() == len(data)  # no line end there: it may be cut off
-        return LINE_JOIN.sub(b" ", match[0].rstrip(b"\\ \t")) + (
+        return LINE_JOIN.sub(b" ", match[0].removesuffix(match[1] or b"")) + (
             b"" if at_end else b"".join(LINE_JOIN.findall(match[0]))
         )
 

@@ -65,6 +65,8 @@ SOUND_OBJ: dict[str, bytes] = {
     "comment behind a face": obj().replace("f 9 10", "f 9 10 \\\n").replace("16\n", "16 # C:\\\n", 1).encode(),
     "continued faces": obj().replace("f 9 10 11 12", "f 9 10 \\\n 11 \\  \n12").encode(),
     "continued with CR LF": obj().replace("\n", "\r\n").replace("f 9 10", "f 9 \\\r\n10").encode(),
+    "continued, then a comment": obj().replace("f 9 10", "f 9 \\\n10").replace("16\n", "16 # C:\\\n", 1).encode(),
+    "continued texture coordinates in CR LF": (obj() + "vt 0 \\\n0.5\n").replace("\n", "\r\n").encode(),
     "continued before a blank line": obj().replace("15 16\n", "15 16 \\\n\n").encode(),
     "a backslash behind a vertex and a face": obj()
     .replace("v 4 3 0", "v 4 3 0 \\")
