@@ -43,6 +43,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "geometry": (
         "trimesh",
         "open3d-cpu|open3d",
+        "libigl",
         "pymeshfix",
         "scikit-image",
         "numba",
@@ -101,7 +102,7 @@ def installed_version(package: str) -> str | None:
 def missing_dependency(error: ModuleNotFoundError) -> MissingDependencyError | None:
     """Says what to install for a missing module; None if it belongs to no extra (then it is a bug of ours)."""
     module = (error.name or "").partition(".")[0]
-    package = {"skimage": "scikit-image", "PIL": "pillow"}.get(module, module.replace("_", "-"))
+    package = {"skimage": "scikit-image", "PIL": "pillow", "igl": "libigl"}.get(module, module.replace("_", "-"))
     extras = [key for key, packages in EXTRAS.items() if package in "|".join(packages).split("|")]
     if not extras:
         return None
