@@ -9,11 +9,15 @@ import click
 
 from onet_cli import ui
 from pix3d_onet.config import SPLITS
+from pix3d_onet.data.store.quality_figures import FIGURES, RULES, direction
 
 if TYPE_CHECKING:
-    from pix3d_onet.inspection.summary import Summary
+    from rich.table import Table
+
+    from pix3d_onet.inspection.summary import QcRow, Summary
 
 SHEET, QC_SHEET = "contact-sheet.png", "worst-shapes.png"
+QC_PAGE = "docs/qc.md"
 
 
 @click.command()
@@ -22,7 +26,7 @@ SHEET, QC_SHEET = "contact-sheet.png", "worst-shapes.png"
     "--out", "--sheet", "sheet", type=click.Path(path_type=Path), help=f"The picture to write [DATASET/{SHEET}]."
 )
 @click.option("--no-sheet", is_flag=True, help="The table only.")
-@click.option("--qc", is_flag=True, help=f"Quality figures, and the worst shapes with pictures [DATASET/{QC_SHEET}].")
+@click.option("--qc", is_flag=True, help=f"Quality figures ({QC_PAGE}), and the worst shapes with pictures [DATASET/{QC_SHEET}].")
 @click.option("--split", type=click.Choice(SPLITS), help="Pictures of one split only.")
 @click.option("--shapes", default=24, show_default=True, type=click.IntRange(1, 400), help="Shapes on the sheet.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the choice.")
@@ -93,12 +97,28 @@ def document(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]])
         "rejects": dict(summary.rejects),
         "warnings": dict(summary.warnings),
         "qc": {
-            r.key: {"shapes": r.count, "min": r.least, "median": r.median, "max": r.most, "worst": r.worst}
+            r.key: {"shapes": r.count, "min": r.least, "median": r.median, "max": r.most, "worst": r.worst, **meaning(r)}
             for r in summary.qc
         },
         "worst": [{"object_id": name, "why": why} for name, why in worst],
         "sheet": str(sheet) if sheet else None,
     }
+
+
+def meaning(row: QcRow) -> dict[str, object]:
+    """What a figure says, for the JSON document; empty for one that this version does not know."""
+    known = FIGURES.get(row.key)
+    return {"unit": known.unit, "ideal": known.ideal, "meaning": known.meaning} if known else {}
+
+
+def quality_table(summary: Summary) -> Table:
+    """Every figure over all shapes, with its unit, its ideal, and the shape that is farthest from it."""
+    rows = []
+    for r in summary.qc:
+        known = FIGURES.get(r.key)
+        unit, ideal = (known.unit, direction(known).split(",")[0]) if known else ("", "")
+        rows.append((r.key, unit, ideal, f"{r.least:.4g}", f"{r.median:.4g}", f"{r.most:.4g}", r.worst))
+    return ui.table("Quality", ["figure", "unit", ">ideal", ">least", ">median", ">most", "worst"], rows)
 
 
 def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -> None:
@@ -120,14 +140,17 @@ def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -
         markup=False,
         soft_wrap=True,
     )
-    for title, counts in (("rejected", summary.rejects), ("warnings", summary.warnings)):
-        if counts:
-            console.print(
-                f"{title}: " + ", ".join(f"{n} × {k}" for k, n in counts.items()), markup=False, soft_wrap=True
-            )
+    if summary.rejects:
+        listing = ", ".join(f"{n} × {k}" for k, n in summary.rejects.items())
+        console.print(f"rejected: {listing}", markup=False, soft_wrap=True)
+    rules = {rule.name: rule.meaning for rule in RULES}
+    for name, count in summary.warnings.items():
+        line = f"warning: {count} × {name}" + (f" ({rules[name]})" if name in rules else "")
+        console.print(line, markup=False, soft_wrap=True)
     if worst:
-        qc = [(r.key, f"{r.least:.4g}", f"{r.median:.4g}", f"{r.most:.4g}", r.worst) for r in summary.qc]
-        console.print(ui.table("Quality", ["figure", ">least", ">median", ">most", "worst"], qc))
+        console.print(quality_table(summary))
         console.print(ui.table("Worst shapes", ["shape", "why"], worst))
+    if worst or summary.warnings:
+        console.print(f"what the figures and warnings mean: {QC_PAGE}", markup=False, soft_wrap=True)
     if sheet:
         console.print(f"pictures: {sheet}", markup=False, soft_wrap=True)

@@ -13,24 +13,9 @@ import numpy as np
 
 from pix3d_onet.config import SPLITS
 from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, read_manifest
+from pix3d_onet.data.store.quality_figures import FIGURES
 
 REJECTS_FILE = "rejects.jsonl"
-QC_WORSE: Mapping[str, int] = {
-    "watertight": -1,
-    "winding_consistent": -1,
-    "label_agreement": -1,
-    "volume_ratio": 1,
-    "distance_mean": 1,
-    "distance_999": 1,
-    "bias_voxels": 1,
-    "lost_share": 1,
-    "lost_components": 1,
-    "box_drift_voxels": 1,
-    "voxel_agreement": -1,
-}
-"""Quality figures by which shapes are ranked, and which way is worse: 1 = high, -1 = low. Others are shown only."""
-
-
 @dataclass(frozen=True, slots=True)
 class SplitCount:
     """One split: shapes and pictures; ``categories`` are shapes by category."""
@@ -44,7 +29,7 @@ class SplitCount:
 @dataclass(frozen=True, slots=True)
 class QcRow:
     """One quality figure over all shapes: numbers as least, median, most; truth values as 0 and 1; ``count`` shapes
-    have it; ``worst`` names the shape (empty where no way is worse)."""
+    have it; ``worst`` names the shape farthest from the figure's ideal (empty where it has none, or all are equal)."""
 
     key: str
     count: int
@@ -136,29 +121,34 @@ def _qc_rows(entries: Iterable[ShapeEntry]) -> Iterable[QcRow]:
             columns.setdefault(key, []).append((value, entry.object_id))
     for key, cells in columns.items():
         values = [value for value, _ in cells]
-        direction = QC_WORSE.get(key, 0)
-        worst = max(cells, key=lambda cell: direction * cell[0])[1] if direction and len(set(values)) > 1 else ""
+        far = [_badness(key, value) for value in values]
+        worst = cells[int(np.argmax(far))][1] if len(set(far)) > 1 else ""
         yield QcRow(key, len(cells), min(values), float(np.median(values)), max(values), worst)
+
+
+def _badness(key: str, value: float) -> float:
+    """Distance of a figure from its ideal; 0 for one that this version does not know."""
+    return FIGURES[key].badness(value) if key in FIGURES else 0.0
 
 
 def worst_shapes(manifest: Manifest, count: int) -> list[tuple[ShapeEntry, str]]:
     """The ``count`` shapes of least quality, worst first, each with the figures that put it there.
 
-    A shape's badness is its number of named warnings, then the highest rank it has in any figure of ``QC_WORSE``
-    (ties share the better rank, so that a figure that is equal everywhere ranks nobody).
+    A shape's badness is its number of named warnings, then the ranks it has in the figures by distance from their
+    ideal, the highest first (ties share the better rank, so that a figure that is equal everywhere ranks nobody).
     """
-    badness: dict[str, list[tuple[float, str]]] = {s.object_id: [] for s in manifest.shapes}
-    for key, direction in QC_WORSE.items():
-        cells = [(direction * f[key], s.object_id, f[key]) for s in manifest.shapes if key in (f := _figures(s))]
+    ranks: dict[str, list[tuple[float, str]]] = {s.object_id: [] for s in manifest.shapes}
+    for key in FIGURES:
+        cells = [(_badness(key, f[key]), s.object_id, f[key]) for s in manifest.shapes if key in (f := _figures(s))]
         ordered = np.sort([c[0] for c in cells])
         for value, name, shown in cells:
             rank = int(np.searchsorted(ordered, value, side="left")) / max(len(cells) - 1, 1)
-            badness[name].append((rank, f"{key} {shown:.4g}"))
+            ranks[name].append((rank, f"{key} {shown:.4g}"))
     scored = []
     for entry in manifest.shapes:
-        ranks = sorted(badness[entry.object_id], key=lambda r: -r[0])
+        own = sorted(ranks[entry.object_id], key=lambda r: -r[0])
         named = [str(w) for w in _warnings(entry)]
-        why = ", ".join([*named, *(text for rank, text in ranks[:2] if rank > 0)])
-        scored.append((-len(named), -(ranks[0][0] if ranks else 0.0), entry.object_id, entry, why))
+        why = ", ".join([*named, *(text for rank, text in own[:2] if rank > 0)])
+        scored.append((-len(named), [-rank for rank, _ in own], entry.object_id, entry, why))
     scored.sort(key=lambda row: row[:3])
     return [(entry, why) for *_, entry, why in scored[:count]]
