@@ -26,7 +26,7 @@ QC_PAGE = "docs/qc.md"
     "--out", "--sheet", "sheet", type=click.Path(path_type=Path), help=f"The picture to write [DATASET/{SHEET}]."
 )
 @click.option("--no-sheet", is_flag=True, help="The table only.")
-@click.option("--qc", is_flag=True, help=f"Quality figures ({QC_PAGE}), and the worst shapes with pictures [DATASET/{QC_SHEET}].")
+@click.option("--qc", is_flag=True, help=f"Quality figures, and the worst shapes with pictures [DATASET/{QC_SHEET}].")
 @click.option("--split", type=click.Choice(SPLITS), help="Pictures of one split only.")
 @click.option("--shapes", default=24, show_default=True, type=click.IntRange(1, 400), help="Shapes on the sheet.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the choice.")
@@ -73,7 +73,7 @@ def place_for(wanted: Path | None, default: Path, *, quiet: bool) -> Path | None
         if wanted is not None:
             raise
         if not quiet:
-            click.echo(f"no pictures: {error.message} Name a file by --out.", err=True)
+            ui.say(f"no pictures: {error.message} Name a file by --out.", err=True)
         return None
     return wanted or default
 
@@ -96,19 +96,17 @@ def document(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]])
         "categories": dict(summary.categories),
         "rejects": dict(summary.rejects),
         "warnings": dict(summary.warnings),
-        "qc": {
-            r.key: {"shapes": r.count, "min": r.least, "median": r.median, "max": r.most, "worst": r.worst, **meaning(r)}
-            for r in summary.qc
-        },
+        "qc": {r.key: figure(r) for r in summary.qc},
         "worst": [{"object_id": name, "why": why} for name, why in worst],
         "sheet": str(sheet) if sheet else None,
     }
 
 
-def meaning(row: QcRow) -> dict[str, object]:
-    """What a figure says, for the JSON document; empty for one that this version does not know."""
+def figure(row: QcRow) -> dict[str, object]:
+    """One figure over all shapes for the JSON document, with what it means where this version knows it."""
+    over = {"shapes": row.count, "min": row.least, "median": row.median, "max": row.most, "worst": row.worst}
     known = FIGURES.get(row.key)
-    return {"unit": known.unit, "ideal": known.ideal, "meaning": known.meaning} if known else {}
+    return {**over, "unit": known.unit, "ideal": known.ideal, "meaning": known.meaning} if known else over
 
 
 def quality_table(summary: Summary) -> Table:
@@ -137,20 +135,19 @@ def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -
     console.print(
         f"{', '.join(names)}; {points} labelled points a shape, pictures of {side}×{side}, "
         f"{summary.bytes / 1e6:.1f} MB, {summary.bytes_per_shape / 1e3:.0f} kB a shape",
-        markup=False,
         soft_wrap=True,
     )
     if summary.rejects:
         listing = ", ".join(f"{n} × {k}" for k, n in summary.rejects.items())
-        console.print(f"rejected: {listing}", markup=False, soft_wrap=True)
+        console.print(f"rejected: {listing}", soft_wrap=True)
     rules = {rule.name: rule.meaning for rule in RULES}
     for name, count in summary.warnings.items():
         line = f"warning: {count} × {name}" + (f" ({rules[name]})" if name in rules else "")
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     if worst:
         console.print(quality_table(summary))
         console.print(ui.table("Worst shapes", ["shape", "why"], worst))
     if worst or summary.warnings:
-        console.print(f"what the figures and warnings mean: {QC_PAGE}", markup=False, soft_wrap=True)
+        console.print(f"what the figures and warnings mean: {QC_PAGE}", soft_wrap=True)
     if sheet:
-        console.print(f"pictures: {sheet}", markup=False, soft_wrap=True)
+        console.print(f"pictures: {sheet}", soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,15 +74,18 @@ def report(
     with ui.live(quiet=quiet, verbose=verbose) as emit:
         made = read_report(runs, setting=setting, suite_name=suite, base=base, data=data, examples=examples, emit=emit)
     folder = out or (runs / REPORT_FOLDER if format_ == "html" else None)
-    if format_ != "html":
-        render(made, format_, costs=costs)
-    if folder is not None:
-        with ui.live(quiet=quiet, verbose=verbose) as emit:
-            written = write_report(made, folder, figures=figures, emit=emit)
-        if format_ == "html":
-            click.echo(next(p for p in written if p.suffix == ".html"))
-        if not quiet:
-            click.echo(f"Report: {folder} ({len(written)} files)", err=True)
+    written: Sequence[Path] = ()
+    try:  # files before anything is printed: a closed pipe must not cost them
+        if folder is not None:
+            with ui.live(quiet=quiet, verbose=verbose) as emit:
+                written = write_report(made, folder, figures=figures, emit=emit)
+    finally:  # nor a place that cannot be written to the table
+        if format_ != "html":
+            render(made, format_, costs=costs)
+    if format_ == "html":
+        ui.say(next(p for p in written if p.suffix == ".html"))
+    if folder is not None and not quiet:
+        ui.say(f"Report: {folder} ({len(written)} files)", err=True)
 
 
 def render(made: Report, format_: str, *, costs: bool) -> None:
@@ -90,5 +94,7 @@ def render(made: Report, format_: str, *, costs: bool) -> None:
 
     if format_ == "table":
         print_table(ui.out(), made.table, statistics=costs, costs=costs)
+    elif format_ == "json":
+        ui.print_json(made.table.to_json())
     else:
-        click.echo(FORMATS[format_].text(made.table), nl=False)
+        ui.write(FORMATS[format_].text(made.table))

@@ -15,7 +15,7 @@ SPECK = 0.01
 
 
 def with_pictures(figures: dict[str, Any], photos: Sequence[View], margin: float) -> dict[str, Any]:
-    """``figures`` and those of the shape's ``photos``, which were cropped with that ``margin``; a new warning appended."""
+    """``figures`` and those of the shape's ``photos``, cropped with that ``margin``; warnings are appended."""
     if not photos:
         return figures
     fills = [mask_fill(photo.mask, margin) for photo in photos]

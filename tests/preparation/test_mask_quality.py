@@ -24,8 +24,8 @@ def photo(*boxes: tuple[int, int, int, int], record_id: str = "p", size: int = 1
 
 
 @given(
-    st.integers(0, 150), st.integers(0, 300), st.integers(20, 200), st.integers(20, 200), st.sampled_from([0.0, 0.1, 0.5]),
-    st.sampled_from([32, 128, 224]),
+    st.integers(0, 150), st.integers(0, 300), st.integers(20, 200), st.integers(20, 200),
+    st.sampled_from([0.0, 0.1, 0.5]), st.sampled_from([32, 128, 224]),
 )  # fmt: skip
 def test_a_clean_mask_fills_its_crop(top: int, left: int, height: int, width: int, margin: float, size: int) -> None:
     view = photo((top, left, top + height, left + width), size=size, margin=margin)

@@ -42,7 +42,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A named judgement: ``figure`` must not be ``over``, or under, ``limit``; a broken ``reject`` is the shape's end."""
+    """A named judgement: ``figure`` must not be over, or under, ``limit``. ``reject``: then the shape is left out."""
 
     name: str
     level: Level
@@ -58,7 +58,7 @@ class Rule:
 
 
 _FIGURES = (
-    Figure("method", "", "How the mesh was closed: `tight`, `fusion`, `meshfix`, `none`, or `given` (labels of a file)."),
+    Figure("method", "", "How the mesh was closed: `tight`, `fusion`, `meshfix`, `none`, or `given` (a file's labels)."),
     Figure("fallback", "", "Why `tight` took over from `meshfix`; absent where it did not."),
     Figure("source_faces", "faces", "Triangles of the file."),
     Figure("source_watertight", "yes/no", "Whether the file's mesh was closed and consistently wound already."),
@@ -102,7 +102,7 @@ _FIGURES = (
     Figure(
         "bias_voxels",
         "voxels",
-        "Mean signed distance of the closed mesh from the file's surface: above 0 it lies outside, the shape is thicker.",
+        "Mean signed distance of the closed mesh from the file's surface: above 0 it lies outside, so it is thicker.",
         0.0,
         "nearer",
     ),
@@ -160,7 +160,7 @@ RULES = (
     Rule("volume-changed", "warning", "volume_ratio", "over", 1.3, "the volume is over 1.3 times the file's"),
     Rule("volume-shrunk", "warning", "volume_ratio", "under", 0.77, "the volume is under 0.77 of the file's"),
     Rule("box-drift", "warning", "box_drift_voxels", "over", 2.0, "the bounding box moved by over two voxels"),
-    Rule("voxel-disagreement", "warning", "voxel_agreement", "under", 0.9, "under 90 % agree with the release's voxels"),
+    Rule("voxel-disagreement", "warning", "voxel_agreement", "under", 0.9, "under 90 % agree with the source's voxels"),
     Rule("nearly-empty", "warning", "occupied", "under", 0.001, "under 0.1 % of the cube is inside"),
     Rule("mask-strays", "warning", "mask_fill", "under", 0.97, "stray bits of a mask make its object over 3 % smaller"),
 )

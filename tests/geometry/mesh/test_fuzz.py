@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.mutation import mutated
+from helpers.hostile import mutated
 
 # ruff: noqa: E402 - the geometry libraries are an extra
 trimesh = pytest.importorskip("trimesh")

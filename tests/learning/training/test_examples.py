@@ -14,11 +14,11 @@ from pix3d_onet.learning.checkpoint import load_model
 from pix3d_onet.learning.extraction.extract import logit
 from pix3d_onet.learning.training.examples import (
     EXAMPLE_FACES,
-    EXAMPLES_FILE,
     choose_examples,
     examples_split,
     write_examples,
 )
+from pix3d_onet.runs.examples import EXAMPLES_FILE, MAX_FACES, read_examples
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,8 @@ def test_the_file_has_what_the_figures_read(data, model, tmp_path) -> None:
             assert 0 < len(faces) <= EXAMPLE_FACES
             assert faces.max() < len(vertices)
     assert [p.name for p in tmp_path.iterdir()] == [EXAMPLES_FILE]
+    assert [e.record_id for e in read_examples(tmp_path)] == arrays["record_id"].tolist()
+    assert EXAMPLE_FACES <= MAX_FACES
 
 
 def test_iou_is_that_of_the_stored_points_unless_it_is_known(data, model, tmp_path) -> None:
