@@ -1,4 +1,4 @@
-"""``onet bench``: the ablation; does only what is not done yet, and prints Table 1."""
+"""``onet bench``: an ablation; does only what is not done yet, and prints its table."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from onet_cli import ui
-from onet_cli.options import DATA, FOLDER, setting
+from onet_cli.options import DATA, FOLDER, SUITE_HELP, setting
 from pix3d_onet.config import TrainConfig, TrainPreset
 
 if TYPE_CHECKING:
     from pix3d_onet.ablation.bench import BenchResult, PlannedRun
-    from pix3d_onet.ablation.variants import Variant
+    from pix3d_onet.ablation.selection import Selection
     from pix3d_onet.events import Emit
     from pix3d_onet.report.build import Report
 
@@ -39,21 +39,22 @@ class Seeds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 def changed(name: str, **options: Any) -> Callable[[Any], Any]:
-    """The option of a training setting that the preset decides unless it is given."""
-    return setting(TrainConfig, name, unset=True, default_text="the preset's", **options)
+    """The option of a training setting that the recipe decides unless it is given."""
+    return setting(TrainConfig, name, unset=True, default_text="the recipe's", **options)
 
 
 @click.command()
 @click.option("--all", "all_", is_flag=True, help="The seven variants of Table 1 (the same as --suite table1).")
-@click.option("--suite", multiple=True, help="A named ablation: table1, backbones, pose, pyramid, views, recipe.")
-@click.option("--variant", multiple=True, help="One variant; may be given several times.")
+@click.option("--suite", multiple=True, help=SUITE_HELP)
+@click.option("--variant", multiple=True, help="One variant, or timm:NAME for any encoder; repeatable.")
+@click.option("--base", help="Variant that the others are compared with  [default: the suite's]")
 @click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Prepared data set.")
 @click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Folder of runs.")
-@click.option("--preset", type=click.Choice(get_args(TrainPreset)), default="paper", show_default=True, help="Recipe.")
+@click.option("--preset", type=click.Choice(get_args(TrainPreset)), help="Recipe  [default: the file's, or paper]")
 @changed("steps")
 @changed("batch_size", type=click.IntRange(min=1), help="Pictures per step.")
 @changed("image_size")
-@click.option("--seeds", type=Seeds(), default="0", show_default=True, help="Seeds; each variant is trained with each.")
+@click.option("--seeds", type=Seeds(), help="Each variant is trained with each  [default: the file's, or 0]")
 @changed("pretrained")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 @click.option(
@@ -68,6 +69,7 @@ def bench(
     all_: bool,
     suite: tuple[str, ...],
     variant: tuple[str, ...],
+    base: str | None,
     data: Path,
     out: Path,
     device: str,
@@ -80,7 +82,9 @@ def bench(
     verbose: bool,
     **settings: Any,
 ) -> None:
-    """Run the ablation and print Table 1 beside the report's own numbers.
+    """Run an ablation and print its table: Table 1 beside the report's own numbers, another suite, or your own.
+
+    --suite my.toml trains variants of your own, with labels, base and recipe (docs/variants.md).
 
     Only what is missing is trained: finished runs are kept, an interrupted one is continued. Where a run fails the
     others go on, the table is printed without it, and the exit status is 3; the same command tries it again.
@@ -89,13 +93,15 @@ def bench(
     Example:
       onet bench --all --data data/prepared/pix3d-chair --preset quick
       onet bench --variant resnet18 --variant convnext --seeds 0,1,2
+      onet bench --suite my.toml --variant timm:mobilenetv3_small_050
       onet bench --suite pyramid --jobs 4 --watch
     """
     from pix3d_onet.ablation.bench import bench as run_bench
-    from pix3d_onet.ablation.variants import select
+    from pix3d_onet.ablation.selection import select
     from pix3d_onet.files import check_writable
 
-    plan = make_plan(select((("table1",) if all_ else ()) + suite, variant), data, out, settings)
+    chosen = select((("table1",) if all_ else ()) + suite, variant, base)
+    plan = make_plan(chosen, data, out, settings)
     if dry_run:
         render_plan(plan, as_json=as_json)
         return
@@ -108,11 +114,10 @@ def bench(
     shown = live_table(plan) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
     with shown as emit:
         result = run_bench(plan, data, _train(), out=out, devices=devices_of_jobs(device, jobs), emit=emit)
-        alone = suite[0] if len(suite) == 1 and not all_ and not variant else None
-        made = summarise(result, alone, out=out, data=data, emit=emit)
+        made = summarise(result, chosen, out=out, data=data, emit=emit)
     if with_report:  # before anything is printed: a closed pipe must not cost the files
         with ui.live(quiet=quiet, verbose=verbose) as emit:
-            keep_report(made, out, alone, emit=emit)
+            keep_report(made, out, chosen.name, emit=emit)
     render(made, result, as_json=as_json, quiet=quiet)
     if result.failures:
         names = ", ".join(f.run.name for f in result.failures)
@@ -121,16 +126,18 @@ def bench(
         raise click.exceptions.Exit(3)
 
 
-def make_plan(variants: Sequence[Variant], data: Path, out: Path, settings: dict[str, Any]) -> tuple[PlannedRun, ...]:
-    """The runs asked for, with ids that depend on the data set's content."""
+def make_plan(chosen: Selection, data: Path, out: Path, settings: dict[str, Any]) -> tuple[PlannedRun, ...]:
+    """The runs asked for, with ids that depend on the data set's content; options go before what a suite file says."""
     from pix3d_onet.ablation.bench import PRESETS, plan_runs
     from pix3d_onet.data.store.manifest import read_manifest
     from pix3d_onet.learning.training.run import run_identity
 
     changed = {k: v for k, v in settings.items() if k not in ("preset", "seeds") and v is not None}
-    config = dataclasses.replace(PRESETS[settings["preset"]], **changed)
+    config = PRESETS[settings["preset"] or chosen.preset or "paper"]
+    config = dataclasses.replace(config, **{**chosen.recipe, **changed})
+    seeds = settings["seeds"] or chosen.seeds or (0,)
     data_hash = read_manifest(data).data_hash
-    return plan_runs(variants, settings["seeds"], config, out, lambda v, c: run_identity(v.model, c, data_hash, None))
+    return plan_runs(chosen.variants, seeds, config, out, lambda v, c: run_identity(v.model, c, data_hash, None))
 
 
 def _train() -> Any:
@@ -139,12 +146,13 @@ def _train() -> Any:
     return train
 
 
-def summarise(result: BenchResult, suite: str | None, *, out: Path, data: Path, emit: Emit) -> Report:
-    """Table 1 of all stored runs of this setting, those of earlier calls included."""
+def summarise(result: BenchResult, chosen: Selection, *, out: Path, data: Path, emit: Emit) -> Report:
+    """The table of what was asked for, runs of earlier calls and other seeds included."""
     from pix3d_onet.ablation.stored_runs import key_of
-    from pix3d_onet.report.build import read_report
+    from pix3d_onet.report.build import Rows, read_report
 
-    return read_report(out, setting=key_of(result.runs[0], result.runs), suite_name=suite, data=data, emit=emit)
+    key = key_of(result.runs[0], result.runs)
+    return read_report(out, setting=key, rows=Rows(chosen, all_rows=True), data=data, emit=emit)
 
 
 def render_plan(plan: Sequence[PlannedRun], *, as_json: bool) -> None:
@@ -167,7 +175,7 @@ def render_plan(plan: Sequence[PlannedRun], *, as_json: bool) -> None:
 
 
 def render(made: Report, result: BenchResult, *, as_json: bool, quiet: bool) -> None:
-    """Print Table 1, or its document; then one line of what was done."""
+    """Print the table, or its document; then one line of what was done."""
     from onet_cli.tables import print_table
 
     if as_json:

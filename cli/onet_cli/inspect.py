@@ -12,8 +12,6 @@ from pix3d_onet.config import SPLITS
 from pix3d_onet.data.store.quality_figures import FIGURES, RULES, direction
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from pix3d_onet.inspection.summary import QcRow, Summary
 
 SHEET, QC_SHEET = "contact-sheet.png", "worst-shapes.png"
@@ -109,14 +107,14 @@ def figure(row: QcRow) -> dict[str, object]:
     return {**over, "unit": known.unit, "ideal": known.ideal, "meaning": known.meaning} if known else over
 
 
-def quality_table(summary: Summary) -> Table:
+def quality_rows(summary: Summary) -> list[tuple[str, ...]]:
     """Every figure over all shapes, with its unit, its ideal, and the shape that is farthest from it."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for r in summary.qc:
         known = FIGURES.get(r.key)
         unit, ideal = (known.unit, direction(known).split(",")[0]) if known else ("", "")
         rows.append((r.key, unit, ideal, f"{r.least:.4g}", f"{r.median:.4g}", f"{r.most:.4g}", r.worst))
-    return ui.table("Quality", ["figure", "unit", ">ideal", ">least", ">median", ">most", "worst"], rows)
+    return rows
 
 
 def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -> None:
@@ -145,7 +143,8 @@ def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -
         line = f"warning: {count} × {name}" + (f" ({rules[name]})" if name in rules else "")
         console.print(line, soft_wrap=True)
     if worst:
-        console.print(quality_table(summary))
+        columns = ["figure", "unit", ">ideal", ">least", ">median", ">most", "worst"]
+        console.print(ui.table("Quality", columns, quality_rows(summary)))
         console.print(ui.table("Worst shapes", ["shape", "why"], worst))
     if worst or summary.warnings:
         console.print(f"what the figures and warnings mean: {QC_PAGE}", soft_wrap=True)

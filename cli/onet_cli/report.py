@@ -1,4 +1,4 @@
-"""``onet report``: Table 1 and the figures from stored runs alone, without torch."""
+"""``onet report``: the table and the figures from stored runs alone, without torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onet_cli import ui
+from onet_cli.options import SUITE_HELP
 from pix3d_onet.report.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -28,7 +29,13 @@ if TYPE_CHECKING:
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Also write all formats, the page and figures to this folder."
 )
-@click.option("--suite", help="Rows of a suite (table1, backbones, pose, pyramid, views, recipe).")
+@click.option("--suite", help=f"Rows of {SUITE_HELP}")
+@click.option("--all-rows", is_flag=True, help="Show rows without a finished run, too, blank.")
+@click.option(
+    "--reference/--no-reference",
+    default=None,
+    help="Show the numbers of the report being reproduced  [default: where all rows are of Table 1]",
+)
 @click.option("--setting", help="Key of the setting to report, where the runs have more than one.")
 @click.option("--base", help="Variant that the others are compared with.")
 @click.option("--data", type=click.Path(path_type=Path), help="Data set, for its quality figures on the HTML page.")
@@ -47,6 +54,8 @@ def report(
     format_: str,
     out: Path | None,
     suite: str | None,
+    all_rows: bool,
+    reference: bool | None,
     setting: str | None,
     base: str | None,
     data: Path | None,
@@ -57,7 +66,9 @@ def report(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Table 1 and the figures from the stored runs in RUNS.
+    """The table of an ablation and the figures from the stored runs in RUNS.
+
+    Its rows are the variants that have a finished run, under the names that they were given, Table 1 first.
 
     It only prints, unless --out is given or the format is html: then it also writes a folder (--out, or RUNS/report)
     with the table in every format, the figures and one self-contained HTML page.
@@ -66,13 +77,16 @@ def report(
     Example:
       onet report runs
       onet report runs --format markdown > TABLE.md
+      onet report runs --suite my.toml --base mine
       onet report runs --format html --data data/prepared/pix3d-chair
     """
-    from pix3d_onet.report.build import REPORT_FOLDER, read_report, write_report
+    from pix3d_onet.ablation.selection import select
+    from pix3d_onet.report.build import REPORT_FOLDER, Rows, read_report, write_report
 
     format_ = "json" if as_json else format_
     with ui.live(quiet=quiet, verbose=verbose) as emit:
-        made = read_report(runs, setting=setting, suite_name=suite, base=base, data=data, examples=examples, emit=emit)
+        rows = Rows(select([suite]) if suite else None, base, all_rows, reference)
+        made = read_report(runs, setting=setting, rows=rows, data=data, examples=examples, emit=emit)
     folder = out or (runs / REPORT_FOLDER if format_ == "html" else None)
     written: Sequence[Path] = ()
     try:  # files before anything is printed: a closed pipe must not cost them

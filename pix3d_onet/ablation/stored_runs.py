@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pix3d_onet.ablation.unfinished import CONTINUE, find_unfinished
 from pix3d_onet.ablation.variants import VARIANTS, Variant
-from pix3d_onet.config import ENCODER_ALIASES, ModelConfig, TrainConfig
+from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.runs.record import RUN_FILE, RunRecord, read_run
 
+OTHER = " (other architecture)"
+"""Follows a name that two different networks were given."""
 _NOT_COMPARED = frozenset({"seed", "precision"})
 """Training settings in which runs of one table may differ: they change chance and speed, not the question. A table
 whose runs differ in precision says so in a note."""
@@ -22,7 +25,7 @@ whose runs differ in precision says so in a note."""
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A finished run: its folder, its record, and the variant it is a run of (its own name when it is none).
+    """A finished run: its folder, its record, and the variant it is a run of (see ``variant_of``).
 
     ``place`` is the folder as reports name it, relative to the folder of runs: a report holds no machine's paths.
     """
@@ -36,6 +39,14 @@ class StoredRun:
     def seed(self) -> int:
         """The training seed."""
         return self.record.seed
+
+    @property
+    def label(self) -> str:
+        """What tables call its variant."""
+        if self.record.label and self.variant == self.record.name:
+            return self.record.label
+        known = VARIANTS.get(self.variant)
+        return known.label if known else self.variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +99,8 @@ def find_runs(root: Path, emit: Emit = ignore) -> tuple[StoredRun, ...]:
             continue
         found.setdefault(run.record.run_id, run)
     if not found:
+        begun = "; ".join(run.summary for run in find_unfinished(root))
+        hint = f"Unfinished: {begun}. {CONTINUE}" if begun else hint
         raise InputError(f"no finished run in {root}.", hint=hint)
     return tuple(found.values())
 
@@ -106,33 +119,37 @@ def stored(folder: Path, root: Path | None = None) -> StoredRun:
 
 
 def variant_of(record: RunRecord) -> str:
-    """The variant that a run's architecture and recipe make it, or the run's own name where they make none."""
-    model = _canonical(ModelConfig.from_json(record.model))
+    """The name that a run was given; of one that was given none, the variant that its architecture and recipe make."""
+    model = ModelConfig.from_json(record.model)
     train = TrainConfig.from_json(record.train).to_json()
-    fitting = [v for v in VARIANTS.values() if _canonical(v.model) == model and _follows(train, v)]
+    fitting = [v for v in VARIANTS.values() if v.model.architecture() == model.architecture() and _follows(train, v)]
     if any(v.name == record.name for v in fitting):
         return record.name
-    if fitting:
+    if fitting and record.name == model.default_name:
         return max(fitting, key=lambda v: len(v.train)).name
-    return record.name if record.name not in VARIANTS else f"{record.name} (other architecture)"
-
-
-def _canonical(model: ModelConfig) -> dict[str, Any]:
-    return {**model.to_json(), "encoder": ENCODER_ALIASES.get(model.encoder, model.encoder)}
+    return record.name if record.name not in VARIANTS else f"{record.name}{OTHER}"
 
 
 def _follows(train: Mapping[str, Any], variant: Variant) -> bool:
     return all(train[k] == (list(v) if isinstance(v, tuple) else v) for k, v in variant.train.items())
 
 
-def setting_of(train: TrainConfig, variant: str, data: Mapping[str, Any], weights: str) -> dict[str, Any]:
+def setting_of(run: StoredRun) -> dict[str, Any]:
     """What a run shares with the runs it may be compared with: the variant's own changes are taken out again."""
-    shared = {k: v for k, v in train.to_json().items() if k not in _NOT_COMPARED}
-    if variant in VARIANTS:
-        default = TrainConfig().to_json()
-        shared |= {k: default[k] for k in VARIANTS[variant].train}
+    train = TrainConfig.from_json(run.record.train).to_json()
+    shared = {k: v for k, v in train.items() if k not in _NOT_COMPARED}
+    default = TrainConfig().to_json()
+    shared |= {k: default[k] for k in _changed_from_unknown(run)}
+    shared |= {k: v for k, v in run.record.replaced.items() if k in shared}
+    data = run.record.data
     name = str(data.get("name", ""))
-    return {"data_hash": data.get("data_hash"), "data_name": name, "train": shared, "weights": weights}
+    return {"data_hash": data.get("data_hash"), "data_name": name, "train": shared, "weights": run.record.weights}
+
+
+def _changed_from_unknown(run: StoredRun) -> set[str]:
+    """The training settings that the run's variant changes, but from what is not in its record."""
+    known = VARIANTS.get(run.variant)
+    return set(known.train) - set(run.record.replaced) if known else set()
 
 
 def setting_key(setting: Mapping[str, Any]) -> str:
@@ -149,14 +166,11 @@ def key_of(run: StoredRun, among: Sequence[StoredRun]) -> str:
 def _settings(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
     """The setting of every run. One whose variant changes the recipe has that of the runs it is otherwise equal to.
 
-    What it changed from is not in its record: a preset's value as likely as the default. Where there is no such run,
-    the default is taken.
+    What it changed from may not be in its record: a preset's value as likely as the default. Where there is no such
+    run, the default is taken.
     """
-    plain = [
-        setting_of(TrainConfig.from_json(run.record.train), run.variant, run.record.data, run.record.weights)
-        for run in runs
-    ]
-    changes = [set(VARIANTS[run.variant].train) if run.variant in VARIANTS else set() for run in runs]
+    plain = [setting_of(run) for run in runs]
+    changes = [_changed_from_unknown(run) for run in runs]
     bases = {setting_key(s): s for s, own in zip(plain, changes, strict=True) if not own}
 
     def without(setting: Mapping[str, Any], own: set[str]) -> dict[str, Any]:
@@ -183,11 +197,31 @@ def group_runs(runs: Sequence[StoredRun]) -> tuple[RunGroup, ...]:
 
 
 def _group(key: str, setting: Mapping[str, Any], members: Sequence[StoredRun]) -> RunGroup:
+    members = _told_apart(members)
     taken: dict[tuple[str, int], StoredRun] = {}
     for run in members:
         taken.setdefault((run.variant, run.seed), run)
     left_out = tuple((r, first) for r in members if (first := taken[r.variant, r.seed]) is not r)
     return RunGroup(key, setting, tuple(taken.values()), left_out)
+
+
+def _told_apart(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """The runs, so named that no two networks or recipes share a name: their mean would be of neither."""
+    kinds: dict[str, list[tuple[Any, Any]]] = {}
+    found = []
+    for run in runs:
+        settings = TrainConfig.from_json(run.record.train).to_json()
+        train = {k: v for k, v in settings.items() if k not in _NOT_COMPARED}
+        kind = ModelConfig.from_json(run.record.model).architecture(), train
+        known = kinds.setdefault(run.variant, [])
+        if kind not in known:
+            known.append(kind)
+        name = run.variant
+        if place := known.index(kind):
+            name += OTHER if kind[0] != known[0][0] else " (other recipe)"
+            name += f" {place}" if place > 1 else ""
+        found.append(replace(run, variant=name))
+    return found
 
 
 def choose_group(groups: Sequence[RunGroup], key: str | None = None, emit: Emit = ignore) -> RunGroup:

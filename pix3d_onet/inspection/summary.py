@@ -16,6 +16,8 @@ from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, read_manifest
 from pix3d_onet.data.store.quality_figures import FIGURES
 
 REJECTS_FILE = "rejects.jsonl"
+
+
 @dataclass(frozen=True, slots=True)
 class SplitCount:
     """One split: shapes and pictures; ``categories`` are shapes by category."""

@@ -58,8 +58,8 @@ class Rule:
 
 
 _FIGURES = (
-    Figure("method", "", "How the mesh was closed: `tight`, `fusion`, `meshfix`, `none`, or `given` (a file's labels)."),
-    Figure("fallback", "", "Why `tight` took over from `meshfix`; absent where it did not."),
+    Figure("method", "", "What closed the mesh: tight, fusion, meshfix, none, or given (a file's labels)."),
+    Figure("fallback", "", "Why tight took over from meshfix; absent where it did not."),
     Figure("source_faces", "faces", "Triangles of the file."),
     Figure("source_watertight", "yes/no", "Whether the file's mesh was closed and consistently wound already."),
     Figure("faces", "faces", "Triangles of the closed mesh."),
@@ -139,8 +139,8 @@ _FIGURES = (
         1.0,
         "higher",
     ),
-    Figure("mask_fill_picture", "", "The photo that `mask_fill` is of, where it breaks its rule."),
-    Figure("mesh", "", "Given labels: whether the stored mesh is from a `file` or a `poisson` reconstruction."),
+    Figure("mask_fill_picture", "", "The photo that mask_fill is of, where it breaks its rule."),
+    Figure("mesh", "", "Given labels: whether the stored mesh is from a file or a poisson reconstruction."),
     Figure("points_given", "points", "Given labels: points in the file."),
     Figure("clipped", "points", "Given labels: points outside the cube, moved to its border.", 0.0, "lower"),
     Figure(
@@ -164,16 +164,16 @@ RULES = (
     Rule("nearly-empty", "warning", "occupied", "under", 0.001, "under 0.1 % of the cube is inside"),
     Rule("mask-strays", "warning", "mask_fill", "under", 0.97, "stray bits of a mask make its object over 3 % smaller"),
 )
-"""Every threshold in one place: a broken ``reject`` rule makes the shape a reject of that name, others are warnings."""
+"""Every threshold in one place: a broken reject rule makes the shape a reject of that name, others are warnings."""
 
 
 def direction(figure: Figure) -> str:
-    """``1, higher is better``; empty for a figure that only describes."""
+    """1, higher is better; empty for a figure that only describes."""
     if figure.ideal is None:
         return ""
     return "yes" if figure.unit == "yes/no" else f"{figure.ideal:g}, {figure.better} is better"
 
 
 def broken_rules(figures: Mapping[str, Any]) -> tuple[Rule, ...]:
-    """The rules that ``figures`` break, in the order of ``RULES``."""
+    """The rules that figures break, in the order of RULES."""
     return tuple(rule for rule in RULES if rule.broken(figures))
