@@ -81,7 +81,7 @@ class _Suite:
         own = self.get("variant", list, [])
         rows += [self.variant(("variant", i), table) for i, table in enumerate(own)]
         if not rows:
-            self.fail((), "it names no variant", "Add a [[variant]] with a `name`, or `suites`.")
+            self.fail((), "it names no variant", "Add a [[variant]] with a name, or suites.")
         names = [row.name for row in rows]
         for i, name in enumerate(names):
             if name in names[:i]:

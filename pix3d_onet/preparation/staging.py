@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet.config import PrepareConfig
+from pix3d_onet.data.store.no_dataset import PARTS
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import digest, file_digest, write_bytes, write_json
 from pix3d_onet.types import Camera, Mesh, Normalisation, PreparedShape, Rejected, SourceShape, View
 from pix3d_onet.version import __version__
 
-FOLDER = ".parts"
 PART_VERSION = 2
 NOT_OF_THE_SHAPE = ("categories", "split", "fractions", "flags", "require_pose", "limit", "shapes_per_shard")
 """Settings that choose and arrange shapes but do not change one: they leave parts usable."""
@@ -105,7 +105,7 @@ class Staging:
     """The parts of one output folder. Only the process that holds the folder's lock may use it."""
 
     def __init__(self, out: Path) -> None:
-        self.folder = out / FOLDER
+        self.folder = out / PARTS
 
     def _path(self, object_id: str, suffix: str) -> Path:
         return self.folder / f"{digest(object_id.encode())[:24]}{suffix}"

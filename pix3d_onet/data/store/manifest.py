@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pix3d_onet.data.store.no_dataset import no_dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import digest, read_json
 
@@ -88,8 +89,8 @@ def read_manifest(root: Path) -> Manifest:
     """Parse ``root/manifest.json``; InputError when it is missing, not ours, of another version or malformed."""
     path = root / MANIFEST
     hint = "Make a data set with `onet prepare`."
-    if not root.is_dir():
-        raise InputError(f"data set not found: {root}.", hint=hint)
+    if not path.is_file():
+        raise no_dataset(root, MANIFEST)
     document = read_json(path, what="data set manifest", hint=hint)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"{path} is not an onet data set manifest.", hint=hint)
