@@ -24,7 +24,7 @@ from pix3d_onet.files import file_digest, write_json
 from pix3d_onet.learning import checkpoint
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
 from pix3d_onet.learning.network.pretrained import read_tensors, unwrap
-from pix3d_onet.learning.training.run_folder import CONFIG_FILE
+from pix3d_onet.runs.record import CONFIG_FILE
 
 ORIGINAL_THRESHOLD = 0.2
 """Occupancy probability of the surface in the original's configuration."""

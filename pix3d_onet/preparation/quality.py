@@ -6,6 +6,7 @@ limits are in :mod:`pix3d_onet.data.store.quality_figures`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,10 @@ def judge(
     points: Float32,
     occupancy: Bool,
     voxel: Path | None,
+    reading: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """JSON-able figures. ``source`` in the model's frame; ``full``, ``stored``, ``points`` (P, 3) normalised.
+    """JSON-able figures. ``source`` in the model's frame; ``full``, ``stored``, ``points`` (P, 3) normalised;
+    ``reading`` are those of :class:`~pix3d_onet.geometry.mesh.reading.ReadMesh`.
 
     RejectError (stage ``qc``) with the name of the first ``reject`` rule that is broken.
     """
@@ -58,6 +61,7 @@ def judge(
         "method": result.method,
         "source_faces": len(source.faces),
         "source_watertight": source_closed,
+        **reading,
         "faces": len(full.faces),
         "watertight": edges["boundary"] == edges["nonmanifold"] == 0,
         "winding_consistent": edges["clashes"] == 0,

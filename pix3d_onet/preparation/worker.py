@@ -86,7 +86,7 @@ def prepare_shape(task: Task) -> Outcome:
         qc=figures,
         seconds=seconds,
         rejected_views=rejected,
-        source_sha256=read_digest(shape, task.config, [v.record_id for v in views]),
+        source_sha256=read_digest(shape, task.config, [v.record_id for v in views], task.root),
     )
     return Outcome(shape.object_id, prepared, rejected, seconds, key)
 
@@ -113,7 +113,12 @@ def _geometry(task: Task) -> ShapeGeometry:
     shape = task.shape
     if task.geometry is not None:
         return task.geometry(shape.mesh, shape.object_id, task.config, root=task.root, voxel=shape.voxel)
-    from pix3d_onet.preparation.from_mesh import shape_geometry
+    try:
+        from pix3d_onet.preparation.from_mesh import shape_geometry
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - what fails at import is the installation's fault, not the shape's
+        raise _broken_install(error) from None
 
     return shape_geometry(shape.mesh, shape.object_id, task.config, root=task.root, voxel=shape.voxel)
 

@@ -62,6 +62,19 @@ _FIGURES = (
     Figure("fallback", "", "Why tight took over from meshfix; absent where it did not."),
     Figure("source_faces", "faces", "Triangles of the file."),
     Figure("source_watertight", "yes/no", "Whether the file's mesh was closed and consistently wound already."),
+    Figure("faces_dropped", "faces", "Faces of the file that were lost or crossed in reading.", 0.0, "lower"),
+    Figure("dropped_bad_index", "faces", "Of these, with a corner that is no vertex.", 0.0, "lower"),
+    Figure("dropped_not_finite", "faces", "Of these, with a coordinate that is no number.", 0.0, "lower"),
+    Figure(
+        "dropped_crossed",
+        "faces",
+        "Of these, polygons that cross themselves: kept, as they are.",
+        0.0,
+        "lower",
+    ),
+    Figure("dropped_few_corners", "faces", "Faces of under three corners: no surface is missed."),
+    Figure("dropped_degenerate", "faces", "Faces with two equal corners: no surface is missed."),
+    Figure("left_out", "", "What the file holds that has no surface or is not modelled, counted."),
     Figure("faces", "faces", "Triangles of the closed mesh."),
     Figure("stored_faces", "faces", "Triangles of the mesh that is stored, after decimation."),
     Figure("components_before", "components", "Connected parts of the file's mesh."),
@@ -153,6 +166,7 @@ FIGURES: Mapping[str, Figure] = {f.name: f for f in _FIGURES}
 """Every figure by its name in the manifest."""
 
 RULES = (
+    Rule("faces-dropped", "warning", "faces_dropped", "over", 0, "faces of the file could not be read"),
     Rule("label-disagreement", "reject", "label_agreement", "under", 0.999, "two inside tests differ on over 0.1 %"),
     Rule("surface-lost", "reject", "lost_share", "over", 0.1, "over 10 % of the surface is missing"),
     Rule("component-lost", "warning", "lost_components", "over", 0, "a part above 0.1 % of the surface is missing"),

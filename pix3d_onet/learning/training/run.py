@@ -15,7 +15,6 @@ from pix3d_onet.config import ModelConfig, Residence, TrainConfig
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, UnsuitableError
 from pix3d_onet.events import Emit, Note, Progress, ignore
-from pix3d_onet.files import write_json
 from pix3d_onet.learning import checkpoint, distributed
 from pix3d_onet.learning.device import (
     choose_device,
@@ -32,7 +31,8 @@ from pix3d_onet.learning.training.fitting import fitting_batch, open_split
 from pix3d_onet.learning.training.optim import freeze_encoder
 from pix3d_onet.learning.training.profile import profile_steps
 from pix3d_onet.learning.training.run_folder import (
-    CONFIG_FILE,
+    begin,
+    check_output,
     describe_weights,
     finished_run,
     initial_run,
@@ -59,6 +59,7 @@ class Request:
     resume: bool
     init_from: Path | None
     weights: Path | None
+    overwrite: bool
     compiled: bool
     residence: Residence
     profile: int
@@ -76,6 +77,7 @@ def train(
     init_from: Path | None = None,
     weights: Path | None = None,
     device: str = "auto",
+    overwrite: bool = False,
     compile: bool = False,
     residence: Residence = "auto",
     profile: int = 0,
@@ -86,6 +88,7 @@ def train(
     ``resume`` goes on where an interrupted run stopped, exactly; a run that is finished is returned as it is.
     ``init_from`` starts from another run's best network. ``residence`` is where the training data live: ``auto``,
     ``device``, ``ram`` or ``disk``. ``profile`` steps are traced to ``out/profile``. A batch size of 0 is what fits.
+    ``overwrite`` takes a folder that is neither ours nor empty: files of our names in it are replaced.
     Raises ConfigError, InputError, BusyError, InterruptedRunError (state saved), DivergedError.
     """
     group = distributed.environment_group()
@@ -98,6 +101,7 @@ def train(
         resume,
         init_from,
         weights,
+        overwrite,
         compile,
         residence,
         profile,
@@ -105,10 +109,12 @@ def train(
     )
     with tuned_process(), distributed.joined(group, where), Dataset(data) as dataset:
         forget_peak(where)
+        ours = check_output(out, overwrite=overwrite, emit=request.emit)
+        request = replace(request, resume=resume and ours)
         request = _settle_batch(request, where, group)
         init = initial_run(init_from, model)
         run_id = run_identity(model, request.config, dataset.manifest.data_hash, weights, init)
-        if (record := finished_run(out, run_id, resume)) is not None:
+        if ours and (record := finished_run(out, run_id, resume)) is not None:
             return record
         if request.config.batch_size % group.world:
             size = request.config.batch_size
@@ -123,7 +129,7 @@ def train(
             "onet": versions()["onet"],
         }
         with locked(out) if group.leads else nullcontext():
-            return _run(request, identity, dataset, where, group)
+            return _run(request, identity, dataset, where, group, ours=ours)
 
 
 def _settle_batch(request: Request, where: torch.device, group: distributed.Group) -> Request:
@@ -141,17 +147,23 @@ def _settle_batch(request: Request, where: torch.device, group: distributed.Grou
 
 
 def _run(
-    request: Request, identity: dict[str, Any], dataset: Dataset, where: torch.device, group: distributed.Group
+    request: Request,
+    identity: dict[str, Any],
+    dataset: Dataset,
+    where: torch.device,
+    group: distributed.Group,
+    *,
+    ours: bool,
 ) -> RunRecord:
     config, emit = request.config, request.emit
-    found = unfinished_run(request.out, identity, request.resume)
+    found = unfinished_run(request.out, identity, request.resume) if ours else None
     distributed.wait()  # nobody writes before everybody has looked
     network = _network(request, fresh=found is None)
     arithmetic = forward_cost(request.model, config.image_size)
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     splits = _open_splits(request, dataset, where, network.needs_pose)
     if group.leads and found is None:
-        write_json(request.out / CONFIG_FILE, identity)
+        begin(request.out, identity)
     precision = choose_precision(config.precision, where)
     setting = Setting(config, request.out, identity, where, precision, group, splits["train"], splits["val"], emit)
     trainer = Trainer(network, setting, compiled=request.compiled)
