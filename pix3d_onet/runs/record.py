@@ -75,6 +75,7 @@ class RunRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     """``onet``, ``python``, ``torch``, ``timm``, ``numpy``."""
     seconds: float = 0.0
+    """Training, validation, final scoring and examples, over all sessions of a run that was resumed."""
     peak_memory_bytes: int = 0
     shapes_per_second: float = 0.0
     data_wait_share: float = 0.0

@@ -128,7 +128,7 @@ def _run(run: StoredRun) -> dict[str, Any]:
         "best validation IoU": f"{record.best_val_iou:.4f} at step {record.best_step}",
         "last validation IoU": f"{record.last_val_iou:.4f} at step {record.steps_done or record.history[-1].step}",
         "parameters": f"{record.params:,}",
-        "trained in": formats.duration(record.seconds),
+        "trained and scored in": formats.duration(record.seconds),
         "device": str(record.device.get("name") or record.device.get("type") or "unknown"),
         "waiting for data": f"{record.data_wait_share * 100:.1f} %",
         "peak memory": formats.size(record.peak_memory_bytes or None) or "not measured",
