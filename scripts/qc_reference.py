@@ -28,8 +28,8 @@ are farthest from the ideal of any figure, compared with the other shapes. A rat
 at double.
 
 A *longest side* is that of the closed mesh's bounding box, 1 in the normalised frame. A *voxel* is a cell of the grid
-that the mesh was closed on: 1/(0.9·resolution) of the longest side, 0.43 % at the default 256. A figure that could not
-be taken is null: `volume_ratio` of a mesh that was open, `voxel_agreement` without a voxel grid.
+that the mesh was closed on: 1/(0.9·`grid_resolution`) of the longest side (without that figure: the `--resolution`), 0.43 %
+at the default 256. A figure that could not be measured is null: `volume_ratio` of a mesh that was open, `voxel_agreement` without a voxel grid.
 """
 
 RULES_HEAD = """\
@@ -44,14 +44,14 @@ def page() -> str:
     """The whole page."""
     limits: dict[str, list[str]] = {}
     for rule in RULES:
-        limits.setdefault(rule.figure, []).append(f"{rule.side} {rule.limit:g}: `{rule.name}`")
+        limits.setdefault(rule.figure, []).append(f"{rule.condition}: `{rule.name}`")
     figures = ["| figure | unit | ideal | limit | meaning |", "|---|---|---|---|---|"]
     for f in FIGURES.values():
         cells = (f"`{f.name}`", f.unit, direction(f), "<br>".join(limits.get(f.name, ())), f.meaning)
         figures.append(f"| {' | '.join(cells)} |")
     rules = ["| rule | level | broken when | meaning |", "|---|---|---|---|"]
     for r in RULES:
-        rules.append(f"| `{r.name}` | {r.level} | `{r.figure}` is {r.side} {r.limit:g} | {r.meaning} |")
+        rules.append(f"| `{r.name}` | {r.level} | `{r.figure}` is {r.condition} | {r.meaning} |")
     return "\n".join((HEAD, "## Figures\n", *figures, "", RULES_HEAD, *rules)) + "\n"
 
 

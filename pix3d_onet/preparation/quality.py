@@ -15,6 +15,8 @@ import numpy as np
 from pix3d_onet.data.store.quality_figures import broken_rules
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.cleaning import box_normalisation
+from pix3d_onet.geometry.mesh.inside.solid_angles import surrounded
+from pix3d_onet.geometry.mesh.inside.winding import WindingNumbers
 from pix3d_onet.geometry.mesh.raycast import RayScene
 from pix3d_onet.geometry.mesh.sampling import sample_surface
 from pix3d_onet.geometry.mesh.topology import component_labels, edge_counts, face_areas, volume
@@ -22,7 +24,7 @@ from pix3d_onet.geometry.watertight.methods import Watertight
 from pix3d_onet.types import Bool, Float32, Float64, Mesh, Normalisation
 
 AGREEMENT_POINTS = 20_000
-"""Stored points that the independent inside test labels again."""
+"""Stored points that are labelled again, by solid angles."""
 SURFACE_SAMPLES = 10_000
 """Points on either surface for the distances between them."""
 LOST_VOXELS = 2.0
@@ -40,6 +42,7 @@ def judge(
     source: Mesh,
     result: Watertight,
     full: Mesh,
+    winding: WindingNumbers,
     stored: Mesh,
     stored_error: float,
     normalisation: Normalisation,
@@ -51,12 +54,13 @@ def judge(
     """JSON-able figures. ``source`` in the model's frame; ``full``, ``stored``, ``points`` (P, 3) normalised;
     ``reading`` are those of :class:`~pix3d_onet.geometry.mesh.reading.ReadMesh`.
 
+    ``winding`` is that of ``full``, from which the labels ``occupancy`` (P,) come.
+
     RejectError (stage ``qc``) with the name of the first ``reject`` rule that is broken.
     """
     edges, before = edge_counts(full), edge_counts(source)
     source_closed = before["boundary"] == before["nonmanifold"] == before["clashes"] == 0
-    scene = RayScene(full)
-    again = scene.inside(points[:AGREEMENT_POINTS])
+    again = surrounded(full, points[:AGREEMENT_POINTS])
     figures: dict[str, Any] = {
         "method": result.method,
         "source_faces": len(source.faces),
@@ -73,7 +77,7 @@ def judge(
         "label_agreement": _rounded(float((again == occupancy[:AGREEMENT_POINTS]).mean())),
         "stored_faces": len(stored.faces),
         "stored_error": _rounded(stored_error),
-        **_distances(source, full, scene, normalisation, result.voxel / normalisation.scale),
+        **_distances(source, full, winding, normalisation, result.voxel / normalisation.scale),
         "box_drift_voxels": _box_drift(source, result),
         **_voxel_agreement(voxel, source, normalisation, points, occupancy),
         **result.info,
@@ -86,20 +90,22 @@ def judge(
     return figures
 
 
-def _distances(source: Mesh, full: Mesh, scene: RayScene, normalisation: Normalisation, voxel: float) -> dict[str, Any]:
+def _distances(
+    source: Mesh, full: Mesh, winding: WindingNumbers, normalisation: Normalisation, voxel: float
+) -> dict[str, Any]:
     """Distances both ways between the result and the *visible* surface of the source, its bias, and what is lost."""
     original = Mesh(normalisation.apply(source.vertices), source.faces)
     ours, normals = sample_surface(full, SURFACE_SAMPLES, 0, "qc-result")
     theirs, their_normals = sample_surface(original, SURFACE_SAMPLES, 0, "qc-source")
     step = VISIBLE_VOXELS * voxel * their_normals
-    hidden = scene.inside(theirs + step)
-    hidden[hidden] = scene.inside((theirs - step)[hidden])
+    hidden = winding.contains(theirs + step)
+    hidden[hidden] = winding.contains((theirs - step)[hidden])
     visible = ~hidden
     to_source = ours - RayScene(original).closest(ours)
     out = np.linalg.norm(to_source, axis=1)
-    back = np.linalg.norm(theirs - scene.closest(theirs), axis=1)
+    back = np.linalg.norm(theirs - RayScene(full).closest(theirs), axis=1)
     lost = back > LOST_VOXELS * voxel
-    lost[lost] = ~scene.inside(theirs[lost])
+    lost[lost] = ~winding.contains(theirs[lost])
     both = np.concatenate([out, back[visible]]) if visible.any() else out
     return {
         "distance_mean": _rounded(float((out.mean() + (back[visible].mean() if visible.any() else 0.0)) / 2)),

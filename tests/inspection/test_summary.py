@@ -135,7 +135,7 @@ def test_command(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "docs/qc.md" in out
     assert "train" in out
-    assert "kB a shape" in out
+    assert "kB per shape" in out
     assert not (data / "contact-sheet.png").exists()
 
 

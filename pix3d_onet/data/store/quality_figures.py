@@ -42,19 +42,30 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A named judgement: ``figure`` must not be over, or under, ``limit``. ``reject``: then the shape is left out."""
+    """A named judgement: ``figure`` must not be over, or under, ``limit``, a number or the name of another figure.
+
+    A broken rule of level ``reject`` leaves the shape out.
+    """
 
     name: str
     level: Level
     figure: str
     side: Literal["over", "under"]
-    limit: float
+    limit: float | str
     meaning: str
 
     def broken(self, figures: Mapping[str, Any]) -> bool:
         """Whether the figure is there and beyond the limit."""
         value = figures.get(self.figure)
-        return value is not None and (value > self.limit if self.side == "over" else value < self.limit)
+        limit = figures.get(self.limit) if isinstance(self.limit, str) else self.limit
+        if value is None or limit is None:
+            return False
+        return bool(value > limit if self.side == "over" else value < limit)
+
+    @property
+    def condition(self) -> str:
+        """``over 0.5``, ``under grid_wanted``."""
+        return f"{self.side} {self.limit if isinstance(self.limit, str) else format(self.limit, 'g')}"
 
 
 _FIGURES = (
@@ -79,6 +90,8 @@ _FIGURES = (
     Figure("stored_faces", "faces", "Triangles of the mesh that is stored, after decimation."),
     Figure("components_before", "components", "Connected parts of the file's mesh."),
     Figure("components", "components", "Connected parts of the closed mesh."),
+    Figure("grid_wanted", "cells", "Cells along the longest side of the grid that the model needs."),
+    Figure("grid_resolution", "cells", "Cells along the longest side of the grid that it got; fewer to save memory."),
     Figure("watertight", "yes/no", "Every edge of the closed mesh has exactly two faces.", 1.0, "higher"),
     Figure("winding_consistent", "yes/no", "No two neighbouring faces are wound against each other.", 1.0, "higher"),
     Figure("volume", "longest side³", "Volume of the closed mesh."),
@@ -94,7 +107,7 @@ _FIGURES = (
     Figure(
         "label_agreement",
         "share",
-        "Stored points, of 20,000, that an independent inside test (rays) labels alike.",
+        "Stored points, of 20,000, that an independent inside test labels alike.",
         1.0,
         "higher",
     ),
@@ -175,6 +188,7 @@ RULES = (
     Rule("volume-shrunk", "warning", "volume_ratio", "under", 0.77, "the volume is under 0.77 of the file's"),
     Rule("box-drift", "warning", "box_drift_voxels", "over", 2.0, "the bounding box moved by over two voxels"),
     Rule("voxel-disagreement", "warning", "voxel_agreement", "under", 0.9, "under 90 % agree with the source's voxels"),
+    Rule("grid-coarse", "warning", "grid_resolution", "under", "grid_wanted", "too much surface: a coarser grid"),
     Rule("nearly-empty", "warning", "occupied", "under", 0.001, "under 0.1 % of the cube is inside"),
     Rule("mask-strays", "warning", "mask_fill", "under", 0.97, "stray bits of a mask make its object over 3 % smaller"),
 )

@@ -1,4 +1,4 @@
-"""``onet bench``: an ablation; does only what is not done yet, and prints its table."""
+"""``onet bench``: train the missing runs of an ablation and print its table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Seeds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "N,N,…"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Parse; a usage error for anything that is not a list of numbers ≥ 0."""
+        """Parse ``value``; anything but a list of integers ≥ 0 is a usage error."""
         if isinstance(value, tuple):
             return value
         try:
@@ -47,22 +47,28 @@ def changed(name: str, **options: Any) -> Callable[[Any], Any]:
 @click.option("--all", "all_", is_flag=True, help="The seven variants of Table 1 (the same as --suite table1).")
 @click.option("--suite", multiple=True, help=SUITE_HELP)
 @click.option("--variant", multiple=True, help="One variant, or timm:NAME for any encoder; repeatable.")
-@click.option("--base", help="Variant that the others are compared with  [default: the suite's]")
+@click.option("--base", help="Variant to compare the others with  [default: the suite's]")
 @click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Prepared data set.")
-@click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Folder of runs.")
-@click.option("--preset", type=click.Choice(get_args(TrainPreset)), help="Recipe  [default: the file's, or paper]")
+@click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Folder for the runs.")
+@click.option(
+    "--preset", type=click.Choice(get_args(TrainPreset)), help="Training settings  [default: the suite's, or paper]"
+)
 @changed("steps")
 @changed("batch_size", type=click.IntRange(min=1), help="Pictures per step.")
 @changed("image_size")
-@click.option("--seeds", type=Seeds(), help="Each variant is trained with each  [default: the file's, or 0]")
+@click.option("--seeds", type=Seeds(), help="Train each variant once per seed  [default: the suite's, or 0]")
 @changed("pretrained")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 @click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once, one process (and GPU) each."
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Runs trained at the same time, each in its own process and on its own GPU.",
 )
 @click.option("--watch", is_flag=True, help="Show all runs in a live table while they train.")
 @click.option("--report/--no-report", "with_report", default=True, help="Write OUT/report.", show_default=True)
-@click.option("--overwrite", is_flag=True, help="Add runs and a report to a folder that is not ours.")
+@click.option("--overwrite", is_flag=True, help="Also use a folder that onet did not make.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and train nothing.")
 @ui.common_options
 def bench(
@@ -84,12 +90,12 @@ def bench(
     verbose: bool,
     **settings: Any,
 ) -> None:
-    """Run an ablation and print its table: Table 1 beside the report's own numbers, another suite, or your own.
+    """Run an ablation and print its table: Table 1 beside the numbers published in the report, or another suite.
 
     --suite my.toml trains variants of your own, with labels, base and recipe (docs/variants.md).
 
-    Only what is missing is trained: finished runs are kept, an interrupted one is continued. Where a run fails the
-    others go on, the table is printed without it, and the exit status is 3; the same command tries it again.
+    Finished runs are kept, and an interrupted run is continued. If a run fails, the others go on, the table is printed
+    without it, and the exit status is 3. The same command tries failed runs again.
 
     \b
     Example:
@@ -118,19 +124,19 @@ def bench(
         devices = devices_of_jobs(device, jobs)
         result = run_bench(plan, data, _train(), out=out, devices=devices, overwrite=overwrite, emit=emit)
         made = summarise(result, chosen, out=out, data=data, emit=emit)
-    if with_report:  # before anything is printed: a closed pipe must not cost the files
+    if with_report:  # before printing, so that the files are also written if the output pipe is closed
         with ui.live(quiet=quiet, verbose=verbose) as emit:
             keep_report(made, out, chosen.name, overwrite=overwrite, emit=emit)
     render(made, result, as_json=as_json, quiet=quiet)
     if result.failures:
         names = ", ".join(f.run.name for f in result.failures)
         many = ui.counted(len(result.failures), "run")
-        ui.say(f"onet: error: {many} failed: {names}; what depends on them is blank.", err=True)
+        ui.say(f"onet: error: {many} failed: {names}. Their cells in the table are blank.", err=True)
         raise click.exceptions.Exit(3)
 
 
 def make_plan(chosen: Selection, data: Path, out: Path, settings: dict[str, Any]) -> tuple[PlannedRun, ...]:
-    """The runs asked for, with ids that depend on the data set's content; options go before what a suite file says."""
+    """The requested runs; their ids depend on the data set's content. Options override the suite file."""
     from pix3d_onet.ablation.bench import PRESETS, plan_runs
     from pix3d_onet.data.store.manifest import read_manifest
     from pix3d_onet.learning.training.run import run_identity
@@ -150,7 +156,7 @@ def _train() -> Any:
 
 
 def summarise(result: BenchResult, chosen: Selection, *, out: Path, data: Path, emit: Emit) -> Report:
-    """The table of what was asked for, runs of earlier calls and other seeds included."""
+    """The table of the requested variants, including runs of earlier calls."""
     from pix3d_onet.ablation.stored_runs import key_of
     from pix3d_onet.report.build import Rows, read_report
 
@@ -159,7 +165,7 @@ def summarise(result: BenchResult, chosen: Selection, *, out: Path, data: Path, 
 
 
 def render_plan(plan: Sequence[PlannedRun], *, as_json: bool) -> None:
-    """Print what would be done."""
+    """Print the planned runs and their states."""
     if as_json:
         states = [
             {
@@ -178,7 +184,7 @@ def render_plan(plan: Sequence[PlannedRun], *, as_json: bool) -> None:
 
 
 def render(made: Report, result: BenchResult, *, as_json: bool, quiet: bool) -> None:
-    """Print the table, or its document; then one line of what was done."""
+    """Print the table or its JSON document, then the number of runs trained."""
     from onet_cli.tables import print_table
 
     if as_json:
