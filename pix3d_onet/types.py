@@ -106,7 +106,8 @@ class View:
     ``rgb`` (H, W, 3) uint8, background white; ``mask`` (H, W) bool, true on the object;
     ``pose`` (4, 4) float32 rigid, normalised → camera frame in normalised units (all NaN where the source has
     none); ``intrinsics`` (3, 3) float32 after the crop (NaN likewise), see the module's frames;
-    ``record_id`` names the source's record; ``rendered`` tells a rendered picture from a photo.
+    ``record_id`` names the source's record; ``rendered`` tells a rendered picture from a photo; ``sha256`` is of the
+    photo's file, or of a rendered picture's pixels (empty: not known).
     """
 
     rgb: UInt8
@@ -115,6 +116,7 @@ class View:
     intrinsics: Float32
     record_id: str
     rendered: bool = False
+    sha256: str = ""
 
     @property
     def has_pose(self) -> bool:
@@ -144,33 +146,53 @@ class Sample:
     scale: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PreparedShape:
-    """One shape ready to be written to a shard: a :class:`Sample` in the form in which it is stored.
-
-    ``points_q`` (P, 3) uint16 lattice cells (see ``data.store.reader.decode_points``), ``occupancy`` (P,) bool labels
-    of the *decoded* points; ``surface_points_q`` (Q, 3) uint16; ``surface_normals_q`` (Q, 2) uint8 octahedral;
-    ``mesh`` in the normalised frame; ``qc`` JSON-able quality figures (no times: they would break byte identity);
-    ``seconds`` per stage, kept outside the shards; ``source_sha256`` over the content of the files it was made from.
-    """
+@dataclass(frozen=True, slots=True)
+class ShapeIdentity:
+    """Which shape: ``object_id`` is unique in its data set and stable between runs; ``group`` is what a split keeps
+    together (Pix3D: the shape's folder)."""
 
     object_id: str
     category: str
     group: str
-    source_mesh: str
-    mesh_sha256: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShapeGeometry:
+    """What a shard stores of a shape besides its pictures, in stored form.
+
+    ``points_q`` (P, 3) uint16 lattice cells (see ``lattice.decode_points``), ``occupancy`` (P,) bool labels of the
+    *decoded* points; ``surface_points_q`` (Q, 3) uint16; ``surface_normals_q`` (Q, 2) uint8 octahedral; ``mesh`` in
+    the normalised frame; ``qc`` JSON-able quality figures (no times: they would break byte identity).
+    """
+
     points_q: UInt16
     occupancy: Bool
     surface_points_q: UInt16
     surface_normals_q: UInt8
     mesh: Mesh
-    views: tuple[View, ...]
-    view_sha256: tuple[str, ...]
     normalisation: Normalisation
     qc: Mapping[str, Any] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    rejected_views: tuple[Rejected, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What a shape was made from: ``source_mesh`` relative to the source's root, the digest of that file, and
+    ``source_sha256`` over the content of all files that were read for it (empty: not known)."""
+
+    source_mesh: str
+    mesh_sha256: str
     source_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedShape:
+    """One shape ready to be written to a shard; ``seconds`` per stage are kept outside the shards."""
+
+    identity: ShapeIdentity
+    geometry: ShapeGeometry
+    views: tuple[View, ...]
+    provenance: Provenance
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +228,9 @@ class SourceView:
 class SourceShape:
     """A shape that a source names: files inside its root, not yet read.
 
-    ``object_id`` is unique in the data set and stable between runs; ``group`` is what a split must keep together
-    (Pix3D: the shape's folder); ``voxel`` is the source's own occupancy grid, used only for quality control.
+    ``object_id``, ``category``, ``group``: see :class:`ShapeIdentity`. ``mesh`` is the file its geometry comes from
+    (the original layout: ``points.npz``); ``voxel`` the source's own occupancy grid, used only for quality control;
+    ``cloud`` the surface points of a source that gives labels instead of meshes (``pointcloud.npz``).
     """
 
     object_id: str
@@ -216,6 +239,17 @@ class SourceShape:
     mesh: Path
     views: tuple[SourceView, ...]
     voxel: Path | None = None
+    cloud: Path | None = None
+
+    @property
+    def identity(self) -> ShapeIdentity:
+        """What the shape is called once prepared."""
+        return ShapeIdentity(self.object_id, self.category, self.group)
+
+    @property
+    def second_file(self) -> Path | None:
+        """The file that is read beside ``mesh``: a change of it is a change of the shape."""
+        return self.cloud or self.voxel
 
 
 @dataclass(frozen=True, slots=True)

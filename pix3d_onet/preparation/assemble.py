@@ -42,7 +42,7 @@ def listing_digest(listing: SourceListing, shapes: Sequence[SourceShape]) -> str
 
     document = [
         [
-            [s.object_id, s.category, s.group, name(s.mesh), name(s.voxel)]
+            [s.object_id, s.category, s.group, name(s.mesh), name(s.second_file)]
             + [[v.record_id, name(v.image), name(v.mask), *camera_key(v.camera)] for v in s.views]
             for s in shapes
         ],
@@ -77,7 +77,7 @@ def assemble(
         entry = write_shard(out / shard_name(index // size), shapes)
         shards.append(entry)
         entries += [_entry(shape, entry.file, row, splitter) for row, shape in enumerate(shapes)]
-        timings += [(s.object_id, stage, t) for s in shapes for stage, t in s.seconds.items()]
+        timings += [(s.identity.object_id, stage, t) for s in shapes for stage, t in s.seconds.items()]
     _remove_other_shards(out, {s.file for s in shards})
     rows = write_rejects(out, rejected)
     write_text(out / QC, _qc_table(entries))
@@ -105,20 +105,16 @@ def _check_room(out: Path, staging: Staging) -> None:
 
 def _entry(shape: PreparedShape, file: str, row: int, splitter: Splitter) -> ShapeEntry:
     return ShapeEntry(
-        object_id=shape.object_id,
-        category=shape.category,
-        group=shape.group,
+        **asdict(shape.identity),
+        **asdict(shape.provenance),
         split=splitter.shape(shape),
         shard=file,
         row=row,
         images=len(shape.views),
-        source_mesh=shape.source_mesh,
-        mesh_sha256=shape.mesh_sha256,
         record_ids=tuple(v.record_id for v in shape.views),
-        image_sha256=shape.view_sha256,
+        image_sha256=tuple(v.sha256 for v in shape.views),
         image_splits=splitter.views(shape),
-        qc=dict(shape.qc),
-        source_sha256=shape.source_sha256,
+        qc=dict(shape.geometry.qc),
     )
 
 

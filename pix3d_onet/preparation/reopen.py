@@ -14,7 +14,7 @@ from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.preparation.staging import Outcome
-from pix3d_onet.types import Mesh, Normalisation, PreparedShape, Rejected
+from pix3d_onet.types import Normalisation, PreparedShape, Rejected, ShapeGeometry
 
 
 def read_rejects(path: Path) -> tuple[Rejected, ...]:
@@ -44,23 +44,14 @@ def thaw(data: Dataset, entry: ShapeEntry, rejected: tuple[Rejected, ...], secon
     file, row = data.shard(entry.shard), entry.row
     sample = data.sample(entry)  # checks, views and mesh; points and normals below in stored form
     cells = file["points"][row]
-    shape = PreparedShape(
-        object_id=entry.object_id,
-        category=entry.category,
-        group=entry.group,
-        source_mesh=entry.source_mesh,
-        mesh_sha256=entry.mesh_sha256,
+    geometry = ShapeGeometry(
         points_q=cells,
         occupancy=encoding.unpack_bits(file["occupancy"][row], len(cells)),
         surface_points_q=file["surface/points"][row],
         surface_normals_q=file["surface/normals"][row],
-        mesh=Mesh(sample.mesh.vertices, sample.mesh.faces),
-        views=sample.images,
-        view_sha256=entry.image_sha256,
+        mesh=sample.mesh,
         normalisation=Normalisation(np.asarray(sample.loc), sample.scale),
         qc=entry.qc,
-        seconds=seconds,
-        rejected_views=rejected,
-        source_sha256=entry.source_sha256,
     )
+    shape = PreparedShape(entry.identity, geometry, sample.images, entry.provenance, seconds)
     return Outcome(entry.object_id, shape, rejected, seconds)

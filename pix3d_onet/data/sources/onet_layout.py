@@ -190,8 +190,8 @@ def _add(
         return
     views, lost = _views(root, object_id)
     rejected += lost
-    # the cloud travels as the shape's second file, so that a change of it is seen as a change of the shape
-    shapes.append(SourceShape(object_id, object_id.split("/", maxsplit=1)[0], object_id, points, views, cloud))
+    category = object_id.split("/", maxsplit=1)[0]
+    shapes.append(SourceShape(object_id, category, object_id, points, views, cloud=cloud))
 
 
 def _views(root: Path, object_id: str) -> tuple[tuple[SourceView, ...], list[Rejected]]:

@@ -26,8 +26,8 @@ class Source:
     ``takes``: which settings the source knows, by option name: ``category`` (with its ``default_category``),
     ``images-per-object``, ``flags``, ``require-pose``, and ``splits``, the names ``--split`` takes besides ``shape``.
     ``default_split`` is the default of ``--split``. ``render_views`` is the default number of rendered views (for
-    sources without photos). ``geometry``: ``module:name`` of what replaces ``preparation.from_mesh.shape_geometry``
-    where the source has labels instead of meshes. ``example`` follows ``onet prepare NAME`` in the command's help.
+    sources without photos). ``geometry``: ``module:name`` of a ``preparation.worker.Geometry``, where the source has
+    labels instead of meshes. ``example`` follows ``onet prepare NAME`` in the command's help.
     """
 
     name: str

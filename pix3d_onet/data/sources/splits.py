@@ -80,7 +80,7 @@ class Splitter:
     def views(self, shape: PreparedShape) -> tuple[str, ...]:
         """The split of each picture; a rendered one goes with the shape's first photo."""
         if self.mode == "shape":
-            return (self.dealt[shape.group],) * len(shape.views)
+            return (self.dealt[shape.identity.group],) * len(shape.views)
         table = self.dealt if self.mode == "image" else self.fixed
         home = self.shape(shape)
         return tuple(home if v.rendered else table.get(v.record_id, home) for v in shape.views)
@@ -88,10 +88,10 @@ class Splitter:
     def shape(self, shape: PreparedShape) -> str:
         """The split of the shape: its group's, or its first photo's where pictures are split."""
         if self.mode == "shape":
-            return self.dealt[shape.group]
+            return self.dealt[shape.identity.group]
         table = self.dealt if self.mode == "image" else self.fixed
         named = [table[v.record_id] for v in shape.views if v.record_id in table]
-        return named[0] if named else table.get(shape.object_id, table.get(shape.group, "train"))
+        return named[0] if named else table.get(shape.identity.object_id, table.get(shape.identity.group, "train"))
 
 
 def _key(seed: int, name: str) -> bytes:

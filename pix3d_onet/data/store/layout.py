@@ -30,10 +30,25 @@ Reading needs nothing of ours: ``-0.55 + (cells + 0.5) * 1.1 / 65536`` and ``np.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import h5py
 
 from pix3d_onet.data.store.manifest import FORMAT, FORMAT_VERSION, Manifest
+
+
+def open_shard(path: Path) -> h5py.File:
+    """Open a shard to read; without HDF5's lock where the file system has none. OSError as h5py raises it.
+
+    The lock is asked for first, since HDF5 refuses to open a file twice in one process with and without it, and a
+    caller may open shards, too.
+    """
+    try:
+        return h5py.File(path, "r")
+    except BlockingIOError:  # another process writes to it
+        raise
+    except OSError:
+        return h5py.File(path, "r", locking=False)
 
 
 def expected_shapes(manifest: Manifest, name: str) -> dict[str, tuple[tuple[int | None, ...], str]]:

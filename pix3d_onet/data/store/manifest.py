@@ -9,6 +9,7 @@ from typing import Any
 
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import digest, read_json
+from pix3d_onet.types import Provenance, ShapeIdentity
 
 FORMAT = "onet-dataset"
 FORMAT_VERSION = 1
@@ -35,6 +36,16 @@ class ShapeEntry:
     image_splits: tuple[str, ...]
     qc: Mapping[str, Any] = field(default_factory=dict)
     source_sha256: str = ""
+
+    @property
+    def identity(self) -> ShapeIdentity:
+        """Which shape this is."""
+        return ShapeIdentity(self.object_id, self.category, self.group)
+
+    @property
+    def provenance(self) -> Provenance:
+        """What it was made from."""
+        return Provenance(self.source_mesh, self.mesh_sha256, self.source_sha256)
 
 
 @dataclass(frozen=True, slots=True)
