@@ -27,6 +27,10 @@ UInt16 = NDArray[np.uint16]
 Bool = NDArray[np.bool_]
 
 
+MESH_SUFFIXES = (".obj", ".off", ".ply", ".stl", ".glb", ".gltf")
+"""Endings of the mesh files that are read, in any case."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Mesh:
     """Triangles in any frame: ``vertices`` (V, 3) float64, ``faces`` (F, 3) int64 into ``vertices``.
@@ -73,6 +77,10 @@ class Normalisation:
     def undo(self, points: Float64) -> Float64:
         """(N, 3) normalised frame → (N, 3) model frame."""
         return points * self.scale + self.loc
+
+
+PIX3D_SENSOR_MM = 32.0
+"""Width of the sensor that Pix3D's focal lengths refer to, millimetres."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

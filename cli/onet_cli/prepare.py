@@ -11,6 +11,7 @@ import click
 from onet_cli import ui
 from pix3d_onet.config import PREPARE_PRESETS, WATERTIGHT_METHODS, PrepareConfig
 from pix3d_onet.data.sources.registry import SOURCES, Source
+from pix3d_onet.data.store.rejects import REJECTS_FILE
 
 if TYPE_CHECKING:
     from pix3d_onet.preparation.job import PrepareResult
@@ -206,7 +207,7 @@ def render(result: PrepareResult, *, as_json: bool, quiet: bool, verbose: bool) 
         console.print(f"rejected {where}: {row.reason}: {row.detail}", style="yellow", markup=False, soft_wrap=True)
     if len(result.rejected) > SHOWN_REJECTS and not verbose:
         console.print(
-            f"... and {len(result.rejected) - SHOWN_REJECTS} more in {result.out / 'rejects.jsonl'}", markup=False
+            f"... and {len(result.rejected) - SHOWN_REJECTS} more in {result.out / REJECTS_FILE}", markup=False
         )
 
 

@@ -17,7 +17,6 @@ from onet_cli.reconstruct_plan import (
     Job,
     check_options,
     check_places,
-    check_run,
     photos_among,
     places,
     plan,
@@ -27,6 +26,7 @@ from pix3d_onet.config import LEAST_FACES, MAX_RESOLUTION, MIN_RESOLUTION, Prepa
 from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.events import Note
 from pix3d_onet.files import check_writable
+from pix3d_onet.runs.folder import RunFolder, check_network
 
 if TYPE_CHECKING:
     from pix3d_onet.events import Emit, Event
@@ -164,7 +164,7 @@ def reconstruct(
     for _, place in places(jobs, options, sheet):
         check_writable(place, file=True)
     jobs = [replace(job, problem=problem_of(job, masks)) for job in jobs]
-    check_run(run)
+    check_network(run)
     if options["pose_from"] is not None and not options["pose_from"].exists():
         raise InputError(f"Pix3D index not found: {options['pose_from']}.")
     if all(job.problem for job in jobs):
@@ -210,7 +210,7 @@ def load(
 
 def files_of(run: Path, jobs: Sequence[Job], records: Mapping[Path, PhotoRecord]) -> dict[Path, str]:
     """What is read of the run and by way of the index, and what it is."""
-    found = dict.fromkeys((run / "best").glob("*"), "the run's network")
+    found = dict.fromkeys(RunFolder(run).best.parent.glob("*"), "the run's network")
     for job in jobs:
         record = records.get(job.image.resolve())
         if record is not None and record.mask is not None:

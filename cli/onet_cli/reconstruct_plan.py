@@ -25,10 +25,6 @@ MASK_WORDS = ("auto", "rembg")
 """What ``--mask`` may be but files and folders."""
 PREVIEW_SUFFIX = ".preview.png"
 """Ending of the previews: never the name of a photo, and so known again when a pattern names them with the photos."""
-NETWORK_FILE = Path("best/model.safetensors")
-"""A run's network; ``learning.checkpoint`` has the name, but cannot be asked for it without importing torch."""
-NAMED_RUNS = 4
-"""Runs that an error names at most; as in ``learning.checkpoint``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,25 +216,6 @@ def places(jobs: Sequence[Job], options: dict[str, Any], sheet: Path | None) -> 
     found += [("the preview", job.preview) for job in jobs if options["preview"]]
     found += [("the page", job.page) for job in jobs if options["open_"]]
     return [*found, *([("--sheet", sheet)] if sheet is not None else [])]
-
-
-def check_run(run: Path) -> None:
-    """InputError unless ``run`` (a run's folder, or a network's file) has a network and its description.
-
-    A folder of runs is told which it has.
-    """
-    network = run if run.suffix == ".safetensors" else run / NETWORK_FILE
-    if not run.exists():
-        raise InputError(f"run not found: {run}.", hint="Train one with `onet train`.")
-    if not network.is_file():
-        runs = [str(p.parents[1]) for depth in ("*", "*/*") for p in sorted(run.glob(f"{depth}/{NETWORK_FILE}"))]
-        hint = "A run has one after its first validation." if run.is_dir() else "Train one with `onet train`."
-        if runs:
-            named = ", ".join(runs[:NAMED_RUNS]) + (", …" if len(runs) > NAMED_RUNS else "")
-            hint = f"Name one of its runs: {named}."
-        raise InputError(f"{run} holds no trained network.", hint=hint)
-    if not network.with_suffix(".json").is_file():
-        raise InputError(f"description of the run's network not found: {network.with_suffix('.json')}.")
 
 
 def problem_of(job: Job, masks: Sequence[str]) -> str:

@@ -5,9 +5,7 @@ Training is injected, so that planning and reporting need no torch.
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,11 +14,11 @@ from pix3d_onet.ablation.parallel import Job, run_jobs
 from pix3d_onet.ablation.stored_runs import StoredRun, stored
 from pix3d_onet.ablation.variants import Variant
 from pix3d_onet.config import ModelConfig, TrainConfig
-from pix3d_onet.errors import BusyError, ConfigError, InputError, InterruptedRunError, OnetError, UnsuitableError
+from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError, OnetError, UnsuitableError
 from pix3d_onet.events import Emit, Note, RunFinished, RunStarted, ignore
-from pix3d_onet.runs.record import RUN_FILE, RunRecord
-
-LOCK_FILE = ".bench.lock"
+from pix3d_onet.locks import locked
+from pix3d_onet.runs.folder import RunFolder, RunState
+from pix3d_onet.runs.record import RunRecord
 
 PRESETS: Mapping[str, TrainConfig] = {
     "paper": TrainConfig(),
@@ -64,7 +62,7 @@ Identity = Callable[[Variant, TrainConfig], str]
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """One run of the plan. ``state``: ``done``, ``partial`` (interrupted, will be resumed) or ``missing``."""
+    """One run of the plan. What is ``partial`` was interrupted, and will be resumed."""
 
     variant: Variant
     config: TrainConfig
@@ -77,11 +75,9 @@ class PlannedRun:
         return f"{self.variant.name}/{self.config.seed}"
 
     @property
-    def state(self) -> str:
+    def state(self) -> RunState:
         """What stands on disk now."""
-        if (self.folder / RUN_FILE).is_file():
-            return "done"
-        return "partial" if self.folder.is_dir() and any(self.folder.iterdir()) else "missing"
+        return RunFolder(self.folder).state
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +135,7 @@ def bench(
     runs: dict[str, StoredRun] = {}
     failures: list[Failure] = []
     place = {planned.name: index for index, planned in enumerate(plan, start=1)}
-    with claimed(out):
+    with locked(out, emit):
         done = [p for p in plan if p.state == "done"]
         for planned in done:
             runs[planned.name] = run = stored(planned.folder)
@@ -213,17 +209,3 @@ def train_planned(planned: PlannedRun, data: Path, train: Train, *, device: str,
         device=device,
         emit=emit,
     )
-
-
-@contextmanager
-def claimed(out: Path) -> Iterator[None]:
-    """Hold ``out`` for this process; BusyError when another one does. The lock dies with its process."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK_FILE).open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BusyError(
-                f"another ablation is writing to {out}.", hint="Wait for it, or give another folder with --out."
-            ) from None
-        yield

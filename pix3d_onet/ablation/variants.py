@@ -50,10 +50,9 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A named question: the variants that answer it, the first of which is the base of comparison."""
+    """Variants that answer one question; the first is the base of comparison."""
 
     name: str
-    question: str
     variants: tuple[str, ...]
 
 
@@ -105,22 +104,18 @@ VARIANTS: Mapping[str, Variant] = {v.name: v for v in _TABLE}
 """All variants by name; the first seven are Table 1."""
 
 _SUITES: tuple[Suite, ...] = (
-    Suite("table1", "Table 1 of the report", tuple(v.name for v in _TABLE[:7])),
-    Suite(
-        "backbones",
-        "Which encoder of about 25M parameters?",
-        ("resnet50", "vit-small", "deit-small", "swin-tiny", "convnext"),
-    ),
-    Suite("pose", "Does the camera help, and in which form?", ("resnet18", "resnet18-pose", "resnet18-pose6d")),
-    Suite(
-        "pyramid",
-        "What does the pyramid bring?",
-        ("convnext", "convnext-fp3", "convnext-fp3-shared", "convnext-fpn"),
-    ),
-    Suite("views", "Do rendered views help real photos?", ("resnet18-photos", "resnet18")),
+    Suite("table1", tuple(v.name for v in _TABLE[:7])),  # Table 1 of the report
+    # which encoder of about 25M parameters?
+    Suite("backbones", ("resnet50", "vit-small", "deit-small", "swin-tiny", "convnext")),
+    # does the camera help, and in which form?
+    Suite("pose", ("resnet18", "resnet18-pose", "resnet18-pose6d")),
+    # what does the pyramid bring?
+    Suite("pyramid", ("convnext", "convnext-fp3", "convnext-fp3-shared", "convnext-fpn")),
+    # do rendered views help real photos?
+    Suite("views", ("resnet18-photos", "resnet18")),
+    # which change of the recipe helps?
     Suite(
         "recipe",
-        "Which change of the recipe helps?",
         ("resnet18", "resnet18-cosine", "resnet18-ema", "resnet18-decay", "resnet18-augment", "resnet18-recipe"),
     ),
 )

@@ -17,12 +17,12 @@ import numpy as np
 
 from pix3d_onet.config import SPLITS, PrepareConfig
 from pix3d_onet.data.sources.registry import SOURCES
-from pix3d_onet.data.store.layout import shape_problems
+from pix3d_onet.data.store.layout import open_shard, shape_problems
 from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, read_manifest
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import file_digest
+from pix3d_onet.rotations import rotation_problem
 
-ROTATION_TOLERANCE = 1e-3
 """Largest entry of R·Rᵀ - 1 of a stored (float32) pose whose source printed its rotation with a few digits."""
 BOX_TOLERANCE = 0.01
 """How far the box of a stored mesh may be from centred and longest side 1, besides the stated decimation error: that
@@ -181,7 +181,7 @@ def _file_problem(path: Path, shard: ShardEntry) -> str:
 def schema_problems(path: Path, shapes: Sequence[ShapeEntry], manifest: Manifest) -> list[str]:
     """What in a shard is not as ``data.store.reader`` documents it; empty when all is well."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_shard(path) as file:
             return list(_schema_problems(file, shapes, manifest))
     except Exception as problem:  # noqa: BLE001 - h5py raises many kinds on damaged files; all mean the same here
         return [f"is damaged ({type(problem).__name__}: {problem})"]
@@ -241,11 +241,8 @@ def _picture_problems(file: h5py.File, shapes: Sequence[ShapeEntry]) -> Iterable
         finite = np.isfinite(pose[row]).all(), np.isfinite(intrinsics[row]).all()
         if finite[0] != finite[1] or (not finite[0] and not np.isnan(pose[row]).all()):
             yield f"the camera of {name} is half there"
-        elif finite[0]:
-            rotation = pose[row, :3, :3]
-            unlike = np.abs(rotation @ rotation.T - np.eye(3)).max()
-            if unlike > ROTATION_TOLERANCE or np.linalg.det(rotation) < 0 or tuple(pose[row, 3]) != (0, 0, 0, 1):
-                yield f"the pose of {name} is not rigid"
+        elif finite[0] and (rotation_problem(pose[row, :3, :3]) or tuple(pose[row, 3]) != (0, 0, 0, 1)):
+            yield f"the pose of {name} is not rigid"
 
 
 def check_leakage(manifest: Manifest) -> Check:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ import numpy as np
 
 from pix3d_onet.config import SPLITS
 from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, read_manifest
+from pix3d_onet.data.store.rejects import scan_rejects
 
-REJECTS_FILE = "rejects.jsonl"
 QC_WORSE: Mapping[str, int] = {
     "watertight": -1,
     "winding_consistent": -1,
@@ -106,18 +105,8 @@ def _split(manifest: Manifest, name: str) -> SplitCount:
 
 def rejects(root: Path) -> dict[str, int]:
     """Reason → how many rows of ``rejects.jsonl``; empty when there is none; unreadable rows count as such."""
-    counts: Counter[str] = Counter()
-    try:
-        lines = (root / REJECTS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return {}
-    for line in filter(str.strip, lines):
-        try:
-            row = json.loads(line)
-            counts[f"{row['stage']}: {row['reason']}"] += 1
-        except (ValueError, KeyError, TypeError):
-            counts["unreadable row"] += 1
-    return dict(counts.most_common())
+    rows = ("unreadable row" if row is None else f"{row.stage}: {row.reason}" for row in scan_rejects(root))
+    return dict(Counter(rows).most_common())
 
 
 def _warnings(entry: ShapeEntry) -> Iterable[Any]:

@@ -1,12 +1,7 @@
 """Checkpoints: safetensors with the same JSON in their header and readable beside them; written aside, renamed.
 
-::
-
-    best/model.safetensors + model.json    the best network so far, nothing else
-    last/step-00000300.safetensors + .json everything a run needs to go on: weights, moments, average, counters
-    last/model.safetensors + model.json    in place of these once the run is finished: the network at its end
-
-The newest two of ``last/`` are kept, so a damaged file costs one interval, not the run.
+Where they lie: ``runs.folder``. The newest two of an unfinished run are kept: a damaged one costs an interval, not the
+run.
 """
 
 from __future__ import annotations
@@ -26,17 +21,13 @@ from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.files import write_json, writing
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
+from pix3d_onet.runs.folder import RunFolder, description, network_file, no_network
 
-BEST = "best"
-LAST = "last"
-MODEL_FILE = "model.safetensors"
-NAMED_RUNS = 4
-"""Runs that an error names at most."""
 CHECKPOINT_VERSION = 1
 HEADER_KEY = "onet"
 """Key of the JSON in the safetensors header."""
 KEPT = 2
-"""Checkpoints kept in ``last/``."""
+"""Checkpoints of an unfinished run that are kept."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -45,7 +36,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
     plain = {key: value.detach().to("cpu").contiguous() for key, value in tensors.items()}
     with writing(path) as part:
         save_file(plain, part, metadata={HEADER_KEY: json.dumps(document, allow_nan=False)})
-    write_json(path.with_suffix(".json"), document)
+    write_json(description(path), document)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -72,15 +63,16 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def save_best(folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write ``folder/best``; ``header`` must hold ``model`` (a ModelConfig as JSON)."""
-    save_tensors(folder / BEST / MODEL_FILE, state, header)
+    """Write the best network; ``header`` must hold ``model`` (a ModelConfig as JSON)."""
+    save_tensors(RunFolder(folder).best, state, header)
 
 
 def save_last(folder: Path, step: int, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write ``folder/last/step-N`` and remove all but the newest two."""
-    save_tensors(folder / LAST / f"step-{step:08d}.safetensors", tensors, {"step": step, **header})
-    for old in sorted((folder / LAST).glob("step-*.safetensors"))[:-KEPT]:
-        old.with_suffix(".json").unlink(missing_ok=True)
+    """Write the checkpoint after ``step`` and remove all but the newest two."""
+    run = RunFolder(folder)
+    save_tensors(run.step(step), tensors, {"step": step, **header})
+    for old in run.steps()[:-KEPT]:
+        description(old).unlink(missing_ok=True)
         old.unlink(missing_ok=True)
 
 
@@ -94,9 +86,9 @@ class Found:
 
 
 def read_last(folder: Path) -> Found | None:
-    """The newest readable checkpoint of ``folder/last``; None when there is none."""
+    """The newest readable checkpoint of an unfinished run; None when there is none."""
     problems: list[str] = []
-    for path in sorted((folder / LAST).glob("step-*.safetensors"), reverse=True):
+    for path in reversed(RunFolder(folder).steps()):
         try:
             tensors, header = load_tensors(path)
         except InputError as error:
@@ -108,34 +100,14 @@ def read_last(folder: Path) -> Found | None:
 
 def save_last_model(folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """The network as it was at the end, for what comes after the run."""
-    save_tensors(folder / LAST / MODEL_FILE, state, header)
+    save_tensors(RunFolder(folder).last, state, header)
 
 
 def forget_steps(folder: Path) -> None:
     """Remove what only an unfinished run needs."""
-    for path in (folder / LAST).glob("step-*"):
+    for path in RunFolder(folder).steps():
+        description(path).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
-
-
-def checkpoint_file(run: str | Path) -> Path:
-    """The best network's file of a run folder; a ``.safetensors`` file stands for itself."""
-    path = Path(run)
-    return path if path.suffix == ".safetensors" else path / BEST / MODEL_FILE
-
-
-def no_network(run: Path) -> InputError:
-    """The error for a place without a trained network: it names the runs below a folder that holds some."""
-    below = [
-        str(found.parent.parent) for depth in ("*", "*/*") for found in sorted(run.glob(f"{depth}/{BEST}/{MODEL_FILE}"))
-    ]
-    if below:
-        more = ", …" if len(below) > NAMED_RUNS else ""
-        hint = f"Name one of its runs: {', '.join(below[:NAMED_RUNS])}{more}."
-    elif run.is_dir():
-        hint = "A run has one after its first validation."
-    else:
-        hint = "Train one with `onet train`."
-    return InputError(f"{run} holds no trained network.", hint=hint)
 
 
 def load_model(run: str | Path, device: str | torch.device = "cpu") -> OccupancyNetwork:
@@ -143,7 +115,7 @@ def load_model(run: str | Path, device: str | torch.device = "cpu") -> Occupancy
 
     InputError when the run does not exist, has no checkpoint yet, or its checkpoint is damaged.
     """
-    path = checkpoint_file(run)
+    path = network_file(run)
     if not path.exists():
         raise no_network(Path(run))
     tensors, header = load_tensors(path)

@@ -21,12 +21,13 @@ from typing import Any
 from pix3d_onet.config import SPLITS, PrepareConfig
 from pix3d_onet.data.sources.splits import Splitter
 from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, ShardEntry, manifest_to_json
+from pix3d_onet.data.store.rejects import write_rejects
 from pix3d_onet.data.store.writer import write_shard
 from pix3d_onet.files import digest, write_json, write_text
 from pix3d_onet.preparation.staging import Staging, camera_key
 from pix3d_onet.types import PreparedShape, Rejected, SourceListing, SourceShape
 
-REJECTS, QC, TIMINGS = "rejects.jsonl", "qc.csv", "timings.csv"
+QC, TIMINGS = "qc.csv", "timings.csv"
 
 
 def shard_name(index: int) -> str:
@@ -87,13 +88,6 @@ def assemble(
     manifest = Manifest(config.to_json(), config.hash(), dict(source), tuple(entries), tuple(shards), counts)
     write_json(out / MANIFEST, manifest_to_json(manifest))
     return manifest
-
-
-def write_rejects(out: Path, rejected: Iterable[Rejected]) -> list[Rejected]:
-    """Write ``out/rejects.jsonl`` and return its rows in their order."""
-    rows = sorted(rejected, key=lambda r: (r.object_id, r.record_id, r.stage, r.reason, r.detail))
-    write_text(out / REJECTS, "".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in rows))
-    return rows
 
 
 def _check_room(out: Path, staging: Staging) -> None:

@@ -24,6 +24,7 @@ from pix3d_onet.geometry.mesh.reading import load_mesh
 from pix3d_onet.geometry.mesh.sampling import contains
 from pix3d_onet.lattice import decode_points, encode_points
 from pix3d_onet.preparation.from_mesh import GeometryResult
+from pix3d_onet.preparation.quality import AGREEMENT_POINTS
 from pix3d_onet.seeding import generator
 from pix3d_onet.types import Float64, Int64, Mesh, Normalisation, ShapeGeometry, SourceShape
 
@@ -31,8 +32,6 @@ POISSON_DEPTH = 8
 """Octree depth of the surface reconstruction: 256 cells along the padded box, as the watertighting grid."""
 POISSON_TRIM = 1.05
 """The reconstruction's box as a multiple of the points' box."""
-AGREEMENT_POINTS = 20_000
-"""Labels that are compared with the mesh, for quality control."""
 
 
 def given_geometry(shape: SourceShape, config: PrepareConfig, root: Path) -> GeometryResult:

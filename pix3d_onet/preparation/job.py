@@ -25,14 +25,15 @@ from pix3d_onet.data.sources.pix3d import INDEX
 from pix3d_onet.data.sources.splits import Splitter
 from pix3d_onet.data.store.manifest import MANIFEST, Manifest, read_manifest
 from pix3d_onet.data.store.reader import Dataset
+from pix3d_onet.data.store.rejects import REJECTS_FILE, read_rejects, write_rejects
 from pix3d_onet.data.store.writer import write_shard
 from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError
 from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.files import PART_SUFFIX, file_digest
 from pix3d_onet.locks import locked
-from pix3d_onet.preparation.assemble import REJECTS, TIMINGS, assemble, listing_digest, write_rejects
+from pix3d_onet.preparation.assemble import TIMINGS, assemble, listing_digest
 from pix3d_onet.preparation.execution.pool import Failure, Limits, Plan, run, usable_cores
-from pix3d_onet.preparation.reopen import read_rejects, read_timings, thaw
+from pix3d_onet.preparation.reopen import read_timings, thaw
 from pix3d_onet.preparation.staging import Done, Outcome, Staging, fingerprint, read_digest
 from pix3d_onet.preparation.worker import Geometry, Task, prepare_shape, rejection
 from pix3d_onet.types import Rejected, SourceListing, SourceShape
@@ -107,19 +108,17 @@ def prepare(
     if not taken:
         raise _no_record(listing, out)
     job = _Job(listing, taken, config, out, execution or Execution(), emit)
-    with interruptible(), locked(out), one_line_for_disk_trouble(out):
+    with interruptible(), locked(out, emit), one_line_for_disk_trouble(out):
         done = job.finished()
         if done is not None:
-            return PrepareResult(
-                out, done, read_rejects(out / REJECTS), up_to_date=True, seconds=time.perf_counter() - start
-            )
+            return PrepareResult(out, done, read_rejects(out), up_to_date=True, seconds=time.perf_counter() - start)
         outcomes, resumed = job.work()
         manifest = job.assemble(outcomes)
     stages: Counter[str] = Counter()
     for outcome in outcomes.values():
         stages.update(outcome.seconds)
     seconds = time.perf_counter() - start
-    return PrepareResult(out, manifest, read_rejects(out / REJECTS), False, resumed, seconds, dict(stages))
+    return PrepareResult(out, manifest, read_rejects(out), False, resumed, seconds, dict(stages))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,7 +182,7 @@ class _Job:
     def _lost(self) -> dict[str, list[Rejected]]:
         """Rows of ``rejects.jsonl`` by shape, less those of the listing, which is read anew by every call."""
         rows: dict[str, list[Rejected]] = {}
-        for row in read_rejects(self.out / REJECTS):
+        for row in read_rejects(self.out):
             if row not in self.listing.rejected:
                 rows.setdefault(row.object_id, []).append(row)
         return rows
@@ -321,7 +320,7 @@ class _Job:
         if before:
             records = f"{before} records" if before > 1 else "1 record"
             text += f" Besides, {records} of the source cannot be used: {_reasons(self.listing.rejected)}."
-        return InputError(text, hint=f"{self.out / REJECTS} names each; --retry-failed tries the shapes again.")
+        return InputError(text, hint=f"{self.out / REJECTS_FILE} names each; --retry-failed tries the shapes again.")
 
 
 def _refuse_sources(listing: SourceListing, out: Path) -> None:
@@ -336,7 +335,7 @@ def _no_record(listing: SourceListing, out: Path) -> InputError:
     if listing.rejected and not (out / MANIFEST).exists():
         with one_line_for_disk_trouble(out):
             write_rejects(out, listing.rejected)
-        hint = f"{out / REJECTS} names each."
+        hint = f"{out / REJECTS_FILE} names each."
     return InputError(f"no usable record: {_reasons(listing.rejected)}.", hint=hint)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -12,19 +11,8 @@ import numpy as np
 from pix3d_onet.data.store import encoding
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
-from pix3d_onet.errors import InputError
 from pix3d_onet.preparation.staging import Outcome
 from pix3d_onet.types import Normalisation, PreparedShape, Rejected, ShapeGeometry
-
-
-def read_rejects(path: Path) -> tuple[Rejected, ...]:
-    """The rows of a ``rejects.jsonl``; none when it is missing, InputError when it is damaged."""
-    if not path.is_file():
-        return ()
-    try:
-        return tuple(Rejected(**json.loads(line)) for line in path.read_text().splitlines())
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}).", hint="Prepare again with --overwrite.") from None
 
 
 def read_timings(path: Path) -> dict[str, dict[str, float]]:

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet.errors import InputError
+from pix3d_onet.runs.folder import RunFolder
 from pix3d_onet.types import Bool, Mesh, UInt8
-
-EXAMPLES_FILE = "examples.npz"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +32,7 @@ class Example:
 
 def read_examples(run: Path) -> tuple[Example, ...]:
     """The examples of the run in folder ``run``; empty when it has none. InputError when the file is damaged."""
-    path = run / EXAMPLES_FILE
+    path = RunFolder(run).examples
     if not path.exists():
         return ()
     try:

@@ -1,13 +1,4 @@
-"""The record of a training run: written by ``learning``, read by ``ablation`` and ``report`` without torch.
-
-A run is a folder::
-
-    run.json               this record; written last, so a folder without it is unfinished
-    config.json            model and training settings, written first
-    history.csv            one row a validation, appended while training
-    best/ last/            checkpoints (safetensors + readable JSON)
-    examples.npz           pictures and meshes for the figures (no pickle)
-"""
+"""``run.json``, the record of a training run: written by ``learning``, read by ``ablation`` and ``report``."""
 
 from __future__ import annotations
 
@@ -19,8 +10,8 @@ from typing import Any
 
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import read_json, write_json
+from pix3d_onet.runs.folder import RunFolder
 
-RUN_FILE = "run.json"
 RUN_VERSION = 1
 
 
@@ -94,13 +85,13 @@ def write_run(folder: Path, record: RunRecord) -> None:
     """Write ``folder/run.json`` atomically."""
     document = dataclasses.asdict(record)
     document["model"], document["train"] = dict(record.model), dict(record.train)
-    write_json(folder / RUN_FILE, document)
+    write_json(RunFolder(folder).record, document)
 
 
 def read_run(folder: Path) -> RunRecord:
     """Read ``folder/run.json``; InputError when it is missing, damaged (a field of the wrong type is) or of another
     version. What ``model`` and ``train`` hold is for their configurations to judge, but for the seed."""
-    path = folder / RUN_FILE
+    path = RunFolder(folder).record
     document = read_json(path, what="run record", hint="A run that was interrupted continues with --resume.")
     if not isinstance(document, dict) or document.get("version") != RUN_VERSION:
         raise InputError(f"{path} is not a run record of version {RUN_VERSION}.")

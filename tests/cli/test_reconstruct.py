@@ -13,7 +13,7 @@ from helpers import datasets, stored_run
 from onet_cli import reconstruct
 from onet_cli.main import main
 from onet_cli.reconstruct import ALIKE, Grouped, Made, failure, probability, sentence
-from onet_cli.reconstruct_plan import NETWORK_FILE, photos_among
+from onet_cli.reconstruct_plan import photos_among
 from PIL import Image
 
 from pix3d_onet.errors import InputError
@@ -22,6 +22,7 @@ from pix3d_onet.geometry.mesh.reading import load_mesh
 from pix3d_onet.geometry.mesh.topology import is_watertight
 from pix3d_onet.geometry.render.preview import LINE, contact_sheet
 from pix3d_onet.geometry.synth.release import synth_pix3d
+from pix3d_onet.runs.folder import RunFolder, description
 
 SMALL = ["--resolution", "24", "--device", "cpu"]
 
@@ -128,9 +129,10 @@ def test_ctrl_c_among_many_says_what_was_made(tmp_path) -> None:
     """A real signal in a real process, sent when the second picture's turn comes; the network is none of its matter."""
     for name in ("one", "two", "three"):
         (tmp_path / f"{name}.png").touch()
-    (tmp_path / NETWORK_FILE).parent.mkdir()
-    for file in (NETWORK_FILE, NETWORK_FILE.with_suffix(".json")):
-        (tmp_path / file).touch()
+    network = RunFolder(tmp_path).best
+    network.parent.mkdir()
+    for file in (network, description(network)):
+        file.touch()
     code = (
         "import os, signal, sys, time, types\nfrom onet_cli import reconstruct\nfrom onet_cli.main import main\n"
         "def make(network, job, *rest):\n"

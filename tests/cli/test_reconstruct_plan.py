@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from helpers import stored_run
 from onet_cli.main import main
-from onet_cli.reconstruct_plan import NETWORK_FILE, check_run, plan
+from onet_cli.reconstruct_plan import plan
 from PIL import Image
 
-from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.errors import ConfigError
 from pix3d_onet.geometry.synth.release import synth_pix3d
-from pix3d_onet.learning import checkpoint
+from pix3d_onet.runs.folder import RunFolder, description
 
 
 def onet(*arguments: object) -> int:
@@ -46,10 +46,10 @@ def test_a_word_that_is_no_mask_is_usage(photo, tmp_path, monkeypatch, capsys, g
 def test_slips_are_told_before_torch_is_imported(tmp_path) -> None:
     """In a process of its own: here torch is loaded long since. The runs need no network that could be loaded."""
     for run in ("runs/a", "runs/seed/b"):
-        file = tmp_path / run / NETWORK_FILE
+        file = RunFolder(tmp_path / run).best
         file.parent.mkdir(parents=True)
         file.touch()
-        file.with_suffix(".json").write_text("{}")
+        description(file).write_text("{}")
     (tmp_path / "empty").mkdir()
     (tmp_path / "photo.png").touch()
     calls = {
@@ -80,20 +80,6 @@ def test_slips_are_told_before_torch_is_imported(tmp_path) -> None:
     for shown, (_, words) in zip(done.stderr.split("\0"), calls.values(), strict=False):
         assert words in shown
         assert len(shown.splitlines()) == 1
-
-
-def test_a_run_is_looked_for_as_it_is_loaded(tmp_path) -> None:
-    assert Path(checkpoint.BEST) / checkpoint.MODEL_FILE == NETWORK_FILE
-    for name in "abcdef":
-        (tmp_path / name / NETWORK_FILE).parent.mkdir(parents=True)
-        (tmp_path / name / NETWORK_FILE).touch()
-    with pytest.raises(InputError) as caught:
-        check_run(tmp_path)
-    with pytest.raises(InputError) as loaded:
-        checkpoint.load_model(tmp_path)
-    assert str(caught.value) == str(loaded.value)
-    with pytest.raises(InputError, match=r"description of the run's network not found: .*model\.json"):
-        check_run(tmp_path / "a")
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,8 @@ from pathlib import Path
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.files import inside
-from pix3d_onet.types import Rejected, SourceListing, SourceShape
+from pix3d_onet.types import MESH_SUFFIXES, Rejected, SourceListing, SourceShape
 
-SUFFIXES = (".obj", ".off", ".ply", ".stl", ".glb", ".gltf")
-"""Endings that are taken for meshes, in any case."""
 CATEGORY = "mesh"
 """Category of the files that lie in no subfolder; others are of their first subfolder's."""
 
@@ -41,7 +39,7 @@ def list_meshes(root: Path, config: PrepareConfig, *, split_files: Sequence[Path
             continue
         shapes.append(SourceShape(object_id, category, object_id, path, ()))
     if not found:
-        raise InputError(f"{root} holds no mesh file.", hint=f"Looked for {', '.join(SUFFIXES)}.")
+        raise InputError(f"{root} holds no mesh file.", hint=f"Looked for {', '.join(MESH_SUFFIXES)}.")
     return SourceListing("meshes", root, tuple(shapes), tuple(rejected), len(shapes) + len(rejected))
 
 
@@ -50,5 +48,5 @@ def _walk(root: Path) -> Iterator[Path]:
         names[:] = [n for n in names if not n.startswith(".")]
         for name in files:
             path = Path(folder, name)
-            if not name.startswith(".") and path.suffix.lower() in SUFFIXES:
+            if not name.startswith(".") and path.suffix.lower() in MESH_SUFFIXES:
                 yield path

@@ -30,6 +30,7 @@ from pix3d_onet.config import SPLITS, PrepareConfig
 from pix3d_onet.data.images.decoding import declared_size
 from pix3d_onet.errors import ConfigError, InputError, RejectError
 from pix3d_onet.files import inside, write_bytes
+from pix3d_onet.rotations import rotation_problem
 from pix3d_onet.types import Bool, Camera, Float64, Rejected, SourceListing, SourceShape, SourceView
 
 POINTS, CLOUD, MESH = "points.npz", "pointcloud.npz", "mesh.off"
@@ -39,7 +40,6 @@ MAX_ARRAY_BYTES = 1 << 30
 """Largest declared size of one array in an .npz (a zip's own figures are checked before anything is unpacked)."""
 FOCAL_TOLERANCE = 1e-3
 """Relative difference of the two focal lengths, and of skew to focal, up to which a camera has square pixels."""
-ROTATION_TOLERANCE = 1e-3
 FLIP = np.diag([-1.0, -1.0, 1.0])
 """Camera axes right, down, forward ↔ left, up, forward."""
 STAGE = "parse"
@@ -147,8 +147,8 @@ def camera_from(camera_mat: NDArray[Any], world_mat: NDArray[Any], size: tuple[i
     if k.shape != (3, 3) or world.shape != (3, 4) or not (np.isfinite(k).all() and np.isfinite(world).all()):
         raise RejectError("bad-pose", "camera_mat or world_mat is not a finite 3×3 and 3×4 matrix", STAGE)
     rotation, focal = world[:, :3], float(k[0, 0])
-    if np.abs(rotation @ rotation.T - np.eye(3)).max() > ROTATION_TOLERANCE or np.linalg.det(rotation) < 0:
-        raise RejectError("bad-pose", "world_mat is not rigid", STAGE)
+    if problem := rotation_problem(rotation):
+        raise RejectError("bad-pose", f"world_mat is not rigid: {problem}", STAGE)
     uneven = max(abs(focal - k[1, 1]), abs(k[0, 1]), abs(k[1, 0]))
     if not focal > 0 or uneven > FOCAL_TOLERANCE * focal or tuple(k[2]) != (0, 0, 1):
         raise RejectError("bad-pose", "camera_mat has no square pixels", STAGE)

@@ -17,10 +17,8 @@ from pix3d_onet.errors import RejectError
 from pix3d_onet.files import inside
 from pix3d_onet.geometry.mesh.cleaning import clean
 from pix3d_onet.geometry.mesh.obj import parse_obj
-from pix3d_onet.types import Mesh
+from pix3d_onet.types import MESH_SUFFIXES, Mesh
 
-MESH_SUFFIXES = (".obj", ".off", ".ply", ".stl", ".glb", ".gltf")
-"""Formats that ``load_mesh`` reads, by file name ending (case does not matter)."""
 MAX_MESH_BYTES = 1 << 30
 """Larger files are rejected unread."""
 logging.getLogger("trimesh").setLevel(logging.CRITICAL)  # its log lines are not for our users

@@ -36,11 +36,6 @@ class OccupancyNetwork(nn.Module):
         """Whether ``encode`` needs a pose."""
         return self.pose_encoder is not None
 
-    @property
-    def needs_focal(self) -> bool:
-        """Whether ``encode`` needs a focal length, too."""
-        return self.config.pose == "6d"
-
     def encode(self, images: Tensor, pose: Tensor | None = None, focal: Tensor | None = None) -> Tensor:
         """images (B, 3, H, W), pose (B, 4, 4), focal (B,) in image sides → code (B, C). ValueError without a pose."""
         code: Tensor = self.encoder(images)

@@ -27,10 +27,10 @@ from pix3d_onet.learning.extraction.extract import THRESHOLD, ImageModel, extrac
 from pix3d_onet.learning.extraction.refine import simplify
 from pix3d_onet.learning.pictures import focal_of
 from pix3d_onet.metrics import iou
+from pix3d_onet.runs.folder import RunFolder
 from pix3d_onet.seeding import generator
 from pix3d_onet.types import Float32, Mesh, Sample, View
 
-EXAMPLES_FILE = "examples.npz"
 EXAMPLE_FACES = 4000
 """Most faces of a mesh in the file: a figure shows no more, and seven runs stay below a few MB."""
 EXAMPLE_RESOLUTION = 64
@@ -127,7 +127,7 @@ def write_examples(
     arrays["iou"] = np.array(values, dtype=np.float32)
     arrays["split"] = np.array(chosen)
     arrays["threshold"] = np.float32(threshold)
-    with writing(Path(folder) / EXAMPLES_FILE) as part, part.open("wb") as handle:
+    with writing(RunFolder(Path(folder)).examples) as part, part.open("wb") as handle:
         np.savez_compressed(handle, allow_pickle=False, **arrays)
     return float(np.median(seconds))
 

@@ -9,23 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from pix3d_onet.files import write_text
+from pix3d_onet.runs.folder import RunFolder
 from pix3d_onet.runs.record import HistoryRow
-
-HISTORY_FILE = "history.csv"
-EVENTS_FOLDER = "tensorboard"
 
 
 class Curves:
     """Appends a row per validation to ``folder/history.csv`` and to TensorBoard."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = RunFolder(folder)
         self._writer: Any = None
         self._tried = False
 
     def append(self, row: HistoryRow) -> None:
         """One validation."""
-        path = self.folder / HISTORY_FILE
+        path = self.folder.history
         fresh = not path.exists()
         with path.open("a", encoding="utf-8", newline="") as handle:
             handle.write((_line(HistoryRow.__slots__) if fresh else "") + _line(_values(row)))
@@ -33,7 +31,7 @@ class Curves:
 
     def rewrite(self, rows: Sequence[HistoryRow]) -> None:
         """Start again from the rows of a checkpoint: what came after it is trained again."""
-        write_text(self.folder / HISTORY_FILE, _line(HistoryRow.__slots__) + "".join(_line(_values(r)) for r in rows))
+        write_text(self.folder.history, _line(HistoryRow.__slots__) + "".join(_line(_values(r)) for r in rows))
 
     def _board(self, row: HistoryRow) -> None:
         if not self._tried:
@@ -42,7 +40,7 @@ class Curves:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 return
-            self._writer = SummaryWriter(str(self.folder / EVENTS_FOLDER))
+            self._writer = SummaryWriter(str(self.folder.events))
         if self._writer is None:
             return
         tags = {

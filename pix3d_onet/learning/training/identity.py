@@ -1,23 +1,18 @@
-"""A run's folder: who it belongs to, whether it is finished, and that only one process writes to it."""
+"""Which run this is, and whether its folder holds it already: finished, to be continued, or another one."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pix3d_onet.config import ModelConfig, TrainConfig
-from pix3d_onet.errors import BusyError, InputError
-from pix3d_onet.files import PART_SUFFIX, file_digest, read_json
+from pix3d_onet.errors import InputError
+from pix3d_onet.files import file_digest, read_json
 from pix3d_onet.learning import checkpoint
-from pix3d_onet.runs.record import RUN_FILE, RunRecord, read_run
-
-CONFIG_FILE = "config.json"
-LOCK_FILE = ".lock"
+from pix3d_onet.runs.folder import RunFolder, network_file
+from pix3d_onet.runs.record import RunRecord, read_run
 
 
 def run_identity(
@@ -53,7 +48,7 @@ def finished_run(out: Path, run_id: str, resume: bool) -> RunRecord | None:
 
     InputError for any other finished run: nothing is overwritten.
     """
-    if not (out / RUN_FILE).exists():
+    if RunFolder(out).state != "done":
         return None
     record = read_run(out)
     if resume and record.run_id == run_id:
@@ -65,7 +60,7 @@ def finished_run(out: Path, run_id: str, resume: bool) -> RunRecord | None:
 
 def unfinished_run(out: Path, identity: dict[str, Any], resume: bool) -> checkpoint.Found | None:
     """The checkpoint of ``out`` to go on from; None = from the start. InputError when it is not this run's folder."""
-    path = out / CONFIG_FILE
+    path = RunFolder(out).config
     if not path.exists():
         return None
     if not resume:
@@ -78,9 +73,10 @@ def unfinished_run(out: Path, identity: dict[str, Any], resume: bool) -> checkpo
 
 def stored_batch_size(out: Path) -> int:
     """The batch size that an unfinished run in ``out`` started with; 0 when there is none."""
-    if not (out / CONFIG_FILE).exists():
+    path = RunFolder(out).config
+    if not path.exists():
         return 0
-    document = read_json(out / CONFIG_FILE, what="run configuration")
+    document = read_json(path, what="run configuration")
     train = document.get("train") if isinstance(document, dict) else None
     value = train.get("batch_size") if isinstance(train, dict) else None
     return value if isinstance(value, int) and value > 0 else 0
@@ -89,7 +85,7 @@ def stored_batch_size(out: Path) -> int:
 def _difference(before: Any, identity: dict[str, Any]) -> str:
     """The first setting in which two runs differ, in words."""
     if not isinstance(before, dict):
-        return f"{CONFIG_FILE} is damaged"
+        return "its configuration is damaged"
     for section in ("model", "train", "data"):
         old, new = before.get(section) or {}, identity[section]
         for key in new:
@@ -105,33 +101,9 @@ def initial_run(init_from: Path | None, model: ModelConfig) -> str:
     """
     if init_from is None:
         return ""
-    header = checkpoint.read_header(checkpoint.checkpoint_file(init_from))
+    network = network_file(init_from)
+    header = checkpoint.read_header(network)
     if header.get("model") != model.to_json():
         raise InputError(f"{init_from} is a network of another architecture: {header.get('model')}.")
-    digest = file_digest(checkpoint.checkpoint_file(init_from))[:12]
+    digest = file_digest(network)[:12]
     return f"run {header['run_id']}, network {digest}" if header.get("run_id") else f"network {digest}"
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold the run folder against a second process. BusyError when somebody has it; the lock dies with its process."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK_FILE).open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BusyError(f"another process is training in {out}.") from None
-        _clear_strays(out)
-        try:
-            yield
-        finally:
-            (out / LOCK_FILE).unlink(missing_ok=True)
-
-
-def _clear_strays(out: Path) -> None:
-    """Remove what a kill left half-written: ours (``.part``) and safetensors' own (``.tmp…``), each as large as a
-    checkpoint. Only the process that holds the folder may."""
-    for folder in (out, out / checkpoint.BEST, out / checkpoint.LAST):
-        for pattern in (f".*{PART_SUFFIX}", ".tmp*"):
-            for stray in folder.glob(pattern):
-                stray.unlink(missing_ok=True)

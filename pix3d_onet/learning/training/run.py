@@ -29,20 +29,20 @@ from pix3d_onet.learning.device import (
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model, cost, count_parameters
 from pix3d_onet.learning.training.batches import Choice, Split, describe_data, has_split
 from pix3d_onet.learning.training.fitting import fitting_batch, open_split
-from pix3d_onet.learning.training.optim import freeze_encoder
-from pix3d_onet.learning.training.profile import profile_steps
-from pix3d_onet.learning.training.run_folder import (
-    CONFIG_FILE,
+from pix3d_onet.learning.training.identity import (
     describe_weights,
     finished_run,
     initial_run,
-    locked,
     run_identity,
     stored_batch_size,
     unfinished_run,
 )
+from pix3d_onet.learning.training.optim import freeze_encoder
+from pix3d_onet.learning.training.profile import profile_steps
 from pix3d_onet.learning.training.trainer import Setting, Trainer, is_out_of_memory
 from pix3d_onet.learning.training.validate import THRESHOLDS, Advance, Scores
+from pix3d_onet.locks import locked
+from pix3d_onet.runs.folder import RunFolder
 from pix3d_onet.runs.record import RunRecord, write_run
 
 __all__ = ["run_identity", "train"]
@@ -121,7 +121,7 @@ def train(
             "weights": init or describe_weights(config, weights),
             "onet": versions()["onet"],
         }
-        with locked(out) if group.leads else nullcontext():
+        with locked(out, emit) if group.leads else nullcontext():
             return _run(request, identity, dataset, where, group)
 
 
@@ -143,6 +143,9 @@ def _run(
     request: Request, identity: dict[str, Any], dataset: Dataset, where: torch.device, group: distributed.Group
 ) -> RunRecord:
     config, emit = request.config, request.emit
+    folder = RunFolder(request.out)
+    for stray in folder.strays() if group.leads else ():
+        stray.unlink(missing_ok=True)
     found = unfinished_run(request.out, identity, request.resume)
     distributed.wait()  # nobody writes before everybody has looked
     network = _network(request, fresh=found is None)
@@ -150,7 +153,7 @@ def _run(
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     splits = _open_splits(request, dataset, where, network.needs_pose)
     if group.leads and found is None:
-        write_json(request.out / CONFIG_FILE, identity)
+        write_json(folder.config, identity)
     precision = choose_precision(config.precision, where)
     setting = Setting(config, request.out, identity, where, precision, group, splits["train"], splits["val"], emit)
     trainer = Trainer(network, setting, compiled=request.compiled)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pix3d_onet.data.store.layout import open_shard
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.learning.pictures import focal_lengths, resize_images
@@ -128,7 +129,7 @@ class StreamedSplit:
             return self._open[name]
         path = self.root / name
         try:
-            file = h5py.File(path, "r")
+            file = open_shard(path)
             shard = _Shard(file, _mapped(file["points"], path), _mapped(file["occupancy"], path))
         except (OSError, KeyError, ValueError) as error:
             raise InputError(f"shard {path} cannot be read ({error}).", hint="Run `onet verify`.") from None

@@ -24,10 +24,11 @@ from pix3d_onet.errors import BusyError, ConfigError, DivergedError, InputError,
 from pix3d_onet.events import Event, Note, TrainStep
 from pix3d_onet.learning.checkpoint import load_model
 from pix3d_onet.learning.device import forget_peak, peak_memory
-from pix3d_onet.learning.training import fitting, run_folder, trainer
+from pix3d_onet.learning.training import fitting, trainer
 from pix3d_onet.learning.training import run as training
 from pix3d_onet.learning.training.optim import MovingAverage, learning_rate
 from pix3d_onet.learning.training.run import run_identity, train
+from pix3d_onet.locks import locked
 from pix3d_onet.runs.record import RunRecord, read_run
 
 MODEL = ModelConfig("resnet18", c_dim=8, hidden_dim=16, blocks=1)
@@ -251,7 +252,7 @@ def test_a_failed_start_leaves_no_run_behind(data: Path, tmp_path: Path) -> None
 
 
 def test_two_processes_cannot_train_in_one_folder(data: Path, tmp_path: Path) -> None:
-    with run_folder.locked(tmp_path / "run"), pytest.raises(BusyError, match="another process"):
+    with locked(tmp_path / "run"), pytest.raises(BusyError, match="another onet"):
         run(data, tmp_path / "run")
 
 
