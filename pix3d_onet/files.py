@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,8 @@ REFUSALS = {
     )
 }
 """Errors of the system that say that a place cannot be written to (or read), not that the program is wrong."""
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 NOT_IN_A_PATH = re.compile("[\x00-\x1f\ud800-\udfff]")
 """Characters that fit no table, no log and no UTF-8."""
@@ -72,18 +75,43 @@ def check_writable(path: Path, *, file: bool = False) -> None:
 
 
 @contextmanager
+def disk_trouble(folder: Path, hint: str) -> Iterator[None]:
+    """Turn a full disk, a quota or a lost permission of ``folder`` into one clear line; ``hint`` is for a full disk."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # RuntimeError: HDF5
+        code = getattr(error, "errno", None)
+        if code in DISK_FULL or os.strerror(errno.ENOSPC) in str(error):
+            raise InputError(f"no space left on the disk of {folder}.", hint=hint) from None
+        if not isinstance(error, OSError):
+            raise
+        if error.filename is None:
+            error.filename = str(folder)
+        raise refused(error) from None
+
+
+@contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """Yield a path beside ``path`` to write to; on success flush it to disk and rename it onto ``path``.
 
-    On any exception the partial file is removed and ``path`` stays as it was.
+    The file has the mode of any new file, whatever a library made of it. On any exception the partial file is removed
+    and ``path`` stays as it was; an OSError names ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
     try:
+        part.touch()
+        mode = stat.S_IMODE(part.stat().st_mode)
         yield part
         with part.open("rb") as handle:
             os.fsync(handle.fileno())
+        if stat.S_IMODE(part.stat().st_mode) != mode:  # safetensors makes files that only their owner can read
+            part.chmod(mode)
         part.replace(path)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
 

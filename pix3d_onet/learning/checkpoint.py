@@ -7,6 +7,8 @@ run.
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +33,24 @@ KEPT = 2
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write tensors and ``header`` to ``path`` atomically, and the header as JSON beside it (for people)."""
+    """Write tensors and ``header`` to ``path`` atomically, and the header as JSON beside it (for people).
+
+    OSError when the disk does not take them.
+    """
     document = {"version": CHECKPOINT_VERSION, **header}
     plain = {key: value.detach().to("cpu").contiguous() for key, value in tensors.items()}
     with writing(path) as part:
-        save_file(plain, part, metadata={HEADER_KEY: json.dumps(document, allow_nan=False)})
+        try:
+            save_file(plain, part, metadata={HEADER_KEY: json.dumps(document, allow_nan=False)})
+        except SafetensorError as error:
+            raise _system_error(error, path) from None
     write_json(description(path), document)
+
+
+def _system_error(error: SafetensorError, path: Path) -> Exception:
+    """The OSError that a message of safetensors has wrapped: ``I/O error: … (os error 28)``."""
+    found = re.search(r"os error (\d+)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1])), str(path)) if found else error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -52,6 +66,10 @@ def read_header(path: Path) -> dict[str, Any]:
     """The header of a file of ours, without its tensors. InputError as ``load_tensors``."""
     if not path.is_file():
         raise InputError(f"checkpoint not found: {path}.")
+    try:
+        path.open("rb").close()  # a file that may not be read is "not found" to safetensors
+    except OSError as error:
+        raise InputError(f"cannot read checkpoint {path}: {error.strerror}.") from None
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(HEADER_KEY, "null"))

@@ -8,8 +8,6 @@ that were being worked on.
 from __future__ import annotations
 
 import dataclasses
-import errno
-import os
 import signal
 import threading
 import time
@@ -29,7 +27,7 @@ from pix3d_onet.data.store.rejects import REJECTS_FILE, read_rejects, write_reje
 from pix3d_onet.data.store.writer import write_shard
 from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError
 from pix3d_onet.events import Emit, Note, Progress, ignore
-from pix3d_onet.files import PART_SUFFIX, file_digest
+from pix3d_onet.files import PART_SUFFIX, disk_trouble, file_digest
 from pix3d_onet.locks import locked
 from pix3d_onet.preparation.assemble import TIMINGS, assemble, listing_digest
 from pix3d_onet.preparation.execution.pool import Failure, Limits, Plan, run, usable_cores
@@ -42,7 +40,7 @@ TIME_LIMIT_SECONDS = 600.0
 """Default time limit of a shape; the slowest real one takes a few seconds."""
 MEMORY_LIMIT_BYTES = 8 << 30
 """Default limit of a worker's private memory; a worker on real shapes needs about one tenth."""
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+ROOM_HINT = "What is finished is kept: free some space and run the same command again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +106,7 @@ def prepare(
     if not taken:
         raise _no_record(listing, out)
     job = _Job(listing, taken, config, out, execution or Execution(), emit)
-    with interruptible(), locked(out, emit), one_line_for_disk_trouble(out):
+    with interruptible(), locked(out, emit), disk_trouble(out, ROOM_HINT):
         done = job.finished()
         if done is not None:
             return PrepareResult(out, done, read_rejects(out), up_to_date=True, seconds=time.perf_counter() - start)
@@ -333,7 +331,7 @@ def _no_record(listing: SourceListing, out: Path) -> InputError:
     """The line for a source without a usable record; the rows are written where no finished data set has its own."""
     hint = "Look at the source's files."
     if listing.rejected and not (out / MANIFEST).exists():
-        with one_line_for_disk_trouble(out):
+        with disk_trouble(out, ROOM_HINT):
             write_rejects(out, listing.rejected)
         hint = f"{out / REJECTS_FILE} names each."
     return InputError(f"no usable record: {_reasons(listing.rejected)}.", hint=hint)
@@ -380,18 +378,3 @@ def interruptible() -> Iterator[None]:
     finally:
         if main:
             signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
-
-
-@contextmanager
-def one_line_for_disk_trouble(out: Path) -> Iterator[None]:
-    """Turn a full disk, a quota or a lost permission into one clear line."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        code = getattr(error, "errno", None)
-        if code in DISK_FULL or os.strerror(errno.ENOSPC) in str(error):
-            hint = "What is finished is kept: free some space and run the same command again."
-            raise InputError(f"no space left on the disk of {out}.", hint=hint) from None
-        if code in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise InputError(f"cannot write to {out}: {os.strerror(code)}.") from None
-        raise

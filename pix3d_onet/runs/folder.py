@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -91,6 +92,27 @@ class RunFolder:
         if self.record.is_file():
             return "done"
         return "partial" if self.config.is_file() else "missing"
+
+    @property
+    def has_network(self) -> bool:
+        """Whether anything of value has been saved: until then the folder is free for any run."""
+        return self.best.is_file() or self.last.is_file() or bool(self.steps())
+
+    def forget_start(self) -> None:
+        """Remove what a run writes before its first checkpoint."""
+        self.config.unlink(missing_ok=True)
+        self.forget_curves()
+        for folder in (self.best.parent, self.last.parent):
+            with suppress(OSError):  # missing, or somebody else's
+                folder.rmdir()
+
+    def forget_curves(self) -> None:
+        """Remove the history and TensorBoard's events."""
+        self.history.unlink(missing_ok=True)
+        for events in self.events.glob("events.out.tfevents.*"):
+            events.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.events.rmdir()
 
     def strays(self) -> Iterator[Path]:
         """What a kill left half-written: our parts and safetensors' own."""

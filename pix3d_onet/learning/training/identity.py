@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from pix3d_onet.files import file_digest, read_json
 from pix3d_onet.learning import checkpoint
 from pix3d_onet.runs.folder import RunFolder, network_file
 from pix3d_onet.runs.record import RunRecord, read_run
+
+NAMED_DIFFERENCES = 3
+"""Settings that an error names at most."""
 
 
 def run_identity(
@@ -43,7 +47,7 @@ def describe_weights(config: TrainConfig, weights: str | Path | None) -> str:
     return weights or ("pretrained" if config.pretrained else "")
 
 
-def finished_run(out: Path, run_id: str, resume: bool) -> RunRecord | None:
+def finished_run(out: Path, identity: Mapping[str, Any], resume: bool) -> RunRecord | None:
     """The record of a folder that is finished, when it is this run and ``resume`` allows it; None = not finished.
 
     InputError for any other finished run: nothing is overwritten.
@@ -51,22 +55,32 @@ def finished_run(out: Path, run_id: str, resume: bool) -> RunRecord | None:
     if RunFolder(out).state != "done":
         return None
     record = read_run(out)
-    if resume and record.run_id == run_id:
-        checkpoint.forget_steps(out)  # a kill may have come between the record and this
-        return record
-    what = "a finished run" if record.run_id == run_id else "another finished run"
-    raise InputError(f"{out} holds {what} ({record.name}).", hint="Choose another --out, or remove the folder.")
+    if record.run_id != identity["run_id"]:
+        before = {"model": record.model, "train": record.train, "data": record.data, "weights": record.weights}
+        hint = f"Choose another --out; with --init-from {out} it starts from that run's network."
+        raise InputError(f"{out} holds another finished run: {_difference(before, identity)}.", hint=hint)
+    if not resume:
+        hint = "Choose another --out, or remove the folder."
+        raise InputError(f"{out} holds a finished run ({record.name}).", hint=hint)
+    checkpoint.forget_steps(out)  # a kill may have come between the record and this
+    return record
 
 
-def unfinished_run(out: Path, identity: dict[str, Any], resume: bool) -> checkpoint.Found | None:
-    """The checkpoint of ``out`` to go on from; None = from the start. InputError when it is not this run's folder."""
-    path = RunFolder(out).config
-    if not path.exists():
+def unfinished_run(out: Path, identity: Mapping[str, Any], resume: bool) -> checkpoint.Found | None:
+    """The checkpoint of ``out`` to go on from; None = from the start. InputError when it is not this run's folder.
+
+    A folder in which nothing was saved yet is free: its start failed, or was killed early.
+    """
+    folder = RunFolder(out)
+    if not folder.config.exists():
+        return None
+    before = read_json(folder.config, what="run configuration")
+    ours = isinstance(before, dict) and identity.keys() <= before.keys()
+    if ours and not folder.has_network:
         return None
     if not resume:
         raise InputError(f"{out} holds an unfinished run.", hint="Continue it with --resume, or choose another --out.")
-    before = read_json(path, what="run configuration")
-    if not isinstance(before, dict) or before.get("run_id") != identity["run_id"]:
+    if not ours or before["run_id"] != identity["run_id"]:
         raise InputError(f"{out} holds another run: {_difference(before, identity)}.", hint="Choose another --out.")
     return checkpoint.read_last(out)
 
@@ -82,16 +96,25 @@ def stored_batch_size(out: Path) -> int:
     return value if isinstance(value, int) and value > 0 else 0
 
 
-def _difference(before: Any, identity: dict[str, Any]) -> str:
-    """The first setting in which two runs differ, in words."""
-    if not isinstance(before, dict):
+def _difference(before: Any, now: Mapping[str, Any]) -> str:
+    """What sets two runs apart, in words: the first settings that differ, the data, or what they start from."""
+    try:
+        model, train = ({**before[section]} for section in ("model", "train"))
+        data, weights = dict(before["data"]), str(before["weights"])
+    except (TypeError, KeyError):
         return "its configuration is damaged"
-    for section in ("model", "train", "data"):
-        old, new = before.get(section) or {}, identity[section]
-        for key in new:
-            if old.get(key) != new[key]:
-                return f"{key} was {old.get(key)!r}, now {new[key]!r}"
-    return f"weights were {before.get('weights') or 'random'}, now {identity['weights'] or 'random'}"
+    found = [
+        f"{key} was {old.get(key)!r}, now {new[key]!r}"
+        for old, new in ((model, now["model"]), (train, now["train"]))
+        for key in new
+        if old.get(key) != new[key]
+    ]
+    if data.get("data_hash") != now["data"]["data_hash"]:
+        old, new = (f"{d.get('name')} ({d.get('data_hash')})" for d in (data, now["data"]))
+        found.append(f"the data were {old}, now {new}")
+    if weights != now["weights"]:
+        found.append(f"the weights were {weights or 'random'}, now {now['weights'] or 'random'}")
+    return "; ".join(found[:NAMED_DIFFERENCES]) or "written by another version of onet"
 
 
 def initial_run(init_from: Path | None, model: ModelConfig) -> str:

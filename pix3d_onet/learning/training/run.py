@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, UnsuitableError
 from pix3d_onet.events import Emit, Note, Progress, ignore
-from pix3d_onet.files import write_json
+from pix3d_onet.files import disk_trouble, write_json
 from pix3d_onet.learning import checkpoint, distributed
 from pix3d_onet.learning.device import (
     choose_device,
@@ -46,6 +47,8 @@ from pix3d_onet.runs.folder import RunFolder
 from pix3d_onet.runs.record import RunRecord, write_run
 
 __all__ = ["run_identity", "train"]
+
+ROOM_HINT = "What was saved is kept: free some space, then continue with --resume."
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +111,6 @@ def train(
         request = _settle_batch(request, where, group)
         init = initial_run(init_from, model)
         run_id = run_identity(model, request.config, dataset.manifest.data_hash, weights, init)
-        if (record := finished_run(out, run_id, resume)) is not None:
-            return record
-        if request.config.batch_size % group.world:
-            raise ConfigError(f"--batch-size {request.config.batch_size} is no multiple of {group.world} processes.")
         identity = {
             "run_id": run_id,
             "name": name,
@@ -121,8 +120,29 @@ def train(
             "weights": init or describe_weights(config, weights),
             "onet": versions()["onet"],
         }
+        if (record := finished_run(out, identity, resume)) is not None:
+            return record
+        if request.config.batch_size % group.world:
+            raise ConfigError(f"--batch-size {request.config.batch_size} is no multiple of {group.world} processes.")
         with locked(out, emit) if group.leads else nullcontext():
-            return _run(request, identity, dataset, where, group)
+            found = unfinished_run(out, identity, resume)
+            distributed.wait()  # nobody writes before everybody has looked
+            with _sound(RunFolder(out)) if group.leads else nullcontext():
+                return _run(request, identity, dataset, where, group, found)
+
+
+@contextmanager
+def _sound(folder: RunFolder) -> Iterator[None]:
+    """Begin without what a kill left half-written; after a failure leave what can be continued, or nothing at all."""
+    try:
+        for stray in folder.strays():
+            stray.unlink(missing_ok=True)
+        with disk_trouble(folder.path, ROOM_HINT):
+            yield
+    except BaseException:
+        if not folder.has_network:
+            folder.forget_start()
+        raise
 
 
 def _settle_batch(request: Request, where: torch.device, group: distributed.Group) -> Request:
@@ -140,20 +160,20 @@ def _settle_batch(request: Request, where: torch.device, group: distributed.Grou
 
 
 def _run(
-    request: Request, identity: dict[str, Any], dataset: Dataset, where: torch.device, group: distributed.Group
+    request: Request,
+    identity: dict[str, Any],
+    dataset: Dataset,
+    where: torch.device,
+    group: distributed.Group,
+    found: checkpoint.Found | None,
 ) -> RunRecord:
     config, emit = request.config, request.emit
-    folder = RunFolder(request.out)
-    for stray in folder.strays() if group.leads else ():
-        stray.unlink(missing_ok=True)
-    found = unfinished_run(request.out, identity, request.resume)
-    distributed.wait()  # nobody writes before everybody has looked
     network = _network(request, fresh=found is None)
     arithmetic = forward_cost(request.model, config.image_size)
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     splits = _open_splits(request, dataset, where, network.needs_pose)
     if group.leads and found is None:
-        write_json(folder.config, identity)
+        write_json(RunFolder(request.out).config, identity)
     precision = choose_precision(config.precision, where)
     setting = Setting(config, request.out, identity, where, precision, group, splits["train"], splits["val"], emit)
     trainer = Trainer(network, setting, compiled=request.compiled)
