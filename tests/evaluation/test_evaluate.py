@@ -15,6 +15,7 @@ import pytest
 import torch
 from helpers import datasets, fields
 
+from pix3d_onet import seeding
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError
@@ -35,7 +36,7 @@ def data(tmp_path_factory) -> Path:
 
 def shape_of(object_id: str, seed: int = 0):
     """Kind and sides of a shape of ``datasets``, as it draws them."""
-    rng = datasets.codec.generator(seed, "test-shape", object_id)
+    rng = seeding.generator(seed, "test-shape", object_id)
     index = int(object_id.split("_")[1])
     return index % 2, datasets.extent_of(index, rng)
 
