@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from onet_cli.bench import choose_devices
 
 from pix3d_onet.ablation.bench import bench, plan_runs
 from pix3d_onet.ablation.variants import suite, variant
@@ -34,7 +33,14 @@ from pix3d_onet.config import TrainConfig
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.events import Event, Note, RunFinished, RunStarted
 from pix3d_onet.files import write_json
-from pix3d_onet.learning.device import PRECISIONS, choose_device, choose_precision, describe_device, versions
+from pix3d_onet.learning.device import (
+    PRECISIONS,
+    choose_device,
+    choose_precision,
+    describe_device,
+    devices_of_jobs,
+    versions,
+)
 from pix3d_onet.learning.training.run import run_identity, train
 from pix3d_onet.runs.record import HistoryRow, RunRecord
 
@@ -134,7 +140,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     plan = plan_runs(
         variants, (options.seed,), config, options.out / "runs", lambda v, c: run_identity(v.model, c, data_hash)
     )
-    devices = choose_devices(options.device, options.jobs)
+    devices = devices_of_jobs(options.device, options.jobs)
     begin = time.perf_counter()
     result = bench(
         plan,

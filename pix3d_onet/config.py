@@ -1,6 +1,7 @@
-"""The settings of every command: small frozen dataclasses, one docstring a field, validated, hashable, JSON.
+"""The settings of every command: small frozen dataclasses, one docstring per field, validated, hashable, JSON.
 
-A wrong value raises :class:`~pix3d_onet.errors.ConfigError` that names the flag.
+A wrong value raises :class:`~pix3d_onet.errors.SettingError`. Closed choices are ``Literal`` types, defined here once:
+:class:`Config` checks them, and the command line makes its options of the fields: flag, type, choices, default, help.
 """
 
 from __future__ import annotations
@@ -10,31 +11,72 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
-from pix3d_onet.errors import ConfigError
+from pix3d_onet.errors import ConfigError, SettingError
 
-WATERTIGHT_METHODS = ("tight", "fusion", "meshfix", "none")
-SPLITS = ("train", "val", "test")
+WatertightMethod = Literal["tight", "fusion", "meshfix", "none"]
+SplitName = Literal["train", "val", "test"]
+SplitMode = Literal["shape", "image", "s1", "s2", "lst"]
+ImagesPerObject = Literal["one", "all"]
+Flags = Literal["clean", "all"]
+Scales = Literal[1, 3]
+PoseInput = Literal["none", "matrix", "6d"]
+Pyramid = Literal["separate", "shared", "fpn"]
+Schedule = Literal["constant", "cosine"]
+Augmentation = Literal["color", "crop", "flip"]
+TrainingViews = Literal["all", "photos"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+DecoderPrecision = Literal["fp32", "bf16"]
+Residence = Literal["auto", "device", "ram", "disk"]
+Backend = Literal["loky", "dask", "inline"]
+EvaluationProtocol = Literal["onet", "pix3d"]
+TrainPreset = Literal["paper", "quick"]
+Baseline = Literal["mean-shape", "retrieval", "oracle"]
+MaskRule = Literal["auto", "rembg"]
+MeshFormat = Literal["glb", "obj", "ply", "stl", "off"]
+Frame = Literal["normalised", "original"]
+
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+ENCODER_ALIASES = {"convnext": "convnext_tiny"}
+"""Short names of encoders → timm's names."""
 POINTS_HALF_SIDE = 0.55
 """Half the side of the cube that points are drawn from: the unit box padded by 0.1 (Mescheder et al. 2019)."""
 MIN_RESOLUTION = 8
-"""Fewest cells an axis of an extracted mesh: of fewer no shape is left."""
+"""Fewest cells per axis of an extracted mesh: of fewer no shape is left."""
 MAX_RESOLUTION = 1024
-"""Most cells an axis of an extracted mesh: 1027³ float32 are 4.3 GB (only memory near the surface is ever touched)."""
+"""Most cells per axis of an extracted mesh: 1027³ float32 are 4.3 GB (only memory near the surface is touched)."""
 LEAST_FACES = 4
 """Faces of the smallest closed mesh, a tetrahedron."""
 
 
-def _require(condition: bool, flag: str, rule: str, value: object) -> None:
+def _require(condition: bool, setting: str, rule: str, value: object) -> None:
     if not condition:
-        raise ConfigError(f"--{flag} must be {rule}, not {value!r}.")
+        raise SettingError(setting, rule, value)
+
+
+def check_choice(setting: str, value: object, choices: Any) -> None:
+    """SettingError unless ``value`` is one of ``choices``: a ``Literal`` type, or any iterable of them."""
+    allowed = list(get_args(choices) or choices)
+    if value not in allowed:
+        raise SettingError(setting, alternatives(allowed), value)
+
+
+def alternatives(choices: list[Any]) -> str:
+    """``a, b or c``."""
+    *first, last = map(str, choices)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def field_types(config: type) -> dict[str, Any]:
+    """Field → its type, resolved."""
+    return get_type_hints(config)
 
 
 def check_extraction(
     *, resolution: int, threshold: float | None = None, simplify: int | None = None, coarse: int = 1
 ) -> None:
-    """ConfigError unless a mesh can be extracted so: cells an axis (at last, at first), probability, wanted faces."""
+    """Validate extraction settings: final and coarse cells per axis, probability, face count. SettingError."""
     _require(
         MIN_RESOLUTION <= resolution <= MAX_RESOLUTION,
         "resolution",
@@ -50,7 +92,16 @@ def check_extraction(
 
 @dataclass(frozen=True)
 class Config:
-    """Base: JSON in and out, and a hash of what defines the result."""
+    """Base: JSON in and out, a hash of what defines the result, and the check of closed choices."""
+
+    def __post_init__(self) -> None:
+        for name, kind in field_types(type(self)).items():
+            value, origin = getattr(self, name), get_origin(kind)
+            if origin is Literal:
+                check_choice(name, value, kind)
+            elif origin is tuple and get_origin(get_args(kind)[0]) is Literal:
+                for item in value:
+                    check_choice(name, item, get_args(kind)[0])
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dict of all fields (tuples become lists)."""
@@ -68,8 +119,9 @@ class Config:
             if key not in defaults:
                 raise ConfigError(f"unknown setting {key!r} for {cls.__name__}.")
             wanted = type(defaults[key])
-            if type(value) is not wanted and not (wanted is float and type(value) is int):
-                raise ConfigError(f"setting {key!r} of {cls.__name__} is {value!r}, no {wanted.__name__}.")
+            if defaults[key] is None or type(value) is wanted or (wanted is float and type(value) is int):
+                continue
+            raise ConfigError(f"setting {key!r} of {cls.__name__} must be {wanted.__name__}, not {value!r}.")
         return cls(**values)
 
     def hash(self) -> str:
@@ -83,47 +135,42 @@ class PrepareConfig(Config):
     """What defines a prepared data set. Workers, backend and output folder do not belong here: they change nothing."""
 
     categories: tuple[str, ...] = ("chair",)
-    """Categories to take; ``("all",)`` takes every category of the source."""
-    watertight: str = "tight"
-    """Method of ``geometry.watertight.methods.WATERTIGHT``."""
+    """Categories to take; ``all`` takes every one."""
+    watertight: WatertightMethod = "tight"
+    """How meshes are closed."""
     resolution: int = 256
-    """Voxels along the longest side of the watertighting grid."""
+    """Voxels along the longest side of the grid that meshes are closed on."""
     points: int = 100_000
-    """Labelled points a shape."""
+    """Labelled points per shape."""
     surface_points: int = 100_000
-    """Surface samples with normals a shape."""
+    """Surface samples with normals per shape."""
     image_size: int = 224
     """Side of the stored square images, pixels."""
     crop_margin: float = 0.1
-    """White margin around the object's box, as a fraction of the box's longest side, on each side."""
-    split: str = "shape"
-    """``shape`` (by group), ``image``, or a prescribed split (``s1``, ``s2``, ``lst``)."""
+    """White margin on each side of the object, as a share of its box's longest side."""
+    split: SplitMode = "shape"
+    """How to split: ``shape`` (by group), ``image``, or a prescribed split (``s1``, ``s2``, ``lst``)."""
     fractions: tuple[float, ...] = (0.7, 0.1, 0.2)
     """Shares of train, val, test for ``shape`` and ``image`` splits."""
-    images_per_object: str = "one"
-    """``one`` (the first usable record of a shape) or ``all``."""
-    flags: str = "all"
-    """``clean`` = only records neither truncated nor occluded nor slightly occluded."""
+    images_per_object: ImagesPerObject = "one"
+    """Pictures of a shape: ``one`` (its first usable record) or ``all``."""
+    flags: Flags = "all"
+    """``clean`` = only pictures neither truncated nor occluded nor slightly occluded."""
     require_pose: bool = False
     """Reject pictures without a camera."""
     render_views: int = 0
-    """Shaded views rendered of each shape, besides the photos."""
+    """Shaded views rendered of each shape, besides its photos."""
     mesh_error: float = 0.001
-    """Largest stated surface error of the stored, decimated watertight mesh, normalised units (0 = not decimated)."""
+    """Largest stated surface error of the stored, decimated mesh, normalised units; 0 = not decimated."""
     seed: int = 0
     """Seed of everything random: points, surface samples, split, rendered cameras."""
     limit: int = 0
-    """Take only the first N shapes (0 = all)."""
+    """Take only the first N shapes; 0 = all."""
     shapes_per_shard: int = 32
     """Shapes in one HDF5 shard."""
 
     def __post_init__(self) -> None:
-        _require(
-            self.watertight in WATERTIGHT_METHODS,
-            "watertight",
-            f"one of {', '.join(WATERTIGHT_METHODS)}",
-            self.watertight,
-        )
+        super().__post_init__()
         _require(16 <= self.resolution <= 1024, "resolution", "between 16 and 1024", self.resolution)
         _require(
             8 <= self.points <= 10_000_000 and self.points % 8 == 0,
@@ -132,26 +179,21 @@ class PrepareConfig(Config):
             self.points,
         )
         _require(
-            0 <= self.surface_points <= 10_000_000, "surface-points", "between 0 and 10,000,000", self.surface_points
+            0 <= self.surface_points <= 10_000_000, "surface_points", "between 0 and 10,000,000", self.surface_points
         )
-        _require(16 <= self.image_size <= 4096, "image-size", "between 16 and 4096", self.image_size)
-        _require(0 <= self.crop_margin <= 1, "crop-margin", "between 0 and 1", self.crop_margin)
-        _require(
-            self.split in ("shape", "image", "s1", "s2", "lst"), "split", "one of shape, image, s1, s2", self.split
-        )
+        _require(16 <= self.image_size <= 4096, "image_size", "between 16 and 4096", self.image_size)
+        _require(0 <= self.crop_margin <= 1, "crop_margin", "between 0 and 1", self.crop_margin)
         _require(
             len(self.fractions) == 3 and min(self.fractions) >= 0 and abs(sum(self.fractions) - 1) < 1e-6,
             "fractions",
             "three shares that sum to 1",
             self.fractions,
         )
-        _require(self.images_per_object in ("one", "all"), "images-per-object", "one or all", self.images_per_object)
-        _require(self.flags in ("clean", "all"), "flags", "clean or all", self.flags)
-        _require(0 <= self.render_views <= 1000, "render-views", "between 0 and 1000", self.render_views)
-        _require(0 <= self.mesh_error <= 0.1, "mesh-error", "between 0 and 0.1", self.mesh_error)
+        _require(0 <= self.render_views <= 1000, "render_views", "between 0 and 1000", self.render_views)
+        _require(0 <= self.mesh_error <= 0.1, "mesh_error", "between 0 and 0.1", self.mesh_error)
         _require(self.limit >= 0, "limit", "0 or more", self.limit)
-        _require(1 <= self.shapes_per_shard <= 4096, "shapes-per-shard", "between 1 and 4096", self.shapes_per_shard)
-        _require(len(self.categories) > 0, "category", "given", self.categories)
+        _require(1 <= self.shapes_per_shard <= 4096, "shapes_per_shard", "between 1 and 4096", self.shapes_per_shard)
+        _require(len(self.categories) > 0, "categories", "given", self.categories)
 
 
 @dataclass(frozen=True)
@@ -159,12 +201,13 @@ class ModelConfig(Config):
     """What defines a network's architecture (Mescheder et al., CVPR 2019, and the report's additions)."""
 
     encoder: str = "resnet18"
-    """A timm model name, or ``convnext`` for ``convnext_tiny``."""
-    scales: int = 1
-    """1, or 3 = the image at full, half and quarter size through separate encoders, features added."""
-    pose: str = "none"
-    """``none``, ``matrix`` (Linear 16 → 32 on the flattened 4×4) or ``6d`` (Zhou et al., CVPR 2019)."""
-    pyramid: str = "separate"
+    """resnet18, …, convnext (timm's convnext_tiny), or any timm:NAME."""
+    scales: Scales = 1
+    """3 = an image pyramid: full, half and quarter size, features added."""
+    pose: PoseInput = "none"
+    """The camera as a second input: ``none``, ``matrix`` (Linear 16 → 32 on the flattened 4×4), ``6d`` (Zhou et al.,
+    CVPR 2019)."""
+    pyramid: Pyramid = "separate"
     """How three scales are encoded: ``separate`` encoders, one ``shared`` encoder, or ``fpn`` over feature levels."""
     c_dim: int = 256
     """Features of the image code (the pose's 32 come on top)."""
@@ -174,10 +217,18 @@ class ModelConfig(Config):
     """Residual blocks of the decoder."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(bool(self.encoder), "encoder", "a timm model name", self.encoder)
-        _require(self.scales in (1, 3), "scales", "1 or 3", self.scales)
-        _require(self.pose in ("none", "matrix", "6d"), "pose", "none, matrix or 6d", self.pose)
-        _require(self.pyramid in ("separate", "shared", "fpn"), "pyramid", "separate, shared or fpn", self.pyramid)
+
+    @property
+    def default_name(self) -> str:
+        """What a run of it is called unless it is named: ``convnext-fp3-pose`` for the last row of Table 1."""
+        parts = [self.encoder.removeprefix("timm:")]
+        if self.scales > 1:
+            parts.append({"separate": "fp3", "shared": "fp3-shared", "fpn": "fpn"}[self.pyramid])
+        if self.pose != "none":
+            parts.append("pose" if self.pose == "matrix" else "pose6d")
+        return "-".join(parts)
 
 
 @dataclass(frozen=True)
@@ -187,62 +238,105 @@ class TrainConfig(Config):
     steps: int = 3000
     """Optimiser steps."""
     batch_size: int = 64
-    """Pictures a step (over all processes)."""
+    """Pictures per step, over all processes; auto = what fits, 64 at most."""
     points_per_shape: int = 2048
-    """Points drawn a shape and step."""
+    """Points drawn per shape and step."""
     image_size: int = 224
     """Side of the images fed to the encoder, pixels."""
     lr: float = 1e-4
     """Adam's learning rate."""
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW) when above 0."""
-    schedule: str = "constant"
-    """``constant`` or ``cosine`` (to 0, after ``warmup`` steps)."""
+    schedule: Schedule = "constant"
+    """Learning rate over time; ``cosine`` goes to 0 after the warm-up."""
     warmup: int = 0
     """Steps of linear warm-up."""
     ema: float = 0.0
-    """Decay of the exponential moving average of the weights (0 = none)."""
-    augment: tuple[str, ...] = ()
-    """Any of ``color``, ``crop``, ``flip`` (with the matching mirror of the points)."""
+    """Decay of the exponential moving average of the weights; 0 = none."""
+    augment: tuple[Augmentation, ...] = ()
+    """Image augmentation, repeatable; ``flip`` mirrors the points, too."""
     patience: int = 0
-    """Stop after so many validations without a better IoU (0 = never)."""
+    """Stop after so many validations without a better IoU; 0 = never."""
     freeze_encoder: bool = False
     """Train only the projection and the decoder."""
     pretrained: bool = True
     """Start from timm's pretrained encoder weights."""
-    views: str = "all"
-    """Pictures trained on: ``all``, or ``photos`` = without rendered views. Validation uses the photos of a split
-    wherever it has any, so that the two compare."""
+    views: TrainingViews = "all"
+    """Pictures trained on; ``photos`` = without rendered views. Validation uses the photos of a split wherever it has
+    any, so that the two compare."""
     val_every: int = 100
     """Steps between validations."""
     val_points: int = 0
-    """Points a shape in validation (0 = all stored)."""
+    """Points per shape in validation; 0 = all stored."""
     threshold: float = 0.2
     """Occupancy probability above which a point counts as inside (the original's constant)."""
-    precision: str = "auto"
-    """``auto``, ``fp32``, ``bf16`` or ``fp16``."""
+    precision: Precision = "auto"
+    """Of the network's products; ``auto`` = bf16 where the hardware has it."""
     seed: int = 0
     """Seed of initial weights, data order, drawn points and augmentation."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(self.steps >= 1, "steps", "1 or more", self.steps)
-        _require(self.batch_size >= 0, "batch-size", "1 or more, or auto", self.batch_size)
-        _require(self.points_per_shape >= 1, "points-per-shape", "1 or more", self.points_per_shape)
-        _require(32 <= self.image_size <= 1024, "image-size", "between 32 and 1024", self.image_size)
+        _require(self.batch_size >= 0, "batch_size", "1 or more, or auto", self.batch_size)
+        _require(self.points_per_shape >= 1, "points_per_shape", "1 or more", self.points_per_shape)
+        _require(32 <= self.image_size <= 1024, "image_size", "between 32 and 1024", self.image_size)
         _require(0 < self.lr < 10, "lr", "above 0", self.lr)
-        _require(self.views in ("all", "photos"), "views", "all or photos", self.views)
         _require(0 <= self.seed < 2**32, "seed", "0 to 4294967295", self.seed)
-        _require(self.schedule in ("constant", "cosine"), "schedule", "constant or cosine", self.schedule)
         _require(0 <= self.ema < 1, "ema", "at least 0 and below 1", self.ema)
-        _require(set(self.augment) <= {"color", "crop", "flip"}, "augment", "any of color, crop, flip", self.augment)
         _require(0 < self.threshold < 1, "threshold", "between 0 and 1", self.threshold)
-        _require(
-            self.precision in ("auto", "fp32", "bf16", "fp16"), "precision", "auto, fp32, bf16 or fp16", self.precision
+        _require(self.val_every >= 1, "val_every", "1 or more", self.val_every)
+        _require(0 <= self.weight_decay < 10, "weight_decay", "0 or more", self.weight_decay)
+        for name, value in (("warmup", self.warmup), ("patience", self.patience), ("val_points", self.val_points)):
+            _require(value >= 0, name, "0 or more", value)
+
+
+@dataclass(frozen=True)
+class ExtractionConfig(Config):
+    """How a mesh is taken from the field that a network sees in a picture (defaults: Mescheder et al., CVPR 2019)."""
+
+    resolution: int = 128
+    """Cells per axis of the extracted mesh, from 8 to 1024."""
+    coarse: int = 32
+    """Cells per axis of the first lattice: thinner parts can be missed."""
+    threshold: float | None = None
+    """Occupancy probability of the surface, between 0 and 1  [default: the run's, 0.2]."""
+    refine: bool = False
+    """Move vertices onto the level set along the field's gradient."""
+    simplify: int | None = None
+    """Simplify to about so many faces, at least 4."""
+    precision: DecoderPrecision = "fp32"
+    """Of the decoder's products; bf16 is meant for GPUs."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_extraction(
+            resolution=self.resolution, threshold=self.threshold, simplify=self.simplify, coarse=self.coarse
         )
-        _require(self.val_every >= 1, "val-every", "1 or more", self.val_every)
-        _require(0 <= self.weight_decay < 10, "weight-decay", "0 or more", self.weight_decay)
-        for flag, value in (("warmup", self.warmup), ("patience", self.patience), ("val-points", self.val_points)):
-            _require(value >= 0, flag, "0 or more", value)
+
+
+@dataclass(frozen=True)
+class EvaluationConfig(Config):
+    """What the scores of an evaluation depend on, besides the rows and the data set."""
+
+    split: SplitName = "test"
+    """Pictures that are scored."""
+    protocol: EvaluationProtocol = "onet"
+    """``onet``: field and mesh of Occupancy Networks; ``pix3d``: the official one of Pix3D."""
+    samples: int = 100_000
+    """Samples of each surface."""
+    voxels: int = 128
+    """Samples along the unit cube under pix3d, a multiple of 32 (fewer are faster, and not official)."""
+    limit: int = 0
+    """Only the first N shapes of the split; 0 = all."""
+    seed: int = 0
+    """Seed of the surface samples."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.samples >= 1, "samples", "1 or more", self.samples)
+        _require(self.voxels >= 32 and self.voxels % 32 == 0, "voxels", "a multiple of 32", self.voxels)
+        _require(self.limit >= 0, "limit", "0 or more", self.limit)
 
 
 PREPARE_PRESETS: dict[str, dict[str, object]] = {

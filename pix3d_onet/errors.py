@@ -2,6 +2,9 @@
 
 The library raises these and nothing else for trouble it foresees; the command line turns each into one
 line and an exit status. A record that cannot be used is not an error but a :class:`~pix3d_onet.types.Rejected`.
+
+Messages, hints and the notes of :mod:`pix3d_onet.events` name settings in backticks as Python has them (`` `out` ``,
+`` `frame='original'` ``), since not every caller is a command line; that one spells them as its own flags.
 """
 
 from __future__ import annotations
@@ -36,9 +39,22 @@ class InputError(OnetError):
 
 
 class ConfigError(OnetError):
-    """A setting is out of range or two settings contradict each other; the message names the flag."""
+    """A setting is out of range or two settings contradict each other."""
 
     exit_status = 2
+
+
+class SettingError(ConfigError):
+    """The value of one setting breaks its rule: ``setting`` must be ``rule``, and is ``value``."""
+
+    def __init__(self, setting: str, rule: str, value: object, *, hint: str = "") -> None:
+        super().__init__(f"`{setting}` must be {rule}, not {value!r}.", hint=hint)
+        self.setting = setting
+        self.rule = rule
+        self.value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), hint=self.hint), (self.setting, self.rule, self.value)
 
 
 class UnsuitableError(ConfigError):

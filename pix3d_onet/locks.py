@@ -18,6 +18,8 @@ HELD = {errno.EWOULDBLOCK, errno.EACCES}
 """What ``flock`` says when another process holds the lock."""
 UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 """What it says where the file system has no locks."""
+ATTEMPTS = 10
+"""How often a folder is made that others remove at the same time."""
 
 
 @contextmanager
@@ -54,16 +56,15 @@ def _acquire(folder: Path, emit: Emit) -> tuple[int, Path]:
         os.close(handle)  # its last holder removed it after we had opened it: the lock of nothing
 
 
-def _open(folder: Path) -> int:
-    while True:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:  # removed by its last holder just now
-            continue
-        except OSError as error:
-            hint = "Name another folder with --out."
-            raise InputError(f"cannot write to {folder}: {error.strerror}.", hint=hint) from None
+def _open(folder: Path, attempts: int = ATTEMPTS) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and attempts > 1:  # removed by its last holder just now
+            return _open(folder, attempts - 1)
+        hint = "Name another folder with `out`."
+        raise InputError(f"cannot write to {folder}: {error.strerror}.", hint=hint) from None
 
 
 def _lock(handle: int, folder: Path, emit: Emit) -> Path:

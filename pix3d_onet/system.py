@@ -211,7 +211,7 @@ def check_disk(folder: Path = Path()) -> Check:
     free = shutil.disk_usage(folder).free
     detail = f"{free / 1e9:.0f} GB free in {folder.resolve()}"
     if free < MINIMUM_FREE_BYTES:
-        fix = f"Free {MINIMUM_FREE_BYTES / 1e9:.0f} GB, or write elsewhere with --out."
+        fix = f"Free {MINIMUM_FREE_BYTES / 1e9:.0f} GB, or write to another disk."
         return Check("disk", FAILED, detail, fix)
     return Check("disk", OK, detail)
 

@@ -111,7 +111,7 @@ def test_other_refusals_are_not_taken_for_missing_locks(tmp_path: Path, monkeypa
 def test_a_place_that_cannot_be_a_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "nowhere/at/all")
-    for place in (tmp_path / "file", tmp_path / "file/below", tmp_path / "link"):
+    for place in (tmp_path / "file", tmp_path / "file/below", tmp_path / "link", Path("/proc/nope/data")):
         with pytest.raises(InputError, match="cannot write to"), locked(place):
             pass
 

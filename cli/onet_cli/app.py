@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import click
 
+from onet_cli.flags import in_flags
 from onet_cli.invocation import Invocation
 from pix3d_onet.errors import ConfigError, InterruptedRunError, OnetError
 from pix3d_onet.files import refused
@@ -82,20 +83,20 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.close()
         return 141
     except Exception as error:  # noqa: BLE001 — the last resort: report() names it, and -v has the traceback
-        return report(error, verbose=call.verbose)
+        return report(error, call)
     return status if isinstance(status, int) else 0
 
 
-def report(error: Exception, *, verbose: bool) -> int:
+def report(error: Exception, call: Invocation) -> int:
     """Say in one line what went wrong, after the traceback if that was asked for; the exit status."""
     found: Exception | None = refused(error) if isinstance(error, OSError) else error
     if isinstance(error, ModuleNotFoundError):
         found = missing_dependency(error)
-    if verbose and not isinstance(found, InterruptedRunError):
+    if call.verbose and not isinstance(found, InterruptedRunError):
         traceback.print_exception(error)
     if isinstance(found, OnetError):
         word = "usage" if isinstance(found, ConfigError) else "error"
-        click.echo(f"onet: {word}: {found}", err=True)
+        click.echo(f"onet: {word}: {in_flags(str(found), call.command)}", err=True)
         return found.exit_status
     name = type(error).__name__
     click.echo(f"onet: unexpected {name}: {error} (run again with -v for the traceback)", err=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from onet_cli import ui
-from pix3d_onet.errors import ConfigError
+from onet_cli.options import DATA, FOLDER, setting
+from pix3d_onet.config import TrainConfig, TrainPreset
 
 if TYPE_CHECKING:
     from pix3d_onet.ablation.bench import BenchResult, PlannedRun
@@ -37,24 +38,23 @@ class Seeds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return seeds
 
 
+def changed(name: str, **options: Any) -> Callable[[Any], Any]:
+    """The option of a training setting that the preset decides unless it is given."""
+    return setting(TrainConfig, name, unset=True, default_text="the preset's", **options)
+
+
 @click.command()
 @click.option("--all", "all_", is_flag=True, help="The seven variants of Table 1 (the same as --suite table1).")
 @click.option("--suite", multiple=True, help="A named ablation: table1, backbones, pose, pyramid, views, recipe.")
 @click.option("--variant", multiple=True, help="One variant; may be given several times.")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    default=Path("data/prepared/pix3d-chair"),
-    show_default=True,
-    help="Prepared data set.",
-)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of runs.")
-@click.option("--preset", type=click.Choice(["paper", "quick"]), default="paper", show_default=True, help="Recipe.")
-@click.option("--steps", type=int, help="Optimiser steps, instead of the preset's.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Pictures a step, instead of the preset's.")
-@click.option("--image-size", type=int, help="Side of the pictures in pixels, instead of the preset's.")
+@click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Prepared data set.")
+@click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Folder of runs.")
+@click.option("--preset", type=click.Choice(get_args(TrainPreset)), default="paper", show_default=True, help="Recipe.")
+@changed("steps")
+@changed("batch_size", type=click.IntRange(min=1), help="Pictures per step.")
+@changed("image_size")
 @click.option("--seeds", type=Seeds(), default="0", show_default=True, help="Seeds; each variant is trained with each.")
-@click.option("--pretrained/--no-pretrained", default=None, help="Pretrained encoders [default: the preset's].")
+@changed("pretrained")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 @click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once, one process (and GPU) each."
@@ -92,25 +92,28 @@ def bench(
       onet bench --suite pyramid --jobs 4 --watch
     """
     from pix3d_onet.ablation.bench import bench as run_bench
+    from pix3d_onet.ablation.variants import select
     from pix3d_onet.files import check_writable
 
-    plan = make_plan(choose_variants(all_, suite, variant), data, out, settings)
+    plan = make_plan(select((("table1",) if all_ else ()) + suite, variant), data, out, settings)
     if dry_run:
         render_plan(plan, as_json=as_json)
         return
     if any(p.state != "done" for p in plan):
         check_writable(out)
     from onet_cli.watch import live_table
+    from pix3d_onet.learning.device import devices_of_jobs
+    from pix3d_onet.report.build import keep_report
 
     shown = live_table(plan) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
     with shown as emit:
-        result = run_bench(plan, data, _train(), out=out, devices=choose_devices(device, jobs), emit=emit)
+        result = run_bench(plan, data, _train(), out=out, devices=devices_of_jobs(device, jobs), emit=emit)
         alone = suite[0] if len(suite) == 1 and not all_ and not variant else None
         made = summarise(result, alone, out=out, data=data, emit=emit)
     render(made, result, as_json=as_json, quiet=quiet)
     if with_report:
         with ui.live(quiet=quiet, verbose=verbose) as emit:
-            keep_report(made, out, alone, emit)
+            keep_report(made, out, alone, emit=emit)
     if result.failures:
         names = ", ".join(f.run.name for f in result.failures)
         many = ui.counted(len(result.failures), "run")
@@ -130,26 +133,6 @@ def make_plan(variants: Sequence[Variant], data: Path, out: Path, settings: dict
     return plan_runs(variants, settings["seeds"], config, out, lambda v, c: run_identity(v.model, c, data_hash, None))
 
 
-def choose_variants(all_: bool, suites: Sequence[str], names: Sequence[str]) -> list[Variant]:
-    """The variants named by ``--all``, ``--suite`` and ``--variant``, each once, in that order."""
-    from pix3d_onet.ablation.variants import suite, variant
-
-    wanted = [n for s in (["table1"] if all_ else []) + list(suites) for n in suite(s).variants] + list(names)
-    if not wanted:
-        raise ConfigError("nothing to run.", hint="Give --all, --suite NAME or --variant NAME.")
-    return [variant(n) for n in dict.fromkeys(wanted)]
-
-
-def choose_devices(device: str, jobs: int) -> tuple[str, ...]:
-    """One device a job: the GPUs in turn when there are any and none is named, else the same for all."""
-    if jobs == 1 or device not in ("auto", "cuda"):
-        return (device,) * jobs
-    import torch
-
-    count = torch.cuda.device_count()
-    return tuple(f"cuda:{i % count}" for i in range(jobs)) if count else (device,) * jobs
-
-
 def _train() -> Any:
     from pix3d_onet.learning.training.run import train
 
@@ -162,25 +145,6 @@ def summarise(result: BenchResult, suite: str | None, *, out: Path, data: Path, 
     from pix3d_onet.report.build import read_report
 
     return read_report(out, setting=key_of(result.runs[0], result.runs), suite_name=suite, data=data, emit=emit)
-
-
-def keep_report(made: Report, out: Path, suite: str | None, emit: Emit) -> None:
-    """Write the report folder, one a suite beside that of Table 1.
-
-    A place that refuses it is a warning: the runs are kept and the table is printed.
-    """
-    from pix3d_onet.events import Note
-    from pix3d_onet.files import refused
-    from pix3d_onet.report.build import REPORT_FOLDER, write_report
-
-    try:
-        folder = REPORT_FOLDER if suite in (None, "table1") else f"{REPORT_FOLDER}-{suite}"
-        write_report(made, out / folder, emit=emit)
-    except OSError as error:
-        found = refused(error)
-        if found is error:
-            raise
-        emit(Note(f"no report folder: {found}", "warning"))
 
 
 def render_plan(plan: Sequence[PlannedRun], *, as_json: bool) -> None:

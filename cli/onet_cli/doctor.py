@@ -29,6 +29,8 @@ def doctor(self_test: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
       onet doctor
       onet doctor --no-self-test --json
     """
+    from pix3d_onet.doctor.examine import examine
+
     checks = examine(self_test=self_test)
     broken = any(check.status == "failed" for check in checks)
     if as_json:
@@ -37,23 +39,6 @@ def doctor(self_test: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
         render(checks, quiet=quiet)
     if broken:
         raise click.exceptions.Exit(3)
-
-
-def examine(*, self_test: bool) -> list[Check]:
-    """All findings, in the order in which a person would look."""
-    from onet_cli import selftest
-    from pix3d_onet import system
-
-    return [
-        system.check_python(),
-        *system.check_packages(),
-        system.check_libraries(),
-        system.check_cpu(),
-        system.check_gpu(selftest.cuda() if system.nvidia_gpus() else None),
-        system.check_disk(),
-        system.check_data(),
-        *(selftest.run() if self_test else ()),
-    ]
 
 
 def document(checks: Sequence[Check]) -> dict[str, object]:

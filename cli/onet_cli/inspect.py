@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onet_cli import ui
+from pix3d_onet.config import SPLITS
 
 if TYPE_CHECKING:
     from pix3d_onet.inspection.summary import Summary
@@ -22,7 +23,7 @@ SHEET, QC_SHEET = "contact-sheet.png", "worst-shapes.png"
 )
 @click.option("--no-sheet", is_flag=True, help="The table only.")
 @click.option("--qc", is_flag=True, help=f"Quality figures, and the worst shapes with pictures [DATASET/{QC_SHEET}].")
-@click.option("--split", type=click.Choice(["train", "val", "test"]), help="Pictures of one split only.")
+@click.option("--split", type=click.Choice(SPLITS), help="Pictures of one split only.")
 @click.option("--shapes", default=24, show_default=True, type=click.IntRange(1, 400), help="Shapes on the sheet.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the choice.")
 @ui.common_options

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from onet_cli import ui
-from pix3d_onet.config import PREPARE_PRESETS, WATERTIGHT_METHODS, PrepareConfig
+from onet_cli.options import FOLDER, setting
+from pix3d_onet.config import PREPARE_PRESETS, Backend, PrepareConfig
 from pix3d_onet.data.sources.registry import SOURCES, Source
 from pix3d_onet.data.store.rejects import REJECTS_FILE
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 STRICT_STATUS = 4
 """Exit status under ``--strict`` when something was rejected."""
-DEFAULTS = PrepareConfig()
 GIB = 1 << 30
 
 
@@ -37,37 +37,36 @@ def prepare() -> None:
 
 def _with_data_options(source: Source) -> list[Any]:
     """The options that say what is prepared; all default to None, so that a preset can be told from a choice."""
-    d = DEFAULTS
-    option = click.option
-    splits = ["shape", *source.splits]
+
+    def option(name: str, *flags: str, **options: Any) -> Any:
+        return setting(PrepareConfig, name, *flags, unset=True, **options)
+
+    splits = click.Choice(["shape", *source.splits])
     result = [
-        option("--watertight", type=click.Choice(WATERTIGHT_METHODS), help=f"Method.  [default: {d.watertight}]"),
-        option("--preset", type=click.Choice(list(PREPARE_PRESETS)), help="paper: the report's own settings (fusion)."),
-        option("--points", type=int, help=f"Labelled points a shape.  [default: {d.points}]"),
-        option("--surface-points", type=int, help=f"Surface samples a shape.  [default: {d.surface_points}]"),
-        option("--resolution", type=int, help=f"Voxels along the longest side.  [default: {d.resolution}]"),
-        option("--image-size", type=int, help=f"Side of the stored images, pixels.  [default: {d.image_size}]"),
-        option("--crop-margin", type=float, help=f"White margin around the object.  [default: {d.crop_margin}]"),
-        option("--mesh-error", type=float, help=f"Error of the stored mesh.  [default: {d.mesh_error}]"),
-        option("--render-views", type=int, help=f"Rendered views a shape.  [default: {source.render_views}]"),
-        option("--split", type=click.Choice(splits), help=f"How to split.  [default: {source.default_split}]"),
-        option("--seed", type=int, help="Seed of everything random.  [default: 0]"),
-        option("--limit", type=int, help="Take only the first N shapes.  [default: all]"),
+        option("watertight"),
+        click.option("--preset", type=click.Choice(list(PREPARE_PRESETS)), help="paper: the report's own (fusion)."),
+        *(
+            option(name)
+            for name in ("points", "surface_points", "resolution", "image_size", "crop_margin", "mesh_error")
+        ),
+        option("render_views", default=source.render_views),
+        option("split", type=splits, default=source.default_split),
+        option("seed"),
+        option("limit"),
     ]
     if {"s1", "s2"} & set(source.splits):
         help_ = "JSON of a prescribed split (repeat for train and test)."
-        result.append(option("--split-file", "split_files", multiple=True, type=click.Path(path_type=Path), help=help_))
+        result.append(click.option("--split-file", "split_files", multiple=True, type=FOLDER, help=help_))
     if "category" in source.takes:
-        help_ = f"Category, repeatable; all = every one.  [default: {source.default_category}]"
-        result.append(option("-c", "--category", "categories", multiple=True, metavar="NAME", help=help_))
+        result.append(
+            option("categories", "-c", "--category", default=source.default_category, metavar="NAME", multiple=True)
+        )
     if "images-per-object" in source.takes:
-        help_ = f"Pictures of a shape.  [default: {d.images_per_object}]"
-        result.append(option("--images-per-object", type=click.Choice(["one", "all"]), help=help_))
+        result.append(option("images_per_object"))
     if "flags" in source.takes:
-        help_ = "clean: neither truncated nor occluded.  [default: all]"
-        result.append(option("--flags", type=click.Choice(["clean", "all"]), help=help_))
+        result.append(option("flags"))
     if "require-pose" in source.takes:
-        result.append(option("--require-pose", is_flag=True, default=None, help="Reject pictures without a camera."))
+        result.append(option("require_pose"))
     return result
 
 
@@ -75,7 +74,7 @@ RUN_OPTIONS: list[Any] = [
     click.option("--jobs", "-j", type=int, default=0, help="Worker processes.  [default: one a core]"),
     click.option(
         "--backend",
-        type=click.Choice(["loky", "dask"]),
+        type=click.Choice([name for name in get_args(Backend) if name != "inline"]),
         default="loky",
         show_default=True,
         help="loky: processes of this machine. dask: the workers of --scheduler.",
@@ -94,38 +93,50 @@ RUN_OPTIONS: list[Any] = [
 
 
 def _root(source: Source) -> Any:
-    folder = click.Path(path_type=Path)
     if not source.root:
-        return click.argument("root", metavar="DIR", type=folder)
+        return click.argument("root", metavar="DIR", type=FOLDER)
     help_ = f"Folder of the source; also {source.env}." if source.env else "Folder of the source."
     shown: dict[str, Any] = {"default": source.root, "show_default": True, "envvar": source.env or None}
-    return click.option("--root", type=folder, help=help_, **shown)
+    return click.option("--root", type=FOLDER, help=help_, **shown)
 
 
 def command(source: Source) -> click.Command:
     """``onet prepare NAME`` for one line of the table."""
 
     def body(root: Path, out: Path | None, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None:
-        run_options = {key: options.pop(key) for key in RUN_KEYS}
-        split_files = options.pop("split_files", ())
+        strict, split_files = options.pop("strict"), options.pop("split_files", ())
+        running = {key: options.pop(key) for key in EXECUTION}
         config = configure(source, options)
         target = out or Path("data/prepared") / "-".join([source.name, *config.categories])
         with ui.live(quiet=quiet, verbose=verbose) as emit:
-            result = _prepare(source, root, config, target, split_files, run_options, emit)
+            from pix3d_onet.preparation.job import Execution, prepare
+
+            running["memory_limit"] = int(running["memory_limit"] * GIB)
+            execution = Execution(**running, geometry=source.load_geometry())
+            listing = source.list(root, config, split_files=split_files)
+            result = prepare(listing, config, target, execution, emit=emit)
         render(result, as_json=as_json, quiet=quiet, verbose=verbose)
-        if run_options["strict"] and result.rejected:
+        if strict and result.rejected:
             click.get_current_context().exit(STRICT_STATUS)
 
-    body.__doc__ = f"{source.summary}\n\n\b\nExample:\n  onet prepare {source.name} {source.example}\n"
+    body.__doc__ = f"{source.summary}\n\n\b\nExample:\n  onet prepare {source.name} {example(source)}\n"
     out_help = f"Folder of the data set.  [default: data/prepared/{source.name}-CATEGORY]"
-    out_option = click.option("--out", "-o", type=click.Path(path_type=Path), help=out_help)
+    out_option = click.option("--out", "-o", type=FOLDER, help=out_help)
     decorated: Any = ui.common_options(body)
     for decorator in reversed([_root(source), out_option, *_with_data_options(source), *RUN_OPTIONS]):
         decorated = decorator(decorated)
     return click.command(source.name)(decorated)
 
 
-RUN_KEYS = ("jobs", "backend", "scheduler", "time_limit", "memory_limit", "retry_failed", "overwrite", "strict")
+def example(source: Source) -> str:
+    """Arguments that show how the source is called."""
+    where = f"--root {source.example}" if source.root else source.example
+    if source.default_category == "all":
+        return f"{where} --out data/prepared/{source.name}"
+    return f"{where} --category {source.default_category} --out data/prepared/{source.name}-{source.default_category}"
+
+
+EXECUTION = ("jobs", "backend", "scheduler", "time_limit", "memory_limit", "retry_failed", "overwrite")
 
 
 def configure(source: Source, options: Mapping[str, Any]) -> PrepareConfig:
@@ -135,24 +146,6 @@ def configure(source: Source, options: Mapping[str, Any]) -> PrepareConfig:
     if options.get("preset"):
         base.update(PREPARE_PRESETS[options["preset"]])
     return PrepareConfig(**{**base, **chosen})
-
-
-def _prepare(
-    source: Source, root: Path, config: PrepareConfig, out: Path, split_files: Any, chosen: Mapping[str, Any], emit: Any
-) -> PrepareResult:
-    from pix3d_onet.preparation.job import Execution, prepare
-
-    execution = Execution(
-        jobs=chosen["jobs"],
-        backend=chosen["backend"],
-        scheduler=chosen["scheduler"],
-        time_limit=chosen["time_limit"],
-        memory_limit=int(chosen["memory_limit"] * GIB),
-        retry_failed=chosen["retry_failed"],
-        overwrite=chosen["overwrite"],
-        geometry=source.load_geometry(),
-    )
-    return prepare(source.list(root, config, split_files=tuple(split_files)), config, out, execution, emit=emit)
 
 
 def document(result: PrepareResult) -> dict[str, Any]:

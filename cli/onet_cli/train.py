@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from onet_cli import ui
-from pix3d_onet.config import ModelConfig, TrainConfig
+from onet_cli.options import DATA, FOLDER, setting, settings
+from pix3d_onet.config import ModelConfig, Residence, TrainConfig
 from pix3d_onet.files import check_writable
 
 if TYPE_CHECKING:
     from pix3d_onet.runs.record import RunRecord
 
-MODEL = ModelConfig()
-TRAIN = TrainConfig()
-MODEL_FIELDS = ("encoder", "scales", "pose", "pyramid")
-FOLDER = click.Path(path_type=Path)
-DATA = Path("data/prepared/pix3d-chair")
+MODEL_FIELDS = ("encoder", "scales", "pyramid", "pose")
 
 
 class Count(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -39,54 +35,24 @@ class Count(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return int(value)
 
 
-def setting(flag: str, text: str, choices: Sequence[Any] = (), **options: Any) -> Callable[[Any], Any]:
-    """An option whose default is the field's of the same name in ModelConfig or TrainConfig."""
-    field = flag.split("/", maxsplit=1)[0].removeprefix("--").replace("-", "_")
-    default = getattr(MODEL if field in MODEL_FIELDS else TRAIN, field)
-    kind: Any = click.Choice(choices) if choices else options.pop("type", None)
-    return click.option(flag, type=kind, default=default, show_default=True, help=text, **options)
-
-
 @click.command()
-@setting("--encoder", "resnet18, …, convnext, or any timm:NAME.")
-@setting("--scales", "3 = an image pyramid.", (1, 3))
-@setting("--pyramid", "How three scales are encoded.", ("separate", "shared", "fpn"))
-@setting("--pose", "The camera as a second input.", ("none", "matrix", "6d"))
+@settings(ModelConfig, *MODEL_FIELDS)
 @click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Prepared data set.")
 @click.option("--out", type=FOLDER, help="Run folder [default: runs/NAME/SEED].")
 @click.option("--name", help="What the run is called [default: from encoder, scales and pose].")
-@setting("--steps", "Optimiser steps.")
-@setting("--batch-size", "Pictures a step; auto = what fits, 64 at most.", type=Count())
-@setting("--points-per-shape", "Points drawn a shape and step.")
-@setting("--image-size", "Side of the pictures, pixels.")
-@setting("--lr", "Adam's learning rate.")
-@setting("--weight-decay", "Above 0: AdamW.")
-@setting("--schedule", "Learning rate over time.", ("constant", "cosine"))
-@setting("--warmup", "Steps of linear warm-up.")
-@setting("--ema", "Decay of the moving average of the weights; 0 = none.")
-@click.option(
-    "--augment",
-    multiple=True,
-    type=click.Choice(("color", "crop", "flip")),
-    help="Image augmentation; may be given several times.",
-)
-@setting("--views", "photos = train without rendered views.", ("all", "photos"))
-@setting("--patience", "Stop after so many validations without a better IoU; 0 = never.")
-@click.option("--freeze-encoder", is_flag=True, help="Train only the projection and the decoder.")
-@setting("--pretrained/--no-pretrained", "timm's published encoder weights.")
+@settings(TrainConfig, "steps", "batch_size", batch_size={"type": Count()})
+@settings(TrainConfig, "points_per_shape", "image_size", "lr", "weight_decay", "schedule", "warmup", "ema", "augment")
+@settings(TrainConfig, "views", "patience", "freeze_encoder", "pretrained")
 @click.option("--weights", type=FOLDER, help="Encoder weights from a file instead.")
 @click.option("--init-from", type=FOLDER, help="Start from another run's best network.")
-@setting("--val-every", "Steps between validations.")
-@setting("--val-points", "Points a shape in validation; 0 = all.")
-@setting("--threshold", "Occupancy probability above which a point counts as inside.")
-@setting("--seed", "Seed of weights, order, points and augmentation.")
+@settings(TrainConfig, "val_every", "val_points", "threshold", "seed")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
-@setting("--precision", "auto = bf16 where the hardware has it.", ("auto", "fp32", "bf16", "fp16"))
+@setting(TrainConfig, "precision")
 @click.option("--compile", "compiled", is_flag=True, help="Compile the network: a slow start, faster steps.")
 @click.option(
     "--data-in",
     "residence",
-    type=click.Choice(("auto", "device", "ram", "disk")),
+    type=click.Choice(get_args(Residence)),
     default="auto",
     show_default=True,
     help="Where the training data live; auto = wherever they fit.",
@@ -102,13 +68,13 @@ def train(
     init_from: Path | None,
     device: str,
     compiled: bool,
-    residence: str,
+    residence: Residence,
     profile: int,
     resume: bool,
     as_json: bool,
     quiet: bool,
     verbose: bool,
-    **settings: Any,
+    **fields: Any,
 ) -> None:
     """Train one network. Ctrl-C or SIGTERM saves and stops; --resume goes on exactly there.
 
@@ -121,9 +87,9 @@ def train(
     """
     from pix3d_onet.learning.training.run import train as run
 
-    model = ModelConfig(**{key: settings.pop(key) for key in MODEL_FIELDS})
-    config = TrainConfig(**settings)
-    name = name or default_name(model)
+    model = ModelConfig(**{key: fields.pop(key) for key in MODEL_FIELDS})
+    config = TrainConfig(**fields)
+    name = name or model.default_name
     folder = out or Path("runs") / name / str(config.seed)
     check_writable(folder)
     silent = quiet or os.environ.get("RANK", "0") != "0"
@@ -134,16 +100,6 @@ def train(
         )  # fmt: skip
     if os.environ.get("RANK", "0") == "0":
         render(record, folder, as_json=as_json, quiet=quiet)
-
-
-def default_name(model: ModelConfig) -> str:
-    """What a run is called: ``convnext-fp3-pose`` for the last line of Table 1."""
-    parts = [model.encoder.removeprefix("timm:")]
-    if model.scales > 1:
-        parts.append({"separate": "fp3", "shared": "fp3-shared", "fpn": "fpn"}[model.pyramid])
-    if model.pose != "none":
-        parts.append("pose" if model.pose == "matrix" else "pose6d")
-    return "-".join(parts)
 
 
 def render(record: RunRecord, folder: Path, *, as_json: bool, quiet: bool) -> None:

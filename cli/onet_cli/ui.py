@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
@@ -30,6 +31,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from onet_cli.flags import in_flags
 from onet_cli.invocation import note_verbose
 from pix3d_onet.events import Emit, Event, Note, RunFinished, RunStarted, TrainStep
 from pix3d_onet.events import Progress as ProgressEvent
@@ -133,11 +135,26 @@ def live(*, quiet: bool = False, verbose: bool = False) -> Iterator[Emit]:
     if quiet:
         yield lambda event: None
     elif not console.is_terminal or os.environ.get("TERM") == "dumb":
-        yield _Lines(console, verbose)
+        yield with_flags(_Lines(console, verbose))
     else:
         bars = _Bars(console, verbose)
         with Live(bars.group, console=console, refresh_per_second=REFRESHES):
-            yield bars
+            yield with_flags(bars)
+
+
+def spelled(text: str) -> str:
+    """A message of the library with its settings as flags of the command that is running."""
+    context = click.get_current_context(silent=True)
+    return in_flags(text, context.command if context is not None else None)
+
+
+def with_flags(emit: Emit) -> Emit:
+    """``emit`` with the settings that notes name spelled as flags."""
+
+    def passed_on(event: Event) -> None:
+        emit(replace(event, message=spelled(event.message)) if isinstance(event, Note) else event)
+
+    return passed_on
 
 
 class _Bars:

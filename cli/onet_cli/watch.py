@@ -124,4 +124,4 @@ def live_table(plan: Sequence[PlannedRun]) -> Iterator[Emit]:
         return
     board = Board(plan)
     with Live(get_renderable=board.table, console=console, refresh_per_second=REFRESHES):
-        yield board
+        yield ui.with_flags(board)

@@ -13,14 +13,14 @@ from typing import Protocol
 from pix3d_onet.ablation.parallel import Job, run_jobs
 from pix3d_onet.ablation.stored_runs import StoredRun, stored
 from pix3d_onet.ablation.variants import Variant
-from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.config import ModelConfig, TrainConfig, TrainPreset
 from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError, OnetError, UnsuitableError
 from pix3d_onet.events import Emit, Note, RunFinished, RunStarted, ignore
 from pix3d_onet.locks import locked
 from pix3d_onet.runs.folder import RunFolder, RunState
 from pix3d_onet.runs.record import RunRecord
 
-PRESETS: Mapping[str, TrainConfig] = {
+PRESETS: Mapping[TrainPreset, TrainConfig] = {
     "paper": TrainConfig(),
     "quick": TrainConfig(
         steps=200,
@@ -105,7 +105,7 @@ def plan_runs(
     ConfigError for no variants, no seeds, or one of either named twice.
     """
     names = [v.name for v in variants]
-    for what, values in (("--variant", names), ("--seeds", list(seeds))):
+    for what, values in (("`variant`", names), ("`seeds`", list(seeds))):
         if not values or len(set(values)) != len(values):
             raise ConfigError(f"{what} needs at least one value and none twice.")
     plan = []

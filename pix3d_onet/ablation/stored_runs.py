@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pix3d_onet.ablation.variants import VARIANTS, Variant
-from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.config import ENCODER_ALIASES, ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.runs.folder import RunFolder, finished_runs
 from pix3d_onet.runs.record import RunRecord, read_run
 
-_ALIASES = {"convnext": "convnext_tiny"}
 _NOT_COMPARED = frozenset({"seed", "precision"})
 """Training settings in which runs of one table may differ: they change chance and speed, not the question. A table
 whose runs differ in precision says so in a note."""
@@ -120,7 +119,7 @@ def variant_of(record: RunRecord) -> str:
 
 
 def _canonical(model: ModelConfig) -> dict[str, Any]:
-    return {**model.to_json(), "encoder": _ALIASES.get(model.encoder, model.encoder)}
+    return {**model.to_json(), "encoder": ENCODER_ALIASES.get(model.encoder, model.encoder)}
 
 
 def _follows(train: Mapping[str, Any], variant: Variant) -> bool:
@@ -201,7 +200,7 @@ def choose_group(groups: Sequence[RunGroup], key: str | None = None, emit: Emit 
     chosen = _chosen(groups, key)
     for other in groups if key is None else ():
         if other is not chosen:
-            emit(Note(f"not in this table: {other.summary} (--setting {other.key})"))
+            emit(Note(f"not in this table: {other.summary} (`setting={other.key}`)"))
     for run, first in chosen.left_out:
         why = f"{first.place} is {run.variant} with seed {run.seed}, too"
         emit(Note(f"not in this table: the run in {run.place}; {why}, and comes first.", "warning"))
@@ -214,5 +213,5 @@ def _chosen(groups: Sequence[RunGroup], key: str | None) -> RunGroup:
     fitting = [g for g in groups if g.key.startswith(key)]
     if len(fitting) != 1:
         listing = "; ".join(f"{g.key}: {g.summary}" for g in groups)
-        raise ConfigError(f"--setting {key} names {'no' if not fitting else 'more than one'} setting.", hint=listing)
+        raise ConfigError(f"`setting={key}` names {'no' if not fitting else 'more than one'} setting.", hint=listing)
     return fitting[0]

@@ -6,7 +6,7 @@ The first seven are Table 1 of the report being reproduced, in its order, with t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,3 +136,11 @@ def suite(name: str) -> Suite:
     if name not in SUITES:
         raise ConfigError(f"no suite {name!r}.", hint=f"Choose from {', '.join(SUITES)}.")
     return SUITES[name]
+
+
+def select(suites: Sequence[str], names: Sequence[str]) -> list[Variant]:
+    """The variants of the suites and of the names, each once, in that order; ConfigError where there is none."""
+    wanted = [*(n for s in suites for n in suite(s).variants), *names]
+    if not wanted:
+        raise ConfigError("nothing to run.", hint="Give `all=True`, `suite=NAME` or `variant=NAME`.")
+    return [variant(n) for n in dict.fromkeys(wanted)]

@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pix3d_onet.config import POINTS_HALF_SIDE
+from pix3d_onet.config import POINTS_HALF_SIDE, Baseline, check_choice
 from pix3d_onet.data.store.reader import Dataset
-from pix3d_onet.errors import ConfigError
 from pix3d_onet.evaluation.evaluate import split_entries
 from pix3d_onet.evaluation.voxels import Contains, voxelised
 from pix3d_onet.events import Emit, Progress, ignore
@@ -227,7 +226,7 @@ class Oracle:
         return self._known[sample.object_id]
 
 
-BASELINES: dict[str, Callable[[Library], Predictor]] = {
+BASELINES: dict[Baseline, Callable[[Library], Predictor]] = {
     "mean-shape": MeanShape,
     "retrieval": Retrieval,
     "oracle": Oracle,
@@ -235,8 +234,7 @@ BASELINES: dict[str, Callable[[Library], Predictor]] = {
 """Name → how to build it from the training shapes. A new baseline is one entry."""
 
 
-def baseline(name: str, library: Library) -> Predictor:
+def baseline(name: Baseline, library: Library) -> Predictor:
     """A baseline by name. ConfigError that lists the names when it is unknown."""
-    if name not in BASELINES:
-        raise ConfigError(f"--baseline must be one of {', '.join(BASELINES)}, not {name!r}.")
+    check_choice("baselines", name, BASELINES)
     return BASELINES[name](library)

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pix3d_onet.config import EvaluationConfig
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
-from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.errors import InputError, SettingError
 from pix3d_onet.evaluation.voxels import Contains
 from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.learning.extraction.predictor import Prediction, Predictor
@@ -37,7 +38,7 @@ from pix3d_onet.metrics import (
 )
 from pix3d_onet.types import Bool, Float64, Mesh, Sample, View
 
-SURFACE_SAMPLES = 100_000
+SURFACE_SAMPLES = EvaluationConfig.samples
 """Samples of each surface (Mescheder et al., CVPR 2019)."""
 TYPICAL_AREA = 1.65
 """Surface of a chair in the normalised frame, in squares of its longest side (median of 163 real ones; 0.6 to 5)."""
@@ -118,7 +119,7 @@ def split_entries(dataset: Dataset, split: str, limit: int = 0) -> tuple[ShapeEn
     """Shapes with pictures in ``split``, the first ``limit`` of them (0 = all). InputError when there are none."""
     entries = tuple(e for e in dataset.entries(split) if split in e.image_splits)
     if not entries:
-        raise InputError(f"the {split} split of {dataset.root} has no pictures.", hint="Choose another --split.")
+        raise InputError(f"the {split} split of {dataset.root} has no pictures.", hint="Choose another `split`.")
     return entries[:limit] if limit else entries
 
 
@@ -155,7 +156,7 @@ class Tour:
         if not used and self.skipped:
             raise InputError(f"no picture of the {self.split} split can be used by {name}: it needs cameras.")
         if not used:
-            raise InputError(f"the shapes asked for of the {self.split} split have no photos.", hint="Raise --limit.")
+            raise InputError(f"the shapes asked for of the {self.split} split have no photos.", hint="Raise `limit`.")
         if self.skipped:
             self.emit(Note(f"{name}: {self.skipped} pictures without the camera it needs were left out.", "warning"))
 
@@ -195,7 +196,7 @@ def evaluate(
     ``contains``/``sample_surface`` the metrics that need them stay blank.
     """
     if samples < 1:
-        raise ConfigError(f"--samples must be 1 or more, not {samples}.")
+        raise SettingError("samples", "1 or more", samples)
     tour = Tour(predictor, dataset, split, limit, emit)
     rows: list[ShapeRow] = []
     for sample, view, prediction in tour:
@@ -221,7 +222,7 @@ def compare(
     inside = prediction.logits(sample.points) > prediction.level  # NaN compares false: outside
     distances = None
     stored = len(sample.surface_points)
-    if sample_surface is not None and (stored or not len(sample.mesh.faces)):  # `--surface-points 0` stores none
+    if sample_surface is not None and (stored or not len(sample.mesh.faces)):  # prepared with 0 surface points
         count = min(samples, stored)  # stored in random order: the first ones are a sample
         # As many on both sides: with fewer true than predicted samples only accuracy would grow.
         points, normals = sample_surface(mesh, count or samples, seed) if len(mesh.faces) else (np.empty((0, 3)),) * 2

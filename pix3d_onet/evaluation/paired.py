@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pix3d_onet.errors import ConfigError
+from pix3d_onet.errors import SettingError
 from pix3d_onet.report.statistics import SIGNIFICANCE, PairedTest, holm, paired_test
 
 Scores = Mapping[str, Mapping[str, float]]
@@ -45,7 +45,7 @@ def differences(
     ConfigError when there is no such row.
     """
     if against not in rows:
-        raise ConfigError(f"--against must be one of the rows ({', '.join(rows)}), not {against!r}.")
+        raise SettingError("against", f"one of the rows ({', '.join(rows)})", against)
     others = [name for name in rows if name != against]
     found = []
     for metric in metrics:

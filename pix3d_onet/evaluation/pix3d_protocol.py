@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from pix3d_onet.config import POINTS_HALF_SIDE
+from pix3d_onet.config import POINTS_HALF_SIDE, EvaluationConfig
 from pix3d_onet.data.store.reader import Dataset
-from pix3d_onet.errors import ConfigError
+from pix3d_onet.errors import SettingError
 from pix3d_onet.evaluation.evaluate import Evaluation, ShapeRow, Tour
 from pix3d_onet.evaluation.voxels import Contains, voxel_centres, voxelised
 from pix3d_onet.events import Emit, ignore
@@ -33,7 +33,7 @@ BOX_THRESHOLD = 0.1
 """Voxels from this value on count for the box."""
 THRESHOLDS = tuple(round(0.01 * k, 2) for k in range(1, 51))
 """Thresholds searched."""
-VOXELS = 128
+VOXELS = EvaluationConfig.voxels
 """Voxels along the unit cube, before pooling (the release's own)."""
 POOL = 4
 """Voxels that become one, an axis."""
@@ -92,7 +92,7 @@ class Lattice:
 
     def __post_init__(self) -> None:
         if self.voxels < SIDE or self.voxels % SIDE:
-            raise ConfigError(f"--voxels must be a multiple of {SIDE}, not {self.voxels}.")
+            raise SettingError("voxels", f"a multiple of {SIDE}", self.voxels)
 
     @property
     def side(self) -> int:

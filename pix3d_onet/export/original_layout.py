@@ -62,7 +62,7 @@ def export_onet(
         torn = [e.object_id for e in entries if len(set(e.image_splits)) > 1]
         if torn:
             raise InputError(
-                f"{torn[0]} has pictures in two splits; the layout splits models.", hint="Use --split shape."
+                f"{torn[0]} has pictures in two splits; the layout splits models.", hint="Use `split='shape'`."
             )
         names = model_names(entries)
         side = image_size or int(data.manifest.config["image_size"])
@@ -165,7 +165,7 @@ def _claim(out: Path, what: dict[str, object], overwrite: bool) -> None:
             raise InputError(f"{out} is not empty.", hint="Give a new folder.")
         if found is not None and found != what:
             if not overwrite:
-                raise InputError(f"{out} holds another export.", hint="Give another folder, or --overwrite.")
+                raise InputError(f"{out} holds another export.", hint="Give another folder, or `overwrite=True`.")
             for path in sorted(out.iterdir()):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         write_json(out / CLAIM_FILE, what)

@@ -54,7 +54,7 @@ def contact_sheet(
     try:
         write_bytes(path, buffer.getvalue())
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}.", hint="Name another file with --sheet.") from None
+        raise InputError(f"cannot write {path}: {error.strerror}.", hint="Name another file with `sheet`.") from None
     return tuple(entry.object_id for entry, _ in chosen)
 
 

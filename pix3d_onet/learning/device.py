@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pix3d_onet.errors import ConfigError
+from pix3d_onet.errors import ConfigError, SettingError
 from pix3d_onet.version import __version__
 
 M_TRIM_THRESHOLD = -1
@@ -60,18 +60,24 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError(f"--device must be auto, cpu, cuda or cuda:N, not {name!r}.") from None
+        raise SettingError("device", "auto, cpu, cuda or cuda:N", name) from None
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise ConfigError(f"--device {name}: no CUDA device is usable here.", hint="Use --device cpu.")
+            raise ConfigError(f"`device={name}`: no CUDA device is usable here.", hint="Use `device='cpu'`.")
         index = local_rank if device.index is None else device.index
         if index >= torch.cuda.device_count():
-            raise ConfigError(f"--device {name}: there are only {torch.cuda.device_count()} CUDA devices.")
+            raise ConfigError(f"`device={name}`: there are only {torch.cuda.device_count()} CUDA devices.")
         device = torch.device("cuda", index)
         torch.cuda.set_device(device)
     elif device.type != "cpu":
-        raise ConfigError(f"--device must be auto, cpu, cuda or cuda:N, not {name!r}.")
+        raise SettingError("device", "auto, cpu, cuda or cuda:N", name)
     return device
+
+
+def devices_of_jobs(name: str, jobs: int) -> tuple[str, ...]:
+    """One device per job: the GPUs in turn where there are any and none is named, else the same for all."""
+    count = torch.cuda.device_count() if jobs > 1 and name in ("auto", "cuda") else 0
+    return tuple(f"cuda:{i % count}" if count else name for i in range(jobs))
 
 
 def fast_bf16(device: torch.device) -> bool:
@@ -99,7 +105,7 @@ def choose_precision(name: str, device: torch.device) -> str:
     if name == "auto":
         return "bf16" if fast_bf16(device) else "fp32"
     if name == "fp16" and device.type != "cuda":
-        raise ConfigError("--precision fp16 needs a CUDA device.", hint="Use --precision bf16 or fp32.")
+        raise ConfigError("`precision='fp16'` needs a CUDA device.", hint="Use `precision='bf16'` or fp32.")
     return name
 
 

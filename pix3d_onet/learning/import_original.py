@@ -105,7 +105,7 @@ def import_checkpoint(path: Path, out: Path) -> dict[str, Any]:
     It has no ``run.json``: it was not trained here, and no table shall count it. InputError when ``out`` has content.
     """
     if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty.", hint="Choose another --out.")
+        raise InputError(f"{out} is not empty.", hint="Choose another `out`.")
     model, facts = load_original(path)
     digest = file_digest(path)
     header = {

@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pix3d_onet.config import PrepareConfig
+from pix3d_onet.config import Backend, PrepareConfig, check_choice
 from pix3d_onet.data.sources.pix3d import INDEX
 from pix3d_onet.data.sources.splits import Splitter
 from pix3d_onet.data.store.manifest import MANIFEST, Manifest, read_manifest
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.data.store.rejects import REJECTS_FILE, read_rejects, write_rejects
 from pix3d_onet.data.store.writer import write_shard
-from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError
+from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError, SettingError
 from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.files import PART_SUFFIX, disk_trouble, file_digest
 from pix3d_onet.locks import locked
@@ -73,7 +73,7 @@ class Execution:
     """
 
     jobs: int = 0
-    backend: str = "loky"
+    backend: Backend = "loky"
     scheduler: str | None = None
     time_limit: float = TIME_LIMIT_SECONDS
     memory_limit: int = MEMORY_LIMIT_BYTES
@@ -82,12 +82,12 @@ class Execution:
     geometry: Geometry | None = None
 
     def __post_init__(self) -> None:
-        if self.backend not in ("loky", "dask", "inline"):
-            raise ConfigError(f"--backend must be loky, dask or inline, not {self.backend!r}.")
+        check_choice("backend", self.backend, Backend)
         if (self.backend == "dask") != (self.scheduler is not None):
-            raise ConfigError("--backend dask and --scheduler ADDRESS go together.")
-        if self.jobs < 0 or self.time_limit < 0 or self.memory_limit < 0:
-            raise ConfigError("--jobs, --time-limit and --memory-limit must be 0 or more.")
+            raise ConfigError("`backend=dask` and `scheduler=ADDRESS` go together.")
+        for name in ("jobs", "time_limit", "memory_limit"):
+            if getattr(self, name) < 0:
+                raise SettingError(name, "0 or more", getattr(self, name))
 
 
 def prepare(
@@ -196,7 +196,7 @@ class _Job:
         if not differs:
             return manifest
         if not self.execution.overwrite:
-            hint = "Name another --out, or replace it with --overwrite."
+            hint = "Name another `out`, or replace it with `overwrite=True`."
             raise InputError(f"{self.out} holds another data set ({differs}).", hint=hint)
         (self.out / MANIFEST).unlink()
         return None
@@ -234,7 +234,7 @@ class _Job:
                 (self.out / again.file).unlink()
                 raise InputError(
                     f"{shard.file} cannot be made again as it was: the source's files or onet have changed.",
-                    hint="Prepare everything again with --overwrite.",
+                    hint="Prepare everything again with `overwrite=True`.",
                 )
             (self.out / again.file).replace(self.out / shard.file)
         self.staging.remove()
@@ -318,13 +318,14 @@ class _Job:
         if before:
             records = f"{before} records" if before > 1 else "1 record"
             text += f" Besides, {records} of the source cannot be used: {_reasons(self.listing.rejected)}."
-        return InputError(text, hint=f"{self.out / REJECTS_FILE} names each; --retry-failed tries the shapes again.")
+        hint = f"{self.out / REJECTS_FILE} names each; `retry_failed=True` tries the shapes again."
+        return InputError(text, hint=hint)
 
 
 def _refuse_sources(listing: SourceListing, out: Path) -> None:
     """ConfigError when ``out`` would mix a data set into a source's files."""
     if out.resolve() == listing.root.resolve() or (out / INDEX).exists():
-        raise ConfigError(f"--out {out} is a folder of sources.", hint="Name another one for the data set.")
+        raise ConfigError(f"`out={out}` is a folder of sources.", hint="Name another one for the data set.")
 
 
 def _no_record(listing: SourceListing, out: Path) -> InputError:

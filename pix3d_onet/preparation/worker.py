@@ -62,7 +62,7 @@ def prepare_shape(task: Task) -> Outcome:
     except (ImportError, MissingDependencyError) as error:
         raise _broken_install(error) from None
     except MemoryError:
-        return rejection(task, "worker", "memory", "needs more memory than --memory-limit allows", key)
+        return rejection(task, "worker", "memory", "needs more memory than a worker may take", key)
     except Exception as error:  # noqa: BLE001 — the run goes on; the reject says what happened
         if isinstance(error, OSError) and "shared object" in str(error):  # a library's own library is missing
             raise _broken_install(error) from None

@@ -8,19 +8,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from pix3d_onet.config import MaskRule
 from pix3d_onet.data.images.cutout import PhotoView, load_cutout
 from pix3d_onet.data.images.decoding import declared_size
 from pix3d_onet.data.sources.pix3d import Pix3DRecord, parse_record
 from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.events import Emit, ignore
 from pix3d_onet.files import inside, read_json
-from pix3d_onet.types import Camera, Float32, Normalisation
+from pix3d_onet.types import Bool, Camera, Float32, Normalisation, UInt8
 
 Normalise = Callable[[Path], Normalisation]
 """A mesh file → the normalisation that its box gives: handed in, since reading meshes is geometry's business."""
 RECORD = "record"
 """``PhotoView.mask_from`` where the mask is that of the picture's record."""
+CAMERA_FILE = 'It is JSON: a 4×4 matrix, or {"pose": …, "focal": …} with the focal length in widths of the whole photo.'
+"""What a camera file is, for who gave another."""
 LAST_ROW = (0.0, 0.0, 0.0, 1.0)
 """Of a pose; a matrix for row vectors has its translation there, and would pass for a pose unseen."""
 
@@ -50,8 +54,8 @@ class PhotoRecord:
 
 
 def read_photo(
-    image: Path,
-    mask: Path | str | None,
+    image: Path | UInt8,
+    mask: Path | Bool | MaskRule | None,
     record: PhotoRecord | None,
     normalise: Normalise,
     *,
@@ -74,7 +78,7 @@ def read_photo(
     upright = record is None
     stated, normalisation = None, None
     if camera is not None:
-        stated = camera.camera(*declared_size(image, upright=upright))
+        stated = camera.camera(*size_of(image, upright=upright))
         normalisation = Normalisation(np.zeros(3), 1.0)  # its pose starts in the normalised frame
     elif need_camera and record is not None and record.checked is not None:
         stated = record.checked.camera
@@ -97,26 +101,40 @@ def read_photo(
     return replace(view, mask_from=RECORD) if from_record else view
 
 
+def size_of(image: Path | UInt8, *, upright: bool) -> tuple[int, int]:
+    """(width, height) in pixels; ``upright`` as for ``read_rgb``."""
+    return declared_size(image, upright=upright) if isinstance(image, Path) else (image.shape[1], image.shape[0])
+
+
 def read_pose(path: Path) -> CameraFile:
     """The camera in a JSON file: the 4×4 matrix, or ``{"pose": matrix, "focal": number}``.
 
     ``focal`` is in widths of the whole photo, upright. InputError when the file is missing or malformed.
     """
     document = read_json(path, what="camera file")
-    focal = document.get("focal") if isinstance(document, dict) else None
     try:
-        pose = np.array(document["pose"] if isinstance(document, dict) else document, dtype=np.float32)
-        if pose.shape != (4, 4) or not np.isfinite(pose).all():
-            raise ValueError("not a 4×4 matrix of numbers")
-        if not np.allclose(pose[3], LAST_ROW):
-            raise ValueError("the last row of its matrix is not 0 0 0 1")
-        if focal is None:
-            return CameraFile(pose)
-        if not (math.isfinite(float(focal)) and float(focal) > 0):
-            raise ValueError(f"focal is {focal}, not a positive number")
-        return CameraFile(pose, float(focal))
+        if isinstance(document, dict):
+            return checked_camera(document["pose"], document.get("focal"))
+        return checked_camera(document)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path} is not a camera file ({error}).", hint="See `onet reconstruct --help`.") from None
+        raise InputError(f"{path} is not a camera file ({error}).", hint=CAMERA_FILE) from None
+
+
+def checked_camera(pose: ArrayLike, focal: float | None = None) -> CameraFile:
+    """The camera of a pose (4, 4), normalised frame → camera frame, and a focal length in widths of the whole photo.
+
+    ValueError (or TypeError) where one of them is none.
+    """
+    matrix = np.array(pose, dtype=np.float32)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise ValueError("not a 4×4 matrix of numbers")
+    if not np.allclose(matrix[3], LAST_ROW):
+        raise ValueError("the last row of its matrix is not 0 0 0 1")
+    if focal is None:
+        return CameraFile(matrix)
+    if not (math.isfinite(float(focal)) and float(focal) > 0):
+        raise ValueError(f"focal is {focal}, not a positive number")
+    return CameraFile(matrix, float(focal))
 
 
 def read_records(index: Path) -> dict[Path, PhotoRecord]:

@@ -11,7 +11,7 @@ from pix3d_onet.ablation.variants import suite
 from pix3d_onet.data.store.manifest import Manifest, read_manifest
 from pix3d_onet.errors import MissingDependencyError
 from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.files import write_text
+from pix3d_onet.files import refused, write_text
 from pix3d_onet.report import formats
 from pix3d_onet.report.gallery import Gallery, gallery
 from pix3d_onet.report.html.page import html_page
@@ -106,3 +106,18 @@ def write_report(report: Report, folder: Path, *, figures: bool = True, emit: Em
         except MissingDependencyError as error:
             emit(Note(f"no PNG/SVG/PDF figures: {error}", "warning"))
     return tuple(paths)
+
+
+def keep_report(report: Report, runs: Path, suite_name: str | None = None, *, emit: Emit = ignore) -> None:
+    """Write the report's folder beside its runs: that of Table 1, or one for a suite alone.
+
+    A place that refuses it is a warning: the runs are there, and the table can be printed.
+    """
+    folder = REPORT_FOLDER if suite_name in (None, "table1") else f"{REPORT_FOLDER}-{suite_name}"
+    try:
+        write_report(report, runs / folder, emit=emit)
+    except OSError as error:
+        found = refused(error)
+        if found is error:
+            raise
+        emit(Note(f"no report folder: {found}", "warning"))

@@ -108,7 +108,7 @@ class Table:
     rows: tuple[Row, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The document of ``onet report --format json``; all formats carry the same values."""
+        """The document of the report as JSON; all formats carry the same values."""
         return dataclasses.asdict(self)
 
     def row(self, variant: str) -> Row:

@@ -8,7 +8,7 @@
     best/model.safetensors  the best network so far; model.json beside it describes it
     last/step-N.safetensors everything that an unfinished run needs to go on, and its description
     last/model.safetensors  in place of these in a finished run: the network at its end
-    profile/                what ``--profile`` measured
+    profile/                the profiler's trace and table
     examples.npz            pictures and meshes for the figures (no pickle)
     run.json                the record; written last, so a folder without it is unfinished
 """

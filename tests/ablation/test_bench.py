@@ -160,11 +160,11 @@ def test_two_ablations_do_not_share_a_folder(tmp_path: Path) -> None:
 
 
 def test_nothing_named_or_named_twice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--seeds"):
+    with pytest.raises(ConfigError, match="seeds"):
         plan(tmp_path, seeds=())
-    with pytest.raises(ConfigError, match="--seeds"):
+    with pytest.raises(ConfigError, match="seeds"):
         plan(tmp_path, seeds=(1, 1))
-    with pytest.raises(ConfigError, match="--variant"):
+    with pytest.raises(ConfigError, match="variant"):
         plan(tmp_path, names=("resnet18", "resnet18"))
 
 
@@ -190,7 +190,7 @@ class SlowTraining(FakeTraining):
 
         options["emit"](TrainStep(1, config.steps, 99.0, 8.0, best_iou=0.25))
         if config.seed == 7:
-            raise DivergedError("the loss is NaN", hint="Lower --lr.")
+            raise DivergedError("the loss is NaN", hint="Lower `lr`.")
         if config.seed == 8:
             os._exit(9)
         if config.seed == 9:
@@ -208,7 +208,7 @@ def test_side_by_side_runs_use_every_device_and_lose_nothing(tmp_path: Path) -> 
     assert {(r.folder / "device").read_text() for r in result.runs} == {"cuda:0", "cuda:1"}
     reasons = {f.run.name: str(f.error) for f in result.failures}
     assert set(reasons) == {"resnet18/7", "convnext/7", "resnet18/8", "convnext/8"}
-    assert reasons["resnet18/7"] == "the loss is NaN Lower --lr."
+    assert reasons["resnet18/7"] == "the loss is NaN Lower `lr`."
     assert "status 9" in reasons["convnext/8"]
     steps = {e.stage: e for e in events if isinstance(e, Progress)}
     assert {p.name for p in made if p.config.seed != 8} <= set(steps) <= {p.name for p in made}

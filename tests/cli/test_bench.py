@@ -15,7 +15,6 @@ from click.testing import CliRunner, Result
 from helpers.datasets import make_dataset
 from helpers.stored_runs import make_record
 from onet_cli.app import cli
-from onet_cli.bench import keep_report
 from onet_cli.watch import Board
 
 from pix3d_onet.ablation.bench import plan_runs
@@ -91,8 +90,8 @@ def test_plan_only(data: Path, tmp_path: Path) -> None:
         (("bench", "--variant", "resnet19"), "no variant 'resnet19'"),
         (("bench", "--suite", "nope"), "no suite 'nope'"),
         (("bench", "--all", "--data", "nowhere"), "data set not found"),
-        (("bench", "--all", "--steps", "0"), "--steps"),
-        (("bench", "--all", "--seeds", "1,1"), "--seeds"),
+        (("bench", "--all", "--steps", "0"), "`steps`"),
+        (("bench", "--all", "--seeds", "1,1"), "`seeds`"),
     ],
 )
 def test_bad_usage_is_one_clear_line(data: Path, arguments: tuple[str, ...], says: str) -> None:
@@ -139,8 +138,8 @@ def test_a_quiet_training_prints_nothing_and_wrong_numbers_are_usage(data: Path,
     result = onet(*arguments, "--quiet")
     assert (result.exit_code, result.stdout) == (0, ""), result.output
     for flag in ("--weight-decay", "--warmup", "--patience", "--val-points"):
-        assert flag in str(onet(*arguments, flag, "-1").exception)
-    assert "--weight-decay" in str(onet(*arguments, "--weight-decay", "nan").exception)
+        assert f"`{flag[2:].replace('-', '_')}`" in str(onet(*arguments, flag, "-1").exception)
+    assert "`weight_decay`" in str(onet(*arguments, "--weight-decay", "nan").exception)
 
 
 def test_seeds_must_be_numbers() -> None:
@@ -204,11 +203,3 @@ def test_killed_twice_it_ends_with_every_run_and_none_trained_twice(data: Path, 
     assert len(list(tmp_path.rglob("run.json"))) == 4
     for path, stamp in stamps.items():
         assert path.stat().st_mtime_ns == stamp
-
-
-def test_a_suite_s_report_does_not_replace_that_of_table_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[Path] = []
-    monkeypatch.setattr("pix3d_onet.report.build.write_report", lambda made, folder, **_: written.append(folder))
-    for suite in (None, "table1", "pose"):
-        keep_report(None, tmp_path, suite, lambda event: None)  # type: ignore[arg-type]
-    assert [folder.name for folder in written] == ["report", "report", "report-pose"]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from onet_cli import selftest
 from onet_cli.main import main
 
 from pix3d_onet import system
@@ -151,34 +150,3 @@ def test_checks_need_only_the_standard_library() -> None:
     source = Path(system.__file__).read_text()
     imported = {line.split()[1].split(".")[0] for line in source.splitlines() if line.startswith(("import ", "from "))}
     assert imported <= sys.stdlib_module_names | {"pix3d_onet", "__future__"}
-
-
-def test_self_test_passes_here() -> None:
-    checks = selftest.run()
-    assert [check.status for check in checks] == [OK, OK], checks
-
-
-def test_a_broken_part_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> str:
-        raise OSError("libGL.so.1: cannot open shared object file\nmore")
-
-    monkeypatch.setattr(selftest, "training_step", broken)
-    check = selftest.run()[1]
-    assert check.status == FAILED
-    assert check.detail == "OSError: libGL.so.1: cannot open shared object file"
-    assert "package that holds libGL.so.1" in check.fix
-
-
-def test_wrong_labels_fail_the_self_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    import numpy as np
-
-    import pix3d_onet
-
-    def all_outside(_: object, n: int, seed: int) -> tuple[Any, Any]:
-        points = np.random.default_rng(seed).uniform(-0.55, 0.55, (n, 3))
-        return points, np.zeros(n, dtype=bool)
-
-    monkeypatch.setattr(pix3d_onet, "make_watertight", lambda mesh, **_: mesh)
-    monkeypatch.setattr(pix3d_onet, "sample_occupancy", all_outside)
-    with pytest.raises(ValueError, match="labels are wrong"):
-        selftest.watertight_and_labels()

@@ -89,7 +89,7 @@ def test_root_and_out_have_defaults(onet: Call, root: Path, tmp_path: Path, monk
     ("arguments", "status", "words"),
     [
         (["--root", "nowhere"], 3, "onet synth pix3d"),
-        (["--category", "sofa"], 2, "--category 'sofa'"),
+        (["--category", "sofa"], 2, "--category sofa"),
         (["--points", "9"], 2, "--points must be"),
         (["--resolution", "4"], 2, "--resolution must be"),
         (["--split", "s1"], 2, "--split-file"),

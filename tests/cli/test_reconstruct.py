@@ -10,18 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import datasets, stored_run
-from onet_cli import reconstruct
 from onet_cli.main import main
-from onet_cli.reconstruct import ALIKE, Grouped, Made, failure, probability, sentence
-from onet_cli.reconstruct_plan import photos_among
 from PIL import Image
 
-from pix3d_onet.errors import InputError
-from pix3d_onet.events import Note
 from pix3d_onet.geometry.mesh.reading import load_mesh
 from pix3d_onet.geometry.mesh.topology import is_watertight
-from pix3d_onet.geometry.render.preview import LINE, contact_sheet
+from pix3d_onet.geometry.render.preview import LINE
 from pix3d_onet.geometry.synth.release import synth_pix3d
+from pix3d_onet.reconstruction.job import ALIKE, PhotoJob
+from pix3d_onet.reconstruction.surface import probability
 from pix3d_onet.runs.folder import RunFolder, description
 
 SMALL = ["--resolution", "24", "--device", "cpu"]
@@ -134,13 +131,16 @@ def test_ctrl_c_among_many_says_what_was_made(tmp_path) -> None:
     for file in (network, description(network)):
         file.touch()
     code = (
-        "import os, signal, sys, time, types\nfrom onet_cli import reconstruct\nfrom onet_cli.main import main\n"
-        "def make(network, job, *rest):\n"
+        "import os, signal, sys, time, types\nfrom onet_cli.main import main\n"
+        "from pix3d_onet.reconstruction import job as module\n"
+        "from pix3d_onet.reconstruction.outcome import Reconstruction\n"
+        "def make(self, job, emit):\n"
         "    if job.image.stem == 'two':\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n        time.sleep(60)\n"
-        "    return reconstruct.Made(str(job.image), str(job.out), vertices=8, faces=12)\n"
-        "reconstruct.make = make\n"
-        "reconstruct.load = lambda *_: (types.SimpleNamespace(settings={'run': 'x'}), {})\nmain(sys.argv[1:])\n"
+        "    return Reconstruction(str(job.image), str(job.out), vertices=8, faces=12)\n"
+        "module.PhotoJob.make = make\n"
+        "network = types.SimpleNamespace(settings={'run': 'x'})\n"
+        "module.open_job = lambda plan, emit: module.PhotoJob(plan, network, {})\nmain(sys.argv[1:])\n"
     )
     for options, shown in ((["--json"], '"image": "one.png"'), ([], "out/one.glb: 8 vertices, 12 faces\n")):
         arguments = ["reconstruct", ".", "one.png", "two.png", "three.png", "-o", "out", *options]
@@ -158,14 +158,14 @@ def test_ctrl_c_among_many_says_what_was_made(tmp_path) -> None:
 def test_ctrl_c_leaves_meshes_their_lines_and_their_sheet(run, photo, tmp_path, monkeypatch, capsys) -> None:
     twin = tmp_path / "twin.png"
     twin.write_bytes(photo.read_bytes())
-    make = reconstruct.make
+    make = PhotoJob.make
 
-    def interrupted(network, job, *rest):
+    def interrupted(self, job, emit):
         if job.image == twin:
             raise KeyboardInterrupt
-        return make(network, job, *rest)
+        return make(self, job, emit)
 
-    monkeypatch.setattr(reconstruct, "make", interrupted)
+    monkeypatch.setattr(PhotoJob, "make", interrupted)
     out = ["-o", tmp_path / "out", "--sheet", tmp_path / "sheet.png", *SMALL]
     assert onet("reconstruct", run, photo, twin, *out) == 130
     assert capsys.readouterr().out.startswith(f"{tmp_path / 'out' / 'photo.glb'}: ")
@@ -197,16 +197,16 @@ def test_the_document_says_where_meshes_come_from(run, photo, tmp_path, capsys) 
 
 
 def test_an_error_in_the_middle_keeps_what_was_made(run, photo, tmp_path, monkeypatch, capsys) -> None:
-    from pix3d_onet.geometry.mesh import writing
+    from pix3d_onet.reconstruction import job
 
-    plain = writing.write_mesh
+    plain = job.write_mesh
 
     def full(path, *arguments):
         if path.stem == "second":
             raise OSError(28, "No space left on device")
         plain(path, *arguments)
 
-    monkeypatch.setattr(writing, "write_mesh", full)
+    monkeypatch.setattr(job, "write_mesh", full)
     second = tmp_path / "second.png"
     second.write_bytes(photo.read_bytes())
     arguments = ["reconstruct", run, photo, second, "-o", tmp_path / "out", "--json", "--no-preview", *SMALL]
@@ -223,31 +223,6 @@ def test_warnings_that_come_with_every_picture_are_few(run, tmp_path, capsys) ->
     shown = capsys.readouterr().err
     assert shown.count("the whole picture is taken") == ALIKE
     assert "… and 2 more: no mask and no transparency: 3.png, 4.png." in shown
-    notes = []
-    grouped = Grouped(notes.append)
-    for i in range(ALIKE + 1):
-        grouped(Note(f"{i}.png: the automatic mask may be wrong (it is in {i} parts). Look at it.", "warning"))
-        grouped(Note(f"{i}.png: well", "info"))
-    grouped(Note("x.png: something else.", "warning"))
-    grouped.say_the_rest()
-    assert [n.level for n in notes].count("info") == ALIKE + 1
-    assert notes[-1].message == "… and 1 more: the automatic mask may be wrong: 3.png."
-
-
-def test_a_reason_names_its_picture_once() -> None:
-    assert sentence(Made("x/a.png", error="a.png does not exist")) == "x/a.png does not exist"
-    assert sentence(Made("x/a.png", error="no mask of a.png in m (…)")) == "no mask of x/a.png in m (…)"
-    assert sentence(Made("x/a.png", error="the mask covers no pixel")) == "x/a.png: the mask covers no pixel"
-    many = failure([Made(f"{i}.png", error=f"{i}.png does not exist") for i in range(160)])
-    assert "0.png does not exist; 1.png does not exist; " in many.message
-    assert many.message.endswith("; and 140 more.")
-
-
-def test_a_probability_is_never_shown_as_the_threshold() -> None:
-    assert probability(0.1312, 0.2) == "0.13"
-    assert probability(0.19996, 0.2) == "0.19996"
-    assert probability(0.1988, 0.2) == "0.199"
-    assert probability(0.00012, 0.2) == "0.0001"
 
 
 def test_a_contact_sheet(run, photo, tmp_path) -> None:
@@ -285,18 +260,6 @@ def test_a_contact_sheet_has_a_tile_for_every_picture(run, photo, tmp_path, monk
     assert written == ["nothing found", "photo.png"]
 
 
-def test_lines_part_the_entries_of_a_sheet() -> None:
-    entries = [np.full((4, 6, 3), value, np.uint8) for value in (10, 20, 30)]
-    sheet = contact_sheet(entries)
-    assert sheet.shape == (8, 12, 3)
-    assert (sheet[4] == LINE).all()
-    assert (sheet[:, 6] == LINE).all()
-    assert (sheet[0, :6] == 10).all()
-    assert (sheet[1:4, 7:] == 20).all()
-    assert (sheet[5:, :6] == 30).all()
-    np.testing.assert_array_equal(contact_sheet(entries[:1]), entries[0])
-
-
 def test_previews_of_an_earlier_call_are_not_photos(run, photo, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     mask = tmp_path / "masks" / "photo.png"
@@ -311,9 +274,6 @@ def test_previews_of_an_earlier_call_are_not_photos(run, photo, tmp_path, monkey
     assert [m["image"] for m in json.loads(shown.out)["meshes"]] == [str(photo)]
     assert "photo.preview.png is left out" in " ".join(shown.err.split())
     assert not list(tmp_path.glob("*.preview.preview.png"))
-    assert photos_among([preview]) == [0]
-    with pytest.raises(InputError, match="previews"):
-        photos_among([preview, preview])
 
 
 def test_a_page_to_open(run, photo, tmp_path, monkeypatch, capsys) -> None:
@@ -391,8 +351,8 @@ def test_a_network_without_a_pose_needs_no_model(run, tmp_path, photo, monkeypat
     assert onet("reconstruct", run, *arguments) == 0
     (root / record["model"]).unlink()
     seen = []
-    monkeypatch.setattr("onet_cli.reconstruct.extras", lambda view, *_: (seen.append(view), (None, None))[1])
-    out = ["--pose-from", index, "-o", tmp_path / "m.glb", "--no-preview", *SMALL]
+    monkeypatch.setattr("pix3d_onet.reconstruction.job.write_preview", lambda path, view, mesh: seen.append(view))
+    out = ["--pose-from", index, "-o", tmp_path / "m.glb", *SMALL]
     assert onet("reconstruct", run, root / record["img"], *out) == 0
     shown = capsys.readouterr().err
     assert "whole picture" not in shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from helpers import datasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pix3d_onet.config import POINTS_HALF_SIDE
+from pix3d_onet.config import POINTS_HALF_SIDE, Baseline
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.evaluation.baselines import (
+    BASELINES,
     GRID,
     MEAN_THRESHOLDS,
     Library,
@@ -191,10 +193,14 @@ def test_features_tell_pictures_apart_and_not_their_resolution() -> None:
 
 
 def test_unknown_names_and_empty_splits(tmp_path, library) -> None:
-    with pytest.raises(ConfigError, match="mean-shape, retrieval, oracle"):
+    with pytest.raises(ConfigError, match="mean-shape, retrieval or oracle"):
         baseline("median", library)
     folder = datasets.make_dataset(tmp_path, shapes=3, points=64, image_size=16)
     text = (folder / "manifest.json").read_text().replace('"train"', '"val"')
     (folder / "manifest.json").write_text(text)
     with Dataset(folder) as dataset, pytest.raises(InputError, match="train split"):
         build_library(dataset, inside_box)
+
+
+def test_the_names_of_the_baselines_are_those_that_there_are() -> None:
+    assert tuple(BASELINES) == get_args(Baseline)

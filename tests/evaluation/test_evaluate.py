@@ -124,7 +124,7 @@ def test_csv_has_a_line_a_picture(data) -> None:
 def test_limits_and_missing_splits(data) -> None:
     with Dataset(data) as dataset:
         assert len(evaluate(Truth(), dataset, "train", limit=1).rows) == 2
-        with pytest.raises(ConfigError, match="--samples"):
+        with pytest.raises(ConfigError, match="samples"):
             evaluate(Truth(), dataset, "train", samples=0)
         with pytest.raises(InputError, match="no pictures"):
             evaluate(Truth(), dataset, "holdout")
@@ -299,7 +299,7 @@ def test_an_empty_prediction_is_counted_by_the_official_protocol(data) -> None:
 
 
 def test_voxels_must_be_multiples() -> None:
-    with pytest.raises(ConfigError, match="--voxels"):
+    with pytest.raises(ConfigError, match="voxels"):
         protocol.Lattice(voxels=50)
 
 

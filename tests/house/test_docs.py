@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import pytest
+from onet_cli.flags import in_flags
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -135,7 +136,7 @@ def test_quoted_error_lines_and_reasons_exist() -> None:
     """What troubleshooting.md quotes is what the code says: each quoted piece stands somewhere in the sources."""
     places = [ROOT / "pix3d_onet", ROOT / "cli", ROOT / "scripts"]
     files = [p for place in places for p in place.rglob("*") if p.suffix in (".py", ".sh")]
-    sources = re.sub(r"\s+", " ", " ".join(p.read_text() for p in files))
+    sources = in_flags(re.sub(r"\s+", " ", " ".join(p.read_text() for p in files)), None)
     rows = re.findall(r"^\| (.*?) \| .* \|$", (ROOT / "docs/troubleshooting.md").read_text(), re.M)
     quoted = [quote for row in rows for quote in re.findall(r"`([^`]+)`", row)]
     pieces = [piece.strip(" .:") for quote in quoted for piece in quote.removeprefix("setup: ").split("…")]

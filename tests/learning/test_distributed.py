@@ -167,7 +167,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(data: Path, tmp_path: Path, mo
     monkeypatch.setattr(distributed, "environment_group", lambda: distributed.Group(0, 3, 0))
     monkeypatch.setattr(distributed, "joined", lambda *_: nullcontext())
     config = TrainConfig(batch_size=8, pretrained=False)
-    with pytest.raises(ConfigError, match="no multiple of 3 processes"):
+    with pytest.raises(ConfigError, match="divisible by the 3 processes"):
         module.train(two_processes.MODEL, config, data, tmp_path / "run", name="x", device="cpu")
     assert not (tmp_path / "run").exists()
 

@@ -18,14 +18,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from pix3d_onet.data.images.crop import crop_view, load_view
-from pix3d_onet.data.images.decoding import read_rgb
+from pix3d_onet.config import MaskRule
+from pix3d_onet.data.images.crop import crop_view
+from pix3d_onet.data.images.decoding import array_mask, array_rgb, read_mask, read_rgb
 from pix3d_onet.errors import MissingDependencyError, RejectError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.types import Bool, Camera, Normalisation, UInt8, View
 
-AUTO = "auto"
-REMBG = "rembg"
+AUTO: MaskRule = "auto"
+REMBG: MaskRule = "rembg"
+IN_MEMORY = "picture"
+"""Name of a photo that is no file, in messages."""
 FILE, ALPHA, WHITE_BORDER_CUT, WHOLE = "file", "alpha", "white-border", "whole"
 """With the two words above, what can have cut a picture out: see :class:`PhotoView`."""
 WORK_SIDE = 320
@@ -79,8 +82,8 @@ class PhotoView(View):
 
 
 def load_cutout(
-    image: Path,
-    mask: Path | str | None,
+    image: Path | UInt8,
+    mask: Path | Bool | MaskRule | None,
     *,
     size: int,
     margin: float,
@@ -89,20 +92,23 @@ def load_cutout(
     upright: bool = True,
     emit: Emit = ignore,
 ) -> PhotoView:
-    """Read a photo and cut its object out; ``mask`` is a file, ``auto``, ``rembg`` or None (see the module).
+    """Cut the object out of a photo: a file, or pixels (H, W, 3) RGB or (H, W, 4) RGBA uint8.
 
-    ``size`` in pixels a side, ``margin`` as a share of the object's longest side. ``upright`` False takes the pixels
-    as stored: for pictures of a release. The crop, resampling and camera are those of ``data.images.crop``. Raises
-    RejectError as ``load_view`` does, and ``no-object`` where the automatic mask fails; a doubtful mask is a warning.
+    ``mask`` is a file, (H, W) bool, ``auto``, ``rembg`` or None (see the module). ``size`` in pixels a side, ``margin``
+    as a share of the object's longest side. ``upright`` False takes the pixels as stored: for pictures of a release.
+    The crop, resampling and camera are those of ``data.images.crop``. Raises RejectError as ``load_view`` does, and
+    ``no-object`` where the automatic mask fails; a doubtful mask is a warning.
+    InputError for arrays of another shape.
     """
-    name = image.name
+    name = image.name if isinstance(image, Path) else IN_MEMORY
+    if isinstance(mask, Path) and not mask.is_file():
+        raise RejectError("missing-mask", f"its mask {mask} does not exist", "image")  # the path: names are equal
+    rgb, alpha = read_rgb(image, upright=upright) if isinstance(image, Path) else array_rgb(image)
     if isinstance(mask, Path):
-        if not mask.is_file():
-            raise RejectError("missing-mask", f"its mask {mask} does not exist", "image")  # the path: names are equal
-        view = load_view(image, mask, camera, normalisation, record_id=name, size=size, margin=margin, upright=upright)
-        return _photo_view(view, FILE)
-    rgb, alpha = read_rgb(image, upright=upright)
-    if mask == AUTO:
+        found, source = read_mask(mask, upright=upright), FILE
+    elif isinstance(mask, np.ndarray):
+        found, source = array_mask(mask), FILE
+    elif mask == AUTO:
         cut = auto_cut(rgb)
         found, source = cut.mask, AUTO
         if cut.doubts:
@@ -116,14 +122,9 @@ def load_cutout(
         found, source = border, WHITE_BORDER_CUT
     else:
         found, source = np.ones(rgb.shape[:2], dtype=np.bool_), WHOLE
-        emit(Note(f"{name}: no mask and no transparency; the whole picture is taken. Try --mask auto.", "warning"))
+        emit(Note(f"{name}: no mask and no transparency; the whole picture is taken. Try `mask='auto'`.", "warning"))
     view = crop_view(rgb, found, camera, normalisation, record_id=name, size=size, margin=margin)
-    return _photo_view(view, source)
-
-
-def _photo_view(view: View, mask_from: str) -> PhotoView:
-    """The same view, with what cut it out."""
-    return PhotoView(view.rgb, view.mask, view.pose, view.intrinsics, view.record_id, mask_from=mask_from)
+    return PhotoView(view.rgb, view.mask, view.pose, view.intrinsics, view.record_id, mask_from=source)
 
 
 def white_border_mask(rgb: UInt8) -> Bool | None:
@@ -169,7 +170,7 @@ def auto_cut(rgb: UInt8) -> AutoCut:
     share = float(np.mean(found))
     if not LEAST_SHARE <= share <= MOST_SHARE:
         detail = (
-            f"the automatic mask covers {share:.1%} of the picture: give --mask FILE, or a picture on a plain ground"
+            f"the automatic mask covers {share:.1%} of the picture: give `mask=FILE`, or a picture on a plain ground"
         )
         raise RejectError("no-object", detail, "image")
     whole = Image.fromarray(found).resize((width, height), Image.Resampling.NEAREST)
@@ -194,7 +195,7 @@ def rembg_mask(rgb: UInt8) -> Bool:
         import rembg
     except ImportError:
         raise MissingDependencyError(
-            "--mask rembg needs the package rembg.", hint="Install it, or use --mask auto."
+            "`mask='rembg'` needs the package rembg.", hint="Install it, or use `mask='auto'`."
         ) from None
     try:
         alpha = np.asarray(rembg.remove(Image.fromarray(rgb), only_mask=True))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from pix3d_onet.errors import RejectError
+from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.types import Bool, UInt8
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "TGA", "JPEG2000", "AVIF")
@@ -46,12 +48,27 @@ def read_rgb(path: Path, *, upright: bool = False) -> tuple[UInt8, Bool | None]:
     with _opened(path, "image", upright=upright) as picture:
         if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
             return np.repeat(_eight_bits(picture)[..., None], 3, axis=2), None
-        if not picture.has_transparency_data:
-            return np.asarray(picture.convert("RGB")), None
-        rgba = picture.convert("RGBA")
-        alpha = np.asarray(rgba)[..., 3] >= MASK_THRESHOLD
-        white = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
-        return np.asarray(white.convert("RGB")), alpha
+        return _on_white(picture)
+
+
+def array_rgb(pixels: UInt8) -> tuple[UInt8, Bool | None]:
+    """A picture in memory as :func:`read_rgb` gives it: ``pixels`` (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
+
+    InputError for any other array.
+    """
+    if pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or pixels.dtype != np.uint8 or 0 in pixels.shape:
+        raise InputError(f"a picture must be (H, W, 3) or (H, W, 4) uint8, not {pixels.shape} {pixels.dtype}.")
+    return _on_white(Image.fromarray(pixels))
+
+
+def _on_white(picture: Image.Image) -> tuple[UInt8, Bool | None]:
+    """(H, W, 3) uint8 with transparency over white, and (H, W) bool of the alpha, None without one."""
+    if not picture.has_transparency_data:
+        return np.asarray(picture.convert("RGB")), None
+    rgba = picture.convert("RGBA")
+    alpha = np.asarray(rgba)[..., 3] >= MASK_THRESHOLD
+    white = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
+    return np.asarray(white.convert("RGB")), alpha
 
 
 def read_mask(path: Path, *, upright: bool = False) -> Bool:
@@ -64,6 +81,13 @@ def read_mask(path: Path, *, upright: bool = False) -> Bool:
         if values is None:
             deep = picture.mode.startswith("I;16") or picture.mode in ("I", "F")
             values = np.asarray(picture if deep else picture.convert("L"))
+    return array_mask(values)
+
+
+def array_mask(values: NDArray[Any]) -> Bool:
+    """(H, W) of a mask's values → (H, W) bool, as :func:`read_mask` takes them; InputError for another shape."""
+    if values.ndim != 2:
+        raise InputError(f"a mask must be (H, W), not {values.shape}.")
     values = np.nan_to_num(values)
     highest = values.max(initial=0)
     # the scale is told by the highest value, since files of 16 bits hold 0 and 1, or 0 and 255, too

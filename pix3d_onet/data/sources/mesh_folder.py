@@ -1,4 +1,4 @@
-"""Any folder of meshes as a source: one shape a file, no photos (``--render-views`` makes pictures)."""
+"""Any folder of meshes as a source: one shape a file, no photos (``render_views`` makes pictures)."""
 
 from __future__ import annotations
 

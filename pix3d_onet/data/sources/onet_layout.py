@@ -59,7 +59,7 @@ def list_onet(root: Path, config: PrepareConfig, *, split_files: Sequence[Path] 
     """Every model of the chosen classes that has ``points.npz``, sorted; the ``*.lst`` files are its fixed splits.
 
     The object's id is ``class/model``. A model that a list names and that is not there is a reject. With
-    ``--split lst`` only the models of the lists are taken. InputError when ``root`` holds no class folder,
+    the split ``lst`` only the models of the lists are taken. InputError when ``root`` holds no class folder,
     ConfigError for a class that it has not.
     """
     if not root.is_dir():
@@ -69,7 +69,7 @@ def list_onet(root: Path, config: PrepareConfig, *, split_files: Sequence[Path] 
         raise InputError(f"{root} holds no <class>/<model>/{POINTS}.", hint="Name the folder above the class folders.")
     unknown = [c for c in config.categories if c != "all" and c not in classes]
     if unknown:
-        raise ConfigError(f"--category {unknown[0]!r}: {root} has only {', '.join(classes)} (or all).")
+        raise ConfigError(f"`categories={unknown[0]}`: {root} has only {', '.join(classes)} (or all).")
     shapes: list[SourceShape] = []
     rejected: list[Rejected] = []
     fixed: dict[str, str] = {}

@@ -32,7 +32,7 @@ INDEX = "pix3d.json"
 """Largest entry of |R·Rᵀ - 1| of a rotation; the release's are orthonormal to 1e-6."""
 STAGE = "parse"
 HOW_TO_GET = (
-    "Get Pix3D from the project page of Sun et al. (CVPR 2018), unpack it there and name its folder with --root or "
+    "Get Pix3D from the project page of Sun et al. (CVPR 2018), unpack it there and name its folder with `root` or "
     "ONET_PIX3D_ROOT; or make a stand-in with `onet synth pix3d DIR`."
 )
 
@@ -82,7 +82,7 @@ def list_pix3d(root: Path, config: PrepareConfig, *, split_files: Sequence[Path]
             record = parse_record(root, item, record_id)
             if config.flags == "clean" and not record.clean:
                 if record.clean is None:
-                    raise RejectError("flags-unknown", "truncated/occluded flags are missing, --flags clean needs them")
+                    raise RejectError("flags-unknown", "truncated/occluded flags are missing: maybe not clean")
                 skipped["flags"] += 1
                 continue
             if config.require_pose and record.camera is None:
@@ -156,7 +156,7 @@ def _check_categories(raw: Iterable[object], wanted: Sequence[str]) -> None:
     have = {c for c in map(_category, raw) if c}
     unknown = [c for c in wanted if c != "all" and c not in have]
     if unknown and have:
-        raise ConfigError(f"--category {unknown[0]!r}: the index has only {', '.join(sorted(have))} (or all).")
+        raise ConfigError(f"`categories={unknown[0]}`: the index has only {', '.join(sorted(have))} (or all).")
 
 
 def _record_id(item: object, index: int, seen: Counter[str]) -> str:
@@ -282,10 +282,10 @@ def _object_ids(keys: Iterable[str]) -> dict[str, str]:
 def _prescribed(config: PrepareConfig, split_files: Sequence[Path]) -> dict[str, str] | None:
     if config.split not in ("s1", "s2"):
         if split_files:
-            raise ConfigError("--split-file goes with --split s1 or --split s2.")
+            raise ConfigError("`split_files` goes with `split=s1` or `split=s2`.")
         return None
     if not split_files:
         raise ConfigError(
-            f"--split {config.split} needs --split-file with the split's JSON (Mesh R-CNN's, one a split)."
+            f"`split={config.split}` needs `split_files` with the split's JSON (Mesh R-CNN's, one a split)."
         )
     return read_split_files(split_files)

@@ -22,12 +22,12 @@ class Source:
     """A line of the table.
 
     ``function``: ``module:name`` of the listing function, imported when it is used. ``root`` is the default of
-    ``--root`` (and ``env`` a variable that overrides it); empty makes the folder a required argument ``DIR``.
+    the root (and ``env`` a variable that overrides it); empty makes the folder a required argument ``DIR``.
     ``takes``: which settings the source knows, by option name: ``category`` (with its ``default_category``),
-    ``images-per-object``, ``flags``, ``require-pose``, and ``splits``, the names ``--split`` takes besides ``shape``.
-    ``default_split`` is the default of ``--split``. ``render_views`` is the default number of rendered views (for
+    ``images-per-object``, ``flags``, ``require-pose``, and ``splits``, the splits besides ``shape``.
+    ``default_split`` is its default. ``render_views`` is the default number of rendered views (for
     sources without photos). ``geometry``: ``module:name`` of a ``preparation.worker.Geometry``, where the source has
-    labels instead of meshes. ``example`` follows ``onet prepare NAME`` in the command's help.
+    labels instead of meshes. ``example`` is a folder for the command's help.
     """
 
     name: str
@@ -75,7 +75,7 @@ SOURCES: dict[str, Source] = {
             name="pix3d",
             summary="Pix3D: photos, masks, poses and CAD models in the release's layout.",
             function="pix3d_onet.data.sources.pix3d:list_pix3d",
-            example="--root data/pix3d --category chair --out data/prepared/pix3d-chair",
+            example="data/pix3d",
             root="data/pix3d",
             env="ONET_PIX3D_ROOT",
             takes=frozenset({"category", "images-per-object", "flags", "require-pose"}),
@@ -86,7 +86,7 @@ SOURCES: dict[str, Source] = {
             name="shapenet",
             summary="ShapeNetCore v1 or v2, with Choy's renderings where they lie beside it, or rendered views.",
             function="pix3d_onet.data.sources.shapenet:list_shapenet",
-            example="data/ShapeNet --category chair --out data/prepared/shapenet-chair",
+            example="data/ShapeNet",
             takes=frozenset({"category"}),
             default_category="chair",
             render_views=24,
@@ -95,7 +95,7 @@ SOURCES: dict[str, Source] = {
             name="meshes",
             summary="Any folder of meshes (OBJ, OFF, PLY, STL, GLB); pictures are rendered.",
             function="pix3d_onet.data.sources.mesh_folder:list_meshes",
-            example="models/ --render-views 24 --out data/prepared/models",
+            example="models/",
             takes=frozenset({"category"}),
             render_views=24,
         ),
@@ -103,7 +103,7 @@ SOURCES: dict[str, Source] = {
             name="onet",
             summary="The original Occupancy Networks layout: points.npz, pointcloud.npz, img_choy2016/, *.lst.",
             function="pix3d_onet.data.sources.onet_layout:list_onet",
-            example="ShapeNet/ --category 03001627 --out data/prepared/onet-chair",
+            example="ShapeNet/",
             takes=frozenset({"category"}),
             splits=("lst",),
             default_split="lst",

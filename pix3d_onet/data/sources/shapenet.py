@@ -101,7 +101,7 @@ def _wanted(categories: Sequence[str]) -> frozenset[str] | None:
     offsets = {name: offset for offset, name in SYNSETS.items()}
     for name in categories:
         if name not in offsets and not (len(name) == 8 and name.isdigit()):
-            raise ConfigError(f"--category {name!r} is no category of ShapeNetCore (try chair, or 03001627).")
+            raise ConfigError(f"`categories={name}` is no category of ShapeNetCore (try chair, or 03001627).")
     return frozenset(offsets.get(name, name) for name in categories)
 
 

@@ -70,7 +70,7 @@ class Splitter:
     def __init__(self, listing: SourceListing, shapes: Sequence[SourceShape], config: PrepareConfig) -> None:
         self.mode, self.fixed = config.split, listing.fixed_splits
         if self.mode in ("s1", "s2", "lst") and not self.fixed:
-            raise InputError(f"the source prescribes no split, but --split {self.mode} asks for it.")
+            raise InputError(f"the source prescribes no split, but `split={self.mode}` asks for it.")
         if self.mode == "image":
             names = {v.record_id: s.category for s in shapes for v in s.views}
         else:

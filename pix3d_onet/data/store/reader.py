@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pix3d_onet import lattice
+from pix3d_onet.config import SPLITS
 from pix3d_onet.data.store import encoding
 from pix3d_onet.data.store.layout import open_shard, shape_problems
 from pix3d_onet.data.store.manifest import ShapeEntry, read_manifest
@@ -180,7 +181,7 @@ class Dataset:
                 ) from None
         if not rgb:
             raise InputError(
-                f"the {split} split of {self.root} has no pictures.", hint="Prepare with --render-views N."
+                f"the {split} split of {self.root} has no pictures.", hint="Prepare with `render_views=N`."
             )
         return SplitArrays(
             object_ids=tuple(e.object_id for e in entries),
@@ -219,6 +220,6 @@ def load_dataset(path: str | Path, split: str | None = "train") -> SampleSequenc
 
     InputError when it is missing, damaged, or the split is not train, val or test.
     """
-    if split not in (None, "train", "val", "test"):
+    if split is not None and split not in SPLITS:
         raise InputError(f"no split {split!r}: take train, val or test.")
     return SampleSequence(Dataset(path), split)

@@ -41,5 +41,5 @@ def read_rejects(folder: Path) -> tuple[Rejected, ...]:
     sound = tuple(row for row in rows if row is not None)
     if len(sound) < len(rows):
         damage = f"line {rows.index(None) + 1} is no reject"
-        raise InputError(f"{folder / REJECTS_FILE} is damaged ({damage}).", hint="Prepare again with --overwrite.")
+        raise InputError(f"{folder / REJECTS_FILE} is damaged ({damage}).", hint="Prepare again with `overwrite=True`.")
     return sound

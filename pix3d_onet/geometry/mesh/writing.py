@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from pix3d_onet.config import MeshFormat
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import writing
 from pix3d_onet.types import Float64, Mesh
@@ -26,8 +27,8 @@ def write_mesh(path: Path, mesh: Mesh, normals: Float64 | None = None) -> None:
     import trimesh
 
     suffix = path.suffix.lower()
-    if suffix not in (".glb", ".obj", ".ply", ".stl", ".off"):
-        raise InputError(f"cannot write {path.name}: take .glb, .obj, .ply, .stl or .off.")
+    if suffix[1:] not in get_args(MeshFormat):
+        raise InputError(f"cannot write {path.name}: take .{', .'.join(get_args(MeshFormat))}.")
     if suffix == ".glb" and normals is None:
         normals = vertex_normals(mesh)
     body: Any = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_normals=normals, process=False)

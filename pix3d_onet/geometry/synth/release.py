@@ -19,7 +19,7 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.errors import ConfigError, InputError, SettingError
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.files import PART_SUFFIX, read_json, write_bytes, write_json, write_text
 from pix3d_onet.geometry.render.cameras import look_at_pose
@@ -137,15 +137,15 @@ def synth_pix3d(
 def _check(settings: _Settings) -> None:
     for name in settings.categories:
         if name not in DESIGNS:
-            raise ConfigError(f"--category must be one of {', '.join(DESIGNS)} or all, not {name!r}.")
+            raise SettingError("categories", f"one of {', '.join(DESIGNS)} or all", name)
     if not settings.categories or len(set(settings.categories)) != len(settings.categories):
-        raise ConfigError("--category must be given once for each category.")
+        raise ConfigError("`categories` must be given once for each category.")
     if not 1 <= settings.objects <= 99_999:
-        raise ConfigError(f"--objects must be between 1 and 99999, not {settings.objects}.")
+        raise SettingError("objects", "between 1 and 99999", settings.objects)
     if not 1 <= settings.images_per_object <= 999:
-        raise ConfigError(f"--images-per-object must be between 1 and 999, not {settings.images_per_object}.")
+        raise SettingError("images_per_object", "between 1 and 999", settings.images_per_object)
     if settings.seed < 0:
-        raise ConfigError(f"--seed must be 0 or more, not {settings.seed}.")
+        raise SettingError("seed", "0 or more", settings.seed)
 
 
 def _claim(out: Path, settings: _Settings, overwrite: bool) -> bool:
@@ -161,7 +161,7 @@ def _claim(out: Path, settings: _Settings, overwrite: bool) -> bool:
         if found is not None and not ours:
             if not overwrite:
                 raise InputError(
-                    f"{out} holds another synthetic data set.", hint="Take another folder, or --overwrite."
+                    f"{out} holds another synthetic data set.", hint="Take another folder, or `overwrite=True`."
                 )
             (out / INDEX_FILE).unlink(missing_ok=True)
             for name in ("img", "mask", "model"):

@@ -60,7 +60,7 @@ def meshfix(mesh: Mesh, *, tolerance: float, time_limit: float = TIME_LIMIT) -> 
             return MeshfixOutcome(None, f"over {time_limit:g} s")
         if b"No module named 'pymeshfix'" in done.stderr:
             raise MissingDependencyError(
-                "--watertight meshfix needs pymeshfix.", hint="Install it with: pip install 'pix3d-onet[geometry]'"
+                "`watertight='meshfix'` needs pymeshfix.", hint="Install it with: pip install 'pix3d-onet[geometry]'"
             )
         if done.returncode != 0 or not target.exists():
             return MeshfixOutcome(None, f"pymeshfix ended with status {done.returncode}")

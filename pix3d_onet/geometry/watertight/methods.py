@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from pix3d_onet.errors import ConfigError, RejectError
+from pix3d_onet.config import WatertightMethod, check_choice
+from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.cleaning import clean, merge_vertices
 from pix3d_onet.geometry.mesh.sampling import contains
 from pix3d_onet.geometry.mesh.topology import component_labels, edge_counts, unbalanced_edges, volume
@@ -75,7 +76,7 @@ def _none(mesh: Mesh, resolution: int) -> Watertight:
     loose = unbalanced_edges(merged)
     if loose:
         detail = f"{counts['boundary']} edges are open and {loose - counts['boundary']} wound inconsistently"
-        raise RejectError("not-watertight", f"--watertight none needs closed solids; here {detail}", "watertight")
+        raise RejectError("not-watertight", f"the method none needs closed solids; here {detail}", "watertight")
     return Watertight(_outward(merged), None, "none", voxel)
 
 
@@ -101,22 +102,21 @@ def _outward(mesh: Mesh) -> Mesh:
     return Mesh(mesh.vertices, faces)
 
 
-WATERTIGHT: Mapping[str, Callable[[Mesh, int], Watertight]] = MappingProxyType(
+WATERTIGHT: Mapping[WatertightMethod, Callable[[Mesh, int], Watertight]] = MappingProxyType(
     {"tight": _tight, "fusion": _fusion, "meshfix": _meshfix, "none": _none}
 )
 
 
-def watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256) -> Watertight:
+def watertight(mesh: Mesh, *, method: WatertightMethod = "tight", resolution: int = 256) -> Watertight:
     """Apply a method of ``WATERTIGHT`` to a cleaned mesh.
 
     ConfigError for an unknown name; RejectError where the mesh has no usable surface.
     """
-    if method not in WATERTIGHT:
-        raise ConfigError(f"--watertight must be one of {', '.join(WATERTIGHT)}, not {method!r}.")
+    check_choice("watertight", method, WATERTIGHT)
     return WATERTIGHT[method](mesh, resolution)
 
 
-def make_watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256) -> Mesh:
+def make_watertight(mesh: Mesh, *, method: WatertightMethod = "tight", resolution: int = 256) -> Mesh:
     """A closed, consistently oriented mesh of the same shape, in the frame of its input.
 
     ``resolution`` is the side of the voxel grid whose 0.9 the longest side spans. Raises RejectError (``empty-mesh``,

@@ -16,21 +16,29 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pix3d_onet.config import POINTS_HALF_SIDE, ModelConfig, check_extraction
-from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.config import (
+    POINTS_HALF_SIDE,
+    DecoderPrecision,
+    ExtractionConfig,
+    ModelConfig,
+    TrainConfig,
+    check_choice,
+    check_extraction,
+)
+from pix3d_onet.errors import InputError, SettingError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.learning.extraction.refine import refine_vertices, simplify
 from pix3d_onet.learning.extraction.surface_sampling import Field, Lattice, sample_surface
 from pix3d_onet.learning.pictures import resize_images
 from pix3d_onet.types import Float32, Float64, Int64, Mesh, Normalisation, UInt8
 
-THRESHOLD = 0.2
+THRESHOLD = TrainConfig.threshold
 """Occupancy probability of the surface (the original's constant for single images)."""
-COARSE = 32
+COARSE = ExtractionConfig.coarse
 """Least intervals of the first lattice (the original's)."""
 EXPONENT = 700.0
 """Logits below its negative have no probability that float64 could hold."""
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS: dict[DecoderPrecision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """Number formats of the decoder's products."""
 
 
@@ -65,7 +73,7 @@ class Extraction:
 def logit(probability: float) -> float:
     """log(p / (1 − p)); ConfigError unless 0 < p < 1."""
     if not 0 < probability < 1:
-        raise ConfigError(f"--threshold must be between 0 and 1, not {probability!r}.")
+        raise SettingError("threshold", "between 0 and 1", probability)
     return math.log(probability) - math.log1p(-probability)
 
 
@@ -116,7 +124,7 @@ def _weld_rims(points: Float64, faces: Int64) -> Mesh:
 def extract_field(
     field: Field,
     *,
-    resolution: int = 128,
+    resolution: int = ExtractionConfig.resolution,
     threshold: float = THRESHOLD,
     coarse: int = COARSE,
     refine: bool = False,
@@ -159,7 +167,7 @@ def extract_mesh(
     model: ImageModel,
     image: UInt8,
     *,
-    resolution: int = 128,
+    resolution: int = ExtractionConfig.resolution,
     pose: Float32 | None = None,
     focal: float | None = None,
     threshold: float = THRESHOLD,
@@ -167,7 +175,7 @@ def extract_mesh(
     refine: bool = False,
     simplify_to: int | None = None,
     device: torch.device | str | None = None,
-    precision: str = "fp32",
+    precision: DecoderPrecision = "fp32",
     image_size: int | None = None,
     normalisation: Normalisation | None = None,
     emit: Emit = ignore,
@@ -204,7 +212,7 @@ def image_field(
     pose: Float32 | None = None,
     focal: float | None = None,
     device: torch.device | str | None = None,
-    precision: str = "fp32",
+    precision: DecoderPrecision = "fp32",
     image_size: int | None = None,
 ) -> Iterator[tuple[Field, torch.device]]:
     """Encode ``image`` once and yield (its field, the device to ask it on).
@@ -214,8 +222,7 @@ def image_field(
     signs in ten thousand differ). InputError for an unusable picture or a missing pose; ConfigError for an unknown
     precision.
     """
-    if precision not in PRECISIONS:
-        raise ConfigError(f"--precision must be one of {', '.join(PRECISIONS)}, not {precision!r}.")
+    check_choice("precision", precision, PRECISIONS)
     module = model if isinstance(model, nn.Module) else None
     where = torch.device(device) if device is not None else _device_of(module)
     if module is not None and device is not None:
@@ -249,7 +256,7 @@ def camera_tensors(
     """(1, 4, 4) pose and (1,) focal where the network takes them, else None; InputError where one is missing."""
     if config.pose == "none":
         return None, None
-    hint = "Give it (--pose), or take a run without a pose branch."
+    hint = "Give it (`pose`), or take a run without a pose branch."
     if pose is None or np.shape(pose) != (4, 4) or not np.isfinite(pose).all():
         raise InputError(
             "this network needs the camera's pose (4×4, normalised → camera) for every picture.", hint=hint

@@ -15,12 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from pix3d_onet.config import ModelConfig, PrepareConfig, TrainConfig
+from pix3d_onet.config import DecoderPrecision, ExtractionConfig, ModelConfig, PrepareConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.files import read_json
 from pix3d_onet.learning.checkpoint import load_model
 from pix3d_onet.learning.extraction.extract import (
-    COARSE,
     THRESHOLD,
     Extraction,
     ImageModel,
@@ -33,8 +32,7 @@ from pix3d_onet.learning.pictures import focal_of
 from pix3d_onet.runs.folder import check_network
 from pix3d_onet.types import Float32, Mesh, Sample, View
 
-RESOLUTION = 128
-"""Cells an axis of the extracted mesh (Mescheder et al., CVPR 2019)."""
+AS_USUAL = ExtractionConfig()
 
 Logits = Callable[[Float32], Float32]
 """(N, 3) float32 points in the normalised frame → (N,) float32 logits."""
@@ -76,10 +74,10 @@ class NetworkPredictor:
 
     name: str
     model: ImageModel
-    resolution: int = RESOLUTION
-    coarse: int = COARSE
+    resolution: int = AS_USUAL.resolution
+    coarse: int = AS_USUAL.coarse
     threshold: float = THRESHOLD
-    precision: str = "fp32"
+    precision: DecoderPrecision = AS_USUAL.precision
     image_size: int | None = None
     device: torch.device | None = None
     crop_margin: float = PrepareConfig().crop_margin
@@ -170,19 +168,19 @@ def run_settings(run: Path) -> RunSettings:
 
 
 def network_predictor(
-    run: Path, *, device: torch.device | None = None, threshold: float | None = None, **options: Any
+    run: Path, extraction: ExtractionConfig = AS_USUAL, *, device: torch.device | None = None
 ) -> NetworkPredictor:
     """The best network of a stored run, with the picture side, margin and (unless given) threshold of its training."""
     settings = run_settings(run)
-    model = load_model(run, device or "cpu")
-    level = settings.threshold if threshold is None else threshold
     return NetworkPredictor(
         settings.name,
-        model,
+        load_model(run, device or "cpu"),
+        resolution=extraction.resolution,
+        coarse=extraction.coarse,
+        threshold=settings.threshold if extraction.threshold is None else extraction.threshold,
+        precision=extraction.precision,
         image_size=settings.image_size,
-        threshold=level,
         device=device,
         crop_margin=settings.crop_margin,
         origin={"run": settings.name, "folder": run.resolve().name, "run_id": settings.run_id, "step": settings.step},
-        **options,
     )

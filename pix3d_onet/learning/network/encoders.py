@@ -16,14 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pix3d_onet.config import ModelConfig
+from pix3d_onet.config import ENCODER_ALIASES, ModelConfig
 from pix3d_onet.errors import ConfigError
 from pix3d_onet.learning.network.pretrained import fetch_pretrained, load_backbone_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-ALIASES = {"convnext": "convnext_tiny"}
-"""Short names of encoders → timm's names."""
 POSE_DIM = 32
 """Features of the pose's code."""
 MATRIX_DIM = 16
@@ -39,7 +37,7 @@ FPN_LEVELS = 3
 def timm_name(encoder: str) -> str:
     """timm's name of an encoder: ``convnext`` and ``timm:NAME`` are spelled out."""
     name = encoder.removeprefix("timm:")
-    return ALIASES.get(name, name)
+    return ENCODER_ALIASES.get(name, name)
 
 
 def make_backbone(name: str, **options: Any) -> nn.Module:
@@ -47,7 +45,7 @@ def make_backbone(name: str, **options: Any) -> nn.Module:
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=5)
         hint = f"Close names: {', '.join(close)}." if close else "Any name of timm.list_models() will do."
-        raise ConfigError(f"--encoder: timm has no model {name!r}.", hint=hint)
+        raise ConfigError(f"`encoder`: timm has no model {name!r}.", hint=hint)
     any_size: dict[str, Any] = {
         "dynamic_img_size": True
     }  # transformers otherwise take one size only; the others do not know it
@@ -57,9 +55,9 @@ def make_backbone(name: str, **options: Any) -> nn.Module:
         except TypeError as error:
             if extra:
                 continue
-            raise ConfigError(f"--encoder: timm cannot build {name!r} this way ({error}).") from None
+            raise ConfigError(f"`encoder`: timm cannot build {name!r} this way ({error}).") from None
         except (RuntimeError, ValueError, AttributeError, AssertionError) as error:
-            raise ConfigError(f"--encoder: timm cannot build {name!r} this way ({error}).") from None
+            raise ConfigError(f"`encoder`: timm cannot build {name!r} this way ({error}).") from None
         break
     return backbone
 
@@ -192,7 +190,7 @@ def copy_features(source: nn.Module, target: nn.Module) -> None:
     for key, value in own.items():
         found = flat.get(key.replace(".", "_"))
         if found is None or found.shape != value.shape:
-            raise ConfigError(f"--pyramid fpn does not know the feature levels of this encoder ({key}).")
+            raise ConfigError(f"`pyramid='fpn'` does not know the feature levels of this encoder ({key}).")
         value.copy_(found)
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from pix3d_onet.errors import InputError
 
-HINT = "Start from random weights with --no-pretrained, or give a file with --weights FILE."
+HINT = "Start from random weights with `pretrained=False`, or give a file with `weights=FILE`."
 WRAPPERS = ("state_dict", "model", "model_state", "net")
 """Keys under which checkpoints keep their tensors."""
 

@@ -253,13 +253,13 @@ class Choice:
         if self.views == "photos" or (self.views == "prefer-photos" and not rendered.all()):
             keep = ~rendered
         if not keep.any():
-            raise InputError("the data set has no photos, only rendered views.", hint="Train with --views all.")
+            raise InputError("the data set has no photos, only rendered views.", hint="Train with `views='all'`.")
         chosen = int(keep.sum())
         if self.need_pose:
             known = np.isfinite(pose).all(axis=(1, 2)) & np.isfinite(intrinsics).all(axis=(1, 2))
             keep = keep & known
         if not keep.any():
-            raise InputError("no picture of this data set has a camera pose.", hint="Train with --pose none.")
+            raise InputError("no picture of this data set has a camera pose.", hint="Train with `pose='none'`.")
         return keep, chosen - int(keep.sum())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pix3d_onet.config import TrainConfig
+from pix3d_onet.config import Residence, TrainConfig, check_choice
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError
 from pix3d_onet.learning.device import autocast, available_memory
@@ -13,7 +13,6 @@ from pix3d_onet.learning.training.batches import Choice, ResidentSplit, Split, l
 from pix3d_onet.learning.training.streaming import StreamedSplit
 from pix3d_onet.learning.training.trainer import occupancy_loss
 
-RESIDENCES = ("auto", "device", "ram", "disk")
 DEVICE_SHARE = 0.25
 """Share of the GPU's free memory that the data set may take."""
 RAM_SHARE = 0.4
@@ -40,11 +39,16 @@ def split_bytes(dataset: Dataset, split: str, size: int) -> int:
 
 
 def open_split(
-    dataset: Dataset, split: str, config: TrainConfig, device: torch.device, choice: Choice, *, residence: str = "auto"
+    dataset: Dataset,
+    split: str,
+    config: TrainConfig,
+    device: torch.device,
+    choice: Choice,
+    *,
+    residence: Residence = "auto",
 ) -> Split:
-    """A split where it fits: on the GPU, in memory, or on disk; ``residence`` decides instead (else ConfigError)."""
-    if residence not in RESIDENCES:
-        raise ConfigError(f"--data-in must be one of {', '.join(RESIDENCES)}, not {residence!r}.")
+    """A split where it fits: on the GPU, in memory, or on disk; ``residence`` decides instead."""
+    check_choice("residence", residence, Residence)
     size = split_bytes(dataset, split, config.image_size)
     cpu = torch.device("cpu")
     if residence == "auto":

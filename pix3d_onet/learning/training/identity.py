@@ -57,10 +57,10 @@ def finished_run(out: Path, identity: Mapping[str, Any], resume: bool) -> RunRec
     record = read_run(out)
     if record.run_id != identity["run_id"]:
         before = {"model": record.model, "train": record.train, "data": record.data, "weights": record.weights}
-        hint = f"Choose another --out; with --init-from {out} it starts from that run's network."
+        hint = f"Choose another `out`; with `init_from={out}` it starts from that run's network."
         raise InputError(f"{out} holds another finished run: {_difference(before, identity)}.", hint=hint)
     if not resume:
-        hint = "Choose another --out, or remove the folder."
+        hint = "Choose another `out`, or remove the folder."
         raise InputError(f"{out} holds a finished run ({record.name}).", hint=hint)
     checkpoint.forget_steps(out)  # a kill may have come between the record and this
     return record
@@ -79,9 +79,10 @@ def unfinished_run(out: Path, identity: Mapping[str, Any], resume: bool) -> chec
     if ours and not folder.has_network:
         return None
     if not resume:
-        raise InputError(f"{out} holds an unfinished run.", hint="Continue it with --resume, or choose another --out.")
+        hint = "Continue it with `resume=True`, or choose another `out`."
+        raise InputError(f"{out} holds an unfinished run.", hint=hint)
     if not ours or before["run_id"] != identity["run_id"]:
-        raise InputError(f"{out} holds another run: {_difference(before, identity)}.", hint="Choose another --out.")
+        raise InputError(f"{out} holds another run: {_difference(before, identity)}.", hint="Choose another `out`.")
     return checkpoint.read_last(out)
 
 

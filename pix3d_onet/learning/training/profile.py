@@ -29,9 +29,9 @@ def profile_steps(trainer: Trainer, steps: int, folder: Path, emit: Emit) -> Non
     """
     left = trainer.config.steps - trainer.progress.step
     if steps + WARM_UP >= left:
-        raise ConfigError(f"--profile {steps} needs more than {steps + WARM_UP} steps; {left} are left.")
+        raise ConfigError(f"`profile={steps}` needs more than {steps + WARM_UP} steps; {left} are left.")
     if trainer.config.val_every <= trainer.progress.step + steps + WARM_UP:
-        raise ConfigError(f"--profile {steps} must end before the first validation (--val-every).")
+        raise ConfigError(f"`profile={steps}` must end before the first validation (`val_every`).")
     trainer.set_training()
     for _ in range(WARM_UP):
         trainer.step(trainer.progress.step + 1)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.config import ModelConfig, Residence, TrainConfig
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, UnsuitableError
 from pix3d_onet.events import Emit, Note, Progress, ignore
@@ -48,7 +48,7 @@ from pix3d_onet.runs.record import RunRecord, write_run
 
 __all__ = ["run_identity", "train"]
 
-ROOM_HINT = "What was saved is kept: free some space, then continue with --resume."
+ROOM_HINT = "What was saved is kept: free some space, then continue with `resume=True`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Request:
     init_from: Path | None
     weights: Path | None
     compiled: bool
-    residence: str
+    residence: Residence
     profile: int
     emit: Emit
 
@@ -80,7 +80,7 @@ def train(
     weights: Path | None = None,
     device: str = "auto",
     compile: bool = False,
-    residence: str = "auto",
+    residence: Residence = "auto",
     profile: int = 0,
     emit: Emit = ignore,
 ) -> RunRecord:
@@ -123,7 +123,8 @@ def train(
         if (record := finished_run(out, identity, resume)) is not None:
             return record
         if request.config.batch_size % group.world:
-            raise ConfigError(f"--batch-size {request.config.batch_size} is no multiple of {group.world} processes.")
+            size = request.config.batch_size
+            raise ConfigError(f"`batch_size={size}` must be divisible by the {group.world} processes.")
         with locked(out, emit) if group.leads else nullcontext():
             found = unfinished_run(out, identity, resume)
             distributed.wait()  # nobody writes before everybody has looked
@@ -155,7 +156,7 @@ def _settle_batch(request: Request, where: torch.device, group: distributed.Grou
         precision = choose_precision(config.precision, where)
         probe = build_model(request.model).to(where).train()
         size = distributed.share_json(fitting_batch(probe, config, where, precision, group.world), where)
-        request.emit(Note(f"--batch-size auto: {size}"))
+        request.emit(Note(f"`batch_size=auto`: {size}"))
     return replace(request, config=replace(config, batch_size=size))
 
 
@@ -230,8 +231,8 @@ def _out_of_memory(
         torch.cuda.empty_cache()
     fits = min(fitting_batch(network.train(), config, where, precision, world), max(1, config.batch_size // 2))
     return UnsuitableError(
-        f"out of memory with --batch-size {config.batch_size}.",
-        hint=f"--batch-size {fits} should fit; so does --batch-size auto, on any machine.",
+        f"out of memory with `batch_size={config.batch_size}`.",
+        hint=f"`batch_size={fits}` should fit; so does `batch_size=auto`, on any machine.",
     )
 
 
@@ -241,7 +242,7 @@ def forward_cost(model: ModelConfig, image_size: int) -> dict[str, float]:
         counted = cost(model, image_size)
     except (RuntimeError, ValueError, AssertionError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UnsuitableError(f"--image-size {image_size} does not suit {model.encoder} ({line}).") from None
+        raise UnsuitableError(f"`image_size={image_size}` does not suit {model.encoder} ({line}).") from None
     return {key: counted[key] for key in ("gflops_image", "gflops_point")}
 
 

@@ -69,7 +69,7 @@ class StreamedSplit:
             self.places.append((entry.shard, entry.row))
         if not rows:
             raise InputError(
-                f"the {split} split of {self.root} has no pictures.", hint="Prepare with --render-views N."
+                f"the {split} split of {self.root} has no pictures.", hint="Prepare with `render_views=N`."
             )
         pose, intrinsics = np.stack([c[0] for c in cameras]), np.stack([c[1] for c in cameras])
         keep, self.dropped = choice.of(pose, intrinsics, np.array([c[2] for c in cameras]))

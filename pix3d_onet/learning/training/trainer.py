@@ -246,7 +246,7 @@ class Trainer:
         saved = "The last checkpoint is from before. " if RunFolder(self.setting.folder).has_network else ""
         return DivergedError(
             f"the loss or the weights are not finite at step {number}; the batch was {shown}.",
-            hint=f"{saved}Try a lower --lr or --precision fp32.",
+            hint=f"{saved}Try a lower `lr` or `precision='fp32'`.",
         )
 
     def close(self) -> None:
@@ -317,7 +317,7 @@ class Trainer:
         self.save()
         raise InterruptedRunError(
             f"stopped by {self.stop.name or 'another process'} after step {self.progress.step}; everything is saved.",
-            hint="Continue with --resume.",
+            hint="Continue with `resume=True`.",
         )
 
     def save(self) -> None:

@@ -31,7 +31,7 @@ def connected(address: str | None) -> Iterator[None]:
         from distributed import Client
         from joblib._dask import DaskDistributedBackend
     except ImportError:
-        raise MissingDependencyError("--backend dask needs dask.", hint="pip install 'pix3d-onet[dask]'") from None
+        raise MissingDependencyError("`backend=dask` needs dask.", hint="pip install 'pix3d-onet[dask]'") from None
 
     class Backend(DaskDistributedBackend):  # type: ignore[misc]
         def effective_n_jobs(self, n_jobs: int) -> int:

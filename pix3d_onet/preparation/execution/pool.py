@@ -175,7 +175,7 @@ def _one_by_one(waiting: deque[T], plan: Plan[T, R]) -> Iterator[tuple[T, R | Fa
 
 
 def _timeout(limit: float) -> Failure:
-    return Failure("timeout", f"took longer than {limit:g} s (--time-limit)")
+    return Failure("timeout", f"took longer than the {limit:g} s that a shape may take")
 
 
 def _cause(message: str) -> str:

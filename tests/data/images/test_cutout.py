@@ -56,7 +56,7 @@ def test_auto_gives_up_by_name(rgb) -> None:
     with pytest.raises(RejectError) as error:
         auto_mask(rgb)
     assert error.value.reason == "no-object"
-    assert "--mask FILE" in error.value.message
+    assert "`mask=FILE`" in error.value.message
 
 
 def test_given_mask_and_transparency_and_white_border(tmp_path) -> None:

@@ -201,7 +201,7 @@ def test_categories(root: Path) -> None:
     changed(root, 0, category="table")
     assert list_pix3d(root, CHAIRS).skipped == {"category": 1}
     assert len(list_pix3d(root, replace(CHAIRS, categories=("all",))).shapes) == 4
-    with pytest.raises(ConfigError, match=r"'sofa'.*only chair, table"):
+    with pytest.raises(ConfigError, match=r"sofa.*only chair, table"):
         list_pix3d(root, replace(CHAIRS, categories=("sofa",)))
 
 
@@ -227,9 +227,9 @@ def test_broken_roots_are_one_clear_line(root: Path, tmp_path: Path) -> None:
 
 def test_split_files(root: Path, tmp_path: Path) -> None:
     s1 = replace(CHAIRS, split="s1")
-    with pytest.raises(ConfigError, match="--split-file"):
+    with pytest.raises(ConfigError, match="split_files"):
         list_pix3d(root, s1)
-    with pytest.raises(ConfigError, match="--split s1"):
+    with pytest.raises(ConfigError, match="split=s1"):
         list_pix3d(root, CHAIRS, split_files=[tmp_path / "x.json"])
     names = [f"img/chair/{i:04d}.jpg" for i in range(4)]
     plain = tmp_path / "plain.json"

@@ -10,7 +10,15 @@ trimesh = pytest.importorskip("trimesh")
 pytest.importorskip("numba")
 
 from pix3d_onet import Mesh
-from pix3d_onet.geometry.render.preview import UNIT_BOX, labelled, mesh_pictures, preview, without_mesh
+from pix3d_onet.geometry.render.preview import (
+    LINE,
+    UNIT_BOX,
+    contact_sheet,
+    labelled,
+    mesh_pictures,
+    preview,
+    without_mesh,
+)
 from pix3d_onet.types import UInt8, View
 
 SIDE = 160
@@ -85,3 +93,15 @@ def test_a_label_stands_at_the_bottom_left(name: str) -> None:
     dark = labelled(np.zeros_like(blank), name)  # legible before a dark photo, which is left alone elsewhere
     assert (dark[top - 1 : bottom + 1, left - 1 : right + 1] > 100).all()
     assert (dark[: top - 4] == 0).all()
+
+
+def test_lines_part_the_entries_of_a_sheet() -> None:
+    entries = [np.full((4, 6, 3), value, np.uint8) for value in (10, 20, 30)]
+    sheet = contact_sheet(entries)
+    assert sheet.shape == (8, 12, 3)
+    assert (sheet[4] == LINE).all()
+    assert (sheet[:, 6] == LINE).all()
+    assert (sheet[0, :6] == 10).all()
+    assert (sheet[1:4, 7:] == 20).all()
+    assert (sheet[5:, :6] == 30).all()
+    np.testing.assert_array_equal(contact_sheet(entries[:1]), entries[0])

@@ -176,6 +176,6 @@ def test_pretrained_without_a_way_to_them_is_one_clear_line(monkeypatch: pytest.
     with pytest.raises(InputError) as error:
         build_model(ModelConfig("resnet18"), pretrained=True)
     line = str(error.value)
-    assert "--no-pretrained" in line
-    assert "--weights FILE" in line
+    assert "`pretrained=False`" in line
+    assert "`weights=FILE`" in line
     assert "\n" not in line

@@ -212,7 +212,7 @@ def test_a_loss_that_is_not_finite_names_the_pictures_and_keeps_the_checkpoint(
     monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
     with pytest.raises(DivergedError, match=r"step 5; the batch was b(all|ox)_\d+-0, ") as error:
         run(data, tmp_path / "run")
-    assert "--lr" in error.value.hint
+    assert "`lr`" in error.value.hint
     state = load_file(tmp_path / "run" / "last" / "step-00000003.safetensors")
     assert all(torch.isfinite(value).all() for value in state.values())
 
@@ -229,7 +229,7 @@ def test_finished_runs_are_never_overwritten(data: Path, tmp_path: Path) -> None
     longer = dataclasses.replace(CONFIG, steps=CONFIG.steps + 1, lr=0.01)
     with pytest.raises(InputError, match=r"another finished run: steps was \d+, now \d+; lr was .*, now 0\.01") as told:
         run(data, out, longer, resume=True)
-    assert f"--init-from {out}" in told.value.hint
+    assert f"`init_from={out}`" in told.value.hint
     assert run(data, out, resume=True).run_id == record.run_id
     assert (out / "run.json").read_bytes() == before
 
@@ -238,7 +238,7 @@ def test_an_unfinished_run_needs_resume_and_the_same_settings(data: Path, tmp_pa
     out = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
         run(data, out, emit=at_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM)))
-    with pytest.raises(InputError, match=r"unfinished run.*--resume"):
+    with pytest.raises(InputError, match=r"unfinished run.*resume"):
         run(data, out)
     with pytest.raises(InputError, match=r"lr was 0\.001, now 0\.002"):
         run(data, out, dataclasses.replace(CONFIG, lr=0.002), resume=True)
@@ -250,7 +250,7 @@ def test_two_processes_cannot_train_in_one_folder(data: Path, tmp_path: Path) ->
 
 
 def test_image_size_that_does_not_suit_is_named(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--image-size 32 does not suit"):
+    with pytest.raises(ConfigError, match="image_size=32` does not suit"):
         run(data, tmp_path / "run", model=dataclasses.replace(MODEL, encoder="maxvit_tiny_rw_224"))
 
 
@@ -259,7 +259,7 @@ def test_out_of_memory_names_a_batch_that_fits(data: Path, tmp_path: Path, monke
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
 
     monkeypatch.setattr(trainer.Trainer, "step", full)
-    with pytest.raises(ConfigError, match=r"--batch-size 4\. --batch-size 2 should fit"):
+    with pytest.raises(ConfigError, match=r"`batch_size=4`\. `batch_size=2` should fit"):
         run(data, tmp_path / "run")
 
 

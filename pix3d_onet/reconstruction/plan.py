@@ -1,30 +1,79 @@
-"""What ``onet reconstruct`` is about to do: which mask, camera and output belong to which picture, and what is missing.
+"""What is about to be done: which mask, camera and output belong to which picture, and what is missing.
 
-All of it before anything heavy is imported, so that a slip of the keyboard is told at once.
+All of it before anything heavy is imported, so that a wrong argument is told at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
-from pix3d_onet.config import check_extraction
+from pix3d_onet.config import ExtractionConfig, Frame, MaskRule, MeshFormat, check_choice
 from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.files import check_writable
+from pix3d_onet.reconstruction.outcome import Reconstruction, no_mesh
+from pix3d_onet.runs.folder import check_network
 
-MESH_SUFFIXES = (".glb", ".obj", ".ply", ".stl", ".off")
-FORMAT = "glb"
-"""The format where neither -o nor --format names one."""
+OUTPUT_SUFFIXES = tuple(f".{name}" for name in get_args(MeshFormat))
+FORMAT: MeshFormat = "glb"
+"""The format where neither the output's name nor the format is given."""
 PICTURE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"),
     *(".avif", ".jp2", ".tga", ".ppm", ".pgm", ".pbm"),
 )
 """Endings of the masks in a folder; of several masks of one picture the first of these is taken."""
-MASK_WORDS = ("auto", "rembg")
-"""What ``--mask`` may be but files and folders."""
+MASK_RULES: tuple[MaskRule, ...] = get_args(MaskRule)
 PREVIEW_SUFFIX = ".preview.png"
 """Ending of the previews: never the name of a photo, and so known again when a pattern names them with the photos."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Which pictures are to become meshes, with which network, masks and cameras, and what is written where.
+
+    ConfigError for values that contradict each other.
+    """
+
+    run: Path
+    """A run's folder, or a network's file."""
+    images: tuple[Path, ...]
+    """The photos."""
+    masks: tuple[str, ...] = ()
+    """Mask file (one for each picture), a folder of masks, auto, or rembg."""
+    poses: tuple[Path, ...] = ()
+    """Camera file (one for each picture)."""
+    pose_from: Path | None = None
+    """A pix3d.json that has the pictures: mask and camera."""
+    out: str | None = None
+    """Mesh file, or a folder (an existing one, without an ending, or with a slash at its end)  [default: the
+    picture's name here]."""
+    format: MeshFormat | None = None
+    """Mesh format  [default: that of the output's ending, or glb]."""
+    frame: Frame = "normalised"
+    """original = that of the CAD model in the picture's record."""
+    preview: bool = True
+    """Write a PNG beside each mesh."""
+    page: bool = False
+    """Write an interactive HTML view beside each mesh."""
+    sheet: Path | None = None
+    """Write all previews to this one .png, too, also of pictures without a mesh."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    extraction: ExtractionConfig = field(default_factory=ExtractionConfig)
+    """How the meshes are taken from the network's field."""
+
+    def __post_init__(self) -> None:
+        check_choice("frame", self.frame, Frame)
+        if self.format is not None:
+            check_choice("format", self.format, MeshFormat)
+        if self.sheet is not None and self.sheet.suffix.lower() != ".png":
+            raise ConfigError(f"`sheet={self.sheet}` must end in .png: it is a picture of that format.")
+        if self.sheet is not None and not self.preview:
+            raise ConfigError("`sheet` shows the previews: leave out `preview=False`.")
+        if self.frame == "original" and self.pose_from is None:
+            raise ConfigError("`frame='original'` needs the models' index.", hint="Give `pose_from=pix3d.json`.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +84,7 @@ class Job:
     """
 
     image: Path
-    mask: Path | str | None
+    mask: Path | MaskRule | None
     out: Path
     pose: Path | None = None
     problem: str = ""
@@ -51,33 +100,57 @@ class Job:
         return self.out.with_suffix(".html")
 
 
-def check_options(options: dict[str, Any], sheet: Path | None) -> None:
-    """ConfigError for values that cannot be meant: said before anything is loaded."""
-    names = ("resolution", "threshold", "simplify", "coarse")
-    check_extraction(**{name: options[name] for name in names})
-    if sheet is not None and sheet.suffix.lower() != ".png":
-        raise ConfigError(f"--sheet {sheet} must end in .png: it is a picture of that format.")
-    if sheet is not None and not options["preview"]:
-        raise ConfigError("--sheet shows the previews: leave out --no-preview.")
-    if options["frame"] == "original" and options["pose_from"] is None:
-        raise ConfigError("--frame original needs the models' index.", hint="Give --pose-from pix3d.json.")
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A request whose files have been looked at: one job per picture, in order; ``left_out`` seem to be previews."""
+
+    request: Request
+    jobs: tuple[Job, ...]
+    left_out: tuple[Path, ...] = ()
+
+
+def make_plan(request: Request) -> Plan:
+    """Look at every file that the request names, without opening any.
+
+    ConfigError where it is not clear what belongs together or something would be written over an input; InputError
+    where the run or the index is missing, a place cannot be written to, or no picture can be used.
+    """
+    images, masks, poses = request.images, request.masks, request.poses
+    kept = photos_among(images)
+    if len(masks) == len(images):
+        masks = tuple(masks[i] for i in kept)
+    if len(poses) == len(images):
+        poses = tuple(poses[i] for i in kept)
+    jobs = match([images[i] for i in kept], masks, poses, request.out, request.format)
+    check_places(jobs, request)
+    for _, place in places(jobs, request):
+        check_writable(place, file=True)
+    jobs = [replace(job, problem=problem_of(job, masks)) for job in jobs]
+    check_network(request.run)
+    if request.pose_from is not None and not request.pose_from.exists():
+        raise InputError(f"Pix3D index not found: {request.pose_from}.")
+    if all(job.problem for job in jobs):
+        raise no_mesh([Reconstruction(str(job.image), error=job.problem) for job in jobs])
+    return Plan(request, tuple(jobs), tuple(image for i, image in enumerate(images) if i not in kept))
 
 
 def names_a_mesh(out: Path | str | None, format_: str | None) -> bool:
-    """Whether ``-o`` is a mesh file, else a folder: an existing one, without an ending, or with a slash at its end.
+    """Whether ``out`` is a mesh file, else a folder: an existing one, without an ending, or with a slash at its end.
 
-    ConfigError for ``-``, an ending that is neither's, or not --format's.
+    ConfigError for ``-``, an ending that is neither's, or not that of the format.
     """
     if str(out) == "-":
-        raise ConfigError("-o -: a mesh is not written to stdout.", hint="Name a file or a folder.")
+        raise ConfigError("`out=-`: a mesh is not written to stdout.", hint="Name a file or a folder.")
     if out is None or str(out).endswith("/") or Path(out).is_dir() or not Path(out).suffix:
         return False
     suffix = Path(out).suffix.lower()
-    if suffix not in MESH_SUFFIXES:
-        endings = ", ".join(MESH_SUFFIXES)
-        raise ConfigError(f"-o {out}: no mesh format ends in {suffix} ({endings}).", hint="Or give an existing folder.")
+    if suffix not in OUTPUT_SUFFIXES:
+        endings = ", ".join(OUTPUT_SUFFIXES)
+        raise ConfigError(
+            f"`out={out}`: no mesh format ends in {suffix} ({endings}).", hint="Or give an existing folder."
+        )
     if format_ not in (None, suffix[1:]):
-        raise ConfigError(f"-o {out} and --format {format_} contradict each other.", hint="Leave out --format.")
+        raise ConfigError(f"`out={out}` and `format={format_}` contradict each other.", hint="Leave out `format`.")
     return True
 
 
@@ -94,15 +167,15 @@ def photos_among(images: Sequence[Path]) -> list[int]:
     return kept
 
 
-def plan(
+def match(
     images: Sequence[Path], masks: Sequence[str], poses: Sequence[Path], out: Path | str | None, format_: str | None
 ) -> list[Job]:
     """Which mask, camera and output file belong to which picture. ConfigError where that is not clear."""
     single = names_a_mesh(out, format_)
     if single and len(images) > 1:
-        raise ConfigError(f"-o {out} is one file for {len(images)} pictures.", hint="Give a folder.")
+        raise ConfigError(f"`out={out}` is one file for {len(images)} pictures.", hint="Give a folder.")
     if poses and len(poses) != len(images):
-        raise ConfigError(f"--pose was given {len(poses)} times for {len(images)} pictures.")
+        raise ConfigError(f"`poses` was given {len(poses)} times for {len(images)} pictures.")
     folder = folder_of_masks(masks)
     jobs: list[Job] = []
     taken: dict[Path, Path] = {}
@@ -115,10 +188,9 @@ def plan(
         taken[target] = image
         mask = mask_for(image, index, masks, len(images), folder)
         if isinstance(mask, Path) and mask.resolve() == image.resolve():
-            hint = "Name its mask, or leave out --mask where the picture has its own transparency."
-            raise ConfigError(
-                f"--mask {masks[0 if folder is not None else index]}: {mask} is the picture itself.", hint=hint
-            )
+            given = masks[0 if folder is not None else index]
+            hint = "Name its mask, or leave out `masks` where the picture has its own transparency."
+            raise ConfigError(f"`masks={given}`: {mask} is the picture itself.", hint=hint)
         jobs.append(Job(image, mask, target, poses[index] if poses else None))
     return jobs
 
@@ -139,11 +211,11 @@ def other_places(image: Path, target: Path, taken: Mapping[Path, Path]) -> list[
 
 
 def folder_of_masks(masks: Sequence[str]) -> Mapping[str, Sequence[Path]] | None:
-    """The pictures in the one folder that ``--mask`` names, by their stem, the preferred first; None: it names none.
+    """The pictures in the one folder that ``masks`` names, by their stem, the preferred first; None: it names none.
 
     Read once for all pictures. The endings' case does not matter, but for the order of what is otherwise equal.
     """
-    if len(masks) != 1 or masks[0] in MASK_WORDS or not Path(masks[0]).is_dir():
+    if len(masks) != 1 or masks[0] in MASK_RULES or not Path(masks[0]).is_dir():
         return None
     found: dict[str, list[Path]] = {}
     for path in sorted(Path(masks[0]).iterdir()):
@@ -154,9 +226,14 @@ def folder_of_masks(masks: Sequence[str]) -> Mapping[str, Sequence[Path]] | None
     }
 
 
+def rule_of(mask: str) -> MaskRule | None:
+    """The rule of that name; None for the name of a file or folder."""
+    return next((rule for rule in MASK_RULES if rule == mask), None)
+
+
 def mask_for(
     image: Path, index: int, masks: Sequence[str], count: int, folder: Mapping[str, Sequence[Path]] | None
-) -> Path | str | None:
+) -> Path | MaskRule | None:
     """The mask of one picture: none, a word, a folder's file of the same name, or the one at its place.
 
     ``folder`` is what :func:`folder_of_masks` found. A mask with the picture's own ending comes before all others;
@@ -165,30 +242,28 @@ def mask_for(
     """
     if not masks:
         return None
-    if len(masks) == 1 and masks[0] in MASK_WORDS:
-        return masks[0]
+    if len(masks) == 1 and (rule := rule_of(masks[0])) is not None:
+        return rule
     if folder is not None:
         found = folder.get(image.stem, ())
         same = [path for path in found if path.suffix.lower() == image.suffix.lower()]
         return next(iter([*same, *found]), Path(masks[0]) / image.name)
     if len(masks) != count:
         raise ConfigError(
-            f"--mask was given {len(masks)} times for {count} pictures.", hint="One each, a folder, or auto."
+            f"`masks` was given {len(masks)} times for {count} pictures.", hint="One each, a folder, or auto."
         )
     given = masks[index]
-    if given in MASK_WORDS:
-        return given
+    if (rule := rule_of(given)) is not None:
+        return rule
     if Path(given).is_dir():
-        raise ConfigError(f"--mask {given} is a folder: give it once, and no other mask.")
+        raise ConfigError(f"`masks={given}` is a folder: give it once, and no other mask.")
     if not Path(given).exists() and Path(given).suffix.lower() not in PICTURE_SUFFIXES:
-        hint = f"Write it small: --mask {given.lower()}." if given.lower() in MASK_WORDS else ""
-        raise ConfigError(f"--mask {given} is neither a file, a folder, auto nor rembg.", hint=hint)
+        hint = f"Write it small: `masks={given.lower()}`." if given.lower() in MASK_RULES else ""
+        raise ConfigError(f"`masks={given}` is neither a file, a folder, auto nor rembg.", hint=hint)
     return Path(given)
 
 
-def check_places(
-    jobs: Sequence[Job], options: dict[str, Any], sheet: Path | None, others: Mapping[Path, str] | None = None
-) -> None:
+def check_places(jobs: Sequence[Job], request: Request, others: Mapping[Path, str] | None = None) -> None:
     """ConfigError where something would be written over an input, or two things to one place.
 
     ``others``: files that are read besides those that the jobs name, and what they are.
@@ -198,10 +273,10 @@ def check_places(
         inputs |= {job.image.resolve(): "a picture"}
         inputs |= {job.mask.resolve(): "a mask"} if isinstance(job.mask, Path) else {}
         inputs |= {job.pose.resolve(): "a camera file"} if job.pose is not None else {}
-    if options["pose_from"] is not None:
-        inputs[options["pose_from"].resolve()] = "the index"
+    if request.pose_from is not None:
+        inputs[request.pose_from.resolve()] = "the index"
     written: dict[Path, str] = {}
-    for what, place in places(jobs, options, sheet):
+    for what, place in places(jobs, request):
         target = place.resolve()
         if target in inputs:
             raise ConfigError(f"{what} would be written over {inputs[target]}: {place}.", hint="Choose another place.")
@@ -210,18 +285,18 @@ def check_places(
         written[target] = what
 
 
-def places(jobs: Sequence[Job], options: dict[str, Any], sheet: Path | None) -> list[tuple[str, Path]]:
+def places(jobs: Sequence[Job], request: Request) -> list[tuple[str, Path]]:
     """Everything that will be written: what it is, and where."""
     found = [("the mesh", job.out) for job in jobs]
-    found += [("the preview", job.preview) for job in jobs if options["preview"]]
-    found += [("the page", job.page) for job in jobs if options["open_"]]
-    return [*found, *([("--sheet", sheet)] if sheet is not None else [])]
+    found += [("the preview", job.preview) for job in jobs if request.preview]
+    found += [("the page", job.page) for job in jobs if request.page]
+    return [*found, *([("`sheet`", request.sheet)] if request.sheet is not None else [])]
 
 
 def problem_of(job: Job, masks: Sequence[str]) -> str:
     """Why the picture cannot be used, as far as its files' existence says; empty where nothing is missing.
 
-    ``masks`` is what ``--mask`` gave: one folder that lacks the mask is told by what was looked for in it.
+    ``masks`` as given: one folder that lacks the mask is told by what was looked for in it.
     """
     if job.image.is_dir():
         return f"{job.image.name or job.image} is a folder: name its pictures"

@@ -1,4 +1,4 @@
-"""The road in miniature: an open box -> a closed mesh -> labels -> one training step. For ``onet doctor``."""
+"""The pipeline in miniature: an open box -> a closed mesh -> labels -> one training step."""
 
 from __future__ import annotations
 

@@ -10,16 +10,15 @@ import numpy as np
 import pytest
 from helpers import stored_run
 from helpers.datasets import make_dataset
-from onet_cli.reconstruct import Job, make
 from PIL import Image
 
+from pix3d_onet import reconstruct
 from pix3d_onet.config import ModelConfig, PrepareConfig, TrainConfig
-from pix3d_onet.events import ignore
 from pix3d_onet.files import write_json
 from pix3d_onet.learning.extraction.predictor import network_predictor
 from pix3d_onet.learning.training import examples
 from pix3d_onet.learning.training.run import train
-from pix3d_onet.reconstruction import photo
+from pix3d_onet.reconstruction import surface
 from pix3d_onet.reconstruction.photo import read_photo
 from pix3d_onet.types import View
 
@@ -55,9 +54,9 @@ def test_the_margin_of_the_data_set_is_that_of_new_photos(
         seen.append(read_photo(*arguments, **options))
         raise SeenError
 
-    monkeypatch.setattr(photo, "read_photo", stop)
+    monkeypatch.setattr(surface, "read_photo", stop)
     with pytest.raises(SeenError):
-        make(network_predictor(run), Job(tmp_path / "photo.png", "auto", tmp_path / "out.glb"), {}, {}, ignore)
+        reconstruct(run, tmp_path / "photo.png", mask="auto")
     assert seen[0].mask.any(axis=0).mean() == pytest.approx(1 / (1 + 2 * MARGIN), abs=0.02)
 
 

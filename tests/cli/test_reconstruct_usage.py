@@ -1,4 +1,4 @@
-"""What ``onet reconstruct`` sees before anything heavy is imported: what belongs together, what is missing, slips."""
+"""Wrong arguments of ``onet reconstruct`` are told before anything heavy is imported or written."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 from helpers import stored_run
 from onet_cli.main import main
-from onet_cli.reconstruct_plan import plan
 from PIL import Image
 
-from pix3d_onet.errors import ConfigError
 from pix3d_onet.geometry.synth.release import synth_pix3d
 from pix3d_onet.runs.folder import RunFolder, description
 
@@ -63,7 +61,7 @@ def test_slips_are_told_before_torch_is_imported(tmp_path) -> None:
         "runs/a photo.png --pose-from i.json": (3, "Pix3D index not found: i.json."),
         "runs/a .": (3, "error: . is a folder: name its pictures."),
         "runs/a empty": (3, "error: empty is a folder: name its pictures."),
-        "runs/a photo.png -o -": (2, "-o -: a mesh is not written to stdout."),
+        "runs/a photo.png -o -": (2, "--out -: a mesh is not written to stdout."),
         "runs/a photo.png --sheet s.jpg": (2, "--sheet s.jpg must end in .png"),
     }
     code = (
@@ -113,61 +111,6 @@ def test_nothing_is_written_over_an_input(photo, tmp_path, monkeypatch, capsys, 
 def test_a_wrong_value_is_usage_before_any_run_is_looked_at(photo, tmp_path, capsys, value) -> None:
     assert onet("reconstruct", tmp_path / "no-run", photo, *value) == 2
     assert value[0] in capsys.readouterr().err
-
-
-def test_a_folder_may_have_a_dot_and_the_ending_gives_the_format(tmp_path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("meshes.v2").mkdir()
-    image = [Path("a.jpg")]
-    assert plan(image, [], [], Path("meshes.v2"), None)[0].out == Path("meshes.v2/a.glb")
-    assert plan(image, [], [], Path("new"), "ply")[0].out == Path("new/a.ply")
-    assert plan(image, [], [], "new.v2/", None)[0].out == Path("new.v2/a.glb")  # a slash says that it is a folder
-    with pytest.raises(ConfigError, match=r"\.v2"):
-        plan(image, [], [], "new.v2", None)
-    assert plan(image, [], [], Path("a.OBJ"), "obj")[0].out == Path("a.OBJ")
-    assert plan(image, [], [], Path("a.stl"), None)[0].out == Path("a.stl")
-    with pytest.raises(ConfigError, match="contradict"):
-        plan(image, [], [], Path("a.stl"), "glb")
-
-
-def test_masks_are_matched_to_pictures(tmp_path) -> None:
-    def masks(images: list[str], *given: object) -> list[object]:
-        return [job.mask for job in plan([Path(i) for i in images], [str(g) for g in given], [], Path("out"), "obj")]
-
-    folder = tmp_path / "masks"
-    folder.mkdir()
-    for name in ("a.png", "c.PNG", "d.TIF", "d.webp", "d.JPG", "d.txt", "e.PNG", "e.png"):
-        (folder / name).touch()
-    assert masks(["x/a.jpg", "x/b.jpg"], folder) == [folder / "a.png", folder / "b.jpg"]  # the reader misses the latter
-    assert masks(["x/c.jpg", "x/e.jpg"], folder) == [folder / "c.PNG", folder / "e.PNG"]
-    assert masks(["x/d.jpg"], folder) == masks(["x/d.jpeg"], folder) == [folder / "d.JPG"]
-    assert masks(["x/d.tif"], folder) == [folder / "d.TIF"]  # the picture's own ending comes first
-    assert masks(["x/d.png"], folder) == [folder / "d.JPG"]
-    assert masks(["a.jpg", "b.jpg"], "auto") == ["auto", "auto"]
-    assert masks(["a.jpg", "b.jpg"], "m.png", "auto") == [Path("m.png"), "auto"]
-    assert masks(["a.jpg"]) == [None]
-    for given in (folder, folder / "a.png"):
-        with pytest.raises(ConfigError, match="is the picture itself"):
-            masks([str(folder / "a.png")], given)
-    jobs = plan([Path("one/a.jpg"), Path("two/a.jpg")], [], [], Path("out"), "obj")
-    assert [j.out.name for j in jobs] == ["a.obj", "two-a.obj"]
-    with pytest.raises(ConfigError, match="give it once"):
-        masks(["a.jpg", "b.jpg"], folder, folder)
-
-
-def test_pictures_of_one_name_are_told_apart_by_what_differs(tmp_path, monkeypatch) -> None:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-
-    def names(*images: str) -> list[str]:
-        return [job.out.name for job in plan([Path(i) for i in images], [], [], None, None)]
-
-    assert names("a.gif", "a.png") == ["a.glb", "a-png.glb"]
-    assert names("x/a.gif", "a.png", "x/a.png", "a.jpg") == ["a.glb", "here-a.glb", "a-png.glb", "a-jpg.glb"]
-    assert names("x/a.gif", "x/a.png", "y/a.gif", "y/a.png") == ["a.glb", "a-png.glb", "y-a.glb", "y-a-png.glb"]
-    with pytest.raises(ConfigError, match="two pictures"):
-        plan([Path("one/a.jpg"), Path("one/a.jpg"), Path("one/a.jpg")], [], [], None, "obj")
 
 
 @pytest.mark.parametrize(("key", "option"), [("mask", "--sheet"), ("model", "-o")])

@@ -1,0 +1,93 @@
+"""Options made from the fields of a config: flag, type, choices, default and help are written there once."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import click
+
+from pix3d_onet.config import field_types
+
+DATA = Path("data/prepared/pix3d-chair")
+"""Where ``onet prepare pix3d`` writes, and so where others look."""
+FOLDER = click.Path(path_type=Path)
+
+
+def setting(
+    config: type, name: str, *flags: str, unset: bool = False, default_text: str = "", **options: Any
+) -> Callable[[Any], Any]:
+    """The option of the field ``name`` of a config: a decorator of the command.
+
+    ``flags`` where they are not the field's name with dashes. ``unset``: None stands for what is not given (so that a
+    preset can be told from a choice), and the default, or ``default_text``, is only shown. ``options`` go to click.
+    """
+    field = next(f for f in dataclasses.fields(config) if f.name == name)
+    kind = plain(field_types(config)[name])
+    given: dict[str, Any] = {"default": field.default, "help": field_help(config)[name], "show_default": True}
+    if get_origin(kind) is tuple:
+        kind, given["multiple"] = get_args(kind)[0], True
+    if get_origin(kind) is Literal:
+        given["type"] = click.Choice(get_args(kind))
+    elif kind is bool:
+        given["is_flag"] = True
+    else:
+        given["type"] = {int: int, float: float, str: str, Path: FOLDER}[kind]
+    given |= options
+    switch = flag_of(name, switch=given["default"] is True)
+    shown = default_text or given["default"]
+    if shown is None or shown == () or shown is False:
+        given["show_default"] = False
+    elif unset:
+        given["help"] += f"  [default: {shown}]"
+    if unset:
+        given |= {"default": None, "show_default": False}
+    return click.option(*(flags or [switch]), name, **given)
+
+
+def settings(config: type, *names: str, **options: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """The options of several fields, in this order; ``options``: field → what :func:`setting` takes for it."""
+
+    def decorate(function: Any) -> Any:
+        for name in reversed(names):
+            function = setting(config, name, **options.get(name, {}))(function)
+        return function
+
+    return decorate
+
+
+def flag_of(name: str, *, switch: bool = False) -> str:
+    """``batch_size`` → ``--batch-size``; a ``switch`` that is on by default also has its ``--no-`` form."""
+    dashed = name.replace("_", "-")
+    return f"--{dashed}/--no-{dashed}" if switch else f"--{dashed}"
+
+
+def plain(kind: Any) -> Any:
+    """The type of a field without ``| None``."""
+    if get_origin(kind) in (UnionType, Union):
+        return next(k for k in get_args(kind) if k is not type(None))
+    return kind
+
+
+@functools.cache
+def field_help(config: type) -> dict[str, str]:
+    """Field → its docstring, the string that follows it, without backticks and in one line; bases included."""
+    found: dict[str, str] = {}
+    for base in reversed(config.__mro__[:-1]):
+        body = ast.parse(inspect.getsource(base)).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, text in zip(body.body, body.body[1:], strict=False):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(text, ast.Expr)
+                and isinstance(text.value, ast.Constant)
+            ):
+                found[field.target.id] = " ".join(str(text.value.value).replace("``", "").split())
+    return found

@@ -1,0 +1,134 @@
+"""Runs and baselines against the stored truth of a data set, row after row, and what sets the rows apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+from pix3d_onet.config import Baseline
+from pix3d_onet.data.store.reader import Dataset
+from pix3d_onet.errors import ConfigError, InputError, SettingError
+from pix3d_onet.evaluation.baselines import baseline, build_library
+from pix3d_onet.evaluation.evaluate import Evaluation, evaluate, ideal_f_score, nearest_on, split_entries
+from pix3d_onet.evaluation.paired import Difference, differences
+from pix3d_onet.evaluation.pix3d_protocol import Lattice, evaluate_pix3d
+from pix3d_onet.evaluation.request import Request
+from pix3d_onet.events import Emit, Note, ignore
+from pix3d_onet.geometry.mesh.sampling import contains, sample_surface
+from pix3d_onet.learning.device import choose_device
+from pix3d_onet.learning.extraction.predictor import NetworkPredictor, Predictor, network_predictor, run_settings
+
+PROTOCOL_MESH = 32
+"""Cells per axis of the mesh under Pix3D's protocol, which compares volumes: only whether there is a surface counts."""
+FEW_SAMPLES = 0.99
+"""F-score of a chair against itself below which the samples are too few to trust distances."""
+BASE = "retrieval"
+"""The row that others are compared with where none is named: what a learned decoder must beat (Tatarchenko et al.,
+CVPR 2019)."""
+
+
+def evaluate_rows(request: Request, emit: Emit = ignore) -> Iterator[Evaluation | InputError]:
+    """Score baselines first, then runs, in the order given.
+
+    A row that cannot be scored costs no other: its InputError is yielded in its place, and a warning emitted. What can
+    be wrong with any run is raised before the first row: InputError, or ConfigError for an unknown ``against``.
+    """
+    with Dataset(request.data) as dataset:
+        trained = open_runs(request, dataset.manifest.data_hash, emit)
+        names = [*request.baselines, *(network.name for network in trained)]
+        if request.against is not None and request.against not in names:
+            raise SettingError("against", f"one of the rows ({', '.join(names)})", request.against)
+        if request.config.protocol == "onet":
+            warn_of_few_samples(dataset, request, emit)
+        rows: list[Predictor] = []
+        if request.baselines:
+            library = build_library(dataset, contains, emit=emit)
+            rows += [baseline(name, library) for name in request.baselines]
+        for row in [*rows, *trained]:
+            try:
+                yield score(row, dataset, request, emit)
+            except InputError as error:
+                emit(Note(f"{row.name}: {error}", "warning"))
+                yield error
+
+
+def score(row: Predictor, dataset: Dataset, request: Request, emit: Emit) -> Evaluation:
+    """One row by the request's protocol."""
+    config = request.config
+    if config.protocol == "pix3d":
+        lattice = Lattice(config.voxels)
+        return evaluate_pix3d(row, dataset, config.split, contains, lattice=lattice, limit=config.limit, emit=emit)
+    return evaluate(
+        row,
+        dataset,
+        config.split,
+        contains=contains,
+        sample_surface=sample_surface,
+        samples=config.samples,
+        limit=config.limit,
+        seed=config.seed,
+        search=nearest_on(choose_device(request.device)),
+        emit=emit,
+    )
+
+
+def compare_rows(evaluations: Sequence[Evaluation], against: str | None = None) -> tuple[Difference, ...]:
+    """Every row against the row ``against``; where that is not among them, against retrieval, or else the first."""
+    names = [e.name for e in evaluations]
+    base = next((name for name in (against, BASE) if name in names), names[0])
+    scores = {e.name: {metric: e.by_record(metric) for metric in e.means} for e in evaluations}
+    objects = {row.record_id: row.object_id for e in evaluations for row in e.rows}
+    return differences(scores, objects, base, list(evaluations[0].means))
+
+
+def joined(failed: Sequence[InputError]) -> InputError:
+    """One error for all rows that failed."""
+    return failed[0] if len(failed) == 1 else InputError(" ".join(str(error) for error in failed))
+
+
+def open_runs(request: Request, data_hash: str, emit: Emit) -> list[NetworkPredictor]:
+    """The networks of the runs; a warning for each that was trained on other data."""
+    extraction = request.extraction
+    if request.config.protocol == "pix3d":
+        extraction = replace(extraction, resolution=PROTOCOL_MESH)
+    trained = []
+    for run in request.runs:
+        trained_on = run_settings(run).data_hash
+        if trained_on and trained_on != data_hash:
+            message = f"{run} was trained on other data ({trained_on}): its training shapes may be among these."
+            emit(Note(message, "warning"))
+        trained.append(network_predictor(run, extraction, device=choose_device(request.device)))
+    return told_apart(trained, request.runs)
+
+
+def told_apart(trained: Sequence[NetworkPredictor], runs: Sequence[Path]) -> list[NetworkPredictor]:
+    """The networks, those that share a name told apart by as much of their folder as it takes.
+
+    ConfigError where a run is given twice.
+    """
+    names, reserved = [network.name for network in trained], get_args(Baseline)
+    if len(set(names) | set(reserved)) == len(names) + len(reserved):
+        return list(trained)
+    for depth in range(1, max(len(run.parts) for run in runs) + 1):
+        ends = [Path(*run.parts[-depth:]).as_posix() for run in runs]
+        if len(set(ends)) == len(ends):
+            break
+    else:
+        raise ConfigError("the same run is given twice.")
+    told = [
+        f"{name} ({end})" if names.count(name) > 1 or name in reserved else name
+        for name, end in zip(names, ends, strict=True)
+    ]
+    return [replace(network, name=name) for network, name in zip(trained, told, strict=True)]
+
+
+def warn_of_few_samples(dataset: Dataset, request: Request, emit: Emit) -> None:
+    """Say so where distances would measure the spacing of the samples rather than that of the surfaces."""
+    split = request.config.split
+    stored = len(dataset.sample(split_entries(dataset, split)[0], split).surface_points)
+    count = min(request.config.samples, stored)
+    if count and (expected := ideal_f_score(count)) < FEW_SAMPLES:
+        sides = f"a chair against itself would have an F@1% of about {expected:.2f}"
+        emit(Note(f"{count} samples per surface are few: {sides}.", "warning"))

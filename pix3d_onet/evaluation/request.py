@@ -1,0 +1,31 @@
+"""What is to be scored: checked before anything heavy is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pix3d_onet.config import Baseline, EvaluationConfig, ExtractionConfig, check_choice
+from pix3d_onet.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The rows of an evaluation, baselines first, and the data set that they are scored on.
+
+    ``against``: the row that all are compared with (None: retrieval, or the first). ConfigError where there is no row.
+    """
+
+    data: Path
+    runs: tuple[Path, ...] = ()
+    baselines: tuple[Baseline, ...] = ()
+    against: str | None = None
+    device: str = "auto"
+    config: EvaluationConfig = field(default_factory=EvaluationConfig)
+    extraction: ExtractionConfig = field(default_factory=ExtractionConfig)
+
+    def __post_init__(self) -> None:
+        for name in self.baselines:
+            check_choice("baselines", name, Baseline)
+        if not self.runs and not self.baselines:
+            raise ConfigError("nothing to evaluate.", hint="Give a run or `baselines`.")

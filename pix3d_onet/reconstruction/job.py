@@ -1,0 +1,187 @@
+"""Many photos to mesh files with one network: a bad picture costs only itself, and what is finished stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pix3d_onet.errors import InputError, RejectError
+from pix3d_onet.events import Emit, Event, Note, Progress, ignore
+from pix3d_onet.geometry.mesh.writing import write_mesh
+from pix3d_onet.learning.device import choose_device
+from pix3d_onet.learning.extraction.predictor import NetworkPredictor, network_predictor
+from pix3d_onet.reconstruction.outcome import Reconstruction, sentence
+from pix3d_onet.reconstruction.photo import CameraFile, PhotoRecord, read_pose, read_records
+from pix3d_onet.reconstruction.plan import Job, Plan, check_places
+from pix3d_onet.reconstruction.surface import Surface, check_camera, frame_of, nothing_seen, surface
+from pix3d_onet.reconstruction.writing import write_page, write_preview
+from pix3d_onet.runs.folder import RunFolder
+from pix3d_onet.types import Mesh
+
+ALIKE = 3
+"""Warnings of one kind that are said in full; of the rest one line says how many there are, and of which pictures."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PhotoJob:
+    """A plan with what it needs: the network, and what the index says of pictures by their resolved path."""
+
+    plan: Plan
+    network: NetworkPredictor
+    records: Mapping[Path, PhotoRecord]
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Where the network comes from and how meshes are extracted, JSON-able."""
+        return self.network.settings
+
+    def run(self, emit: Emit = ignore) -> Iterator[Reconstruction]:
+        """Make mesh after mesh and yield what became of each picture: one that cannot be used is told, not raised.
+
+        What else goes wrong (a full disk, Ctrl-C) is raised, and the pictures yielded before are finished.
+        """
+        jobs, failed = self.plan.jobs, 0
+        grouped = Grouped(emit)
+        try:
+            for done, job in enumerate(jobs, 1):
+                made = self.attempt(job, grouped)
+                yield made
+                failed += made.error is not None
+                if made.error and len(jobs) > 1:
+                    emit(Note(sentence(made), "warning"))
+                emit(Progress("reconstruct", done, len(jobs), rejected=failed))
+        finally:
+            grouped.say_the_rest()
+
+    def attempt(self, job: Job, emit: Emit) -> Reconstruction:
+        """One picture to its files, or why not."""
+        try:
+            if job.problem:
+                raise InputError(job.problem)
+            return self.make(job, emit)
+        except RejectError as error:
+            return Reconstruction(str(job.image), error=str(error.message))
+        except InputError as error:
+            return Reconstruction(str(job.image), error=str(error))
+
+    def make(self, job: Job, emit: Emit) -> Reconstruction:
+        """One picture to its files. Raises RejectError or InputError where it cannot be used."""
+        request, record = self.plan.request, self.records.get(job.image.resolve())
+        camera = self.camera(job, record, emit)
+        original = frame_of(record, request.pose_from) if request.frame == "original" else None
+        found = surface(self.network, job.image, job.mask, request.extraction, record=record, camera=camera, emit=emit)
+        mesh, extraction = found.extraction.mesh, found.extraction
+        if not len(mesh.faces):
+            error = nothing_seen(extraction.highest, self.network.threshold)
+            return reconstruction(job, found, error=error)
+        placed = mesh if original is None else Mesh(original.undo(mesh.vertices), mesh.faces)
+        write_mesh(job.out, placed, extraction.normals)
+        if request.preview:
+            write_preview(job.preview, found.view, mesh)
+        if request.page:
+            write_page(job.page, found.view, mesh, title=job.out.stem)
+        return reconstruction(
+            job,
+            found,
+            mesh=str(job.out),
+            preview=str(job.preview) if request.preview else None,
+            page=str(job.page) if request.page else None,
+        )
+
+    def camera(self, job: Job, record: PhotoRecord | None, emit: Emit) -> CameraFile | None:
+        """The camera of the job's file, where the network takes one; None: that of its record, or none.
+
+        InputError where the network's camera is missing.
+        """
+        index, posed = self.plan.request.pose_from, self.network.model.config.pose != "none"
+        if posed and job.pose is None:
+            check_camera(record, index)
+        elif record is None and index is not None:
+            emit(Note(f"{job.image}: {index} has no record of it.", "warning"))
+        return read_pose(job.pose) if posed and job.pose is not None else None
+
+
+def open_job(plan: Plan, emit: Emit = ignore) -> PhotoJob:
+    """Load the network and the index of a plan.
+
+    InputError where the network needs cameras that nothing gives, or a file of the run or the index is damaged;
+    ConfigError where something would be written over a file that these name.
+    """
+    request = plan.request
+    for image in plan.left_out:
+        emit(Note(f"{image} is left out: it seems to be a preview. Give it alone to have it taken.", "warning"))
+    network = network_predictor(request.run, request.extraction, device=choose_device(request.device))
+    index = request.pose_from
+    if network.model.config.pose != "none" and index is None and not all(job.pose for job in plan.jobs):
+        hint = "Give camera files (`poses`, one for each picture) or the pictures' index (`pose_from=pix3d.json`)."
+        raise InputError(f"the network of {request.run} needs the camera of every picture.", hint=hint)
+    records = read_records(index) if index is not None else {}
+    check_places(plan.jobs, request, files_of(plan, records))
+    return PhotoJob(plan, network, records)
+
+
+def files_of(plan: Plan, records: Mapping[Path, PhotoRecord]) -> dict[Path, str]:
+    """What is read of the run and by way of the index, and what it is."""
+    found = dict.fromkeys(RunFolder(plan.request.run).best.parent.glob("*"), "the run's network")
+    for job in plan.jobs:
+        record = records.get(job.image.resolve())
+        if record is not None and record.mask is not None:
+            found[record.mask] = "the mask of a record"
+        if record is not None and record.checked is not None:
+            found[record.checked.model] = "the model of a record"
+    return found
+
+
+def reconstruction(
+    job: Job,
+    found: Surface,
+    *,
+    mesh: str | None = None,
+    preview: str | None = None,
+    page: str | None = None,
+    error: str | None = None,
+) -> Reconstruction:
+    """The record of a picture that a surface was looked for in, with the files written."""
+    extraction = found.extraction
+    return Reconstruction(
+        str(job.image),
+        mesh,
+        preview,
+        page,
+        vertices=len(extraction.mesh.vertices),
+        faces=len(extraction.mesh.faces),
+        queries=extraction.queries,
+        mask=found.view.mask_from,
+        highest=extraction.highest,
+        error=error,
+    )
+
+
+class Grouped:
+    """Forward events; of warnings alike on picture after picture the first few, then one line with the other names.
+
+    Two warnings are alike when they begin alike after the picture's name: up to a bracket or a semicolon.
+    """
+
+    def __init__(self, emit: Emit) -> None:
+        self.emit = emit
+        self.kinds: dict[str, list[str]] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Pass the event on, unless it is one too many."""
+        if isinstance(event, Note) and event.level == "warning":
+            name, _, said = event.message.partition(": ")
+            kind = (said or name).partition(" (")[0].partition(";")[0].rstrip(".")
+            alike = self.kinds.setdefault(kind, [])
+            alike.append(name)
+            if len(alike) > ALIKE:
+                return
+        self.emit(event)
+
+    def say_the_rest(self) -> None:
+        """One line for each kind of which something was held back."""
+        for kind, names in self.kinds.items():
+            if len(names) > ALIKE:
+                self.emit(Note(f"… and {len(names) - ALIKE} more: {kind}: {', '.join(names[ALIKE:])}.", "warning"))
