@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from torch import nn
 
-    from pix3d_onet.config import DecoderPrecision, WatertightMethod
+    from pix3d_onet.config import DecoderPrecision
     from pix3d_onet.data.store.reader import SampleSequence
     from pix3d_onet.types import UInt8
 
@@ -49,10 +49,10 @@ def load_dataset(path: str | Path, split: str | None = "train") -> SampleSequenc
     return implementation(path, split)
 
 
-def make_watertight(mesh: Mesh, *, method: WatertightMethod = "tight", resolution: int = 256) -> Mesh:
+def make_watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256) -> Mesh:
     """A closed, consistently oriented mesh of the same shape, in the frame of its input.
 
-    ``method`` is ``tight``, ``fusion``, ``meshfix`` or ``none``; ``resolution`` voxels span the longest side.
+    ``method`` is a name of ``config.WATERTIGHT_METHODS``; ``resolution`` voxels span the longest side.
     Raises ``RejectError`` for a mesh that has no usable surface.
     """
     from pix3d_onet.geometry.watertight.methods import make_watertight as implementation

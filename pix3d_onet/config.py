@@ -9,13 +9,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from pix3d_onet.errors import ConfigError, SettingError
 
-WatertightMethod = Literal["tight", "fusion", "meshfix", "none"]
 SplitName = Literal["train", "val", "test"]
 SplitMode = Literal["shape", "image", "s1", "s2", "lst"]
 ImagesPerObject = Literal["one", "all"]
@@ -40,6 +39,11 @@ Frame = Literal["normalised", "original"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 ENCODER_ALIASES = {"convnext": "convnext_tiny"}
 """Short names of encoders → timm's names."""
+WATERTIGHT_METHODS: Mapping[str, str] = {
+    name: f"pix3d_onet.geometry.watertight.methods:{name}_method" for name in ("tight", "fusion", "meshfix", "none")
+}
+"""Name → ``module:function`` of what closes a mesh, imported when it is used: ``f(mesh, resolution) -> Watertight``.
+A new method is one line here."""
 POINTS_HALF_SIDE = 0.55
 """Half the side of the cube that points are drawn from: the unit box padded by 0.1 (Mescheder et al. 2019)."""
 MIN_RESOLUTION = 8
@@ -60,6 +64,12 @@ def check_choice(setting: str, value: object, choices: Any) -> None:
     allowed = list(get_args(choices) or choices)
     if value not in allowed:
         raise SettingError(setting, alternatives(allowed), value)
+
+
+def choices_of(config: type, name: str) -> Iterable[str] | None:
+    """The names in the open table that a field chooses from (``metadata["choices"]``); None for other fields."""
+    (table,) = (f.metadata.get("choices") for f in dataclasses.fields(config) if f.name == name)
+    return table
 
 
 def alternatives(choices: list[Any]) -> str:
@@ -97,7 +107,9 @@ class Config:
     def __post_init__(self) -> None:
         for name, kind in field_types(type(self)).items():
             value, origin = getattr(self, name), get_origin(kind)
-            if origin is Literal:
+            if table := choices_of(type(self), name):
+                check_choice(name, value, table)
+            elif origin is Literal:
                 check_choice(name, value, kind)
             elif origin is tuple and get_origin(get_args(kind)[0]) is Literal:
                 for item in value:
@@ -136,7 +148,7 @@ class PrepareConfig(Config):
 
     categories: tuple[str, ...] = ("chair",)
     """Categories to take; ``all`` takes every one."""
-    watertight: WatertightMethod = "tight"
+    watertight: str = field(default="tight", metadata={"choices": WATERTIGHT_METHODS})
     """How meshes are closed."""
     resolution: int = 256
     """Voxels along the longest side of the grid that meshes are closed on."""

@@ -210,7 +210,7 @@ _ONET = "Mescheder et al., Occupancy Networks, CVPR 2019"
 _WHAT_3D = "Tatarchenko et al., What Do Single-view 3D Reconstruction Networks Learn?, CVPR 2019"
 _DISTANCE_UNIT = "longest side of the true box"
 
-METRICS: tuple[Metric, ...] = (
+_TABLE = (
     Metric(
         "iou", "IoU", "1", True, 0.0,
         "Points inside both over points inside either, on the stored uniform points, field against label.",
@@ -251,7 +251,8 @@ METRICS: tuple[Metric, ...] = (
         f"{_WHAT_3D}, section 5", _on_surface(f_score),
     ),
 )  # fmt: skip
-"""The columns of ``onet evaluate``, in order. A new metric is one entry here."""
+METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _TABLE}
+"""The columns of ``onet evaluate`` by name, in order. A new metric is one entry of the table above."""
 
 IOU_PIX3D = Metric(
     "iou_pix3d", "IoU 32³", "1", True, 0.0,
@@ -263,7 +264,7 @@ IOU_PIX3D = Metric(
 
 def measure(comparison: Comparison) -> dict[str, float]:
     """Every metric's value for one shape, NaN where it was not measured."""
-    return {metric.name: metric.of(comparison) for metric in METRICS}
+    return {name: metric.of(comparison) for name, metric in METRICS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,5 +313,5 @@ def expanded_tail(count: int) -> float:
 
 def mean_rows(rows: Sequence[Mapping[str, float]], groups: Sequence[str] | None = None) -> dict[str, Interval]:
     """Mean and interval of every column that ``rows`` have in common with :data:`METRICS`."""
-    names = [m.name for m in METRICS if rows and all(m.name in row for row in rows)]
+    names = [name for name in METRICS if rows and all(name in row for row in rows)]
     return {name: mean_interval([row[name] for row in rows], groups) for name in names}

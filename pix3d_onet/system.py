@@ -39,7 +39,7 @@ SYSTEM_LIBRARIES = {
 """Shared libraries that Open3D's wheel links to but does not carry → their Debian and Ubuntu packages."""
 
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "": ("click", "rich", "numpy", "scipy", "h5py", "pillow", "joblib"),
+    "": ("click", "rich", "numpy", "scipy", "h5py", "pillow", "joblib", "jinja2"),
     "geometry": ("trimesh", "open3d-cpu|open3d", "pymeshfix", "scikit-image", "numba", "fast-simplification"),
     "train": ("torch", "torchvision", "timm", "tensorboard", "safetensors", "scikit-image", "fast-simplification"),
     "report": ("matplotlib",),

@@ -1,4 +1,4 @@
-"""The frozen records of the road, numpy only.
+"""The frozen records that stages hand to each other, numpy only.
 
 Frames
 ------

@@ -111,7 +111,7 @@ def test_one_empty_surface_gets_the_worst_values(predicted, true) -> None:
     second = some if isinstance(true, str) else (NONE, NONE)
     d = surface_distances(*first, *second)
     values = measure(Comparison(np.ones(8, bool), np.zeros(8, bool), np.zeros(8, bool), d))
-    for metric in METRICS:
+    for metric in METRICS.values():
         assert values[metric.name] == pytest.approx(metric.worst), metric.name
     assert accuracy(d) == completeness(d) == EMPTY_DISTANCE
 
@@ -132,10 +132,10 @@ def test_what_was_not_measured_is_nan_and_shows_in_the_mean() -> None:
 
 
 def test_the_table_is_complete() -> None:
-    assert [m.name for m in METRICS] == [
+    assert list(METRICS) == [
         "iou", "iou_mesh", "chamfer_l1", "chamfer_l1_x10", "accuracy", "completeness", "normal_consistency", "f_score",
     ]  # fmt: skip
-    for metric in METRICS:
+    for metric in METRICS.values():
         assert metric.definition.endswith(".")
         assert metric.source
         assert metric.unit

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import sys
+import io
 import traceback
 from collections.abc import Sequence
 
 import click
 
+from onet_cli import streams
 from onet_cli.flags import in_flags
 from onet_cli.invocation import Invocation
 from pix3d_onet.errors import ConfigError, InterruptedRunError, OnetError
@@ -37,7 +38,7 @@ class LazyGroup(click.Group):
     """A group that imports a command only when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands in the order of the road."""
+        """The commands in the order of the pipeline."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -69,21 +70,25 @@ def cli() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; the contract's exit status. A traceback is shown only under ``-v``."""
+    streams.tolerate()
     call = Invocation()
     try:
         status = cli.main(args=list(arguments), prog_name="onet", standalone_mode=False, obj=call)
     except click.exceptions.Exit as leave:
-        return leave.exit_code
+        status = leave.exit_code
     except click.ClickException as error:
-        error.show()
-        return 2
+        shown = io.StringIO()
+        error.show(shown)
+        for line in shown.getvalue().splitlines():
+            streams.say(line, err=True)
+        status = 2
     except click.Abort:
         raise KeyboardInterrupt from None
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 141
+    except SystemExit:  # ours, click's and rich's answer to a closed pipe
+        status = streams.CLOSED_PIPE
     except Exception as error:  # noqa: BLE001 — the last resort: report() names it, and -v has the traceback
-        return report(error, call)
+        status = report(error, call)
+    streams.settle()
     return status if isinstance(status, int) else 0
 
 
@@ -93,11 +98,12 @@ def report(error: Exception, call: Invocation) -> int:
     if isinstance(error, ModuleNotFoundError):
         found = missing_dependency(error)
     if call.verbose and not isinstance(found, InterruptedRunError):
-        traceback.print_exception(error)
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            streams.say(line, err=True)
     if isinstance(found, OnetError):
         word = "usage" if isinstance(found, ConfigError) else "error"
-        click.echo(f"onet: {word}: {in_flags(str(found), call.command)}", err=True)
+        streams.say(f"onet: {word}: {in_flags(str(found), call.command)}", err=True)
         return found.exit_status
     name = type(error).__name__
-    click.echo(f"onet: unexpected {name}: {error} (run again with -v for the traceback)", err=True)
+    streams.say(f"onet: unexpected {name}: {error} (run again with -v for the traceback)", err=True)
     return 1

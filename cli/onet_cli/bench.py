@@ -110,14 +110,14 @@ def bench(
         result = run_bench(plan, data, _train(), out=out, devices=devices_of_jobs(device, jobs), emit=emit)
         alone = suite[0] if len(suite) == 1 and not all_ and not variant else None
         made = summarise(result, alone, out=out, data=data, emit=emit)
-    render(made, result, as_json=as_json, quiet=quiet)
-    if with_report:
+    if with_report:  # before anything is printed: a closed pipe must not cost the files
         with ui.live(quiet=quiet, verbose=verbose) as emit:
             keep_report(made, out, alone, emit=emit)
+    render(made, result, as_json=as_json, quiet=quiet)
     if result.failures:
         names = ", ".join(f.run.name for f in result.failures)
         many = ui.counted(len(result.failures), "run")
-        click.echo(f"onet: error: {many} failed: {names}; what depends on them is blank.", err=True)
+        ui.say(f"onet: error: {many} failed: {names}; what depends on them is blank.", err=True)
         raise click.exceptions.Exit(3)
 
 
@@ -177,4 +177,4 @@ def render(made: Report, result: BenchResult, *, as_json: bool, quiet: bool) -> 
     else:
         print_table(ui.out(), made.table)
     if not quiet:
-        click.echo(f"{result.trained} trained, {len(result.runs) - result.trained} already there.", err=True)
+        ui.say(f"{result.trained} trained, {len(result.runs) - result.trained} already there.", err=True)

@@ -122,11 +122,11 @@ def finish(
     split, protocol = request.config.split, request.config.protocol
     found = compare_rows(results, request.against)
     document = to_document(results, found, split=split, protocol=protocol)
+    if csv_file is not None:  # before anything is printed: a closed pipe must not cost the files
+        write_text(csv_file, rows_csv(results))
+    if out is not None:
+        write_json(out, document)
     if as_json:
         ui.print_json(document)
     else:
         render(results, found, protocol=protocol)
-    if csv_file is not None:
-        write_text(csv_file, rows_csv(results))
-    if out is not None:
-        write_json(out, document)

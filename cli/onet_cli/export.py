@@ -48,13 +48,12 @@ def onet(dataset: Path, out: Path, image_size: int, overwrite: bool, as_json: bo
 
 
 def render(result: ExportResult) -> None:
-    """A table of models by class and split, and one line."""
+    """A table of models by class and split, and what comes next."""
+    from pix3d_onet.escape import shell
+
     console = ui.out()
     rows = [(name, *splits.values(), sum(splits.values())) for name, splits in result.splits.items()]
     console.print(ui.table(str(result.out), ["class", ">train", ">val", ">test", ">all"], rows))
-    console.print(
-        f"{ui.counted(result.pictures, 'picture')}; {result.relabelled} of {result.points} labels follow their point's "
-        f"rounding to float16.\nNext: onet prepare onet {result.out}",
-        markup=False,
-        soft_wrap=True,
-    )
+    labels = f"{result.relabelled} of {result.points} labels follow their point's rounding to float16."
+    console.print(f"{ui.counted(result.pictures, 'picture')}; {labels}", soft_wrap=True)
+    console.print(f"Next: onet prepare onet {shell(str(result.out))}", soft_wrap=True)

@@ -36,4 +36,4 @@ def render(result: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
     if as_json:
         ui.print_json(result)
     elif not quiet:
-        click.echo(f"{result['run']}: {result['params']:,} parameters from {result['imported']['file']}")
+        ui.say(f"{result['run']}: {result['params']:,} parameters from {result['imported']['file']}")

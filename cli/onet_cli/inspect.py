@@ -69,7 +69,7 @@ def place_for(wanted: Path | None, default: Path, *, quiet: bool) -> Path | None
         if wanted is not None:
             raise
         if not quiet:
-            click.echo(f"no pictures: {error.message} Name a file by --out.", err=True)
+            ui.say(f"no pictures: {error.message} Name a file by --out.", err=True)
         return None
     return wanted or default
 
@@ -117,17 +117,14 @@ def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -
     console.print(
         f"{', '.join(names)}; {points} labelled points a shape, pictures of {side}×{side}, "
         f"{summary.bytes / 1e6:.1f} MB, {summary.bytes_per_shape / 1e3:.0f} kB a shape",
-        markup=False,
         soft_wrap=True,
     )
     for title, counts in (("rejected", summary.rejects), ("warnings", summary.warnings)):
         if counts:
-            console.print(
-                f"{title}: " + ", ".join(f"{n} × {k}" for k, n in counts.items()), markup=False, soft_wrap=True
-            )
+            console.print(f"{title}: " + ", ".join(f"{n} × {k}" for k, n in counts.items()), soft_wrap=True)
     if worst:
         qc = [(r.key, f"{r.least:.4g}", f"{r.median:.4g}", f"{r.most:.4g}", r.worst) for r in summary.qc]
         console.print(ui.table("Quality", ["figure", ">least", ">median", ">most", "worst"], qc))
         console.print(ui.table("Worst shapes", ["shape", "why"], worst))
     if sheet:
-        console.print(f"pictures: {sheet}", markup=False, soft_wrap=True)
+        console.print(f"pictures: {sheet}", soft_wrap=True)

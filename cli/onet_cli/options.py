@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 
-from pix3d_onet.config import field_types
+from pix3d_onet.config import choices_of, field_types
 
 DATA = Path("data/prepared/pix3d-chair")
 """Where ``onet prepare pix3d`` writes, and so where others look."""
@@ -33,7 +33,9 @@ def setting(
     given: dict[str, Any] = {"default": field.default, "help": field_help(config)[name], "show_default": True}
     if get_origin(kind) is tuple:
         kind, given["multiple"] = get_args(kind)[0], True
-    if get_origin(kind) is Literal:
+    if table := choices_of(config, name):
+        given["type"] = click.Choice(list(table))
+    elif get_origin(kind) is Literal:
         given["type"] = click.Choice(get_args(kind))
     elif kind is bool:
         given["is_flag"] = True

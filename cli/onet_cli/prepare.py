@@ -197,11 +197,9 @@ def render(result: PrepareResult, *, as_json: bool, quiet: bool, verbose: bool) 
     console.print(ui.table(f"{result.out} ({state})", ["what", "how much"], rows))
     for row in result.rejected[: None if verbose else SHOWN_REJECTS]:
         where = " ".join(filter(None, (row.object_id, row.record_id)))
-        console.print(f"rejected {where}: {row.reason}: {row.detail}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"rejected {where}: {row.reason}: {row.detail}", style="yellow", soft_wrap=True)
     if len(result.rejected) > SHOWN_REJECTS and not verbose:
-        console.print(
-            f"... and {len(result.rejected) - SHOWN_REJECTS} more in {result.out / REJECTS_FILE}", markup=False
-        )
+        console.print(f"... and {len(result.rejected) - SHOWN_REJECTS} more in {result.out / REJECTS_FILE}")
 
 
 SHOWN_REJECTS = 5

@@ -85,14 +85,14 @@ def finish(
         for m in made:
             if m.mesh is not None:
                 beside = "".join(f", {Path(p).name}" for p in (m.preview, m.page) if p)
-                click.echo(f"{m.mesh}: {m.vertices} vertices, {m.faces} faces{beside}")
+                ui.say(f"{m.mesh}: {m.vertices} vertices, {m.faces} faces{beside}")
     failed = [m for m in made if m.error]
     if quiet and 0 < len(failed) < len(made):  # a warning each without -q; where all failed, the error names them
-        click.echo(f"{len(failed)} of {len(made)} pictures could not be used: {reasons(failed)}", err=True)
+        ui.say(f"{len(failed)} of {len(made)} pictures could not be used: {reasons(failed)}", err=True)
 
 
 def show_page(made: Sequence[Reconstruction]) -> None:
     """Open the first interactive page, or say that the user has to."""
     page = next((Path(m.page).resolve() for m in made if m.page), None)
     if page is not None and click.launch(page.as_uri()):
-        click.echo(f"open {page} in a browser", err=True)
+        ui.say(f"open {page} in a browser", err=True)

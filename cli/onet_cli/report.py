@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from onet_cli import ui
+from pix3d_onet.report.formats import FORMATS
 
 if TYPE_CHECKING:
     from pix3d_onet.report.build import Report
-
-FORMATS = ("table", "markdown", "csv", "latex", "json", "html")
 
 
 @click.command()
 @click.argument("runs", default="runs", type=click.Path(path_type=Path))
 @click.option(
-    "--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True, help="What to print."
+    "--format",
+    "format_",
+    type=click.Choice(["table", *FORMATS, "html"]),
+    default="table",
+    show_default=True,
+    help="What to print.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Also write all formats, the page and figures to this folder."
@@ -69,23 +74,27 @@ def report(
     with ui.live(quiet=quiet, verbose=verbose) as emit:
         made = read_report(runs, setting=setting, suite_name=suite, base=base, data=data, examples=examples, emit=emit)
     folder = out or (runs / REPORT_FOLDER if format_ == "html" else None)
-    if format_ != "html":
-        render(made, format_, costs=costs)
-    if folder is not None:
-        with ui.live(quiet=quiet, verbose=verbose) as emit:
-            written = write_report(made, folder, figures=figures, emit=emit)
-        if format_ == "html":
-            click.echo(next(p for p in written if p.suffix == ".html"))
-        if not quiet:
-            click.echo(f"Report: {folder} ({len(written)} files)", err=True)
+    written: Sequence[Path] = ()
+    try:  # files before anything is printed: a closed pipe must not cost them
+        if folder is not None:
+            with ui.live(quiet=quiet, verbose=verbose) as emit:
+                written = write_report(made, folder, figures=figures, emit=emit)
+    finally:  # nor a place that cannot be written to the table
+        if format_ != "html":
+            render(made, format_, costs=costs)
+    if format_ == "html":
+        ui.say(next(p for p in written if p.suffix == ".html"))
+    if folder is not None and not quiet:
+        ui.say(f"Report: {folder} ({len(written)} files)", err=True)
 
 
 def render(made: Report, format_: str, *, costs: bool) -> None:
     """Print the report in one format."""
     from onet_cli.tables import print_table
-    from pix3d_onet.report import formats
 
     if format_ == "table":
         print_table(ui.out(), made.table, statistics=costs, costs=costs)
+    elif format_ == "json":
+        ui.print_json(made.table.to_json())
     else:
-        click.echo(formats.FORMATS[format_](made.table), nl=False)
+        ui.write(FORMATS[format_].text(made.table))

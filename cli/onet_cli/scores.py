@@ -10,6 +10,7 @@ from onet_cli import ui
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from pix3d_onet.evaluation.evaluate import Evaluation
     from pix3d_onet.evaluation.paired import Difference
@@ -34,7 +35,7 @@ def to_document(
             "definition": m.definition,
             "source": m.source,
         }
-        for m in (METRICS if protocol == "onet" else (IOU_PIX3D,))
+        for m in (METRICS.values() if protocol == "onet" else (IOU_PIX3D,))
     ]
     paired = [
         {"name": d.name, "against": d.against, "metric": d.metric}
@@ -61,7 +62,7 @@ def render(results: Sequence[Evaluation], differences: Sequence[Difference], *, 
     most = max(len(e.rows) for e in results)
     limit = f", the first {ui.counted(first.settings['limit'], 'shape')} of it" if first.settings["limit"] else ""
     title = f"{first.data}, {first.split}{limit}: {ui.counted(most, 'picture')}, protocol {protocol}"
-    screen.print(title, style="italic", markup=False)
+    screen.print(title, style="italic")
     shown, missing = fitting(lambda columns: scores_table(results, columns), list(first.means))
     screen.print(shown)
     if missing:
@@ -73,7 +74,8 @@ def render(results: Sequence[Evaluation], differences: Sequence[Difference], *, 
     screen.print(caption(results, protocol), style="dim")
     if any(d.test is not None for d in differences):
         against = differences[0].against
-        screen.print(f"\nMore than {against}, over the shapes of both", style="italic", markup=False)
+        screen.print()
+        screen.print(f"More than {against}, over the shapes of both", style="italic")
         screen.print(fitting(lambda columns: differences_table(differences, columns), list(first.means))[0])
         screen.print("* stands out: sign-flip test over shapes, p < 0.05, Holm-corrected over the rows.", style="dim")
 
@@ -134,15 +136,17 @@ def heading(column: str) -> str:
     """The label of a metric and which way is better."""
     from pix3d_onet.metrics import IOU_PIX3D, METRICS
 
-    return next(f"{m.label} {m.arrow}" for m in (*METRICS, IOU_PIX3D) if m.name == column)
+    metric = METRICS.get(column, IOU_PIX3D)
+    return f"{metric.label} {metric.arrow}"
 
 
-def cell(interval: Interval) -> str:
+def cell(interval: Interval) -> str | Text:
     """Mean above half the width of its interval, which is left out where there is none."""
     if math.isnan(interval.mean):
         return ""
     half = (interval.high - interval.low) / 2
-    return f"{interval.mean:.3f}" + ("" if math.isnan(half) else f"\n±{half:.3f}")
+    mean = f"{interval.mean:.3f}"
+    return mean if math.isnan(half) else ui.stacked(mean, f"±{half:.3f}")
 
 
 def difference_cell(difference: Difference) -> str:

@@ -84,11 +84,13 @@ def document(result: SynthResult) -> dict[str, object]:
 
 def render(result: SynthResult) -> None:
     """One line, and what comes next."""
+    from pix3d_onet.escape import shell
+
     state = "written to" if result.written else "already there in"
-    ui.out().print(
+    console = ui.out()
+    console.print(
         f"{ui.counted(result.objects, 'shape')} ({', '.join(result.categories)}), "
-        f"{ui.counted(result.records, 'picture')} {state} {result.out}\n"
-        f"Next: onet prepare pix3d --root {result.out}",
-        markup=False,
+        f"{ui.counted(result.records, 'picture')} {state} {result.out}",
         soft_wrap=True,
     )
+    console.print(f"Next: onet prepare pix3d --root {shell(str(result.out))}", soft_wrap=True)

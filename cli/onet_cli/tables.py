@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from onet_cli import ui
 from pix3d_onet.report import formats
 from pix3d_onet.report.table import Row, Table
 
@@ -26,7 +27,7 @@ def print_table(console: Console, table: Table, *, statistics: bool = False, cos
     """Print Table 1 with its caption and notes, and what else is asked for."""
     _print_columns(console, table, formats.MAIN_COLUMNS, title="Table 1")
     for sentence in (table.caption, *table.notes):
-        console.print(Text(sentence, style="dim"))
+        console.print(sentence, style="dim")
     for wanted, title, columns in (
         (statistics, "Statistics", formats.STATISTICS_COLUMNS),
         (costs, "Cost", formats.COST_COLUMNS),
@@ -43,11 +44,8 @@ def _print_columns(console: Console, table: Table, columns: Sequence[formats.Col
     console.print(grid(table, kept, title=title))
     if len(kept) < len(filled):
         left_out = ", ".join(dict.fromkeys(column[0] for column in filled if column not in kept))
-        console.print(
-            Text(
-                f"Too narrow for: {left_out}. Widen the terminal, or call `onet report --format markdown`.", style="dim"
-            )
-        )
+        advice = "Widen the terminal, or call `onet report --format markdown`."
+        console.print(f"Too narrow for: {left_out}. {advice}", style="dim")
 
 
 def fitting(table: Table, columns: Sequence[formats.Column], width: int) -> tuple[formats.Column, ...]:
@@ -63,14 +61,14 @@ def _width(table: Table, column: formats.Column, *, index: int) -> int:
     texts = [column[1](row, table) for row in table.rows]
     if index == 0:  # only the labels may be cut on a narrow terminal, never a number
         return min(max(map(len, texts)), LEAST_LABEL)
-    return max(len(part) for part in (*texts, *_heading(column[0], texts).split("\n")))
+    return max(len(part) for part in (*texts, *_heading(column[0], texts)))
 
 
-def _heading(heading: str, texts: Sequence[str]) -> str:
-    """The heading, on two lines where it is longer than what stands below it."""
+def _heading(heading: str, texts: Sequence[str]) -> list[str]:
+    """The lines of the heading: two where it is longer than what stands below it."""
     if len(heading) <= max(LONG_HEADING, *map(len, texts)):
-        return heading
-    return heading.replace("/", "\n/") if "/" in heading else "\n".join(heading.rsplit(" ", 1))
+        return [heading]
+    return heading.replace("/", "\n/").split("\n") if "/" in heading else heading.rsplit(" ", 1)
 
 
 def grid(table: Table, columns: Sequence[formats.Column], *, title: str) -> RichTable:
@@ -82,7 +80,7 @@ def grid(table: Table, columns: Sequence[formats.Column], *, title: str) -> Rich
     for index, column in enumerate(columns):
         heading = column[0]
         result.add_column(
-            _heading(heading, [row[index] for row in texts]),
+            ui.stacked(*_heading(heading, [row[index] for row in texts])),
             justify="right" if index else "left",
             style="dim" if heading == PAPER else "",
             header_style="dim" if heading == PAPER else "bold",
@@ -97,7 +95,7 @@ def grid(table: Table, columns: Sequence[formats.Column], *, title: str) -> Rich
 
 def _cell(heading: str, text: str, row: Row, best: float | None) -> Text:
     if heading == "Val IoU" and row.val_iou is not None and row.val_iou == best:
-        return Text(text, style="bold")
+        return ui.styled((text, "bold"))
     if heading == "Rel." and row.relative is not None:
-        return Text(text, style="green" if row.relative > 0 else "red")
-    return Text(text)
+        return ui.styled((text, "green" if row.relative > 0 else "red"))
+    return ui.styled(text)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -31,10 +29,15 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from onet_cli import streams
 from onet_cli.flags import in_flags
 from onet_cli.invocation import note_verbose
+from onet_cli.streams import print_json, say, write
+from pix3d_onet.escape import visible
 from pix3d_onet.events import Emit, Event, Note, RunFinished, RunStarted, TrainStep
 from pix3d_onet.events import Progress as ProgressEvent
+
+__all__ = ["print_json", "say", "write"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,19 +62,41 @@ def common_options(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(function)
 
 
-def out() -> Console:
+class Screen(Console):
+    """A console to which every string is data: no markup, no emoji codes, and what cannot be seen is written out.
+
+    That holds for strings in tables, titles and panels, too. Only a ``Text`` passes as it is: :func:`styled` makes it.
+    """
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Every string comes through here before it is measured or printed."""
+        return super().render_str(visible(text), **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Where nobody takes it (closed pipe, full disk): leave for want of an answer's reader, but not of a log's."""
+        try:
+            super().print(*objects, **options)
+        except OSError as error:
+            if not self.stderr:
+                raise streams.unprinted(error) from None
+            self.quiet = True
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to :meth:`print`, which called."""
+        raise BrokenPipeError
+
+
+def out() -> Screen:
     """The console for documents (stdout)."""
-    return Console(highlight=False)
+    return Screen()
 
 
-def err() -> Console:
+def err() -> Screen:
     """The console for progress and logs (stderr)."""
-    return Console(stderr=True, highlight=False)
-
-
-def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Write the one machine-readable document to stdout."""
-    sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return Screen(stderr=True)
 
 
 class Amount(click.FloatRange):
@@ -94,8 +119,13 @@ def counted(count: int, noun: str) -> str:
 
 
 def styled(*parts: str | tuple[str, str]) -> Text:
-    """A line of plain and ``(text, style)`` parts; nothing in it is read as markup."""
-    return Text.assemble(*parts)
+    """A line of plain and ``(text, style)`` parts; nothing in it is read as markup or moves the cursor."""
+    return Text.assemble(*(visible(p) if isinstance(p, str) else (visible(p[0]), p[1]) for p in parts))
+
+
+def stacked(*parts: str | tuple[str, str]) -> Text:
+    """As :func:`styled`, each part on a line of its own."""
+    return Text("\n").join(styled(part) for part in parts)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
@@ -104,13 +134,13 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     for name in columns:
         result.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left")
     for row in rows:
-        result.add_row(*("" if cell is None else str(cell) for cell in row))
+        result.add_row(*("" if c is None else c if isinstance(c, Text) else str(c) for c in row))
     return result
 
 
 def natural_width(shown: Table) -> int:
     """Characters that a table takes where nothing is squeezed but cells that may be folded to ``LEAST_FOLDED``."""
-    wide = Console(width=10_000)
+    wide = Screen(width=10_000)
     whole = Measurement.get(wide, wide.options, shown).maximum
     for column in shown.columns:
         if column.overflow == "fold":
@@ -137,7 +167,7 @@ def live(*, quiet: bool = False, verbose: bool = False) -> Iterator[Emit]:
     elif not console.is_terminal or os.environ.get("TERM") == "dumb":
         yield with_flags(_Lines(console, verbose))
     else:
-        bars = _Bars(console, verbose)
+        bars = Bars(console, verbose)
         with Live(bars.group, console=console, refresh_per_second=REFRESHES):
             yield with_flags(bars)
 
@@ -157,7 +187,7 @@ def with_flags(emit: Emit) -> Emit:
     return passed_on
 
 
-class _Bars:
+class Bars:
     """One live line a stage, one for the training under way; finished runs scroll by above."""
 
     def __init__(self, console: Console, verbose: bool) -> None:
@@ -165,21 +195,21 @@ class _Bars:
         self.console = console
         self.stages = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             _RateColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[extra]}"),
+            TextColumn("{task.fields[extra]}", style="yellow", markup=False),
             console=console,
         )
         self.training = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=8),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[extra]}"),
+            TextColumn("{task.fields[extra]}", markup=False),
             console=console,
         )
         self.group = Group(self.stages, self.training)
@@ -192,8 +222,10 @@ class _Bars:
         """Show one event."""
         if isinstance(event, ProgressEvent):
             if event.stage not in self.tasks:
-                self.tasks[event.stage] = self.stages.add_task(event.stage, total=event.total or None, extra="")
-            extra = f"[yellow]{event.rejected} rejected[/]" if event.rejected else ""
+                self.tasks[event.stage] = self.stages.add_task(
+                    visible(event.stage), total=event.total or None, extra=""
+                )
+            extra = f"{event.rejected} rejected" if event.rejected else ""
             self.stages.update(self.tasks[event.stage], completed=event.done, total=event.total or None, extra=extra)
         elif isinstance(event, TrainStep):
             self.step(event)
@@ -202,15 +234,15 @@ class _Bars:
             self.name = f"{event.index}/{event.total} {event.name}"
         elif isinstance(event, RunFinished):
             self.finish()
-            self.console.print(Text(finished_line(event), style="dim" if event.skipped else "green"))
+            self.console.print(finished_line(event), style="dim" if event.skipped else "green")
         elif isinstance(event, Note) and (event.level != "debug" or self.verbose):
             style = {"warning": "yellow", "debug": "dim"}.get(event.level, "")
-            self.console.print(Text(event.message, style=style))
+            self.console.print(event.message, style=style)
 
     def step(self, event: TrainStep) -> None:
         """The training line."""
         if self.run is None:
-            self.run = self.training.add_task(self.name, total=event.total, completed=event.step, extra="")
+            self.run = self.training.add_task(visible(self.name), total=event.total, completed=event.step, extra="")
         self.iou = event.val_iou if event.val_iou is not None else self.iou
         self.training.update(self.run, completed=event.step, total=event.total, extra=step_line(event, self.iou))
 
@@ -275,7 +307,7 @@ class _Lines:
 
     def line(self, text: str) -> None:
         """Print a line as it is."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(text, soft_wrap=True)
 
 
 def eta(event: TrainStep) -> str:
@@ -293,4 +325,4 @@ def panel(title: str, rows: Sequence[tuple[str, object]]) -> Panel:
     grid.add_column()
     for name, value in rows:
         grid.add_row(name, str(value))
-    return Panel(grid, title=title, title_align="left", expand=False)
+    return Panel(grid, title=styled(title), title_align="left", expand=False)

@@ -68,14 +68,14 @@ def document(result: Verification) -> dict[str, object]:
 def render(result: Verification) -> None:
     """A table of checks, then the findings, then one line."""
     console = ui.out()
-    rows = [(c.name, f"[{STYLES[c.status]}]{c.status}[/]", c.checked, c.summary) for c in result.checks]
+    rows = [(c.name, ui.styled((c.status, STYLES[c.status])), c.checked, c.summary) for c in result.checks]
     console.print(ui.table(f"{result.root} ({result.data_hash})", ["check", "status", ">checked", "summary"], rows))
     for check in result.checks:
         for finding in check.findings[:SHOWN]:
             line = f"{check.name}: {finding.level}: {finding.subject}: {finding.message} {finding.fix}".rstrip()
-            console.print(line, markup=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
         if len(check.findings) > SHOWN:
             more = len(check.findings) - SHOWN
-            console.print(f"{check.name}: {ui.counted(more, 'more finding')}; --json lists them all.", markup=False)
+            console.print(f"{check.name}: {ui.counted(more, 'more finding')}; --json lists them all.")
     failed = [c.name for c in result.checks if c.status == "failed"]
-    console.print(f"failed: {', '.join(failed)}" if failed else "The data set is sound.", markup=False)
+    console.print(f"failed: {', '.join(failed)}" if failed else "The data set is sound.")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 from rich import box
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from onet_cli import ui
 from pix3d_onet.events import Emit, Event, Note, Progress, RunFinished, RunStarted, TrainStep
@@ -104,13 +103,13 @@ class Board:
             bar = "━" * filled + "╌" * (BAR_WIDTH - filled)
             sign, style = LOOKS[state.state]
             result.add_row(
-                Text(f"{sign} {state.label}", style=style),
-                Text(f"{bar} {state.step}/{state.total}" if state.step else ""),
-                Text("" if state.iou is None else f"{state.iou:.4f}"),
-                Text(state.left(now)),
-                Text(state.detail, style="dim"),
+                ui.styled((f"{sign} {state.label}", style)),
+                f"{bar} {state.step}/{state.total}" if state.step else "",
+                "" if state.iou is None else f"{state.iou:.4f}",
+                state.left(now),
+                ui.styled((state.detail, "dim")),
             )
-        result.caption = "\n".join(self.notes) or None
+        result.caption = ui.stacked(*self.notes) if self.notes else None
         return result
 
 

@@ -54,7 +54,7 @@ def run_jobs(
                 job, device = waiting.pop(0), free.pop(0)
                 process = context.Process(target=_work, args=(job, device, messages), name=job.name)
                 started(job)
-                with _threads(max(1, (os.cpu_count() or 1) // len(devices))):
+                with thread_share(max(1, (os.cpu_count() or 1) // len(devices))):
                     process.start()
                 running[job.name] = (job, process, device)
             for name, error in _next(messages, running, emit):
@@ -103,7 +103,7 @@ def _stop(processes: Sequence[SpawnProcess], messages: Any) -> None:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def thread_share(count: int) -> Iterator[None]:
     """Let processes that start now use ``count`` threads, unless the user said how many.
 
     In the environment they inherit: their arguments import PyTorch, which reads it once, before any of our lines.

@@ -192,19 +192,36 @@ def _group(key: str, setting: Mapping[str, Any], members: Sequence[StoredRun]) -
 
 
 def choose_group(groups: Sequence[RunGroup], key: str | None = None, emit: Emit = ignore) -> RunGroup:
-    """The group whose key starts with ``key``, or the first; the others are named in a note, never mixed in.
+    """The group whose key starts with ``key``, or the first; the others are never mixed in.
 
-    So is every run that another of the same variant and seed keeps out. ConfigError when no group or more than one has
+    A note names each of them and what it has otherwise than the chosen one; so does one for every run that another of
+    the same variant and seed keeps out. ConfigError when no group or more than one has
     that key.
     """
     chosen = _chosen(groups, key)
     for other in groups if key is None else ():
         if other is not chosen:
-            emit(Note(f"not in this table: {other.summary} (`setting={other.key}`)"))
+            names = ", ".join(other.variants)
+            difference = "; ".join(differences(other.setting, chosen.setting))
+            emit(Note(f"not in this table: {names} ({other.summary}; `setting={other.key}`): {difference}."))
     for run, first in chosen.left_out:
-        why = f"{first.place} is {run.variant} with seed {run.seed}, too"
-        emit(Note(f"not in this table: the run in {run.place}; {why}, and comes first.", "warning"))
+        why = f"{first.place} is {run.variant} with seed {run.seed}, too, and comes first"
+        apart = _apart(run.record.device.get("precision"), first.record.device.get("precision"))
+        emit(Note(f"not in this table: the run in {run.place}; {why}{apart and f' (precision {apart})'}.", "warning"))
     return chosen
+
+
+def differences(setting: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a setting has otherwise than the ``other``, setting by setting: ``lr 0.001, not 0.0001``."""
+    flat, theirs = (
+        {"data": s["data_hash"], "weights": s["weights"] or "random", **s["train"]} for s in (setting, other)
+    )
+    found = [(k, _apart(flat.get(k), theirs.get(k))) for k in dict.fromkeys([*flat, *theirs])]
+    return tuple(f"{name} {words}" for name, words in found if words)
+
+
+def _apart(value: object, other: object) -> str:
+    return "" if value == other else f"{value}, not {other}"
 
 
 def _chosen(groups: Sequence[RunGroup], key: str | None) -> RunGroup:

@@ -6,8 +6,6 @@ this module runs where Open3D is not installed, with the metrics that remain.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from pix3d_onet.config import EvaluationConfig
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError, SettingError
+from pix3d_onet.escape import csv_text
 from pix3d_onet.evaluation.voxels import Contains
 from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.learning.extraction.predictor import Prediction, Predictor
@@ -241,19 +240,15 @@ def rows_csv(evaluations: Sequence[Evaluation]) -> str:
 
     A blank cell was not measured.
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    names = [m.name for m in METRICS]
-    extra = [n for e in evaluations for r in e.rows for n in r.values if n not in names]
-    columns = [*(n for n in names if any(n in r.values for e in evaluations for r in e.rows)), *dict.fromkeys(extra)]
-    writer.writerow(["name", "split", "record_id", "object_id", "category", "empty", "faces", *columns])
+    extra = [n for e in evaluations for r in e.rows for n in r.values if n not in METRICS]
+    columns = [*(n for n in METRICS if any(n in r.values for e in evaluations for r in e.rows)), *dict.fromkeys(extra)]
+    rows: list[list[object]] = [["name", "split", "record_id", "object_id", "category", "empty", "faces", *columns]]
     for e in evaluations:
         for r in e.rows:
-            cells = [r.values.get(c, math.nan) for c in columns]
-            written = ["" if math.isnan(v) else repr(float(v)) for v in cells]
-            faces = "" if r.faces is None else r.faces
-            writer.writerow([e.name, e.split, r.record_id, r.object_id, r.category, int(r.empty), faces, *written])
-    return out.getvalue()
+            values = [float(r.values.get(c, math.nan)) for c in columns]
+            cells = (None if math.isnan(v) else v for v in values)
+            rows.append([e.name, e.split, r.record_id, r.object_id, r.category, int(r.empty), r.faces, *cells])
+    return csv_text(rows)
 
 
 def nearest_on(device: torch.device) -> Nearest:

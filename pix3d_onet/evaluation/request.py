@@ -28,4 +28,4 @@ class Request:
         for name in self.baselines:
             check_choice("baselines", name, Baseline)
         if not self.runs and not self.baselines:
-            raise ConfigError("nothing to evaluate.", hint="Give a run or `baselines`.")
+            raise ConfigError("nothing to evaluate.", hint="Give a run, or `baselines='mean-shape'`.")

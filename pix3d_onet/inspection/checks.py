@@ -20,6 +20,7 @@ from pix3d_onet.data.sources.registry import SOURCES
 from pix3d_onet.data.store.layout import open_shard, shape_problems
 from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, read_manifest
 from pix3d_onet.errors import InputError
+from pix3d_onet.escape import shell
 from pix3d_onet.files import file_digest
 from pix3d_onet.rotations import rotation_problem
 
@@ -88,27 +89,29 @@ def warning(subject: str, message: str, fix: str = "") -> Finding:
 
 
 def prepare_command(manifest: Manifest, root: Path, source_root: Path | None = None) -> str:
-    """The command that makes this data set again; on the same folder it rebuilds only what is missing or damaged."""
+    """The command that makes this data set again; on the same folder it rebuilds only what is missing or damaged.
+
+    It is safe to paste into a shell, whatever the manifest holds.
+    """
     kind = str(manifest.source.get("kind", "pix3d"))
     source = SOURCES.get(kind, SOURCES["pix3d"])
     where = str(source_root) if source_root else "ROOT"
-    parts = ["onet prepare", kind, f"--root {where}" if source.root else where]
+    parts = ["onet", "prepare", kind, *(["--root", where] if source.root else [where])]
     standard = {**PrepareConfig().to_json(), **source.defaults}
     if manifest.config.get("categories") != standard["categories"]:
-        parts += [f"--category {name}" for name in manifest.config.get("categories", ())]
+        for name in manifest.config.get("categories", ()):
+            parts += ["--category", str(name)]
     for key, value in manifest.config.items():
         if key == "categories" or value == standard.get(key):
             continue
         flag = "--" + key.replace("_", "-")
         if isinstance(value, bool):
             parts += [flag] if value else []
-        elif isinstance(value, list):
-            parts += [f"{flag} {','.join(str(v) for v in value)}"]
         else:
-            parts += [f"{flag} {value}"]
+            parts += [flag, ",".join(map(str, value)) if isinstance(value, list) else str(value)]
     if manifest.config.get("split") in ("s1", "s2"):
-        parts.append("--split-file FILE")
-    return " ".join([*parts, f"--out {root}"])
+        parts += ["--split-file", "FILE"]
+    return " ".join(map(shell, [*parts, "--out", str(root)]))
 
 
 def check_manifest(root: Path, manifest: Manifest) -> Check:

@@ -1,1 +1,1 @@
-"""Networks, training, evaluation, extraction: the only room that imports torch and timm."""
+"""Networks, training, extraction: the rooms that import torch and timm, besides evaluation and reconstruction."""

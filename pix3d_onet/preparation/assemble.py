@@ -6,9 +6,7 @@ interrupted; ``timings.csv`` is the one file that says how long it took.
 
 from __future__ import annotations
 
-import csv
 import errno
-import io
 import json
 import os
 import shutil
@@ -23,6 +21,7 @@ from pix3d_onet.data.sources.splits import Splitter
 from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, ShardEntry, manifest_to_json
 from pix3d_onet.data.store.rejects import write_rejects
 from pix3d_onet.data.store.writer import write_shard
+from pix3d_onet.escape import csv_text
 from pix3d_onet.files import digest, write_json, write_text
 from pix3d_onet.preparation.staging import Staging, camera_key
 from pix3d_onet.types import PreparedShape, Rejected, SourceListing, SourceShape
@@ -82,7 +81,7 @@ def assemble(
     _remove_other_shards(out, {s.file for s in shards})
     rows = write_rejects(out, rejected)
     write_text(out / QC, _qc_table(entries))
-    text = _csv([("object_id", "stage", "seconds"), *((o, s, f"{t:.4f}") for o, s, t in timings)])
+    text = csv_text([("object_id", "stage", "seconds"), *((o, s, f"{t:.4f}") for o, s, t in timings)])
     write_text(out / TIMINGS, text)
     counts = {**listed, **_counts(entries, rows, shards)}
     manifest = Manifest(config.to_json(), config.hash(), dict(source), tuple(entries), tuple(shards), counts)
@@ -136,11 +135,5 @@ def _remove_other_shards(out: Path, keep: set[str]) -> None:
 
 def _qc_table(entries: Sequence[ShapeEntry]) -> str:
     keys = sorted({k for e in entries for k, v in e.qc.items() if not isinstance(v, dict | list | tuple)})
-    rows = [[e.object_id, e.category, *("" if e.qc.get(k) is None else e.qc[k] for k in keys)] for e in entries]
-    return _csv([["object_id", "category", *keys], *rows])
-
-
-def _csv(rows: Iterable[Sequence[Any]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()
+    rows = [[e.object_id, e.category, *(e.qc.get(k) for k in keys)] for e in entries]
+    return csv_text([["object_id", "category", *keys], *rows])

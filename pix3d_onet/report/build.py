@@ -85,9 +85,9 @@ def read_report(
 def write_report(report: Report, folder: Path, *, figures: bool = True, emit: Emit = ignore) -> tuple[Path, ...]:
     """Write into ``folder`` the table in every text format, the page, and the figures where matplotlib is installed."""
     paths = []
-    for name, spell in formats.FORMATS.items():
-        path = folder / f"table1{formats.SUFFIX[name]}"
-        write_text(path, spell(report.table))
+    for form in formats.FORMATS.values():
+        path = folder / f"table1{form.suffix}"
+        write_text(path, form.text(report.table))
         paths.append(path)
     thumbnails = Thumbnails()
     path = folder / PAGE_FILE

@@ -14,7 +14,7 @@ from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.files import writing
 from pix3d_onet.report.curves import label_of, mean_curve
 from pix3d_onet.report.gallery import Gallery, with_mask
-from pix3d_onet.report.palette import style
+from pix3d_onet.report.palette import styles
 from pix3d_onet.report.table import Table
 from pix3d_onet.report.thumbnails import Thumbnails
 
@@ -49,12 +49,13 @@ def figure_curves(group: RunGroup, table: Table) -> Figure:
     figure: Figure
     with plt.rc_context(_RC):
         figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+        looks = styles([r.variant for r in table.rows])
         for row in table.rows:
             curve = mean_curve(group.of(row.variant))
             steps, mean = curve.steps, curve.mean
             if not len(steps):
                 continue
-            look = style(row.variant)
+            look = looks[row.variant]
             dash: Any = (0, look.dash_lengths) if look.dash else "-"
             axes.plot(steps, mean, color=look.colour, linestyle=dash, linewidth=1.6, label=row.label)
             if len(row.seeds) > 1:

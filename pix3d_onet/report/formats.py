@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
+from pix3d_onet import escape
 from pix3d_onet.files import to_json
-from pix3d_onet.report.table import Row, Table
+
+if TYPE_CHECKING:  # its statistics take a second to import, and the command line asks for the names alone
+    from pix3d_onet.report.table import Row, Table
 
 MINUS = "−"
 BLANK = ""
@@ -65,7 +68,7 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-Column = tuple[str, Callable[[Row, Table], str]]
+Column = tuple[str, "Callable[[Row, Table], str]"]
 """A heading and how a cell of it is spelled."""
 
 MAIN_COLUMNS: tuple[Column, ...] = (
@@ -120,7 +123,8 @@ def filled(table: Table, columns: Sequence[Column]) -> tuple[Column, ...]:
 
 def markdown(table: Table) -> str:
     """GitHub-flavoured markdown: Table 1, the statistics and the costs, captions below."""
-    parts = [_markdown_table(table, filled(table, MAIN_COLUMNS)), table.caption, *table.notes]
+    sentences = map(escape.markdown, (table.caption, *table.notes))
+    parts = [_markdown_table(table, filled(table, MAIN_COLUMNS)), *sentences]
     for heading, columns in (("Statistics", STATISTICS_COLUMNS), ("Cost", COST_COLUMNS)):
         kept = filled(table, columns)
         if len(kept) > 1:
@@ -130,51 +134,39 @@ def markdown(table: Table) -> str:
 
 def _markdown_table(table: Table, columns: Sequence[Column]) -> str:
     def line(values: Sequence[str]) -> str:
-        return "| " + " | ".join(v.replace("|", "\\|").replace("*", "\\*") for v in values) + " |"
+        return f"| {' | '.join(map(escape.markdown, values))} |"
 
     rule = "|" + "|".join([" --- ", *[" ---: "] * (len(columns) - 1)]) + "|"
     return "\n".join([line([c[0] for c in columns]), rule, *(line(row) for row in cells(table, columns))])
 
 
-CSV_FIELDS = tuple(f for f in Row.__dataclass_fields__ if f not in ("runs", "best_steps", "seeds"))
+CSV_LISTS = ("runs", "best_steps", "seeds")
+"""Fields of a row that are lists: their columns come last."""
 
 
 def csv_text(table: Table) -> str:
     """One row a variant with full precision; missing values are empty, seeds and best steps separated by spaces."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*CSV_FIELDS, "seeds", "best_steps", "run_ids"])
+    from pix3d_onet.report.table import Row
+
+    names = [f.name for f in fields(Row) if f.name not in CSV_LISTS]
+    rows = [[*names, "seeds", "best_steps", "run_ids"]]
     for row in table.rows:
-        values = ["" if (v := getattr(row, name)) is None else v for name in CSV_FIELDS]
         lists = (row.seeds, row.best_steps, [r.run_id for r in row.runs])
-        writer.writerow([*values, *(" ".join(map(str, x)) for x in lists)])
-    return buffer.getvalue()
-
-
-_LATEX = {
-    **{c: "\\" + c for c in "&%#_${}"},
-    **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "<": r"\textless{}"},
-    **{MINUS: "$-$", "±": r"$\pm$", "×": r"$\times$", "Δ": r"$\Delta$", "²": r"\textsuperscript{2}"},
-    **{"–": "--", "…": r"\dots{}", "*": r"\textsuperscript{*}", "“": "``", "”": "''"},
-}
-
-
-def latex_escape(text: str) -> str:
-    """``text`` for LaTeX: its special characters and the signs this module uses."""
-    return "".join(_LATEX.get(c, c) for c in text)
+        rows.append([*(getattr(row, name) for name in names), *(" ".join(map(str, x)) for x in lists)])
+    return escape.csv_text(rows)
 
 
 def latex(table: Table) -> str:
     """A ``table`` float in booktabs (needs ``\\usepackage{booktabs}``), laid out as the report's Table 1."""
     columns = filled(table, MAIN_COLUMNS)
-    body = [" & ".join(map(latex_escape, row)) + r" \\" for row in cells(table, columns)]
-    head = " & ".join(latex_escape(c[0]) for c in columns) + r" \\"
+    body = [" & ".join(map(escape.latex, row)) + r" \\" for row in cells(table, columns)]
+    head = " & ".join(escape.latex(c[0]) for c in columns) + r" \\"
     caption = " ".join((table.caption, *table.notes))
     lines = [
         r"% \usepackage{booktabs}",
         r"\begin{table}",
         r"  \centering",
-        rf"  \caption{{{latex_escape(caption)}}}",
+        rf"  \caption{{{escape.latex(caption)}}}",
         r"  \label{tab:ablation}",
         rf"  \begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",
         r"    \toprule",
@@ -190,15 +182,21 @@ def latex(table: Table) -> str:
 
 def json_text(table: Table) -> str:
     """The JSON document."""
-    return to_json(table.to_json())
+    return escape.json_text(to_json(table.to_json()))
 
 
-FORMATS: Mapping[str, Callable[[Table], str]] = {
-    "markdown": markdown,
-    "csv": csv_text,
-    "latex": latex,
-    "json": json_text,
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A text format of the table: ``text`` spells it, its file is ``table1`` + ``suffix``."""
+
+    suffix: str
+    text: Callable[[Table], str]
+
+
+FORMATS: Mapping[str, Format] = {
+    "markdown": Format(".md", markdown),
+    "csv": Format(".csv", csv_text),
+    "latex": Format(".tex", latex),
+    "json": Format(".json", json_text),
 }
-"""Text formats by name."""
-
-SUFFIX: Mapping[str, str] = {"markdown": ".md", "csv": ".csv", "latex": ".tex", "json": ".json"}
+"""Name → text format. A new one is a line here: ``onet report`` prints it and writes it."""

@@ -1,4 +1,4 @@
-"""One colour, dash and marker a variant, the same in every figure and on every page.
+"""One colour, dash and marker per row of a table, the same in its figures and on its page.
 
 The colours are those of Okabe and Ito (*Color Universal Design*, 2008), told apart with every common colour
 blindness; dashes tell them apart without any colour. Yellow is left out: it cannot be seen on white.
@@ -6,15 +6,15 @@ blindness; dashes tell them apart without any colour. Yellow is left out: it can
 
 from __future__ import annotations
 
-import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from pix3d_onet.ablation.variants import VARIANTS
 
 OKABE_ITO = ("#000000", "#0072B2", "#56B4E9", "#009E73", "#D55E00", "#E69F00", "#CC79A7")
 """Black, blue, sky blue, bluish green, vermillion, orange, reddish purple."""
 DASHES = ("", "6 3", "2 2", "8 3 2 3")
 """SVG dash patterns in px, one for each round through the colours."""
+TINTS = (0.0, 0.4, 0.6)
+"""Share of white in the colours of each round."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -37,9 +37,14 @@ class Style:
         return tuple(float(x) for x in self.dash.split())
 
 
-def style(variant: str) -> Style:
-    """The style of a variant: by its place in ``VARIANTS``, or by a hash of its name when it has none."""
-    names = list(VARIANTS)
-    place = names.index(variant) if variant in VARIANTS else zlib.crc32(variant.encode())
+def styles(rows: Sequence[str]) -> dict[str, Style]:
+    """The style of every row of a table by its place: no two share a colour in the first 21, nor a look in 84."""
+    return {name: _style(place) for place, name in enumerate(dict.fromkeys(rows))}
+
+
+def _style(place: int) -> Style:
     rounds, colour = divmod(place, len(OKABE_ITO))
-    return Style(OKABE_ITO[colour], DASHES[rounds % len(DASHES)], MARKERS[(colour + rounds) % len(MARKERS)])
+    white = TINTS[rounds % len(TINTS)]
+    channels = (int(OKABE_ITO[colour][i : i + 2], 16) for i in (1, 3, 5))
+    tinted = "".join(f"{round(c + white * (255 - c)):02X}" for c in channels)
+    return Style(f"#{tinted}", DASHES[rounds % len(DASHES)], MARKERS[(colour + rounds) % len(MARKERS)])

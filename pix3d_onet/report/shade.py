@@ -1,7 +1,8 @@
-"""A small software renderer for the figures, numpy only: no OpenGL, no Open3D, no window.
+"""A small software renderer for the report's thumbnails, numpy only: a report must not need numba.
 
-Triangles are scan-converted all at once into fragments, the nearest fragment of every pixel wins; light is a key, a
-fill and a rim light, darkened in crevices by screen-space ambient occlusion; antialiasing by supersampling.
+It draws what ``geometry.render`` draws (a test compares the pictures; that one is ten times as fast): triangles are
+scan-converted all at once into fragments, the nearest fragment of every pixel wins; antialiasing by supersampling.
+Camera, light and colours are those of ``geometry.render.look``.
 """
 
 from __future__ import annotations
@@ -11,20 +12,23 @@ from typing import Any
 
 import numpy as np
 
+from pix3d_onet.geometry.render.look import (
+    AZIMUTH,
+    CREASE,
+    DISTANCE,
+    ELEVATION,
+    FIELD_OF_VIEW,
+    GAMMA,
+    PREDICTION_COLOUR,
+    brightness,
+    welded,
+)
 from pix3d_onet.types import Bool, Float64, Int64, UInt8
 
-AZIMUTH, ELEVATION = 35.0, 22.0
-"""Degrees of the three-quarter view: right of the front, above the seat."""
-FIELD_OF_VIEW = 24.0
-"""Degrees; long, as in product photographs, so that proportions stay true."""
-DISTANCE = 4.0
-"""From the centre of the normalised box; a unit cube just fits the picture."""
 NEAR = 0.05
 """Nearest depth that is drawn."""
 SUPERSAMPLING = 3
 """Samples a pixel along each axis."""
-CREASE = np.cos(np.radians(40.0))
-"""Edges sharper than 40° stay sharp, flatter ones are smoothed."""
 FRAGMENT_BUDGET = 4_000_000
 """Fragments held at once (about 200 MB of intermediate arrays)."""
 _TINY = 1e-12
@@ -33,10 +37,9 @@ _TINY = 1e-12
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Buffers:
-    """Of every pixel: ``face`` (N, N) index or -1, ``depth`` (N, N), ``bary`` (N, N, 3)."""
+    """Of every pixel: ``face`` (N, N) index or -1, ``bary`` (N, N, 3) weights of its corners."""
 
     face: Int64
-    depth: Float64
     bary: Float64
 
 
@@ -58,7 +61,7 @@ def shade(
     faces: Int64,
     *,
     size: int = 256,
-    colour: tuple[float, float, float] = (0.62, 0.72, 0.84),
+    colour: tuple[float, float, float] = PREDICTION_COLOUR,
     azimuth: float = AZIMUTH,
     elevation: float = ELEVATION,
 ) -> UInt8:
@@ -75,16 +78,30 @@ def shade(
         in_camera = vertices @ rotation.T
         buffers = _rasterise(in_camera, faces, side)
         hit = buffers.face >= 0
-        normals = _pixel_normals(in_camera, faces, buffers, hit)
-        light = _light(normals) * _occlusion(buffers.depth, hit)[hit]
-        picture[hit] = np.clip(np.asarray(colour) * light[:, None], 0, 1)
+        sight = _sight(side)[hit]
+        normals = _pixel_normals(in_camera, faces, buffers, hit, sight)
+        axes = [-1, 1, -1]  # to the camera frame of ``look``: left, up, forward
+        light, gloss = brightness(normals * axes, normals @ rotation[:, 1], sight * axes)
+        picture[hit] = np.clip(np.asarray(colour) * light[:, None] + gloss[:, None], 0, 1)
     small = picture.reshape(size, SUPERSAMPLING, size, SUPERSAMPLING, 3).mean(axis=(1, 3))
-    encoded: UInt8 = np.rint(255 * small ** (1 / 2.2)).astype(np.uint8)
+    encoded: UInt8 = np.rint(255 * small ** (1 / GAMMA)).astype(np.uint8)
     return encoded
 
 
+def _sight(side: int) -> Float64:
+    """(side, side, 3) unit direction from the eye through the middle of every pixel, in camera axes."""
+    middle = (np.arange(side) + 0.5 - side / 2) / _focal(side)
+    x, y = np.broadcast_arrays(middle[None, :], -middle[:, None])
+    rays = np.stack([x, y, np.full_like(x, -1.0)], axis=-1)
+    return np.asarray(rays / np.linalg.norm(rays, axis=-1, keepdims=True))
+
+
+def _focal(side: int) -> float:
+    return float(side / 2 / np.tan(np.radians(FIELD_OF_VIEW / 2)))
+
+
 def _rasterise(in_camera: Float64, faces: Int64, side: int) -> _Buffers:
-    focal = side / 2 / np.tan(np.radians(FIELD_OF_VIEW / 2))
+    focal = _focal(side)
     depth = DISTANCE - in_camera[:, 2]  # (V,) along the view
     safe = np.maximum(depth, NEAR)
     pixels = np.stack([side / 2 + focal * in_camera[:, 0] / safe, side / 2 - focal * in_camera[:, 1] / safe], axis=1)
@@ -102,9 +119,9 @@ def _rasterise(in_camera: Float64, faces: Int64, side: int) -> _Buffers:
         nearest[pixel] = closeness[order]
         face[pixel] = owner[order]
         bary[pixel] = weights[order]
-    with np.errstate(divide="ignore"):
-        z = np.where(nearest > 0, 1 / nearest, np.inf)
-    return _Buffers(face.reshape(side, side), z.reshape(side, side), bary.reshape(side, side, 3))
+    safe_nearest = np.where(nearest > 0, nearest, 1.0)
+    corrected = bary * inverse[face] / safe_nearest[:, None]  # perspective: weights on the surface, not on the screen
+    return _Buffers(face.reshape(side, side), corrected.reshape(side, side, 3))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,7 +164,7 @@ def _spans(corners: Float64, visible: Any, side: int) -> _Spans:
 
 
 def _chunks(counts: Int64) -> list[Int64]:
-    """Spans that cover anything, in groups of at most about ``FRAGMENT_BUDGET`` pixels."""
+    """Rows that count anything, in groups that count at most about ``FRAGMENT_BUDGET`` together."""
     present = np.flatnonzero(counts)
     group = np.cumsum(counts[present]) // FRAGMENT_BUDGET
     return np.split(present, np.flatnonzero(np.diff(group)) + 1) if len(present) else []
@@ -164,60 +181,35 @@ def _fragments(spans: _Spans, chunk: Int64, side: int) -> tuple[Int64, Int64, Fl
     return owner, y * side + x, weights
 
 
-def _pixel_normals(in_camera: Float64, faces: Int64, buffers: _Buffers, hit: Bool) -> Float64:
-    """(K, 3) unit normals in camera axes of the hit pixels, turned toward the viewer."""
-    corner_normals = crease_normals(in_camera, faces)
-    owner = buffers.face[hit]
-    normals = (corner_normals[owner] * buffers.bary[hit][:, :, None]).sum(axis=1)
+def _pixel_normals(in_camera: Float64, faces: Int64, buffers: _Buffers, hit: Bool, sight: Float64) -> Float64:
+    """(K, 3) unit normals in camera axes of the hit pixels, turned towards the eye."""
+    normals = (crease_normals(in_camera, faces)[buffers.face[hit]] * buffers.bary[hit][:, :, None]).sum(axis=1)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), _TINY)
-    return np.asarray(np.where(normals[:, 2:] < 0, -normals, normals), dtype=np.float64)
+    return np.asarray(np.where((normals * sight).sum(axis=1, keepdims=True) > 0, -normals, normals))
 
 
 def crease_normals(vertices: Float64, faces: Int64) -> Float64:
     """(F, 3, 3) unit normal of every corner of every face: area-weighted mean over the faces around the corner's
-    vertex that turn less than the crease angle from its own."""
+    place that turn less than the crease angle from its own, whatever way round they are wound.
+
+    The corners are taken in groups of at most ``FRAGMENT_BUDGET`` meetings: a vertex may be every face's.
+    """
     edges = vertices[faces[:, 1:]] - vertices[faces[:, :1]]
     weighted = np.cross(edges[:, 0], edges[:, 1])  # (F, 3), length = twice the area
     unit = weighted / np.maximum(np.linalg.norm(weighted, axis=1, keepdims=True), _TINY)
-    corner = faces.ravel()  # (3F,)
+    corner = welded(vertices)[faces].ravel()  # (3F,)
     order = np.argsort(corner, kind="stable")
-    counts = np.bincount(corner, minlength=len(vertices))
-    start = np.cumsum(counts) - counts
-    valence = counts[corner]
-    asking = np.repeat(np.arange(len(corner)), valence)  # every corner meets every face around its vertex
-    step = np.arange(len(asking)) - np.repeat(np.cumsum(valence) - valence, valence)
-    neighbour = order[start[corner[asking]] + step] // 3
-    alike = (unit[asking // 3] * unit[neighbour]).sum(axis=1) >= CREASE
-    asking, neighbour = asking[alike], neighbour[alike]
-    summed = np.stack(
-        [np.bincount(asking, weights=weighted[neighbour, k], minlength=len(corner)) for k in range(3)], axis=1
-    )
+    counts = np.bincount(corner)
+    start, valence = (np.cumsum(counts) - counts)[corner], counts[corner]
+    summed = np.zeros((len(corner), 3))
+    for chunk in _chunks(valence):
+        asking = np.repeat(chunk, valence[chunk])  # every corner meets every face around its place
+        first = np.repeat(np.cumsum(valence[chunk]) - valence[chunk], valence[chunk])
+        neighbour = order[start[asking] + np.arange(len(asking)) - first] // 3
+        cosine = (unit[asking // 3] * unit[neighbour]).sum(axis=1)
+        share = weighted[neighbour] * np.where(np.abs(cosine) >= CREASE, np.sign(cosine), 0)[:, None]
+        for k in range(3):
+            summed[:, k] += np.bincount(asking, weights=share[:, k], minlength=len(corner))
     length = np.linalg.norm(summed, axis=1, keepdims=True)
     result = np.where(length > _TINY, summed / np.maximum(length, _TINY), np.repeat(unit, 3, axis=0))
-    normals: Float64 = np.ascontiguousarray(result, dtype=np.float64).reshape(-1, 3, 3)
-    return normals
-
-
-def _light(normals: Float64) -> Float64:
-    """(K,) brightness: hemisphere ambient, key light from above left, soft fill from the right."""
-    key = np.array([-0.45, 0.72, 0.53])
-    fill = np.array([0.75, 0.1, 0.65])
-    ambient = 0.42 + 0.16 * normals[:, 1]
-    lit = 0.62 * np.clip(normals @ (key / np.linalg.norm(key)), 0, 1)
-    return np.asarray(ambient + lit + 0.16 * np.clip(normals @ (fill / np.linalg.norm(fill)), 0, 1))
-
-
-def _occlusion(depth: Float64, hit: Bool) -> Float64:
-    """(N, N) factor that darkens pixels whose surroundings stand in front of them (screen-space ambient occlusion)."""
-    side = len(depth)
-    finite = np.where(hit, depth, DISTANCE + 10)
-    total = np.zeros_like(finite)
-    rings, spokes = (0.012, 0.03, 0.06), 8
-    for ring, radius in enumerate(rings):
-        for spoke in range(spokes):
-            angle = 2 * np.pi * (spoke + ring / len(rings)) / spokes
-            dx, dy = np.rint(side * radius * np.array([np.cos(angle), np.sin(angle)])).astype(int)
-            gap = finite - np.roll(finite, (dy, dx), axis=(0, 1))  # how far the neighbour stands in front
-            reach = radius * 2
-            total += np.clip(gap / reach, 0, 1) * np.clip(2 - gap / (2 * reach), 0, 1)
-    return np.asarray(1 - 0.55 * np.clip(total / (len(rings) * spokes) * 1.8, 0, 1))
+    return np.asarray(result, dtype=np.float64).reshape(-1, 3, 3)

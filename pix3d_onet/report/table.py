@@ -15,8 +15,8 @@ from pix3d_onet.report.statistics import (
     RESAMPLES,
     SIGNIFICANCE,
     PairedTest,
+    half_width,
     holm,
-    mean_interval,
     paired_test,
     per_shape,
 )
@@ -239,14 +239,14 @@ def _row(group: RunGroup, name: str, base: str, test: PairedTest | None, p_adjus
     if not runs:
         return row
     records = [r.record for r in runs]
-    interval = mean_interval([r.best_val_iou for r in records])
-    tested = mean_interval([fmean(r.test_scores.values()) for r in records if r.test_scores])
-    assert interval is not None
+    best = [r.best_val_iou for r in records]
+    tested = [fmean(r.test_scores.values()) for r in records if r.test_scores]
+    all_tested = len(tested) == len(records)
     row = dataclasses.replace(
         row,
         params=records[0].params,
-        val_iou=interval.mean,
-        val_iou_ci=interval.half,
+        val_iou=fmean(best),
+        val_iou_ci=half_width(best),
         relative=_relative(group, name, base),
         seeds=tuple(r.seed for r in runs),
         steps=records[0].train["steps"],
@@ -254,8 +254,8 @@ def _row(group: RunGroup, name: str, base: str, test: PairedTest | None, p_adjus
         best_steps=tuple(r.best_step for r in records),
         last_val_iou=fmean(r.last_val_iou for r in records),
         val_iou_best_threshold=_mean([r.val_iou_at_threshold for r in records]),
-        test_iou=tested.mean if tested and tested.n == len(records) else None,
-        test_iou_ci=tested.half if tested and tested.n == len(records) else None,
+        test_iou=fmean(tested) if all_tested else None,
+        test_iou_ci=half_width(tested) if all_tested else None,
         val_pictures=min(len(r.val_scores) for r in records) or None,
         test_pictures=min(len(r.test_scores) for r in records) or None,
         gflops_image=_mean([r.cost.get("gflops_image") for r in records]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pix3d_onet.report.html.mesh_view import PREDICTION_COLOUR, TRUTH_COLOUR
+from pix3d_onet.geometry.render.look import PREDICTION_COLOUR, TRUTH_COLOUR
 from pix3d_onet.report.shade import shade
 from pix3d_onet.types import Mesh, UInt8
 

@@ -1,17 +1,40 @@
-"""``examples.npz`` of a run: pictures, reconstructions and true meshes for the figures (no pickle, no torch)."""
+"""``examples.npz`` of a run: a few pictures with their true and reconstructed meshes, for the figures.
+
+The file needs neither torch nor this package to be read (``np.load(..., allow_pickle=False)``)::
+
+    record_id (K,) str          object_id (K,) str          split () str        threshold () float32
+    rgb (K, H, W, 3) uint8      mask (K, H, W) bool         iou (K,) float32
+    pred_vertices_i (V, 3) float32   pred_faces_i (F, 3) uint32      i = 0 .. K-1, normalised frame
+    true_vertices_i (V, 3) float32   true_faces_i (F, 3) uint32
+
+Training writes it, the report reads it, from anybody's folder of runs: so nothing is unpacked before the zip's own
+figures and the arrays' headers say that it is small.
+"""
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pix3d_onet.errors import InputError
+from pix3d_onet.files import writing
 from pix3d_onet.runs.folder import RunFolder
 from pix3d_onet.types import Bool, Mesh, UInt8
+
+MAX_BYTES = 32 * 2**20
+"""Most bytes that all arrays of a file may unpack to: six pictures of 512² with their meshes take 8 MiB."""
+MAX_EXAMPLES = 64
+"""Most pictures in a file; training writes six, and a page shows six."""
+MAX_FACES = 16_000
+"""Most faces of a mesh; training writes at most a quarter of it. What draws a mesh works face by face."""
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile)
+"""What zipfile and numpy raise on a file that is not what it says it is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,30 +53,89 @@ class Example:
     truth: Mesh
 
 
+def store_examples(run: Path, examples: Sequence[Example], *, split: str, threshold: float) -> None:
+    """Write ``run/examples.npz`` atomically; the pictures have one size."""
+    arrays: dict[str, Any] = {}
+    for i, example in enumerate(examples):
+        for kind, mesh in (("pred", example.prediction), ("true", example.truth)):
+            arrays[f"{kind}_vertices_{i}"] = mesh.vertices.astype(np.float32)
+            arrays[f"{kind}_faces_{i}"] = mesh.faces.astype(np.uint32)
+    arrays["record_id"] = np.array([e.record_id for e in examples], dtype=np.str_)
+    arrays["object_id"] = np.array([e.object_id for e in examples], dtype=np.str_)
+    arrays["rgb"] = np.stack([e.rgb for e in examples])
+    arrays["mask"] = np.stack([e.mask for e in examples])
+    arrays["iou"] = np.array([e.iou for e in examples], dtype=np.float32)
+    arrays["split"] = np.array(split)
+    arrays["threshold"] = np.float32(threshold)
+    with writing(RunFolder(run).examples) as part, part.open("wb") as handle:
+        np.savez_compressed(handle, allow_pickle=False, **arrays)
+
+
 def read_examples(run: Path) -> tuple[Example, ...]:
-    """The examples of the run in folder ``run``; empty when it has none. InputError when the file is damaged."""
+    """The examples of the run in folder ``run``; empty when it has none.
+
+    InputError when the file is damaged or holds more than the limits above.
+    """
     path = RunFolder(run).examples
     if not path.exists():
         return ()
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return tuple(
-                Example(
-                    record_id=str(file["record_id"][i]),
-                    object_id=str(file["object_id"][i]),
-                    rgb=np.asarray(file["rgb"][i], dtype=np.uint8),
-                    mask=np.asarray(file["mask"][i], dtype=np.bool_),
-                    iou=float(file["iou"][i]),
-                    prediction=_mesh(file[f"pred_vertices_{i}"], file[f"pred_faces_{i}"]),
-                    truth=_mesh(file[f"true_vertices_{i}"], file[f"true_faces_{i}"]),
-                )
-                for i in range(len(file["record_id"]))
-            )
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"not a file of at most {MAX_BYTES} bytes")
+        return _examples(_read_arrays(path))
+    except _DAMAGE as error:
         raise InputError(f"{path} is damaged ({error}).", hint="Delete the run's folder and train it again.") from None
 
 
-def _mesh(vertices: Any, faces: Any) -> Mesh:
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Every array of the file, each read once, after all sizes that the file declares."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if len(members) > 7 + 4 * MAX_EXAMPLES:
+            raise ValueError(f"{len(members)} arrays")
+        if (total := sum(member.file_size for member in members)) > MAX_BYTES:
+            raise ValueError(f"unpacks to {total} bytes; at most {MAX_BYTES} are read")
+        return {member.filename.removesuffix(".npy"): _read_array(archive, member) for member in members}
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    """An array whose header promises what the zip's directory does: numpy allocates by the header alone."""
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(stream)
+        if dtype.hasobject or stream.tell() + dtype.itemsize * int(np.prod(shape, dtype=object)) != member.file_size:
+            raise ValueError(f"{member.filename} has a false header")
+        stream.seek(0)
+        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+        return array
+
+
+def _examples(arrays: dict[str, NDArray[Any]]) -> tuple[Example, ...]:
+    records, objects, rgb, mask, iou = (arrays[k] for k in ("record_id", "object_id", "rgb", "mask", "iou"))
+    count = records.size
+    if count > MAX_EXAMPLES:
+        raise ValueError(f"{count} pictures; at most {MAX_EXAMPLES} are read")
+    shapes = (records.shape, objects.shape, iou.shape, rgb.shape[:1], rgb.shape[3:], mask.shape)
+    if shapes != (*[(count,)] * 4, (3,), rgb.shape[:3]):
+        raise ValueError("its arrays differ in length")
+    return tuple(
+        Example(
+            record_id=str(records[i]),
+            object_id=str(objects[i]),
+            rgb=np.asarray(rgb[i], dtype=np.uint8),
+            mask=np.asarray(mask[i], dtype=np.bool_),
+            iou=float(iou[i]),
+            prediction=_mesh(arrays[f"pred_vertices_{i}"], arrays[f"pred_faces_{i}"]),
+            truth=_mesh(arrays[f"true_vertices_{i}"], arrays[f"true_faces_{i}"]),
+        )
+        for i in range(count)
+    )
+
+
+def _mesh(vertices: NDArray[Any], faces: NDArray[Any]) -> Mesh:
+    if len(faces) > MAX_FACES:
+        raise ValueError(f"a mesh of {len(faces)} faces; at most {MAX_FACES} are read")
     mesh = Mesh(vertices, faces)
     if len(mesh.faces) and (mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices)):
         raise ValueError("a face names a vertex that is not there")

@@ -102,6 +102,24 @@ def test_the_fullest_group_is_chosen_and_the_others_are_named(tmp_path: Path) ->
         choose_group(groups, "zzzz")
 
 
+def test_every_group_left_out_is_told_what_it_has_otherwise(tmp_path: Path) -> None:
+    make_runs(tmp_path / "table", ("resnet18", "resnet34"))
+    changes = {"lr": 0.5, "points_per_shape": 512, "steps": 500, "image_size": 64, "augment": ("flip",)}
+    for name, value in changes.items():
+        make_run(tmp_path / name, "convnext", config=TrainConfig(**{name: value}))
+    record = make_record("resnet50")
+    data = {**record.data, "data_hash": "ffff"}
+    write_run(tmp_path / "data", dataclasses.replace(record, run_id="e" * 12, data=data))
+    write_run(tmp_path / "weights", dataclasses.replace(record, run_id="f" * 12, weights="1234abcd"))
+    events: list[Event] = []
+    choose_group(group_runs(find_runs(tmp_path)), None, events.append)
+    told = [e.message.rsplit("): ", 1)[1] for e in events if isinstance(e, Note)]
+    default = TrainConfig().to_json()
+    expected = {f"{k} {TrainConfig(**{k: v}).to_json()[k]}, not {default[k]}." for k, v in changes.items()}
+    assert set(told) == {*expected, "data ffff, not 0123456789ab.", "weights 1234abcd, not pretrained."}
+    assert len(told) == 7
+
+
 def test_precision_and_seed_do_not_part_runs(tmp_path: Path) -> None:
     make_run(tmp_path, "resnet18", 0, config=TrainConfig(precision="bf16"))
     make_run(tmp_path, "resnet18", 1, config=TrainConfig(precision="fp32"))

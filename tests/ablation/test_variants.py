@@ -7,7 +7,6 @@ import pytest
 from pix3d_onet.ablation.variants import BASE, SUITES, VARIANTS, suite, variant
 from pix3d_onet.config import TrainConfig
 from pix3d_onet.errors import ConfigError
-from pix3d_onet.report.palette import OKABE_ITO, style
 
 PRINTED = {
     "resnet18": (13_414_465, "13.4M", 0.4041, None),
@@ -53,13 +52,6 @@ def test_unknown_names_list_the_known_ones() -> None:
         variant("resnet19")
     with pytest.raises(ConfigError, match="table1, backbones"):
         suite("table2")
-
-
-def test_no_two_variants_look_the_same() -> None:
-    looks = {(style(n).colour, style(n).dash) for n in VARIANTS}
-    assert len(looks) == len(VARIANTS)
-    assert [style(n).colour for n in PRINTED] == list(OKABE_ITO)
-    assert style("a run of mine") == style("a run of mine")
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from helpers.datasets import make_dataset
 from helpers.stored_runs import make_record
 from onet_cli.app import cli
 from onet_cli.watch import Board
@@ -44,11 +43,6 @@ COUNTS = [13_414_465, 23_522_625, 26_139_201, 45_131_329, 30_123_617, 86_157_601
 
 def onet(*arguments: str) -> Result:
     return CliRunner().invoke(cli, arguments, env={"COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"})
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_dataset(tmp_path_factory.mktemp("data") / "shapes", shapes=10, points=1024, image_size=32)
 
 
 def test_train_then_nothing_left_to_train(data: Path, tmp_path: Path) -> None:
@@ -108,7 +102,7 @@ def test_one_failure_leaves_the_others_in_the_table_and_status_3(
             raise DivergedError("the loss is NaN.")
         write_run(folder, make_record("resnet18", config=config))
 
-    monkeypatch.setattr("onet_cli.bench._train", lambda: train)
+    monkeypatch.setattr("pix3d_onet.learning.training.run.train", train)
     arguments = ("bench", "--variant", "resnet18", "--variant", "resnet34", "--data", str(data), *TINY)
     result = onet(*arguments, "--out", str(tmp_path), "--no-report")
     assert result.exit_code == 3

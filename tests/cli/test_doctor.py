@@ -13,17 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from onet_cli.main import main
+from helpers.command_line import status
 
 from pix3d_onet import system
 from pix3d_onet.system import ABSENT, FAILED, OK
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as leave:
-        main(arguments)
-    assert isinstance(leave.value.code, int)
-    return leave.value.code
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
@@ -47,9 +40,9 @@ def without_libraries(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
 
 def test_json_document(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ONET_PIX3D_ROOT", raising=False)
-    status = run("doctor", "--no-self-test", "--json")
+    left = status("doctor", "--no-self-test", "--json")
     document = json.loads(capsys.readouterr().out)
-    assert status == (0 if document["ok"] else 3)
+    assert left == (0 if document["ok"] else 3)
     assert document["versions"]["numpy"] == importlib.metadata.version("numpy")
     assert {check["status"] for check in document["checks"]} <= {OK, ABSENT, FAILED}
     assert all(check["fix"] for check in document["checks"] if check["status"] == FAILED)
@@ -57,7 +50,7 @@ def test_json_document(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
 
 def test_quiet_says_only_what_is_broken(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "check_disk", lambda: system.Check("disk", FAILED, "full", "free some [bold]space"))
-    assert run("doctor", "--no-self-test", "-q") == 3
+    assert status("doctor", "--no-self-test", "-q") == 3
     out = capsys.readouterr().out
     assert "✗ disk" in out
     assert "free some [bold]space" in out

@@ -10,19 +10,12 @@ from pathlib import Path
 
 import click
 import pytest
+from helpers.command_line import status
 from onet_cli import app
-from onet_cli.main import main
 from onet_cli.ui import common_options
 
 from pix3d_onet import files
 from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as leave:
-        main(arguments)
-    assert isinstance(leave.value.code, int)
-    return leave.value.code
 
 
 @pytest.fixture
@@ -43,7 +36,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
 
 @pytest.mark.parametrize("flags", [(), ("-v",), ("-qv",), ("--verbose",)], ids=" ".join)
 @pytest.mark.parametrize(
-    ("error", "status"),
+    ("error", "expected"),
     [
         (ConfigError("--x is wrong."), 2),
         (InputError("no such thing."), 3),
@@ -57,11 +50,11 @@ def test_verbose_adds_a_traceback_and_changes_no_status(
     failing: Callable[[Exception], None],
     capsys: pytest.CaptureFixture[str],
     error: Exception,
-    status: int,
+    expected: int,
     flags: tuple[str, ...],
 ) -> None:
     failing(error)
-    assert run("fail", *flags) == status
+    assert status("fail", *flags) == expected
     shown = capsys.readouterr().err
     assert shown.splitlines()[-1].startswith("onet: ")
     wanted = bool(flags) and not isinstance(error, InterruptedRunError)
@@ -73,7 +66,7 @@ def test_a_value_that_looks_like_the_flag_is_not_the_flag(
     failing: Callable[[Exception], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     failing(InputError("no such thing."))
-    assert run("fail", "--name", "-v") == 3
+    assert status("fail", "--name", "-v") == 3
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -125,7 +118,7 @@ def test_a_missing_library_names_its_extra(
     failing: Callable[[Exception], None], capsys: pytest.CaptureFixture[str], module: str, extra: str
 ) -> None:
     failing(ModuleNotFoundError(f"No module named {module!r}", name=module))
-    assert run("fail") == 3
+    assert status("fail") == 3
     line = capsys.readouterr().err.strip()
     assert f"pip install 'pix3d-onet[{extra}]'" in line
     assert "\n" not in line
@@ -135,5 +128,5 @@ def test_a_module_of_no_extra_is_a_fault_of_ours(
     failing: Callable[[Exception], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     failing(ModuleNotFoundError("No module named 'nothing'", name="nothing"))
-    assert run("fail") == 1
+    assert status("fail") == 1
     assert "unexpected ModuleNotFoundError" in capsys.readouterr().err

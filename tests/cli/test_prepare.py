@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.releases import write_box, write_index, write_release
-from onet_cli.main import main
+from helpers.command_line import onet
+from helpers.releases import write_box, write_index
 
 from pix3d_onet.data.sources.registry import SOURCES
 from pix3d_onet.data.store.reader import load_dataset
 
 SMALL = ["--resolution", "32", "--points", "4096", "--surface-points", "512", "--image-size", "32", "--jobs", "1"]
-Call = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def onet(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+@pytest.fixture(autouse=True)
+def no_release_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ONET_PIX3D_ROOT", raising=False)
 
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            main([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        return int(left.value.code or 0), captured.out, captured.err
 
-    return call
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    write_release(tmp_path / "root", 4)
-    return tmp_path / "root"
-
-
-def test_the_road_from_release_to_samples(onet: Call, root: Path, tmp_path: Path) -> None:
+def test_the_road_from_release_to_samples(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "data"
     status, text, errors = onet("prepare", "pix3d", "--root", root, "--out", out, *SMALL, "--render-views", 2, "--json")
     assert status == 0, errors
@@ -62,7 +46,7 @@ def test_the_road_from_release_to_samples(onet: Call, root: Path, tmp_path: Path
     assert "render_views 2 instead of 0" in errors
 
 
-def test_strict_tells_rejects(onet: Call, root: Path, tmp_path: Path) -> None:
+def test_strict_tells_rejects(root: Path, tmp_path: Path) -> None:
     write_box(root / "model/chair/BOX_002/model.obj", (float("nan"),) * 3)
     (root / "mask/chair/0003.png").unlink()
     arguments = ["prepare", "pix3d", "--root", root, "--out", tmp_path / "data", *SMALL]
@@ -77,7 +61,7 @@ def test_strict_tells_rejects(onet: Call, root: Path, tmp_path: Path) -> None:
     assert json.loads(text)["rejected"] == 2
 
 
-def test_root_and_out_have_defaults(onet: Call, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_and_out_have_defaults(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ONET_PIX3D_ROOT", str(root))
     status, text, errors = onet("prepare", "pix3d", *SMALL, "--limit", 1, "--quiet")
@@ -106,7 +90,6 @@ def test_root_and_out_have_defaults(onet: Call, root: Path, tmp_path: Path, monk
     ],
 )
 def test_bad_usage_is_clear(
-    onet: Call,
     root: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -124,7 +107,7 @@ def test_bad_usage_is_clear(
     assert not (tmp_path / "data").exists()
 
 
-def test_nothing_usable_is_status_3(onet: Call, root: Path, tmp_path: Path) -> None:
+def test_nothing_usable_is_status_3(root: Path, tmp_path: Path) -> None:
     (root / "pix3d.json").write_text("[{]")
     status, _, errors = onet("prepare", "pix3d", "--root", root, "--out", tmp_path / "data")
     assert status == 3
@@ -136,14 +119,14 @@ def test_nothing_usable_is_status_3(onet: Call, root: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", list(SOURCES))
-def test_every_source_is_a_command_with_an_example(onet: Call, name: str) -> None:
+def test_every_source_is_a_command_with_an_example(name: str) -> None:
     status, text, _ = onet("prepare", name, "--help")
     assert status == 0
     assert "Example:" in text
     assert f"onet prepare {name}" in text
 
 
-def test_the_paper_preset(onet: Call, root: Path, tmp_path: Path) -> None:
+def test_the_paper_preset(root: Path, tmp_path: Path) -> None:
     from onet_cli.prepare import configure
 
     paper = configure(SOURCES["pix3d"], {"preset": "paper", "points": None})

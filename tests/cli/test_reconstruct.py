@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import datasets, stored_run
-from onet_cli.main import main
+from helpers import stored_run
+from helpers.command_line import status as onet
 from PIL import Image
 
 from pix3d_onet.geometry.mesh.reading import load_mesh
@@ -24,16 +24,6 @@ from pix3d_onet.runs.folder import RunFolder, description
 SMALL = ["--resolution", "24", "--device", "cpu"]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    return stored_run.store_run(tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return datasets.make_dataset(tmp_path_factory.mktemp("data"), shapes=6, points=1024, image_size=32)
-
-
 @pytest.fixture
 def photo(tmp_path) -> Path:
     rgb = np.full((60, 80, 3), 255, np.uint8)
@@ -41,12 +31,6 @@ def photo(tmp_path) -> Path:
     path = tmp_path / "photo.png"
     Image.fromarray(rgb).save(path)
     return path
-
-
-def onet(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as leave:
-        main([str(a) for a in arguments])
-    return int(leave.value.code or 0)
 
 
 @pytest.mark.parametrize("suffix", ["glb", "obj", "ply", "stl"])

@@ -10,17 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import stored_run
-from onet_cli.main import main
+from helpers.command_line import status as onet
 from PIL import Image
 
 from pix3d_onet.geometry.synth.release import synth_pix3d
 from pix3d_onet.runs.folder import RunFolder, description
-
-
-def onet(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as leave:
-        main([str(a) for a in arguments])
-    return int(leave.value.code or 0)
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def test_a_suite_and_a_setting_can_be_chosen(tmp_path: Path) -> None:
     assert [r["variant"] for r in rows] == ["resnet18", "resnet18-pose", "resnet18-pose6d"]
     assert rows[2]["val_iou"] is None
     note = onet("report", str(tmp_path), "--json").stderr
-    key = note.split("--setting ")[1].split(")")[0]
+    key = note.split("setting ")[1].split(")")[0]
     document = json.loads(onet("report", str(tmp_path), "--json", "--setting", key).stdout)
     assert document["steps"] == 500
 

@@ -9,8 +9,10 @@ import numpy as np
 
 from pix3d_onet.ablation.variants import VARIANTS, variant
 from pix3d_onet.config import TrainConfig
+from pix3d_onet.runs.examples import Example, store_examples
 from pix3d_onet.runs.record import HistoryRow, RunRecord, write_run
 from pix3d_onet.seeding import generator
+from pix3d_onet.types import Mesh
 
 TABLE1 = tuple(VARIANTS)[:7]
 DATA_HASH = "0123456789ab"
@@ -121,21 +123,14 @@ def sphere(
 
 
 def write_examples(folder: Path, name: str, count: int) -> None:
-    """``examples.npz`` as the training engine writes it: spheres for truth, smaller ones for reconstructions."""
-    arrays: dict[str, np.ndarray] = {}
+    """``examples.npz`` as training writes it: spheres for truth, smaller ones for reconstructions."""
     rng = generator(0, name)
     y, x = np.mgrid[:64, :64]
+    examples = []
     for i in range(count):
-        arrays[f"true_vertices_{i}"], arrays[f"true_faces_{i}"] = sphere(0.5 - 0.05 * (i % 4))
-        arrays[f"pred_vertices_{i}"], arrays[f"pred_faces_{i}"] = sphere(0.4 + 0.05 * rng.random(), 10)
-    mask = np.stack([(x - 32) ** 2 + (y - 32) ** 2 < (12 + 3 * i) ** 2 for i in range(count)])
-    rgb = np.where(mask[..., None], np.array([120, 90, 60]), 255).astype(np.uint8)
-    np.savez(
-        folder / "examples.npz",
-        record_id=np.array([f"img/chair/{i:04d}.jpg" for i in range(count)]),
-        object_id=np.array([f"chair/EX_{i}" for i in range(count)]),
-        rgb=rgb,
-        mask=mask,
-        iou=rng.uniform(0.3, 0.6, count).astype(np.float32),
-        **arrays,
-    )
+        truth, prediction = Mesh(*sphere(0.5 - 0.05 * (i % 4))), Mesh(*sphere(0.4 + 0.05 * rng.random(), 10))
+        mask = (x - 32) ** 2 + (y - 32) ** 2 < (12 + 3 * i) ** 2
+        rgb = np.where(mask[..., None], np.array([120, 90, 60]), 255).astype(np.uint8)
+        iou = rng.uniform(0.3, 0.6)
+        examples.append(Example(f"img/chair/{i:04d}.jpg", f"chair/EX_{i}", rgb, mask, iou, prediction, truth))
+    store_examples(folder, examples, split="test", threshold=0.2)

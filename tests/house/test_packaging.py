@@ -54,7 +54,7 @@ def test_metadata(dist: Path) -> None:
     assert metadata["License-Expression"] == "MIT"
     assert {"geometry", "train", "report", "dask", "all"} <= set(metadata.get_all("Provides-Extra"))
     base = {line.split(">")[0] for line in metadata.get_all("Requires-Dist") if "extra ==" not in line}
-    assert base == {"click", "rich", "numpy", "scipy", "h5py", "pillow", "joblib"}
+    assert base == {"click", "rich", "numpy", "scipy", "h5py", "pillow", "joblib", "jinja2"}
 
 
 def test_sdist_can_be_tested_and_rebuilt(dist: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.command_line import onet
 from helpers.datasets import make_dataset
-from onet_cli.main import main
 from PIL import Image
 
 from pix3d_onet.data.store.manifest import read_manifest
@@ -115,15 +115,12 @@ def test_trouble_is_one_clear_error(data: Path, tmp_path: Path) -> None:
 
 
 def test_command(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as status:
-        main(["inspect", str(data), "--json", "--qc", "--shapes", "3"])
-    assert status.value.code == 0
+    assert onet("inspect", data, "--json", "--qc", "--shapes", "3").status == 0
     document = json.loads(capsys.readouterr().out)
     assert document["shapes"] == 12
     assert len(document["worst"]) == 3
     assert Path(document["sheet"]).is_file()
-    with pytest.raises(SystemExit):
-        main(["inspect", str(data), "--no-sheet"])
+    onet("inspect", data, "--no-sheet")
     out = capsys.readouterr().out
     assert "train" in out
     assert "kB a shape" in out
@@ -134,9 +131,7 @@ def test_command(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_sheet_goes_where_it_is_told(data: Path, tmp_path: Path, flag: str) -> None:
     place = tmp_path / "here.png"
     for target, status in ((place, 0), (place / "below.png", 3)):
-        with pytest.raises(SystemExit) as left:
-            main(["inspect", str(data), flag, str(target), "--shapes", "1"])
-        assert left.value.code == status
+        assert onet("inspect", data, flag, target, "--shapes", "1").status == status
     assert place.is_file()
 
 
@@ -144,9 +139,7 @@ def test_a_read_only_data_set_is_shown_without_pictures(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
-    with pytest.raises(SystemExit) as left:
-        main(["inspect", str(data)])
-    assert left.value.code == 0
+    assert onet("inspect", data).status == 0
     shown = capsys.readouterr()
     assert "pictures" in shown.out
     assert shown.err.startswith("no pictures: cannot write to ")

@@ -9,8 +9,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from helpers.roads import CONFIG, prepared_road, synthetic_release
-from onet_cli.main import main
+from helpers import preparing
+from helpers.command_line import onet
 
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.store.manifest import read_manifest
@@ -22,19 +22,9 @@ from pix3d_onet.inspection.verify import verify
 from pix3d_onet.preparation.job import Execution, prepare
 
 
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthetic_release(tmp_path_factory.mktemp("release") / "pix3d")
-
-
-@pytest.fixture(scope="module")
-def sound(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepared_road(release, tmp_path_factory.mktemp("prepared") / "data")
-
-
 @pytest.fixture
-def data(sound: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(sound, tmp_path / "data"))
+def data(prepared: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(prepared, tmp_path / "data"))
 
 
 def named(result: Verification, name: str) -> Check:
@@ -60,8 +50,8 @@ def edit_shard(root: Path, name: str, change: Callable[[h5py.File], None]) -> No
     edit_manifest(root, refresh)
 
 
-def test_a_prepared_data_set_is_sound(sound: Path, release: Path) -> None:
-    result = verify(sound, source_root=release)
+def test_a_prepared_data_set_is_sound(prepared: Path, release: Path) -> None:
+    result = verify(prepared, source_root=release)
     assert result.ok
     assert [c.name for c in result.checks] == [
         "manifest",
@@ -74,16 +64,16 @@ def test_a_prepared_data_set_is_sound(sound: Path, release: Path) -> None:
     ]
     assert {c.status for c in result.checks} <= {"passed", "warning"}
     assert named(result, "labels").figures["agreement"] > 0.999
-    assert named(result, "labels").figures["points"] == 6 * CONFIG.points
+    assert named(result, "labels").figures["points"] == 6 * preparing.SMALL.points
     cameras = named(result, "cameras").figures
     assert cameras["mean_iou_rendered"] > 0.97
     assert cameras["mean_iou"] > 0.85
 
 
-def test_looking_changes_nothing(sound: Path) -> None:
-    before = {p.name: p.read_bytes() for p in sound.iterdir() if p.is_file()}
-    verify(sound, everything=True)
-    assert {p.name: p.read_bytes() for p in sound.iterdir() if p.is_file()} == before
+def test_looking_changes_nothing(prepared: Path) -> None:
+    before = {p.name: p.read_bytes() for p in prepared.iterdir() if p.is_file()}
+    verify(prepared, everything=True)
+    assert {p.name: p.read_bytes() for p in prepared.iterdir() if p.is_file()} == before
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "other"])
@@ -108,11 +98,11 @@ def test_a_damaged_shard_is_named_with_the_command_that_mends_it(data: Path, dam
     assert named(result, "labels").checked == 3  # the other shards were looked at
 
 
-def test_preparing_again_mends_the_shard_and_only_it(data: Path, sound: Path, release: Path) -> None:
+def test_preparing_again_mends_the_shard_and_only_it(data: Path, prepared: Path, release: Path) -> None:
     other = (data / "shard-00000.h5").stat().st_mtime_ns
     (data / "shard-00001.h5").unlink()
-    prepared_road(release, data)
-    assert (data / "shard-00001.h5").read_bytes() == (sound / "shard-00001.h5").read_bytes()
+    preparing.prepared(release, data)
+    assert (data / "shard-00001.h5").read_bytes() == (prepared / "shard-00001.h5").read_bytes()
     assert (data / "shard-00000.h5").stat().st_mtime_ns == other
     assert verify(data).ok
 
@@ -120,13 +110,11 @@ def test_preparing_again_mends_the_shard_and_only_it(data: Path, sound: Path, re
 def test_the_named_command_is_one_that_onet_takes(release: Path, tmp_path: Path) -> None:
     out = tmp_path / "data"
     config = PrepareConfig(points=256, surface_points=64, image_size=32, resolution=48, limit=3, seed=2)
-    prepared_road(release, out, config)
+    preparing.prepared(release, out, config)
     whole = (out / "shard-00000.h5").read_bytes()
     (out / "shard-00000.h5").write_bytes(whole[:-1])
     fix = next(f.fix for c in verify(out, source_root=release).checks for f in c.findings if f.level == "error")
-    with pytest.raises(SystemExit) as status:
-        main([*fix.split("onet ", 1)[1].split(), "--quiet", "--jobs", "1"])
-    assert status.value.code == 0
+    assert onet(*fix.split("onet ", 1)[1].split(), "--quiet", "--jobs", 1).status == 0
     assert (out / "shard-00000.h5").read_bytes() == whole
 
 
@@ -247,12 +235,12 @@ def test_manifests_that_contradict_themselves_are_found(data: Path) -> None:
     assert "holdout" in text
 
 
-def test_a_source_that_changed_is_found(sound: Path, release: Path, tmp_path: Path) -> None:
+def test_a_source_that_changed_is_found(prepared: Path, release: Path, tmp_path: Path) -> None:
     moved = Path(shutil.copytree(release, tmp_path / "release"))
-    first, second = (moved / s.source_mesh for s in read_manifest(sound).shapes[:2])
+    first, second = (moved / s.source_mesh for s in read_manifest(prepared).shapes[:2])
     first.write_text(first.read_text() + "# changed\n")
     second.unlink()
-    check = named(verify(sound, source_root=moved), "source")
+    check = named(verify(prepared, source_root=moved), "source")
     assert [f.level for f in check.findings] == ["error", "warning"]
 
 
@@ -273,14 +261,10 @@ def test_what_is_no_data_set_is_one_clear_error(tmp_path: Path) -> None:
 
 
 def test_the_command_line_exits_with_3_when_a_check_fails(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as status:
-        main(["verify", str(data), "--quiet"])
-    assert status.value.code == 0
+    assert onet("verify", data, "--quiet").status == 0
     assert "sound" in capsys.readouterr().out
     (data / "shard-00000.h5").unlink()
-    with pytest.raises(SystemExit) as status:
-        main(["verify", str(data), "--json", "--quiet"])
-    assert status.value.code == 3
+    assert onet("verify", data, "--json", "--quiet").status == 3
     document = json.loads(capsys.readouterr().out)
     assert document["ok"] is False
     shards = next(c for c in document["checks"] if c["name"] == "shards")

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import two_processes
 from helpers.datasets import make_dataset
+from helpers.programs import two_processes
 from safetensors.torch import load_file
 
 from pix3d_onet.config import TrainConfig
@@ -176,7 +176,7 @@ def test_an_automatic_batch_can_be_shared_by_any_number(monkeypatch: pytest.Monk
     from pix3d_onet.learning.network.model import build_model
     from pix3d_onet.learning.training import fitting
 
-    monkeypatch.setattr(fitting, "_kept_bytes", lambda *a: 1e6 * a[-1])
+    monkeypatch.setattr(fitting, "kept_bytes", lambda *a: 1e6 * a[-1])
     monkeypatch.setattr(fitting, "available_memory", lambda _: 2**34)
     model, cpu = build_model(two_processes.MODEL), torch.device("cpu")
     found = [fitting.fitting_batch(model, TrainConfig(pretrained=False), cpu, "fp32", world) for world in (1, 2, 3, 5)]

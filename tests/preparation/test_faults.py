@@ -8,17 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.disk import small_disk
 from helpers.preparing import CONFIG, contents, run
 from helpers.releases import box_geometry, write_box, write_release
 
 from pix3d_onet.data.sources.pix3d import list_pix3d
 from pix3d_onet.errors import InputError
-from pix3d_onet.preparation.execution.pool import _deaf_to_ctrl_c
+from pix3d_onet.preparation.execution.pool import deaf_to_ctrl_c
 from pix3d_onet.preparation.job import Execution, prepare
 from pix3d_onet.preparation.staging import Staging
 
@@ -215,23 +215,23 @@ def test_a_full_disk_is_one_line_and_keeps_parts(root: Path, tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("points", [2048, 65536])
-def test_a_really_full_disk(tmp_path: Path, points: int) -> None:
+def test_a_really_full_disk(small_disk: Callable[[str], Path], tmp_path: Path, points: int) -> None:
     """With few points the disk fills while shards are assembled, with many while the first parts are kept."""
     write_release(tmp_path / "root", 16)
     config = CONFIG.from_json({**CONFIG.to_json(), "points": points})
     execution = Execution(backend="inline", geometry=box_geometry)
-    with small_disk(tmp_path / "disk", "600k") as disk:
-        with pytest.raises(InputError, match="no space left on the disk"):
-            prepare(list_pix3d(tmp_path / "root", config), config, disk / "out", execution)
-        assert not (disk / "out" / "manifest.json").exists()
-        assert not list(disk.rglob("*.part"))
+    disk = small_disk("600k")
+    with pytest.raises(InputError, match="no space left on the disk"):
+        prepare(list_pix3d(tmp_path / "root", config), config, disk / "out", execution)
+    assert not (disk / "out" / "manifest.json").exists()
+    assert not list(disk.rglob("*.part"))
 
 
 def test_ctrl_c_while_workers_start_is_late_and_not_lost() -> None:
     steps = []
 
     def start_workers() -> None:
-        with _deaf_to_ctrl_c():
+        with deaf_to_ctrl_c():
             signal.raise_signal(signal.SIGINT)
             steps.append("went on")
 

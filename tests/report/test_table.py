@@ -174,10 +174,6 @@ def test_latex_parses_as_a_table(full: Table) -> None:
     assert not re.search(r"(?<!\\)[%_#]", text.split("\n", 1)[1])
 
 
-def test_latex_escapes_hostile_names() -> None:
-    assert formats.latex_escape(r"50%_of\{#}") == r"50\%\_of\textbackslash{}\{\#\}"
-
-
 def test_caption_names_data_recipe_seeds_and_device(full: Table) -> None:
     for part in (
         "pix3d-chair",

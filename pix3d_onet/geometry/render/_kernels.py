@@ -10,6 +10,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pix3d_onet.geometry.render.look import AMBIENT, GAMMA, GLOSS, HEAD, SHININESS, SKY
 from pix3d_onet.types import Bool, Float32, Float64, UInt8
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -17,8 +18,6 @@ Int32 = NDArray[np.int32]
 
 DEGENERATE_AREA = 1e-9
 """Twice the area in pixels² under which a projected triangle covers no sample."""
-GAMMA = 2.2
-"""Linear light → display code."""
 
 
 def _jit(function: F) -> F:
@@ -117,15 +116,14 @@ def _light(
 
     ``up`` is the y of the normal in the model's frame; (dx, dy, 1) / ``ray`` is the direction of sight.
     """
-    light = 0.16 + 0.16 * up + 0.08 * -(nx * dx + ny * dy + nz) / ray  # sky above, ground below, a little from the eye
+    light = AMBIENT + SKY * up + HEAD * -(nx * dx + ny * dy + nz) / ray
     for k in range(lights.shape[0]):
         dot = nx * lights[k, 0] + ny * lights[k, 1] + nz * lights[k, 2]
         wrap = lights[k, 4]
         light += lights[k, 3] * max((dot + wrap) / (1.0 + wrap), 0.0)
-    # a soft highlight of the first light (Blinn 1977)
     hx, hy, hz = lights[0, 0] - dx / ray, lights[0, 1] - dy / ray, lights[0, 2] - 1.0 / ray
     h = math.sqrt(hx * hx + hy * hy + hz * hz)
-    gloss = 0.06 * max((nx * hx + ny * hy + nz * hz) / h, 0.0) ** 16 if h > 0.0 else 0.0
+    gloss = GLOSS * max((nx * hx + ny * hy + nz * hz) / h, 0.0) ** SHININESS if h > 0.0 else 0.0
     return light, gloss
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,17 +9,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from pix3d_onet.geometry.render.cameras import frame, look_at_pose
+from pix3d_onet.geometry.render import look
+from pix3d_onet.geometry.render.cameras import look_at_pose
 from pix3d_onet.geometry.render.scene import Scene
 from pix3d_onet.types import Float64, Mesh, UInt8, View
 
-SIDES = ((-35.0, 20.0), (145.0, 20.0))
-"""Azimuth and elevation of the two views in degrees: front left and back right, from above."""
-DISTANCE = 2.6
-"""Distance of the camera in units of the mesh's box diagonal."""
-MARGIN = 0.06
-"""White margin around what fills a picture, as a share of its longest side there. Around the unit box it is room for a
-mesh that reaches into the padding of the network's box (corners ±0.55)."""
+SIDES = ((look.AZIMUTH, look.ELEVATION), (look.AZIMUTH + 180, look.ELEVATION))
+"""Azimuth and elevation of the two views in degrees: that of a report's thumbnails, and from behind."""
 UNIT_BOX = np.array([[-0.5, -0.5, -0.5], [0.5, 0.5, 0.5]])
 """Low and high corner of the box of every shape in the normalised frame, whose longest side is 1."""
 LINE = 208
@@ -31,21 +26,22 @@ TEXT_SHARE = 0.045
 """Height of the words, as a share of a picture's side."""
 
 
-def mesh_pictures(mesh: Mesh, size: int, box: Float64 | None = None) -> list[UInt8]:
+def mesh_pictures(
+    mesh: Mesh, size: int, box: Float64 | None = None, colour: tuple[float, float, float] = look.TRUTH_COLOUR
+) -> list[UInt8]:
     """The mesh from the sides of :data:`SIDES`, (size, size, 3) uint8 each; white pictures for an empty mesh.
 
     ``box`` (2, 3), low and high corner, is what fills a picture, wherever the mesh is; None: the mesh's own box.
+    ``colour`` linear RGB.
     """
     if not len(mesh.faces):
         return [np.full((size, size, 3), 255, np.uint8) for _ in SIDES]
-    scene = Scene(mesh)
     low, high = mesh.bounds if box is None else box
-    shown = mesh.vertices if box is None else np.array([[x, y, z] for x, y, z in itertools.product(*box.T)])
-    distance = DISTANCE * float(np.linalg.norm(high - low))
+    scene, distance = Scene(mesh, np.array(colour)), look.DISTANCE * float((high - low).max())
     pictures = []
     for azimuth, elevation in SIDES:
         pose = look_at_pose(math.radians(azimuth), math.radians(elevation), 0.0, distance, (low + high) / 2)
-        pictures.append(scene.view(pose, frame(shown, pose, size, MARGIN), size).rgb)
+        pictures.append(scene.view(pose, look.intrinsics(size), size).rgb)
     return pictures
 
 
@@ -55,7 +51,7 @@ def preview(view: View, mesh: Mesh, size: int = 320) -> UInt8:
     The unit box fills the pictures of the mesh, not the mesh: what is too small, or off its place, looks so.
     """
     photo = np.asarray(Image.fromarray(view.rgb).resize((size, size), Image.Resampling.BICUBIC))
-    return np.concatenate([photo, *mesh_pictures(mesh, size, UNIT_BOX)], axis=1)
+    return np.concatenate([photo, *mesh_pictures(mesh, size, UNIT_BOX, look.PREDICTION_COLOUR)], axis=1)
 
 
 def without_mesh(photo: UInt8 | None, words: str, size: int = 320) -> UInt8:

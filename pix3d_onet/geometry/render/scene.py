@@ -7,7 +7,6 @@ rendered view and a photograph mean the same thing by a pose.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,21 +15,16 @@ from numpy.typing import NDArray
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.render import _kernels as kernels
 from pix3d_onet.geometry.render.cameras import MARGIN, frame, random_pose
+from pix3d_onet.geometry.render.look import CREASE, LIGHTS, welded
 from pix3d_onet.seeding import generator
 from pix3d_onet.types import Bool, Float32, Float64, Mesh, UInt8, View
 
 GREY = (0.48, 0.46, 0.44)
 """Linear albedo of a mesh without colours."""
-CREASE_COSINE = math.cos(math.radians(35))
-"""Faces whose normals differ by less than this angle are shaded as one smooth surface."""
 NEAR = 1e-4
 """Nearest drawn depth as a fraction of the distance to the farthest vertex; triangles that cross it are clipped."""
-WELD = 1e-6
-"""Vertices closer than this fraction of the longest side share a normal."""
 SUPERSAMPLE = 2
 """Samples a pixel along each axis."""
-LIGHTS = np.array([[0.45, 0.75, -0.55, 0.80, 0.0], [-0.75, 0.15, -0.45, 0.22, 0.2]])
-"""Key and fill light: direction towards it in the camera frame (left, up, forward), strength, wrap."""
 
 
 class Rendering(NamedTuple):
@@ -165,17 +159,11 @@ def _normals(mesh: Mesh) -> Float32:
     """(F, 3, 3) corner normals; vertices at the same place count as one, because OBJ exporters split them."""
     triangles = mesh.triangles
     face_normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
-    grid = WELD * max(float(np.ptp(mesh.vertices, axis=0).max()), np.finfo(np.float64).tiny)
-    keys = np.round(mesh.vertices / grid).astype(np.int64)
-    order = np.lexsort(keys.T)
-    fresh = np.concatenate([[True], (np.diff(keys[order], axis=0) != 0).any(axis=1)])
-    welded = np.empty(len(keys), dtype=np.int32)
-    welded[order] = np.cumsum(fresh) - 1
-    faces = welded[mesh.faces]
+    faces = welded(mesh.vertices)[mesh.faces].astype(np.int32)
     flat = faces.ravel()
     incident = (np.argsort(flat, kind="stable") // 3).astype(np.int32)
     starts = np.concatenate([[0], np.cumsum(np.bincount(flat, minlength=int(flat.max()) + 1))]).astype(np.int32)
-    return kernels.corner_normals(faces, face_normals, starts, incident, CREASE_COSINE)
+    return kernels.corner_normals(faces, face_normals, starts, incident, CREASE)
 
 
 def _clip(camera: Float64, faces: Any, near: float) -> tuple[Float64, Any, Any]:

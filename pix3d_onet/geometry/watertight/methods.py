@@ -1,7 +1,7 @@
-"""``WATERTIGHT``: methods that turn any triangles into a closed solid, behind one signature.
+"""The methods of ``config.WATERTIGHT_METHODS``: any triangles to a closed solid, behind one signature.
 
 ``tight``
-    Ours (``geometry/tight.py``). No bias on solids; sheets become 1 voxel thick, gaps under 2 voxels close.
+    Ours (``geometry/watertight/tight.py``). No bias on solids; sheets become 1 voxel thick, gaps under 2 voxels close.
 ``fusion``
     Stutz & Geiger, IJCV 2018 (mesh-fusion), as used by Mescheder et al., CVPR 2019. Surface 0.3 to 6 voxels out.
 ``meshfix``
@@ -16,14 +16,14 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from pix3d_onet.config import WatertightMethod, check_choice
+from pix3d_onet.config import WATERTIGHT_METHODS, check_choice
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.cleaning import clean, merge_vertices
 from pix3d_onet.geometry.mesh.sampling import contains
@@ -43,31 +43,35 @@ class Watertight:
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _tight(mesh: Mesh, resolution: int) -> Watertight:
+def tight_method(mesh: Mesh, resolution: int) -> Watertight:
+    """Our own watertighting (``geometry.watertight.tight``)."""
     from pix3d_onet.geometry.watertight.tight import tight
 
     grid = tight(mesh, resolution)
     return Watertight(grid.mesh(), grid, "tight", grid.frame.voxel)
 
 
-def _fusion(mesh: Mesh, resolution: int) -> Watertight:
+def fusion_method(mesh: Mesh, resolution: int) -> Watertight:
+    """Depth-map fusion (``geometry.watertight.depth_fusion``)."""
     from pix3d_onet.geometry.watertight.depth_fusion import fusion
 
     grid = fusion(mesh, resolution)
     return Watertight(grid.mesh(), grid, "fusion", grid.frame.voxel)
 
 
-def _meshfix(mesh: Mesh, resolution: int) -> Watertight:
+def meshfix_method(mesh: Mesh, resolution: int) -> Watertight:
+    """MeshFix in a child process; ``tight`` where it lost something, with the reason in ``info``."""
     from pix3d_onet.geometry.watertight.meshfix import meshfix
 
     voxel = float(np.ptp(mesh.bounds, axis=0).max()) / (FILL * resolution)
     outcome = meshfix(mesh, tolerance=voxel)
     if outcome.mesh is None:
-        return replace(_tight(mesh, resolution), info={"fallback": outcome.problem})
+        return replace(tight_method(mesh, resolution), info={"fallback": outcome.problem})
     return Watertight(outcome.mesh, None, "meshfix", voxel)
 
 
-def _none(mesh: Mesh, resolution: int) -> Watertight:
+def none_method(mesh: Mesh, resolution: int) -> Watertight:
+    """The mesh as it is, wound outward; RejectError ``not-watertight`` unless it bounds solids."""
     voxel = float(np.ptp(mesh.bounds, axis=0).max()) / (FILL * resolution)
     merged = merge_vertices(mesh)
     if len(merged.faces) == 0:
@@ -102,21 +106,18 @@ def _outward(mesh: Mesh) -> Mesh:
     return Mesh(mesh.vertices, faces)
 
 
-WATERTIGHT: Mapping[WatertightMethod, Callable[[Mesh, int], Watertight]] = MappingProxyType(
-    {"tight": _tight, "fusion": _fusion, "meshfix": _meshfix, "none": _none}
-)
-
-
-def watertight(mesh: Mesh, *, method: WatertightMethod = "tight", resolution: int = 256) -> Watertight:
-    """Apply a method of ``WATERTIGHT`` to a cleaned mesh.
+def watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256) -> Watertight:
+    """Apply a method of ``WATERTIGHT_METHODS`` to a cleaned mesh.
 
     ConfigError for an unknown name; RejectError where the mesh has no usable surface.
     """
-    check_choice("watertight", method, WATERTIGHT)
-    return WATERTIGHT[method](mesh, resolution)
+    check_choice("watertight", method, WATERTIGHT_METHODS)
+    module, name = WATERTIGHT_METHODS[method].split(":")
+    function: Callable[[Mesh, int], Watertight] = getattr(importlib.import_module(module), name)
+    return function(mesh, resolution)
 
 
-def make_watertight(mesh: Mesh, *, method: WatertightMethod = "tight", resolution: int = 256) -> Mesh:
+def make_watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256) -> Mesh:
     """A closed, consistently oriented mesh of the same shape, in the frame of its input.
 
     ``resolution`` is the side of the voxel grid whose 0.9 the longest side spans. Raises RejectError (``empty-mesh``,

@@ -139,9 +139,9 @@ class FoldedDecoder:
         x = (points @ self.first).to(self.dtype)  # (T, F)
         for scale, shift, weight, inner_bias, outer in self.layers:
             h = torch.addcmul(shift, x, scale).relu_()
-            outside = self._awake(h)
+            outside = self.awake(h)
             h = torch.addmm(inner_bias, outside.values, outside.rows(weight)).relu_()
-            inside = self._awake(h)
+            inside = self.awake(h)
             x.addmm_(inside.values, inside.rows(outer))
             if kept is not None:
                 kept += [outside, inside]
@@ -161,7 +161,7 @@ class FoldedDecoder:
             g = outside.add_to(g, d * outside.columns(scale[None]))
         return g.float() @ self.first.t()
 
-    def _awake(self, h: Tensor) -> _Awake:
+    def awake(self, h: Tensor) -> _Awake:
         """h (T, F) ≥ 0 without the units that are 0 at all points; NaN is not 0."""
         if not self.by_place:
             return _Awake(h, None)

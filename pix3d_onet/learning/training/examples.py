@@ -1,19 +1,10 @@
-"""``examples.npz`` of a run: a few pictures with their true and reconstructed meshes, for the figures.
-
-The file needs neither torch nor this package to be read (``np.load(..., allow_pickle=False)``)::
-
-    record_id (K,) str          object_id (K,) str          split () str        threshold () float32
-    rgb (K, H, W, 3) uint8      mask (K, H, W) bool         iou (K,) float32
-    pred_vertices_i (V, 3) float32   pred_faces_i (F, 3) uint32      i = 0 .. K-1, normalised frame
-    true_vertices_i (V, 3) float32   true_faces_i (F, 3) uint32
-"""
+"""The pictures with their true and reconstructed meshes that a run leaves for the figures (``runs.examples``)."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,12 +13,11 @@ from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
-from pix3d_onet.files import writing
 from pix3d_onet.learning.extraction.extract import THRESHOLD, ImageModel, extract_field, image_field, logit
 from pix3d_onet.learning.extraction.refine import simplify
 from pix3d_onet.learning.pictures import focal_of
 from pix3d_onet.metrics import iou
-from pix3d_onet.runs.folder import RunFolder
+from pix3d_onet.runs.examples import Example, store_examples
 from pix3d_onet.seeding import generator
 from pix3d_onet.types import Float32, Mesh, Sample, View
 
@@ -97,8 +87,7 @@ def write_examples(
         need_pose = bool(getattr(model, "needs_pose", False))
         chosen = examples_split(dataset, split, need_pose=need_pose)
         entries = choose_examples(dataset, chosen, count, need_pose=need_pose)
-        arrays: dict[str, Any] = {}
-        views, values, seconds = [], [], []
+        examples, seconds = [], []
         for i, entry in enumerate(entries):
             sample = dataset.sample(entry, chosen)
             view = shown_view(sample)
@@ -115,26 +104,11 @@ def write_examples(
                 known=known,
             )
             seconds.append(time.perf_counter() - begun)
-            _add_mesh(arrays, f"pred_{{}}_{i}", mesh)
-            _add_mesh(arrays, f"true_{{}}_{i}", simplify(sample.mesh, EXAMPLE_FACES))
-            views.append(view)
-            values.append(value)
+            truth = simplify(sample.mesh, EXAMPLE_FACES)
+            examples.append(Example(view.record_id, entry.object_id, view.rgb, view.mask, value, mesh, truth))
             emit(Progress("examples", i + 1, len(entries)))
-    arrays["record_id"] = np.array([v.record_id for v in views], dtype=np.str_)
-    arrays["object_id"] = np.array([e.object_id for e in entries], dtype=np.str_)
-    arrays["rgb"] = np.stack([v.rgb for v in views])
-    arrays["mask"] = np.stack([v.mask for v in views])
-    arrays["iou"] = np.array(values, dtype=np.float32)
-    arrays["split"] = np.array(chosen)
-    arrays["threshold"] = np.float32(threshold)
-    with writing(RunFolder(Path(folder)).examples) as part, part.open("wb") as handle:
-        np.savez_compressed(handle, allow_pickle=False, **arrays)
+    store_examples(Path(folder), examples, split=chosen, threshold=threshold)
     return float(np.median(seconds))
-
-
-def _add_mesh(arrays: dict[str, Any], name: str, mesh: Mesh) -> None:
-    arrays[name.format("vertices")] = mesh.vertices.astype(np.float32)
-    arrays[name.format("faces")] = mesh.faces.astype(np.uint32)
 
 
 def _reconstruct(

@@ -73,7 +73,7 @@ def fitting_batch(
     batches. ConfigError when not even those fit.
     """
     try:
-        small, large = (_kept_bytes(model, config, device, precision, batch) for batch in PROBES)
+        small, large = (kept_bytes(model, config, device, precision, batch) for batch in PROBES)
     except RuntimeError as error:
         raise ConfigError(f"not even a batch of {PROBES[-1]} fits into memory ({type(error).__name__}).") from None
     each = max(1.0, (large - small) / (PROBES[1] - PROBES[0])) * TRANSIENT
@@ -85,9 +85,7 @@ def fitting_batch(
     return max(batch // world, 1) * world
 
 
-def _kept_bytes(
-    model: OccupancyNetwork, config: TrainConfig, device: torch.device, precision: str, batch: int
-) -> float:
+def kept_bytes(model: OccupancyNetwork, config: TrainConfig, device: torch.device, precision: str, batch: int) -> float:
     """Bytes that a forward pass keeps for the backward pass."""
     seen: dict[int, int] = {}
 

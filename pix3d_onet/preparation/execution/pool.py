@@ -113,7 +113,7 @@ def _pooled(
             in_flight[number] = (task, time.monotonic())
             yield joblib.delayed(_guarded)(plan.function, number, task, frame)
 
-    with _deaf_to_ctrl_c():
+    with deaf_to_ctrl_c():
         results = joblib.Parallel(
             n_jobs=plan.jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs", max_nbytes=None
         )(feed())
@@ -156,7 +156,7 @@ def _one_by_one(waiting: deque[T], plan: Plan[T, R]) -> Iterator[tuple[T, R | Fa
             if executor is None:
                 executor = ProcessPoolExecutor(1, env=_thread_limits(), **_birth(plan))
             started = time.monotonic()
-            with _deaf_to_ctrl_c():
+            with deaf_to_ctrl_c():
                 future = executor.submit(_guarded, plan.function, 0, task, frame)
             try:
                 yield task, future.result(timeout=limit + STARTUP_SECONDS if limit else None)[1]
@@ -208,7 +208,7 @@ def _guarded(function: Callable[[T], R], number: int, task: T, frame: _Frame) ->
 
 
 @contextlib.contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
+def deaf_to_ctrl_c() -> Iterator[None]:
     """Start workers in here: a new process inherits that Ctrl-C is blocked, which is the parent's business alone.
 
     Blocked and not ignored: a Ctrl-C that comes to the parent meanwhile waits for the end and is not lost.

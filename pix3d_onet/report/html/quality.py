@@ -1,10 +1,9 @@
-"""The data set's quality figures as a section of the page: counts, distributions, the worst shapes."""
+"""The data set's quality figures as data for the page: counts, distributions, the worst shapes."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -39,59 +38,37 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]
     return found
 
 
-def quality_section(manifest: Manifest) -> str:
-    """HTML: how many shapes and pictures in which split, warnings, and a histogram of every quality figure."""
-    return "\n".join((_counts(manifest), _warnings(manifest.shapes), _histograms(manifest.shapes)))
-
-
-def _counts(manifest: Manifest) -> str:
-    shapes = Counter((s.category, s.split) for s in manifest.shapes)
-    pictures: Counter[tuple[str, str]] = Counter()
-    for s in manifest.shapes:
-        pictures.update((s.category, split) for split in s.image_splits)
-    rows = "".join(
-        f'<tr><th scope="row">{escape(c)}</th>'
-        + "".join(f"<td>{shapes[c, s]}</td><td>{pictures[c, s]}</td>" for s in SPLITS)
-        + "</tr>"
-        for c in sorted({s.category for s in manifest.shapes})
-    )
-    head = "".join(f'<th scope="col">{s} shapes</th><th scope="col">pictures</th>' for s in SPLITS)
-    method = escape(str(manifest.config.get("watertight", "")))
-    points = int(manifest.config.get("points", 0))
-    return (
-        f'<div class="scroll"><table><caption>Watertight by “{method}”, {points:,} points a shape.</caption>'
-        f'<thead><tr><th scope="col">Category</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
-
-
-def _warnings(shapes: Sequence[ShapeEntry]) -> str:
-    """Shapes that preparation warned about, worst first."""
+def quality(manifest: Manifest) -> dict[str, Any]:
+    """What the page shows of a data set: shapes and pictures per split, warnings, a histogram of every figure."""
+    shapes = manifest.shapes
+    varying = [(name, values) for name, values in numeric_quality(shapes).items() if np.ptp(values) > 0]
     warned = [(s.object_id, [str(w) for w in s.qc.get("warnings", ())]) for s in shapes]
-    warned = sorted(((o, w) for o, w in warned if w), key=lambda item: (-len(item[1]), item[0]))
-    if not warned:
-        return f"<p>{len(shapes)} shapes, none with a warning.</p>"
-    items = "".join(f"<li>{escape(o)}: {escape(', '.join(w))}</li>" for o, w in warned)
-    return (
-        f"<details><summary>{len(warned)} of {len(shapes)} shapes carry a warning</summary><ul>{items}</ul></details>"
-    )
+    return {
+        "method": str(manifest.config.get("watertight", "")),
+        "points": f"{int(manifest.config.get('points', 0)):,}",
+        "splits": SPLITS,
+        "shapes": len(shapes),
+        "counts": _counts(shapes),
+        "warned": sorted(((o, w) for o, w in warned if w), key=lambda item: (-len(item[1]), item[0])),
+        "histograms": [_histogram(name, values) for name, values in varying[:MAX_METRICS]],
+    }
 
 
-def _histograms(shapes: Sequence[ShapeEntry]) -> str:
-    values = [(k, v) for k, v in numeric_quality(shapes).items() if np.ptp(v) > 0][:MAX_METRICS]
-    return f'<div class="small">{"".join(_histogram(k, v) for k, v in values)}</div>' if values else ""
+def _counts(shapes: Sequence[ShapeEntry]) -> list[tuple[str, list[int]]]:
+    """Category → shapes and pictures of each split in turn."""
+    by_split = Counter((s.category, s.split) for s in shapes)
+    pictures = Counter((s.category, split) for s in shapes for split in s.image_splits)
+    categories = sorted({s.category for s in shapes})
+    return [(c, [n for s in SPLITS for n in (by_split[c, s], pictures[c, s])]) for c in categories]
 
 
-def _histogram(name: str, values: Float64) -> str:
+def _histogram(name: str, values: Float64) -> dict[str, Any]:
     counts, edges = np.histogram(values, bins=BINS)
-    step = WIDTH / BINS
-    bars = "".join(
-        f'<rect x="{i * step + 0.5:.1f}" y="{HEIGHT - h:.1f}" width="{step - 1:.1f}" height="{h:.1f}" fill="#0072B2"/>'
-        for i, c in enumerate(counts)
-        if (h := c / counts.max() * HEIGHT)
-    )
+    step, heights = WIDTH / BINS, counts / counts.max() * HEIGHT
+    bars = [
+        (f"{i * step + 0.5:.1f}", f"{HEIGHT - h:.1f}", f"{step - 1:.1f}", f"{h:.1f}")
+        for i, h in enumerate(heights)
+        if h
+    ]
     text = f"{edges[0]:.4g} … median {np.median(values):.4g} … {edges[-1]:.4g}"
-    label = escape(name.replace("_", " "))
-    return (
-        f'<figure><svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
-        f'aria-label="{label}: {text}">{bars}</svg><figcaption><strong>{label}</strong><br>{text}</figcaption></figure>'
-    )
+    return {"label": name.replace("_", " "), "text": text, "bars": bars, "width": WIDTH, "height": HEIGHT}

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.roads import prepared_road, synthetic_release
+from helpers import preparing
+from helpers.command_line import onet
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onet_cli.main import main
 from PIL import Image
 
 from pix3d_onet.config import PrepareConfig
@@ -33,9 +33,8 @@ CONFIG = PrepareConfig(points=4096, surface_points=20000, image_size=96, resolut
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    release = synthetic_release(tmp_path_factory.mktemp("release") / "pix3d")
-    return prepared_road(release, tmp_path_factory.mktemp("prepared") / "data", CONFIG)
+def source(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return preparing.prepared(release, tmp_path_factory.mktemp("prepared") / "data", CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -374,16 +373,10 @@ def test_model_names_are_plain_unique_and_stay_in_the_folder() -> None:
 
 
 def test_commands_there_and_back(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as status:
-        main(["export", "onet", str(source), str(tmp_path / "e"), "--json", "--quiet"])
-    assert status.value.code == 0
+    assert onet("export", "onet", source, tmp_path / "e", "--json", "--quiet").status == 0
     assert json.loads(capsys.readouterr().out)["models"] == 5
     size = ["--points", "4096", "--surface-points", "20000", "--image-size", "48", "--jobs", "1"]
-    with pytest.raises(SystemExit) as status:
-        main(["prepare", "onet", str(tmp_path / "e"), "--out", str(tmp_path / "b"), "--json", "--quiet", *size])
-    assert status.value.code == 0
+    assert onet("prepare", "onet", tmp_path / "e", "--out", tmp_path / "b", "--json", "--quiet", *size).status == 0
     assert json.loads(capsys.readouterr().out)["shapes"] == 5
-    with pytest.raises(SystemExit) as status:
-        main(["export", "onet", str(source), str(tmp_path / "silent"), "--quiet"])
-    assert status.value.code == 0
+    assert onet("export", "onet", source, tmp_path / "silent", "--quiet").status == 0
     assert capsys.readouterr() == ("", "")

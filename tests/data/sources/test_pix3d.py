@@ -21,12 +21,6 @@ from pix3d_onet.types import SourceListing
 CHAIRS = PrepareConfig()
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    write_release(tmp_path / "root", 4)
-    return tmp_path / "root"
-
-
 def changed(root: Path, index: int, **fields: Any) -> SourceListing:
     """The listing after fields of one record were replaced (``...`` removes one)."""
     records = json.loads((root / "pix3d.json").read_text())
@@ -221,7 +215,7 @@ def test_broken_roots_are_one_clear_line(root: Path, tmp_path: Path) -> None:
     (root / "pix3d.json").unlink()
     with pytest.raises(InputError, match="index not found"):
         list_pix3d(root, CHAIRS)
-    with pytest.raises(InputError, match=r"no Pix3D folder at .*Sun et al\."):
+    with pytest.raises(InputError, match="no Pix3D folder"):
         list_pix3d(tmp_path / "none", CHAIRS)
 
 

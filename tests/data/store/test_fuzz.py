@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.datasets import make_dataset
-from helpers.mutation import mutated
+from helpers.hostile import mutated
 
 from pix3d_onet.data.sources.onet_layout import read_cloud, read_points
 from pix3d_onet.data.store.reader import Dataset

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.mutation import mutated
+from helpers.hostile import mutated
 
 # ruff: noqa: E402 - the geometry libraries are an extra
 trimesh = pytest.importorskip("trimesh")
@@ -22,8 +21,6 @@ from pix3d_onet.geometry.mesh.topology import is_watertight
 from pix3d_onet.preparation.from_mesh import shape_geometry
 
 CONFIG = PrepareConfig(resolution=32, points=1000, surface_points=500)
-SECONDS = 20.0
-"""Hang guard for one damaged file of a few hundred faces; a sound one takes a hundredth of a second."""
 FEW, MANY = 12, 350
 FORMATS = ("obj", "off", "ply-text", "ply-binary", "stl-text", "stl-binary", "glb", "gltf")
 
@@ -63,7 +60,6 @@ def fuzz(folder: Path, kind: str, count: int, seed: int) -> Counter[str]:
     path, rng, ends = folder / f"model{suffix}", np.random.default_rng(seed), Counter[str]()
     for turn in range(count):
         path.write_bytes(edited(good, rng) if turn % 2 else mutated(good, rng))
-        start = time.monotonic()
         try:
             shape = shape_geometry(path, f"fuzz-{turn}", CONFIG, root=folder)
         except RejectError as error:
@@ -72,7 +68,6 @@ def fuzz(folder: Path, kind: str, count: int, seed: int) -> Counter[str]:
             assert is_watertight(shape.full_mesh)
             assert np.isfinite(shape.full_mesh.vertices).all()
             ends["shape"] += 1
-        assert time.monotonic() - start < SECONDS, f"turn {turn}"
     assert not ends["unclear"]
     return ends
 

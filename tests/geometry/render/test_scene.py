@@ -173,7 +173,7 @@ def test_silhouette_is_the_mask_of_the_picture() -> None:
 
 
 def test_smooth_and_sharp_edges_are_told_apart() -> None:
-    normals = scene._normals(crate())
+    normals = scene.Scene(crate()).normals
     lengths = np.linalg.norm(normals, axis=-1)
     np.testing.assert_allclose(lengths, 1, atol=1e-6)
     faces = np.cross(

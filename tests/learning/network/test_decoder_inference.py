@@ -61,7 +61,7 @@ def test_units_asleep_are_left_out_and_change_nothing(monkeypatch: pytest.Monkey
     points, code = inputs(1, 4000)
     monkeypatch.setattr(folded_module, "PLACE_CHUNK", 50)
     seen: list[tuple[int, int]] = []
-    plain = FoldedDecoder._awake
+    plain = FoldedDecoder.awake
 
     def counted(self, h):
         found = plain(self, h)
@@ -73,13 +73,13 @@ def test_units_asleep_are_left_out_and_change_nothing(monkeypatch: pytest.Monkey
         seen.append(tuple(found.values.shape))
         return found
 
-    monkeypatch.setattr(FoldedDecoder, "_awake", counted)
+    monkeypatch.setattr(FoldedDecoder, "awake", counted)
     fold = FoldedDecoder(made, code, torch.float64)
     values = fold(points[0])
     assert sum(units for _, units in seen) < 0.9 * 64 * len(seen)  # some are left out
     assert sum(rows for rows, _ in seen) == 4000 * 6  # every point, at every ReLU of three blocks
     assert_near(values, reference(made, points, code)[0], 1e-5)
-    monkeypatch.setattr(FoldedDecoder, "_awake", plain)
+    monkeypatch.setattr(FoldedDecoder, "awake", plain)
     fold.by_place = False
     assert_near(values, fold(points[0]), 1e-6)
 

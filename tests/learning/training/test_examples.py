@@ -18,6 +18,7 @@ from pix3d_onet.learning.training.examples import (
     examples_split,
     write_examples,
 )
+from pix3d_onet.runs.examples import MAX_FACES, read_examples
 from pix3d_onet.runs.folder import RunFolder
 
 
@@ -27,8 +28,8 @@ def data(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return load_model(stored_run.store_run(tmp_path_factory.mktemp("run")))
+def model(run: Path):
+    return load_model(run)
 
 
 def test_the_file_has_what_the_figures_read(data, model, tmp_path) -> None:
@@ -48,6 +49,8 @@ def test_the_file_has_what_the_figures_read(data, model, tmp_path) -> None:
             assert 0 < len(faces) <= EXAMPLE_FACES
             assert faces.max() < len(vertices)
     assert [p.name for p in tmp_path.iterdir()] == ["examples.npz"]
+    assert [e.record_id for e in read_examples(tmp_path)] == arrays["record_id"].tolist()
+    assert EXAMPLE_FACES <= MAX_FACES
 
 
 def test_iou_is_that_of_the_stored_points_unless_it_is_known(data, model, tmp_path) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 from helpers.datasets import make_dataset
-from helpers.disk import grow, small_disk
 
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, DivergedError, InputError, UnsuitableError
@@ -103,24 +102,25 @@ def test_a_configuration_that_is_not_ours_is_left_alone(data: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("fits", ["nothing", "the best network", "two checkpoints"])
-def test_a_full_disk_is_one_line_and_the_run_goes_on_later(data: Path, tmp_path: Path, fits: str) -> None:
+def test_a_full_disk_is_one_line_and_the_run_goes_on_later(
+    data: Path, tmp_path: Path, small_disk: Callable[[str], Path], fits: str
+) -> None:
     whole = tmp_path / "whole"
     run(data, whole)
     with pytest.raises(KeyError):
         run(data, tmp_path / "part", emit=failing_at(3, KeyError("stop")))
     best, step = (p.stat().st_size for p in (RunFolder(whole).best, RunFolder(tmp_path / "part").step(2)))
     room = {"nothing": 0, "the best network": best, "two checkpoints": best + 2 * step}[fits]
-    with small_disk(tmp_path / "disk", f"{room + best // 4 >> 10}k") as disk:
-        out = RunFolder(disk / "run")
-        with pytest.raises(InputError, match=f"^no space left on the disk of {out.path}") as full:
-            run(data, out.path)
-        assert "`resume=True`" in full.value.hint
-        assert not list(out.strays())
-        assert len(out.steps()) == (2 if fits == "two checkpoints" else 0)
-        assert out.path.exists() == (fits != "nothing")
-        grow(disk, "64m")
-        run(data, out.path, resume=True)
-        assert contents(out.path) == contents(whole)
+    out = RunFolder(small_disk(f"{room + best // 4 >> 10}k") / "run")
+    with pytest.raises(InputError, match=f"^no space left on the disk of {out.path}") as full:
+        run(data, out.path)
+    assert "`resume=True`" in full.value.hint
+    assert not list(out.strays())
+    assert len(out.steps()) == (2 if fits == "two checkpoints" else 0)
+    assert out.path.exists() == (fits != "nothing")
+    small_disk("64m")
+    run(data, out.path, resume=True)
+    assert contents(out.path) == contents(whole)
 
 
 def test_files_have_the_mode_of_any_new_file(data: Path, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import killable_run
 from helpers.datasets import make_dataset
-from helpers.killable_run import STEPS
+from helpers.programs import killable_run
+from helpers.programs.killable_run import STEPS
 
 KILLS = 10
 LONGEST_DELAY = 0.15

@@ -300,7 +300,7 @@ def test_killed_after_patience_ended_it_does_not_train_on(
     real = trainer.Scores.mean_iou
     with monkeypatch.context() as patch:
         patch.setattr(trainer.Scores, "mean_iou", lambda self, t: next(scores, None) or real(self, t))
-        patch.setattr(training, "_finish", lambda *_, **__: (_ for _ in ()).throw(SystemError("killed")))
+        patch.setattr(training, "write_run", lambda *_, **__: (_ for _ in ()).throw(SystemError("killed")))
         with pytest.raises(SystemError):
             run(data, tmp_path / "run", config)
     record = run(data, tmp_path / "run", config, resume=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.datasets import make_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,18 +55,13 @@ def test_best_threshold_is_the_best_mean_and_the_lowest_of_equals() -> None:
     assert Scores(("a",), (0.2, 0.4, 0.6), inter, union, np.zeros(1)).best_threshold() == (0.4, 0.75)
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_dataset(tmp_path_factory.mktemp("data") / "set", shapes=6, points=1024, image_size=32, views=2)
-
-
-def test_all_points_whatever_the_chunks_and_the_processes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_points_whatever_the_chunks_and_the_processes(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model = build_model(TINY).train()
     with torch.no_grad():
         for parameter in model.decoder.parameters():
             parameter.normal_(std=0.5)
-    with Dataset(root) as dataset:
+    with Dataset(data) as dataset:
         split = load_split(dataset, "train", 32, torch.device("cpu"), Choice())
     whole = evaluate_split(model, split, thresholds=(0.2, 0.5))
     assert model.training
@@ -88,7 +82,7 @@ def test_all_points_whatever_the_chunks_and_the_processes(root: Path, monkeypatc
     model.eval()
     row = 3
     images, _, _ = split.pictures(np.array([row]))
-    with Dataset(root) as dataset:
+    with Dataset(data) as dataset:
         sample = dataset.sample(dataset.entries("train")[int(split.shapes[row])])
     with torch.no_grad():
         logits = model(images.float() / 255, torch.from_numpy(sample.points)[None])[0].numpy()
@@ -97,9 +91,9 @@ def test_all_points_whatever_the_chunks_and_the_processes(root: Path, monkeypatc
     assert whole.union[row, 1] == (said | sample.occupancy).sum()
 
 
-def test_fewer_points_on_request(root: Path) -> None:
+def test_fewer_points_on_request(data: Path) -> None:
     model = build_model(TINY).eval()
-    with Dataset(root) as dataset:
+    with Dataset(data) as dataset:
         split = load_split(dataset, "val", 32, torch.device("cpu"), Choice())
     scores = evaluate_split(model, split, thresholds=(0.2,), points=100)
     assert scores.union.max() <= 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,18 @@ import numpy as np
 import pytest
 from helpers.browser import SETTLE, chromium, complaints, open_page, pixels, requests
 from helpers.datasets import make_dataset
+from helpers.hostile import names
 from helpers.stored_runs import make_run, make_runs, sphere
+from hypothesis import HealthCheck, given, settings
 
+from pix3d_onet import escape
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.files import write_text
 from pix3d_onet.report import formats
 from pix3d_onet.report.build import Report, read_report
 from pix3d_onet.report.html.mesh_view import encode_mesh, mesh_page
 from pix3d_onet.report.html.page import PAGE_BUDGET, html_page
-from pix3d_onet.report.html.quality import numeric_quality, quality_section
+from pix3d_onet.report.html.quality import numeric_quality, quality
 from pix3d_onet.report.thumbnails import Thumbnails
 from pix3d_onet.types import Mesh
 
@@ -36,12 +40,16 @@ class Balance(HTMLParser):
         self.open: list[str] = []
         self.ids: list[str] = []
         self.addresses: list[str] = []
+        self.words: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in VOID:
             self.open.append(tag)
         self.ids += [v for k, v in attrs if k == "id" and v]
         self.addresses += [v for k, v in attrs if k in ("src", "href") and v]
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data.strip())
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -101,6 +109,20 @@ def test_names_cannot_break_out_of_the_page(tmp_path: Path) -> None:
     assert embedded(text)["table"]["dataset"] == evil
 
 
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names, names)
+def test_any_name_is_text_on_the_page(report: Report, name: str, other: str) -> None:
+    rows = tuple(replace(r, label=name) for r in report.table.rows)
+    table = replace(report.table, rows=rows, dataset=other)
+    text = html_page(report.group, table, replace(report.gallery, records=()))
+    text.encode()
+    page = parsed(text)
+    assert len(page.open) == 0
+    assert embedded(text)["table"]["dataset"] == json.loads(json.dumps(other))
+    assert escape.visible(name).strip() in page.words
+    assert not {*map(chr, range(9)), *"\x1b\x9b\u202e\u2066"} & set(text)
+
+
 def test_a_page_without_examples_or_scores_is_still_a_page(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "resnet18")
     record = json.loads((folder / "run.json").read_text())
@@ -124,7 +146,8 @@ def test_the_gallery_shrinks_to_the_budget(report: Report, monkeypatch: pytest.M
 
 def test_data_quality_comes_from_the_manifest(tmp_path: Path) -> None:
     manifest = read_manifest(make_dataset(tmp_path / "data", shapes=8, points=512, image_size=32))
-    parsed(quality_section(manifest))
+    shown = quality(manifest)
+    assert sum(n for _, counts in shown["counts"] for n in counts[::2]) == shown["shapes"] == 8
     assert all(np.isfinite(v).all() for v in numeric_quality(manifest.shapes).values())
 
 

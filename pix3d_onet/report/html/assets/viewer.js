@@ -2,22 +2,28 @@
 // 3D views without a library. One hidden WebGL2 canvas draws for every visible canvas (browsers allow only a few
 // contexts a page); the views of a Scene share a camera, so they turn together.
 const Viewer = (() => {
-  const FOV = (24 * Math.PI) / 180, DISTANCE = 4.0, CREASE = Math.cos((40 * Math.PI) / 180);
-  const HOME = { azimuth: 35, elevation: 22, zoom: 1 };
+  const LOOK = JSON.parse(document.getElementById("page-data").textContent).look; // that of the printed pictures
+  const FOV = (LOOK.fov * Math.PI) / 180, DISTANCE = LOOK.distance, CREASE = LOOK.crease;
+  const HOME = { azimuth: LOOK.azimuth, elevation: LOOK.elevation, zoom: 1 };
+  const number = x => x.toFixed(6), [ambient, sky, head] = LOOK.ambient.map(number), [gloss, shine] = LOOK.gloss.map(number);
+  const direction = light => `normalize(vec3(${light.slice(0, 3).map(number)}))`;
+  const diffuse = light => `${number(light[3])} * max((dot(m, ${direction(light)}) + ${number(light[4])}) / ${number(1 + light[4])}, 0.0)`;
   const VERTEX = `#version 300 es
     in vec3 position; in vec3 normal; uniform mat3 view; uniform float focal; uniform float aspect;
-    uniform float distance; out vec3 n;
+    uniform float distance; out vec3 n; out vec3 eye; out float top;
     void main() {
-      vec3 p = view * position; n = view * normal; float depth = distance - p.z;
+      vec3 p = view * position; n = view * normal; top = normal.y; float depth = distance - p.z;
+      eye = vec3(-p.xy, depth);
       gl_Position = vec4(p.x * focal / aspect, p.y * focal, (depth - distance) * 0.4 * depth, depth);
     }`;
   const FRAGMENT = `#version 300 es
-    precision highp float; in vec3 n; uniform vec4 colour; out vec4 pixel;
+    precision highp float; in vec3 n; in vec3 eye; in float top; uniform vec4 colour; out vec4 pixel;
     void main() {
-      vec3 m = normalize(n); if (!gl_FrontFacing) m = -m; if (m.z < 0.0) m = -m;
-      float light = 0.38 + 0.16 * m.y + 0.58 * max(dot(m, normalize(vec3(-0.45, 0.72, 0.53))), 0.0)
-        + 0.16 * max(dot(m, normalize(vec3(0.75, 0.1, 0.65))), 0.0);
-      pixel = vec4(pow(min(colour.rgb * light, vec3(1.0)), vec3(1.0 / 2.2)) * colour.a, colour.a);
+      vec3 m = normalize(n), e = normalize(eye); float up = top / length(n);
+      if (dot(m, e) < 0.0) { m = -m; up = -up; }
+      float light = ${ambient} + ${sky} * up + ${head} * dot(m, e) + ${LOOK.lights.map(diffuse).join(" + ")};
+      float shine = ${gloss} * pow(max(dot(m, normalize(${direction(LOOK.lights[0])} + e)), 0.0), ${shine});
+      pixel = vec4(pow(min(colour.rgb * light + shine, vec3(1.0)), vec3(${number(1 / LOOK.gamma)})) * colour.a, colour.a);
     }`;
   let gl = null, program = null, places = null, broken = false;
   const uploaded = new WeakMap();
@@ -52,8 +58,9 @@ const Viewer = (() => {
       const f = 3 * Math.floor(i / 3), v = faces[i], sum = [0, 0, 0];
       for (let j = start[v]; j < start[v + 1]; j++) {
         const g = 3 * around[j];
-        if (unit[f] * unit[g] + unit[f + 1] * unit[g + 1] + unit[f + 2] * unit[g + 2] < CREASE) continue;
-        for (let k = 0; k < 3; k++) sum[k] += weighted[g + k];
+        const cosine = unit[f] * unit[g] + unit[f + 1] * unit[g + 1] + unit[f + 2] * unit[g + 2];
+        if (Math.abs(cosine) < CREASE) continue;
+        for (let k = 0; k < 3; k++) sum[k] += Math.sign(cosine) * weighted[g + k];
       }
       const length = Math.hypot(...sum);
       for (let k = 0; k < 3; k++) {

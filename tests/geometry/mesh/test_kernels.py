@@ -1,0 +1,108 @@
+"""The compiled loops over meshes against their face-by-face references."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers.references import mesh as reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+# ruff: noqa: E402 - the geometry libraries are an extra
+trimesh = pytest.importorskip("trimesh")
+pytest.importorskip("numba")
+
+from pix3d_onet.geometry.mesh import _collapse_kernels as collapsing
+from pix3d_onet.geometry.mesh._component_kernels import face_components
+from pix3d_onet.geometry.mesh._edge_kernels import count_edges
+from pix3d_onet.geometry.mesh._measure_kernels import areas, signed_volume
+from pix3d_onet.geometry.mesh._obj_kernels import scan_obj
+
+SEEDS = range(4)
+UPPER = np.triu_indices(4)
+"""Entries of a symmetric 4×4 in the order in which the kernels store a quadric."""
+
+
+def random_faces(rng: np.random.Generator, vertices: int, count: int) -> np.ndarray:
+    return np.array([rng.choice(vertices, 3, replace=False) for _ in range(count)])
+
+
+@pytest.mark.kernel("areas", "signed_volume")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_areas_and_volume(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vertices, faces = rng.normal(size=(20, 3)), random_faces(rng, 20, 50)
+    assert np.allclose(areas(vertices, faces), reference.areas(vertices, faces))
+    centre = rng.normal(size=3)
+    found = signed_volume(vertices, faces, centre)
+    assert found == pytest.approx(reference.signed_volume(vertices - centre, faces))
+
+
+@pytest.mark.kernel("face_components", "count_edges")
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("vertices", [6, 40])
+def test_components_and_edges(seed: int, vertices: int) -> None:
+    faces = random_faces(np.random.default_rng(seed), vertices, 25)
+    count, labels = face_components(faces, vertices)
+    expected_count, expected_labels = reference.face_components(faces, vertices)
+    assert count == expected_count
+    assert np.array_equal(labels, expected_labels)
+    assert count_edges(faces, vertices).tolist() == reference.count_edges(faces)
+
+
+def test_a_vertex_of_very_many_edges() -> None:
+    rim = np.arange(1, 101)
+    fan = np.stack([np.zeros(100, int), rim, np.roll(rim, -1)], axis=1)[np.random.default_rng(0).permutation(100)]
+    assert count_edges(fan, 101).tolist() == reference.count_edges(fan)
+
+
+NUMBERS = st.one_of(
+    st.floats(-1e6, 1e6).map(repr), st.sampled_from(["1e", ".5", "5.", "+2", "1x", "--1", "nan", "1e-320", "1e5", "#"])
+)
+CORNERS = st.one_of(st.integers(-5, 9).map(str), st.sampled_from(["1/2/3", "2//1", "-1/1", "x", "1x", "#", "+3"]))
+BLANKS = st.sampled_from([" ", "\t", "  "])
+LINES = st.one_of(
+    st.tuples(st.just("v"), st.lists(NUMBERS, max_size=5)), st.tuples(st.just("f"), st.lists(CORNERS, max_size=6))
+).flatmap(lambda line: BLANKS.map(lambda blank: blank.join([line[0], *line[1]])))
+TEXTS = st.lists(
+    st.one_of(LINES, st.sampled_from(["", "# v 1 2 3", "vt 1 2", "v", "f ", " v 1 2 3", "g a"])), max_size=12
+)
+
+
+@pytest.mark.kernel("scan_obj")
+@settings(max_examples=200, deadline=None)
+@given(TEXTS, st.sampled_from(["\n", "\r\n"]))
+def test_obj_text(lines: list[str], end: str) -> None:
+    text = end.join(lines)
+    vertices, faces = scan_obj(np.frombuffer(text.encode(), dtype=np.uint8))
+    expected_vertices, expected_faces = reference.scan_obj(text)
+    assert np.allclose(vertices, expected_vertices, rtol=1e-14, atol=1e-300, equal_nan=True)
+    assert np.array_equal(faces, expected_faces)
+
+
+@pytest.mark.kernel("quadrics", "collapse_pass", "compact")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_sweep_of_collapses(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    body = trimesh.creation.icosphere(subdivisions=2)
+    vertices, faces = body.vertices + rng.normal(scale=0.02, size=body.vertices.shape), np.array(body.faces)
+    quadrics = collapsing.quadrics(vertices, faces)
+    exact = reference.quadrics(vertices, faces)
+    weight = np.array(
+        [reference.areas(vertices, faces)[(faces == v).any(axis=1)].sum() / 3 for v in range(len(vertices))]
+    )
+    assert np.allclose(quadrics[:, :10], exact[:, *UPPER])
+    assert np.allclose(quadrics[:, 10], weight)
+
+    limit = 0.03**2
+    new_vertices, new_faces, expected = reference.collapse_pass(
+        vertices, faces, exact, weight, limit, collapsing.MIN_COSINE
+    )
+    assert collapsing.collapse_pass(vertices, faces, quadrics, limit) == expected > 5
+    assert np.array_equal(faces, new_faces)
+    assert np.allclose(vertices, new_vertices)
+
+    used, kept = collapsing.compact(vertices, faces, quadrics)
+    small_vertices, small_faces = reference.compact(new_vertices, new_faces)
+    assert np.allclose(vertices[:used], small_vertices)
+    assert np.array_equal(faces[:kept], small_faces)
