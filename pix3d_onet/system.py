@@ -40,7 +40,16 @@ SYSTEM_LIBRARIES = {
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "": ("click", "rich", "numpy", "scipy", "h5py", "pillow", "joblib", "jinja2"),
-    "geometry": ("trimesh", "open3d-cpu|open3d", "pymeshfix", "scikit-image", "numba", "fast-simplification"),
+    "geometry": (
+        "trimesh",
+        "open3d-cpu|open3d",
+        "pymeshfix",
+        "scikit-image",
+        "numba",
+        "fast-simplification",
+        "manifold3d",
+        "DracoPy",
+    ),
     "train": ("torch", "torchvision", "timm", "tensorboard", "safetensors", "scikit-image", "fast-simplification"),
     "report": ("matplotlib",),
     "dask": ("dask", "distributed"),

@@ -22,9 +22,9 @@ from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, rea
 from pix3d_onet.errors import InputError
 from pix3d_onet.escape import shell
 from pix3d_onet.files import file_digest
+from pix3d_onet.geometry.mesh.formats.side_files import mesh_digest
 from pix3d_onet.rotations import rotation_problem
 
-"""Largest entry of R·Rᵀ - 1 of a stored (float32) pose whose source printed its rotation with a few digits."""
 BOX_TOLERANCE = 0.01
 """How far the box of a stored mesh may be from centred and longest side 1, besides the stated decimation error: that
 error is a percentile, single vertices move farther; a mesh of another frame is off by far more."""
@@ -301,7 +301,7 @@ def check_duplicates(manifest: Manifest) -> Check:
 
 
 def check_source(manifest: Manifest, source_root: Path) -> Check:
-    """Every source mesh is still there with the content that was prepared."""
+    """Every source mesh is still there with the content that was prepared, buffers of a glTF file included."""
     findings = []
     for shape in manifest.shapes:
         path = source_root / shape.source_mesh
@@ -309,7 +309,7 @@ def check_source(manifest: Manifest, source_root: Path) -> Check:
             findings.append(error(shape.object_id, f"{shape.source_mesh} leads out of {source_root}."))
         elif not path.is_file():
             findings.append(warning(shape.object_id, f"{shape.source_mesh} is not in {source_root} any more."))
-        elif file_digest(path) != shape.mesh_sha256:
+        elif mesh_digest(path, source_root) != shape.mesh_sha256:
             hint = "Prepare again: it redoes what changed."
             findings.append(error(shape.object_id, f"{shape.source_mesh} has changed since.", hint))
     return Check("source", len(manifest.shapes), f"compared with {source_root}", tuple(findings))

@@ -15,7 +15,7 @@ from pix3d_onet.data.store.encoding import encode_normals
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.cleaning import box_normalisation, transformed
 from pix3d_onet.geometry.mesh.decimation import decimate
-from pix3d_onet.geometry.mesh.reading import load_mesh
+from pix3d_onet.geometry.mesh.reading import read_mesh
 from pix3d_onet.geometry.mesh.sampling import contains, draw_cells, sample_surface
 from pix3d_onet.geometry.mesh.topology import is_watertight, volume
 from pix3d_onet.geometry.watertight.methods import Watertight, watertight
@@ -58,7 +58,8 @@ def shape_geometry(
     """
     watch = _Stopwatch()
     with watch.stage("mesh"):
-        source = load_mesh(path, root=root)
+        read = read_mesh(path, root=root)
+        source = read.mesh
     with watch.stage("watertight"):
         result = watertight(source, method=config.watertight, resolution=config.resolution)
         normalisation = box_normalisation(result.mesh)
@@ -84,6 +85,7 @@ def shape_geometry(
             points=points,
             occupancy=occupancy,
             voxel=voxel,
+            reading=read.figures,
         )
     stored = ShapeGeometry(
         points_q=cells,

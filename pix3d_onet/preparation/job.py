@@ -21,7 +21,7 @@ from typing import Any
 from pix3d_onet.config import Backend, PrepareConfig, check_choice
 from pix3d_onet.data.sources.pix3d import INDEX
 from pix3d_onet.data.sources.splits import Splitter
-from pix3d_onet.data.store.manifest import MANIFEST, Manifest, read_manifest
+from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, read_manifest
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.data.store.rejects import REJECTS_FILE, read_rejects, write_rejects
 from pix3d_onet.data.store.writer import write_shard
@@ -32,7 +32,7 @@ from pix3d_onet.locks import locked
 from pix3d_onet.preparation.assemble import TIMINGS, assemble, listing_digest
 from pix3d_onet.preparation.execution.pool import Failure, Limits, Plan, run, usable_cores
 from pix3d_onet.preparation.reopen import read_timings, thaw
-from pix3d_onet.preparation.staging import Done, Outcome, Staging, fingerprint, read_digest
+from pix3d_onet.preparation.staging import Contents, Done, Outcome, Staging, fingerprint, read_digest
 from pix3d_onet.preparation.worker import Geometry, Task, prepare_shape, rejection
 from pix3d_onet.types import Rejected, SourceListing, SourceShape
 
@@ -163,11 +163,12 @@ class _Job:
     def _to_do_again(self, manifest: Manifest) -> set[str]:
         """Shapes to prepare anew: changed ones, and with ``retry_failed`` those that were lost or lost a picture."""
         sources = {s.object_id: s for s in self.shapes}
-        changed = {
-            e.object_id
-            for e in manifest.shapes
-            if e.source_sha256 and read_digest(sources[e.object_id], self.config, e.record_ids) != e.source_sha256
-        }
+
+        def changed_since(entry: ShapeEntry) -> bool:
+            shape = sources[entry.object_id]
+            return read_digest(shape, self.config, entry.record_ids, Contents(self.listing.root)) != entry.source_sha256
+
+        changed = {e.object_id for e in manifest.shapes if e.source_sha256 and changed_since(e)}
         if changed:
             names = ", ".join(sorted(changed)[:3]) + (", …" if len(changed) > 3 else "")
             what = f"preparing again {len(changed)} of {len(sources)} shapes ({names})"
@@ -208,7 +209,7 @@ class _Job:
         with Dataset(self.out) as data:
             for entry in manifest.shapes:
                 if entry.shard in sound and entry.object_id not in again:
-                    key = fingerprint(sources[entry.object_id], self.config, self.listing.root)
+                    key = fingerprint(sources[entry.object_id], self.config, Contents(self.listing.root))
                     seconds = timings.get(entry.object_id, {})
                     outcome = thaw(data, entry, tuple(rows.get(entry.object_id, ())), seconds)
                     self.staging.save(dataclasses.replace(outcome, key=key))
@@ -275,7 +276,7 @@ class _Job:
     def _kept(self, shape: SourceShape) -> Done | None:
         if not self.staging.holds(shape.object_id):
             return None
-        found = self.staging.look(shape.object_id, fingerprint(shape, self.config, self.listing.root))
+        found = self.staging.look(shape.object_id, fingerprint(shape, self.config, Contents(self.listing.root)))
         if found is not None and not found.ok and self.execution.retry_failed:
             return None
         return found

@@ -54,6 +54,7 @@ def _under(key: str, limit: float) -> Callable[[Mapping[str, Any]], bool]:
 
 
 RULES = (
+    Rule("faces-dropped", "warning", "faces of the file could not be read", _over("faces_dropped", 0)),
     Rule("label-disagreement", "reject", "two inside tests differ on over 0.1 %", _under("label_agreement", 0.999)),
     Rule("surface-lost", "reject", "over 10 % of the visible surface is missing", _over("lost_share", 0.1)),
     Rule("component-lost", "warning", "a component above 0.1 % of the surface is missing", _over("lost_components", 0)),
@@ -78,8 +79,10 @@ def judge(
     points: Float32,
     occupancy: Bool,
     voxel: Path | None,
+    reading: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """JSON-able figures. ``source`` in the model's frame; ``full``, ``stored``, ``points`` (P, 3) normalised.
+    """JSON-able figures. ``source`` in the model's frame; ``full``, ``stored``, ``points`` (P, 3) normalised;
+    ``reading`` are those of :class:`~pix3d_onet.geometry.mesh.reading.ReadMesh`.
 
     RejectError (stage ``qc``) with the name of the first ``reject`` rule that is broken.
     """
@@ -91,6 +94,7 @@ def judge(
         "method": result.method,
         "source_faces": len(source.faces),
         "source_watertight": source_closed,
+        **reading,
         "faces": len(full.faces),
         "watertight": edges["boundary"] == edges["nonmanifold"] == 0,
         "winding_consistent": edges["clashes"] == 0,

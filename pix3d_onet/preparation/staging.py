@@ -21,6 +21,7 @@ import numpy as np
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import digest, file_digest, write_bytes, write_json
+from pix3d_onet.geometry.mesh.formats.side_files import mesh_digest
 from pix3d_onet.types import (
     Camera,
     Mesh,
@@ -72,47 +73,56 @@ class Done:
     seconds: dict[str, float]
 
 
-def content_digest(path: Path) -> str:
-    """SHA-256 of a file's content, or why it cannot be read."""
-    try:
-        return file_digest(path)
-    except OSError as error:
-        return f"unreadable: {error.strerror}"
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Digests of files, each hashed once; of one that cannot be read, why. ``root`` bounds the side files of meshes."""
+
+    root: Path
+    _known: dict[Path, str] = field(default_factory=dict)
+
+    def mesh(self, path: Path) -> str:
+        """The digest of a mesh with its side files."""
+        return self._once(path, lambda: mesh_digest(path, self.root))
+
+    def file(self, path: Path | None) -> str | None:
+        """The digest of a file; None where there is none."""
+        return None if path is None else self._once(path, lambda: file_digest(path))
+
+    def _once(self, path: Path, hashed: Callable[[], str]) -> str:
+        if path not in self._known:
+            try:
+                self._known[path] = hashed()
+            except OSError as error:
+                self._known[path] = f"unreadable: {error.strerror}"
+        return self._known[path]
 
 
-Content = Callable[[Path], str]
-"""``content_digest``, or one that remembers."""
-
-
-def fingerprint(shape: SourceShape, config: PrepareConfig, root: Path, content: Content = content_digest) -> str:
+def fingerprint(shape: SourceShape, config: PrepareConfig, contents: Contents) -> str:
     """Hash of everything that a shape's result depends on; files by content, a missing one as such."""
     settings = {k: v for k, v in config.to_json().items() if k not in NOT_OF_THE_SHAPE}
     views = [
-        [v.record_id, content(v.image), _if_any(v.mask, content), v.on_white, camera_key(v.camera)] for v in shape.views
+        [v.record_id, contents.file(v.image), contents.file(v.mask), v.on_white, camera_key(v.camera)]
+        for v in shape.views
     ]
     what = [__version__, PART_VERSION, settings, *astuple(shape.identity)]
-    files = [shape.mesh.relative_to(root).as_posix(), content(shape.mesh), _if_any(shape.second_file, content), views]
+    name = shape.mesh.relative_to(contents.root).as_posix()
+    files = [name, contents.mesh(shape.mesh), contents.file(shape.second_file), views]
     return digest(json.dumps([*what, *files], sort_keys=True).encode())
 
 
-def read_digest(
-    shape: SourceShape, config: PrepareConfig, record_ids: Collection[str], content: Content = content_digest
-) -> str:
+def read_digest(shape: SourceShape, config: PrepareConfig, record_ids: Collection[str], contents: Contents) -> str:
     """Hash of the content of the files that were read for a shape whose pictures ``record_ids`` are stored.
 
-    Mesh, second file, and every picture with its mask, up to the one that was taken where one is enough. Unlike
-    :func:`fingerprint` it knows no settings and no version: it tells whether the source is still what it was.
+    Mesh with its side files, second file, and every picture with its mask, up to the one that was taken where one is
+    enough. Unlike :func:`fingerprint` it knows no settings and no version: it tells whether the source is still what
+    it was.
     """
     views = shape.views
     if config.images_per_object == "one":
         taken = next((i for i, v in enumerate(views) if v.record_id in record_ids), len(views))
         views = views[: taken + 1]
-    pictures = [[content(v.image), _if_any(v.mask, content)] for v in views]
-    return digest(json.dumps([content(shape.mesh), _if_any(shape.second_file, content), *pictures]).encode())
-
-
-def _if_any(path: Path | None, content: Content) -> str | None:
-    return None if path is None else content(path)
+    pictures = [[contents.file(v.image), contents.file(v.mask)] for v in views]
+    return digest(json.dumps([contents.mesh(shape.mesh), contents.file(shape.second_file), *pictures]).encode())
 
 
 def camera_key(camera: Camera | None) -> list[Any]:

@@ -5,7 +5,6 @@ A worker only computes: it writes nothing, and hands its result back to the one 
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.images.crop import load_view
 from pix3d_onet.errors import MissingDependencyError, RejectError
 from pix3d_onet.files import digest
-from pix3d_onet.preparation.staging import Content, Outcome, content_digest, fingerprint, read_digest
+from pix3d_onet.preparation.staging import Contents, Outcome, fingerprint, read_digest
 from pix3d_onet.system import missing_dependency
 from pix3d_onet.types import Normalisation, PreparedShape, Provenance, Rejected, SourceShape, View
 
@@ -41,15 +40,15 @@ def prepare_shape(task: Task) -> Outcome:
     """Prepare one shape. Never raises for anything that the shape can be blamed for: that becomes its reject."""
     shape = task.shape
     seconds: dict[str, float] = {}
-    content = functools.cache(content_digest)  # every file is hashed once
-    key = fingerprint(shape, task.config, task.root, content)
+    contents = Contents(task.root)
+    key = fingerprint(shape, task.config, contents)
     try:
         start = time.perf_counter()
         result = _geometry(task)
         seconds.update(result.seconds)
         seconds["mesh_total"] = time.perf_counter() - start
         start = time.perf_counter()
-        views, rejected = _photos(task, result.stored.normalisation, content)
+        views, rejected = _photos(task, result.stored.normalisation, contents)
         seconds["images"] = time.perf_counter() - start
         if rejected and not views and not task.config.render_views:
             return Outcome(shape.object_id, None, rejected, seconds, key)
@@ -70,8 +69,8 @@ def prepare_shape(task: Task) -> Outcome:
         return rejection(task, "worker", "unexpected", detail, key)
     provenance = Provenance(
         source_mesh=shape.mesh.relative_to(task.root).as_posix(),
-        mesh_sha256=content(shape.mesh),
-        source_sha256=read_digest(shape, task.config, [v.record_id for v in views], content),
+        mesh_sha256=contents.mesh(shape.mesh),
+        source_sha256=read_digest(shape, task.config, [v.record_id for v in views], contents),
     )
     prepared = PreparedShape(shape.identity, result.stored, tuple(views), provenance, seconds)
     return Outcome(shape.object_id, prepared, rejected, seconds, key)
@@ -89,7 +88,7 @@ def _broken_install(error: Exception) -> MissingDependencyError:
 
 def rejection(task: Task, stage: str, reason: str, detail: str, key: str = "") -> Outcome:
     """The outcome of a shape that is lost as a whole; its row names the shape's first record."""
-    key = key or fingerprint(task.shape, task.config, task.root)
+    key = key or fingerprint(task.shape, task.config, Contents(task.root))
     record = task.shape.views[0].record_id if task.shape.views else ""
     row = Rejected(task.shape.object_id, record, stage, reason, " ".join(detail.split()))
     return Outcome(task.shape.object_id, None, (row,), key=key)
@@ -104,7 +103,7 @@ def _geometry(task: Task) -> GeometryResult:
     return shape_geometry(shape.mesh, shape.object_id, task.config, root=task.root, voxel=shape.voxel)
 
 
-def _photos(task: Task, normalisation: Normalisation, content: Content) -> tuple[list[View], tuple[Rejected, ...]]:
+def _photos(task: Task, normalisation: Normalisation, contents: Contents) -> tuple[list[View], tuple[Rejected, ...]]:
     """The shape's pictures, and those that cannot be used.
 
     With ``images_per_object`` ``one`` the first usable picture is the only one.
@@ -115,7 +114,7 @@ def _photos(task: Task, normalisation: Normalisation, content: Content) -> tuple
         try:
             options = {"record_id": source.record_id, "size": size, "margin": margin, "on_white": source.on_white}
             view = load_view(source.image, source.mask, source.camera, normalisation, **options)  # type: ignore[arg-type]
-            views.append(replace(view, sha256=content(source.image)))
+            views.append(replace(view, sha256=contents.file(source.image) or ""))
         except RejectError as error:
             row = (task.shape.object_id, source.record_id, error.stage or "image", error.reason, error.message)
             rejected.append(Rejected(*row))

@@ -21,7 +21,7 @@ from pix3d_onet.events import Event, Progress
 from pix3d_onet.locks import locked
 from pix3d_onet.preparation.assemble import listing_digest
 from pix3d_onet.preparation.job import Execution, prepare
-from pix3d_onet.preparation.staging import fingerprint
+from pix3d_onet.preparation.staging import Contents, fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,7 @@ def test_every_number_of_a_camera_counts(root: Path, change: dict[str, object]) 
     assert camera is not None
     other = replace(shape, views=(replace(shape.views[0], camera=replace(camera, **change)),))
     assert listing_digest(listing, [other]) != listing_digest(listing, [shape])
-    assert fingerprint(other, CONFIG, root) != fingerprint(shape, CONFIG, root)
+    assert fingerprint(other, CONFIG, Contents(root)) != fingerprint(shape, CONFIG, Contents(root))
 
 
 def test_one_writer_at_a_time(root: Path, tmp_path: Path) -> None:

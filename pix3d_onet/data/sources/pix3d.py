@@ -29,7 +29,6 @@ from pix3d_onet.rotations import rotation_problem
 from pix3d_onet.types import PIX3D_SENSOR_MM, Camera, Rejected, SourceListing, SourceShape, SourceView
 
 INDEX = "pix3d.json"
-"""Largest entry of |R·Rᵀ - 1| of a rotation; the release's are orthonormal to 1e-6."""
 STAGE = "parse"
 HOW_TO_GET = (
     "Get Pix3D from the project page of Sun et al. (CVPR 2018), unpack it there and name its folder with `root` or "

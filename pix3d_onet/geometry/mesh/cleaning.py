@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from pix3d_onet.errors import RejectError
+from pix3d_onet.geometry.mesh.formats.soup import MAX_FACES
 from pix3d_onet.types import Bool, Mesh, Normalisation
 
-MAX_FACES = 20_000_000
-"""More faces than any model of the field has; guards memory against a lying header."""
 MAX_ABS_COORDINATE = 1e150
 """Beyond it squares overflow float64; such files are damaged."""
 MIN_RELATIVE_EXTENT = 1e-12
@@ -21,18 +20,28 @@ def clean(mesh: Mesh) -> Mesh:
     Raises RejectError (stage ``mesh``): ``empty-mesh`` when no face is left, ``bad-extent`` when the box is a point
     or too large or too small for its coordinates to mean anything.
     """
+    return clean_counted(mesh)[0]
+
+
+def clean_counted(mesh: Mesh) -> tuple[Mesh, dict[str, int]]:
+    """:func:`clean`, and how many faces went for which reason: ``bad-index``, ``not-finite``, ``degenerate``."""
     vertices, faces = mesh.vertices, mesh.faces
     if len(faces) > MAX_FACES:
         raise RejectError("mesh-too-large", f"{len(faces)} faces, at most {MAX_FACES} are read", "mesh")
+    counts = [len(faces)]
     faces = faces[((faces >= 0) & (faces < len(vertices))).all(axis=1)]
+    counts.append(len(faces))
     with np.errstate(invalid="ignore"):
         good: Bool = np.all(np.abs(vertices) < MAX_ABS_COORDINATE, axis=1)
     if len(faces):
         faces = faces[good[faces].all(axis=1)]
+    counts.append(len(faces))
     a, b, c = faces[:, 0], faces[:, 1], faces[:, 2]
     faces = faces[(a != b) & (b != c) & (c != a)]
+    counts.append(len(faces))
+    dropped = dict(zip(("bad-index", "not-finite", "degenerate"), (-np.diff(counts)).tolist(), strict=True))
     if len(faces) == 0:
-        raise RejectError("empty-mesh", "no usable face", "mesh")
+        raise RejectError("empty-mesh", _why_empty(dropped), "mesh")
     used = np.zeros(len(vertices), dtype=bool)
     used[faces] = True
     if not used.all():
@@ -43,7 +52,15 @@ def clean(mesh: Mesh) -> Mesh:
     reach = float(np.abs(np.stack([low, high])).max())
     if extent <= MIN_RELATIVE_EXTENT * reach or extent < 1.0 / MAX_ABS_COORDINATE:
         raise RejectError("bad-extent", f"the model's longest side is {extent:g} at {reach:g} from the origin", "mesh")
-    return Mesh(vertices, faces)
+    return Mesh(vertices, faces), dropped
+
+
+def _why_empty(dropped: dict[str, int]) -> str:
+    if not any(dropped.values()):
+        return "no faces"
+    meanings = {"bad-index": "have a corner that is no vertex", "not-finite": "have a corner whose place is no number"}
+    meanings["degenerate"] = "have two equal corners"
+    return "of its faces " + ", ".join(f"{n} {meanings[k]}" for k, n in dropped.items() if n)
 
 
 def box_normalisation(mesh: Mesh) -> Normalisation:

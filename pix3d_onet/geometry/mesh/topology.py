@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pix3d_onet.geometry.mesh._component_kernels import face_components
-from pix3d_onet.geometry.mesh._edge_kernels import count_edges
-from pix3d_onet.geometry.mesh._measure_kernels import areas, signed_volume
+from pix3d_onet.geometry.mesh._topology_kernels import areas, count_edges, face_components, signed_volume
 from pix3d_onet.types import Mesh
 
 

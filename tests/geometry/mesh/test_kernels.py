@@ -5,18 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers.references import mesh as reference
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 # ruff: noqa: E402 - the geometry libraries are an extra
 trimesh = pytest.importorskip("trimesh")
 pytest.importorskip("numba")
 
 from pix3d_onet.geometry.mesh import _collapse_kernels as collapsing
-from pix3d_onet.geometry.mesh._component_kernels import face_components
-from pix3d_onet.geometry.mesh._edge_kernels import count_edges
-from pix3d_onet.geometry.mesh._measure_kernels import areas, signed_volume
-from pix3d_onet.geometry.mesh._obj_kernels import scan_obj
+from pix3d_onet.geometry.mesh._topology_kernels import areas, count_edges, face_components, signed_volume
 
 SEEDS = range(4)
 UPPER = np.triu_indices(4)
@@ -54,30 +49,6 @@ def test_a_vertex_of_very_many_edges() -> None:
     rim = np.arange(1, 101)
     fan = np.stack([np.zeros(100, int), rim, np.roll(rim, -1)], axis=1)[np.random.default_rng(0).permutation(100)]
     assert count_edges(fan, 101).tolist() == reference.count_edges(fan)
-
-
-NUMBERS = st.one_of(
-    st.floats(-1e6, 1e6).map(repr), st.sampled_from(["1e", ".5", "5.", "+2", "1x", "--1", "nan", "1e-320", "1e5", "#"])
-)
-CORNERS = st.one_of(st.integers(-5, 9).map(str), st.sampled_from(["1/2/3", "2//1", "-1/1", "x", "1x", "#", "+3"]))
-BLANKS = st.sampled_from([" ", "\t", "  "])
-LINES = st.one_of(
-    st.tuples(st.just("v"), st.lists(NUMBERS, max_size=5)), st.tuples(st.just("f"), st.lists(CORNERS, max_size=6))
-).flatmap(lambda line: BLANKS.map(lambda blank: blank.join([line[0], *line[1]])))
-TEXTS = st.lists(
-    st.one_of(LINES, st.sampled_from(["", "# v 1 2 3", "vt 1 2", "v", "f ", " v 1 2 3", "g a"])), max_size=12
-)
-
-
-@pytest.mark.kernel("scan_obj")
-@settings(max_examples=200, deadline=None)
-@given(TEXTS, st.sampled_from(["\n", "\r\n"]))
-def test_obj_text(lines: list[str], end: str) -> None:
-    text = end.join(lines)
-    vertices, faces = scan_obj(np.frombuffer(text.encode(), dtype=np.uint8))
-    expected_vertices, expected_faces = reference.scan_obj(text)
-    assert np.allclose(vertices, expected_vertices, rtol=1e-14, atol=1e-300, equal_nan=True)
-    assert np.array_equal(faces, expected_faces)
 
 
 @pytest.mark.kernel("quadrics", "collapse_pass", "compact")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,8 +11,6 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 Array = NDArray[Any]
-NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:[eE]([+-]?\d*))?")
-CORNER = re.compile(r"([+-]?\d+)(?:/\S*)?")
 
 
 def areas(vertices: Array, faces: Array) -> Array:
@@ -42,30 +38,6 @@ def count_edges(faces: Array) -> list[int]:
     clashes = sum(n > 1 for n in directed.values())
     unbalanced = sum(one != other for one, other in both.values())
     return [uses.count(1), uses.count(2), sum(n > 2 for n in uses), clashes, unbalanced]
-
-
-def scan_obj(text: str) -> tuple[Array, Array]:
-    """Vertices, and polygons as fans; NaN for what is no number, -1 for what is no index, negative ones count back."""
-    vertices, faces = [], []
-    for line in re.split(r"[\n\r]", text):
-        kind, *tokens = re.split(r"[ \t]+", line.strip(" \t")) if re.match(r"[ \t]*[vf][ \t]", line) else [""]
-        if kind == "v":
-            vertices.append([number(token) for token in [*tokens, "", "", ""][:3]])
-        elif kind == "f":
-            corners = []
-            for token in tokens:
-                if token.startswith("#"):
-                    break
-                match = CORNER.fullmatch(token)
-                index = int(match[1]) if match else 0
-                corners.append(index - 1 if index > 0 else (len(vertices) + index if index else -1))
-            faces += [(corners[0], *pair) for pair in pairwise(corners[1:])]
-    return np.array(vertices, dtype=float).reshape(-1, 3), np.array(faces, dtype=int).reshape(-1, 3)
-
-
-def number(token: str) -> float:
-    match = NUMBER.fullmatch(token)
-    return float(f"{match[1]}e{((match[2] or '').strip('+-') and match[2]) or 0}") if match else np.nan
 
 
 def quadrics(vertices: Array, faces: Array) -> Array:

@@ -1,0 +1,313 @@
+"""Compiled scanner for OBJ text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+_NEWLINE, _RETURN, _SPACE, _TAB, _FORM_FEED, _SLASH, _HASH, _BACKSLASH = 10, 13, 32, 9, 12, 47, 35, 92
+_PLUS, _MINUS, _DOT, _ZERO, _NINE = 43, 45, 46, 48, 57
+_LOWER_E, _UPPER_E, _V, _F, _UPPER_V, _UPPER_F = 101, 69, 118, 102, 86, 70
+_LOWER_N, _LOWER_I, _T, _P, _L = 110, 105, 116, 112, 108
+
+MOST_DIGITS = 18
+
+COUNTS = (
+    "few_corners",
+    "points",
+    "lines",
+    "bad_vertices",
+    "bad_vertex_at",
+    "odd",
+    "odd_at",
+    "weights",
+    "others",
+    "last_face_corners",
+    "last_face_spoilt",
+    "least_corners",
+)
+"""What ``scan_obj`` counts besides; ``*_at`` are byte offsets of the first one, ``last_face_*`` are of a face in the
+last line where that line has no end (else -1)."""
+(
+    _FEW,
+    _POINTS,
+    _LINES,
+    _BAD_VERTICES,
+    _BAD_VERTEX_AT,
+    _ODD,
+    _ODD_AT,
+    _WEIGHTS,
+    _OTHERS,
+    _LAST,
+    _LAST_SPOILT,
+    _LEAST,
+) = range(len(COUNTS))
+
+
+@njit(cache=True, nogil=True)
+def _blank(c: int) -> bool:
+    return c == _SPACE or (_TAB <= c <= _FORM_FEED and c != _NEWLINE)  # vertical tab and form feed too
+
+
+@njit(cache=True, nogil=True)
+def _read_float(text: Any, i: int, end: int) -> tuple[float, int]:
+    """Parse a decimal number at ``i``; NaN when there is none. Returns the value and the index after the token."""
+    start = i
+    sign = 1.0
+    if i < end and text[i] in (_MINUS, _PLUS):
+        sign = -1.0 if text[i] == _MINUS else 1.0
+        i += 1
+    # An integer holds 18 significant digits exactly, more than a float64 does; further ones only move the point.
+    mantissa, digits, significant, exponent = np.int64(0), 0, 0, 0
+    fraction = False
+    while i < end and (_ZERO <= text[i] <= _NINE or (text[i] == _DOT and not fraction)):
+        if text[i] == _DOT:
+            fraction = True
+        else:
+            digits += 1
+            if significant < MOST_DIGITS:
+                mantissa = mantissa * 10 + (text[i] - _ZERO)
+                significant += mantissa > 0
+                exponent -= fraction
+            else:
+                exponent += not fraction
+        i += 1
+    if digits == 0:
+        while i < end and not _blank(text[i]):
+            i += 1
+        return np.nan, max(i, start + 1)
+    if i < end and text[i] in (_LOWER_E, _UPPER_E):
+        i += 1
+        exponent_sign, value, exponent_digits = 1, 0, 0
+        if i < end and text[i] in (_MINUS, _PLUS):
+            exponent_sign = -1 if text[i] == _MINUS else 1
+            i += 1
+        while i < end and _ZERO <= text[i] <= _NINE:
+            value = min(value * 10 + (text[i] - _ZERO), 100000)
+            exponent_digits += 1
+            i += 1
+        if exponent_digits == 0:  # cut off after the e
+            return np.nan, i
+        exponent += exponent_sign * value
+    if i < end and not _blank(text[i]):  # rubbish glued to the number
+        while i < end and not _blank(text[i]):
+            i += 1
+        return np.nan, i
+    if exponent < 0:
+        # Division by an exact power keeps the common cases correctly rounded.
+        if exponent < -300:  # in two steps: 10^300 is within float64, the whole power may not be
+            return sign * (mantissa / 1e300 * 10.0 ** (exponent + 300)), i
+        return sign * (mantissa / 10.0**-exponent), i
+    return sign * mantissa * 10.0**exponent, i
+
+
+@njit(cache=True, nogil=True)
+def _read_index(text: Any, i: int, end: int) -> tuple[int, int]:
+    """Parse the vertex index of a face corner ``v/vt/vn``; 0 (invalid in OBJ) when there is none."""
+    sign, value, digits = 1, 0, 0
+    if i < end and text[i] in (_MINUS, _PLUS):
+        sign = -1 if text[i] == _MINUS else 1
+        i += 1
+    while i < end and _ZERO <= text[i] <= _NINE:
+        value = min(value * 10 + (text[i] - _ZERO), 1 << 60)
+        digits += 1
+        i += 1
+    if digits == 0 or (i < end and text[i] != _SLASH and not _blank(text[i])):
+        value = 0
+    while i < end and not _blank(text[i]):
+        i += 1
+    return sign * value, i
+
+
+@njit(cache=True, nogil=True)
+def _read_vertex(text: Any, k: int, end: int, vertices: Any, v: int) -> int:
+    """Fill row ``v`` from the numbers at ``k``. Returns 0, or 1: a number is missing or unreadable, 2: what follows the
+    numbers is no number, 3: a fourth and last number other than 1."""
+    for axis in range(3):
+        while k < end and _blank(text[k]):
+            k += 1
+        if k < end:
+            vertices[v, axis], k = _read_float(text, k, end)
+        else:
+            vertices[v, axis] = np.nan
+    extra, weight = 0, 1.0
+    while k < end:
+        while k < end and _blank(text[k]):
+            k += 1
+        if k >= end or text[k] == _HASH:
+            break
+        c = text[k]
+        if not (_ZERO <= c <= _NINE or c in (_PLUS, _MINUS, _DOT, _LOWER_N, _LOWER_I, 78, 73)):
+            return 2
+        if extra == 0:
+            weight, k = _read_float(text, k, end)
+        else:
+            while k < end and not _blank(text[k]):
+                k += 1
+        extra += 1
+    if not np.isfinite(vertices[v, 0] + vertices[v, 1] + vertices[v, 2]):
+        return 1
+    return 3 if extra == 1 and weight != 1.0 else 0
+
+
+@njit(cache=True, nogil=True)
+def _slashes(text: Any, i: int, end: int) -> int:
+    """Slashes of the token at ``i``, negative where it ends in one."""
+    count = 0
+    while i < end and not _blank(text[i]):
+        count += text[i] == _SLASH
+        i += 1
+    return -count - 1 if text[i - 1] == _SLASH else count
+
+
+@njit(cache=True, nogil=True)
+def _is_continued(text: Any, start: int, end: int) -> bool:
+    """Whether the line text[start:end] ends in a backslash."""
+    while end > start and _blank(text[end - 1]):
+        end -= 1
+    return end > start and text[end - 1] == _BACKSLASH
+
+
+@njit(cache=True, nogil=True)
+def _other_statement(text: Any, i: int, end: int, continued: bool, counts: Any) -> None:
+    """Account for a line that is neither vertex nor face."""
+    c = text[i]
+    second = text[i + 1] if i + 1 < end else _SPACE
+    third = text[i + 2] if i + 2 < end else _SPACE
+    if c == _HASH:
+        return
+    if c == _V and second in (_T, _LOWER_N, _P) and _blank(third):
+        return
+    if c == _P and _blank(second):
+        counts[_POINTS] += 1
+    elif c == _L and _blank(second):
+        counts[_LINES] += 1
+    elif c in (_V, _F, _UPPER_V, _UPPER_F) or (
+        not continued and (_ZERO <= c <= _NINE or c in (_PLUS, _MINUS, _DOT, _SLASH))
+    ):
+        if counts[_ODD] == 0:
+            counts[_ODD_AT] = i
+        counts[_ODD] += 1
+    else:
+        counts[_OTHERS] += 1
+
+
+@njit(cache=True, nogil=True)
+def _line_end(text: Any, i: int) -> int:
+    n = len(text)
+    while i < n and text[i] != _NEWLINE and text[i] != _RETURN:
+        i += 1
+    return i
+
+
+@njit(cache=True, nogil=True)
+def _line_start(text: Any, i: int, end: int) -> int:
+    """The first character that counts: not blank, nor of a byte order mark (joined files have them inside)."""
+    while i < end and (_blank(text[i]) or (text[i] > 0x7F and text[i] in (0xEF, 0xBB, 0xBF))):
+        i += 1
+    return i
+
+
+@njit(cache=True, nogil=True)
+def _count(text: Any) -> tuple[int, int, int]:
+    """Vertices, faces, and at most how many corners: so much room the scan needs."""
+    n, i, v, f, c = len(text), 0, 0, 0, 0
+    while i < n:
+        i = _line_start(text, i, n)
+        if i + 1 < n and text[i] == _V and _blank(text[i + 1]):
+            v += 1
+        elif i < n and text[i] == _F:
+            f += 1
+            blank = False
+            while i < n and text[i] != _NEWLINE and text[i] != _RETURN:
+                now = _blank(text[i])
+                c += blank and not now
+                blank = now
+                i += 1
+        i = _line_end(text, i) + 1
+    return v, f, c
+
+
+@njit(cache=True, nogil=True)
+def _read_face(text: Any, k: int, end: int, v: int, corners: Any, c: int) -> int:
+    """Put the corners at ``k`` into ``corners`` from ``c`` on, after ``v`` vertices; the index behind them."""
+    while k < end:
+        while k < end and _blank(text[k]):
+            k += 1
+        if k >= end or text[k] == _HASH:
+            break
+        index, k = _read_index(text, k, end)
+        corners[c] = index - 1 if index > 0 else (v + index if index < 0 else -1)
+        c += 1
+    return c
+
+
+@njit(cache=True, nogil=True)
+def _uneven(text: Any, k: int, end: int) -> bool:
+    """Whether the corners of a face differ in form, as ``1/1 2/2 3/`` does, or one is no index."""
+    style = -9
+    while k < end:
+        while k < end and _blank(text[k]):
+            k += 1
+        if k >= end or text[k] == _HASH:
+            break
+        own = _slashes(text, k, end)
+        index, k = _read_index(text, k, end)
+        if index == 0 or style not in (-9, own):
+            return True
+        style = own
+    return False
+
+
+@njit(cache=True, nogil=True)
+def scan_obj(text: Any) -> Any:
+    """(V, 3) float64 vertices, (ΣS,) int64 face corners (zero-based), (F,) int64 corners per face, and the counts.
+
+    ``text`` (N,) uint8. Vertices with unreadable numbers are NaN; corners that are no index are -1.
+    """
+    n, i, v, c, f = len(text), 0, 0, 0, 0
+    rows, faces, places = _count(text)
+    vertices = np.empty((rows, 3))
+    corners = np.empty(places, dtype=np.int64)
+    sizes = np.empty(faces, dtype=np.int64)
+    counts = np.zeros(len(COUNTS), dtype=np.int64)
+    counts[_LAST], counts[_LEAST] = -1, n
+    continued = False
+    while i < n:
+        end, start = _line_end(text, i), i
+        i = _line_start(text, i, end)
+        if i + 1 < end and text[i] == _V and _blank(text[i + 1]):
+            verdict = _read_vertex(text, i + 1, end, vertices, v)
+            v += 1
+            if verdict == 2:
+                if counts[_ODD] == 0:
+                    counts[_ODD_AT] = i
+                counts[_ODD] += 1
+            elif verdict == 1:
+                if counts[_BAD_VERTICES] == 0:
+                    counts[_BAD_VERTEX_AT] = i
+                counts[_BAD_VERTICES] += 1
+            elif verdict == 3:
+                counts[_WEIGHTS] += 1
+        elif i < end and text[i] == _F and (i + 1 == end or _blank(text[i + 1])):
+            behind = _read_face(text, i + 1, end, v, corners, c)
+            size = behind - c
+            if end == n:
+                counts[_LAST], counts[_LAST_SPOILT] = size, _uneven(text, i + 1, end)
+            else:
+                counts[_LEAST] = min(counts[_LEAST], size)
+            if size < 3:
+                counts[_FEW] += 1
+            else:
+                sizes[f] = size
+                f += 1
+                c = behind
+        elif i < end:
+            _other_statement(text, i, end, continued, counts)
+        continued = False
+        if end > i and (text[end - 1] == _BACKSLASH or _blank(text[end - 1])):
+            continued = text[i] != _HASH and _is_continued(text, start, end)
+        i = end + 1
+    return vertices[:v], corners[:c], sizes[:f], counts

@@ -1,0 +1,190 @@
+"""The document of a .gltf or .glb file, its extensions, and the buffers it names.
+
+Standard library only, so that a data set can be verified without the geometry libraries.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import posixpath
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from pix3d_onet.errors import RejectError
+from pix3d_onet.files import inside
+from pix3d_onet.geometry.mesh.formats.gltf.checked import Checked
+from pix3d_onet.geometry.mesh.formats.soup import damaged, too_large, truncated, unsupported
+
+MAGIC = b"glTF"
+JSON_CHUNK, BINARY_CHUNK = 0x4E4F534A, 0x004E4942
+MAX_BUFFER_BYTES = 1 << 30
+DATA_URI = re.compile(r"data:[^,]*?(;base64)?,", re.IGNORECASE)
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+
+READ = (
+    "EXT_mesh_gpu_instancing",
+    "EXT_meshopt_compression",
+    "KHR_draco_mesh_compression",
+    "KHR_mesh_quantization",
+    "KHR_meshopt_compression",
+)
+"""Extensions that change geometry and are read."""
+HARMLESS = re.compile(
+    r"(KHR|EXT|MSFT|ADOBE|NV|VRMC?|OMI|MOZ|GODOT|SKETCHFAB|CESIUM)_(materials?|texture|lights?|xmp|animation|audio|"
+    r"physics|implicit|interactivity|camera|emitter|packing|springBone|constraint|hubs|techniques)\w*"
+    r"|KHR_node_(selectability|hoverability)|EXT_mesh_features|EXT_structural_metadata|EXT_instance_features"
+    r"|EXT_mesh_manifold|EXT_property_\w+|CESIUM_primitive_outline|EXT_mesh_primitive_edge_visibility"
+    r"|FB_geometry_metadata|AGI_\w+|MSFT_lod|VRM|VRMC_\w+"
+)
+"""Extensions that leave a model's rest shape as it is: materials, lights, metadata, coarser levels of detail."""
+
+
+class SideFiles:
+    """Opens the files that a document names, inside the root only."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.folder = folder
+        self.root = root
+
+    def path(self, uri: str) -> Path:
+        """The file that a relative URI names: percent-decoded, or as it stands where only that exists.
+
+        RejectError ``unsafe-path`` where it leads out of the root, also through a link.
+        """
+        if SCHEME.match(uri) or uri.startswith(("/", "\\")):
+            raise RejectError("unsafe-path", f"buffer {uri[:80]!r} is not a relative path", "mesh")
+        paths = [self._inside(name) for name in dict.fromkeys((unquote(uri), uri))]
+        return next((path for path in paths if path.is_file()), paths[0])
+
+    def _inside(self, name: str) -> Path:
+        try:
+            folder = self.folder.relative_to(self.root).as_posix()
+        except ValueError:
+            raise RejectError("unsafe-path", f"{self.folder} lies outside of {self.root}", "mesh") from None
+        return inside(self.root, posixpath.normpath(posixpath.join(folder, name)))
+
+    def size(self, uri: str) -> int:
+        """Bytes of it, 0 where it is missing."""
+        path = self.path(uri)
+        return path.stat().st_size if path.is_file() else 0
+
+    def read(self, uri: str) -> bytes:
+        """Its bytes."""
+        path = self.path(uri)
+        try:
+            if not path.is_file():
+                raise damaged(f"its buffer {uri[:80]!r} does not exist")
+            if path.stat().st_size > MAX_BUFFER_BYTES:
+                raise too_large(f"its buffer {uri[:80]!r} has over {MAX_BUFFER_BYTES >> 20} MiB")
+            return path.read_bytes()
+        except OSError as error:
+            raise damaged(f"its buffer {uri[:80]!r}: {error.strerror}") from None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Document:
+    """The JSON of a file, and the binary chunk of a GLB (None for none)."""
+
+    root: Checked
+    chunk: bytes | None
+
+
+def read_document(data: bytes) -> Document:
+    """The document in the bytes of a .gltf or .glb file: they tell which it is, not the name."""
+    text, chunk = _chunks(data) if data.startswith(MAGIC) else (data, None)
+    try:
+        value = json.loads(text.removeprefix(b"\xef\xbb\xbf"), parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise damaged(f"its JSON cannot be read ({str(error)[:80]})") from None
+    if not isinstance(value, dict):
+        raise damaged("its JSON is not an object")
+    root = Checked(value, "the document")
+    version = root.part("asset").get("version", "2.0") if "asset" in root else "2.0"
+    if not isinstance(version, str) or not version.startswith("2."):
+        raise unsupported(f"glTF version {str(version)[:20]!r}; 2.x is read")
+    return Document(root, chunk)
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _chunks(data: bytes) -> tuple[bytes, bytes | None]:
+    """JSON and binary chunk of a GLB."""
+    if len(data) < 12:
+        raise truncated("a GLB header without content")
+    version, length = struct.unpack_from("<II", data, 4)
+    if version != 2:
+        raise unsupported(f"GLB version {version}; 2 is read")
+    if length > len(data):
+        raise truncated(f"its header declares {length} bytes, it has {len(data)}")
+    chunks: list[tuple[int, bytes]] = []
+    at = 12
+    while at + 8 <= length:
+        size, kind = struct.unpack_from("<II", data, at)
+        if at + 8 + size > length:
+            raise truncated(f"a chunk of {size} bytes, of which {length - at - 8} are there")
+        chunks.append((kind, data[at + 8 : at + 8 + size]))
+        at += 8 + size
+    if not chunks or chunks[0][0] != JSON_CHUNK:
+        raise damaged("its first chunk is not JSON")
+    return chunks[0][1], chunks[1][1] if len(chunks) > 1 and chunks[1][0] == BINARY_CHUNK else None
+
+
+def check_extensions(root: Checked) -> None:
+    """RejectError that names an extension which the file requires and that is not read."""
+    for name in root.names("extensionsRequired"):
+        if name not in READ and not HARMLESS.fullmatch(name):
+            raise unsupported(f"it requires the extension {name[:80]!r}, which is not read")
+
+
+def check_used(item: Checked) -> None:
+    """RejectError that names an extension on something with geometry which may change it and is not read."""
+    for name in item.part("extensions") if "extensions" in item else ():
+        if name not in READ and not HARMLESS.fullmatch(name):
+            raise unsupported(f"{item.what} uses the extension {name[:80]!r}, which is not read")
+
+
+def external_uris(root: Checked) -> Iterator[str]:
+    """URIs of the buffers that lie in files of their own, in order."""
+    for buffer in root.items("buffers"):
+        uri = buffer.get("uri")
+        if isinstance(uri, str) and uri[:5].lower() != "data:":
+            yield uri
+
+
+def embedded(uri: str) -> bytes:
+    """The bytes of a ``data:`` URI."""
+    head = DATA_URI.match(uri)
+    if head is None:
+        raise damaged("a data: URI without data")
+    body = unquote(uri[head.end() :])
+    try:
+        return base64.b64decode(body, validate=True) if head[1] else body.encode("latin-1")
+    except (binascii.Error, ValueError) as error:
+        raise damaged(f"a data: URI that cannot be decoded ({error})") from None
+
+
+def buffer_bytes(document: Document, index: int, files: SideFiles) -> bytes:
+    """A buffer's bytes, cut to its declared length. RejectError where there are fewer."""
+    buffer = document.root.item("buffers", index)
+    length = buffer.integer("byteLength", low=1)
+    uri: Any = buffer.get("uri")
+    if uri is None:
+        if index or document.chunk is None:
+            raise damaged(f"{buffer.what} has no data")
+        data = document.chunk
+    elif not isinstance(uri, str):
+        raise damaged(f"{buffer.what}: its uri is no text")
+    else:
+        data = embedded(uri) if uri[:5].lower() == "data:" else files.read(uri)
+    if len(data) < length:
+        raise truncated(f"{buffer.what} declares {length} bytes and has {len(data)}")
+    return data[:length]

@@ -1,0 +1,101 @@
+"""A mesh's primitives to triangles in the mesh's own frame: lists, strips, fans, Draco, morph targets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from pix3d_onet.geometry.mesh.formats.gltf.accessors import Accessors
+from pix3d_onet.geometry.mesh.formats.gltf.checked import Checked
+from pix3d_onet.geometry.mesh.formats.gltf.compression import draco_mesh, installed
+from pix3d_onet.geometry.mesh.formats.gltf.container import check_used
+from pix3d_onet.geometry.mesh.formats.soup import damaged, too_large, unsupported
+from pix3d_onet.geometry.mesh.formats.strips import fan_triangles, strip_triangles
+from pix3d_onet.types import Float64, Int64
+
+POINTS, TRIANGLES, STRIP, FAN = 0, 4, 5, 6
+MORPHED_PER_ELEMENT = 16
+"""Vertices of all morph targets at work, as a multiple of those that a file of its size may have."""
+DRACO = "KHR_draco_mesh_compression"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Primitive:
+    """A primitive with a surface, as its JSON declares it: ``vertices`` and ``faces`` count what it will give."""
+
+    spec: Checked
+    attributes: Checked
+    mode: int
+    vertices: int
+    faces: int
+
+
+def surfaces(mesh: Checked, accessors: Accessors, left_out: Counter[str]) -> list[Primitive]:
+    """The primitives of a mesh that have a surface, sized from the JSON alone; others are counted."""
+    check_used(mesh)
+    found = []
+    for spec in mesh.items("primitives"):
+        check_used(spec)
+        attributes, mode = spec.part("attributes"), spec.integer("mode", TRIANGLES, high=FAN)
+        if mode < TRIANGLES:
+            left_out["points" if mode == POINTS else "lines"] += 1
+        elif "POSITION" not in attributes:
+            left_out["primitives without positions"] += 1
+        else:
+            vertices = accessors.count(attributes.integer("POSITION"))
+            corners = accessors.count(spec.integer("indices")) if "indices" in spec else vertices
+            if mode == TRIANGLES and corners % 3:
+                raise damaged(f"{spec.what}: {corners} corners are no whole number of triangles")
+            faces = corners // 3 if mode == TRIANGLES else max(0, corners - 2)
+            found.append(Primitive(spec, attributes, mode, vertices, faces))
+    return found
+
+
+def triangles(primitive: Primitive, accessors: Accessors, weights: list[float]) -> tuple[Float64, Int64]:
+    """(V, 3) vertices and (F, 3) faces of a primitive, its morph targets added with their weights."""
+    spec, position = primitive.spec, primitive.attributes.integer("POSITION")
+    packed = spec.extension(DRACO)
+    if packed is not None and not installed("DracoPy") and accessors.has_data(position):
+        packed = None  # the uncompressed fallback
+    if packed is not None:
+        vertices, faces = _draco(primitive, packed, accessors, position)
+    else:
+        vertices = accessors.floats(position, "VEC3")
+        corners = accessors.integers(spec.integer("indices"))[:, 0] if "indices" in spec else np.arange(len(vertices))
+        faces = _faces(corners, primitive.mode)
+    return _morphed(vertices, spec, accessors, weights), faces
+
+
+def _faces(corners: Int64, mode: int) -> Int64:
+    if mode == STRIP:
+        return strip_triangles(corners)
+    return fan_triangles(corners) if mode == FAN else corners.reshape(-1, 3)
+
+
+def _draco(primitive: Primitive, packed: Checked, accessors: Accessors, position: int) -> tuple[Float64, Int64]:
+    if primitive.mode != TRIANGLES or accessors.component(position) != "<f4":
+        raise unsupported(f"{primitive.spec.what}: Draco with strips or integer positions")
+    vertices, faces = draco_mesh(accessors.bytes_of(packed.integer("bufferView")))
+    if (len(vertices), len(faces)) != (primitive.vertices, primitive.faces):
+        declared = f"{primitive.vertices} vertices and {primitive.faces} triangles"
+        raise damaged(f"{packed.what}: {len(vertices)} vertices and {len(faces)} triangles, declared are {declared}")
+    return vertices, faces
+
+
+def _morphed(vertices: Float64, spec: Checked, accessors: Accessors, weights: list[float]) -> Float64:
+    targets = spec.items("targets")
+    if not any(weights) or not targets:
+        return vertices
+    if len(weights) != len(targets):
+        raise damaged(f"{spec.what}: {len(targets)} morph targets, {len(weights)} weights")
+    if np.count_nonzero(weights) * len(vertices) > MORPHED_PER_ELEMENT * accessors.budget:
+        raise too_large(f"{spec.what}: {len(targets)} morph targets of {len(vertices)} vertices")
+    for target, weight in zip(targets, weights, strict=True):
+        if weight and "POSITION" in target:
+            moved = accessors.floats(target.integer("POSITION"), "VEC3")
+            if len(moved) != len(vertices):
+                raise damaged(f"{target.what}: {len(moved)} positions for {len(vertices)} vertices")
+            vertices = vertices + weight * moved
+    return vertices

@@ -1,0 +1,123 @@
+"""OFF (Geomview's object file format), text: also with colours, normals and texture coordinates."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from pix3d_onet.geometry.mesh.formats.polygons import triangulate
+from pix3d_onet.geometry.mesh.formats.soup import Soup, damaged, truncated, unsupported
+from pix3d_onet.geometry.mesh.formats.text import not_a_number, numbers, plain, shown
+from pix3d_onet.types import Float64, Int64
+
+HEADER = re.compile(rb"(ST)?(C)?(N)?(4)?(n)?OFF(?=[\s\d]|\Z)")
+"""The keyword: texture, colour, normal, four and n dimensions. ModelNet glues the counts to it (``OFF490 518 0``)."""
+BINARY = re.compile(rb"\w*OFF[ \t]+BINARY", re.IGNORECASE)
+COUNTS = re.compile(rb"\s*(\d{1,18})\s+(\d{1,18})(?:\s+-?\d+(?=\s|\Z))?")
+COMMENT = re.compile(rb"#[^\r\n]*")
+
+
+def parse_off(data: bytes) -> Soup:
+    """Triangles of an OFF file; per-vertex and per-face extras are skipped, polygons are cut into triangles.
+
+    Lines as writers lay them out, one vertex or face each, or where nothing but coordinates and indices is there any
+    layout, as the format allows. RejectError for other dimensions, binary files, counts that the content does not keep.
+    """
+    if BINARY.match(data):
+        raise unsupported("binary OFF")
+    text = COMMENT.sub(b"", plain(data))
+    lines = [line for line in re.split(rb"[\r\n]+", text) if line and not line.isspace()]
+    body, (vertex_count, face_count) = _counts(lines)
+    if len(body) == vertex_count + face_count:
+        vertices = _vertices(body[:vertex_count])
+        faces = _lines_of_faces(body[vertex_count:])
+    else:
+        vertices, faces = _free_layout(b" ".join(body).split(), vertex_count, face_count, len(body))
+    sizes, corners = faces
+    keep = sizes >= 3
+    few = int((~keep).sum())
+    if few:
+        corners, sizes = corners[np.repeat(keep, sizes)], sizes[keep]
+    cut = triangulate(vertices, corners, sizes)
+    return Soup(vertices, cut.faces, {"few-corners": few, "crossed": cut.crossed})
+
+
+def _counts(lines: list[bytes]) -> tuple[list[bytes], tuple[int, int]]:
+    """The lines after the counts, and the numbers of vertices and faces."""
+    if not lines:
+        raise damaged("an empty file")
+    first = lines[0].strip()
+    found = HEADER.match(first)
+    if found is not None:
+        if found[4] or found[5]:
+            raise unsupported(f"vertices of other than 3 dimensions ({shown(found[0])})")
+        first = first[found.end() :].strip()
+        lines = lines[1:] if not first else [first, *lines[1:]]
+    counts = COUNTS.match(lines[0]) if lines else None
+    if counts is None:
+        raise damaged(f"no counts of vertices and faces, but {shown(lines[0] if lines else b'')}")
+    rest = lines[0][counts.end() :]
+    return ([rest] if rest.strip() else []) + lines[1:], (int(counts[1]), int(counts[2]))
+
+
+def _vertices(lines: list[bytes]) -> Float64:
+    tokens = b" ".join(lines).split()
+    if len(tokens) != 3 * len(lines):  # colours, normals: those stand behind
+        rows = [line.split(maxsplit=3)[:3] for line in lines]
+        short = next((line for line, row in zip(lines, rows, strict=True) if len(row) < 3), None)
+        if short is not None:
+            raise damaged(f"{shown(short)} is not a vertex")
+        tokens = [token for row in rows for token in row]
+    return numbers(tokens).reshape(-1, 3)
+
+
+def _lines_of_faces(lines: list[bytes]) -> tuple[Int64, Int64]:
+    """Corners per face and all corners; what stands behind a face's indices is its colour."""
+    sizes, corners = [], []
+    for line in lines:
+        tokens = line.split()
+        size = _integer(tokens[0])
+        if size < 1 or len(tokens) <= size:
+            raise damaged(f"{shown(line)} is not a face")
+        sizes.append(size)
+        corners += tokens[1 : size + 1]
+    return np.array(sizes, dtype=np.int64), _integers(corners)
+
+
+def _free_layout(
+    tokens: list[bytes], vertex_count: int, face_count: int, lines: int
+) -> tuple[Float64, tuple[Int64, Int64]]:
+    """Vertices, and sizes and corners, of a file without extras whose lines do not follow the usual layout."""
+    declared = f"it declares {vertex_count} vertices and {face_count} faces"
+    if len(tokens) < 3 * vertex_count + face_count:
+        raise truncated(f"{declared} and has {lines} lines")
+    vertices = numbers(tokens[: 3 * vertex_count]).reshape(-1, 3)
+    sizes: list[int] = []
+    corners: list[bytes] = []
+    at = 3 * vertex_count
+    for _ in range(face_count):
+        size = _integer(tokens[at]) if at < len(tokens) else 1
+        if size < 1:
+            raise damaged(f"{declared}; {size} is no number of corners")
+        if at + size >= len(tokens):
+            raise truncated(f"{declared}, of which {len(sizes)} can be read")
+        sizes.append(size)
+        corners += tokens[at + 1 : at + size + 1]
+        at += size + 1
+    if at != len(tokens):
+        raise damaged(f"{declared}, but more follows: {shown(b' '.join(tokens[at : at + 4]))}")
+    return vertices, (np.array(sizes, dtype=np.int64), _integers(corners))
+
+
+def _integer(token: bytes) -> int:
+    if not re.fullmatch(rb"[+-]?\d{1,9}", token):
+        raise not_a_number(token)
+    return int(token)
+
+
+def _integers(tokens: list[bytes]) -> Int64:
+    try:
+        return np.array(tokens).astype(np.int64) if tokens else np.zeros(0, dtype=np.int64)
+    except (ValueError, OverflowError):
+        raise damaged("a face's corner is not an index") from None

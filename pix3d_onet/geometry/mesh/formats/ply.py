@@ -1,0 +1,191 @@
+"""PLY (Turk 1994): text and binary of either byte order, any elements and properties, polygons and triangle strips."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pix3d_onet.geometry.mesh.formats._ply_kernels import gather, walk_rows
+from pix3d_onet.geometry.mesh.formats.polygons import triangulate
+from pix3d_onet.geometry.mesh.formats.soup import Soup, damaged, truncated, unsupported
+from pix3d_onet.geometry.mesh.formats.strips import strip_triangles
+from pix3d_onet.geometry.mesh.formats.text import numbers, plain, shown
+from pix3d_onet.types import Float64, Int64, UInt8
+
+TYPES = {
+    **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4"},
+    **{"double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4"},
+    **{"int64": "i8", "uint64": "u8", "float32": "f4", "float64": "f8"},
+}
+"""The format's type names and their newer spelling → NumPy's."""
+ENCODINGS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
+INDEX_LISTS = ("vertex_indices", "vertex_index")
+HEADER_END = re.compile(rb"(?:\A|[\r\n])end_header[ \t]*(\r\n|\r|\n)")
+MAX_HEADER = 1 << 16
+_NONE = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Property:
+    """``kind`` is the NumPy type of an item; ``count`` that of a list's length, empty for a scalar."""
+
+    name: str
+    kind: str
+    count: str = ""
+
+    @property
+    def width(self) -> int:
+        return int(self.kind[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class _Element:
+    name: str
+    rows: int
+    properties: tuple[_Property, ...]
+
+    def index_of(self, *names: str) -> int | None:
+        """Position of the first property of one of these names."""
+        return next((k for k, p in enumerate(self.properties) if p.name in names), None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Table:
+    """What is kept of an element's rows: ``columns`` (rows, 3) of scalars, or ``sizes`` and ``items`` of a list."""
+
+    columns: Float64
+    sizes: Int64
+    items: Int64
+
+
+def parse_ply(data: bytes) -> Soup:
+    """Triangles of a PLY file's bytes. RejectError for a file whose content is not what its header declares."""
+    order, elements, body = _header(data)
+    data_view = lengths = np.frombuffer(body, dtype=np.uint8)
+    if not order:
+        order, (elements, data_view, lengths) = "<", _as_binary(body, elements)
+    tables, end = _tables(elements, order, data_view, lengths)
+    if rest := data_view[end:].tobytes().strip(b"\x00 \t\r\n"):
+        raise damaged(f"{len(rest)} bytes follow the last element that its header declares")
+    if "vertex" not in tables:
+        raise damaged("it declares no vertices")
+    vertices = tables["vertex"].columns
+    left_out = {e.name: e.rows for e in elements if e.name not in tables and e.rows}
+    none = _Table(vertices, _NONE, _NONE)
+    polygons, strips = tables.get("face", none), tables.get("tristrips", none)
+    keep = polygons.sizes >= 3
+    corners, sizes = polygons.items, polygons.sizes
+    if not keep.all():
+        corners, sizes = corners[np.repeat(keep, sizes)], sizes[keep]
+    cut = triangulate(vertices, corners, sizes)
+    faces = np.concatenate([cut.faces, _triangles_of_strips(strips)]) if len(strips.items) else cut.faces
+    return Soup(vertices, faces, {"few-corners": int((~keep).sum()), "crossed": cut.crossed}, left_out)
+
+
+def _header(data: bytes) -> tuple[str, tuple[_Element, ...], bytes]:
+    """Byte order (empty for text), elements, and the bytes behind the header."""
+    if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        data = plain(data)
+    end = HEADER_END.search(data, 0, MAX_HEADER)
+    if not re.match(rb"ply[ \t]*[\r\n]", data) or end is None:
+        raise damaged("no PLY header")
+    order = None
+    elements: list[tuple[str, int, list[_Property]]] = []
+    for line in re.split(rb"[\r\n]+", data[: end.start()])[1:]:
+        words = line.decode("latin-1").split()
+        match words:
+            case [] | ["comment" | "obj_info", *_]:
+                pass
+            case ["format", encoding, _] if encoding in ENCODINGS:
+                order = ENCODINGS[encoding]
+            case ["element", name, rows] if rows.isascii() and rows.isdigit() and len(rows) < 19:
+                elements.append((name, int(rows), []))
+            case ["property", "list", count, kind, name] if elements and {count, kind} <= TYPES.keys():
+                elements[-1][2].append(_Property(name, TYPES[kind], TYPES[count]))
+            case ["property", kind, name] if elements and kind in TYPES:
+                elements[-1][2].append(_Property(name, TYPES[kind]))
+            case _:
+                raise damaged(f"{shown(line)} is not a header line of the format")
+    if order is None:
+        raise damaged("the header names no encoding")
+    names = [name for name, _, _ in elements]
+    if twice := next((n for n in names if names.count(n) > 1), ""):
+        raise damaged(f"element {twice!r:.60} is declared twice")
+    return order, tuple(_Element(n, rows, tuple(ps)) for n, rows, ps in elements), data[end.end() :]
+
+
+def _wanted(element: _Element) -> list[int] | int | None:
+    """Positions of x, y, z, that of the list of indices, or None where nothing is wanted of an element."""
+    if element.name == "vertex":
+        found = [element.index_of(axis) for axis in "xyz"]
+        if None in found or any(element.properties[k].count for k in found if k is not None):
+            raise damaged("its vertices have no x, y and z")
+        return [k for k in found if k is not None]
+    if element.name in ("face", "tristrips") and element.rows:
+        k = element.index_of(*INDEX_LISTS)
+        if k is None or not element.properties[k].count:
+            raise unsupported(f"element {element.name} has no list of vertex indices")
+        return k
+    return None
+
+
+def _as_binary(text: bytes, elements: tuple[_Element, ...]) -> tuple[tuple[_Element, ...], UInt8, UInt8]:
+    """A text body as if it were binary, every number 8 bytes: elements, values (float64) and the lengths of lists
+    (int64, at the same places). So one walk serves both.
+    """
+    tokens = numbers(plain(text).split())
+    with np.errstate(invalid="ignore"):
+        whole = tokens.astype("<i8")
+    wide = [tuple(_Property(p.name, "f8", p.count and "u8") for p in e.properties) for e in elements]
+    wider = tuple(_Element(e.name, e.rows, properties) for e, properties in zip(elements, wide, strict=True))
+    return wider, tokens.astype("<f8").view(np.uint8), whole.view(np.uint8)
+
+
+def _tables(elements: tuple[_Element, ...], order: str, data: UInt8, lengths: UInt8) -> tuple[dict[str, _Table], int]:
+    """The wanted part of every element by its name, and where the last one ends. ``lengths``: ``data``, or as above."""
+    tables, at = {}, 0
+    for element in elements:
+        wanted, kinds = _wanted(element), element.properties
+        least = sum(int(p.count[1:]) if p.count else p.width for p in kinds)
+        if element.rows * least > len(data) - at:  # before anything is allocated
+            raise truncated(f"it declares {element.rows} of element {element.name}, more than its size has room for")
+        if not any(p.count for p in kinds):
+            record = np.dtype([(f"p{k}", order + p.kind) for k, p in enumerate(kinds)])
+            if isinstance(wanted, list):
+                rows = np.frombuffer(data, dtype=record, count=element.rows, offset=at)
+                columns = np.stack([rows[f"p{k}"].astype(np.float64) for k in wanted], axis=1)
+                tables[element.name] = _Table(columns, _NONE, _NONE)
+            at += element.rows * record.itemsize
+            continue
+        if isinstance(wanted, list) or any(p.count[:1] == "f" for p in kinds):
+            raise unsupported(f"element {element.name} has lists of an odd kind")
+        column = -1 if wanted is None else wanted
+        widths = np.array([p.width for p in kinds], dtype=np.int64)
+        counts = np.array([int(p.count[1:]) if p.count else 0 for p in kinds], dtype=np.int64)
+        offsets, sizes, end = walk_rows(lengths, at, element.rows, widths, counts, column, order == "<")
+        if end < 0:
+            raise truncated(f"it declares {element.rows} of element {element.name}, of which {-1 - end} can be read")
+        if column >= 0:
+            items = gather(data, offsets, sizes, kinds[column].width).view(order + kinds[column].kind)
+            tables[element.name] = _Table(np.zeros((0, 3)), sizes, _indices(items))
+        at = end
+    return tables, at
+
+
+def _indices(items: Any) -> Int64:
+    """Indices as int64; RejectError for fractions."""
+    with np.errstate(invalid="ignore"):
+        found = items.astype(np.int64)
+    if items.dtype.kind == "f" and not np.array_equal(found, items):
+        raise damaged("a face's corner is not an index")
+    return np.ascontiguousarray(found)
+
+
+def _triangles_of_strips(strips: _Table) -> Int64:
+    """(F, 3): every list is a strip, and -1 in it begins another."""
+    cuts = np.cumsum(strips.sizes)[:-1]
+    runs = [run for strip in np.split(strips.items, cuts) for run in np.split(strip, np.flatnonzero(strip == -1))]
+    return np.concatenate([strip_triangles(run[run != -1]) for run in runs])

@@ -1,0 +1,70 @@
+"""Polygons with any number of corners, concave and keyholed ones too, to triangles.
+
+A fan is right for convex polygons only. Where it is not, the polygon is triangulated in its own plane by Manifold
+(Apache-2.0), which keeps every corner: n - 2 triangles whose outline is the polygon's, so neighbours still share whole
+edges. Ear clippers that drop corners in line (earcut) open seams there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pix3d_onet.geometry.mesh.formats._polygon_kernels import CONCAVE, CROSSED, FINE, fans, verdict_of
+from pix3d_onet.geometry.mesh.formats.soup import MAX_FACES, too_large
+from pix3d_onet.types import Float64, Int64
+
+MAX_CONCAVE_CORNERS = 20_000
+"""Corners of one concave polygon; Manifold's time grows with their square (0.1 s for half as many)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Triangles:
+    """``faces`` (F, 3) int64 in the polygons' order; ``crossed`` polygons cross themselves or are folded so far that no
+    triangulation covers them once."""
+
+    faces: Int64
+    crossed: int
+
+
+def triangulate(vertices: Float64, corners: Int64, sizes: Int64) -> Triangles:
+    """Cut polygons into triangles: ``sizes`` (P,) corners each (at least 3), ``corners`` (Σsizes,) their vertices.
+
+    Triangles stay as they are, convex polygons become fans from their first corner, others are triangulated in the
+    plane of their vector area (Newell). A polygon with a corner that is no vertex, or one without a place, gives
+    triangles that repeat this corner: cleaning drops and counts them.
+    """
+    if len(corners) == 3 * len(sizes):
+        return Triangles(corners.reshape(-1, 3), 0)
+    if (total := int(sizes.sum()) - 2 * len(sizes)) > MAX_FACES:
+        raise too_large(f"{total} triangles, at most {MAX_FACES} are read")
+    faces = np.empty((total, 3), dtype=np.int64)
+    verdicts = np.empty(len(sizes), dtype=np.int8)
+    fans(vertices, corners, sizes, faces, verdicts)
+    concave = np.flatnonzero(verdicts == CONCAVE)
+    if len(concave):
+        starts, rows = np.cumsum(sizes) - sizes, np.cumsum(sizes - 2) - (sizes - 2)
+        for p in concave:
+            polygon = corners[starts[p] : starts[p] + sizes[p]]
+            cut, verdicts[p] = _clipped(vertices, polygon)
+            faces[rows[p] : rows[p] + len(cut)] = cut
+    return Triangles(faces, int((verdicts == CROSSED).sum()))
+
+
+def _clipped(vertices: Float64, polygon: Int64) -> tuple[Int64, int]:
+    """Triangles (n - 2, 3) of a concave polygon (n,), and FINE, or CROSSED where they overlap all the same."""
+    import manifold3d
+
+    if len(polygon) > MAX_CONCAVE_CORNERS:
+        raise too_large(f"a concave polygon of {len(polygon)} corners, at most {MAX_CONCAVE_CORNERS} are read")
+    local = vertices[polygon] - vertices[polygon[0]]
+    local /= np.abs(local).max()
+    normal = np.cross(local, np.roll(local, -1, axis=0)).sum(axis=0)
+    normal /= np.linalg.norm(normal)
+    across = np.cross(normal, np.eye(3)[np.abs(normal).argmin()])
+    across /= np.linalg.norm(across)
+    flat = local @ np.stack([across, np.cross(normal, across)], axis=1)
+    found = np.asarray(manifold3d.triangulate([flat]), dtype=np.int64)
+    right = verdict_of(local, found, (normal[0], normal[1], normal[2])) == FINE
+    return polygon[found], FINE if right else CROSSED

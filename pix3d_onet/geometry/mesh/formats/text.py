@@ -1,0 +1,87 @@
+"""Text of the formats that are text: encodings, padding, numbers."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+import numpy as np
+
+from pix3d_onet.geometry.mesh.formats.soup import damaged
+from pix3d_onet.types import Float64
+
+BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, ""),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: its mark begins with that one's
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+PROBE = 512
+"""Bytes looked at to tell UTF-16 without a mark: of ASCII text every second byte is zero."""
+PADDING = re.compile(rb"\x00+(?=[\r\n]|\Z)")
+DECIMAL_COMMA = re.compile(rb"\d,\d")
+
+
+def plain(data: bytes) -> bytes:
+    """ASCII-compatible bytes of a text file: UTF-16 and UTF-32 decoded, marks, end-of-file characters and NUL padding
+    at the ends of lines removed. RejectError for NUL bytes elsewhere: what stood there is lost.
+    """
+    data = _decoded(data)
+    if b"\x00" in data:
+        data = PADDING.sub(b"", data)
+        if (at := data.find(b"\x00")) >= 0:
+            raise damaged(f"NUL bytes within the text (line {data.count(10, 0, at) + 1})")
+    return data.removesuffix(b"\x1a")  # what MS-DOS ended text files with
+
+
+def _decoded(data: bytes) -> bytes:
+    encoding = None
+    for mark, name in BYTE_ORDER_MARKS:
+        if data.startswith(mark):
+            if not name:
+                return data[len(mark) :]
+            encoding = name
+            break
+    else:
+        probe = data[: PROBE & ~1]
+        low, high = probe[::2].count(0), probe[1::2].count(0)
+        if len(probe) >= 8 and max(low, high) > 0.4 * len(probe) and min(low, high) == 0:
+            encoding = "utf-16-le" if high else "utf-16-be"
+    if encoding is None:
+        return data
+    try:
+        return data.decode(encoding).encode()
+    except UnicodeDecodeError as error:
+        raise damaged(f"not {encoding.upper()} text, as its first bytes say ({error.reason})") from None
+
+
+def numbers(tokens: list[bytes]) -> Float64:
+    """(N,) float64 of decimal tokens. RejectError that quotes the first one that is no number."""
+    try:
+        return np.array(tokens, dtype=np.float64)
+    except ValueError:
+        raise not_a_number(next(t for t in tokens if not _is_number(t))) from None
+
+
+def _is_number(token: bytes) -> bool:
+    try:
+        float(token)
+    except ValueError:
+        return False
+    return True
+
+
+def not_a_number(token: bytes) -> Exception:
+    """The reject for a token where a number is due; names the decimal comma."""
+    return damaged(f"{shown(token)} is not a number{comma_hint(token)}")
+
+
+def comma_hint(text: bytes) -> str:
+    """A remark for a message where ``text`` has a decimal comma."""
+    return " (decimal comma: write numbers with a point)" if DECIMAL_COMMA.search(text) else ""
+
+
+def shown(token: bytes, most: int = 60) -> str:
+    """A piece of the file for a message: quoted, escaped, cut."""
+    return repr(token[:most].decode("ascii", "backslashreplace"))
