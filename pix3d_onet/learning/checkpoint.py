@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError, InputError
-from pix3d_onet.files import write_json, writing
+from pix3d_onet.files import check_regular, write_json, writing
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
 from pix3d_onet.runs.folder import RunFolder, description, network_file, no_network
 
@@ -64,9 +64,10 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def read_header(path: Path) -> dict[str, Any]:
     """The header of a file of ours, without its tensors. InputError as ``load_tensors``."""
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"checkpoint not found: {path}.")
     try:
+        check_regular(path)
         path.open("rb").close()  # a file that may not be read is "not found" to safetensors
     except OSError as error:
         raise InputError(f"cannot read checkpoint {path}: {error.strerror}.") from None
@@ -82,16 +83,15 @@ def read_header(path: Path) -> dict[str, Any]:
 
 def save_best(folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write the best network; ``header`` must hold ``model`` (a ModelConfig as JSON)."""
-    save_tensors(RunFolder(folder).best, state, header)
+    run = RunFolder(folder)
+    save_tensors(run.writable(run.best), state, header)
 
 
 def save_last(folder: Path, step: int, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write the checkpoint after ``step`` and remove all but the newest two."""
     run = RunFolder(folder)
-    save_tensors(run.step(step), tensors, {"step": step, **header})
-    for old in run.steps()[:-KEPT]:
-        description(old).unlink(missing_ok=True)
-        old.unlink(missing_ok=True)
+    save_tensors(run.writable(run.step(step)), tensors, {"step": step, **header})
+    run.forget_steps(keep=KEPT)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,14 +118,8 @@ def read_last(folder: Path) -> Found | None:
 
 def save_last_model(folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """The network as it was at the end, for what comes after the run."""
-    save_tensors(RunFolder(folder).last, state, header)
-
-
-def forget_steps(folder: Path) -> None:
-    """Remove what only an unfinished run needs."""
-    for path in RunFolder(folder).steps():
-        description(path).unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
+    run = RunFolder(folder)
+    save_tensors(run.writable(run.last), state, header)
 
 
 def load_model(run: str | Path, device: str | torch.device = "cpu") -> OccupancyNetwork:

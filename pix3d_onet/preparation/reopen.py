@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import defaultdict
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from pix3d_onet.data.store import encoding
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
+from pix3d_onet.files import read_text
 from pix3d_onet.preparation.staging import Outcome
 from pix3d_onet.types import Normalisation, PreparedShape, Rejected, ShapeGeometry
 
@@ -19,10 +21,9 @@ def read_timings(path: Path) -> dict[str, dict[str, float]]:
     """Object id → stage → seconds of a ``timings.csv``; empty when it cannot be read (nothing depends on it)."""
     result: dict[str, dict[str, float]] = defaultdict(dict)
     try:
-        with path.open(newline="") as handle:
-            for row in csv.DictReader(handle):
-                result[row["object_id"]][row["stage"]] = float(row["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
+        for row in csv.DictReader(io.StringIO(read_text(path, follow=False))):
+            result[row["object_id"]][row["stage"]] = float(row["seconds"])
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return {}
     return result
 

@@ -15,17 +15,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pix3d_onet.errors import InputError
-from pix3d_onet.files import PART_SUFFIX
+from pix3d_onet.files import OF_A_PART, is_own_file, member, read_json, remove, remove_parts
 
-RUN_FILE = "run.json"
+CONFIG_FILE, RUN_FILE, HISTORY_FILE, EXAMPLES_FILE = FILES = ("config.json", "run.json", "history.csv", "examples.npz")
+BEST, LAST, EVENTS, PROFILE = FOLDERS = ("best", "last", "tensorboard", "profile")
 NETWORK_SUFFIX = ".safetensors"
+NETWORK_FILE = f"model{NETWORK_SUFFIX}"
+STEP_FILE = re.compile(r"step-\d{8}\.safetensors")
+STRAY_TENSORS = re.compile(r"\.tmp[0-9A-Za-z]{6}")
+"""A file that safetensors was writing when it was killed."""
 NAMED_RUNS = 4
 """Runs that an error names at most."""
 
@@ -34,7 +39,7 @@ RunState = Literal["missing", "partial", "done"]
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """The places of one run; none of them need exist."""
+    """The places of one run; none of them need exist. What it removes are files of ours, never what a link leads to."""
 
     path: Path
 
@@ -46,45 +51,49 @@ class RunFolder:
     @property
     def config(self) -> Path:
         """What defines the run."""
-        return self.path / "config.json"
+        return self.path / CONFIG_FILE
 
     @property
     def history(self) -> Path:
         """The validations as a table."""
-        return self.path / "history.csv"
+        return self.path / HISTORY_FILE
 
     @property
     def events(self) -> Path:
         """The folder of TensorBoard's events."""
-        return self.path / "tensorboard"
+        return self.path / EVENTS
 
     @property
     def profile(self) -> Path:
         """The folder of the profiler's results."""
-        return self.path / "profile"
+        return self.path / PROFILE
 
     @property
     def examples(self) -> Path:
         """Pictures and meshes for the figures."""
-        return self.path / "examples.npz"
+        return self.path / EXAMPLES_FILE
 
     @property
     def best(self) -> Path:
         """The best network."""
-        return self.path / "best" / f"model{NETWORK_SUFFIX}"
+        return self.path / BEST / NETWORK_FILE
 
     @property
     def last(self) -> Path:
         """The network at the end of a finished run."""
-        return self.path / "last" / f"model{NETWORK_SUFFIX}"
+        return self.path / LAST / NETWORK_FILE
 
     def step(self, number: int) -> Path:
         """The checkpoint after step ``number`` of an unfinished run."""
-        return self.path / "last" / f"step-{number:08d}{NETWORK_SUFFIX}"
+        return self.path / LAST / f"step-{number:08d}{NETWORK_SUFFIX}"
 
     def steps(self) -> list[Path]:
         """The checkpoints there are, oldest first."""
-        return sorted(self.last.parent.glob(f"step-*{NETWORK_SUFFIX}"))
+        return [path for path in self._inside(LAST) if STEP_FILE.fullmatch(path.name) and is_own_file(path)]
+
+    def writable(self, place: Path) -> Path:
+        """``place`` of this run, to write to; InputError where a link or a file stands for one of its folders."""
+        return member(self.path, *place.relative_to(self.path).parts)
 
     @property
     def state(self) -> RunState:
@@ -98,27 +107,62 @@ class RunFolder:
         """Whether anything of value has been saved: until then the folder is free for any run."""
         return self.best.is_file() or self.last.is_file() or bool(self.steps())
 
+    def forget_steps(self, keep: int = 0) -> None:
+        """Remove what only an unfinished run needs, but for its newest ``keep`` checkpoints."""
+        for path in self.steps()[: -keep or None]:
+            remove(description(path))
+            remove(path)
+
     def forget_start(self) -> None:
         """Remove what a run writes before its first checkpoint."""
-        self.config.unlink(missing_ok=True)
         self.forget_curves()
-        for folder in (self.best.parent, self.last.parent):
-            with suppress(OSError):  # missing, or somebody else's
-                folder.rmdir()
+        for path in self._inside(PROFILE):
+            remove(path)
+        remove(self.config)
+        for name in FOLDERS:
+            with suppress(OSError):  # missing, or not empty
+                (self.path / name).rmdir()
 
     def forget_curves(self) -> None:
         """Remove the history and TensorBoard's events."""
-        self.history.unlink(missing_ok=True)
-        for events in self.events.glob("events.out.tfevents.*"):
-            events.unlink(missing_ok=True)
-        with suppress(OSError):
-            self.events.rmdir()
+        remove(self.history)
+        for path in self._inside(EVENTS):
+            if path.name.startswith("events.out.tfevents."):
+                remove(path)
 
-    def strays(self) -> Iterator[Path]:
-        """What a kill left half-written: our parts and safetensors' own."""
-        for folder in (self.path, self.best.parent, self.last.parent):
-            for pattern in (f".*{PART_SUFFIX}", ".tmp*"):
-                yield from folder.glob(pattern)
+    def clear_strays(self) -> None:
+        """Remove what a kill left half-written: ours and safetensors' own, each as large as a checkpoint."""
+        remove_parts(self.path, FILES)
+        for name in (BEST, LAST):
+            found = self._inside(name)
+            meant = {part[1] for path in found if (part := OF_A_PART.match(path.name))}
+            remove_parts(self.path / name, {name for name in meant if _is_of_a_network(name)})
+            for path in found:
+                if STRAY_TENSORS.fullmatch(path.name):
+                    remove(path)
+
+    def _inside(self, name: str) -> list[Path]:
+        """The entries of a subfolder by name; none where it is a link, which is somebody else's."""
+        folder = self.path / name
+        return [] if folder.is_symlink() or not folder.is_dir() else sorted(folder.iterdir())
+
+
+def _is_of_a_network(name: str) -> bool:
+    file = str(Path(name).with_suffix(NETWORK_SUFFIX))
+    return file == NETWORK_FILE or STEP_FILE.fullmatch(file) is not None
+
+
+def is_run(folder: Path) -> bool:
+    """Whether ``folder`` has the configuration or the record of a run of ours, as a file of its own."""
+    for path in (RunFolder(folder).config, RunFolder(folder).record):
+        if is_own_file(path):
+            try:
+                document = read_json(path, follow=False)
+            except InputError:
+                continue
+            if isinstance(document, dict) and isinstance(document.get("run_id"), str):
+                return all(isinstance(document.get(key), dict) for key in ("model", "train"))
+    return False
 
 
 def description(network: Path) -> Path:

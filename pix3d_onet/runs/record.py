@@ -92,7 +92,8 @@ def read_run(folder: Path) -> RunRecord:
     """Read ``folder/run.json``; InputError when it is missing, damaged (a field of the wrong type is) or of another
     version. What ``model`` and ``train`` hold is for their configurations to judge, but for the seed."""
     path = RunFolder(folder).record
-    document = read_json(path, what="run record", hint="A run that was interrupted continues with `resume=True`.")
+    hint = "A run that was interrupted continues with `resume=True`."
+    document = read_json(path, what="run record", hint=hint, follow=False)
     if not isinstance(document, dict) or document.get("version") != RUN_VERSION:
         raise InputError(f"{path} is not a run record of version {RUN_VERSION}.")
     problem = next(_problems(document), "")

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pix3d_onet.errors import InputError
-from pix3d_onet.files import write_text
+from pix3d_onet.files import MAX_JSON_BYTES, read_bytes, write_text
 from pix3d_onet.types import Rejected
 
 REJECTS_FILE = "rejects.jsonl"
@@ -24,11 +24,15 @@ def write_rejects(folder: Path, rejected: Iterable[Rejected]) -> list[Rejected]:
 
 def scan_rejects(folder: Path) -> Iterator[Rejected | None]:
     """The rows of the file of ``folder``, None for one that cannot be read; nothing where there is no file."""
-    try:
-        text = (folder / REJECTS_FILE).read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    path = folder / REJECTS_FILE
+    if not path.is_file():
         return
-    for line in filter(str.strip, text.split("\n")):
+    try:
+        data = read_bytes(path, limit=MAX_JSON_BYTES, follow=False)
+    except OSError:  # a link, or too large to be ours
+        yield None
+        return
+    for line in filter(str.strip, data.decode("utf-8", "replace").split("\n")):
         try:
             yield Rejected(**json.loads(line))
         except (ValueError, TypeError, RecursionError):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pix3d_onet.files import write_text
+from pix3d_onet.files import append_text, write_text
 from pix3d_onet.runs.folder import RunFolder
 from pix3d_onet.runs.record import HistoryRow
 
@@ -39,8 +39,7 @@ class Curves:
         """One validation."""
         path = self.folder.history
         fresh = not path.exists()
-        with path.open("a", encoding="utf-8", newline="") as handle:
-            handle.write((_line(HistoryRow.__slots__) if fresh else "") + _line(_values(row)))
+        append_text(path, (_line(HistoryRow.__slots__) if fresh else "") + _line(_values(row)))
         self._board(row, time.time())
 
     def _board(self, row: HistoryRow, wall_time: float) -> None:
@@ -51,7 +50,8 @@ class Curves:
             except ImportError:
                 return
             # a TensorBoard that is running forgets what it has read of the files that are gone
-            self._writer = SummaryWriter(str(self.folder.events), purge_step=0)
+            events = self.folder.writable(self.folder.events / "events").parent
+            self._writer = SummaryWriter(str(events), purge_step=0)
         if self._writer is None:
             return
         tags = {

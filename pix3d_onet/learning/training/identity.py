@@ -10,9 +10,10 @@ from typing import Any
 
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import InputError
-from pix3d_onet.files import file_digest, read_json
+from pix3d_onet.events import Emit, ignore
+from pix3d_onet.files import check_claim, file_digest, read_json, remove, write_json
 from pix3d_onet.learning import checkpoint
-from pix3d_onet.runs.folder import RunFolder, network_file
+from pix3d_onet.runs.folder import FILES, FOLDERS, RunFolder, is_run, network_file
 from pix3d_onet.runs.record import RunRecord, read_run
 
 NAMED_DIFFERENCES = 3
@@ -47,6 +48,18 @@ def describe_weights(config: TrainConfig, weights: str | Path | None) -> str:
     return weights or ("pretrained" if config.pretrained else "")
 
 
+def check_output(out: Path, *, overwrite: bool, emit: Emit = ignore) -> bool:
+    """Whether ``out`` holds a run of ours, whole or begun; False: free to be taken. InputError otherwise."""
+    return check_claim(out, "run", files=FILES, folders=FOLDERS, known=is_run, overwrite=overwrite, emit=emit)
+
+
+def begin(out: Path, identity: dict[str, Any]) -> None:
+    """Make ``out`` the folder of a run that starts: nothing of an earlier one, or of somebody else, passes for its."""
+    for name in FILES:
+        remove(out / name)
+    write_json(RunFolder(out).config, identity)
+
+
 def finished_run(out: Path, identity: Mapping[str, Any], resume: bool) -> RunRecord | None:
     """The record of a folder that is finished, when it is this run and ``resume`` allows it; None = not finished.
 
@@ -62,7 +75,7 @@ def finished_run(out: Path, identity: Mapping[str, Any], resume: bool) -> RunRec
     if not resume:
         hint = "Choose another `out`, or remove the folder."
         raise InputError(f"{out} holds a finished run ({record.name}).", hint=hint)
-    checkpoint.forget_steps(out)  # a kill may have come between the record and this
+    RunFolder(out).forget_steps()  # a kill may have come between the record and this
     return record
 
 
@@ -74,14 +87,13 @@ def unfinished_run(out: Path, identity: Mapping[str, Any], resume: bool) -> chec
     folder = RunFolder(out)
     if not folder.config.exists():
         return None
-    before = read_json(folder.config, what="run configuration")
-    ours = isinstance(before, dict) and identity.keys() <= before.keys()
-    if ours and not folder.has_network:
+    if not folder.has_network:
         return None
     if not resume:
         hint = "Continue it with `resume=True`, or choose another `out`."
         raise InputError(f"{out} holds an unfinished run.", hint=hint)
-    if not ours or before["run_id"] != identity["run_id"]:
+    before = read_json(folder.config, what="run configuration", follow=False)
+    if not isinstance(before, dict) or before.get("run_id") != identity["run_id"]:
         raise InputError(f"{out} holds another run: {_difference(before, identity)}.", hint="Choose another `out`.")
     return checkpoint.read_last(out)
 
@@ -91,7 +103,7 @@ def stored_batch_size(out: Path) -> int:
     path = RunFolder(out).config
     if not path.exists():
         return 0
-    document = read_json(path, what="run configuration")
+    document = read_json(path, what="run configuration", follow=False)
     train = document.get("train") if isinstance(document, dict) else None
     value = train.get("batch_size") if isinstance(train, dict) else None
     return value if isinstance(value, int) and value > 0 else 0

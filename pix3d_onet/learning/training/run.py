@@ -16,7 +16,7 @@ from pix3d_onet.config import ModelConfig, Residence, TrainConfig
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, UnsuitableError
 from pix3d_onet.events import Emit, Note, Progress, ignore
-from pix3d_onet.files import disk_trouble, write_json
+from pix3d_onet.files import disk_trouble
 from pix3d_onet.learning import checkpoint, distributed
 from pix3d_onet.learning.device import (
     choose_device,
@@ -31,6 +31,8 @@ from pix3d_onet.learning.network.model import OccupancyNetwork, build_model, cos
 from pix3d_onet.learning.training.batches import Choice, Split, describe_data, has_split
 from pix3d_onet.learning.training.fitting import fitting_batch, open_split
 from pix3d_onet.learning.training.identity import (
+    begin,
+    check_output,
     describe_weights,
     finished_run,
     initial_run,
@@ -43,7 +45,7 @@ from pix3d_onet.learning.training.profile import profile_steps
 from pix3d_onet.learning.training.trainer import Setting, Trainer, is_out_of_memory
 from pix3d_onet.learning.training.validate import THRESHOLDS, Advance, Scores
 from pix3d_onet.locks import locked
-from pix3d_onet.runs.folder import RunFolder
+from pix3d_onet.runs.folder import RunFolder, is_run
 from pix3d_onet.runs.record import RunRecord, write_run
 
 __all__ = ["run_identity", "train"]
@@ -62,6 +64,7 @@ class Request:
     resume: bool
     init_from: Path | None
     weights: Path | None
+    overwrite: bool
     compiled: bool
     residence: Residence
     profile: int
@@ -79,6 +82,7 @@ def train(
     init_from: Path | None = None,
     weights: Path | None = None,
     device: str = "auto",
+    overwrite: bool = False,
     compile: bool = False,
     residence: Residence = "auto",
     profile: int = 0,
@@ -89,6 +93,7 @@ def train(
     ``resume`` goes on where an interrupted run stopped, exactly; a run that is finished is returned as it is.
     ``init_from`` starts from another run's best network. ``residence`` is where the training data live: ``auto``,
     ``device``, ``ram`` or ``disk``. ``profile`` steps are traced to ``out/profile``. A batch size of 0 is what fits.
+    ``overwrite`` takes a folder that is neither ours nor empty: files of our names in it are replaced.
     Raises ConfigError, InputError, BusyError, InterruptedRunError (state saved), DivergedError.
     """
     group = distributed.environment_group()
@@ -101,6 +106,7 @@ def train(
         resume,
         init_from,
         weights,
+        overwrite,
         compile,
         residence,
         profile,
@@ -108,6 +114,8 @@ def train(
     )
     with tuned_process(), distributed.joined(group, where), Dataset(data) as dataset:
         forget_peak(where)
+        ours = check_output(out, overwrite=overwrite, emit=request.emit)
+        request = replace(request, resume=resume and ours)
         request = _settle_batch(request, where, group)
         init = initial_run(init_from, model)
         run_id = run_identity(model, request.config, dataset.manifest.data_hash, weights, init)
@@ -120,28 +128,28 @@ def train(
             "weights": init or describe_weights(config, weights),
             "onet": versions()["onet"],
         }
-        if (record := finished_run(out, identity, resume)) is not None:
+        if ours and (record := finished_run(out, identity, resume)) is not None:
             return record
         if request.config.batch_size % group.world:
             size = request.config.batch_size
             raise ConfigError(f"`batch_size={size}` must be divisible by the {group.world} processes.")
         with locked(out, emit) if group.leads else nullcontext():
-            found = unfinished_run(out, identity, resume)
+            found = unfinished_run(out, identity, resume) if ours else None
             distributed.wait()  # nobody writes before everybody has looked
-            with _sound(RunFolder(out)) if group.leads else nullcontext():
+            with _sound(RunFolder(out), ours=ours) if group.leads else nullcontext():
                 return _run(request, identity, dataset, where, group, found)
 
 
 @contextmanager
-def _sound(folder: RunFolder) -> Iterator[None]:
+def _sound(folder: RunFolder, *, ours: bool) -> Iterator[None]:
     """Begin without what a kill left half-written; after a failure leave what can be continued, or nothing at all."""
     try:
-        for stray in folder.strays():
-            stray.unlink(missing_ok=True)
+        if ours:
+            folder.clear_strays()
         with disk_trouble(folder.path, ROOM_HINT):
             yield
     except BaseException:
-        if not folder.has_network:
+        if is_run(folder.path) and not folder.has_network:
             folder.forget_start()
         raise
 
@@ -174,7 +182,7 @@ def _run(
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     splits = _open_splits(request, dataset, where, network.needs_pose)
     if group.leads and found is None:
-        write_json(RunFolder(request.out).config, identity)
+        begin(request.out, identity)
     precision = choose_precision(config.precision, where)
     setting = Setting(config, request.out, identity, where, precision, group, splits["train"], splits["val"], emit)
     trainer = Trainer(network, setting, compiled=request.compiled)
@@ -306,7 +314,7 @@ def _finish(
         header = {**identity, "step": progress.step, "val_iou": progress.history[-1].val_iou}
         checkpoint.save_last_model(out, last, header)
         write_run(out, record)  # from here on the run is finished: all else is in place
-        checkpoint.forget_steps(out)
+        RunFolder(out).forget_steps()
     distributed.wait()
     return record
 

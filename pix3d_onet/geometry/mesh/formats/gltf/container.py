@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from pix3d_onet.errors import RejectError
-from pix3d_onet.files import inside
+from pix3d_onet.files import inside, read_bytes
 from pix3d_onet.geometry.mesh.formats.gltf.checked import Checked
 from pix3d_onet.geometry.mesh.formats.soup import damaged, too_large, truncated, unsupported
 
@@ -83,7 +83,7 @@ class SideFiles:
                 raise damaged(f"its buffer {uri[:80]!r} does not exist")
             if path.stat().st_size > MAX_BUFFER_BYTES:
                 raise too_large(f"its buffer {uri[:80]!r} has over {MAX_BUFFER_BYTES >> 20} MiB")
-            return path.read_bytes()
+            return read_bytes(path, limit=MAX_BUFFER_BYTES)
         except OSError as error:
             raise damaged(f"its buffer {uri[:80]!r}: {error.strerror}") from None
 
