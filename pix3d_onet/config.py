@@ -220,6 +220,12 @@ class PrepareConfig(Config):
         _require(len(self.categories) > 0, "categories", "given", self.categories)
 
 
+def encoder_name(encoder: str) -> str:
+    """timm's name of an encoder: ``convnext`` and ``timm:NAME`` are spelled out."""
+    name = encoder.removeprefix("timm:")
+    return ENCODER_ALIASES.get(name, name)
+
+
 @dataclass(frozen=True)
 class ModelConfig(Config):
     """What defines a network's architecture (Mescheder et al., CVPR 2019, and the report's additions)."""
@@ -242,7 +248,7 @@ class ModelConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(bool(self.encoder), "encoder", "a timm model name", self.encoder)
+        _require(bool(encoder_name(self.encoder)), "encoder", "a timm model name", self.encoder)
 
     @property
     def default_name(self) -> str:
@@ -253,6 +259,10 @@ class ModelConfig(Config):
         if self.pose != "none":
             parts.append("pose" if self.pose == "matrix" else "pose6d")
         return "-".join(parts)
+
+    def architecture(self) -> dict[str, Any]:
+        """``to_json`` with the encoder's name spelled out: equal for networks whose weights fit each other."""
+        return {**self.to_json(), "encoder": encoder_name(self.encoder)}
 
 
 @dataclass(frozen=True)

@@ -225,8 +225,8 @@ class ResidentSplit:
         return cells, labels
 
 
-def sent(values: NDArray[np.int64], device: torch.device) -> Tensor:
-    """``values`` on ``device``. From ordinary memory, PyTorch would wait for all that the GPU has still to do."""
+def sent(values: NDArray[Any], device: torch.device) -> Tensor:
+    """``values`` on ``device``, copied through pinned memory, so that the copy does not wait for queued GPU work."""
     tensor = torch.from_numpy(values)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pix3d_onet.config import ModelConfig, TrainConfig
-from pix3d_onet.errors import InputError
+from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, ignore
 from pix3d_onet.files import check_claim, file_digest, read_json, remove, write_json
 from pix3d_onet.learning import checkpoint
@@ -100,13 +100,25 @@ def unfinished_run(out: Path, identity: Mapping[str, Any], resume: bool) -> chec
 
 def stored_batch_size(out: Path) -> int:
     """The batch size that an unfinished run in ``out`` started with; 0 when there is none."""
-    path = RunFolder(out).config
-    if not path.exists():
-        return 0
-    document = read_json(path, what="run configuration", follow=False)
-    train = document.get("train") if isinstance(document, dict) else None
+    train = _configuration(out).get("train")
     value = train.get("batch_size") if isinstance(train, dict) else None
     return value if isinstance(value, int) and value > 0 else 0
+
+
+def stored_model(out: Path, model: ModelConfig) -> ModelConfig:
+    """``model`` as an unfinished or finished run in ``out`` spells it, where it is the same architecture."""
+    try:
+        stored = ModelConfig.from_json(_configuration(out)["model"])
+    except (TypeError, KeyError, AttributeError, ConfigError):
+        return model
+    return stored if stored.architecture() == model.architecture() else model
+
+
+def _configuration(out: Path) -> dict[str, Any]:
+    """What defines the run in ``out``; empty when there is none."""
+    path = RunFolder(out).config
+    document = read_json(path, what="run configuration", follow=False) if path.exists() else None
+    return document if isinstance(document, dict) else {}
 
 
 def _difference(before: Any, now: Mapping[str, Any]) -> str:
@@ -139,7 +151,7 @@ def initial_run(init_from: Path | None, model: ModelConfig) -> str:
         return ""
     network = network_file(init_from)
     header = checkpoint.read_header(network)
-    if header.get("model") != model.to_json():
+    if ModelConfig.from_json(header.get("model") or {}).architecture() != model.architecture():
         raise InputError(f"{init_from} is a network of another architecture: {header.get('model')}.")
     digest = file_digest(network)[:12]
     return f"run {header['run_id']}, network {digest}" if header.get("run_id") else f"network {digest}"

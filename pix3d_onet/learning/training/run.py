@@ -28,6 +28,7 @@ from pix3d_onet.learning.device import (
     versions,
 )
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model, cost, count_parameters
+from pix3d_onet.learning.network.weights_file import weights_path
 from pix3d_onet.learning.training.batches import Choice, Split, describe_data, has_split
 from pix3d_onet.learning.training.fitting import fitting_batch, open_split
 from pix3d_onet.learning.training.identity import (
@@ -38,10 +39,12 @@ from pix3d_onet.learning.training.identity import (
     initial_run,
     run_identity,
     stored_batch_size,
+    stored_model,
     unfinished_run,
 )
 from pix3d_onet.learning.training.optim import freeze_encoder
 from pix3d_onet.learning.training.profile import profile_steps
+from pix3d_onet.learning.training.suitability import check_suitable
 from pix3d_onet.learning.training.trainer import Setting, Trainer, is_out_of_memory
 from pix3d_onet.learning.training.validate import THRESHOLDS, Advance, Scores
 from pix3d_onet.locks import locked
@@ -116,16 +119,16 @@ def train(
         forget_peak(where)
         ours = check_output(out, overwrite=overwrite, emit=request.emit)
         request = replace(request, resume=resume and ours)
-        request = _settle_batch(request, where, group)
-        init = initial_run(init_from, model)
-        run_id = run_identity(model, request.config, dataset.manifest.data_hash, weights, init)
+        request = _settled(request, where, group)
+        init = initial_run(init_from, request.model)
+        run_id = run_identity(request.model, request.config, dataset.manifest.data_hash, request.weights, init)
         identity = {
             "run_id": run_id,
             "name": name,
-            "model": model.to_json(),
+            "model": request.model.to_json(),
             "train": request.config.to_json(),
             "data": describe_data(dataset),
-            "weights": init or describe_weights(config, weights),
+            "weights": init or describe_weights(config, request.weights),
             "onet": versions()["onet"],
         }
         if ours and (record := finished_run(out, identity, resume)) is not None:
@@ -133,6 +136,7 @@ def train(
         if request.config.batch_size % group.world:
             size = request.config.batch_size
             raise ConfigError(f"`batch_size={size}` must be divisible by the {group.world} processes.")
+        check_suitable(build_model(request.model).to(where), request.config, group.world)
         with locked(out, emit) if group.leads else nullcontext():
             found = unfinished_run(out, identity, resume) if ours else None
             distributed.wait()  # nobody writes before everybody has looked
@@ -154,8 +158,14 @@ def _sound(folder: RunFolder, *, ours: bool) -> Iterator[None]:
         raise
 
 
-def _settle_batch(request: Request, where: torch.device, group: distributed.Group) -> Request:
-    """Replace a batch size of ``auto``: what the run started with, or what fits."""
+def _settled(request: Request, where: torch.device, group: distributed.Group) -> Request:
+    """The request with what it leaves open: the weights' file, a stored spelling of the encoder, a batch of ``auto``.
+
+    A batch of ``auto`` is what the run started with, or what fits.
+    """
+    weights = None if request.weights is None else weights_path(request.weights)
+    model = stored_model(request.out, request.model) if request.resume else request.model
+    request = replace(request, weights=weights, model=model)
     config = request.config
     if config.batch_size:
         return request
@@ -178,6 +188,9 @@ def _run(
 ) -> RunRecord:
     config, emit = request.config, request.emit
     network = _network(request, fresh=found is None)
+    identity["encoder_weights"] = (
+        found.header.get("encoder_weights", {}) if found is not None else _told_weights(network, request.weights, emit)
+    )
     arithmetic = forward_cost(request.model, config.image_size)
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     splits = _open_splits(request, dataset, where, network.needs_pose)
@@ -216,6 +229,14 @@ def _network(request: Request, *, fresh: bool) -> OccupancyNetwork:
     return network
 
 
+def _told_weights(network: OccupancyNetwork, file: Path | None, emit: Emit) -> dict[str, Any]:
+    """What the record keeps of the weights that were loaded from ``file``; it is told as well."""
+    if network.encoder_weights is None:
+        return {}
+    emit(Note(f"`weights={file}`: {network.encoder_weights.line()}"))
+    return network.encoder_weights.to_json()
+
+
 def _open_splits(request: Request, dataset: Dataset, where: torch.device, need_pose: bool) -> dict[str, Split]:
     splits: dict[str, Split] = {}
     for name in ("train", "val", "test"):
@@ -245,12 +266,11 @@ def _out_of_memory(
 
 
 def forward_cost(model: ModelConfig, image_size: int) -> dict[str, float]:
-    """``network.model.cost`` without the count; UnsuitableError when the encoder cannot take pictures of this size."""
+    """``network.model.cost`` without the parameters; empty where PyTorch's counter cannot follow the encoder."""
     try:
         counted = cost(model, image_size)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UnsuitableError(f"`image_size={image_size}` does not suit {model.encoder} ({line}).") from None
+    except Exception:  # noqa: BLE001 - information for a table, never a reason not to train
+        return {}
     return {key: counted[key] for key in ("gflops_image", "gflops_point")}
 
 
@@ -297,6 +317,7 @@ def _finish(
         val_threshold=chosen,
         val_iou_at_threshold=chosen_iou,
         weights=identity["weights"],
+        encoder_weights=identity["encoder_weights"],
         device=describe_device(setting.device, setting.precision, setting.group.world),
         versions=versions(),
         seconds=progress.seconds,
