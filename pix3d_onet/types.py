@@ -27,6 +27,10 @@ UInt16 = NDArray[np.uint16]
 Bool = NDArray[np.bool_]
 
 
+MESH_SUFFIXES = (".obj", ".off", ".ply", ".stl", ".glb", ".gltf")
+"""Endings of the mesh files that are read, in any case."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Mesh:
     """Triangles in any frame: ``vertices`` (V, 3) float64, ``faces`` (F, 3) int64 into ``vertices``.
@@ -75,6 +79,10 @@ class Normalisation:
         return points * self.scale + self.loc
 
 
+PIX3D_SENSOR_MM = 32.0
+"""Width of the sensor that Pix3D's focal lengths refer to, millimetres."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Camera:
     """A pinhole camera in the model frame of a source, before cropping.
@@ -106,7 +114,8 @@ class View:
     ``rgb`` (H, W, 3) uint8, background white; ``mask`` (H, W) bool, true on the object;
     ``pose`` (4, 4) float32 rigid, normalised → camera frame in normalised units (all NaN if the source has
     none); ``intrinsics`` (3, 3) float32 after the crop (NaN likewise), see the module's frames;
-    ``record_id``: the source's record; ``rendered``: a rendered picture, not a photo.
+    ``record_id``: the source's record; ``rendered``: a rendered picture, not a photo. ``sha256``: of the photo's file,
+    or of a rendered picture's pixels (empty: not known).
     """
 
     rgb: UInt8
@@ -115,6 +124,7 @@ class View:
     intrinsics: Float32
     record_id: str
     rendered: bool = False
+    sha256: str = ""
 
     @property
     def has_pose(self) -> bool:
@@ -144,33 +154,53 @@ class Sample:
     scale: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PreparedShape:
-    """One shape as it is written to a shard: an encoded :class:`Sample`.
-
-    ``points_q`` (P, 3) uint16 lattice cells (see ``data.store.reader.decode_points``), ``occupancy`` (P,) bool labels
-    of the *decoded* points; ``surface_points_q`` (Q, 3) uint16; ``surface_normals_q`` (Q, 2) uint8 octahedral;
-    ``mesh`` in the normalised frame; ``qc``: quality figures for JSON (no times: they would break byte identity);
-    ``seconds`` per stage, kept outside the shards; ``source_sha256`` of the content of the source files.
-    """
+@dataclass(frozen=True, slots=True)
+class ShapeIdentity:
+    """Which shape: ``object_id`` is unique in its data set and stable between runs; ``group`` is what a split keeps
+    together (Pix3D: the shape's folder)."""
 
     object_id: str
     category: str
     group: str
-    source_mesh: str
-    mesh_sha256: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShapeGeometry:
+    """What a shard stores of a shape besides its pictures, in stored form.
+
+    ``points_q`` (P, 3) uint16 lattice cells (see ``lattice.decode_points``), ``occupancy`` (P,) bool labels of the
+    *decoded* points; ``surface_points_q`` (Q, 3) uint16; ``surface_normals_q`` (Q, 2) uint8 octahedral; ``mesh`` in
+    the normalised frame; ``qc`` JSON-able quality figures (no times: they would break byte identity).
+    """
+
     points_q: UInt16
     occupancy: Bool
     surface_points_q: UInt16
     surface_normals_q: UInt8
     mesh: Mesh
-    views: tuple[View, ...]
-    view_sha256: tuple[str, ...]
     normalisation: Normalisation
     qc: Mapping[str, Any] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    rejected_views: tuple[Rejected, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What a shape was made from: ``source_mesh`` relative to the source's root, the digest of that file, and
+    ``source_sha256`` over the content of all files that were read for it (empty: not known)."""
+
+    source_mesh: str
+    mesh_sha256: str
     source_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedShape:
+    """One shape ready to be written to a shard; ``seconds`` per stage are kept outside the shards."""
+
+    identity: ShapeIdentity
+    geometry: ShapeGeometry
+    views: tuple[View, ...]
+    provenance: Provenance
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +236,9 @@ class SourceView:
 class SourceShape:
     """A shape listed by a source: files inside its root, not yet read.
 
-    ``object_id`` is unique in the data set and stable between runs; shapes with the same ``group`` must be in one
-    split (Pix3D: the shape's folder); ``voxel``: the source's own occupancy grid, used only for quality control.
+    ``object_id``, ``category``, ``group``: see :class:`ShapeIdentity`. ``mesh``: the file with its geometry (the
+    original layout: ``points.npz``); ``voxel``: the source's own occupancy grid, used only for quality control;
+    ``cloud``: surface points of a source that has labels instead of meshes (``pointcloud.npz``).
     """
 
     object_id: str
@@ -216,6 +247,17 @@ class SourceShape:
     mesh: Path
     views: tuple[SourceView, ...]
     voxel: Path | None = None
+    cloud: Path | None = None
+
+    @property
+    def identity(self) -> ShapeIdentity:
+        """What the shape is called once prepared."""
+        return ShapeIdentity(self.object_id, self.category, self.group)
+
+    @property
+    def second_file(self) -> Path | None:
+        """The file that is read beside ``mesh``: a change of it is a change of the shape."""
+        return self.cloud or self.voxel
 
 
 @dataclass(frozen=True, slots=True)

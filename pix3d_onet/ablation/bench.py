@@ -5,9 +5,7 @@ The training function is a parameter, so that planning and reporting do not need
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,12 +14,13 @@ from pix3d_onet.ablation.parallel import Job, run_jobs
 from pix3d_onet.ablation.stored_runs import StoredRun, stored
 from pix3d_onet.ablation.variants import VARIANTS, Variant
 from pix3d_onet.config import ModelConfig, TrainConfig, TrainPreset
-from pix3d_onet.errors import BusyError, ConfigError, InputError, InterruptedRunError, OnetError, UnsuitableError
+from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError, OnetError, UnsuitableError
 from pix3d_onet.events import Emit, Note, RunFinished, RunStarted, ignore
 from pix3d_onet.files import check_claim
-from pix3d_onet.runs.record import RUN_FILE, RunRecord, is_run, write_run
+from pix3d_onet.locks import locked
+from pix3d_onet.runs.folder import RunFolder, RunState, is_run
+from pix3d_onet.runs.record import RunRecord, write_run
 
-LOCK_FILE = ".bench.lock"
 KIND = "folder of runs"
 
 PRESETS: Mapping[TrainPreset, TrainConfig] = {
@@ -66,7 +65,7 @@ Identity = Callable[[Variant, TrainConfig], str]
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """One run of the plan. ``state``: ``done``, ``partial`` (interrupted, will be resumed) or ``missing``.
+    """One run of the plan. A ``partial`` one was interrupted and will be resumed.
 
     ``replaced``: the training settings that the variant changes, as the plan's other runs have them.
     """
@@ -83,11 +82,9 @@ class PlannedRun:
         return f"{self.variant.name}/{self.config.seed}"
 
     @property
-    def state(self) -> str:
+    def state(self) -> RunState:
         """The run's current state on disk."""
-        if (self.folder / RUN_FILE).is_file():
-            return "done"
-        return "partial" if self.folder.is_dir() and any(self.folder.iterdir()) else "missing"
+        return RunFolder(self.folder).state
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +146,7 @@ def bench(
     runs: dict[str, StoredRun] = {}
     failures: list[Failure] = []
     place = {planned.name: index for index, planned in enumerate(plan, start=1)}
-    with claimed(out):
+    with locked(out, emit):
         folders = {p.variant.name for p in plan}
         check_claim(out, KIND, files=(), folders=folders, known=holds_runs, overwrite=overwrite, emit=emit)
         done = [p for p in plan if p.state == "done"]
@@ -242,17 +239,3 @@ def train_planned(planned: PlannedRun, data: Path, train: Train, *, device: str,
         device=device,
         emit=emit,
     )
-
-
-@contextmanager
-def claimed(out: Path) -> Iterator[None]:
-    """Lock ``out`` for this process; BusyError if another one has it. The lock ends with the process."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK_FILE).open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BusyError(
-                f"another ablation is writing to {out}.", hint="Wait for it, or give another folder with `out`."
-            ) from None
-        yield

@@ -14,7 +14,8 @@ from pix3d_onet.ablation.variants import VARIANTS, Variant
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.runs.record import RUN_FILE, RunRecord, read_run
+from pix3d_onet.runs.folder import RunFolder, finished_runs
+from pix3d_onet.runs.record import RunRecord, read_run
 
 OTHER = " (other architecture)"
 """Follows a name that two different networks were given."""
@@ -90,11 +91,11 @@ def find_runs(root: Path, emit: Emit = ignore) -> tuple[StoredRun, ...]:
     if not root.is_dir():
         raise InputError(f"no folder of runs: {root}.", hint=hint)
     found: dict[str, StoredRun] = {}
-    for path in sorted(root.rglob(RUN_FILE)):
+    for folder in finished_runs(root):
         try:
-            run = stored(path.parent, root)
+            run = stored(folder, root)
         except InputError as error:
-            emit(Note(f"skipped {path.parent}: {error.message}", "warning"))
+            emit(Note(f"skipped {folder}: {error.message}", "warning"))
             continue
         found.setdefault(run.record.run_id, run)
     if not found:
@@ -114,7 +115,7 @@ def stored(folder: Path, root: Path | None = None) -> StoredRun:
         place = folder.relative_to(root) if root else Path(folder.name)
         return StoredRun(folder, record, variant_of(record), place.as_posix())
     except ConfigError as error:
-        raise InputError(f"{folder / RUN_FILE} is damaged ({error.message.removesuffix('.')}).") from None
+        raise InputError(f"{RunFolder(folder).record} is damaged ({error.message.removesuffix('.')}).") from None
 
 
 def variant_of(record: RunRecord) -> str:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import read_json
-from pix3d_onet.runs.record import RUN_FILE
+from pix3d_onet.runs.folder import CONFIG_FILE, RunFolder
 
-CONFIG_FILE = "config.json"
-STEP = re.compile(r"^step-(\d+)\.safetensors$")
 CONTINUE = "The command that started a run continues it: `onet bench` as it was, `onet train` with `resume=True`."
 """How to go on."""
 
@@ -38,7 +35,7 @@ def find_unfinished(root: Path) -> tuple[UnfinishedRun, ...]:
     found = []
     for path in sorted(root.rglob(CONFIG_FILE)):
         folder = path.parent
-        if (folder / RUN_FILE).is_file():
+        if RunFolder(folder).record.is_file():
             continue
         try:
             document = read_json(path)
@@ -56,5 +53,5 @@ def _run(folder: Path, document: Any, place: str) -> UnfinishedRun | None:
     name, seed, steps = document.get("name"), document["train"].get("seed"), document["train"].get("steps")
     if not (isinstance(name, str) and isinstance(seed, int) and isinstance(steps, int)):
         return None
-    saved = [int(m[1]) for p in (folder / "last").glob("step-*") if (m := STEP.match(p.name))]
+    saved = [int(path.stem.removeprefix("step-")) for path in RunFolder(folder).steps()]
     return UnfinishedRun(name, seed, max(saved, default=0), steps, place)

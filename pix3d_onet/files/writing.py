@@ -39,6 +39,8 @@ REFUSALS = {
 }
 """System errors that mean "this place cannot be written to (or read)", not a bug in the program."""
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def refused(error: OSError) -> InputError | OSError:
     """An InputError that says which place cannot be used and why; any other OSError is returned unchanged."""
@@ -82,20 +84,43 @@ def member(folder: Path, *names: str) -> Path:
 
 
 @contextmanager
+def disk_trouble(folder: Path, hint: str) -> Iterator[None]:
+    """Turn a full disk, a quota or a lost permission of ``folder`` into one clear line; ``hint`` is for a full disk."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # RuntimeError: HDF5
+        code = getattr(error, "errno", None)
+        if code in DISK_FULL or os.strerror(errno.ENOSPC) in str(error):
+            raise InputError(f"no space left on the disk of {folder}.", hint=hint) from None
+        if not isinstance(error, OSError):
+            raise
+        if error.filename is None:
+            error.filename = str(folder)
+        raise refused(error) from None
+
+
+@contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """Yield a path beside ``path`` to write to; on success flush it to disk and rename it onto ``path``.
 
-    On any exception the temporary file is removed and ``path`` stays as it was. A link at ``path`` is replaced; its
-    target is not changed.
+    The file has the mode of any new file, whatever a library made of it. On any exception the temporary file is removed
+    and ``path`` stays as it was; an OSError names ``path``. A link at ``path`` is replaced; its target is not changed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
     os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
     try:
+        mode = stat.S_IMODE(part.stat().st_mode)
         yield part
         with part.open("rb") as handle:
             os.fsync(handle.fileno())
+        if stat.S_IMODE(part.stat().st_mode) != mode:  # safetensors makes files that only their owner can read
+            part.chmod(mode)
         part.replace(path)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
 

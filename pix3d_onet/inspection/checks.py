@@ -24,9 +24,8 @@ from pix3d_onet.errors import InputError
 from pix3d_onet.escape import shell
 from pix3d_onet.files import check_regular, file_digest
 from pix3d_onet.geometry.mesh.formats.side_files import mesh_digest
+from pix3d_onet.rotations import rotation_problem
 
-ROTATION_TOLERANCE = 1e-3
-"""Largest allowed entry of R·Rᵀ - 1 of a stored (float32) pose; sources give rotations with few digits."""
 BOX_TOLERANCE = 0.01
 """Allowed deviation of a stored mesh's box from "centred, longest side 1", in addition to the decimation error. That
 error is a percentile, so single vertices may move farther. A mesh in another frame deviates by much more."""
@@ -251,11 +250,8 @@ def _picture_problems(file: h5py.File, shapes: Sequence[ShapeEntry]) -> Iterable
         finite = np.isfinite(pose[row]).all(), np.isfinite(intrinsics[row]).all()
         if finite[0] != finite[1] or (not finite[0] and not np.isnan(pose[row]).all()):
             yield f"the camera of {name} is incomplete"
-        elif finite[0]:
-            rotation = pose[row, :3, :3]
-            unlike = np.abs(rotation @ rotation.T - np.eye(3)).max()
-            if unlike > ROTATION_TOLERANCE or np.linalg.det(rotation) < 0 or tuple(pose[row, 3]) != (0, 0, 0, 1):
-                yield f"the pose of {name} is not rigid"
+        elif finite[0] and (rotation_problem(pose[row, :3, :3]) or tuple(pose[row, 3]) != (0, 0, 0, 1)):
+            yield f"the pose of {name} is not rigid"
 
 
 def check_leakage(manifest: Manifest) -> Check:

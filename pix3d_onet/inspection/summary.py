@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,9 +13,7 @@ import numpy as np
 from pix3d_onet.config import SPLITS
 from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, read_manifest
 from pix3d_onet.data.store.quality_figures import FIGURES
-from pix3d_onet.files import MAX_JSON_BYTES, read_bytes
-
-REJECTS_FILE = "rejects.jsonl"
+from pix3d_onet.data.store.rejects import scan_rejects
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +91,8 @@ def _split(manifest: Manifest, name: str) -> SplitCount:
 
 def rejects(root: Path) -> dict[str, int]:
     """Reason → number of rows in ``rejects.jsonl``; unreadable rows are counted as ``unreadable row``."""
-    counts: Counter[str] = Counter()
-    try:
-        data = read_bytes(root / REJECTS_FILE, limit=MAX_JSON_BYTES, follow=False)
-    except OSError:
-        return {}
-    for line in filter(str.strip, data.decode("utf-8", "replace").split("\n")):
-        try:
-            row = json.loads(line)
-            counts[f"{row['stage']}: {row['reason']}"] += 1
-        except (ValueError, KeyError, TypeError, RecursionError):
-            counts["unreadable row"] += 1
-    return dict(counts.most_common())
+    rows = ("unreadable row" if row is None else f"{row.stage}: {row.reason}" for row in scan_rejects(root))
+    return dict(Counter(rows).most_common())
 
 
 def _warnings(entry: ShapeEntry) -> Iterable[Any]:

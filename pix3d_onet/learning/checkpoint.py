@@ -1,17 +1,13 @@
 """Checkpoints: safetensors with the same JSON in their header and readable beside them; written aside, renamed.
 
-::
-
-    best/model.safetensors + model.json    the best network so far, nothing else
-    last/step-00000300.safetensors + .json everything a run needs to go on: weights, moments, average, counters
-    last/model.safetensors + model.json    in place of these once the run is finished: the network at its end
-
-The newest two of ``last/`` are kept, so a damaged file costs one interval, not the run.
+Where they lie: ``runs.folder``. The newest two of an unfinished run are kept: a damaged one costs an interval, not the
+run.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,29 +21,36 @@ from torch import Tensor
 
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError, InputError
-from pix3d_onet.files import check_regular, is_own_file, member, remove, write_json, writing
+from pix3d_onet.files import check_regular, write_json, writing
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
+from pix3d_onet.runs.folder import RunFolder, description, network_file, no_network
 
-BEST = "best"
-LAST = "last"
-MODEL_FILE = "model.safetensors"
-NAMED_RUNS = 4
-"""Runs that an error names at most."""
 CHECKPOINT_VERSION = 1
 HEADER_KEY = "onet"
 """Key of the JSON in the safetensors header."""
 KEPT = 2
-"""Checkpoints kept in ``last/``."""
-STEP = re.compile(r"step-\d{8}\.(safetensors|json)")
+"""Checkpoints of an unfinished run that are kept."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write tensors and ``header`` to ``path`` atomically, and the header as JSON beside it (for people)."""
+    """Write tensors and ``header`` to ``path`` atomically, and the header as JSON beside it (for people).
+
+    OSError when the disk does not take them.
+    """
     document = {"version": CHECKPOINT_VERSION, **header}
     plain = {key: value.detach().to("cpu").contiguous() for key, value in tensors.items()}
     with writing(path) as part:
-        save_file(plain, part, metadata={HEADER_KEY: json.dumps(document, allow_nan=False)})
-    write_json(path.with_suffix(".json"), document)
+        try:
+            save_file(plain, part, metadata={HEADER_KEY: json.dumps(document, allow_nan=False)})
+        except SafetensorError as error:
+            raise _system_error(error, path) from None
+    write_json(description(path), document)
+
+
+def _system_error(error: SafetensorError, path: Path) -> Exception:
+    """The OSError that a message of safetensors has wrapped: ``I/O error: … (os error 28)``."""
+    found = re.search(r"os error (\d+)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1])), str(path)) if found else error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -65,6 +68,10 @@ def read_header(path: Path) -> dict[str, Any]:
         raise InputError(f"checkpoint not found: {path}.")
     try:
         check_regular(path)
+        path.open("rb").close()  # a file that may not be read is "not found" to safetensors
+    except OSError as error:
+        raise InputError(f"cannot read checkpoint {path}: {error.strerror}.") from None
+    try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(HEADER_KEY, "null"))
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
@@ -75,24 +82,16 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def save_best(folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write ``folder/best``; ``header`` must hold ``model`` (a ModelConfig as JSON)."""
-    save_tensors(member(folder, BEST, MODEL_FILE), state, header)
+    """Write the best network; ``header`` must hold ``model`` (a ModelConfig as JSON)."""
+    run = RunFolder(folder)
+    save_tensors(run.writable(run.best), state, header)
 
 
 def save_last(folder: Path, step: int, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write ``folder/last/step-N`` and remove all but the newest two."""
-    save_tensors(member(folder, LAST, f"step-{step:08d}.safetensors"), tensors, {"step": step, **header})
-    for old in [p for p in _steps(folder) if p.suffix == ".safetensors"][:-KEPT]:
-        remove(old.with_suffix(".json"))
-        remove(old)
-
-
-def _steps(folder: Path) -> list[Path]:
-    """Our files of ``folder/last`` that only an unfinished run needs, oldest first; none where it is a link."""
-    last = folder / LAST
-    if last.is_symlink() or not last.is_dir():
-        return []
-    return sorted(p for p in last.iterdir() if STEP.fullmatch(p.name) and is_own_file(p))
+    """Write the checkpoint after ``step`` and remove all but the newest two."""
+    run = RunFolder(folder)
+    save_tensors(run.writable(run.step(step)), tensors, {"step": step, **header})
+    run.forget_steps(keep=KEPT)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,9 +104,9 @@ class Found:
 
 
 def read_last(folder: Path) -> Found | None:
-    """The newest readable checkpoint of ``folder/last``; None when there is none."""
+    """The newest readable checkpoint of an unfinished run; None when there is none."""
     problems: list[str] = []
-    for path in reversed([p for p in _steps(folder) if p.suffix == ".safetensors"]):
+    for path in reversed(RunFolder(folder).steps()):
         try:
             tensors, header = load_tensors(path)
         except InputError as error:
@@ -119,34 +118,8 @@ def read_last(folder: Path) -> Found | None:
 
 def save_last_model(folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """The network as it was at the end, for what comes after the run."""
-    save_tensors(member(folder, LAST, MODEL_FILE), state, header)
-
-
-def forget_steps(folder: Path) -> None:
-    """Remove what only an unfinished run needs."""
-    for path in _steps(folder):
-        remove(path)
-
-
-def checkpoint_file(run: str | Path) -> Path:
-    """The best network's file of a run folder; a ``.safetensors`` file stands for itself."""
-    path = Path(run)
-    return path if path.suffix == ".safetensors" else path / BEST / MODEL_FILE
-
-
-def no_network(run: Path) -> InputError:
-    """The error for a place without a trained network: it names the runs below a folder that holds some."""
-    below = [
-        str(found.parent.parent) for depth in ("*", "*/*") for found in sorted(run.glob(f"{depth}/{BEST}/{MODEL_FILE}"))
-    ]
-    if below:
-        more = ", …" if len(below) > NAMED_RUNS else ""
-        hint = f"Name one of its runs: {', '.join(below[:NAMED_RUNS])}{more}."
-    elif run.is_dir():
-        hint = "A run has one after its first validation."
-    else:
-        hint = "Train one with `onet train`."
-    return InputError(f"{run} holds no trained network.", hint=hint)
+    run = RunFolder(folder)
+    save_tensors(run.writable(run.last), state, header)
 
 
 def load_model(run: str | Path, device: str | torch.device = "cpu") -> OccupancyNetwork:
@@ -154,7 +127,7 @@ def load_model(run: str | Path, device: str | torch.device = "cpu") -> Occupancy
 
     InputError when the run does not exist, has no checkpoint yet, or its checkpoint is damaged.
     """
-    path = checkpoint_file(run)
+    path = network_file(run)
     if not path.exists():
         raise no_network(Path(run))
     tensors, header = load_tensors(path)

@@ -24,7 +24,7 @@ from pix3d_onet.files import file_digest, write_json
 from pix3d_onet.learning import checkpoint
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
 from pix3d_onet.learning.network.weights_file import flatten, read_document
-from pix3d_onet.runs.record import CONFIG_FILE
+from pix3d_onet.runs.folder import RunFolder
 
 ORIGINAL_THRESHOLD = 0.2
 """Occupancy probability of the surface in the original's configuration."""
@@ -118,7 +118,7 @@ def import_checkpoint(path: Path, out: Path) -> dict[str, Any]:
         "step": int(facts.get("it", 0)),
     }
     checkpoint.save_best(out, model.state_dict(), header)
-    write_json(out / CONFIG_FILE, header)
+    write_json(RunFolder(out).config, header)
     return {"run": str(out), "params": sum(p.numel() for p in model.parameters()), **header}
 
 

@@ -21,12 +21,12 @@ import numpy as np
 from pix3d_onet.config import SPLITS, PrepareConfig
 from pix3d_onet.data.sources.splits import Splitter
 from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, ShardEntry, manifest_to_json
+from pix3d_onet.data.store.rejects import write_rejects
 from pix3d_onet.data.store.writer import write_shard
 from pix3d_onet.escape import csv_text
 from pix3d_onet.files import digest, is_own_file, unmark, write_json, write_text
 from pix3d_onet.preparation.output_folder import (
     QC,
-    REJECTS,
     TIMINGS,
     keep_account,
     known_shards,
@@ -46,7 +46,7 @@ def listing_digest(listing: SourceListing, shapes: Sequence[SourceShape]) -> str
 
     document = [
         [
-            [s.object_id, s.category, s.group, name(s.mesh), name(s.voxel)]
+            [s.object_id, s.category, s.group, name(s.mesh), name(s.second_file)]
             + [[v.record_id, name(v.image), name(v.mask), *camera_key(v.camera)] for v in s.views]
             for s in shapes
         ],
@@ -83,8 +83,8 @@ def assemble(
         entry = write_shard(out / shard_name(index // size), shapes)
         shards.append(entry)
         entries += [_entry(shape, entry.file, row) for row, shape in enumerate(shapes)]
-        geometry += [_geometry_digest(shape.mesh) for shape in shapes]
-        timings += [(s.object_id, stage, t) for s in shapes for stage, t in s.seconds.items()]
+        geometry += [_geometry_digest(shape.geometry.mesh) for shape in shapes]
+        timings += [(s.identity.object_id, stage, t) for s in shapes for stage, t in s.seconds.items()]
     entries = splitter.split(entries, geometry)
     remove_other_shards(out, {s.file for s in shards})
     rows = write_rejects(out, rejected)
@@ -96,13 +96,6 @@ def assemble(
     write_json(out / MANIFEST, manifest_to_json(manifest))
     unmark(out)
     return manifest
-
-
-def write_rejects(out: Path, rejected: Iterable[Rejected]) -> list[Rejected]:
-    """Write ``out/rejects.jsonl`` and return its rows in their order."""
-    rows = sorted(rejected, key=lambda r: (r.object_id, r.record_id, r.stage, r.reason, r.detail))
-    write_text(out / REJECTS, "".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in rows))
-    return rows
 
 
 def _check_room(out: Path, staging: Staging) -> None:
@@ -120,20 +113,16 @@ def _geometry_digest(mesh: Mesh) -> str:
 def _entry(shape: PreparedShape, file: str, row: int) -> ShapeEntry:
     """The shape's row of the manifest; its splits are not known before all shapes are."""
     return ShapeEntry(
-        object_id=shape.object_id,
-        category=shape.category,
-        group=shape.group,
+        **asdict(shape.identity),
+        **asdict(shape.provenance),
         split="",
         shard=file,
         row=row,
         images=len(shape.views),
-        source_mesh=shape.source_mesh,
-        mesh_sha256=shape.mesh_sha256,
         record_ids=tuple(v.record_id for v in shape.views),
-        image_sha256=shape.view_sha256,
+        image_sha256=tuple(v.sha256 for v in shape.views),
         image_splits=(),
-        qc=dict(shape.qc),
-        source_sha256=shape.source_sha256,
+        qc=dict(shape.geometry.qc),
     )
 
 

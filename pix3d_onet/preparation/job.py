@@ -8,8 +8,6 @@ that were being worked on.
 from __future__ import annotations
 
 import dataclasses
-import errno
-import os
 import signal
 import threading
 import time
@@ -25,16 +23,17 @@ from pix3d_onet.data.sources.pix3d import INDEX
 from pix3d_onet.data.sources.splits import Splitter
 from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, read_manifest
 from pix3d_onet.data.store.reader import Dataset
+from pix3d_onet.data.store.rejects import REJECTS_FILE, read_rejects, write_rejects
 from pix3d_onet.data.store.writer import write_shard
 from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError, OnetError, SettingError
 from pix3d_onet.events import Emit, Note, Progress, ignore
-from pix3d_onet.files import file_digest, remove, unmark
+from pix3d_onet.files import disk_trouble, file_digest, remove, unmark
 from pix3d_onet.locks import locked
-from pix3d_onet.preparation.assemble import assemble, listing_digest, write_rejects
+from pix3d_onet.preparation.assemble import assemble, listing_digest
 from pix3d_onet.preparation.execution.pool import Failure, Limits, Plan, run, usable_cores
-from pix3d_onet.preparation.output_folder import REJECTS, TIMINGS, check_output, keep_account, shard_names
-from pix3d_onet.preparation.reopen import read_rejects, read_timings, thaw
-from pix3d_onet.preparation.staging import Done, Outcome, Staging, fingerprint, read_digest
+from pix3d_onet.preparation.output_folder import TIMINGS, check_output, keep_account, shard_names
+from pix3d_onet.preparation.reopen import read_timings, thaw
+from pix3d_onet.preparation.staging import Contents, Done, Outcome, Staging, fingerprint, read_digest
 from pix3d_onet.preparation.worker import Geometry, Task, prepare_shape, rejection
 from pix3d_onet.types import Rejected, SourceListing, SourceShape
 
@@ -42,7 +41,7 @@ TIME_LIMIT_SECONDS = 600.0
 """Default time limit of a shape; the slowest real one takes a few seconds."""
 MEMORY_LIMIT_BYTES = 8 << 30
 """Default limit of a worker's private memory; a worker on real shapes needs about one tenth."""
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+ROOM_HINT = "What is finished is kept: free some space and run the same command again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +108,12 @@ def prepare(
     if not taken:
         raise _no_record(listing, out)
     job = _Job(listing, taken, config, out, execution, emit)
-    with interruptible(), locked(out), one_line_for_disk_trouble(out):
+    with interruptible(), locked(out, emit), disk_trouble(out, ROOM_HINT):
         shards = shard_names(len(taken), config.shapes_per_shard)
         ours = check_output(out, shards, overwrite=execution.overwrite, emit=emit)
         done = job.finished() if ours else None
         if done is not None:
-            return PrepareResult(
-                out, done, read_rejects(out / REJECTS), up_to_date=True, seconds=time.perf_counter() - start
-            )
+            return PrepareResult(out, done, read_rejects(out), up_to_date=True, seconds=time.perf_counter() - start)
         if not ours:
             job.begin()
         outcomes, resumed = job.work()
@@ -125,7 +122,7 @@ def prepare(
     for outcome in outcomes.values():
         stages.update(outcome.seconds)
     seconds = time.perf_counter() - start
-    return PrepareResult(out, manifest, read_rejects(out / REJECTS), False, resumed, seconds, dict(stages))
+    return PrepareResult(out, manifest, read_rejects(out), False, resumed, seconds, dict(stages))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,7 +176,7 @@ class _Job:
 
         def changed_since(entry: ShapeEntry) -> bool:
             shape = sources[entry.object_id]
-            return read_digest(shape, self.config, entry.record_ids, self.listing.root) != entry.source_sha256
+            return read_digest(shape, self.config, entry.record_ids, Contents(self.listing.root)) != entry.source_sha256
 
         changed = {e.object_id for e in manifest.shapes if e.source_sha256 and changed_since(e)}
         if changed:
@@ -194,7 +191,7 @@ class _Job:
     def _lost(self) -> dict[str, list[Rejected]]:
         """Rows of ``rejects.jsonl`` by shape, less those of the listing, which is read anew by every call."""
         rows: dict[str, list[Rejected]] = {}
-        for row in read_rejects(self.out / REJECTS):
+        for row in read_rejects(self.out):
             if row not in self.listing.rejected:
                 rows.setdefault(row.object_id, []).append(row)
         return rows
@@ -224,7 +221,7 @@ class _Job:
         with Dataset(self.out) as data:
             for entry in manifest.shapes:
                 if entry.shard in sound and entry.object_id not in again:
-                    key = fingerprint(sources[entry.object_id], self.config, self.listing.root)
+                    key = fingerprint(sources[entry.object_id], self.config, Contents(self.listing.root))
                     seconds = timings.get(entry.object_id, {})
                     outcome = thaw(data, entry, tuple(rows.get(entry.object_id, ())), seconds)
                     self.staging.save(dataclasses.replace(outcome, key=key))
@@ -291,7 +288,7 @@ class _Job:
     def _kept(self, shape: SourceShape) -> Done | None:
         if not self.staging.holds(shape.object_id):
             return None
-        found = self.staging.look(shape.object_id, fingerprint(shape, self.config, self.listing.root))
+        found = self.staging.look(shape.object_id, fingerprint(shape, self.config, Contents(self.listing.root)))
         if found is not None and not found.ok and self.execution.retry_failed:
             return None
         return found
@@ -335,7 +332,8 @@ class _Job:
         if before:
             records = f"{before} records" if before > 1 else "1 record"
             text += f" Besides, {records} of the source cannot be used: {_reasons(self.listing.rejected)}."
-        return InputError(text, hint=f"{self.out / REJECTS} names each; `retry_failed=True` tries the shapes again.")
+        hint = f"{self.out / REJECTS_FILE} names each; `retry_failed=True` tries the shapes again."
+        return InputError(text, hint=hint)
 
 
 def _refuse_sources(listing: SourceListing, out: Path) -> None:
@@ -348,11 +346,11 @@ def _no_record(listing: SourceListing, out: Path) -> InputError:
     """The line for a source without a usable record; the rows are written where no finished data set has its own."""
     hint = "Look at the source's files."
     if listing.rejected:
-        with suppress(OnetError), locked(out), one_line_for_disk_trouble(out):
+        with suppress(OnetError), locked(out), disk_trouble(out, ROOM_HINT):
             if not check_output(out, (), overwrite=False) or not (out / MANIFEST).exists():
                 keep_account(out, ())
                 write_rejects(out, listing.rejected)
-                hint = f"{out / REJECTS} names each."
+                hint = f"{out / REJECTS_FILE} names each."
     return InputError(f"no usable record: {_reasons(listing.rejected)}.", hint=hint)
 
 
@@ -398,18 +396,3 @@ def interruptible() -> Iterator[None]:
     finally:
         if main:
             signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
-
-
-@contextmanager
-def one_line_for_disk_trouble(out: Path) -> Iterator[None]:
-    """Turn a full disk, a quota or a lost permission into one clear line."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        code = getattr(error, "errno", None)
-        if code in DISK_FULL or os.strerror(errno.ENOSPC) in str(error):
-            hint = "What is finished is kept: free some space and run the same command again."
-            raise InputError(f"no space left on the disk of {out}.", hint=hint) from None
-        if code in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise InputError(f"cannot write to {out}: {os.strerror(code)}.") from None
-        raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ SPECK = 0.01
 """Parts of a mask below this share of its area are specks: legs of a chair behind a table are larger."""
 
 
-def with_pictures(figures: dict[str, Any], photos: Sequence[View], margin: float) -> dict[str, Any]:
+def with_pictures(figures: Mapping[str, Any], photos: Sequence[View], margin: float) -> Mapping[str, Any]:
     """``figures`` and those of the shape's ``photos``, cropped with that ``margin``; warnings are appended."""
     if not photos:
         return figures

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from pix3d_onet.data.store.manifest import MANIFEST, is_dataset, read_manifest
 from pix3d_onet.data.store.no_dataset import PARTS
+from pix3d_onet.data.store.rejects import REJECTS_FILE
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, ignore
 from pix3d_onet.files import check_claim, mark, marker, remove, remove_parts
 
 KIND = "data set"
-REJECTS, QC, TIMINGS = "rejects.jsonl", "qc.csv", "timings.csv"
-TABLES = (REJECTS, QC, TIMINGS)
+QC, TIMINGS = "qc.csv", "timings.csv"
+TABLES = (REJECTS_FILE, QC, TIMINGS)
 SHARD = re.compile(r"shard-\d{5,}\.h5")
 
 

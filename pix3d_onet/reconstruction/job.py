@@ -17,6 +17,7 @@ from pix3d_onet.reconstruction.photo import CameraFile, PhotoRecord, read_pose, 
 from pix3d_onet.reconstruction.plan import Job, Plan, check_places
 from pix3d_onet.reconstruction.surface import Surface, check_camera, frame_of, nothing_seen, surface
 from pix3d_onet.reconstruction.writing import write_page, write_preview
+from pix3d_onet.runs.folder import RunFolder
 from pix3d_onet.types import Mesh
 
 ALIKE = 3
@@ -123,7 +124,7 @@ def open_job(plan: Plan, emit: Emit = ignore) -> PhotoJob:
 
 def files_of(plan: Plan, records: Mapping[Path, PhotoRecord]) -> dict[Path, str]:
     """Input files of the run and the index → a description of each, for error messages."""
-    found = dict.fromkeys((plan.request.run / "best").glob("*"), "the run's network")
+    found = dict.fromkeys(RunFolder(plan.request.run).best.parent.glob("*"), "the run's network")
     for job in plan.jobs:
         record = records.get(job.image.resolve())
         if record is not None and record.mask is not None:

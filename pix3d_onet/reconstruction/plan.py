@@ -15,8 +15,9 @@ from pix3d_onet.data.images.decoding import no_file
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.files import check_writable
 from pix3d_onet.reconstruction.outcome import Reconstruction, no_mesh
+from pix3d_onet.runs.folder import check_network
 
-MESH_SUFFIXES = tuple(f".{name}" for name in get_args(MeshFormat))
+OUTPUT_SUFFIXES = tuple(f".{name}" for name in get_args(MeshFormat))
 FORMAT: MeshFormat = "glb"
 """The format if neither the output's name nor the format is given."""
 PICTURE_SUFFIXES = (
@@ -27,10 +28,6 @@ PICTURE_SUFFIXES = (
 MASK_RULES: tuple[MaskRule, ...] = get_args(MaskRule)
 PREVIEW_SUFFIX = ".preview.png"
 """Suffix of previews. No photo has it, so previews are recognised if a pattern such as ``*.png`` includes them."""
-NETWORK_FILE = Path("best/model.safetensors")
-"""A run's network; a copy of the name in ``learning.checkpoint``, which imports torch."""
-NAMED_RUNS = 4
-"""Most runs that an error names, as in ``learning.checkpoint``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +127,7 @@ def make_plan(request: Request) -> Plan:
     for _, place in places(jobs, request):
         check_writable(place, file=True)
     jobs = [replace(job, problem=problem_of(job, masks)) for job in jobs]
-    check_run(request.run)
+    check_network(request.run)
     if request.pose_from is not None and not request.pose_from.exists():
         raise InputError(f"Pix3D index not found: {request.pose_from}.")
     if all(job.problem for job in jobs):
@@ -148,8 +145,8 @@ def names_a_mesh(out: Path | str | None, format_: str | None) -> bool:
     if out is None or str(out).endswith("/") or Path(out).is_dir() or not Path(out).suffix:
         return False
     suffix = Path(out).suffix.lower()
-    if suffix not in MESH_SUFFIXES:
-        endings = ", ".join(MESH_SUFFIXES)
+    if suffix not in OUTPUT_SUFFIXES:
+        endings = ", ".join(OUTPUT_SUFFIXES)
         raise ConfigError(
             f"`out={out}`: no mesh format ends in {suffix} ({endings}).", hint="Or give an existing folder."
         )
@@ -296,25 +293,6 @@ def places(jobs: Sequence[Job], request: Request) -> list[tuple[str, Path]]:
     found += [("the preview", job.preview) for job in jobs if request.preview]
     found += [("the page", job.page) for job in jobs if request.page]
     return [*found, *([("`sheet`", request.sheet)] if request.sheet is not None else [])]
-
-
-def check_run(run: Path) -> None:
-    """InputError unless ``run`` (a run's folder, or a network's file) has a network and its description.
-
-    If ``run`` is a folder of runs, the error names them.
-    """
-    network = run if run.suffix == ".safetensors" else run / NETWORK_FILE
-    if not run.exists():
-        raise InputError(f"run not found: {run}.", hint="Train one with `onet train`.")
-    if not network.is_file():
-        runs = [str(p.parents[1]) for depth in ("*", "*/*") for p in sorted(run.glob(f"{depth}/{NETWORK_FILE}"))]
-        hint = "A run has one after its first validation." if run.is_dir() else "Train one with `onet train`."
-        if runs:
-            named = ", ".join(runs[:NAMED_RUNS]) + (", …" if len(runs) > NAMED_RUNS else "")
-            hint = f"Name one of its runs: {named}."
-        raise InputError(f"{run} holds no trained network.", hint=hint)
-    if not network.with_suffix(".json").is_file():
-        raise InputError(f"description of the run's network not found: {network.with_suffix('.json')}.")
 
 
 def problem_of(job: Job, masks: Sequence[str]) -> str:

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import writing
 from pix3d_onet.files.npz import NUMBERS, read_arrays
+from pix3d_onet.runs.folder import RunFolder
 from pix3d_onet.types import Bool, Mesh, UInt8
 
-EXAMPLES_FILE = "examples.npz"
 MAX_BYTES = 32 * 2**20
 """Most bytes that all arrays of a file may unpack to: six pictures of 512² with their meshes take 8 MiB."""
 MAX_EXAMPLES = 64
@@ -68,7 +68,7 @@ def store_examples(run: Path, examples: Sequence[Example], *, split: str, thresh
     arrays["iou"] = np.array([e.iou for e in examples], dtype=np.float32)
     arrays["split"] = np.array(split)
     arrays["threshold"] = np.float32(threshold)
-    with writing(run / EXAMPLES_FILE) as part, part.open("wb") as handle:
+    with writing(RunFolder(run).examples) as part, part.open("wb") as handle:
         np.savez_compressed(handle, allow_pickle=False, **arrays)
 
 
@@ -77,7 +77,7 @@ def read_examples(run: Path) -> tuple[Example, ...]:
 
     InputError when the file is damaged or holds more than the limits above.
     """
-    path = run / EXAMPLES_FILE
+    path = RunFolder(run).examples
     if not path.exists():
         return ()
     try:

@@ -1,13 +1,4 @@
-"""The record of a training run: written by ``learning``, read by ``ablation`` and ``report`` without torch.
-
-A run is a folder::
-
-    run.json               this record; written last, so a folder without it is unfinished
-    config.json            model and training settings, written first
-    history.csv            one row a validation, appended while training
-    best/ last/            checkpoints (safetensors + readable JSON)
-    examples.npz           pictures and meshes for the figures (no pickle)
-"""
+"""``run.json``, the record of a training run: written by ``learning``, read by ``ablation`` and ``report``."""
 
 from __future__ import annotations
 
@@ -18,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pix3d_onet.errors import InputError
-from pix3d_onet.files import is_own_file, read_json, write_json
+from pix3d_onet.files import read_json, write_json
+from pix3d_onet.runs.folder import RunFolder
 
-RUN_FILE = "run.json"
-CONFIG_FILE = "config.json"
 RUN_VERSION = 1
 
 
@@ -100,30 +90,17 @@ class RunRecord:
         return int(self.train["seed"])
 
 
-def is_run(folder: Path) -> bool:
-    """Whether ``folder`` has the configuration or the record of a run of ours, as a file of its own."""
-    for name in (CONFIG_FILE, RUN_FILE):
-        if is_own_file(folder / name):
-            try:
-                document = read_json(folder / name, follow=False)
-            except InputError:
-                continue
-            if isinstance(document, dict) and isinstance(document.get("run_id"), str):
-                return all(isinstance(document.get(key), dict) for key in ("model", "train"))
-    return False
-
-
 def write_run(folder: Path, record: RunRecord) -> None:
     """Write ``folder/run.json`` atomically."""
     document = dataclasses.asdict(record)
     document["model"], document["train"] = dict(record.model), dict(record.train)
-    write_json(folder / RUN_FILE, document)
+    write_json(RunFolder(folder).record, document)
 
 
 def read_run(folder: Path) -> RunRecord:
     """Read ``folder/run.json``; InputError when it is missing, damaged (a field of the wrong type is) or of another
     version. What ``model`` and ``train`` hold is for their configurations to judge, but for the seed."""
-    path = folder / RUN_FILE
+    path = RunFolder(folder).record
     hint = "A run that was interrupted continues with `resume=True`."
     document = read_json(path, what="run record", hint=hint, follow=False)
     if not isinstance(document, dict) or document.get("version") != RUN_VERSION:

@@ -12,11 +12,12 @@ import pytest
 from helpers.stored_runs import make_record
 
 from pix3d_onet.ablation import parallel
-from pix3d_onet.ablation.bench import PRESETS, PlannedRun, bench, claimed, plan_runs
+from pix3d_onet.ablation.bench import PRESETS, PlannedRun, bench, plan_runs
 from pix3d_onet.ablation.variants import SUITES, Variant, variant
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import BusyError, ConfigError, DivergedError, InputError, InterruptedRunError, UnsuitableError
 from pix3d_onet.events import Event, Note, Progress, RunFinished, RunStarted, TrainStep
+from pix3d_onet.locks import locked
 from pix3d_onet.runs.record import RunRecord, write_run
 
 CONFIG = TrainConfig(steps=30, val_every=10)
@@ -167,7 +168,7 @@ def test_when_all_fail_the_first_error_is_the_answer(tmp_path: Path) -> None:
 
 
 def test_two_ablations_do_not_share_a_folder(tmp_path: Path) -> None:
-    with claimed(tmp_path), pytest.raises(BusyError, match="another ablation"):
+    with locked(tmp_path), pytest.raises(BusyError, match="another onet"):
         bench(plan(tmp_path), tmp_path, FakeTraining(), out=tmp_path)
     assert bench(plan(tmp_path), tmp_path, FakeTraining(), out=tmp_path).trained == 4
 

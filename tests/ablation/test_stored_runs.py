@@ -16,7 +16,8 @@ from pix3d_onet.ablation.variants import SUITES
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Event, Note
-from pix3d_onet.runs.record import CHECKS, RUN_FILE, HistoryRow, RunRecord, write_run
+from pix3d_onet.runs.folder import RunFolder
+from pix3d_onet.runs.record import CHECKS, HistoryRow, RunRecord, write_run
 
 
 def test_finds_every_run_once_in_a_stable_order(tmp_path: Path) -> None:
@@ -187,8 +188,8 @@ def test_a_second_run_of_a_variant_and_seed_is_left_out_and_named(tmp_path: Path
 )
 def test_a_field_of_the_wrong_type_is_named(tmp_path: Path, change: dict[str, object], problem: str) -> None:
     folder = make_run(tmp_path, "resnet18")
-    document = json.loads((folder / RUN_FILE).read_text())
-    (folder / RUN_FILE).write_text(json.dumps({**document, **change}))
+    document = json.loads((RunFolder(folder).record).read_text())
+    (RunFolder(folder).record).write_text(json.dumps({**document, **change}))
     with pytest.raises(InputError, match=f"is damaged .{problem}"):
         stored(folder)
 

@@ -18,8 +18,8 @@ from pix3d_onet.geometry.mesh.topology import is_watertight
 from pix3d_onet.geometry.render.preview import LINE
 from pix3d_onet.geometry.synth.release import synth_pix3d
 from pix3d_onet.reconstruction.job import ALIKE, PhotoJob
-from pix3d_onet.reconstruction.plan import NETWORK_FILE
 from pix3d_onet.reconstruction.surface import probability
+from pix3d_onet.runs.folder import RunFolder, description
 
 SMALL = ["--resolution", "24", "--device", "cpu"]
 
@@ -110,9 +110,10 @@ def test_ctrl_c_among_many_says_what_was_made(tmp_path) -> None:
     """A real signal in a real process, sent when the second picture's turn comes; the network is none of its matter."""
     for name in ("one", "two", "three"):
         (tmp_path / f"{name}.png").touch()
-    (tmp_path / NETWORK_FILE).parent.mkdir()
-    for file in (NETWORK_FILE, NETWORK_FILE.with_suffix(".json")):
-        (tmp_path / file).touch()
+    network = RunFolder(tmp_path).best
+    network.parent.mkdir()
+    for file in (network, description(network)):
+        file.touch()
     code = (
         "import os, signal, sys, time, types\nfrom onet_cli.main import main\n"
         "from pix3d_onet.reconstruction import job as module\n"

@@ -14,7 +14,7 @@ from helpers.command_line import status as onet
 from PIL import Image
 
 from pix3d_onet.geometry.synth.release import synth_pix3d
-from pix3d_onet.reconstruction.plan import NETWORK_FILE
+from pix3d_onet.runs.folder import RunFolder, description
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ def test_a_word_that_is_no_mask_is_usage(photo, tmp_path, monkeypatch, capsys, g
 def test_slips_are_told_before_torch_is_imported(tmp_path) -> None:
     """In a process of its own: here torch is loaded long since. The runs need no network that could be loaded."""
     for run in ("runs/a", "runs/seed/b"):
-        file = tmp_path / run / NETWORK_FILE
+        file = RunFolder(tmp_path / run).best
         file.parent.mkdir(parents=True)
         file.touch()
-        file.with_suffix(".json").write_text("{}")
+        description(file).write_text("{}")
     (tmp_path / "empty").mkdir()
     (tmp_path / "photo.png").touch()
     calls = {

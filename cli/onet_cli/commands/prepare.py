@@ -12,6 +12,7 @@ from onet_cli import ui
 from onet_cli.options import FOLDER, setting
 from pix3d_onet.config import PREPARE_PRESETS, Backend, PrepareConfig
 from pix3d_onet.data.sources.registry import SOURCES, Source
+from pix3d_onet.data.store.rejects import REJECTS_FILE
 
 if TYPE_CHECKING:
     from pix3d_onet.preparation.job import PrepareResult
@@ -210,7 +211,7 @@ def render(result: PrepareResult, *, as_json: bool, quiet: bool, verbose: bool) 
         where = " ".join(filter(None, (row.object_id, row.record_id)))
         console.print(f"rejected {where}: {row.reason}: {row.detail}", style="yellow", soft_wrap=True)
     if len(result.rejected) > SHOWN_REJECTS and not verbose:
-        console.print(f"... and {len(result.rejected) - SHOWN_REJECTS} more in {result.out / 'rejects.jsonl'}")
+        console.print(f"... and {len(result.rejected) - SHOWN_REJECTS} more in {result.out / REJECTS_FILE}")
 
 
 SHOWN_REJECTS = 5

@@ -12,10 +12,7 @@ from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.sources.grouping import category_of, group_of
 from pix3d_onet.errors import ConfigError, InputError, RejectError
 from pix3d_onet.files import inside, printable
-from pix3d_onet.types import Rejected, SourceListing, SourceShape
-
-SUFFIXES = (".obj", ".off", ".ply", ".stl", ".glb", ".gltf")
-"""File extensions of meshes; upper or lower case."""
+from pix3d_onet.types import MESH_SUFFIXES, Rejected, SourceListing, SourceShape
 
 
 def list_meshes(root: Path, config: PrepareConfig, *, split_files: Sequence[Path] = ()) -> SourceListing:
@@ -32,7 +29,7 @@ def list_meshes(root: Path, config: PrepareConfig, *, split_files: Sequence[Path
         raise InputError(f"no folder at {root}.", hint="Name a folder of meshes.")
     every = sorted(path.relative_to(root).as_posix() for path in _walk(root))
     if not every:
-        raise InputError(f"{root} holds no mesh file.", hint=f"Looked for {', '.join(SUFFIXES)}.")
+        raise InputError(f"{root} holds no mesh file.", hint=f"Looked for {', '.join(MESH_SUFFIXES)}.")
     found = [name for name in every if _fits(name, config.pattern)]
     if not found:
         raise InputError(f"none of {len(every)} mesh files in {root} matches `pattern={config.pattern!r}`.")
@@ -86,5 +83,5 @@ def _walk(root: Path) -> Iterator[Path]:
         names[:] = [n for n in names if not n.startswith(".")]
         for name in files:
             path = Path(folder, name)
-            if not name.startswith(".") and path.suffix.lower() in SUFFIXES:
+            if not name.startswith(".") and path.suffix.lower() in MESH_SUFFIXES:
                 yield path

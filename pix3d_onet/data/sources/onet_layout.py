@@ -30,6 +30,7 @@ from pix3d_onet.data.images.decoding import declared_size
 from pix3d_onet.errors import ConfigError, InputError, RejectError
 from pix3d_onet.files import inside, read_text, write_bytes
 from pix3d_onet.files.npz import TooLargeError, read_arrays
+from pix3d_onet.rotations import rotation_problem
 from pix3d_onet.types import Bool, Camera, Float64, Rejected, SourceListing, SourceShape, SourceView
 
 POINTS, CLOUD, MESH = "points.npz", "pointcloud.npz", "mesh.off"
@@ -37,7 +38,6 @@ PICTURES, MASKS, CAMERAS = "img_choy2016", "img_choy2016_mask", "cameras.npz"
 PICTURE_SUFFIXES = (".jpg", ".png")
 FOCAL_TOLERANCE = 1e-3
 """Largest skew, and largest difference of the two focal lengths, relative to the focal length, for square pixels."""
-ROTATION_TOLERANCE = 1e-3
 FLIP = np.diag([-1.0, -1.0, 1.0])
 """Camera axes right, down, forward ↔ left, up, forward."""
 STAGE = "parse"
@@ -143,8 +143,8 @@ def camera_from(camera_mat: NDArray[Any], world_mat: NDArray[Any], size: tuple[i
     if k.shape != (3, 3) or world.shape != (3, 4) or not (np.isfinite(k).all() and np.isfinite(world).all()):
         raise RejectError("bad-pose", "camera_mat or world_mat is not a finite 3×3 and 3×4 matrix", STAGE)
     rotation, focal = world[:, :3], float(k[0, 0])
-    if np.abs(rotation @ rotation.T - np.eye(3)).max() > ROTATION_TOLERANCE or np.linalg.det(rotation) < 0:
-        raise RejectError("bad-pose", "world_mat is not rigid", STAGE)
+    if problem := rotation_problem(rotation):
+        raise RejectError("bad-pose", f"world_mat is not rigid: {problem}", STAGE)
     uneven = max(abs(focal - k[1, 1]), abs(k[0, 1]), abs(k[1, 0]))
     if not focal > 0 or uneven > FOCAL_TOLERANCE * focal or tuple(k[2]) != (0, 0, 1):
         raise RejectError("bad-pose", "camera_mat has no square pixels", STAGE)
@@ -186,8 +186,8 @@ def _add(
         return
     views, lost = _views(root, object_id)
     rejected += lost
-    # the cloud is the shape's second file, so that a change of it counts as a change of the shape
-    shapes.append(SourceShape(object_id, object_id.split("/", maxsplit=1)[0], object_id, points, views, cloud))
+    category = object_id.split("/", maxsplit=1)[0]
+    shapes.append(SourceShape(object_id, category, object_id, points, views, cloud=cloud))
 
 
 def _views(root: Path, object_id: str) -> tuple[tuple[SourceView, ...], list[Rejected]]:

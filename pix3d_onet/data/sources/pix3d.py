@@ -25,13 +25,10 @@ from pix3d_onet.data.images.decoding import declared_size
 from pix3d_onet.data.sources.split_files import carved, read_split_files
 from pix3d_onet.errors import ConfigError, InputError, RejectError
 from pix3d_onet.files import digest, inside, read_json
-from pix3d_onet.types import Camera, Rejected, SourceListing, SourceShape, SourceView
+from pix3d_onet.rotations import rotation_problem
+from pix3d_onet.types import PIX3D_SENSOR_MM, Camera, Rejected, SourceListing, SourceShape, SourceView
 
 INDEX = "pix3d.json"
-SENSOR_WIDTH_MM = 32.0
-"""Sensor width to which the release's focal lengths refer."""
-ROTATION_TOLERANCE = 1e-3
-"""Largest allowed entry of |R·Rᵀ - 1| of a rotation; those of the release are orthonormal to 1e-6."""
 STAGE = "parse"
 HOW_TO_GET = (
     "Get Pix3D from the project page of Sun et al. (CVPR 2018), unpack it there and name its folder with `root` or "
@@ -210,14 +207,12 @@ def _camera(item: Mapping[str, Any], image: Path) -> Camera | None:
         return None
     rotation, translation = _numbers(values[0], (3, 3), "rot_mat"), _numbers(values[1], (3,), "trans_mat")
     focal_mm = float(_numbers(values[2], (), "focal_length"))
-    with np.errstate(over="ignore", invalid="ignore"):
-        drift = np.abs(rotation @ rotation.T - np.eye(3)).max()
-    if not drift <= ROTATION_TOLERANCE or np.linalg.det(rotation) < 0:
-        raise RejectError("bad-pose", f"rot_mat is not a rotation (R·Rᵀ is off by {drift:.2g})")
+    if problem := rotation_problem(rotation):
+        raise RejectError("bad-pose", f"rot_mat is not a rotation ({problem})")
     if focal_mm <= 0:
         raise RejectError("bad-pose", f"focal_length is {focal_mm:g} mm")
     width, height = _image_size(item.get("img_size"), image)
-    return Camera(rotation, translation, focal_mm / SENSOR_WIDTH_MM * width, width, height)
+    return Camera(rotation, translation, focal_mm / PIX3D_SENSOR_MM * width, width, height)
 
 
 def _image_size(value: object, image: Path) -> tuple[int, int]:

@@ -26,8 +26,8 @@ class Source:
     ``takes``: options of the source: ``category`` (with its ``default_category``), ``images-per-object``, ``flags``,
     ``require-pose``, ``group-by`` (with ``pattern``). ``splits``: the splits besides ``shape``; ``default_split``: the
     default. ``render_views``: default number of rendered views (for sources without photos). ``geometry``:
-    ``module:name`` of a replacement for ``preparation.from_mesh.shape_geometry``, for sources that have labels instead
-    of meshes. ``example``: a folder for the command's help.
+    ``module:name`` of a ``preparation.worker.Geometry``, for sources that have labels instead of meshes. ``example``: a
+    folder for the command's help.
     """
 
     name: str

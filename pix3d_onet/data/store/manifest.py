@@ -12,6 +12,7 @@ from typing import Any
 from pix3d_onet.data.store.no_dataset import no_dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import digest, is_own_file, read_json
+from pix3d_onet.types import Provenance, ShapeIdentity
 
 FORMAT = "onet-dataset"
 FORMAT_VERSION = 1
@@ -38,6 +39,16 @@ class ShapeEntry:
     image_splits: tuple[str, ...]
     qc: Mapping[str, Any] = field(default_factory=dict)
     source_sha256: str = ""
+
+    @property
+    def identity(self) -> ShapeIdentity:
+        """Which shape this is."""
+        return ShapeIdentity(self.object_id, self.category, self.group)
+
+    @property
+    def provenance(self) -> Provenance:
+        """What it was made from."""
+        return Provenance(self.source_mesh, self.mesh_sha256, self.source_sha256)
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,20 +116,20 @@ class Dataset:
                 f"shard {self.root / entry.shard} is damaged ({error}).", hint="Run `onet verify`."
             ) from None
 
-    def _picture_rows(self, file: h5py.File, entry: ShapeEntry, split: str | None) -> list[tuple[int, str]]:
-        """Rows and record ids of the shape's pictures; ids are the manifest's, HDF5's strings are not opened."""
+    def _picture_rows(self, file: h5py.File, entry: ShapeEntry, split: str | None) -> list[tuple[int, str, str]]:
+        """Row, record id and digest of the shape's pictures, from the manifest: HDF5's strings are not opened."""
         if not entry.images:
             return []
         rows = np.flatnonzero(file["images/shape"][:] == entry.row)
         if len(rows) != entry.images:
             raise InputError(f"shard {self.root / entry.shard} does not match the manifest.", hint="Run `onet verify`.")
-        found = zip(rows, entry.record_ids, entry.image_splits, strict=True)
-        return [(int(row), record_id) for row, record_id, home in found if split in (None, home)]
+        found = zip(rows, entry.record_ids, entry.image_sha256, entry.image_splits, strict=True)
+        return [(int(row), record_id, sha256) for row, record_id, sha256, home in found if split in (None, home)]
 
     def cameras_known(self, entry: ShapeEntry, split: str | None = None) -> NDArray[np.bool_]:
         """(n,) bool: which of the shape's pictures in ``split`` have pose and intrinsics; reads nothing else."""
         file = self.shard(entry.shard)
-        rows = [row for row, _ in self._picture_rows(file, entry, split)]
+        rows = [row for row, *_ in self._picture_rows(file, entry, split)]
         finite = [
             bool(np.isfinite(file["images/pose"][row]).all() and np.isfinite(file["images/intrinsics"][row]).all())
             for row in rows
@@ -140,12 +140,12 @@ class Dataset:
         """Whether any picture of ``split`` is a photo, not a rendered view; reads nothing else."""
         for entry in self.entries(split):
             file = self.shard(entry.shard)
-            if any(not file["images/rendered"][row] for row, _ in self._picture_rows(file, entry, split)):
+            if any(not file["images/rendered"][row] for row, *_ in self._picture_rows(file, entry, split)):
                 return True
         return False
 
     def _views(self, file: h5py.File, entry: ShapeEntry, split: str | None) -> Iterator[View]:
-        for row, record_id in self._picture_rows(file, entry, split):
+        for row, record_id, sha256 in self._picture_rows(file, entry, split):
             yield View(
                 rgb=read_picture(file["images/rgb"], row),
                 mask=read_picture(file["images/mask"], row).astype(np.bool_),
@@ -153,6 +153,7 @@ class Dataset:
                 intrinsics=file["images/intrinsics"][row],
                 record_id=record_id,
                 rendered=bool(file["images/rendered"][row]),
+                sha256=sha256,
             )
 
     def arrays(self, split: str) -> SplitArrays:

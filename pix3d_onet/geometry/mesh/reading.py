@@ -19,7 +19,7 @@ from pix3d_onet.geometry.mesh.formats.ply import parse_ply
 from pix3d_onet.geometry.mesh.formats.soup import Soup
 from pix3d_onet.geometry.mesh.formats.stl import parse_stl
 from pix3d_onet.geometry.mesh.topology import is_watertight
-from pix3d_onet.types import Mesh
+from pix3d_onet.types import MESH_SUFFIXES, Mesh
 
 READERS: Mapping[str, Callable[[bytes], Soup]] = {
     ".obj": parse_obj,
@@ -27,8 +27,7 @@ READERS: Mapping[str, Callable[[bytes], Soup]] = {
     ".ply": parse_ply,
     ".stl": parse_stl,
 }
-MESH_SUFFIXES = (*READERS, ".glb", ".gltf")
-"""Formats that ``load_mesh`` reads, by file name ending (case does not matter)."""
+"""Ending → parser; glTF, which may have side files, has its own. Together they are ``types.MESH_SUFFIXES``."""
 MAX_MESH_BYTES = 1 << 30
 """Larger files are rejected unread."""
 MAX_LOST_SHARE = 0.01

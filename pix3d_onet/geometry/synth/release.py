@@ -37,7 +37,7 @@ from pix3d_onet.geometry.synth import backdrop
 from pix3d_onet.geometry.synth.furniture import DESIGNS, PALETTES
 from pix3d_onet.geometry.synth.solids import Part, assemble, spoil
 from pix3d_onet.seeding import generator
-from pix3d_onet.types import Bool, Camera, Float64, Mesh, UInt8
+from pix3d_onet.types import PIX3D_SENSOR_MM, Bool, Camera, Float64, Mesh, UInt8
 
 SETTINGS_FILE = "synth.json"
 """Written first, to claim the folder. ``pix3d.json`` is written last, when the data set is complete."""
@@ -47,8 +47,6 @@ FOLDERS = ("img", "mask", "model")
 MODEL_FILES = ("model.obj", "3d_keypoints.txt", "voxel.mat")
 VOXELS = 128
 """Cells per axis of the release's voxel grids."""
-SENSOR_WIDTH = 32.0
-"""Sensor width in millimetres to which the release's focal lengths refer."""
 FOCAL = (26.0, 70.0)
 """Focal length in millimetres, uniform."""
 SIZES = ((320, 400), (400, 320), (360, 360), (448, 336), (336, 448))
@@ -323,7 +321,7 @@ def _camera(thing: _Object, rng: np.random.Generator, truncated: bool) -> tuple[
     """A camera that shows the whole object (only a part if ``truncated``), its focal length in mm and its roll."""
     width, height = SIZES[int(rng.integers(len(SIZES)))]
     focal_mm = float(np.round(rng.uniform(*FOCAL), 6))
-    focal = focal_mm / SENSOR_WIDTH * width
+    focal = focal_mm / PIX3D_SENSOR_MM * width
     low, high = thing.mesh.bounds
     azimuth, roll = float(rng.normal(0, AZIMUTH_SPREAD)), float(rng.normal(0, ROLL_SPREAD))
     pose = look_at_pose(azimuth, rng.uniform(*ELEVATION_RANGE), roll, 0.0, (low + high) / 2)

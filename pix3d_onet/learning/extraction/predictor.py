@@ -18,7 +18,7 @@ import torch
 from pix3d_onet.config import DecoderPrecision, ExtractionConfig, ModelConfig, PrepareConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.files import read_json
-from pix3d_onet.learning.checkpoint import checkpoint_file, load_model, no_network
+from pix3d_onet.learning.checkpoint import load_model
 from pix3d_onet.learning.extraction.extract import (
     THRESHOLD,
     Extraction,
@@ -29,6 +29,7 @@ from pix3d_onet.learning.extraction.extract import (
 )
 from pix3d_onet.learning.extraction.surface_sampling import Field
 from pix3d_onet.learning.pictures import focal_of
+from pix3d_onet.runs.folder import check_network
 from pix3d_onet.types import Float32, Mesh, Sample, View
 
 AS_USUAL = ExtractionConfig()
@@ -144,11 +145,7 @@ class RunSettings:
 
 def run_settings(run: Path) -> RunSettings:
     """Read the JSON beside a run's best checkpoint. InputError when it is missing or damaged."""
-    path = checkpoint_file(run).with_suffix(".json")
-    if not run.exists():
-        raise InputError(f"run not found: {run}.", hint="Train one with `onet train`.")
-    if not path.exists():
-        raise no_network(run)
+    path = check_network(run)
     document = read_json(path, what="description of the run's network", hint="Train one with `onet train`.")
     try:
         if "train" not in document:

@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pix3d_onet.errors import InputError
+from pix3d_onet.runs.folder import BEST, NETWORK_FILE
 
-FOLDER_FILES = ("best/model.safetensors", "model.safetensors", "pytorch_model.bin")
+FOLDER_FILES = (f"{BEST}/{NETWORK_FILE}", "model.safetensors", "pytorch_model.bin")
 """Where a folder keeps its weights: a run of ours, a download from a model hub in the new and the old form."""
 MOST_NESTED = 8
 """Dicts inside dicts that are looked into; a pickle can hold a dict that contains itself."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from pix3d_onet.config import ModelConfig, Residence, TrainConfig
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, UnsuitableError
 from pix3d_onet.events import Emit, Note, Progress, ignore
+from pix3d_onet.files import disk_trouble
 from pix3d_onet.learning import checkpoint, distributed
 from pix3d_onet.learning.device import (
     choose_device,
@@ -31,26 +32,29 @@ from pix3d_onet.learning.network.model import OccupancyNetwork, build_model, cos
 from pix3d_onet.learning.network.weights_file import weights_path
 from pix3d_onet.learning.training.batches import Choice, Split, describe_data, has_split
 from pix3d_onet.learning.training.fitting import fitting_batch, open_split
-from pix3d_onet.learning.training.optim import freeze_encoder
-from pix3d_onet.learning.training.profile import profile_steps
-from pix3d_onet.learning.training.run_folder import (
+from pix3d_onet.learning.training.identity import (
     begin,
     check_output,
     describe_weights,
     finished_run,
     initial_run,
-    locked,
     run_identity,
     stored_batch_size,
     stored_model,
     unfinished_run,
 )
+from pix3d_onet.learning.training.optim import freeze_encoder
+from pix3d_onet.learning.training.profile import profile_steps
 from pix3d_onet.learning.training.suitability import check_suitable
 from pix3d_onet.learning.training.trainer import Setting, Trainer, is_out_of_memory
 from pix3d_onet.learning.training.validate import THRESHOLDS, Advance, Scores
+from pix3d_onet.locks import locked
+from pix3d_onet.runs.folder import RunFolder, is_run
 from pix3d_onet.runs.record import RunRecord, write_run
 
 __all__ = ["run_identity", "train"]
+
+ROOM_HINT = "What was saved is kept: free some space, then continue with `resume=True`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +127,6 @@ def train(
         request = _settled(request, where, group)
         init = initial_run(init_from, request.model)
         run_id = run_identity(request.model, request.config, dataset.manifest.data_hash, request.weights, init)
-        if ours and (record := finished_run(out, run_id, resume)) is not None:
-            return record
-        if request.config.batch_size % group.world:
-            size = request.config.batch_size
-            raise ConfigError(f"`batch_size={size}` must be divisible by the {group.world} processes.")
         identity = {
             "run_id": run_id,
             "name": name,
@@ -137,21 +136,30 @@ def train(
             "weights": init or describe_weights(config, request.weights),
             "onet": versions()["onet"],
         }
+        if ours and (record := finished_run(out, identity, resume)) is not None:
+            return record
+        if request.config.batch_size % group.world:
+            size = request.config.batch_size
+            raise ConfigError(f"`batch_size={size}` must be divisible by the {group.world} processes.")
         check_suitable(build_model(request.model).to(where), request.config, group.world)
-        with _folder(out), locked(out) if group.leads else nullcontext():
-            return _run(request, identity, dataset, where, group, ours=ours)
+        with locked(out, emit) if group.leads else nullcontext():
+            found = unfinished_run(out, identity, resume) if ours else None
+            distributed.wait()  # nobody writes before everybody has looked
+            with _sound(RunFolder(out), ours=ours) if group.leads else nullcontext():
+                return _run(request, identity, dataset, where, group, found)
 
 
 @contextmanager
-def _folder(out: Path) -> Iterator[None]:
-    """Remove ``out`` where it was made in the block and nothing came into it before an error."""
-    existed = out.exists()
+def _sound(folder: RunFolder, *, ours: bool) -> Iterator[None]:
+    """Begin without what a kill left half-written; after a failure leave what can be continued, or nothing at all."""
     try:
-        yield
+        if ours:
+            folder.clear_strays()
+        with disk_trouble(folder.path, ROOM_HINT):
+            yield
     except BaseException:
-        if not existed:
-            with suppress(OSError):  # it has content
-                out.rmdir()
+        if is_run(folder.path) and not folder.has_network:
+            folder.forget_start()
         raise
 
 
@@ -181,12 +189,9 @@ def _run(
     dataset: Dataset,
     where: torch.device,
     group: distributed.Group,
-    *,
-    ours: bool,
+    found: checkpoint.Found | None,
 ) -> RunRecord:
     config, emit = request.config, request.emit
-    found = unfinished_run(request.out, identity, request.resume) if ours else None
-    distributed.wait()  # nobody writes before everybody has looked
     network = _network(request, fresh=found is None)
     identity["encoder_weights"] = (
         found.header.get("encoder_weights", {}) if found is not None else _told_weights(network, request.weights, emit)
@@ -344,7 +349,7 @@ def _finish(
         header = {**identity, "step": progress.step, "val_iou": progress.history[-1].val_iou}
         checkpoint.save_last_model(out, last, header)
         write_run(out, record)  # from here on the run is finished: all else is in place
-        checkpoint.forget_steps(out)
+        RunFolder(out).forget_steps()
     distributed.wait()
     return record
 

@@ -35,6 +35,7 @@ from pix3d_onet.learning.training.optim import (
 )
 from pix3d_onet.learning.training.streaming import Prefetch
 from pix3d_onet.learning.training.validate import Advance, Scores, evaluate_split, unwatched
+from pix3d_onet.runs.folder import RunFolder
 from pix3d_onet.runs.record import HistoryRow
 
 SAVE_SECONDS = 60.0
@@ -154,6 +155,8 @@ class Trainer:
     def run(self) -> str:
         """Train to the end. InterruptedRunError after a signal (state saved), DivergedError on a loss that is NaN."""
         with self.stop.listening():
+            if self.curves is not None:
+                self.curves.rewrite(self.progress.history)
             self.set_training()
             started, before = time.monotonic(), self.progress.seconds
             while self.progress.step < self.config.steps and not self.patience_ended:
@@ -247,9 +250,10 @@ class Trainer:
         """The error of a loss that is not finite; names the pictures of that step."""
         names = [self.setting.train.record_ids[i] for i in sorted(set(self.plan.draw(number).pictures.tolist()))]
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        saved = "The last checkpoint is from before. " if RunFolder(self.setting.folder).has_network else ""
         return DivergedError(
             f"the loss or the weights are not finite at step {number}; the batch was {shown}.",
-            hint="The last checkpoint is from before; try a lower `lr` or `precision='fp32'`.",
+            hint=f"{saved}Try a lower `lr` or `precision='fp32'`.",
         )
 
     def close(self) -> None:
@@ -364,8 +368,6 @@ class Trainer:
         if header["scaler"]:
             self.scaler.load_state_dict(header["scaler"])
         self.progress = Progress.from_json(header["progress"])
-        if self.curves is not None:
-            self.curves.rewrite(self.progress.history)
         self.setting.emit(Note(f"resumed after step {self.progress.step}"))
 
 

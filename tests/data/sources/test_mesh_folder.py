@@ -7,11 +7,10 @@ import pytest
 from helpers.shared import real
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data.sources.mesh_folder import SUFFIXES, list_meshes
+from pix3d_onet.data.sources.mesh_folder import list_meshes
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.data.store.reader import load_dataset
 from pix3d_onet.errors import ConfigError, InputError
-from pix3d_onet.geometry.mesh.reading import MESH_SUFFIXES
 from pix3d_onet.inspection.verify import verify
 from pix3d_onet.preparation.job import Execution, prepare
 
@@ -22,10 +21,6 @@ TETRAHEDRON = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 
 def write(path: Path, text: str = TETRAHEDRON) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-
-
-def test_the_endings_are_those_that_are_read() -> None:
-    assert set(SUFFIXES) == set(MESH_SUFFIXES)
 
 
 def test_ids_follow_paths_and_categories_folders(tmp_path: Path) -> None:

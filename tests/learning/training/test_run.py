@@ -24,10 +24,11 @@ from pix3d_onet.errors import BusyError, ConfigError, DivergedError, InputError,
 from pix3d_onet.events import Event, Note, Progress, TrainStep
 from pix3d_onet.learning.checkpoint import load_model
 from pix3d_onet.learning.device import forget_peak, peak_memory
-from pix3d_onet.learning.training import fitting, run_folder, trainer
+from pix3d_onet.learning.training import fitting, trainer
 from pix3d_onet.learning.training import run as training
 from pix3d_onet.learning.training.optim import learning_rate, moving_average
 from pix3d_onet.learning.training.run import run_identity, train
+from pix3d_onet.locks import locked
 from pix3d_onet.runs.record import RunRecord, read_run
 
 MODEL = ModelConfig("resnet18", c_dim=8, hidden_dim=16, blocks=1)
@@ -256,8 +257,10 @@ def test_finished_runs_are_never_overwritten(data: Path, tmp_path: Path) -> None
     before = (out / "run.json").read_bytes()
     with pytest.raises(InputError, match="a finished run"):
         run(data, out)
-    with pytest.raises(InputError, match="another finished run"):
-        run(data, out, dataclasses.replace(CONFIG, seed=5), resume=True)
+    longer = dataclasses.replace(CONFIG, steps=CONFIG.steps + 1, lr=0.01)
+    with pytest.raises(InputError, match=r"another finished run: steps was \d+, now \d+; lr was .*, now 0\.01") as told:
+        run(data, out, longer, resume=True)
+    assert f"`init_from={out}`" in told.value.hint
     assert run(data, out, resume=True).run_id == record.run_id
     assert (out / "run.json").read_bytes() == before
 
@@ -272,17 +275,8 @@ def test_an_unfinished_run_needs_resume_and_the_same_settings(data: Path, tmp_pa
         run(data, out, dataclasses.replace(CONFIG, lr=0.002), resume=True)
 
 
-def test_a_failed_start_leaves_no_run_behind(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="weights file not found"):
-        run(data, tmp_path / "run", weights=tmp_path / "absent.pth")
-    with pytest.raises(ConfigError, match="encoder"):
-        run(data, tmp_path / "run", model=dataclasses.replace(MODEL, encoder="resnet17"))
-    assert not (tmp_path / "run" / "config.json").exists()
-    run(data, tmp_path / "run", dataclasses.replace(CONFIG, steps=1))
-
-
 def test_two_processes_cannot_train_in_one_folder(data: Path, tmp_path: Path) -> None:
-    with run_folder.locked(tmp_path / "run"), pytest.raises(BusyError, match="another process"):
+    with locked(tmp_path / "run"), pytest.raises(BusyError, match="another onet"):
         run(data, tmp_path / "run")
 
 

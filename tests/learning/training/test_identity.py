@@ -15,9 +15,10 @@ from pix3d_onet.files import write_json
 from pix3d_onet.inspection.contact_sheet import check_place, contact_sheet
 from pix3d_onet.learning import checkpoint
 from pix3d_onet.learning.training.history import Curves
+from pix3d_onet.learning.training.identity import begin, check_output
 from pix3d_onet.learning.training.run import train
-from pix3d_onet.learning.training.run_folder import CONFIG_FILE, begin, check_output
-from pix3d_onet.runs.record import HistoryRow, is_run
+from pix3d_onet.runs.folder import BEST, CONFIG_FILE, LAST, RunFolder, is_run
+from pix3d_onet.runs.record import HistoryRow
 
 ROW = HistoryRow(1, 1.0, 1.0, 0.5, 1e-3, 1.0, 1.0)
 TINY = ModelConfig("test_resnet", c_dim=32, hidden_dim=32, blocks=1)
@@ -55,21 +56,21 @@ def test_training_leaves_a_strange_folder_alone(theirs: Path, tmp_path: Path) ->
     assert "theirs" not in (theirs / "history.csv").read_text()
 
 
-@pytest.mark.parametrize("name", [checkpoint.BEST, checkpoint.LAST, "tensorboard", "history.csv"])
+@pytest.mark.parametrize("name", [BEST, LAST, "tensorboard", "history.csv"])
 def test_linked_members_of_a_run_are_not_followed(name: str, theirs: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     begin(run, {"run_id": "0" * 12, "model": {}, "train": {}})
     (run / name).symlink_to(theirs / name if name == "history.csv" else theirs)
     before = contents(theirs)
     tensors = {"a": torch.zeros(1)}
-    if name == checkpoint.BEST:
+    if name == BEST:
         with pytest.raises(InputError, match="is a link"):
             checkpoint.save_best(run, tensors, {"model": {}})
-    elif name == checkpoint.LAST:
+    elif name == LAST:
         with pytest.raises(InputError, match="is a link"):
             checkpoint.save_last(run, 1, tensors, {})
         assert checkpoint.read_last(run) is None
-        checkpoint.forget_steps(run)
+        RunFolder(run).forget_steps()
     else:
         with pytest.raises(InputError, match="is a link"):
             Curves(run).append(ROW)
@@ -81,7 +82,7 @@ def test_only_our_own_checkpoints_are_forgotten(tmp_path: Path) -> None:
         checkpoint.save_last(tmp_path, step, {"a": torch.zeros(1)}, {})
     for name in ("step-mine.safetensors", "step-00000001.txt", "notes"):
         (tmp_path / "last" / name).write_text("mine")
-    checkpoint.forget_steps(tmp_path)
+    RunFolder(tmp_path).forget_steps()
     kept = sorted(p.name for p in (tmp_path / "last").iterdir())
     assert kept == ["notes", "step-00000001.txt", "step-mine.safetensors"]
 
@@ -100,7 +101,7 @@ def test_an_ablation_needs_a_folder_of_runs(theirs: Path, tmp_path: Path) -> Non
     before = contents(theirs)
     with pytest.raises(InputError, match="no folder of runs of onet"):
         bench((), tmp_path / "data", None, out=theirs)  # type: ignore[arg-type]
-    assert contents(theirs) == {**before, **({".bench.lock": ""} if (theirs / ".bench.lock").exists() else {})}
+    assert contents(theirs) == before
     begin(tmp_path / "runs" / "x" / "0", {"run_id": "0" * 12, "model": {}, "train": {}})
     assert bench((), tmp_path / "data", None, out=tmp_path / "runs").runs == ()  # type: ignore[arg-type]
 
