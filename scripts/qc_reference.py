@@ -28,8 +28,9 @@ are farthest from the ideal of any figure, compared with the other shapes. A rat
 at double.
 
 A *longest side* is that of the closed mesh's bounding box, 1 in the normalised frame. A *voxel* is a cell of the grid
-that the mesh was closed on: 1/(0.9·`grid_resolution`) of the longest side (without that figure: the `--resolution`), 0.43 %
-at the default 256. A figure that could not be measured is null: `volume_ratio` of a mesh that was open, `voxel_agreement` without a voxel grid.
+that the mesh was closed on: 1/(0.9·`grid_resolution`) of the longest side (without that figure: the `--resolution`),
+0.43 % at the default 256. A figure that could not be measured is null: `volume_ratio` of a mesh that was open,
+`voxel_agreement` without a voxel grid.
 """
 
 RULES_HEAD = """\

@@ -24,7 +24,6 @@ from pix3d_onet.learning.device import autocast
 from pix3d_onet.learning.network.model import OccupancyNetwork
 from pix3d_onet.learning.training.augment import augment
 from pix3d_onet.learning.training.batches import Batch, Decoding, Plan, RawBatch, ResidentSplit, Split
-from pix3d_onet.learning.training.forecast import forecast
 from pix3d_onet.learning.training.history import Curves
 from pix3d_onet.learning.training.optim import (
     backbones,
@@ -36,6 +35,7 @@ from pix3d_onet.learning.training.optim import (
 from pix3d_onet.learning.training.streaming import Prefetch
 from pix3d_onet.learning.training.validate import Advance, Scores, evaluate_split, unwatched
 from pix3d_onet.runs.folder import RunFolder
+from pix3d_onet.runs.forecast import forecast
 from pix3d_onet.runs.record import HistoryRow
 
 SAVE_SECONDS = 60.0

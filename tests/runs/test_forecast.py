@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pix3d_onet.config import TrainConfig
-from pix3d_onet.learning.training.forecast import BACKWARD, Forecast, forecast
+from pix3d_onet.runs.forecast import BACKWARD, Forecast, forecast
 
 
 @dataclass
