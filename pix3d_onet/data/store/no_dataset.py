@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from pix3d_onet.errors import InputError
+from pix3d_onet.types import MESH_SUFFIXES
 
 PARTS = ".parts"
 """Where preparing keeps finished shapes until the data set is whole."""
 NAMED = 4
 """Data sets that an error names at most."""
-MESHES = frozenset({".obj", ".off", ".ply", ".stl", ".glb", ".gltf"})
 
 
 def no_dataset(root: Path, manifest: str) -> InputError:
@@ -40,6 +40,6 @@ def _source(root: Path) -> tuple[str, str] | None:
         return "in the layout of the original code", f"onet prepare onet {root} {out}"
     if (root / "taxonomy.json").is_file():
         return "a ShapeNet release", f"onet prepare shapenet {root} {out}"
-    if any(path.suffix.lower() in MESHES for path in root.iterdir()):
+    if any(path.suffix.lower() in MESH_SUFFIXES for path in root.iterdir()):
         return "a folder of meshes", f"onet prepare meshes {root} {out}"
     return None
