@@ -48,7 +48,7 @@ class SettingError(ConfigError):
     """The value of one setting breaks its rule: ``setting`` must be ``rule``, and is ``value``."""
 
     def __init__(self, setting: str, rule: str, value: object, *, hint: str = "") -> None:
-        super().__init__(f"`{setting}` must be {rule}, not {value!r}.", hint=hint)
+        super().__init__(f"`{setting}` must be {rule}, not {value!r:.80}.", hint=hint)
         self.setting = setting
         self.rule = rule
         self.value = value

@@ -17,6 +17,7 @@ from pix3d_onet.files.reading import (
     read_bytes,
     read_json,
     read_text,
+    too_deep,
 )
 from pix3d_onet.files.writing import (
     OF_A_PART,
@@ -62,6 +63,7 @@ __all__ = [
     "remove_empty",
     "remove_parts",
     "to_json",
+    "too_deep",
     "unmark",
     "write_bytes",
     "write_json",

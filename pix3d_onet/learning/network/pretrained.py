@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import socket
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +22,18 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pix3d_onet.errors import InputError
+from pix3d_onet.files import check_regular
+from pix3d_onet.learning.network.archive import check_archive, check_tensors
 
 HINT = "Start from random weights with `pretrained=False`, or give a file with `weights=FILE`."
 WRAPPERS = ("state_dict", "model", "model_state", "net")
 """Keys under which checkpoints keep their tensors."""
 
+DAMAGE = (
+    *(OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, MemoryError, AttributeError, IndexError),
+    *(SafetensorError, zipfile.BadZipFile),
+)
+"""What the readers raise on damaged files: they trust the order of a pickle's instructions."""
 
 NUMPY_SCALARS: tuple[Any, ...] = (
     (np.dtype, "numpy.dtype"),
@@ -48,20 +56,31 @@ def read_tensors(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
+        check_archive(path)
         with torch.serialization.safe_globals(list(NUMPY_SCALARS)):
             document = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(
             f"{path} is refused: it is damaged, or holds something else than tensors and numbers."
         ) from None
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        MemoryError,
+        zipfile.BadZipFile,
+    ) as error:
         line = str(error).strip().splitlines()
         raise InputError(
             f"{path} is not a readable weights file ({line[0] if line else type(error).__name__})."
         ) from None
     if not isinstance(document, dict):
         raise InputError(f"{path} holds a {type(document).__name__}, not a dict of tensors.")
-    return document
+    return {key: value for key, value in document.items() if isinstance(key, str)}
 
 
 def unwrap(document: dict[str, Any]) -> dict[str, Tensor]:
@@ -69,7 +88,22 @@ def unwrap(document: dict[str, Any]) -> dict[str, Tensor]:
     for key in WRAPPERS:
         if isinstance(document.get(key), dict):
             document = document[key]
-    return {key.removeprefix("module."): value for key, value in document.items() if isinstance(value, Tensor)}
+    return {
+        key.removeprefix("module."): value
+        for key, value in document.items()
+        if isinstance(key, str) and isinstance(value, Tensor)
+    }
+
+
+def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The document of :func:`read_tensors` and its tensors by :func:`unwrap`, which its file really holds."""
+    document = read_tensors(path)
+    tensors = unwrap(document)
+    try:
+        check_tensors(tensors.values(), check_regular(path))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}.") from None
+    return document, tensors
 
 
 def load_backbone_weights(backbone: nn.Module, name: str, path: Path) -> None:
@@ -77,7 +111,7 @@ def load_backbone_weights(backbone: nn.Module, name: str, path: Path) -> None:
 
     The classifier is dropped. InputError unless every tensor of the backbone is found with its shape.
     """
-    state = unwrap(read_tensors(path))
+    state = read_state(path)[1]
     overlay = {"state_dict": state}
     try:
         loaded = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0)
