@@ -101,7 +101,8 @@ def prepare_command(manifest: Manifest, root: Path, source_root: Path | None = N
     parts = ["onet", "prepare", kind, *(["--root", where] if source.root else [where])]
     standard = {**PrepareConfig().to_json(), **source.defaults}
     if manifest.config.get("categories") != standard["categories"]:
-        for name in manifest.config.get("categories", ()):
+        named = manifest.config.get("categories")
+        for name in named if isinstance(named, list) else ():
             parts += ["--category", str(name)]
     for key, value in manifest.config.items():
         if key == "categories" or value == standard.get(key):

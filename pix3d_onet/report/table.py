@@ -249,7 +249,7 @@ def _row(group: RunGroup, name: str, base: str, test: PairedTest | None, p_adjus
         val_iou_ci=half_width(best),
         relative=_relative(group, name, base),
         seeds=tuple(r.seed for r in runs),
-        steps=records[0].train["steps"],
+        steps=group.setting["train"]["steps"],
         best_step=median_low(r.best_step for r in records),
         best_steps=tuple(r.best_step for r in records),
         last_val_iou=fmean(r.last_val_iou for r in records),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from pix3d_onet.data.images.jpeg import MAX_PAINTED, MAX_SCANS, count_scans
 from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.types import Bool, UInt8
 
@@ -37,6 +39,10 @@ MASK_THRESHOLD = 128
 WHITE = 248
 """In a picture on white, a pixel is background when no channel is below this (JPEG leaves ripples around an edge)."""
 STAGE = "image"
+BAND_PIXELS = 4_000_000
+"""Pixels that are converted at a time."""
+BAND_ROWS = 64
+"""Rows of deep grey that are converted at a time."""
 
 
 def read_rgb(path: Path, *, upright: bool = False) -> tuple[UInt8, Bool | None]:
@@ -63,12 +69,27 @@ def array_rgb(pixels: UInt8) -> tuple[UInt8, Bool | None]:
 
 def _on_white(picture: Image.Image) -> tuple[UInt8, Bool | None]:
     """(H, W, 3) uint8 with transparency over white, and (H, W) bool of the alpha, None without one."""
+    rgb = np.empty((picture.height, picture.width, 3), dtype=np.uint8)
     if not picture.has_transparency_data:
-        return np.asarray(picture.convert("RGB")), None
-    rgba = picture.convert("RGBA")
-    alpha = np.asarray(rgba)[..., 3] >= MASK_THRESHOLD
-    white = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
-    return np.asarray(white.convert("RGB")), alpha
+        for rows, band in _bands(picture):
+            rgb[rows] = np.asarray(band.convert("RGB"))
+        return rgb, None
+    alpha = np.empty(rgb.shape[:2], dtype=np.bool_)
+    for rows, band in _bands(picture):
+        rgba = band.convert("RGBA")
+        alpha[rows] = np.asarray(rgba)[..., 3] >= MASK_THRESHOLD
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        rgb[rows] = np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+    return rgb, alpha
+
+
+def _bands(picture: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """Some rows of the picture after others, so that nothing but picture and result is there in full size."""
+    height = max(1, BAND_PIXELS // max(picture.width, 1))
+    for top in range(0, picture.height, height):
+        bottom = min(top + height, picture.height)
+        whole = height >= picture.height
+        yield slice(top, bottom), picture if whole else picture.crop((0, top, picture.width, bottom))
 
 
 def read_mask(path: Path, *, upright: bool = False) -> Bool:
@@ -112,7 +133,9 @@ def _alpha_of_a_mask(picture: Image.Image) -> UInt8 | None:
     """(H, W) uint8 transparency of a mask; None where it has none, or one that is the same everywhere."""
     if "A" not in picture.getbands() and not (picture.mode == "P" and "transparency" in picture.info):
         return None
-    alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+    alpha = np.empty((picture.height, picture.width), dtype=np.uint8)
+    for rows, band in _bands(picture):
+        alpha[rows] = np.asarray(band.convert("RGBA").getchannel("A"))
     return alpha if alpha.size and alpha.min() < alpha.max() else None
 
 
@@ -134,10 +157,12 @@ def _not_white(rgb: UInt8) -> Bool:
 
 def _eight_bits(picture: Image.Image) -> UInt8:
     """Deeper grey → 8 bits: 16-bit samples by their high byte, others as they are, clipped."""
-    values = np.asarray(picture).astype(np.float64)
-    if picture.mode.startswith("I;16") or values.max(initial=0) > 255:
-        values = values / 257
-    return np.clip(np.nan_to_num(values), 0, 255).astype(np.uint8)
+    pixels = np.asarray(picture)
+    scale = 257 if picture.mode.startswith("I;16") or pixels.max(initial=0) > 255 else 1
+    result = np.empty(pixels.shape, dtype=np.uint8)
+    for rows in (slice(top, top + BAND_ROWS) for top in range(0, len(pixels), BAND_ROWS)):
+        result[rows] = np.clip(np.nan_to_num(pixels[rows].astype(np.float64) / scale), 0, 255)
+    return result
 
 
 class _opened:  # noqa: N801 — reads as a verb
@@ -158,6 +183,7 @@ class _opened:  # noqa: N801 — reads as a verb
                 self.picture = Image.open(self.path, formats=[f for f in FORMATS if f in Image.OPEN])
                 self._check_size(*self.picture.size)
                 if self.load:
+                    self._check_scans(self.picture)
                     self.picture.load()
                 if self.upright and (orientation := _orientation(self.picture)) in UPRIGHT:
                     self.picture = self.picture.transpose(UPRIGHT[orientation])
@@ -178,6 +204,15 @@ class _opened:  # noqa: N801 — reads as a verb
     def _check_size(self, width: int, height: int) -> None:
         if width * height > MAX_PIXELS:
             detail = f"{self.name} declares {width}×{height} pixels, more than {MAX_PIXELS:,}"
+            raise RejectError("image-too-large", detail, STAGE)
+
+    def _check_scans(self, picture: Image.Image) -> None:
+        if picture.format not in ("JPEG", "MPO"):
+            return
+        scans, pixels = count_scans(self.path), picture.width * picture.height
+        if scans > MAX_SCANS or scans * pixels > MAX_PAINTED:
+            number = f"{scans}" if scans <= MAX_SCANS else f"more than {MAX_SCANS}"
+            detail = f"{self.name} paints its {pixels:,} pixels {number} times (scans of a progressive JPEG)"
             raise RejectError("image-too-large", detail, STAGE)
 
     def close(self) -> None:
