@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,13 @@ import click
 
 from onet_cli import ui
 from pix3d_onet.config import SPLITS
+from pix3d_onet.escape import shortened
 
 if TYPE_CHECKING:
     from pix3d_onet.inspection.summary import Summary
 
+SHOWN = 50
+"""Categories, reasons or warnings that are listed; ``--json`` has them all."""
 SHEET, QC_SHEET = "contact-sheet.png", "worst-shapes.png"
 
 
@@ -107,6 +111,12 @@ def document(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]])
     }
 
 
+def listed(items: Sequence[str]) -> str:
+    """The first items and how many more there are."""
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return ", ".join(shortened(item, 200) for item in items[:SHOWN]) + more
+
+
 def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -> None:
     """Tables, then where the picture is."""
     console = ui.out()
@@ -115,19 +125,21 @@ def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -
         ["pictures", *(s.pictures for s in summary.splits), summary.pictures],
         ["shapes", *(s.shapes for s in summary.splits), summary.shapes],
     ]
-    for name in names if len(names) > 1 else ():
+    for name in names[:SHOWN] if len(names) > 1 else ():
         rows.append([f"  {name}", *(s.categories.get(name, 0) for s in summary.splits), summary.categories[name]])
     columns = ["", *(f">{s.name}" for s in summary.splits), ">all"]
     console.print(ui.table(f"{summary.root} ({summary.data_hash})", columns, rows))
+    if len(names) > SHOWN:
+        console.print(f"{len(names) - SHOWN} more categories; --json lists them all.")
     points, side = summary.config.get("points"), summary.config.get("image_size")
     console.print(
-        f"{', '.join(names)}; {points} labelled points a shape, pictures of {side}×{side}, "
+        f"{listed(names)}; {points} labelled points a shape, pictures of {side}×{side}, "
         f"{summary.bytes / 1e6:.1f} MB, {summary.bytes_per_shape / 1e3:.0f} kB a shape",
         soft_wrap=True,
     )
     for title, counts in (("rejected", summary.rejects), ("warnings", summary.warnings)):
         if counts:
-            console.print(f"{title}: " + ", ".join(f"{n} × {k}" for k, n in counts.items()), soft_wrap=True)
+            console.print(f"{title}: {listed([f'{n} × {k}' for k, n in counts.items()])}", soft_wrap=True)
     if worst:
         qc = [(r.key, f"{r.least:.4g}", f"{r.median:.4g}", f"{r.most:.4g}", r.worst) for r in summary.qc]
         console.print(ui.table("Quality", ["figure", ">least", ">median", ">most", "worst"], qc))

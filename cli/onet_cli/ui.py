@@ -33,7 +33,7 @@ from onet_cli import streams
 from onet_cli.flags import in_flags
 from onet_cli.invocation import note_verbose
 from onet_cli.streams import print_json, say, write
-from pix3d_onet.escape import visible
+from pix3d_onet.escape import shortened, visible
 from pix3d_onet.events import Emit, Event, Note, RunFinished, RunStarted, TrainStep
 from pix3d_onet.events import Progress as ProgressEvent
 
@@ -43,6 +43,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 LEAST_FOLDED = 12
 """Characters of a name that stay on one line where room is short."""
+LONGEST = 20_000
+"""Characters of a note that are shown: a list of pictures may be long, a stranger's word may be a gigabyte."""
 REFRESHES = 4
 """Times a second that the live lines are drawn again: enough for an eye, and the cores are for the work."""
 
@@ -182,7 +184,7 @@ def with_flags(emit: Emit) -> Emit:
     """``emit`` with the settings that notes name spelled as flags."""
 
     def passed_on(event: Event) -> None:
-        emit(replace(event, message=spelled(event.message)) if isinstance(event, Note) else event)
+        emit(replace(event, message=shortened(spelled(event.message), LONGEST)) if isinstance(event, Note) else event)
 
     return passed_on
 

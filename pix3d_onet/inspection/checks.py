@@ -137,8 +137,6 @@ def check_manifest(root: Path, manifest: Manifest) -> Check:
         wrong = sorted({shape.split, *shape.image_splits} - set(SPLITS))
         if wrong:
             findings.append(error(shape.object_id, f"unknown split {wrong[0]!r}."))
-        if not len(shape.image_splits) == len(shape.record_ids) == len(shape.image_sha256) == shape.images:
-            findings.append(error(shape.object_id, "lists of pictures differ in length."))
     per_shard = Counter(shape.shard for shape in manifest.shapes)
     for shard in manifest.shards:
         if per_shard[shard.file] != shard.shapes:

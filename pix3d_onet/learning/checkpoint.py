@@ -63,7 +63,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         check_regular(path)
         return load_file(path)
     except DAMAGE as error:
-        raise InputError(f"checkpoint {path} is damaged ({error}).") from None
+        raise InputError(f"checkpoint {path} is damaged ({error!s:.200}).") from None
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def describe(path: Path) -> tuple[dict[str, Any], Claims]:
         with safe_open(path, framework="pt") as file:
             header, claims = json.loads((file.metadata() or {}).get(HEADER_KEY, "null")), claims_in(file)
     except DAMAGE as error:
-        raise InputError(f"checkpoint {path} is damaged ({error}).") from None
+        raise InputError(f"checkpoint {path} is damaged ({error!s:.200}).") from None
     if not isinstance(header, dict) or header.get("version") != CHECKPOINT_VERSION or too_deep(header):
         raise InputError(f"{path} is not an onet checkpoint of version {CHECKPOINT_VERSION}.")
     return header, claims

@@ -19,7 +19,7 @@ from typing import Any
 
 from pix3d_onet.config import SPLITS
 from pix3d_onet.errors import InputError
-from pix3d_onet.files import is_own_file, read_json, write_json
+from pix3d_onet.files import is_finite, is_own_file, read_json, write_json
 
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.json"
@@ -158,7 +158,7 @@ CHECKS: dict[str, Callable[[object], bool]] = {
     "int": _is_int,
     "float": _is_number,
     "float | None": lambda value: value is None or _is_number(value),
-    "Mapping[str, Any]": lambda value: isinstance(value, dict),
+    "Mapping[str, Any]": lambda value: isinstance(value, dict) and is_finite(value),
     "Mapping[str, str]": _is_dict_of(_is_short),
     "Mapping[str, float]": _is_dict_of(_is_number),
     "tuple[HistoryRow, ...]": _is_history,

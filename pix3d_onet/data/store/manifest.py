@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pix3d_onet.errors import InputError
-from pix3d_onet.files import digest, is_own_file, read_json
+from pix3d_onet.files import digest, is_finite, is_own_file, read_json
 
 FORMAT = "onet-dataset"
 FORMAT_VERSION = 1
@@ -158,8 +158,8 @@ def read_manifest(root: Path) -> Manifest:
             if not isinstance(document[key], list) or not all(type(row) is dict for row in document[key]):
                 raise TypeError(f"{key} is no list of objects")
         for key in ("config", "source", "counts"):
-            if not isinstance(document[key], dict):
-                raise TypeError(f"{key} is no object")
+            if not isinstance(document[key], dict) or not is_finite(document[key]):
+                raise TypeError(f"{key} is no object of finite numbers")
         if not isinstance(document["config_hash"], str):
             raise TypeError("config_hash is no text")
         _check_columns(document["shapes"], ShapeEntry)
@@ -172,7 +172,8 @@ def read_manifest(root: Path) -> Manifest:
         shards = tuple(ShardEntry(**s) for s in document["shards"])
         files = {s.file for s in shards}
         for shape in shapes:
-            if shape.shard not in files or len(shape.record_ids) != shape.images:
+            lists = {len(shape.record_ids), len(shape.image_sha256), len(shape.image_splits)}
+            if shape.shard not in files or lists != {shape.images}:
                 raise ValueError(f"shape {shape.object_id:.80} is inconsistent")
         for shard in shards:
             if Path(shard.file).name != shard.file:
