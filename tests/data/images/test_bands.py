@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix3d_onet.data.images import decoding
+from pix3d_onet.data.images import crop, decoding
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "CMYK", "RGBA", "LA", "P", "I;16", "I"])
@@ -31,3 +31,15 @@ def test_bands_change_nothing(tmp_path: Path, mode: str, monkeypatch: pytest.Mon
     assert (alpha is None) == (alpha_again is None) == (mode not in ("RGBA", "LA", "P"))
     assert alpha is None or np.array_equal(alpha, alpha_again)
     assert np.array_equal(mask, decoding.read_mask(path))
+
+
+@pytest.mark.parametrize(("height", "width"), [(700, 500), (3, 5000), (5000, 2), (90, 90)])
+def test_a_crop_in_bands_is_the_crop_at_once(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    rgb = rng.integers(0, 255, (height, width, 3), dtype=np.uint8)
+    mask = rng.random((height, width)) < 0.9
+    whole = crop.crop_view(rgb, mask, size=16)
+    monkeypatch.setattr(crop, "BAND_PIXELS", 300)
+    bands = crop.crop_view(rgb, mask, size=16)
+    assert np.array_equal(whole.rgb, bands.rgb)
+    assert np.array_equal(whole.mask, bands.mask)
