@@ -1,4 +1,4 @@
-"""The live table of a running ablation: every run of the plan, what it does now, and how good it is."""
+"""The live table of a running ablation: state, progress and best IoU of every run in the plan."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 BAR_WIDTH = 10
 REFRESHES = 4
-"""A second."""
+"""Redraws per second."""
 LOOKS = {
     "done": ("✓", "green"),
     "training": ("▸", "bold"),
@@ -28,12 +28,12 @@ LOOKS = {
     "waiting": ("·", "dim"),
     "interrupted": ("◦", "yellow"),
 }
-"""State → sign and style; the sign alone tells them apart without colour."""
+"""State → sign and style; the signs differ, so the states can be told apart without colour."""
 
 
 @dataclass(slots=True)
 class State:
-    """What is known of one run."""
+    """State of one run; ``since``: its step when it was (re)started at the time ``started``."""
 
     label: str
     state: str
@@ -45,7 +45,7 @@ class State:
     since: int = 0
 
     def left(self, now: float) -> str:
-        """The time left, from the speed since the run (re)started."""
+        """The time left at the mean speed since the run was (re)started."""
         if self.state != "training" or self.started is None or self.step <= self.since:
             return ""
         seconds = round((now - self.started) / (self.step - self.since) * (self.total - self.step))
@@ -53,7 +53,7 @@ class State:
 
 
 class Board:
-    """Follows the events of an ablation and draws them as a table."""
+    """Collects the events of an ablation and draws them as a table."""
 
     def __init__(self, plan: Sequence[PlannedRun]) -> None:
         names = {"missing": "waiting", "partial": "interrupted", "done": "done"}
@@ -62,7 +62,7 @@ class Board:
         self.notes: list[str] = []
 
     def __call__(self, event: Event) -> None:
-        """Take in one event."""
+        """Update the state with one event."""
         if isinstance(event, RunStarted):
             self.current = event.name
             self.states[event.name].state = "training"
@@ -87,13 +87,13 @@ class Board:
         state.step, state.total, state.detail = step, total, detail
 
     def table(self) -> Table:
-        """The table as it is now."""
+        """The current table."""
         done = sum(s.state == "done" for s in self.states.values())
         result = Table(
             title=f"{done} of {len(self.states)} runs done", title_justify="left", caption_justify="left",
             box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False,
         )  # fmt: skip
-        # the last column gives way on a narrow terminal, never a number
+        # on a narrow terminal only the last column is cut, never a number
         for heading, width in (("Run", 21), ("Progress", BAR_WIDTH + 10), (">Best IoU", 8), (">Left", 7), ("", None)):
             justify: Literal["left", "right"] = "right" if heading.startswith(">") else "left"
             result.add_column(heading.lstrip(">"), justify=justify, no_wrap=True, min_width=width)
@@ -115,7 +115,7 @@ class Board:
 
 @contextmanager
 def live_table(plan: Sequence[PlannedRun]) -> Iterator[Emit]:
-    """Yield an ``emit`` that keeps the table of ``plan`` up to date; plain lines where there is no terminal."""
+    """Yield an ``emit`` that updates the live table of ``plan``, or prints plain lines if there is no terminal."""
     console = ui.err()
     if not console.is_terminal:
         with ui.live() as emit:

@@ -1,4 +1,4 @@
-"""What is in a prepared data set, from its manifest and ``rejects.jsonl`` alone (no shard is opened)."""
+"""Summarise a prepared data set from its manifest and ``rejects.jsonl`` (no shard is opened)."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ QC_WORSE: Mapping[str, int] = {
     "box_drift_voxels": 1,
     "voxel_agreement": -1,
 }
-"""Quality figures by which shapes are ranked, and which way is worse: 1 = high, -1 = low. Others are shown only."""
+"""Quality figures that rank shapes → 1 if a high value is bad, -1 if a low one is. Other figures are only shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitCount:
-    """One split: shapes and pictures; ``categories`` are shapes by category."""
+    """Shapes and pictures of one split; ``categories``: shapes per category."""
 
     name: str
     shapes: int
@@ -44,8 +44,8 @@ class SplitCount:
 
 @dataclass(frozen=True, slots=True)
 class QcRow:
-    """One quality figure over all shapes: numbers as least, median, most; truth values as 0 and 1; ``count`` shapes
-    have it; ``worst`` names the shape (empty where no way is worse)."""
+    """Least, median and largest value of one quality figure (booleans as 0 and 1) over the ``count`` shapes that have
+    it; ``worst``: the id of the worst shape (empty if neither direction is worse)."""
 
     key: str
     count: int
@@ -57,7 +57,7 @@ class QcRow:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The contents of a data set in figures."""
+    """Counts, sizes and quality figures of a data set."""
 
     root: Path
     data_hash: str
@@ -75,12 +75,12 @@ class Summary:
 
     @property
     def bytes_per_shape(self) -> float:
-        """Mean size on disk of a shape with its pictures."""
+        """Mean size on disk per shape with its pictures."""
         return self.bytes / max(self.shapes, 1)
 
 
 def summarise(root: Path) -> Summary:
-    """Read the manifest of ``root``; InputError when there is none or it is damaged."""
+    """Summarise the data set in ``root``; InputError if its manifest is missing or damaged."""
     manifest = read_manifest(root)
     return Summary(
         root=root,
@@ -106,7 +106,7 @@ def _split(manifest: Manifest, name: str) -> SplitCount:
 
 
 def rejects(root: Path) -> dict[str, int]:
-    """Reason → how many rows of ``rejects.jsonl``; empty when there is none; unreadable rows count as such."""
+    """Reason → number of rows in ``rejects.jsonl``; unreadable rows are counted as ``unreadable row``."""
     counts: Counter[str] = Counter()
     try:
         data = read_bytes(root / REJECTS_FILE, limit=MAX_JSON_BYTES, follow=False)
@@ -138,10 +138,10 @@ def _qc_rows(entries: Iterable[ShapeEntry]) -> Iterable[QcRow]:
 
 
 def worst_shapes(manifest: Manifest, count: int) -> list[tuple[ShapeEntry, str]]:
-    """The ``count`` shapes of least quality, worst first, each with the figures that put it there.
+    """The ``count`` shapes of lowest quality, worst first, each with the figures that are the reason.
 
-    A shape's badness is its number of named warnings, then the highest rank it has in any figure of ``QC_WORSE``
-    (ties share the better rank, so that a figure that is equal everywhere ranks nobody).
+    Shapes are sorted by their number of warnings, then by their worst rank in any figure of ``QC_WORSE``. Ties share
+    the better rank, so that a figure that is equal for all shapes ranks none of them.
     """
     badness: dict[str, list[tuple[float, str]]] = {s.object_id: [] for s in manifest.shapes}
     for key, direction in QC_WORSE.items():

@@ -24,7 +24,7 @@ from pix3d_onet.files import file_digest, write_json
 from pix3d_onet.learning import checkpoint
 from pix3d_onet.learning.network.claims import check_network, claims_of
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
-from pix3d_onet.learning.network.pretrained import read_state
+from pix3d_onet.learning.network.weights_file import flatten, read_document
 from pix3d_onet.runs.record import CONFIG_FILE
 
 ORIGINAL_THRESHOLD = 0.2
@@ -86,7 +86,9 @@ def load_original(path: Path) -> tuple[OccupancyNetwork, dict[str, Any]]:
 
     InputError when the file is missing, unreadable or of another architecture.
     """
-    document, tensors = read_state(path)
+    document = read_document(path)
+    inner = document.get("model")
+    tensors = flatten(inner if isinstance(inner, dict) else document)
     try:
         config, state = translate(tensors)
     except ConfigError as error:  # larger than any network of ours

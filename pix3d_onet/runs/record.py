@@ -74,6 +74,9 @@ class RunRecord:
     val_iou_at_threshold: float | None = None
     weights: str = ""
     """``pretrained``, a file's digest, a run id, or empty for random initial weights."""
+    encoder_weights: Mapping[str, Any] = field(default_factory=dict)
+    """What was loaded from a file of encoder weights: ``file``, ``prefix``, ``taken`` of ``total`` tensors,
+    ``left_out`` of its head, ``notes``; empty without one."""
     device: Mapping[str, Any] = field(default_factory=dict)
     """``type``, ``name``, ``precision``, ``threads``, ``processes``."""
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -123,7 +123,7 @@ def test_command(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     onet("inspect", data, "--no-sheet")
     out = capsys.readouterr().out
     assert "train" in out
-    assert "kB a shape" in out
+    assert "kB per shape" in out
     assert not (data / "contact-sheet.png").exists()
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from pix3d_onet.learning.device import (
     versions,
 )
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model, cost, count_parameters
+from pix3d_onet.learning.network.weights_file import weights_path
 from pix3d_onet.learning.training.batches import Choice, Split, describe_data, has_split
 from pix3d_onet.learning.training.fitting import fitting_batch, open_split
 from pix3d_onet.learning.training.optim import freeze_encoder
@@ -39,8 +41,10 @@ from pix3d_onet.learning.training.run_folder import (
     locked,
     run_identity,
     stored_batch_size,
+    stored_model,
     unfinished_run,
 )
+from pix3d_onet.learning.training.suitability import check_suitable
 from pix3d_onet.learning.training.trainer import Setting, Trainer, is_out_of_memory
 from pix3d_onet.learning.training.validate import THRESHOLDS, Advance, Scores
 from pix3d_onet.runs.record import RunRecord, write_run
@@ -111,9 +115,9 @@ def train(
         forget_peak(where)
         ours = check_output(out, overwrite=overwrite, emit=request.emit)
         request = replace(request, resume=resume and ours)
-        request = _settle_batch(request, where, group)
-        init = initial_run(init_from, model)
-        run_id = run_identity(model, request.config, dataset.manifest.data_hash, weights, init)
+        request = _settled(request, where, group)
+        init = initial_run(init_from, request.model)
+        run_id = run_identity(request.model, request.config, dataset.manifest.data_hash, request.weights, init)
         if ours and (record := finished_run(out, run_id, resume)) is not None:
             return record
         if request.config.batch_size % group.world:
@@ -122,18 +126,38 @@ def train(
         identity = {
             "run_id": run_id,
             "name": name,
-            "model": model.to_json(),
+            "model": request.model.to_json(),
             "train": request.config.to_json(),
             "data": describe_data(dataset),
-            "weights": init or describe_weights(config, weights),
+            "weights": init or describe_weights(config, request.weights),
             "onet": versions()["onet"],
         }
-        with locked(out) if group.leads else nullcontext():
+        check_suitable(build_model(request.model).to(where), request.config, group.world)
+        with _folder(out), locked(out) if group.leads else nullcontext():
             return _run(request, identity, dataset, where, group, ours=ours)
 
 
-def _settle_batch(request: Request, where: torch.device, group: distributed.Group) -> Request:
-    """Replace a batch size of ``auto``: what the run started with, or what fits."""
+@contextmanager
+def _folder(out: Path) -> Iterator[None]:
+    """Remove ``out`` where it was made in the block and nothing came into it before an error."""
+    existed = out.exists()
+    try:
+        yield
+    except BaseException:
+        if not existed:
+            with suppress(OSError):  # it has content
+                out.rmdir()
+        raise
+
+
+def _settled(request: Request, where: torch.device, group: distributed.Group) -> Request:
+    """The request with what it leaves open: the weights' file, a stored spelling of the encoder, a batch of ``auto``.
+
+    A batch of ``auto`` is what the run started with, or what fits.
+    """
+    weights = None if request.weights is None else weights_path(request.weights)
+    model = stored_model(request.out, request.model) if request.resume else request.model
+    request = replace(request, weights=weights, model=model)
     config = request.config
     if config.batch_size:
         return request
@@ -159,6 +183,9 @@ def _run(
     found = unfinished_run(request.out, identity, request.resume) if ours else None
     distributed.wait()  # nobody writes before everybody has looked
     network = _network(request, fresh=found is None)
+    identity["encoder_weights"] = (
+        found.header.get("encoder_weights", {}) if found is not None else _told_weights(network, request.weights, emit)
+    )
     arithmetic = forward_cost(request.model, config.image_size)
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     splits = _open_splits(request, dataset, where, network.needs_pose)
@@ -197,6 +224,14 @@ def _network(request: Request, *, fresh: bool) -> OccupancyNetwork:
     return network
 
 
+def _told_weights(network: OccupancyNetwork, file: Path | None, emit: Emit) -> dict[str, Any]:
+    """What the record keeps of the weights that were loaded from ``file``; it is told as well."""
+    if network.encoder_weights is None:
+        return {}
+    emit(Note(f"`weights={file}`: {network.encoder_weights.line()}"))
+    return network.encoder_weights.to_json()
+
+
 def _open_splits(request: Request, dataset: Dataset, where: torch.device, need_pose: bool) -> dict[str, Split]:
     splits: dict[str, Split] = {}
     for name in ("train", "val", "test"):
@@ -226,12 +261,11 @@ def _out_of_memory(
 
 
 def forward_cost(model: ModelConfig, image_size: int) -> dict[str, float]:
-    """``network.model.cost`` without the count; UnsuitableError when the encoder cannot take pictures of this size."""
+    """``network.model.cost`` without the parameters; empty where PyTorch's counter cannot follow the encoder."""
     try:
         counted = cost(model, image_size)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UnsuitableError(f"`image_size={image_size}` does not suit {model.encoder} ({line}).") from None
+    except Exception:  # noqa: BLE001 - information for a table, never a reason not to train
+        return {}
     return {key: counted[key] for key in ("gflops_image", "gflops_point")}
 
 
@@ -278,6 +312,7 @@ def _finish(
         val_threshold=chosen,
         val_iou_at_threshold=chosen_iou,
         weights=identity["weights"],
+        encoder_weights=identity["encoder_weights"],
         device=describe_device(setting.device, setting.precision, setting.group.world),
         versions=versions(),
         seconds=progress.seconds,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pix3d_onet.config import ModelConfig, TrainConfig
-from pix3d_onet.errors import BusyError, InputError
+from pix3d_onet.errors import BusyError, ConfigError, InputError
 from pix3d_onet.events import Emit, ignore
 from pix3d_onet.files import (
     OF_A_PART,
@@ -116,6 +116,17 @@ def stored_batch_size(out: Path) -> int:
     return value if isinstance(value, int) and value > 0 else 0
 
 
+def stored_model(out: Path, model: ModelConfig) -> ModelConfig:
+    """``model`` as an unfinished or finished run in ``out`` spells it, where it is the same architecture."""
+    path = out / CONFIG_FILE
+    document = read_json(path, what="run configuration") if path.exists() else None
+    try:
+        stored = ModelConfig.from_json(document["model"])  # type: ignore[index]
+    except (TypeError, KeyError, AttributeError, ConfigError):
+        return model
+    return stored if stored.architecture() == model.architecture() else model
+
+
 def _difference(before: Any, identity: dict[str, Any]) -> str:
     """The first setting in which two runs differ, in words."""
     if not isinstance(before, dict):
@@ -136,7 +147,7 @@ def initial_run(init_from: Path | None, model: ModelConfig) -> str:
     if init_from is None:
         return ""
     header = checkpoint.read_header(checkpoint.checkpoint_file(init_from))
-    if header.get("model") != model.to_json():
+    if ModelConfig.from_json(header.get("model") or {}).architecture() != model.architecture():
         raise InputError(f"{init_from} is a network of another architecture: {header.get('model')}.")
     digest = file_digest(checkpoint.checkpoint_file(init_from))[:12]
     return f"run {header['run_id']}, network {digest}" if header.get("run_id") else f"network {digest}"

@@ -1,4 +1,4 @@
-"""``onet bench``: the ablation; does only what is not done yet, and prints Table 1."""
+"""``onet bench``: train the missing runs of the ablation and print Table 1."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Seeds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "N,N,…"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Parse; a usage error for anything that is not a list of numbers ≥ 0."""
+        """Parse ``value``; anything but a list of integers ≥ 0 is a usage error."""
         if isinstance(value, tuple):
             return value
         try:
@@ -39,29 +39,35 @@ class Seeds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 def changed(name: str, **options: Any) -> Callable[[Any], Any]:
-    """The option of a training setting that the preset decides unless it is given."""
+    """The option for a training setting whose default is the preset's value."""
     return setting(TrainConfig, name, unset=True, default_text="the preset's", **options)
 
 
 @click.command()
 @click.option("--all", "all_", is_flag=True, help="The seven variants of Table 1 (the same as --suite table1).")
-@click.option("--suite", multiple=True, help="A named ablation: table1, backbones, pose, pyramid, views, recipe.")
-@click.option("--variant", multiple=True, help="One variant; may be given several times.")
+@click.option("--suite", multiple=True, help="Named set of variants: table1, backbones, pose, pyramid, views, recipe.")
+@click.option("--variant", multiple=True, help="One variant; repeatable.")
 @click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Prepared data set.")
-@click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Folder of runs.")
-@click.option("--preset", type=click.Choice(get_args(TrainPreset)), default="paper", show_default=True, help="Recipe.")
+@click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Folder for the runs.")
+@click.option(
+    "--preset", type=click.Choice(get_args(TrainPreset)), default="paper", show_default=True, help="Training settings."
+)
 @changed("steps")
 @changed("batch_size", type=click.IntRange(min=1), help="Pictures per step.")
 @changed("image_size")
-@click.option("--seeds", type=Seeds(), default="0", show_default=True, help="Seeds; each variant is trained with each.")
+@click.option("--seeds", type=Seeds(), default="0", show_default=True, help="Train each variant once per seed.")
 @changed("pretrained")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 @click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once, one process (and GPU) each."
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Runs trained at the same time, each in its own process and on its own GPU.",
 )
 @click.option("--watch", is_flag=True, help="Show all runs in a live table while they train.")
 @click.option("--report/--no-report", "with_report", default=True, help="Write OUT/report.", show_default=True)
-@click.option("--overwrite", is_flag=True, help="Add runs and a report to a folder that is not ours.")
+@click.option("--overwrite", is_flag=True, help="Also use a folder that onet did not make.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and train nothing.")
 @ui.common_options
 def bench(
@@ -82,10 +88,10 @@ def bench(
     verbose: bool,
     **settings: Any,
 ) -> None:
-    """Run the ablation and print Table 1 beside the report's own numbers.
+    """Run the ablation and print Table 1 beside the numbers published in the report.
 
-    Only what is missing is trained: finished runs are kept, an interrupted one is continued. Where a run fails the
-    others go on, the table is printed without it, and the exit status is 3; the same command tries it again.
+    Finished runs are kept, and an interrupted run is continued. If a run fails, the others go on, the table is printed
+    without it, and the exit status is 3. The same command tries failed runs again.
 
     \b
     Example:
@@ -113,19 +119,19 @@ def bench(
         result = run_bench(plan, data, _train(), out=out, devices=devices, overwrite=overwrite, emit=emit)
         alone = suite[0] if len(suite) == 1 and not all_ and not variant else None
         made = summarise(result, alone, out=out, data=data, emit=emit)
-    if with_report:  # before anything is printed: a closed pipe must not cost the files
+    if with_report:  # before printing, so that the files are also written if the output pipe is closed
         with ui.live(quiet=quiet, verbose=verbose) as emit:
             keep_report(made, out, alone, overwrite=overwrite, emit=emit)
     render(made, result, as_json=as_json, quiet=quiet)
     if result.failures:
         names = ", ".join(f.run.name for f in result.failures)
         many = ui.counted(len(result.failures), "run")
-        ui.say(f"onet: error: {many} failed: {names}; what depends on them is blank.", err=True)
+        ui.say(f"onet: error: {many} failed: {names}. Their cells in the table are blank.", err=True)
         raise click.exceptions.Exit(3)
 
 
 def make_plan(variants: Sequence[Variant], data: Path, out: Path, settings: dict[str, Any]) -> tuple[PlannedRun, ...]:
-    """The runs asked for, with ids that depend on the data set's content."""
+    """The requested runs; their ids depend on the data set's content."""
     from pix3d_onet.ablation.bench import PRESETS, plan_runs
     from pix3d_onet.data.store.manifest import read_manifest
     from pix3d_onet.learning.training.run import run_identity
@@ -143,7 +149,7 @@ def _train() -> Any:
 
 
 def summarise(result: BenchResult, suite: str | None, *, out: Path, data: Path, emit: Emit) -> Report:
-    """Table 1 of all stored runs of this setting, those of earlier calls included."""
+    """Table 1 of all stored runs with this setting, including those of earlier calls."""
     from pix3d_onet.ablation.stored_runs import key_of
     from pix3d_onet.report.build import read_report
 
@@ -151,7 +157,7 @@ def summarise(result: BenchResult, suite: str | None, *, out: Path, data: Path, 
 
 
 def render_plan(plan: Sequence[PlannedRun], *, as_json: bool) -> None:
-    """Print what would be done."""
+    """Print the planned runs and their states."""
     if as_json:
         states = [
             {
@@ -170,7 +176,7 @@ def render_plan(plan: Sequence[PlannedRun], *, as_json: bool) -> None:
 
 
 def render(made: Report, result: BenchResult, *, as_json: bool, quiet: bool) -> None:
-    """Print Table 1, or its document; then one line of what was done."""
+    """Print Table 1 or its JSON document, then the number of runs trained."""
     from onet_cli.tables import print_table
 
     if as_json:

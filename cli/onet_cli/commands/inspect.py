@@ -1,4 +1,4 @@
-"""``onet inspect``: what is in a data set."""
+"""``onet inspect``: show what is in a data set."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ SHEET, QC_SHEET = "contact-sheet.png", "worst-shapes.png"
 
 @click.command()
 @click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--out", "--sheet", "sheet", type=click.Path(path_type=Path), help=f"Picture to write [DATASET/{SHEET}].")
+@click.option("--no-sheet", is_flag=True, help="Print only the table.")
+@click.option("--qc", is_flag=True, help=f"Show quality figures and the worst shapes [DATASET/{QC_SHEET}].")
+@click.option("--split", type=click.Choice(SPLITS), help="Show only pictures of this split.")
 @click.option(
-    "--out", "--sheet", "sheet", type=click.Path(path_type=Path), help=f"The picture to write [DATASET/{SHEET}]."
+    "--shapes", default=24, show_default=True, type=click.IntRange(1, 400), help="Number of shapes on the sheet."
 )
-@click.option("--no-sheet", is_flag=True, help="The table only.")
-@click.option("--qc", is_flag=True, help=f"Quality figures, and the worst shapes with pictures [DATASET/{QC_SHEET}].")
-@click.option("--split", type=click.Choice(SPLITS), help="Pictures of one split only.")
-@click.option("--shapes", default=24, show_default=True, type=click.IntRange(1, 400), help="Shapes on the sheet.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the choice.")
-@click.option("--overwrite", is_flag=True, help="Replace a picture that is not a sheet of onet.")
+@click.option("--seed", default=0, show_default=True, help="Seed for choosing the shapes.")
+@click.option("--overwrite", is_flag=True, help="Replace a picture that onet did not write.")
 @ui.common_options
 def inspect(
     dataset: Path,
@@ -67,7 +67,7 @@ def inspect(
 
 
 def place_for(wanted: Path | None, default: Path, *, overwrite: bool, quiet: bool) -> Path | None:
-    """Where the sheet goes. None, with a warning, where nothing was asked for and it cannot be written."""
+    """Where to write the sheet; None, with a warning, if none was requested and the default cannot be written."""
     from pix3d_onet.errors import InputError
     from pix3d_onet.files import check_writable
     from pix3d_onet.inspection.contact_sheet import check_place
@@ -79,7 +79,7 @@ def place_for(wanted: Path | None, default: Path, *, overwrite: bool, quiet: boo
         if wanted is not None:
             raise
         if not quiet:
-            ui.say(f"no pictures: {error.message} Name a file by --out.", err=True)
+            ui.say(f"no pictures: {error.message} Name a file with --out.", err=True)
         return None
     return wanted or default
 
@@ -118,7 +118,7 @@ def listed(items: Sequence[str]) -> str:
 
 
 def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -> None:
-    """Tables, then where the picture is."""
+    """Print the tables, then the sheet's path."""
     console = ui.out()
     names = list(summary.categories)
     rows: list[list[object]] = [
@@ -133,8 +133,8 @@ def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -
         console.print(f"{len(names) - SHOWN} more categories; --json lists them all.")
     points, side = summary.config.get("points"), summary.config.get("image_size")
     console.print(
-        f"{listed(names)}; {points} labelled points a shape, pictures of {side}×{side}, "
-        f"{summary.bytes / 1e6:.1f} MB, {summary.bytes_per_shape / 1e3:.0f} kB a shape",
+        f"{listed(names)}; {points} labelled points per shape, pictures of {side}×{side}, "
+        f"{summary.bytes / 1e6:.1f} MB, {summary.bytes_per_shape / 1e3:.0f} kB per shape",
         soft_wrap=True,
     )
     for title, counts in (("rejected", summary.rejects), ("warnings", summary.warnings)):

@@ -1,4 +1,4 @@
-"""``onet train``: one run."""
+"""``onet train``: train one network."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ MODEL_FIELDS = ("encoder", "scales", "pyramid", "pose")
 
 
 class Count(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A whole number or ``auto``, which is passed on as 0."""
+    """A positive integer, or ``auto``, which is passed on as 0."""
 
     name = "N|auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Parse; a usage error for anything else."""
+        """Parse ``value``; anything else is a usage error."""
         if isinstance(value, int):
             return value
         if value == "auto":
@@ -39,27 +39,29 @@ class Count(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @settings(ModelConfig, *MODEL_FIELDS)
 @click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Prepared data set.")
 @click.option("--out", type=FOLDER, help="Run folder [default: runs/NAME/SEED].")
-@click.option("--name", help="What the run is called [default: from encoder, scales and pose].")
+@click.option("--name", help="Name of the run [default: from encoder, scales and pose].")
 @settings(TrainConfig, "steps", "batch_size", batch_size={"type": Count()})
 @settings(TrainConfig, "points_per_shape", "image_size", "lr", "weight_decay", "schedule", "warmup", "ema", "augment")
 @settings(TrainConfig, "views", "patience", "freeze_encoder", "pretrained")
-@click.option("--weights", type=FOLDER, help="Encoder weights from a file instead.")
-@click.option("--init-from", type=FOLDER, help="Start from another run's best network.")
+@click.option("--weights", type=FOLDER, help="Load the encoder's weights from this file instead.")
+@click.option("--init-from", type=FOLDER, help="Start from the best network of another run.")
 @settings(TrainConfig, "val_every", "val_points", "threshold", "seed")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 @setting(TrainConfig, "precision")
-@click.option("--compile", "compiled", is_flag=True, help="Compile the network: a slow start, faster steps.")
+@click.option("--compile", "compiled", is_flag=True, help="Compile the network: the start is slower, each step faster.")
 @click.option(
     "--data-in",
     "residence",
     type=click.Choice(get_args(Residence)),
     default="auto",
     show_default=True,
-    help="Where the training data live; auto = wherever they fit.",
+    help="Where to keep the training data; auto = the fastest place where they fit.",
 )
-@click.option("--profile", type=click.IntRange(min=0), default=0, help="Trace N steps and print where the time goes.")
-@click.option("--resume", is_flag=True, help="Go on where an interrupted run stopped, exactly.")
-@click.option("--overwrite", is_flag=True, help="Replace files of a run's names in a strange folder.")
+@click.option(
+    "--profile", type=click.IntRange(min=0), default=0, help="Trace N steps and print the time per operation."
+)
+@click.option("--resume", is_flag=True, help="Continue an interrupted run exactly where it stopped.")
+@click.option("--overwrite", is_flag=True, help="Also write to a folder that onet did not make.")
 @ui.common_options
 def train(
     data: Path,
@@ -78,9 +80,9 @@ def train(
     verbose: bool,
     **fields: Any,
 ) -> None:
-    """Train one network. Ctrl-C or SIGTERM saves and stops; --resume goes on exactly there.
+    """Train one network. Ctrl-C or SIGTERM saves it and stops; --resume continues exactly there.
 
-    With several GPUs: torchrun --nproc-per-node 8 $(which onet) train ...
+    On several GPUs: torchrun --nproc-per-node 8 $(which onet) train ...
 
     \b
     Example:
@@ -105,7 +107,7 @@ def train(
 
 
 def render(record: RunRecord, folder: Path, *, as_json: bool, quiet: bool) -> None:
-    """The summary panel, or one document."""
+    """Print the summary panel, or the JSON document."""
     if as_json:
         ui.print_json(document(record, folder))
     elif not quiet:
@@ -144,7 +146,7 @@ def test_iou(record: RunRecord) -> float | None:
 
 
 def summary(record: RunRecord, folder: Path) -> list[tuple[str, object]]:
-    """Names and values of the panel."""
+    """Names and values for the summary panel."""
     minutes, seconds = divmod(round(record.seconds), 60)
     test = test_iou(record)
     chosen = f"{record.val_iou_at_threshold:.4f} at {record.val_threshold}" if record.val_iou_at_threshold else "-"
