@@ -150,7 +150,7 @@ def read_manifest(root: Path) -> Manifest:
         raise InputError(f"{path} is not an onet data set manifest.", hint=hint)
     if document.get("version") != FORMAT_VERSION:
         raise InputError(
-            f"{path} has format version {document.get('version')}; this onet reads version {FORMAT_VERSION}.",
+            f"{path} has format version {document.get('version')!s:.40}; this onet reads version {FORMAT_VERSION}.",
             hint="Prepare the data set again, or use the onet that wrote it.",
         )
     try:

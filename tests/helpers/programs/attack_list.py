@@ -17,8 +17,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from helpers.mutations import deep
 from helpers.programs.hostile_reads import called, command, forget_peak, peak_kib, read_all, say, sound
+from helpers.programs.mutations import deep
 from PIL import Image
 
 from pix3d_onet.data.images.cutout import load_cutout

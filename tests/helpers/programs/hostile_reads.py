@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from helpers import mutations
 from helpers.datasets import BOX_FACES, CORNERS, make_dataset
+from helpers.programs import mutations
 from helpers.stored_run import store_run
 from helpers.stored_runs import make_run
 from onet_cli.main import main
