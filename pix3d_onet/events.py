@@ -35,7 +35,10 @@ class Progress(Event):
 
 @dataclass(frozen=True, slots=True)
 class TrainStep(Event):
-    """One optimiser step is done. Losses are per shape (BCE summed over its points), rates in shapes/s."""
+    """One optimiser step is done. Losses are per shape (BCE summed over its points), rates in shapes/s.
+
+    ``seconds_left`` includes the remaining validations and the final scoring; None if it is not known yet.
+    """
 
     step: int
     total: int
@@ -44,7 +47,7 @@ class TrainStep(Event):
     learning_rate: float = 0.0
     val_iou: float | None = None
     best_iou: float | None = None
-    steps_per_second: float = 0.0
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pix3d_onet import escape
@@ -29,6 +29,21 @@ NEAREST = {
     "→": "->",
 }
 """Replacements for signs that onet prints, for encodings without them, so that a number keeps its sign."""
+
+
+Callback = Callable[[], None]
+_waiting: list[Callback] = []
+
+
+def when_written(call: Callback) -> None:
+    """Call ``call`` once, when something is next shown."""
+    _waiting.append(call)
+
+
+def written() -> None:
+    """Something is shown: on either stream, or in live lines."""
+    while _waiting:
+        _waiting.pop()()
 
 
 def tolerate() -> None:
@@ -60,6 +75,7 @@ def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
 def write(text: str, *, err: bool = False) -> None:
     """Print ``text`` unchanged: a document that is already escaped. click is not used, because it prints UTF-8 even if
     the encoding is ASCII."""
+    written()
     stream = sys.stderr if err else sys.stdout
     if stream is None:
         return

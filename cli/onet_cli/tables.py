@@ -1,4 +1,4 @@
-"""Table 1 in the terminal: fits 80 columns, readable on light and dark, no colour if ``NO_COLOR`` is set."""
+"""The table of an ablation in the terminal: fits 80 columns, readable on light and dark, no colour if ``NO_COLOR``."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ PAPER = "paper"
 
 
 def print_table(console: Console, table: Table, *, statistics: bool = False, costs: bool = False) -> None:
-    """Print Table 1 with its caption and notes, then the statistics and costs if wanted."""
-    _print_columns(console, table, formats.MAIN_COLUMNS, title="Table 1")
+    """Print the table with its caption and notes, then the statistics and costs if wanted."""
+    _print_columns(console, table, formats.MAIN_COLUMNS, title=table.title)
     for sentence in (table.caption, *table.notes):
-        console.print(sentence, style="dim")
+        console.print(ui.spelled(sentence), style="dim")
     for wanted, title, columns in (
         (statistics, "Statistics", formats.STATISTICS_COLUMNS),
         (costs, "Cost", formats.COST_COLUMNS),

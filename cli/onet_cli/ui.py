@@ -30,6 +30,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onet_cli import streams
+from onet_cli.first_sign import note_quiet
 from onet_cli.flags import in_flags
 from onet_cli.invocation import note_verbose
 from onet_cli.streams import print_json, say, write
@@ -64,7 +65,9 @@ def common_options(function: F) -> F:
         help="Print more, and tracebacks of errors.",
     )
     function = verbose(function)
-    quiet = click.option("-q", "--quiet", is_flag=True, help="Print only errors and requested tables.")
+    quiet = click.option(
+        "-q", "--quiet", is_flag=True, callback=note_quiet, help="Print only errors and requested tables."
+    )
     function = quiet(function)
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(function)
 
@@ -84,6 +87,7 @@ class Screen(Console):
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print. If that fails (closed pipe, full disk), exit for stdout, and be quiet from now on for stderr."""
+        streams.written()
         try:
             super().print(*objects, **options)
         except OSError as error:
@@ -215,7 +219,7 @@ class Bars:
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=8),
             MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[left]}", style="progress.remaining", markup=False),
             TextColumn("{task.fields[extra]}", markup=False),
             console=console,
         )
@@ -227,6 +231,7 @@ class Bars:
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
+        streams.written()
         if isinstance(event, ProgressEvent):
             if event.stage not in self.tasks:
                 self.tasks[event.stage] = self.stages.add_task(
@@ -239,6 +244,7 @@ class Bars:
         elif isinstance(event, RunStarted):
             self.finish()
             self.name = f"{event.index}/{event.total} {event.name}"
+            self.run = self.training.add_task(visible(self.name), total=None, extra="", left="")
         elif isinstance(event, RunFinished):
             self.finish()
             self.console.print(finished_line(event), style="dim" if event.skipped else "green")
@@ -249,9 +255,10 @@ class Bars:
     def step(self, event: TrainStep) -> None:
         """Update the training line."""
         if self.run is None:
-            self.run = self.training.add_task(visible(self.name), total=event.total, completed=event.step, extra="")
+            self.run = self.training.add_task(visible(self.name), total=event.total, extra="", left="")
         self.iou = event.val_iou if event.val_iou is not None else self.iou
-        self.training.update(self.run, completed=event.step, total=event.total, extra=step_line(event, self.iou))
+        extra, left = step_line(event, self.iou), clock(event.seconds_left)
+        self.training.update(self.run, completed=event.step, total=event.total, extra=extra, left=left)
 
     def finish(self) -> None:
         """Remove the lines of a finished run."""
@@ -301,6 +308,7 @@ class _Lines:
                 self.line(f"{self.name}: {event.step}/{event.total} {step_line(event, event.val_iou)}{eta(event)}")
         elif isinstance(event, RunStarted):
             self.name = f"{event.index}/{event.total} {event.name}"
+            self.line(f"{self.name}: loading ...")
         elif isinstance(event, RunFinished):
             self.line(finished_line(event))
 
@@ -317,12 +325,17 @@ class _Lines:
         self.console.print(text, soft_wrap=True)
 
 
-def eta(event: TrainStep) -> str:
-    """The time left at the run's current speed; empty if the speed is unknown."""
-    if not event.steps_per_second:
+def clock(seconds: float | None) -> str:
+    """``1:02:03``; empty for None."""
+    if seconds is None:
         return ""
-    left = round((event.total - event.step) / event.steps_per_second)
-    return f", {left // 3600}:{left % 3600 // 60:02d}:{left % 60:02d} left"
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
+
+
+def eta(event: TrainStep) -> str:
+    """The time left until the run's record, validations and scoring included; empty where it is not known."""
+    return "" if event.seconds_left is None else f", {clock(event.seconds_left)} left"
 
 
 def panel(title: str, rows: Sequence[tuple[str, object]]) -> Panel:

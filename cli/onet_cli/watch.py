@@ -43,13 +43,17 @@ class State:
     iou: float | None = None
     started: float | None = None
     since: int = 0
+    ends: float | None = None
 
     def left(self, now: float) -> str:
-        """The time left at the mean speed since the run was (re)started."""
-        if self.state != "training" or self.started is None or self.step <= self.since:
+        """The time left: what the run says, else at the mean speed since the run was (re)started."""
+        if self.state != "training":
             return ""
-        seconds = round((now - self.started) / (self.step - self.since) * (self.total - self.step))
-        return f"{seconds // 3600}:{seconds % 3600 // 60:02d}:{seconds % 60:02d}"
+        if self.ends is not None:
+            return ui.clock(max(0.0, self.ends - now))
+        if self.started is None or self.step <= self.since:
+            return ""
+        return ui.clock((now - self.started) / (self.step - self.since) * (self.total - self.step))
 
 
 class Board:
@@ -72,6 +76,8 @@ class Board:
         elif isinstance(event, TrainStep) and self.current in self.states:
             self._advance(self.states[self.current], event.step, event.total, f"loss {event.loss:.4g}")
             self.states[self.current].iou = event.best_iou
+            if event.seconds_left is not None:
+                self.states[self.current].ends = time.monotonic() + event.seconds_left
         elif isinstance(event, Progress) and event.stage in self.states:
             self._advance(self.states[event.stage], event.done, event.total, event.item)
         elif isinstance(event, Note) and event.level == "warning":

@@ -8,18 +8,18 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pix3d_onet.ablation.parallel import Job, run_jobs
 from pix3d_onet.ablation.stored_runs import StoredRun, stored
-from pix3d_onet.ablation.variants import Variant
+from pix3d_onet.ablation.variants import VARIANTS, Variant
 from pix3d_onet.config import ModelConfig, TrainConfig, TrainPreset
 from pix3d_onet.errors import BusyError, ConfigError, InputError, InterruptedRunError, OnetError, UnsuitableError
 from pix3d_onet.events import Emit, Note, RunFinished, RunStarted, ignore
 from pix3d_onet.files import check_claim
-from pix3d_onet.runs.record import RUN_FILE, RunRecord, is_run
+from pix3d_onet.runs.record import RUN_FILE, RunRecord, is_run, write_run
 
 LOCK_FILE = ".bench.lock"
 KIND = "folder of runs"
@@ -66,12 +66,16 @@ Identity = Callable[[Variant, TrainConfig], str]
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """One run of the plan. ``state``: ``done``, ``partial`` (interrupted, will be resumed) or ``missing``."""
+    """One run of the plan. ``state``: ``done``, ``partial`` (interrupted, will be resumed) or ``missing``.
+
+    ``replaced``: the training settings that the variant changes, as the plan's other runs have them.
+    """
 
     variant: Variant
     config: TrainConfig
     run_id: str
     folder: Path
+    replaced: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -115,11 +119,13 @@ def plan_runs(
         if not values or len(set(values)) != len(values):
             raise ConfigError(f"{what} needs at least one value and none twice.")
     plan = []
+    shared = config.to_json()
     for seed in seeds:
         for variant in variants:
             recipe = TrainConfig.from_json({**variant.recipe(config).to_json(), "seed": seed})
             run_id = identity(variant, recipe)
-            plan.append(PlannedRun(variant, recipe, run_id, out / variant.name / f"{seed}-{run_id}"))
+            folder = out / variant.name / f"{seed}-{run_id}"
+            plan.append(PlannedRun(variant, recipe, run_id, folder, {k: shared[k] for k in variant.train}))
     return tuple(plan)
 
 
@@ -148,12 +154,12 @@ def bench(
         check_claim(out, KIND, files=(), folders=folders, known=holds_runs, overwrite=overwrite, emit=emit)
         done = [p for p in plan if p.state == "done"]
         for planned in done:
-            runs[planned.name] = run = stored(planned.folder)
+            runs[planned.name] = run = _labelled(planned)
             emit(RunFinished(planned.name, place[planned.name], len(plan), True, run.record.best_val_iou))
         todo = [p for p in plan if p.name not in runs]
         for planned, error in _train_all(todo, data, train, devices, _Announce(place, emit)):
             if error is None:
-                runs[planned.name] = run = stored(planned.folder)
+                runs[planned.name] = run = _labelled(planned)
                 emit(RunFinished(planned.name, place[planned.name], len(plan), val_iou=run.record.best_val_iou))
                 continue
             if isinstance(error, InterruptedRunError):
@@ -170,6 +176,17 @@ def bench(
         raise failures[0].error
     finished = tuple(runs[p.name] for p in plan if p.name in runs)
     return BenchResult(finished, len(runs) - len(done), tuple(failures))
+
+
+def _labelled(planned: PlannedRun) -> StoredRun:
+    """The finished run, its record brought up to what the plan calls its variant."""
+    run = stored(planned.folder)
+    known = VARIANTS.get(planned.variant.name)
+    label = "" if known and known.label == planned.variant.label else planned.variant.label
+    if (run.record.label, run.record.replaced) == (label, planned.replaced):
+        return run
+    write_run(planned.folder, replace(run.record, label=label, replaced=planned.replaced))
+    return stored(planned.folder)
 
 
 def holds_runs(folder: Path) -> bool:

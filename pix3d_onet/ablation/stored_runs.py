@@ -5,23 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pix3d_onet.ablation.unfinished import CONTINUE, find_unfinished
 from pix3d_onet.ablation.variants import VARIANTS, Variant
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.runs.record import RUN_FILE, RunRecord, read_run
 
+OTHER = " (other architecture)"
+"""Follows a name that two different networks were given."""
 _NOT_COMPARED = frozenset({"seed", "precision"})
 """Training settings in which the runs of one table may differ. If they differ in precision, a note says so."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A finished run: its folder, its record, and its variant (its own name if it is no known variant).
+    """A finished run: its folder, its record, and its variant (see ``variant_of``).
 
     ``place``: the folder relative to the folder of runs, so that reports do not contain paths of one machine.
     """
@@ -35,6 +38,14 @@ class StoredRun:
     def seed(self) -> int:
         """The training seed."""
         return self.record.seed
+
+    @property
+    def label(self) -> str:
+        """What tables call its variant."""
+        if self.record.label and self.variant == self.record.name:
+            return self.record.label
+        known = VARIANTS.get(self.variant)
+        return known.label if known else self.variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,8 @@ def find_runs(root: Path, emit: Emit = ignore) -> tuple[StoredRun, ...]:
             continue
         found.setdefault(run.record.run_id, run)
     if not found:
+        begun = "; ".join(run.summary for run in find_unfinished(root))
+        hint = f"Unfinished: {begun}. {CONTINUE}" if begun else hint
         raise InputError(f"no finished run in {root}.", hint=hint)
     return tuple(found.values())
 
@@ -105,29 +118,37 @@ def stored(folder: Path, root: Path | None = None) -> StoredRun:
 
 
 def variant_of(record: RunRecord) -> str:
-    """The variant with the run's architecture and recipe; the run's own name if there is none."""
-    model = ModelConfig.from_json(record.model).architecture()
+    """The name that the run was given; if it was given none, the variant with its architecture and recipe."""
+    model = ModelConfig.from_json(record.model)
     train = TrainConfig.from_json(record.train).to_json()
-    fitting = [v for v in VARIANTS.values() if v.model.architecture() == model and _follows(train, v)]
+    fitting = [v for v in VARIANTS.values() if v.model.architecture() == model.architecture() and _follows(train, v)]
     if any(v.name == record.name for v in fitting):
         return record.name
-    if fitting:
+    if fitting and record.name == model.default_name:
         return max(fitting, key=lambda v: len(v.train)).name
-    return record.name if record.name not in VARIANTS else f"{record.name} (other architecture)"
+    return record.name if record.name not in VARIANTS else f"{record.name}{OTHER}"
 
 
 def _follows(train: Mapping[str, Any], variant: Variant) -> bool:
     return all(train[k] == (list(v) if isinstance(v, tuple) else v) for k, v in variant.train.items())
 
 
-def setting_of(train: TrainConfig, variant: str, data: Mapping[str, Any], weights: str) -> dict[str, Any]:
+def setting_of(run: StoredRun) -> dict[str, Any]:
     """The settings that a run shares with comparable runs, without those that its variant changes."""
-    shared = {k: v for k, v in train.to_json().items() if k not in _NOT_COMPARED}
-    if variant in VARIANTS:
-        default = TrainConfig().to_json()
-        shared |= {k: default[k] for k in VARIANTS[variant].train}
+    train = TrainConfig.from_json(run.record.train).to_json()
+    shared = {k: v for k, v in train.items() if k not in _NOT_COMPARED}
+    default = TrainConfig().to_json()
+    shared |= {k: default[k] for k in _changed_from_unknown(run)}
+    shared |= {k: v for k, v in run.record.replaced.items() if k in shared}
+    data = run.record.data
     name = str(data.get("name", ""))
-    return {"data_hash": data.get("data_hash"), "data_name": name, "train": shared, "weights": weights}
+    return {"data_hash": data.get("data_hash"), "data_name": name, "train": shared, "weights": run.record.weights}
+
+
+def _changed_from_unknown(run: StoredRun) -> set[str]:
+    """The training settings that the run's variant changes, but from what is not in its record."""
+    known = VARIANTS.get(run.variant)
+    return set(known.train) - set(run.record.replaced) if known else set()
 
 
 def setting_key(setting: Mapping[str, Any]) -> str:
@@ -144,14 +165,11 @@ def key_of(run: StoredRun, among: Sequence[StoredRun]) -> str:
 def _settings(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
     """The setting of every run. If a variant changes the recipe, its runs get the setting of the runs equal otherwise.
 
-    A record does not say which value the variant replaced; it may be a preset's or the default. If there is no equal
-    run, the default is used.
+    A record of ``onet train`` does not say which value the variant replaced; it may be a preset's or the default. If
+    there is no equal run, the default is used.
     """
-    plain = [
-        setting_of(TrainConfig.from_json(run.record.train), run.variant, run.record.data, run.record.weights)
-        for run in runs
-    ]
-    changes = [set(VARIANTS[run.variant].train) if run.variant in VARIANTS else set() for run in runs]
+    plain = [setting_of(run) for run in runs]
+    changes = [_changed_from_unknown(run) for run in runs]
     bases = {setting_key(s): s for s, own in zip(plain, changes, strict=True) if not own}
 
     def without(setting: Mapping[str, Any], own: set[str]) -> dict[str, Any]:
@@ -178,11 +196,31 @@ def group_runs(runs: Sequence[StoredRun]) -> tuple[RunGroup, ...]:
 
 
 def _group(key: str, setting: Mapping[str, Any], members: Sequence[StoredRun]) -> RunGroup:
+    members = _told_apart(members)
     taken: dict[tuple[str, int], StoredRun] = {}
     for run in members:
         taken.setdefault((run.variant, run.seed), run)
     left_out = tuple((r, first) for r in members if (first := taken[r.variant, r.seed]) is not r)
     return RunGroup(key, setting, tuple(taken.values()), left_out)
+
+
+def _told_apart(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """The runs, so named that no two networks or recipes share a name: their mean would be of neither."""
+    kinds: dict[str, list[tuple[Any, Any]]] = {}
+    found = []
+    for run in runs:
+        settings = TrainConfig.from_json(run.record.train).to_json()
+        train = {k: v for k, v in settings.items() if k not in _NOT_COMPARED}
+        kind = ModelConfig.from_json(run.record.model).architecture(), train
+        known = kinds.setdefault(run.variant, [])
+        if kind not in known:
+            known.append(kind)
+        name = run.variant
+        if place := known.index(kind):
+            name += OTHER if kind[0] != known[0][0] else " (other recipe)"
+            name += f" {place}" if place > 1 else ""
+        found.append(replace(run, variant=name))
+    return found
 
 
 def choose_group(groups: Sequence[RunGroup], key: str | None = None, emit: Emit = ignore) -> RunGroup:

@@ -6,7 +6,7 @@ validation IoU; the report truncates parameter counts, it does not round them).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,10 +50,10 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A question and the variants that answer it; the first variant is the base of comparison."""
+    """A question, which is the title of its table, and the variants that answer it; the first is the base."""
 
     name: str
-    question: str
+    title: str
     variants: tuple[str, ...]
 
 
@@ -105,7 +105,7 @@ VARIANTS: Mapping[str, Variant] = {v.name: v for v in _TABLE}
 """All variants by name; the first seven are Table 1."""
 
 _SUITES: tuple[Suite, ...] = (
-    Suite("table1", "Table 1 of the report", tuple(v.name for v in _TABLE[:7])),
+    Suite("table1", "Table 1", tuple(v.name for v in _TABLE[:7])),
     Suite(
         "backbones",
         "Which encoder of about 25M parameters?",
@@ -141,11 +141,3 @@ def suite(name: str) -> Suite:
     if name not in SUITES:
         raise ConfigError(f"no suite {name!r}.", hint=f"Choose from {', '.join(SUITES)}.")
     return SUITES[name]
-
-
-def select(suites: Sequence[str], names: Sequence[str]) -> list[Variant]:
-    """The variants of the suites, then those named, each once; ConfigError if there is none."""
-    wanted = [*(n for s in suites for n in suite(s).variants), *names]
-    if not wanted:
-        raise ConfigError("nothing to run.", hint="Give `all=True`, `suite=NAME` or `variant=NAME`.")
-    return [variant(n) for n in dict.fromkeys(wanted)]

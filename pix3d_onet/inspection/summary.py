@@ -13,23 +13,10 @@ import numpy as np
 
 from pix3d_onet.config import SPLITS
 from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, is_figure, named_warnings, read_manifest
+from pix3d_onet.data.store.quality_figures import FIGURES
 from pix3d_onet.files import MAX_JSON_BYTES, read_bytes
 
 REJECTS_FILE = "rejects.jsonl"
-QC_WORSE: Mapping[str, int] = {
-    "watertight": -1,
-    "winding_consistent": -1,
-    "label_agreement": -1,
-    "volume_ratio": 1,
-    "distance_mean": 1,
-    "distance_999": 1,
-    "bias_voxels": 1,
-    "lost_share": 1,
-    "lost_components": 1,
-    "box_drift_voxels": 1,
-    "voxel_agreement": -1,
-}
-"""Quality figures that rank shapes → 1 if a high value is bad, -1 if a low one is. Other figures are only shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +32,7 @@ class SplitCount:
 @dataclass(frozen=True, slots=True)
 class QcRow:
     """Least, median and largest value of one quality figure (booleans as 0 and 1) over the ``count`` shapes that have
-    it; ``worst``: the id of the worst shape (empty if neither direction is worse)."""
+    it; ``worst``: the shape farthest from the figure's ideal (empty if it has none, or all are equally far)."""
 
     key: str
     count: int
@@ -132,29 +119,34 @@ def _qc_rows(entries: Iterable[ShapeEntry]) -> Iterable[QcRow]:
             columns.setdefault(key, []).append((value, entry.object_id))
     for key, cells in columns.items():
         values = [value for value, _ in cells]
-        direction = QC_WORSE.get(key, 0)
-        worst = max(cells, key=lambda cell: direction * cell[0])[1] if direction and len(set(values)) > 1 else ""
+        far = [_badness(key, value) for value in values]
+        worst = cells[int(np.argmax(far))][1] if len(set(far)) > 1 else ""
         yield QcRow(key, len(cells), min(values), float(np.median(values)), max(values), worst)
+
+
+def _badness(key: str, value: float) -> float:
+    """Distance of a figure from its ideal; 0 for one that this version does not know."""
+    return FIGURES[key].badness(value) if key in FIGURES else 0.0
 
 
 def worst_shapes(manifest: Manifest, count: int) -> list[tuple[ShapeEntry, str]]:
     """The ``count`` shapes of lowest quality, worst first, each with the figures that are the reason.
 
-    Shapes are sorted by their number of warnings, then by their worst rank in any figure of ``QC_WORSE``. Ties share
-    the better rank, so that a figure that is equal for all shapes ranks none of them.
+    Shapes are sorted by their number of warnings, then by their ranks in all figures by distance from the ideal, worst
+    rank first. Ties share the better rank, so that a figure that is equal for all shapes ranks none of them.
     """
-    badness: dict[str, list[tuple[float, str]]] = {s.object_id: [] for s in manifest.shapes}
-    for key, direction in QC_WORSE.items():
-        cells = [(direction * f[key], s.object_id, f[key]) for s in manifest.shapes if key in (f := _figures(s))]
+    ranks: dict[str, list[tuple[float, str]]] = {s.object_id: [] for s in manifest.shapes}
+    for key in FIGURES:
+        cells = [(_badness(key, f[key]), s.object_id, f[key]) for s in manifest.shapes if key in (f := _figures(s))]
         ordered = np.sort([c[0] for c in cells])
         for value, name, shown in cells:
             rank = int(np.searchsorted(ordered, value, side="left")) / max(len(cells) - 1, 1)
-            badness[name].append((rank, f"{key} {shown:.4g}"))
+            ranks[name].append((rank, f"{key} {shown:.4g}"))
     scored = []
     for entry in manifest.shapes:
-        ranks = sorted(badness[entry.object_id], key=lambda r: -r[0])
+        own = sorted(ranks[entry.object_id], key=lambda r: -r[0])
         named = named_warnings(entry)
-        why = ", ".join([*named, *(text for rank, text in ranks[:2] if rank > 0)])
-        scored.append((-len(named), -(ranks[0][0] if ranks else 0.0), entry.object_id, entry, why))
+        why = ", ".join([*named, *(text for rank, text in own[:2] if rank > 0)])
+        scored.append((-len(named), [-rank for rank, _ in own], entry.object_id, entry, why))
     scored.sort(key=lambda row: row[:3])
     return [(entry, why) for *_, entry, why in scored[:count]]

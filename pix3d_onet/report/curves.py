@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from pix3d_onet.ablation.stored_runs import StoredRun
-from pix3d_onet.ablation.variants import VARIANTS
 from pix3d_onet.types import Float64, Int64
 
 MOST_POINTS = 2000
@@ -48,8 +47,3 @@ def _thinned(runs: Sequence[StoredRun], steps: list[int]) -> list[int]:
         iou += [known[step] for step in steps]
     kept = np.linspace(0, len(steps) - 1, MOST_POINTS - 1).round().astype(int)
     return [steps[i] for i in sorted({*kept.tolist(), int(iou.argmax())})]
-
-
-def label_of(variant: str) -> str:
-    """A variant's printed label, or its name when it has none."""
-    return VARIANTS[variant].label if variant in VARIANTS else variant

@@ -10,14 +10,16 @@ import click
 
 from onet_cli import ui
 from pix3d_onet.config import SPLITS
+from pix3d_onet.data.store.quality_figures import FIGURES, RULES, direction
 from pix3d_onet.escape import shortened
 
 if TYPE_CHECKING:
-    from pix3d_onet.inspection.summary import Summary
+    from pix3d_onet.inspection.summary import QcRow, Summary
 
 SHOWN = 50
 """Categories, reasons or warnings that are listed; ``--json`` has them all."""
 SHEET, QC_SHEET = "contact-sheet.png", "worst-shapes.png"
+QC_PAGE = "docs/qc.md"
 
 
 @click.command()
@@ -102,10 +104,7 @@ def document(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]])
         "categories": dict(summary.categories),
         "rejects": dict(summary.rejects),
         "warnings": dict(summary.warnings),
-        "qc": {
-            r.key: {"shapes": r.count, "min": r.least, "median": r.median, "max": r.most, "worst": r.worst}
-            for r in summary.qc
-        },
+        "qc": {r.key: figure(r) for r in summary.qc},
         "worst": [{"object_id": name, "why": why} for name, why in worst],
         "sheet": str(sheet) if sheet else None,
     }
@@ -115,6 +114,23 @@ def listed(items: Sequence[str]) -> str:
     """The first items and how many more there are."""
     more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
     return ", ".join(shortened(item, 200) for item in items[:SHOWN]) + more
+
+
+def figure(row: QcRow) -> dict[str, object]:
+    """One figure over all shapes for the JSON document, with what it means where this version knows it."""
+    over = {"shapes": row.count, "min": row.least, "median": row.median, "max": row.most, "worst": row.worst}
+    known = FIGURES.get(row.key)
+    return {**over, "unit": known.unit, "ideal": known.ideal, "meaning": known.meaning} if known else over
+
+
+def quality_rows(summary: Summary) -> list[tuple[str, ...]]:
+    """Every figure over all shapes, with its unit, its ideal, and the shape that is farthest from it."""
+    rows: list[tuple[str, ...]] = []
+    for r in summary.qc:
+        known = FIGURES.get(r.key)
+        unit, ideal = (known.unit, direction(known).split(",")[0]) if known else ("", "")
+        rows.append((r.key, unit, ideal, f"{r.least:.4g}", f"{r.median:.4g}", f"{r.most:.4g}", r.worst))
+    return rows
 
 
 def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -> None:
@@ -137,12 +153,19 @@ def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -
         f"{summary.bytes / 1e6:.1f} MB, {summary.bytes_per_shape / 1e3:.0f} kB per shape",
         soft_wrap=True,
     )
-    for title, counts in (("rejected", summary.rejects), ("warnings", summary.warnings)):
-        if counts:
-            console.print(f"{title}: {listed([f'{n} × {k}' for k, n in counts.items()])}", soft_wrap=True)
+    if summary.rejects:
+        console.print(f"rejected: {listed([f'{n} × {k}' for k, n in summary.rejects.items()])}", soft_wrap=True)
+    rules = {rule.name: rule.meaning for rule in RULES}
+    for name, count in list(summary.warnings.items())[:SHOWN]:
+        line = f"warning: {count} × {name}" + (f" ({rules[name]})" if name in rules else "")
+        console.print(shortened(line), soft_wrap=True)
+    if len(summary.warnings) > SHOWN:
+        console.print(f"{len(summary.warnings) - SHOWN} more warnings; --json lists them all.")
     if worst:
-        qc = [(r.key, f"{r.least:.4g}", f"{r.median:.4g}", f"{r.most:.4g}", r.worst) for r in summary.qc]
-        console.print(ui.table("Quality", ["figure", ">least", ">median", ">most", "worst"], qc))
+        columns = ["figure", "unit", ">ideal", ">least", ">median", ">most", "worst"]
+        console.print(ui.table("Quality", columns, quality_rows(summary)))
         console.print(ui.table("Worst shapes", ["shape", "why"], worst))
+    if worst or summary.warnings:
+        console.print(f"what the figures and warnings mean: {QC_PAGE}", soft_wrap=True)
     if sheet:
         console.print(f"pictures: {sheet}", soft_wrap=True)

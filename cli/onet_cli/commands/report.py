@@ -1,4 +1,4 @@
-"""``onet report``: Table 1 and the figures from stored runs; does not need torch."""
+"""``onet report``: the table and the figures from stored runs; does not need torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onet_cli import ui
+from onet_cli.options import SUITE_HELP
 from pix3d_onet.report.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Also write all formats, the HTML page and the figures to this folder.",
 )
-@click.option("--suite", help="Report only this suite (table1, backbones, pose, pyramid, views, recipe).")
+@click.option("--suite", help=f"Report only these rows: {SUITE_HELP}")
+@click.option("--all-rows", is_flag=True, help="Also show rows without a finished run, blank.")
+@click.option(
+    "--reference/--no-reference",
+    default=None,
+    help="Show the numbers published in the report beside yours  [default: only for Table 1]",
+)
 @click.option("--setting", help="Key of the setting to report, if the runs have more than one.")
 @click.option("--base", help="Variant to compare the others with.")
 @click.option("--data", type=click.Path(path_type=Path), help="Data set whose quality figures the HTML page shows.")
@@ -50,6 +57,8 @@ def report(
     format_: str,
     out: Path | None,
     suite: str | None,
+    all_rows: bool,
+    reference: bool | None,
     setting: str | None,
     base: str | None,
     data: Path | None,
@@ -61,7 +70,9 @@ def report(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Print Table 1 from the stored runs in RUNS.
+    """Print the table of an ablation from the stored runs in RUNS.
+
+    Its rows are the variants with a finished run, under the names and labels that they were given.
 
     With --out or --format html, it also writes a folder (--out, or RUNS/report) with the table in every format, the
     figures and one self-contained HTML page.
@@ -70,13 +81,16 @@ def report(
     Example:
       onet report runs
       onet report runs --format markdown > TABLE.md
+      onet report runs --suite my.toml --base mine
       onet report runs --format html --data data/prepared/pix3d-chair
     """
-    from pix3d_onet.report.build import read_report, report_folder, write_report
+    from pix3d_onet.ablation.selection import select
+    from pix3d_onet.report.build import Rows, read_report, report_folder, write_report
 
     format_ = "json" if as_json else format_
     with ui.live(quiet=quiet, verbose=verbose) as emit:
-        made = read_report(runs, setting=setting, suite_name=suite, base=base, data=data, examples=examples, emit=emit)
+        rows = Rows(select([suite]) if suite else None, base, all_rows, reference)
+        made = read_report(runs, setting=setting, rows=rows, data=data, examples=examples, emit=emit)
     folder = out or (report_folder(runs) if format_ == "html" else None)
     written: Sequence[Path] = ()
     try:  # before printing, so that the files are also written if the output pipe is closed

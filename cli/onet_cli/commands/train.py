@@ -58,6 +58,9 @@ class Count(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     help="Where to keep the training data; auto = the fastest place where they fit.",
 )
 @click.option(
+    "--examples/--no-examples", default=True, show_default=True, help="Reconstruct pictures for the figures at the end."
+)
+@click.option(
     "--profile", type=click.IntRange(min=0), default=0, help="Trace N steps and print the time per operation."
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted run exactly where it stopped.")
@@ -73,6 +76,7 @@ def train(
     compiled: bool,
     residence: Residence,
     profile: int,
+    examples: bool,
     resume: bool,
     overwrite: bool,
     as_json: bool,
@@ -100,7 +104,8 @@ def train(
     with ui.live(quiet=silent, verbose=verbose) as emit:
         record = run(
             model, config, data, folder, name=name, resume=resume, overwrite=overwrite, init_from=init_from,
-            weights=weights, device=device, compile=compiled, residence=residence, profile=profile, emit=emit,
+            weights=weights, device=device, compile=compiled, residence=residence, profile=profile,
+            examples=examples, emit=emit,
         )  # fmt: skip
     if os.environ.get("RANK", "0") == "0":
         render(record, folder, as_json=as_json, quiet=quiet)
@@ -156,7 +161,7 @@ def summary(record: RunRecord, folder: Path) -> list[tuple[str, object]]:
         ("test IoU", "-" if test is None else f"{test:.4f}"),
         ("parameters", f"{record.params:,}"),
         ("steps", f"{record.steps_done} ({record.stopped})"),
-        ("time", f"{minutes} min {seconds} s, {record.shapes_per_second:.3g} shapes/s"),
+        ("time", f"{minutes} min {seconds} s with scoring; training: {record.shapes_per_second:.3g} shapes/s"),
         ("waiting for data", f"{record.data_wait_share:.1%}"),
         ("peak memory", f"{record.peak_memory_bytes / 2**30:.2f} GiB"),
         ("device", f"{record.device['name']}, {record.device['precision']}, {record.device['processes']} process(es)"),
