@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from onet_cli import ui
-from onet_cli.options import DATA, FOLDER, setting
+from onet_cli.options import DATA, FOLDER, setting, threads_option
 from pix3d_onet.config import TrainConfig, TrainPreset
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def changed(name: str, **options: Any) -> Callable[[Any], Any]:
 @click.option("--seeds", type=Seeds(), default="0", show_default=True, help="Seeds; each variant is trained with each.")
 @changed("pretrained")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
+@threads_option
 @click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once, one process (and GPU) each."
 )
@@ -71,6 +73,7 @@ def bench(
     data: Path,
     out: Path,
     device: str,
+    threads: int,
     jobs: int,
     watch: bool,
     with_report: bool,
@@ -107,7 +110,7 @@ def bench(
 
     shown = live_table(plan) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
     with shown as emit:
-        result = run_bench(plan, data, _train(), out=out, devices=devices_of_jobs(device, jobs), emit=emit)
+        result = run_bench(plan, data, _train(threads), out=out, devices=devices_of_jobs(device, jobs), emit=emit)
         alone = suite[0] if len(suite) == 1 and not all_ and not variant else None
         made = summarise(result, alone, out=out, data=data, emit=emit)
     if with_report:  # before anything is printed: a closed pipe must not cost the files
@@ -133,10 +136,10 @@ def make_plan(variants: Sequence[Variant], data: Path, out: Path, settings: dict
     return plan_runs(variants, settings["seeds"], config, out, lambda v, c: run_identity(v.model, c, data_hash, None))
 
 
-def _train() -> Any:
+def _train(threads: int) -> Any:
     from pix3d_onet.learning.training.run import train
 
-    return train
+    return functools.partial(train, threads=threads)
 
 
 def summarise(result: BenchResult, suite: str | None, *, out: Path, data: Path, emit: Emit) -> Report:

@@ -31,10 +31,11 @@ from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.files import PART_SUFFIX, file_digest
 from pix3d_onet.locks import locked
 from pix3d_onet.preparation.assemble import REJECTS, TIMINGS, assemble, listing_digest, write_rejects
-from pix3d_onet.preparation.execution.pool import Failure, Limits, Plan, run, usable_cores
+from pix3d_onet.preparation.execution.pool import Failure, Limits, Plan, run
 from pix3d_onet.preparation.reopen import read_rejects, read_timings, thaw
 from pix3d_onet.preparation.staging import Done, Outcome, Staging, fingerprint, read_digest
 from pix3d_onet.preparation.worker import Geometry, Task, prepare_shape, rejection
+from pix3d_onet.threads import usable_cores
 from pix3d_onet.types import Rejected, SourceListing, SourceShape
 
 TIME_LIMIT_SECONDS = 600.0

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pix3d_onet.config import ModelConfig, Residence, TrainConfig
+from pix3d_onet.config import MachineConfig, ModelConfig, Residence, TrainConfig
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, UnsuitableError
 from pix3d_onet.events import Emit, Note, Progress, ignore
@@ -27,6 +27,7 @@ from pix3d_onet.learning.device import (
     versions,
 )
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model, cost, count_parameters
+from pix3d_onet.learning.torch_threads import Threads, spelled
 from pix3d_onet.learning.training.batches import Choice, Split, describe_data, has_split
 from pix3d_onet.learning.training.fitting import fitting_batch, open_split
 from pix3d_onet.learning.training.optim import freeze_encoder
@@ -76,6 +77,7 @@ def train(
     init_from: Path | None = None,
     weights: Path | None = None,
     device: str = "auto",
+    threads: int = 0,
     compile: bool = False,
     residence: Residence = "auto",
     profile: int = 0,
@@ -85,7 +87,8 @@ def train(
 
     ``resume`` goes on where an interrupted run stopped, exactly; a run that is finished is returned as it is.
     ``init_from`` starts from another run's best network. ``residence`` is where the training data live: ``auto``,
-    ``device``, ``ram`` or ``disk``. ``profile`` steps are traced to ``out/profile``. A batch size of 0 is what fits.
+    ``device``, ``ram`` or ``disk``. ``threads`` on the CPU, 0 = as many as there are free cores; where that changes
+    the last bits of the result may. ``profile`` steps are traced to ``out/profile``. A batch size of 0 is what fits.
     Raises ConfigError, InputError, BusyError, InterruptedRunError (state saved), DivergedError.
     """
     group = distributed.environment_group()
@@ -103,7 +106,9 @@ def train(
         profile,
         emit if group.leads else ignore,
     )
-    with tuned_process(), distributed.joined(group, where), Dataset(data) as dataset:
+    MachineConfig(threads)
+    team = Threads(threads, where, request.emit)
+    with tuned_process(), team, distributed.joined(group, where), Dataset(data) as dataset:
         forget_peak(where)
         request = _settle_batch(request, where, group)
         init = initial_run(init_from, model)
@@ -123,7 +128,7 @@ def train(
             "onet": versions()["onet"],
         }
         with locked(out) if group.leads else nullcontext():
-            return _run(request, identity, dataset, where, group)
+            return _run(request, identity, dataset, where, group, team)
 
 
 def _settle_batch(request: Request, where: torch.device, group: distributed.Group) -> Request:
@@ -141,7 +146,12 @@ def _settle_batch(request: Request, where: torch.device, group: distributed.Grou
 
 
 def _run(
-    request: Request, identity: dict[str, Any], dataset: Dataset, where: torch.device, group: distributed.Group
+    request: Request,
+    identity: dict[str, Any],
+    dataset: Dataset,
+    where: torch.device,
+    group: distributed.Group,
+    team: Threads,
 ) -> RunRecord:
     config, emit = request.config, request.emit
     found = unfinished_run(request.out, identity, request.resume)
@@ -153,7 +163,9 @@ def _run(
     if group.leads and found is None:
         write_json(request.out / CONFIG_FILE, identity)
     precision = choose_precision(config.precision, where)
-    setting = Setting(config, request.out, identity, where, precision, group, splits["train"], splits["val"], emit)
+    setting = Setting(
+        config, request.out, identity, where, precision, group, splits["train"], splits["val"], emit, team
+    )
     trainer = Trainer(network, setting, compiled=request.compiled)
     if found is not None:
         for problem in found.problems:
@@ -266,7 +278,7 @@ def _finish(
         val_threshold=chosen,
         val_iou_at_threshold=chosen_iou,
         weights=identity["weights"],
-        device=describe_device(setting.device, setting.precision, setting.group.world),
+        device=describe_device(setting.device, setting.precision, setting.group.world, spelled(progress.threads)),
         versions=versions(),
         seconds=progress.seconds,
         peak_memory_bytes=peak_memory(setting.device),
