@@ -16,6 +16,8 @@ from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 from pix3d_onet.errors import ConfigError, SettingError
 
 SplitName = Literal["train", "val", "test"]
+Grouping = Literal["auto", "file", "folder", "top"]
+"""Rules by which a folder of meshes tells what is one shape, see ``data.sources.grouping``."""
 SplitMode = Literal["shape", "image", "s1", "s2", "lst"]
 ImagesPerObject = Literal["one", "all"]
 Flags = Literal["clean", "all"]
@@ -37,6 +39,9 @@ MeshFormat = Literal["glb", "obj", "ply", "stl", "off"]
 Frame = Literal["normalised", "original"]
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+LATER = {"later": True}
+"""Marks a field that came after the first data sets: at its default it is no part of the JSON, so that their hashes
+stay."""
 ENCODER_ALIASES = {"convnext": "convnext_tiny"}
 """Short names of encoders → timm's names."""
 WATERTIGHT_METHODS: Mapping[str, str] = {
@@ -118,8 +123,11 @@ class Config:
                     check_choice(name, item, get_args(kind)[0])
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-able dict of all fields (tuples become lists)."""
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(self).items()}
+        """A JSON-able dict of the fields (tuples become lists), less those of ``LATER`` at their default."""
+        later = [f for f in dataclasses.fields(self) if f.metadata.get("later")]
+        left_out = {f.name for f in later if getattr(self, f.name) == f.default}
+        values = {key: v for key, v in dataclasses.asdict(self).items() if key not in left_out}
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -182,6 +190,10 @@ class PrepareConfig(Config):
     """Take only the first N shapes; 0 = all."""
     shapes_per_shard: int = 32
     """Shapes in one HDF5 shard."""
+    group_by: Grouping = field(default="auto", metadata=LATER)
+    """Which mesh files are one shape for the split: auto, file (each), folder, or top (a folder of the first level)."""
+    pattern: str = field(default="", metadata=LATER)
+    """Take only the mesh files that fit, such as '*/normalized_model.obj' (* stands for any text, / included)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -210,6 +222,12 @@ class PrepareConfig(Config):
         _require(len(self.categories) > 0, "categories", "given", self.categories)
 
 
+def encoder_name(encoder: str) -> str:
+    """timm's name of an encoder: ``convnext`` and ``timm:NAME`` are spelled out."""
+    name = encoder.removeprefix("timm:")
+    return ENCODER_ALIASES.get(name, name)
+
+
 @dataclass(frozen=True)
 class ModelConfig(Config):
     """What defines a network's architecture (Mescheder et al., CVPR 2019, and the report's additions)."""
@@ -232,7 +250,7 @@ class ModelConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(bool(self.encoder), "encoder", "a timm model name", self.encoder)
+        _require(bool(encoder_name(self.encoder)), "encoder", "a timm model name", self.encoder)
 
     @property
     def default_name(self) -> str:
@@ -243,6 +261,10 @@ class ModelConfig(Config):
         if self.pose != "none":
             parts.append("pose" if self.pose == "matrix" else "pose6d")
         return "-".join(parts)
+
+    def architecture(self) -> dict[str, Any]:
+        """``to_json`` with the encoder's name spelled out: equal for networks whose weights fit each other."""
+        return {**self.to_json(), "encoder": encoder_name(self.encoder)}
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "geometry": (
         "trimesh",
         "open3d-cpu|open3d",
+        "libigl",
         "pymeshfix",
         "scikit-image",
         "numba",
@@ -102,7 +103,7 @@ def installed_version(package: str) -> str | None:
 def missing_dependency(error: ModuleNotFoundError) -> MissingDependencyError | None:
     """What to install for a module that is not there; None where it belongs to no extra (a fault of ours)."""
     module = (error.name or "").partition(".")[0]
-    package = {"skimage": "scikit-image", "PIL": "pillow"}.get(module, module.replace("_", "-"))
+    package = {"skimage": "scikit-image", "PIL": "pillow", "igl": "libigl"}.get(module, module.replace("_", "-"))
     extras = [key for key, packages in EXTRAS.items() if package in "|".join(packages).split("|")]
     if not extras:
         return None

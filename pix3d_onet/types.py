@@ -224,7 +224,8 @@ class SourceListing:
 
     ``records`` is how many records the source's index has; ``fixed_splits`` maps a record id to its split where
     the source prescribes one (Mesh R-CNN's S1/S2, an original ``*.lst``); ``skipped`` counts the records that the
-    settings leave out, by what left them out (``category``, ``flags``, ``same-shape``, ``not-in-split``).
+    settings leave out, by what left them out (``category``, ``flags``, ``same-shape``, ``not-in-split``, ``pattern``);
+    ``grouping`` is the rule that told the groups, where the user can choose one.
     """
 
     kind: str
@@ -234,3 +235,4 @@ class SourceListing:
     records: int
     fixed_splits: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
+    grouping: str = ""

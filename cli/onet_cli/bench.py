@@ -63,6 +63,7 @@ def changed(name: str, **options: Any) -> Callable[[Any], Any]:
 )
 @click.option("--watch", is_flag=True, help="Show all runs in a live table while they train.")
 @click.option("--report/--no-report", "with_report", default=True, help="Write OUT/report.", show_default=True)
+@click.option("--overwrite", is_flag=True, help="Add runs and a report to a folder that is not ours.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and train nothing.")
 @ui.common_options
 def bench(
@@ -77,6 +78,7 @@ def bench(
     jobs: int,
     watch: bool,
     with_report: bool,
+    overwrite: bool,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -110,12 +112,13 @@ def bench(
 
     shown = live_table(plan) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
     with shown as emit:
-        result = run_bench(plan, data, _train(threads), out=out, devices=devices_of_jobs(device, jobs), emit=emit)
+        devices = devices_of_jobs(device, jobs)
+        result = run_bench(plan, data, _train(threads), out=out, devices=devices, overwrite=overwrite, emit=emit)
         alone = suite[0] if len(suite) == 1 and not all_ and not variant else None
         made = summarise(result, alone, out=out, data=data, emit=emit)
     if with_report:  # before anything is printed: a closed pipe must not cost the files
         with ui.live(quiet=quiet, verbose=verbose) as emit:
-            keep_report(made, out, alone, emit=emit)
+            keep_report(made, out, alone, overwrite=overwrite, emit=emit)
     render(made, result, as_json=as_json, quiet=quiet)
     if result.failures:
         names = ", ".join(f.run.name for f in result.failures)

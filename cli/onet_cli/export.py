@@ -27,7 +27,11 @@ def export() -> None:
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--image-size", default=137, show_default=True, type=click.IntRange(0, 4096), help="0 = as stored.")
-@click.option("--overwrite", is_flag=True, help="Replace another export in OUT.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace another export, or files in a strange folder.",
+)
 @ui.common_options
 def onet(dataset: Path, out: Path, image_size: int, overwrite: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Write DATASET to OUT in the layout of the original Occupancy Networks code, for its unchanged data loader.

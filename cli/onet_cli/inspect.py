@@ -26,6 +26,7 @@ SHEET, QC_SHEET = "contact-sheet.png", "worst-shapes.png"
 @click.option("--split", type=click.Choice(SPLITS), help="Pictures of one split only.")
 @click.option("--shapes", default=24, show_default=True, type=click.IntRange(1, 400), help="Shapes on the sheet.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the choice.")
+@click.option("--overwrite", is_flag=True, help="Replace a picture that is not a sheet of onet.")
 @ui.common_options
 def inspect(
     dataset: Path,
@@ -35,6 +36,7 @@ def inspect(
     split: str | None,
     shapes: int,
     seed: int,
+    overwrite: bool,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -49,7 +51,9 @@ def inspect(
     from pix3d_onet.inspection.summary import summarise, worst_shapes
 
     summary = summarise(dataset)
-    path = None if no_sheet else place_for(sheet, dataset / (QC_SHEET if qc else SHEET), quiet=quiet)
+    path = (
+        None if no_sheet else place_for(sheet, dataset / (QC_SHEET if qc else SHEET), overwrite=overwrite, quiet=quiet)
+    )
     if path is not None:
         from pix3d_onet.inspection.contact_sheet import contact_sheet
 
@@ -58,13 +62,15 @@ def inspect(
     ui.print_json(document(summary, path, worst)) if as_json else render(summary, path, worst)
 
 
-def place_for(wanted: Path | None, default: Path, *, quiet: bool) -> Path | None:
-    """Where the sheet goes. None, with a warning, where nothing was asked for and the data set is read-only."""
+def place_for(wanted: Path | None, default: Path, *, overwrite: bool, quiet: bool) -> Path | None:
+    """Where the sheet goes. None, with a warning, where nothing was asked for and it cannot be written."""
     from pix3d_onet.errors import InputError
     from pix3d_onet.files import check_writable
+    from pix3d_onet.inspection.contact_sheet import check_place
 
     try:
         check_writable(wanted or default)
+        check_place(wanted or default, overwrite=overwrite)
     except InputError as error:
         if wanted is not None:
             raise

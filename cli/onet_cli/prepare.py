@@ -64,6 +64,8 @@ def _with_data_options(source: Source) -> list[Any]:
         result.append(option("images_per_object"))
     if "flags" in source.takes:
         result.append(option("flags"))
+    if "group-by" in source.takes:
+        result += [option("group_by"), option("pattern", metavar="PATTERN", default_text="all")]
     if "require-pose" in source.takes:
         result.append(option("require_pose"))
     return result
@@ -86,7 +88,11 @@ RUN_OPTIONS: list[Any] = [
         "--memory-limit", type=ui.Amount(), default=8.0, show_default=True, help="GiB a worker may take (0: any)."
     ),
     click.option("--retry-failed", is_flag=True, help="Try again what was rejected before."),
-    click.option("--overwrite", is_flag=True, help="Replace a data set of other settings in --out."),
+    click.option(
+        "--overwrite",
+        is_flag=True,
+        help="Replace another data set, or files in a strange folder.",
+    ),
     click.option("--strict", is_flag=True, help=f"Exit with status {STRICT_STATUS} when anything was rejected."),
 ]
 
@@ -161,6 +167,8 @@ def document(result: PrepareResult) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "shapes": counts["prepared"],
         **{key: counts[key] for key in ("rejected", "rejected_by_reason", "records", "skipped")},
+        "groups": sum(counts["groups_by_split"].values()),
+        **({"grouping": counts["grouping"]} if "grouping" in counts else {}),
         "shapes_by_split": counts["shapes_by_split"],
         "images_by_split": counts["images_by_split"],
         "bytes": counts["bytes"],
@@ -179,11 +187,13 @@ def render(result: PrepareResult, *, as_json: bool, quiet: bool, verbose: bool) 
     console = ui.out()
     if quiet:
         return
+    grouping = result.manifest.counts.get("grouping", "")
     state = "finished before, nothing to do" if result.up_to_date else f"{found['seconds']:.1f} s"
     rows: list[tuple[str, object]] = [
         ("shapes", f"{found['shapes']} prepared" + (f" ({result.resumed} before)" if result.resumed else "")),
         ("rejected", _counted(found["rejected_by_reason"], found["rejected"])),
         ("records", _counted(found["skipped"], found["records"], "not taken: ")),
+        ("groups", f"{sum(result.manifest.counts['groups_by_split'].values())} {GROUPED.get(grouping, '')}".rstrip()),
         ("split", " / ".join(f"{n} {s}" for s, n in found["shapes_by_split"].items())),
         ("pictures", " / ".join(f"{n} {s}" for s, n in found["images_by_split"].items())),
         ("on disk", f"{found['bytes'] / 1e6:.1f} MB, {found['bytes_per_shape'] / 1e6:.2f} MB a shape"),
@@ -202,6 +212,13 @@ def render(result: PrepareResult, *, as_json: bool, quiet: bool, verbose: bool) 
 
 
 SHOWN_REJECTS = 5
+GROUPED = {
+    "auto": "told from folders and names (--group-by auto)",
+    "file": "one per file (--group-by file)",
+    "folder": "one per folder (--group-by folder)",
+    "top": "one per folder of the first level (--group-by top)",
+}
+"""What is said of a rule by which files are one shape."""
 
 
 def _counted(reasons: Mapping[str, int], total: int, lead: str = "") -> str:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     help="Show pictures and meshes of the data set (not where it may not be passed on).",
 )
 @click.option("--figures/--no-figures", default=True, help="Write PNG, SVG and PDF figures.", show_default=True)
+@click.option("--overwrite", is_flag=True, help="Replace files of a report's names in a strange folder.")
 @click.option("--costs", is_flag=True, help="Print statistics and costs, too (markdown always does).")
 @ui.common_options
 def report(
@@ -52,6 +53,7 @@ def report(
     data: Path | None,
     examples: bool,
     figures: bool,
+    overwrite: bool,
     costs: bool,
     as_json: bool,
     quiet: bool,
@@ -68,17 +70,17 @@ def report(
       onet report runs --format markdown > TABLE.md
       onet report runs --format html --data data/prepared/pix3d-chair
     """
-    from pix3d_onet.report.build import REPORT_FOLDER, read_report, write_report
+    from pix3d_onet.report.build import read_report, report_folder, write_report
 
     format_ = "json" if as_json else format_
     with ui.live(quiet=quiet, verbose=verbose) as emit:
         made = read_report(runs, setting=setting, suite_name=suite, base=base, data=data, examples=examples, emit=emit)
-    folder = out or (runs / REPORT_FOLDER if format_ == "html" else None)
+    folder = out or (report_folder(runs) if format_ == "html" else None)
     written: Sequence[Path] = ()
     try:  # files before anything is printed: a closed pipe must not cost them
         if folder is not None:
             with ui.live(quiet=quiet, verbose=verbose) as emit:
-                written = write_report(made, folder, figures=figures, emit=emit)
+                written = write_report(made, folder, figures=figures, overwrite=overwrite, emit=emit)
     finally:  # nor a place that cannot be written to the table
         if format_ != "html":
             render(made, format_, costs=costs)

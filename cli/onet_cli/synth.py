@@ -31,7 +31,11 @@ def synth() -> None:
 @click.option("--objects", default=24, show_default=True, help="Shapes a category.")
 @click.option("--images-per-object", default=1, show_default=True, help="Pictures a shape.")
 @click.option("--seed", default=0, show_default=True, help="Same seed, same bytes.")
-@click.option("--overwrite", is_flag=True, help="Replace another synthetic data set in OUT.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace another synthetic data set, or files in a strange folder.",
+)
 @ui.common_options
 def pix3d(
     out: Path,

@@ -44,6 +44,7 @@ MODEL_FIELDS = ("encoder", "scales", "pyramid", "pose")
 )
 @click.option("--profile", type=click.IntRange(min=0), default=0, help="Trace N steps and print where the time goes.")
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run stopped, exactly.")
+@click.option("--overwrite", is_flag=True, help="Replace files of a run's names in a strange folder.")
 @ui.common_options
 def train(
     data: Path,
@@ -57,6 +58,7 @@ def train(
     residence: Residence,
     profile: int,
     resume: bool,
+    overwrite: bool,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -81,8 +83,9 @@ def train(
     silent = quiet or os.environ.get("RANK", "0") != "0"
     with ui.live(quiet=silent, verbose=verbose) as emit:
         record = run(
-            model, config, data, folder, name=name, resume=resume, init_from=init_from, weights=weights, device=device,
-            threads=threads, compile=compiled, residence=residence, profile=profile, emit=emit,
+            model, config, data, folder, name=name, resume=resume, overwrite=overwrite, init_from=init_from,
+            weights=weights, device=device, threads=threads, compile=compiled, residence=residence, profile=profile,
+            emit=emit,
         )  # fmt: skip
     if os.environ.get("RANK", "0") == "0":
         render(record, folder, as_json=as_json, quiet=quiet)

@@ -18,9 +18,11 @@ from pix3d_onet.ablation.variants import Variant
 from pix3d_onet.config import ModelConfig, TrainConfig, TrainPreset
 from pix3d_onet.errors import BusyError, ConfigError, InputError, InterruptedRunError, OnetError, UnsuitableError
 from pix3d_onet.events import Emit, Note, RunFinished, RunStarted, ignore
-from pix3d_onet.runs.record import RUN_FILE, RunRecord
+from pix3d_onet.files import check_claim
+from pix3d_onet.runs.record import RUN_FILE, RunRecord, is_run
 
 LOCK_FILE = ".bench.lock"
+KIND = "folder of runs"
 
 PRESETS: Mapping[TrainPreset, TrainConfig] = {
     "paper": TrainConfig(),
@@ -128,18 +130,22 @@ def bench(
     *,
     out: Path,
     devices: Sequence[str] = ("auto",),
+    overwrite: bool = False,
     emit: Emit = ignore,
 ) -> BenchResult:
     """Train what is missing, continue what was interrupted, leave alone what is done.
 
     Runs go one after another, or one process on each of several ``devices``. A run that fails is reported and the
     rest goes on; when the first one attempted fails on its input, so would the others, and its error is raised, as it
-    is when all fail. BusyError when another process works on the same folder of runs.
+    is when all fail. BusyError when another process works on the same folder of runs. InputError when ``out`` is
+    neither ours nor empty; with ``overwrite`` runs are added to it.
     """
     runs: dict[str, StoredRun] = {}
     failures: list[Failure] = []
     place = {planned.name: index for index, planned in enumerate(plan, start=1)}
     with claimed(out):
+        folders = {p.variant.name for p in plan}
+        check_claim(out, KIND, files=(), folders=folders, known=holds_runs, overwrite=overwrite, emit=emit)
         done = [p for p in plan if p.state == "done"]
         for planned in done:
             runs[planned.name] = run = stored(planned.folder)
@@ -164,6 +170,12 @@ def bench(
         raise failures[0].error
     finished = tuple(runs[p.name] for p in plan if p.name in runs)
     return BenchResult(finished, len(runs) - len(done), tuple(failures))
+
+
+def holds_runs(folder: Path) -> bool:
+    """Whether runs of ours lie in ``folder``, or in its subfolders."""
+    below = (p for depth in ("*", "*/*") for p in folder.glob(depth) if p.is_dir() and not p.is_symlink())
+    return any(map(is_run, below))
 
 
 @dataclass(frozen=True, slots=True)

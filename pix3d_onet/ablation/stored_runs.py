@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pix3d_onet.ablation.variants import VARIANTS, Variant
-from pix3d_onet.config import ENCODER_ALIASES, ModelConfig, TrainConfig
+from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.runs.record import RUN_FILE, RunRecord, read_run
@@ -107,18 +107,14 @@ def stored(folder: Path, root: Path | None = None) -> StoredRun:
 
 def variant_of(record: RunRecord) -> str:
     """The variant that a run's architecture and recipe make it, or the run's own name where they make none."""
-    model = _canonical(ModelConfig.from_json(record.model))
+    model = ModelConfig.from_json(record.model).architecture()
     train = TrainConfig.from_json(record.train).to_json()
-    fitting = [v for v in VARIANTS.values() if _canonical(v.model) == model and _follows(train, v)]
+    fitting = [v for v in VARIANTS.values() if v.model.architecture() == model and _follows(train, v)]
     if any(v.name == record.name for v in fitting):
         return record.name
     if fitting:
         return max(fitting, key=lambda v: len(v.train)).name
     return record.name if record.name not in VARIANTS else f"{record.name} (other architecture)"
-
-
-def _canonical(model: ModelConfig) -> dict[str, Any]:
-    return {**model.to_json(), "encoder": ENCODER_ALIASES.get(model.encoder, model.encoder)}
 
 
 def _follows(train: Mapping[str, Any], variant: Variant) -> bool:

@@ -262,12 +262,15 @@ def nearest_by_pairs(
     """(N, 3) points, (M, 3) targets → distance to the nearest target (N,) and its row (N,), from all N·M pairs."""
     a = torch.as_tensor(np.asarray(points, np.float32), device=device)
     b = torch.as_tensor(np.asarray(targets, np.float32), device=device)
-    rows = max(1, PAIRS // len(b))
-    found = [
-        torch.cdist(part, b, compute_mode="donot_use_mm_for_euclid_dist").min(dim=1) for part in torch.split(a, rows)
-    ]
-    distance = torch.cat([f.values for f in found]).double().cpu().numpy()
-    return distance, torch.cat([f.indices for f in found]).cpu().numpy()
+    distance, row = nearest_of_all(a, b)
+    return distance.double().cpu().numpy(), row.cpu().numpy()
+
+
+def nearest_of_all(points: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N, 3) and (M, 3) on one device → (N,) distances and rows there, ``PAIRS`` distances at a time."""
+    parts = torch.split(points, max(1, PAIRS // len(targets)))
+    found = [torch.cdist(part, targets, compute_mode="donot_use_mm_for_euclid_dist").min(dim=1) for part in parts]
+    return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
 
 
 def ideal_f_score(samples: int, area: float = TYPICAL_AREA) -> float:

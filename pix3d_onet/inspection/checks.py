@@ -17,11 +17,12 @@ import numpy as np
 
 from pix3d_onet.config import SPLITS, PrepareConfig
 from pix3d_onet.data.sources.registry import SOURCES
-from pix3d_onet.data.store.layout import shape_problems
+from pix3d_onet.data.sources.splits import PRESCRIBED
 from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, read_manifest
+from pix3d_onet.data.store.shard_file import open_shard, read_picture, shard_problems
 from pix3d_onet.errors import InputError
 from pix3d_onet.escape import shell
-from pix3d_onet.files import file_digest
+from pix3d_onet.files import check_regular, file_digest
 from pix3d_onet.geometry.mesh.formats.side_files import mesh_digest
 
 ROTATION_TOLERANCE = 1e-3
@@ -170,10 +171,10 @@ def check_shards(root: Path, manifest: Manifest, command: str) -> tuple[Check, f
 
 def _file_problem(path: Path, shard: ShardEntry) -> str:
     try:
-        size = path.stat().st_size
+        size = check_regular(path, follow=False)
         if size != shard.bytes:
             return f"has {size} bytes, {shard.bytes} expected"
-        if file_digest(path) != shard.sha256:
+        if file_digest(path, follow=False) != shard.sha256:
             return "has another checksum"
     except FileNotFoundError:
         return "is missing"
@@ -185,7 +186,7 @@ def _file_problem(path: Path, shard: ShardEntry) -> str:
 def schema_problems(path: Path, shapes: Sequence[ShapeEntry], manifest: Manifest) -> list[str]:
     """What in a shard is not as ``data.store.reader`` documents it; empty when all is well."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_shard(path) as file:
             return list(_schema_problems(file, shapes, manifest))
     except Exception as problem:  # noqa: BLE001 - h5py raises many kinds on damaged files; all mean the same here
         return [f"is damaged ({type(problem).__name__}: {problem})"]
@@ -193,7 +194,7 @@ def schema_problems(path: Path, shapes: Sequence[ShapeEntry], manifest: Manifest
 
 def _schema_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: Manifest) -> Iterable[str]:
     name = shapes[0].shard if shapes else ""
-    problems = list(shape_problems(file, manifest, name))
+    problems = list(shard_problems(file, manifest, name))
     yield from problems
     if not problems:
         yield from _content_problems(file, shapes, manifest)
@@ -202,7 +203,7 @@ def _schema_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: Ma
 def _content_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: Manifest) -> Iterable[str]:
     if [s.row for s in shapes] != list(range(len(shapes))):
         yield "does not hold the rows that the manifest names"
-    if [i.decode() for i in file["object_id"][:]] != [s.object_id for s in shapes]:
+    if not _same_strings(file["object_id"], [s.object_id for s in shapes]):
         yield "object_id differs from the manifest"
     if not (np.isfinite(file["loc"][:]).all() and (file["scale"][:] > 0).all()):
         yield "loc or scale is not a number"
@@ -227,20 +228,25 @@ def _content_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: M
         yield from _picture_problems(file, shapes)
 
 
+def _same_strings(stored: h5py.Dataset, expected: Sequence[str]) -> bool:
+    """Whether an array of strings is as expected; read one by one, since all may refer to the same large bytes."""
+    return all(stored[row] == text.encode() for row, text in enumerate(expected))
+
+
 def _picture_problems(file: h5py.File, shapes: Sequence[ShapeEntry]) -> Iterable[str]:
     owners = file["images/shape"][:]
     if owners.tolist() != [s.row for s in shapes for _ in range(s.images)]:
         yield "images/shape differs from the manifest"
         return
-    ids = [i.decode() for i in file["images/record_id"][:]]
-    if ids != [i for s in shapes for i in s.record_ids]:
+    ids = [i for s in shapes for i in s.record_ids]
+    if not _same_strings(file["images/record_id"], ids):
         yield "images/record_id differs from the manifest"
     pose, intrinsics = file["images/pose"][:].astype(np.float64), file["images/intrinsics"][:]
     for row, name in enumerate(ids):
-        mask = file["images/mask"][row]
+        mask = read_picture(file["images/mask"], row)
         if mask.max(initial=0) != 1:
             yield f"the mask of {name} is empty or not 0 and 1"
-        elif (file["images/rgb"][row][mask == 0] < 255).any(axis=-1).mean() > 0.5:
+        elif (read_picture(file["images/rgb"], row)[mask == 0] < 255).any(axis=-1).mean() > 0.5:
             yield f"the background of {name} is not white"
         finite = np.isfinite(pose[row]).all(), np.isfinite(intrinsics[row]).all()
         if finite[0] != finite[1] or (not finite[0] and not np.isnan(pose[row]).all()):
@@ -255,10 +261,12 @@ def _picture_problems(file: h5py.File, shapes: Sequence[ShapeEntry]) -> Iterable
 def check_leakage(manifest: Manifest) -> Check:
     """Nothing of one split is in another: no group, no mesh content, no picture content.
 
-    A data set that was split by image shares shapes on purpose: then groups and meshes are a warning, and say so.
+    A data set that was split by image shares shapes on purpose: then groups and meshes are a warning, and say so. So is
+    what a prescribed split shares.
     """
-    by_image = manifest.config.get("split") in ("image", "s1")
-    worse = warning if by_image else error
+    mode = manifest.config.get("split")
+    by_image = mode in ("image", "s1")
+    worse = warning if by_image or mode in PRESCRIBED else error
     places: dict[str, dict[str, dict[str, list[str]]]] = {
         kind: defaultdict(lambda: defaultdict(list)) for kind in ("group", "mesh", "picture")
     }
@@ -273,13 +281,13 @@ def check_leakage(manifest: Manifest) -> Check:
     for kind, table in places.items():
         shared = {key: splits for key, splits in table.items() if len(splits) > 1}
         figures[f"{PLURAL[kind]}_in_two_splits"] = len(shared)
-        make = error if kind == "picture" else worse
+        make = error if kind == "picture" and mode not in PRESCRIBED else worse
         for key, splits in sorted(shared.items()):
             names = "; ".join(f"{split}: {', '.join(sorted(ids)[:3])}" for split, ids in sorted(splits.items()))
             subject = key if kind == "group" else key[:12]
             findings.append(make(subject, f"the same {kind} is in {' and '.join(sorted(splits))} ({names})."))
     if by_image and findings:
-        kept = [f for f in findings if f.level == "error"]
+        kept = [f for f in findings if f.level == "error" or f.message.startswith("the same picture")]
         shapes = len(findings) - len(kept)
         note = f"{shapes} groups and meshes are in two splits: this data set is split by image."
         findings = [*kept, *([warning("splits", note)] if shapes else [])]
@@ -309,6 +317,8 @@ def check_source(manifest: Manifest, source_root: Path) -> Check:
     findings = []
     for shape in manifest.shapes:
         path = source_root / shape.source_mesh
+        if shape.source_mesh.split("/")[0] == source_root.name and not path.exists():
+            path = source_root.parent / shape.source_mesh  # the listing's root was the folder above, see ``shapenet``
         if not path.resolve().is_relative_to(source_root.resolve()):
             findings.append(error(shape.object_id, f"{shape.source_mesh} leads out of {source_root}."))
         elif not path.is_file():

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from scipy import ndimage
 
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
-from pix3d_onet.files import write_bytes
+from pix3d_onet.files import is_own_file, write_bytes
 from pix3d_onet.geometry.render.cameras import MARGIN, frame, look_at_pose
 from pix3d_onet.geometry.render.scene import Scene
 from pix3d_onet.inspection.summary import worst_shapes
@@ -31,6 +31,8 @@ COLUMNS = 3
 """Shapes side by side."""
 MASK_COLOUR = np.array([0, 114, 178])
 """Blue of Okabe and Ito (2008)."""
+SOFTWARE = "onet inspect"
+"""What a sheet says that it was made by: such a picture may be replaced by the next."""
 DEFAULT_VIEW = (math.radians(35), math.radians(20))
 """Azimuth and elevation of a mesh whose picture has no camera."""
 
@@ -50,12 +52,31 @@ def contact_sheet(
             raise InputError(f"the {split} split of {root} has no shapes.")
         tiles = [_tile(dataset.sample(entry, split), entry, why) for entry, why in chosen]
     buffer = io.BytesIO()
-    _grid(tiles).save(buffer, "PNG", optimize=True)
+    made_by = PngImagePlugin.PngInfo()
+    made_by.add_text("Software", SOFTWARE)
+    _grid(tiles).save(buffer, "PNG", optimize=True, pnginfo=made_by)
     try:
         write_bytes(path, buffer.getvalue())
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}.", hint="Name another file with `sheet`.") from None
     return tuple(entry.object_id for entry, _ in chosen)
+
+
+def check_place(path: Path, *, overwrite: bool) -> None:
+    """InputError where something else than a sheet of ours stands at ``path``, unless ``overwrite`` gives it up."""
+    if overwrite or not (path.exists() or path.is_symlink()):
+        return
+    made_by = ""
+    if is_own_file(path):
+        try:
+            with Image.open(path, formats=["PNG"]) as picture:
+                made_by = str(picture.info.get("Software", ""))
+        except Exception:  # noqa: BLE001 - decoders raise almost anything on other people's files
+            made_by = ""
+    if made_by != SOFTWARE:
+        raise InputError(
+            f"{path} is not a sheet of onet.", hint="Name another file, or replace it with `overwrite=True`."
+        )
 
 
 def _choose(

@@ -13,6 +13,7 @@ import numpy as np
 
 from pix3d_onet.config import SPLITS
 from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, read_manifest
+from pix3d_onet.files import MAX_JSON_BYTES, read_bytes
 
 REJECTS_FILE = "rejects.jsonl"
 QC_WORSE: Mapping[str, int] = {
@@ -108,14 +109,14 @@ def rejects(root: Path) -> dict[str, int]:
     """Reason → how many rows of ``rejects.jsonl``; empty when there is none; unreadable rows count as such."""
     counts: Counter[str] = Counter()
     try:
-        lines = (root / REJECTS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+        data = read_bytes(root / REJECTS_FILE, limit=MAX_JSON_BYTES, follow=False)
     except OSError:
         return {}
-    for line in filter(str.strip, lines):
+    for line in filter(str.strip, data.decode("utf-8", "replace").split("\n")):
         try:
             row = json.loads(line)
             counts[f"{row['stage']}: {row['reason']}"] += 1
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             counts["unreadable row"] += 1
     return dict(counts.most_common())
 

@@ -13,8 +13,8 @@ from pix3d_onet.data.store.manifest import Manifest, ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
+from pix3d_onet.geometry.mesh.inside.solid_angles import surrounded
 from pix3d_onet.geometry.mesh.raycast import RayScene
-from pix3d_onet.geometry.mesh.sampling import contains
 from pix3d_onet.geometry.render.scene import Scene
 from pix3d_onet.inspection import checks
 from pix3d_onet.inspection.checks import Check, Finding, Verification
@@ -85,7 +85,7 @@ def _look_at_shapes(
 
 
 class _Labels:
-    """Labels against an inside test on the stored mesh.
+    """Labels against the solid angles of the stored mesh.
 
     The labels were computed on the mesh before its decimation; points nearer to the stored surface than the stated
     decimation error may differ, are counted, and left out.
@@ -101,7 +101,7 @@ class _Labels:
         """Compare one shape; ``slack`` is how far its stored surface may be from that of the labels."""
         self.slack = max(self.slack, slack)
         points, stored = sample.points[chosen], sample.occupancy[chosen]
-        differ = np.flatnonzero(contains(sample.mesh, points) != stored)
+        differ = np.flatnonzero(surrounded(sample.mesh, points) != stored)
         excused = int((RayScene(sample.mesh).distance(points[differ]) <= slack).sum()) if len(differ) else 0
         wrong = len(differ) - excused
         agreement = 1 - wrong / max(len(points) - excused, 1)

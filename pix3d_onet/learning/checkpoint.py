@@ -12,6 +12,7 @@ The newest two of ``last/`` are kept, so a damaged file costs one interval, not 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError, InputError
-from pix3d_onet.files import write_json, writing
+from pix3d_onet.files import check_regular, is_own_file, member, remove, write_json, writing
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
 
 BEST = "best"
@@ -37,6 +38,7 @@ HEADER_KEY = "onet"
 """Key of the JSON in the safetensors header."""
 KEPT = 2
 """Checkpoints kept in ``last/``."""
+STEP = re.compile(r"step-\d{8}\.(safetensors|json)")
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -59,9 +61,10 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def read_header(path: Path) -> dict[str, Any]:
     """The header of a file of ours, without its tensors. InputError as ``load_tensors``."""
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"checkpoint not found: {path}.")
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(HEADER_KEY, "null"))
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
@@ -73,15 +76,23 @@ def read_header(path: Path) -> dict[str, Any]:
 
 def save_best(folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write ``folder/best``; ``header`` must hold ``model`` (a ModelConfig as JSON)."""
-    save_tensors(folder / BEST / MODEL_FILE, state, header)
+    save_tensors(member(folder, BEST, MODEL_FILE), state, header)
 
 
 def save_last(folder: Path, step: int, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write ``folder/last/step-N`` and remove all but the newest two."""
-    save_tensors(folder / LAST / f"step-{step:08d}.safetensors", tensors, {"step": step, **header})
-    for old in sorted((folder / LAST).glob("step-*.safetensors"))[:-KEPT]:
-        old.with_suffix(".json").unlink(missing_ok=True)
-        old.unlink(missing_ok=True)
+    save_tensors(member(folder, LAST, f"step-{step:08d}.safetensors"), tensors, {"step": step, **header})
+    for old in [p for p in _steps(folder) if p.suffix == ".safetensors"][:-KEPT]:
+        remove(old.with_suffix(".json"))
+        remove(old)
+
+
+def _steps(folder: Path) -> list[Path]:
+    """Our files of ``folder/last`` that only an unfinished run needs, oldest first; none where it is a link."""
+    last = folder / LAST
+    if last.is_symlink() or not last.is_dir():
+        return []
+    return sorted(p for p in last.iterdir() if STEP.fullmatch(p.name) and is_own_file(p))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +107,7 @@ class Found:
 def read_last(folder: Path) -> Found | None:
     """The newest readable checkpoint of ``folder/last``; None when there is none."""
     problems: list[str] = []
-    for path in sorted((folder / LAST).glob("step-*.safetensors"), reverse=True):
+    for path in reversed([p for p in _steps(folder) if p.suffix == ".safetensors"]):
         try:
             tensors, header = load_tensors(path)
         except InputError as error:
@@ -108,13 +119,13 @@ def read_last(folder: Path) -> Found | None:
 
 def save_last_model(folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """The network as it was at the end, for what comes after the run."""
-    save_tensors(folder / LAST / MODEL_FILE, state, header)
+    save_tensors(member(folder, LAST, MODEL_FILE), state, header)
 
 
 def forget_steps(folder: Path) -> None:
     """Remove what only an unfinished run needs."""
-    for path in (folder / LAST).glob("step-*"):
-        path.unlink(missing_ok=True)
+    for path in _steps(folder):
+        remove(path)
 
 
 def checkpoint_file(run: str | Path) -> Path:

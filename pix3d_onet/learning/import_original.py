@@ -23,8 +23,8 @@ from pix3d_onet.errors import InputError
 from pix3d_onet.files import file_digest, write_json
 from pix3d_onet.learning import checkpoint
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
-from pix3d_onet.learning.network.pretrained import read_tensors, unwrap
-from pix3d_onet.learning.training.run_folder import CONFIG_FILE
+from pix3d_onet.learning.network.weights_file import flatten, read_document
+from pix3d_onet.runs.record import CONFIG_FILE
 
 ORIGINAL_THRESHOLD = 0.2
 """Occupancy probability of the surface in the original's configuration."""
@@ -84,8 +84,9 @@ def load_original(path: Path) -> tuple[OccupancyNetwork, dict[str, Any]]:
 
     InputError when the file is missing, unreadable or of another architecture.
     """
-    document = read_tensors(path)
-    config, state = translate(unwrap(document))
+    document = read_document(path)
+    inner = document.get("model")
+    config, state = translate(flatten(inner if isinstance(inner, dict) else document))
     model = build_model(config)
     try:
         model.load_state_dict(state)

@@ -20,9 +20,9 @@ from pix3d_onet.errors import RejectError
 from pix3d_onet.files import file_digest
 from pix3d_onet.geometry.mesh.cleaning import clean
 from pix3d_onet.geometry.mesh.decimation import decimate
+from pix3d_onet.geometry.mesh.inside.solid_angles import surrounded
 from pix3d_onet.geometry.mesh.raycast import RayScene
 from pix3d_onet.geometry.mesh.reading import load_mesh
-from pix3d_onet.geometry.mesh.sampling import contains
 from pix3d_onet.lattice import decode_points, encode_points
 from pix3d_onet.preparation.from_mesh import ShapeGeometry
 from pix3d_onet.seeding import generator
@@ -63,7 +63,7 @@ def given_geometry(
         "points_given": len(given.points),
         "clipped": int((np.abs(points) > POINTS_HALF_SIDE).any(axis=1).sum()),
         "occupied": round(float(occupancy.mean()), 6),
-        "label_agreement": round(float((contains(mesh, decoded) == occupancy[:AGREEMENT_POINTS]).mean()), 6),
+        "label_agreement": round(float((surrounded(mesh, decoded) == occupancy[:AGREEMENT_POINTS]).mean()), 6),
         "surface_mean": round(float(off.mean()), 9),
         "stored_error": round(float(np.quantile(off, 0.99)), 9),
         "stored_faces": len(mesh.faces),

@@ -9,21 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.store.encoding import encode_normals
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.cleaning import box_normalisation, transformed
 from pix3d_onet.geometry.mesh.decimation import decimate
 from pix3d_onet.geometry.mesh.formats.side_files import mesh_digest
+from pix3d_onet.geometry.mesh.inside.winding import WindingNumbers
 from pix3d_onet.geometry.mesh.reading import read_mesh
-from pix3d_onet.geometry.mesh.sampling import contains, draw_cells, sample_surface
+from pix3d_onet.geometry.mesh.sampling import draw_cells, sample_surface
 from pix3d_onet.geometry.mesh.topology import is_watertight, volume
-from pix3d_onet.geometry.watertight.methods import Watertight, watertight
+from pix3d_onet.geometry.watertight.methods import watertight
 from pix3d_onet.lattice import decode_points, encode_points
 from pix3d_onet.preparation import quality
-from pix3d_onet.types import Bool, Float32, Mesh, Normalisation, UInt8, UInt16
+from pix3d_onet.types import Bool, Mesh, Normalisation, UInt8, UInt16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +78,8 @@ def shape_geometry(
     with watch.stage("labels"):
         cells = draw_cells(config.points, config.seed, object_id)
         points = decode_points(cells)
-        occupancy = _label(result, full, normalisation, points)
+        winding = WindingNumbers(full)
+        occupancy = winding.contains(points)
     with watch.stage("surface"):
         surface, normals = sample_surface(full, config.surface_points, config.seed, object_id)
     with watch.stage("decimate"):
@@ -89,6 +89,7 @@ def shape_geometry(
             source=source,
             result=result,
             full=full,
+            winding=winding,
             stored=small,
             stored_error=error,
             normalisation=normalisation,
@@ -109,14 +110,3 @@ def shape_geometry(
         qc=report,
         seconds=watch.seconds,
     )
-
-
-def _label(result: Watertight, full: Mesh, normalisation: Normalisation, points: Float32) -> Bool:
-    """Labels from the signed grid where there is one, from rays where rounding or the method leaves no grid."""
-    original = normalisation.undo(points.astype(np.float64))
-    if result.grid is None:
-        return contains(full, points)
-    inside, unsure = result.grid.label(original)
-    if unsure.any():
-        inside[unsure] = contains(full, points[unsure])
-    return inside

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,13 @@ from pix3d_onet.data.sources.splits import Splitter
 from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, read_manifest
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.data.store.writer import write_shard
-from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError, SettingError
+from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError, OnetError, SettingError
 from pix3d_onet.events import Emit, Note, Progress, ignore
-from pix3d_onet.files import PART_SUFFIX, file_digest
+from pix3d_onet.files import file_digest, remove, unmark
 from pix3d_onet.locks import locked
-from pix3d_onet.preparation.assemble import REJECTS, TIMINGS, assemble, listing_digest, write_rejects
+from pix3d_onet.preparation.assemble import assemble, listing_digest, write_rejects
 from pix3d_onet.preparation.execution.pool import Failure, Limits, Plan, run
+from pix3d_onet.preparation.output_folder import REJECTS, TIMINGS, check_output, keep_account, shard_names
 from pix3d_onet.preparation.reopen import read_rejects, read_timings, thaw
 from pix3d_onet.preparation.staging import Done, Outcome, Staging, fingerprint, read_digest
 from pix3d_onet.preparation.worker import Geometry, Task, prepare_shape, rejection
@@ -70,8 +71,8 @@ class Execution:
     ``jobs`` worker processes (0 = one a core); ``backend`` ``loky`` (this machine), ``dask`` (with the address
     ``scheduler``) or ``inline`` (this very process, one after the other, without limits: for a debugger);
     ``time_limit`` seconds a shape (0 = none); ``memory_limit`` bytes a worker (0 = none); ``retry_failed`` tries
-    remembered rejects again; ``overwrite`` replaces a data set of other settings or source; ``geometry`` replaces the
-    mesh stage (it must be importable in the workers).
+    remembered rejects again; ``overwrite`` replaces a data set of other settings or source, and files of ours' names in
+    a folder that is not ours; ``geometry`` replaces the mesh stage (it must be importable in the workers).
     """
 
     jobs: int = 0
@@ -98,22 +99,27 @@ def prepare(
     """Prepare the shapes of ``listing`` into the data set ``out``; see the module for what holds.
 
     Raises BusyError when another process writes to ``out``; InputError when nothing is usable (``rejects.jsonl`` says
-    why), when ``out`` holds something else, or when the disk is full; ConfigError when ``out`` is a folder of sources;
-    InterruptedRunError on Ctrl-C or SIGTERM.
+    why), when ``out`` is neither ours nor empty, or when the disk is full; ConfigError when ``out`` is a folder of
+    sources; InterruptedRunError on Ctrl-C or SIGTERM.
     """
     start = time.perf_counter()
     _refuse_sources(listing, out)
     shapes = sorted(listing.shapes, key=lambda s: s.object_id)
     taken = tuple(shapes[: config.limit] if config.limit else shapes)
+    execution = execution or Execution()
     if not taken:
         raise _no_record(listing, out)
-    job = _Job(listing, taken, config, out, execution or Execution(), emit)
+    job = _Job(listing, taken, config, out, execution, emit)
     with interruptible(), locked(out), one_line_for_disk_trouble(out):
-        done = job.finished()
+        shards = shard_names(len(taken), config.shapes_per_shard)
+        ours = check_output(out, shards, overwrite=execution.overwrite, emit=emit)
+        done = job.finished() if ours else None
         if done is not None:
             return PrepareResult(
                 out, done, read_rejects(out / REJECTS), up_to_date=True, seconds=time.perf_counter() - start
             )
+        if not ours:
+            job.begin()
         outcomes, resumed = job.work()
         manifest = job.assemble(outcomes)
     stages: Counter[str] = Counter()
@@ -142,14 +148,17 @@ class _Job:
     def source(self) -> dict[str, Any]:
         return {"kind": self.listing.kind, "listing_sha256": listing_digest(self.listing, self.shapes)}
 
+    def begin(self) -> None:
+        """Make the folder ours: no manifest of somebody else may pass for that of what is being prepared."""
+        keep_account(self.out, ())
+        remove(self.out / MANIFEST)
+
     def finished(self) -> Manifest | None:
         """The finished data set of these very settings and source, repaired where a shard was damaged; None = work.
 
         Where files of the source have changed since, or something was lost and ``retry_failed`` is given, it is taken
         apart into parts again, less what is to be done anew.
         """
-        for stray in self.out.glob(f".*{PART_SUFFIX}"):  # what a kill left half-written
-            stray.unlink()
         if not (self.out / MANIFEST).exists():
             return None
         manifest = self._same_or_refused()
@@ -160,6 +169,7 @@ class _Job:
             self._take_apart(manifest, sound, again)
             return None
         self.staging.remove()  # a kill may have come between the manifest and this
+        unmark(self.out)
         if len(sound) < len(manifest.shards):
             self._repair(manifest, sound)
         return manifest
@@ -203,12 +213,14 @@ class _Job:
         if not self.execution.overwrite:
             hint = "Name another `out`, or replace it with `overwrite=True`."
             raise InputError(f"{self.out} holds another data set ({differs}).", hint=hint)
-        (self.out / MANIFEST).unlink()
+        keep_account(self.out, ())  # of the shards that the manifest names
+        remove(self.out / MANIFEST)
         return None
 
     def _take_apart(self, manifest: Manifest, sound: set[str], again: set[str]) -> None:
         rows = self._lost()
         timings = read_timings(self.out / TIMINGS)
+        self.staging.open()
         sources = {s.object_id: s for s in self.shapes}
         with Dataset(self.out) as data:
             for entry in manifest.shapes:
@@ -217,7 +229,8 @@ class _Job:
                     seconds = timings.get(entry.object_id, {})
                     outcome = thaw(data, entry, tuple(rows.get(entry.object_id, ())), seconds)
                     self.staging.save(dataclasses.replace(outcome, key=key))
-        (self.out / MANIFEST).unlink()
+        keep_account(self.out, ())
+        remove(self.out / MANIFEST)
 
     def _repair(self, manifest: Manifest, sound: set[str]) -> None:
         """Make damaged shards again: the same bytes, or nothing is touched."""
@@ -234,14 +247,13 @@ class _Job:
             )
             outcomes, _ = self.work(members)
             made = [self.staging.load(s.object_id, outcomes[s.object_id].key) for s in members]
-            again = write_shard(self.out / f".again-{shard.file}{PART_SUFFIX}", made)
+            again = write_shard(self.staging.folder / shard.file, made)
             if again.sha256 != shard.sha256:
-                (self.out / again.file).unlink()
                 raise InputError(
                     f"{shard.file} cannot be made again as it was: the source's files or onet have changed.",
                     hint="Prepare everything again with `overwrite=True`.",
                 )
-            (self.out / again.file).replace(self.out / shard.file)
+            (self.staging.folder / shard.file).replace(self.out / shard.file)
         self.staging.remove()
 
     def work(self, shapes: Sequence[SourceShape] | None = None) -> tuple[dict[str, Done], int]:
@@ -250,7 +262,7 @@ class _Job:
         A finished shape is on disk before the next is waited for.
         """
         shapes = self.shapes if shapes is None else shapes
-        self.staging.sweep()
+        self.staging.open()
         outcomes: dict[str, Done] = {}
         for shape in shapes:
             found = self._kept(shape)
@@ -309,6 +321,7 @@ class _Job:
             "records": self.listing.records,
             "skipped": dict(self.listing.skipped),
             "shapes": len(self.shapes),
+            **({"grouping": self.listing.grouping} if self.listing.grouping else {}),
         }
         splitter = Splitter(self.listing, self.shapes, self.config)
         manifest = assemble(self.out, self.config, self.source, prepared, rejected, splitter, listed)
@@ -335,26 +348,29 @@ def _refuse_sources(listing: SourceListing, out: Path) -> None:
 def _no_record(listing: SourceListing, out: Path) -> InputError:
     """The line for a source without a usable record; the rows are written where no finished data set has its own."""
     hint = "Look at the source's files."
-    if listing.rejected and not (out / MANIFEST).exists():
-        with one_line_for_disk_trouble(out):
-            write_rejects(out, listing.rejected)
-        hint = f"{out / REJECTS} names each."
+    if listing.rejected:
+        with suppress(OnetError), locked(out), one_line_for_disk_trouble(out):
+            if not check_output(out, (), overwrite=False) or not (out / MANIFEST).exists():
+                keep_account(out, ())
+                write_rejects(out, listing.rejected)
+                hint = f"{out / REJECTS} names each."
     return InputError(f"no usable record: {_reasons(listing.rejected)}.", hint=hint)
 
 
 def _sound(path: Path, sha256: str) -> bool:
     try:
-        return file_digest(path) == sha256
+        return file_digest(path, follow=False) == sha256
     except OSError:
         return False
 
 
 def _differences(manifest: Manifest, config: PrepareConfig, source: Mapping[str, Any]) -> str:
     """What sets a finished data set apart from what is asked for, in words; empty when nothing does."""
-    have, want = dict(manifest.config), config.to_json()
-    keys = [k for k in want if have.get(k) != want[k]]
+    default = {f.name: f.default for f in dataclasses.fields(config)}
+    have, want = {**default, **manifest.config}, {**default, **config.to_json()}
+    keys = [k for k in want if have[k] != want[k]]
     if keys:
-        return ", ".join(f"{k} {have.get(k)!r} instead of {want[k]!r}" for k in keys[:3])
+        return ", ".join(f"{k} {have[k]!r} instead of {want[k]!r}" for k in keys[:3])
     if manifest.source.get("kind") != source["kind"]:
         return f"made from {manifest.source.get('kind')}"
     return "" if manifest.source == source else "its source has other records now"

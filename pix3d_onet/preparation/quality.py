@@ -15,6 +15,8 @@ import numpy as np
 
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.cleaning import box_normalisation
+from pix3d_onet.geometry.mesh.inside.solid_angles import surrounded
+from pix3d_onet.geometry.mesh.inside.winding import WindingNumbers
 from pix3d_onet.geometry.mesh.raycast import RayScene
 from pix3d_onet.geometry.mesh.sampling import sample_surface
 from pix3d_onet.geometry.mesh.topology import component_labels, edge_counts, face_areas, volume
@@ -22,7 +24,7 @@ from pix3d_onet.geometry.watertight.methods import Watertight
 from pix3d_onet.types import Bool, Float32, Float64, Mesh, Normalisation
 
 AGREEMENT_POINTS = 20_000
-"""Stored points that the independent inside test labels again."""
+"""Stored points that are labelled again, by solid angles."""
 SURFACE_SAMPLES = 10_000
 """Points on either surface for the distances between them."""
 LOST_VOXELS = 2.0
@@ -53,6 +55,10 @@ def _under(key: str, limit: float) -> Callable[[Mapping[str, Any]], bool]:
     return lambda figures: figures.get(key) is not None and figures[key] < limit
 
 
+def _grid_is_coarse(figures: Mapping[str, Any]) -> bool:
+    return bool(figures.get("grid_resolution", 0) < figures.get("grid_wanted", 0))
+
+
 RULES = (
     Rule("faces-dropped", "warning", "faces of the file could not be read", _over("faces_dropped", 0)),
     Rule("label-disagreement", "reject", "two inside tests differ on over 0.1 %", _under("label_agreement", 0.999)),
@@ -63,6 +69,7 @@ RULES = (
     Rule("volume-shrunk", "warning", "volume is under 0.77 of that of the closed source", _under("volume_ratio", 0.77)),
     Rule("box-drift", "warning", "the bounding box moved by over two voxels", _over("box_drift_voxels", 2.0)),
     Rule("voxel-disagreement", "warning", "under 90 % agree with its own voxels", _under("voxel_agreement", 0.9)),
+    Rule("grid-coarse", "warning", "too much surface: a coarser grid than it needs", _grid_is_coarse),
     Rule("nearly-empty", "warning", "under 0.1 % of the box is inside", _under("occupied", 0.001)),
 )
 """Every threshold in one place: a broken ``reject`` rule makes the shape a reject of that name, others are warnings."""
@@ -73,6 +80,7 @@ def judge(
     source: Mesh,
     result: Watertight,
     full: Mesh,
+    winding: WindingNumbers,
     stored: Mesh,
     stored_error: float,
     normalisation: Normalisation,
@@ -84,12 +92,13 @@ def judge(
     """JSON-able figures. ``source`` in the model's frame; ``full``, ``stored``, ``points`` (P, 3) normalised;
     ``reading`` are those of :class:`~pix3d_onet.geometry.mesh.reading.ReadMesh`.
 
+    ``winding`` is that of ``full``, from which the labels ``occupancy`` (P,) come.
+
     RejectError (stage ``qc``) with the name of the first ``reject`` rule that is broken.
     """
     edges, before = edge_counts(full), edge_counts(source)
     source_closed = before["boundary"] == before["nonmanifold"] == before["clashes"] == 0
-    scene = RayScene(full)
-    again = scene.inside(points[:AGREEMENT_POINTS])
+    again = surrounded(full, points[:AGREEMENT_POINTS])
     figures: dict[str, Any] = {
         "method": result.method,
         "source_faces": len(source.faces),
@@ -106,7 +115,7 @@ def judge(
         "label_agreement": _rounded(float((again == occupancy[:AGREEMENT_POINTS]).mean())),
         "stored_faces": len(stored.faces),
         "stored_error": _rounded(stored_error),
-        **_distances(source, full, scene, normalisation, result.voxel / normalisation.scale),
+        **_distances(source, full, winding, normalisation, result.voxel / normalisation.scale),
         "box_drift_voxels": _box_drift(source, result),
         **_voxel_agreement(voxel, source, normalisation, points, occupancy),
         **result.info,
@@ -119,20 +128,22 @@ def judge(
     return figures
 
 
-def _distances(source: Mesh, full: Mesh, scene: RayScene, normalisation: Normalisation, voxel: float) -> dict[str, Any]:
+def _distances(
+    source: Mesh, full: Mesh, winding: WindingNumbers, normalisation: Normalisation, voxel: float
+) -> dict[str, Any]:
     """Distances both ways between the result and the *visible* surface of the source, its bias, and what is lost."""
     original = Mesh(normalisation.apply(source.vertices), source.faces)
     ours, normals = sample_surface(full, SURFACE_SAMPLES, 0, "qc-result")
     theirs, their_normals = sample_surface(original, SURFACE_SAMPLES, 0, "qc-source")
     step = VISIBLE_VOXELS * voxel * their_normals
-    hidden = scene.inside(theirs + step)
-    hidden[hidden] = scene.inside((theirs - step)[hidden])
+    hidden = winding.contains(theirs + step)
+    hidden[hidden] = winding.contains((theirs - step)[hidden])
     visible = ~hidden
     to_source = ours - RayScene(original).closest(ours)
     out = np.linalg.norm(to_source, axis=1)
-    back = np.linalg.norm(theirs - scene.closest(theirs), axis=1)
+    back = np.linalg.norm(theirs - RayScene(full).closest(theirs), axis=1)
     lost = back > LOST_VOXELS * voxel
-    lost[lost] = ~scene.inside(theirs[lost])
+    lost[lost] = ~winding.contains(theirs[lost])
     both = np.concatenate([out, back[visible]]) if visible.any() else out
     return {
         "distance_mean": _rounded(float((out.mean() + (back[visible].mean() if visible.any() else 0.0)) / 2)),

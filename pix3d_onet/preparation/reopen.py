@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -13,6 +14,7 @@ from pix3d_onet.data.store import encoding
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
+from pix3d_onet.files import read_text
 from pix3d_onet.preparation.staging import Outcome
 from pix3d_onet.types import Mesh, Normalisation, PreparedShape, Rejected
 
@@ -22,8 +24,8 @@ def read_rejects(path: Path) -> tuple[Rejected, ...]:
     if not path.is_file():
         return ()
     try:
-        return tuple(Rejected(**json.loads(line)) for line in path.read_text().splitlines())
-    except (ValueError, TypeError) as error:
+        return tuple(Rejected(**json.loads(line)) for line in read_text(path, follow=False).split("\n") if line)
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path} is damaged ({error}).", hint="Prepare again with `overwrite=True`.") from None
 
 
@@ -31,10 +33,9 @@ def read_timings(path: Path) -> dict[str, dict[str, float]]:
     """Object id → stage → seconds of a ``timings.csv``; empty when it cannot be read (nothing depends on it)."""
     result: dict[str, dict[str, float]] = defaultdict(dict)
     try:
-        with path.open(newline="") as handle:
-            for row in csv.DictReader(handle):
-                result[row["object_id"]][row["stage"]] = float(row["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
+        for row in csv.DictReader(io.StringIO(read_text(path, follow=False))):
+            result[row["object_id"]][row["stage"]] = float(row["seconds"])
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return {}
     return result
 

@@ -20,18 +20,26 @@ import numpy as np
 
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.errors import InputError
-from pix3d_onet.files import digest, file_digest, write_bytes, write_json
+from pix3d_onet.files import digest, file_digest, mark, marker, read_bytes, write_bytes, write_json
+from pix3d_onet.files.npz import read_arrays
 from pix3d_onet.geometry.mesh.formats.side_files import mesh_digest
 from pix3d_onet.types import Camera, Mesh, Normalisation, PreparedShape, Rejected, SourceShape, View
 from pix3d_onet.version import __version__
 
 FOLDER = ".parts"
+KIND = "prepared shapes"
+"""What the marker of that folder says."""
 PART_VERSION = 2
-NOT_OF_THE_SHAPE = ("categories", "split", "fractions", "flags", "require_pose", "limit", "shapes_per_shard")
+NOT_OF_THE_SHAPE = (
+    "categories", "split", "fractions", "flags", "require_pose", "limit", "shapes_per_shard", "group_by", "pattern",
+)  # fmt: skip
 """Settings that choose and arrange shapes but do not change one: they leave parts usable."""
 DAMAGE = (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError)
 """What reading a damaged part raises."""
 VIEW_ARRAYS = ("rgb", "mask", "pose", "intrinsics")
+MAX_META_BYTES = 256 << 20
+MAX_SOURCE_BYTES = 4 << 30
+"""A source's file that is larger is not read: it is no mesh and no picture that would be taken."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +110,7 @@ def _content(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        return file_digest(path)
+        return file_digest(path, limit=MAX_SOURCE_BYTES)
     except OSError as error:
         return f"unreadable: {error.strerror}"
 
@@ -144,11 +152,10 @@ class Staging:
         done, lost = (self._path(object_id, s) for s in (".npz", ".json"))
         try:
             if done.is_file():
-                with np.load(done, allow_pickle=False) as data:
-                    meta = json.loads(data["meta"].tobytes())
+                meta = json.loads(read_arrays(done, ("meta",), follow=False)["meta"].tobytes())
                 rows, seconds, ok = meta["rejected"], dict(meta["seconds"]), True
             elif lost.is_file():
-                meta = json.loads(lost.read_bytes())
+                meta = json.loads(read_bytes(lost, limit=MAX_META_BYTES, follow=False))
                 rows, seconds, ok = meta["rejected"], {}, False
             else:
                 return None
@@ -171,22 +178,28 @@ class Staging:
 
     def size(self) -> int:
         """Bytes of all parts."""
-        return sum(p.stat().st_size for p in self.folder.iterdir()) if self.folder.is_dir() else 0
+        return sum(p.lstat().st_size for p in self.folder.iterdir()) if self.folder.is_dir() else 0
 
     def forget(self, object_id: str) -> None:
         """Drop what is kept for a shape."""
         for suffix in (".npz", ".json"):
             self._path(object_id, suffix).unlink(missing_ok=True)
 
-    def sweep(self) -> None:
-        """Remove half-written files that a kill left behind."""
-        if self.folder.is_dir():
-            for path in self.folder.glob(".*.part"):
-                path.unlink(missing_ok=True)
+    def open(self) -> None:
+        """Make the folder, or take it up again without what a kill left half-written. InputError if it is not ours."""
+        if self.folder.is_symlink() or (self.folder.exists() and not self._ours() and any(self.folder.iterdir())):
+            raise InputError(f"{self.folder} is in the way: it is not ours.", hint="Move it, or name another folder.")
+        mark(self.folder, KIND)
+        for path in self.folder.glob(".*.part"):
+            path.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Remove all parts."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove all parts; a folder that is not ours stays."""
+        if self._ours():
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _ours(self) -> bool:
+        return not self.folder.is_symlink() and marker(self.folder).get("kind") == KIND
 
 
 def encode(outcome: Outcome) -> bytes:
@@ -229,30 +242,30 @@ def encode(outcome: Outcome) -> bytes:
 
 def decode(path: Path, key: str) -> PreparedShape:
     """The inverse of :func:`encode`. One of :data:`DAMAGE` for damaged bytes or another fingerprint."""
-    with np.load(path, allow_pickle=False) as data:
-        meta = json.loads(data["meta"].tobytes())
-        if meta["key"] != key:
-            raise ValueError("made from something else")
-        names = list(zip(meta["record_ids"], meta["rendered"], strict=True))
-        rgb, mask, pose, intrinsics = [data[name] for name in VIEW_ARRAYS] if names else [np.zeros(0)] * 4
-        views = tuple(View(rgb[i], mask[i], pose[i], intrinsics[i], *name) for i, name in enumerate(names))
-        points = data["points_q"]
-        return PreparedShape(
-            object_id=meta["object_id"],
-            category=meta["category"],
-            group=meta["group"],
-            source_mesh=meta["source_mesh"],
-            mesh_sha256=meta["mesh_sha256"],
-            points_q=points,
-            occupancy=np.unpackbits(data["occupancy"], count=len(points)).astype(np.bool_),
-            surface_points_q=data["surface_points_q"],
-            surface_normals_q=data["surface_normals_q"],
-            mesh=Mesh(data["vertices"], data["faces"]),
-            views=views,
-            view_sha256=tuple(meta["view_sha256"]),
-            normalisation=Normalisation(data["loc"], meta["scale"]),
-            qc=meta["qc"],
-            seconds=meta["seconds"],
-            rejected_views=tuple(Rejected(**r) for r in meta["rejected"]),
-            source_sha256=meta["source_sha256"],
-        )
+    data = read_arrays(path, limit=path.lstat().st_size, follow=False)  # written uncompressed
+    meta = json.loads(data["meta"].tobytes())
+    if meta["key"] != key:
+        raise ValueError("made from something else")
+    names = list(zip(meta["record_ids"], meta["rendered"], strict=True))
+    rgb, mask, pose, intrinsics = [data[name] for name in VIEW_ARRAYS] if names else [np.zeros(0)] * 4
+    views = tuple(View(rgb[i], mask[i], pose[i], intrinsics[i], *name) for i, name in enumerate(names))
+    points = data["points_q"]
+    return PreparedShape(
+        object_id=meta["object_id"],
+        category=meta["category"],
+        group=meta["group"],
+        source_mesh=meta["source_mesh"],
+        mesh_sha256=meta["mesh_sha256"],
+        points_q=points,
+        occupancy=np.unpackbits(data["occupancy"], count=len(points)).astype(np.bool_),
+        surface_points_q=data["surface_points_q"],
+        surface_normals_q=data["surface_normals_q"],
+        mesh=Mesh(data["vertices"], data["faces"]),
+        views=views,
+        view_sha256=tuple(meta["view_sha256"]),
+        normalisation=Normalisation(data["loc"], meta["scale"]),
+        qc=meta["qc"],
+        seconds=meta["seconds"],
+        rejected_views=tuple(Rejected(**r) for r in meta["rejected"]),
+        source_sha256=meta["source_sha256"],
+    )

@@ -111,7 +111,12 @@ def _geometry(task: Task) -> ShapeGeometry:
     shape = task.shape
     if task.geometry is not None:
         return task.geometry(shape.mesh, shape.object_id, task.config, root=task.root, voxel=shape.voxel)
-    from pix3d_onet.preparation.from_mesh import shape_geometry
+    try:
+        from pix3d_onet.preparation.from_mesh import shape_geometry
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - what fails at import is the installation's fault, not the shape's
+        raise _broken_install(error) from None
 
     return shape_geometry(shape.mesh, shape.object_id, task.config, root=task.root, voxel=shape.voxel)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 from pix3d_onet.config import ExtractionConfig, Frame, MachineConfig, MaskRule, MeshFormat, check_choice
+from pix3d_onet.data.images.decoding import no_file
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.files import check_writable
 from pix3d_onet.reconstruction.outcome import Reconstruction, no_mesh
@@ -326,7 +327,8 @@ def problem_of(job: Job, masks: Sequence[str]) -> str:
     if job.image.is_dir():
         return f"{job.image.name or job.image} is a folder: name its pictures"
     if not job.image.is_file():
-        return f"{job.image.name} does not exist"
+        why = no_file(job.image)
+        return f"{job.image.name if why == 'does not exist' else job.image} {why}"
     if isinstance(job.mask, Path) and not job.mask.is_file():
         if len(masks) == 1 and Path(masks[0]).is_dir():
             endings = sorted(PICTURE_SUFFIXES, key=lambda ending: ending != job.image.suffix.lower())[:3]

@@ -9,9 +9,9 @@ from pathlib import Path
 from pix3d_onet.ablation.stored_runs import RunGroup, StoredRun, choose_group, find_runs, group_runs
 from pix3d_onet.ablation.variants import suite
 from pix3d_onet.data.store.manifest import Manifest, read_manifest
-from pix3d_onet.errors import MissingDependencyError
+from pix3d_onet.errors import InputError, MissingDependencyError
 from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.files import refused, write_text
+from pix3d_onet.files import check_claim, is_own_file, mark, member, read_json, refused, unmark, write_text
 from pix3d_onet.report import formats
 from pix3d_onet.report.gallery import Gallery, gallery
 from pix3d_onet.report.html.page import html_page
@@ -20,6 +20,8 @@ from pix3d_onet.report.thumbnails import Thumbnails
 
 REPORT_FOLDER = "report"
 PAGE_FILE = "report.html"
+KIND = "report"
+FIGURES = tuple(f"figure{name}.{form}" for name in ("5-gallery", "6-curves") for form in ("png", "svg", "pdf"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,8 +84,22 @@ def read_report(
     )
 
 
-def write_report(report: Report, folder: Path, *, figures: bool = True, emit: Emit = ignore) -> tuple[Path, ...]:
-    """Write into ``folder`` the table in every text format, the page, and the figures where matplotlib is installed."""
+def report_folder(runs: Path, suite_name: str | None = None) -> Path:
+    """Where the report on the folder ``runs`` goes, that of a suite beside that of Table 1. InputError for a link."""
+    name = REPORT_FOLDER if suite_name in (None, "table1") else f"{REPORT_FOLDER}-{suite_name}"
+    return member(runs, name, PAGE_FILE).parent
+
+
+def write_report(
+    report: Report, folder: Path, *, figures: bool = True, overwrite: bool = False, emit: Emit = ignore
+) -> tuple[Path, ...]:
+    """Write into ``folder`` the table in every text format, the page, and the figures where matplotlib is installed.
+
+    InputError when ``folder`` is neither ours nor empty; with ``overwrite`` files of our names in it are replaced.
+    """
+    tables = [f"table1{form.suffix}" for form in formats.FORMATS.values()]
+    check_claim(folder, KIND, files=(*tables, PAGE_FILE, *FIGURES), known=is_report, overwrite=overwrite, emit=emit)
+    mark(folder, KIND)
     paths = []
     for form in formats.FORMATS.values():
         path = folder / f"table1{form.suffix}"
@@ -105,17 +121,33 @@ def write_report(report: Report, folder: Path, *, figures: bool = True, emit: Em
             paths += write_figures(report.group, report.table, report.gallery, folder, thumbnails=thumbnails, emit=emit)
         except MissingDependencyError as error:
             emit(Note(f"no PNG/SVG/PDF figures: {error}", "warning"))
+    unmark(folder)
     return tuple(paths)
 
 
-def keep_report(report: Report, runs: Path, suite_name: str | None = None, *, emit: Emit = ignore) -> None:
+def is_report(folder: Path) -> bool:
+    """Whether ``folder`` has a table of ours, as a file of its own."""
+    path = folder / "table1.json"
+    if not is_own_file(path):
+        return False
+    try:
+        document = read_json(path, follow=False)
+    except InputError:
+        return False
+    return isinstance(document, dict) and {"dataset", "rows"} <= document.keys()
+
+
+def keep_report(
+    report: Report, runs: Path, suite_name: str | None = None, *, overwrite: bool = False, emit: Emit = ignore
+) -> None:
     """Write the report's folder beside its runs: that of Table 1, or one for a suite alone.
 
     A place that refuses it is a warning: the runs are there, and the table can be printed.
     """
-    folder = REPORT_FOLDER if suite_name in (None, "table1") else f"{REPORT_FOLDER}-{suite_name}"
     try:
-        write_report(report, runs / folder, emit=emit)
+        write_report(report, report_folder(runs, suite_name), overwrite=overwrite, emit=emit)
+    except InputError as error:
+        emit(Note(f"no report folder: {error}", "warning"))
     except OSError as error:
         found = refused(error)
         if found is error:

@@ -100,6 +100,7 @@ class Table:
     threshold: float
     pretrained: bool
     weights: str
+    encoder_weights: str
     devices: tuple[str, ...]
     tested_on: str | None
     tested_shapes: int
@@ -122,7 +123,7 @@ class Table:
         points = f"the first {self.val_points:,} points" if self.val_points else "all points"
         seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"seeds {', '.join(map(str, self.seeds))}"
         named = {"": "encoders from random weights", "pretrained": "pretrained encoders"}
-        weights = named.get(self.weights, f"weights from {self.weights[:60]}")
+        weights = self.encoder_weights or named.get(self.weights, f"weights from {self.weights[:60]}")
         return (
             f"Validation IoU (threshold {self.threshold:g}, {points} a picture, best checkpoint) on {self.dataset} "
             f"({shapes} pictures): {self.steps} steps, batch {self.batch_size}, {self.image_size}² px, "
@@ -210,6 +211,7 @@ def build_table(group: RunGroup, variants: Sequence[str] | None = None, base: st
         threshold=train["threshold"],
         pretrained=group.setting["weights"] == "pretrained",
         weights=group.setting["weights"],
+        encoder_weights=_encoder_weights(records[0].encoder_weights),
         devices=tuple(dict.fromkeys(_device(r) for r in group.runs)),
         tested_on=tested_on,
         tested_shapes=max((t.shapes for t in tests if t), default=0),
@@ -217,6 +219,13 @@ def build_table(group: RunGroup, variants: Sequence[str] | None = None, base: st
         significance=SIGNIFICANCE,
         rows=rows,
     )
+
+
+def _encoder_weights(taken: Mapping[str, Any]) -> str:
+    """What a run started with, where its encoder's weights are from a file; empty otherwise."""
+    if not taken:
+        return ""
+    return f"encoder weights from {taken.get('file')} ({taken.get('taken')} of {taken.get('total')} tensors)"
 
 
 def _device(run: StoredRun) -> str:

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from pix3d_onet.errors import InputError
-from pix3d_onet.files import read_json, write_json
+from pix3d_onet.files import is_own_file, read_json, write_json
 
 RUN_FILE = "run.json"
+CONFIG_FILE = "config.json"
 RUN_VERSION = 1
 
 
@@ -68,6 +69,9 @@ class RunRecord:
     val_iou_at_threshold: float | None = None
     weights: str = ""
     """``pretrained``, a file's digest, a run id, or empty for random initial weights."""
+    encoder_weights: Mapping[str, Any] = field(default_factory=dict)
+    """What was loaded from a file of encoder weights: ``file``, ``prefix``, ``taken`` of ``total`` tensors,
+    ``left_out`` of its head, ``notes``; empty without one."""
     device: Mapping[str, Any] = field(default_factory=dict)
     """``type``, ``name``, ``precision``, ``threads`` (2, or 1-2 where the number changed), ``processes``."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -90,6 +94,19 @@ class RunRecord:
         return int(self.train["seed"])
 
 
+def is_run(folder: Path) -> bool:
+    """Whether ``folder`` has the configuration or the record of a run of ours, as a file of its own."""
+    for name in (CONFIG_FILE, RUN_FILE):
+        if is_own_file(folder / name):
+            try:
+                document = read_json(folder / name, follow=False)
+            except InputError:
+                continue
+            if isinstance(document, dict) and isinstance(document.get("run_id"), str):
+                return all(isinstance(document.get(key), dict) for key in ("model", "train"))
+    return False
+
+
 def write_run(folder: Path, record: RunRecord) -> None:
     """Write ``folder/run.json`` atomically."""
     document = dataclasses.asdict(record)
@@ -101,7 +118,8 @@ def read_run(folder: Path) -> RunRecord:
     """Read ``folder/run.json``; InputError when it is missing, damaged (a field of the wrong type is) or of another
     version. What ``model`` and ``train`` hold is for their configurations to judge, but for the seed."""
     path = folder / RUN_FILE
-    document = read_json(path, what="run record", hint="A run that was interrupted continues with `resume=True`.")
+    hint = "A run that was interrupted continues with `resume=True`."
+    document = read_json(path, what="run record", hint=hint, follow=False)
     if not isinstance(document, dict) or document.get("version") != RUN_VERSION:
         raise InputError(f"{path} is not a run record of version {RUN_VERSION}.")
     problem = next(_problems(document), "")

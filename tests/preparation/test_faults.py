@@ -191,7 +191,7 @@ def test_a_kill_while_assembling(root: Path, tmp_path: Path, monkeypatch: pytest
 def test_parts_left_by_a_kill_after_the_manifest_go_away(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(root, out)
-    (out / ".parts").mkdir()
+    Staging(out).open()
     (out / ".parts" / "x.json").write_text("{}")
     assert run(root, out).up_to_date
     assert not (out / ".parts").exists()

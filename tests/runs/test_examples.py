@@ -86,7 +86,7 @@ def test_every_truncation_is_damaged(run: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"record_id": np.array([{"pickled": 1}, 2], dtype=object)}, "false header"),
+        ({"record_id": np.array([{"pickled": 1}, 2], dtype=object)}, "not numbers"),
         ({"mask": np.zeros((2, 32, 32), bool)}, "differ in length"),
         ({"rgb": np.zeros((1, 64, 64, 3), np.uint8)}, "differ in length"),
         ({"rgb": np.zeros((), np.uint8)}, "differ in length"),
@@ -145,5 +145,5 @@ def test_thousands_of_members_are_refused_unread(run: Path) -> None:
 
 def test_a_folder_of_that_name_is_damage(tmp_path: Path) -> None:
     (tmp_path / EXAMPLES_FILE).mkdir()
-    with pytest.raises(InputError, match="not a file of"):
+    with pytest.raises(InputError, match="not a regular file"):
         read_examples(tmp_path)

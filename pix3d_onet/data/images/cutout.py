@@ -9,6 +9,8 @@ means that the picture is cut out already; else the whole picture, with a warnin
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+from scipy.cluster.vq import kmeans2
 
 from pix3d_onet.config import MaskRule
 from pix3d_onet.data.images.crop import crop_view
@@ -216,35 +219,40 @@ def main_colours(colours: NDArray[np.float64], count: int) -> NDArray[np.float64
         if distance.max() <= LEAST_DISTANCE**2:
             break
         centres = np.vstack([centres, colours[int(np.argmax(distance))]])
-    for _ in range(KMEANS_ROUNDS):
-        nearest = ((colours[:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)
-        used, sizes = np.unique(nearest, return_counts=True)
-        centres = np.stack([colours[nearest == k].mean(axis=0) for k in used])
+    centres, nearest = kmeans2(colours, centres, iter=KMEANS_ROUNDS, minit="matrix")
+    sizes = np.bincount(nearest, minlength=len(centres))
     kept: NDArray[np.float64] = centres[sizes >= min(GROUP_SHARE * len(colours), sizes.max())]
     return kept
 
 
 def otsu(values: NDArray[np.floating[Any]]) -> float:
-    """The threshold that splits a histogram of ``values`` into two classes of least variance (Otsu, 1979).
+    """The upper edge of the lower of Otsu's (1979) two classes of ``values``; scikit-image gives its bin's centre.
 
-    Where all values are equal, that value's bin is the lower class.
+    Where all values are equal, that value.
     """
-    counts, edges = np.histogram(values, bins=HISTOGRAM_BINS)
-    centres = (edges[1:] + edges[:-1]) / 2
-    weight, total = np.cumsum(counts), np.cumsum(counts * centres)
-    rest = weight[-1] - weight
-    between = (total[-1] * weight - total * weight[-1]) ** 2 / np.maximum(weight * rest, 1)
-    return float(edges[1:][int(np.argmax(between))]) if rest.any() and between.any() else float(edges[-1])
+    with _scikit_image():
+        from skimage.filters import threshold_otsu
+    half_a_bin = float(np.ptp(values)) / (2 * HISTOGRAM_BINS)
+    return float(threshold_otsu(values, nbins=HISTOGRAM_BINS)) + half_a_bin  # type: ignore[no-untyped-call]
 
 
 def srgb_to_lab(rgb: UInt8) -> NDArray[np.float64]:
-    """(..., 3) sRGB uint8 → CIE L*a*b* under D65 (IEC 61966-2-1, CIE 15)."""
-    value = rgb.astype(np.float64) / 255
-    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    matrix = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-    xyz = linear @ matrix.T / np.array([0.9505, 1.0, 1.089])
-    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
-    return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1)
+    """(..., 3) sRGB uint8 → CIE L*a*b* under D65."""
+    with _scikit_image():
+        from skimage.color import rgb2lab
+    lab: NDArray[np.float64] = rgb2lab(rgb)
+    return lab
+
+
+@contextmanager
+def _scikit_image() -> Iterator[None]:
+    """MissingDependencyError where an import in the block fails."""
+    try:
+        yield
+    except ImportError:
+        raise MissingDependencyError(
+            "`mask=auto` needs the library scikit-image.", hint="pip install 'pix3d-onet[train]', or give a mask."
+        ) from None
 
 
 def _components(region: Bool) -> tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]]]:

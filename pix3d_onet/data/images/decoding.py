@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,29 @@ from PIL import Image, UnidentifiedImageError
 from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.types import Bool, UInt8
 
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "TGA", "JPEG2000", "AVIF")
-"""Pillow's names of the formats that are opened, where the installed Pillow has them (AVIF: from 11.3 on)."""
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "TGA", "JPEG2000", "AVIF", "HEIF")
+"""Pillow's names of the formats that are opened, where the installed Pillow has them (AVIF: from 11.3 on; HEIF: with
+the package pillow-heif)."""
+HEIC_BRANDS = rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)"
+UNREAD: tuple[tuple[bytes, str], ...] = (
+    (HEIC_BRANDS, "HEIC: install pillow-heif, or convert it to JPEG or PNG"),
+    (rb"....ftypavi[fs]", "AVIF, which this Pillow does not read: convert it to PNG, or install Pillow 11.3 or newer"),
+    (rb"\xff\x0a|....JXL ", "JPEG XL: convert it to JPEG or PNG"),
+    (
+        rb"II\*\x00|MM\x00\*",
+        "a TIFF of a kind that Pillow does not read, as several channels of floats: convert it to PNG",
+    ),
+    (rb"%PDF", "a PDF: export its picture as PNG"),
+    (rb"\s*(?:<\?xml[^>]*>)?\s*(?:<!--.*?-->\s*)*<svg", "an SVG drawing: export it as PNG"),
+    (rb"\s*<(?:!doctype html|html)", "an HTML page: download the picture itself"),
+    (rb"version https://git-lfs", "a Git LFS pointer: fetch what it points to (git lfs pull)"),
+)
+"""First bytes of what cannot be opened → what it is and what to do."""
+HEAD_BYTES = 512
+"""Beginning of a file from which its kind is told."""
+UNIT_FLOAT = 2.0
+"""Floating-point samples are taken to be in [0, 1] up to this highest value: resampling overshoots 1, and of 0 to 255
+a picture without a sample above it would be black anyhow."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how stored pixels lie; 1 is upright."""
 UPRIGHT = {
@@ -90,8 +112,9 @@ def array_mask(values: NDArray[Any]) -> Bool:
         raise InputError(f"a mask must be (H, W), not {values.shape}.")
     values = np.nan_to_num(values)
     highest = values.max(initial=0)
+    unit = UNIT_FLOAT if values.dtype.kind == "f" else 1
     # the scale is told by the highest value, since files of 16 bits hold 0 and 1, or 0 and 255, too
-    threshold = 0.5 if highest <= 1 else MASK_THRESHOLD if highest <= 255 else MASK_THRESHOLD * 257
+    threshold = 0.5 if highest <= unit else MASK_THRESHOLD if highest <= 255 else MASK_THRESHOLD * 257
     result: Bool = np.asarray(values >= threshold, dtype=np.bool_)
     return result
 
@@ -133,11 +156,48 @@ def _not_white(rgb: UInt8) -> Bool:
 
 
 def _eight_bits(picture: Image.Image) -> UInt8:
-    """Deeper grey → 8 bits: 16-bit samples by their high byte, others as they are, clipped."""
+    """Deeper grey → 8 bits: floats in [0, 1] times 255, 16 bits by their high byte, others as they are, clipped."""
     values = np.asarray(picture).astype(np.float64)
-    if picture.mode.startswith("I;16") or values.max(initial=0) > 255:
+    highest = values[np.isfinite(values)].max(initial=0)
+    if picture.mode == "F" and highest <= UNIT_FLOAT:
+        values = np.rint(values * 255)
+    elif picture.mode.startswith("I;16") or highest > 255:
         values = values / 257
     return np.clip(np.nan_to_num(values), 0, 255).astype(np.uint8)
+
+
+def no_file(path: Path) -> str:
+    """Why there is no file ``path``, in words that follow its name."""
+    text = str(path)
+    if text in ("-", "/dev/stdin"):
+        return "is standard input, which is not read: give the name of a file"
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
+        return "is an address, which is not fetched: download the picture, and give the file"
+    return "does not exist"
+
+
+def _unread(path: Path) -> str:
+    """What a file is that Pillow cannot open, as far as its first bytes tell."""
+    with path.open("rb") as handle:
+        head = handle.read(HEAD_BYTES)
+    if not head:
+        return "it is empty"
+    found = next((words for pattern, words in UNREAD if re.match(pattern, head, re.DOTALL | re.IGNORECASE)), "")
+    return f"it is {found}" if found else "its content is no picture of a known format"
+
+
+def _register_heif(path: Path) -> None:
+    """Let Pillow open HEIC where ``path`` is such a picture and pillow-heif is installed."""
+    if "HEIF" in Image.OPEN:
+        return
+    with path.open("rb") as handle:
+        if not re.match(HEIC_BRANDS, handle.read(HEAD_BYTES), re.DOTALL):
+            return
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return
+    register_heif_opener()
 
 
 class _opened:  # noqa: N801 — reads as a verb
@@ -151,10 +211,11 @@ class _opened:  # noqa: N801 — reads as a verb
     def __enter__(self) -> Image.Image:
         try:
             if not self.path.is_file():
-                raise RejectError(f"missing-{self.what}", f"{self.name} does not exist", STAGE)
+                raise RejectError(f"missing-{self.what}", self._missing(), STAGE)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels decide
                 Image.init()  # registers the formats; free after the first call
+                _register_heif(self.path)
                 self.picture = Image.open(self.path, formats=[f for f in FORMATS if f in Image.OPEN])
                 self._check_size(*self.picture.size)
                 if self.load:
@@ -167,13 +228,17 @@ class _opened:  # noqa: N801 — reads as a verb
         except Image.DecompressionBombError as error:
             raise RejectError("image-too-large", f"{self.name}: {error}", STAGE) from None
         except UnidentifiedImageError:  # its own words would name the file once more
-            detail = f"{self.name} cannot be read: its content is no picture of a known format"
+            detail = f"{self.name} cannot be read: {_unread(self.path)}"
             raise RejectError(f"bad-{self.what}", detail, STAGE) from None
         except Exception as error:  # noqa: BLE001 — decoders raise almost anything on broken bytes
             self.close()
             text = " ".join(str(error).replace(str(self.path), self.path.name).split()) or type(error).__name__
             raise RejectError(f"bad-{self.what}", f"{self.name} cannot be read: {text}", STAGE) from None
         return self.picture
+
+    def _missing(self) -> str:
+        why = no_file(self.path)
+        return f"{self.name if why == 'does not exist' else self.path} {why}"
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > MAX_PIXELS:

@@ -17,8 +17,7 @@ original code does not look at, let a data set of ours come back whole: ``mesh.o
 from __future__ import annotations
 
 import io
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,14 +28,13 @@ from numpy.typing import NDArray
 from pix3d_onet.config import SPLITS, PrepareConfig
 from pix3d_onet.data.images.decoding import declared_size
 from pix3d_onet.errors import ConfigError, InputError, RejectError
-from pix3d_onet.files import inside, write_bytes
+from pix3d_onet.files import inside, read_text, write_bytes
+from pix3d_onet.files.npz import TooLargeError, read_arrays
 from pix3d_onet.types import Bool, Camera, Float64, Rejected, SourceListing, SourceShape, SourceView
 
 POINTS, CLOUD, MESH = "points.npz", "pointcloud.npz", "mesh.off"
 PICTURES, MASKS, CAMERAS = "img_choy2016", "img_choy2016_mask", "cameras.npz"
 PICTURE_SUFFIXES = (".jpg", ".png")
-MAX_ARRAY_BYTES = 1 << 30
-"""Largest declared size of one array in an .npz (a zip's own figures are checked before anything is unpacked)."""
 FOCAL_TOLERANCE = 1e-3
 """Relative difference of the two focal lengths, and of skew to focal, up to which a camera has square pixels."""
 ROTATION_TOLERANCE = 1e-3
@@ -86,7 +84,7 @@ def list_onet(root: Path, config: PrepareConfig, *, split_files: Sequence[Path] 
 
 def read_points(path: Path) -> GivenPoints:
     """Read ``points.npz``; packed and plain labels are both known. RejectError, stage ``labels``, if damaged."""
-    data = read_npz(path, ("points", "occupancies"))
+    data = read_npz(path, ("points", "occupancies"), ("loc", "scale"))
     points, labels = _points(data["points"], path), data["occupancies"].ravel()
     if labels.dtype == np.uint8 and labels.size == -(-len(points) // 8):
         labels = np.unpackbits(labels)[: len(points)]
@@ -106,17 +104,15 @@ def read_cloud(path: Path) -> tuple[Float64, Float64]:
     return points, normals / np.maximum(length, np.finfo(np.float64).tiny)
 
 
-def read_npz(path: Path, names: Sequence[str], *, stage: str = "labels") -> dict[str, NDArray[Any]]:
-    """All arrays of an .npz, without pickle and after a look at their declared sizes; ``names`` must be there."""
+def read_npz(
+    path: Path, names: Sequence[str], more: Collection[str] = (), *, stage: str = "labels"
+) -> dict[str, NDArray[Any]]:
+    """The arrays ``names`` of an .npz, and those of ``more`` that it has. RejectError where it is damaged, or unpacks
+    to more than ``npz.MAX_NPZ_BYTES``."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            largest = max((i.file_size for i in archive.infolist()), default=0)
-        if largest > MAX_ARRAY_BYTES:
-            raise RejectError("npz-too-large", f"{path.name} unpacks to over {MAX_ARRAY_BYTES >> 20} MiB", stage)
-        with np.load(path, allow_pickle=False) as archive:
-            data = {name: np.asarray(archive[name]) for name in archive.files}
-    except RejectError:
-        raise
+        data = read_arrays(path, {*names, *more})
+    except TooLargeError as error:
+        raise RejectError("npz-too-large", f"{path.name} {error}", stage) from None
     except FileNotFoundError:
         raise RejectError(f"missing-{path.stem}", f"{path.name} does not exist", stage) from None
     except Exception as error:  # noqa: BLE001 - zip and npy readers raise almost anything on damaged bytes
@@ -168,7 +164,7 @@ def _read_lists(folder: Path, name: str) -> dict[str, str]:
     for split in SPLITS:
         path = folder / f"{split}.lst"
         try:
-            lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+            lines = read_text(path).split("\n") if path.exists() else []
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read {path}: {error}.") from None
         for line in lines:
@@ -200,7 +196,10 @@ def _views(root: Path, object_id: str) -> tuple[tuple[SourceView, ...], list[Rej
     folder = root / object_id / PICTURES
     files = sorted(p for p in folder.glob("*") if p.suffix.lower() in PICTURE_SUFFIXES) if folder.is_dir() else []
     try:
-        cameras = read_npz(inside(root, f"{object_id}/{PICTURES}/{CAMERAS}"), ()) if files else {}
+        path = inside(root, f"{object_id}/{PICTURES}/{CAMERAS}")
+        numbers = [int(p.stem) for p in files if p.stem.isdecimal()]
+        wanted = {f"{name}_{number}" for number in numbers for name in ("camera_mat", "world_mat")}
+        cameras = read_npz(path, (), wanted) if files else {}
     except RejectError as error:
         cameras = {}
         if not error.reason.startswith("missing"):
@@ -219,7 +218,7 @@ def _views(root: Path, object_id: str) -> tuple[tuple[SourceView, ...], list[Rej
 
 def _camera(cameras: Mapping[str, NDArray[Any]], picture: Path) -> Camera | None:
     """The camera of a numbered picture; None where there is none or it is all NaN (a picture without a pose)."""
-    if not picture.stem.isdigit():
+    if not picture.stem.isdecimal():
         return None
     k, world = (cameras.get(f"{name}_{int(picture.stem)}") for name in ("camera_mat", "world_mat"))
     if k is None or world is None or np.isnan(k.astype(np.float64)).all():

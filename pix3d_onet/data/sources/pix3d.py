@@ -135,7 +135,11 @@ def _nonzero(counts: Counter[str]) -> dict[str, int]:
 def _read_index(root: Path) -> list[Any]:
     if not root.is_dir():
         raise InputError(f"no Pix3D folder at {root}.", hint=HOW_TO_GET)
-    raw = read_json(root / INDEX, what="Pix3D index", hint=HOW_TO_GET)
+    try:
+        path = inside(root, INDEX)
+    except RejectError as error:
+        raise InputError(f"{error.message}.", hint=HOW_TO_GET) from None
+    raw = read_json(path, what="Pix3D index", hint=HOW_TO_GET)
     if not isinstance(raw, list):
         raise InputError(f"{root / INDEX} must hold a list of records, not {type(raw).__name__}.", hint=HOW_TO_GET)
     if not raw:

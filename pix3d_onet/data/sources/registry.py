@@ -24,8 +24,8 @@ class Source:
     ``function``: ``module:name`` of the listing function, imported when it is used. ``root`` is the default of
     the root (and ``env`` a variable that overrides it); empty makes the folder a required argument ``DIR``.
     ``takes``: which settings the source knows, by option name: ``category`` (with its ``default_category``),
-    ``images-per-object``, ``flags``, ``require-pose``, and ``splits``, the splits besides ``shape``.
-    ``default_split`` is its default. ``render_views`` is the default number of rendered views (for
+    ``images-per-object``, ``flags``, ``require-pose``, ``group-by`` (with ``pattern``), and ``splits``, the splits
+    besides ``shape``. ``default_split`` is its default. ``render_views`` is the default number of rendered views (for
     sources without photos). ``geometry``: ``module:name`` of what replaces ``preparation.from_mesh.shape_geometry``
     where the source has labels instead of meshes. ``example`` is a folder for the command's help.
     """
@@ -96,7 +96,7 @@ SOURCES: dict[str, Source] = {
             summary="Any folder of meshes (OBJ, OFF, PLY, STL, GLB); pictures are rendered.",
             function="pix3d_onet.data.sources.mesh_folder:list_meshes",
             example="models/",
-            takes=frozenset({"category"}),
+            takes=frozenset({"category", "group-by"}),
             render_views=24,
         ),
         Source(

@@ -6,6 +6,8 @@ What is looked for below the root::
     ShapeNetCore.v2/<synset>/<model>/models/model_normalized.obj      likewise
     ShapeNetRendering/<synset>/<model>/rendering/{00..23}.png         with rendering_metadata.txt
 
+or, where the root is the folder of the synsets, the renderings beside it; the listing's root is then the folder above.
+
 ShapeNet's model axes are +y up and -z front, which is what Pix3D's are, so poses mean the same.
 """
 
@@ -19,7 +21,7 @@ import numpy as np
 
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.errors import ConfigError, InputError, RejectError
-from pix3d_onet.files import inside
+from pix3d_onet.files import inside, read_text
 from pix3d_onet.types import Camera, Rejected, SourceListing, SourceShape, SourceView
 
 SYNSETS = {
@@ -47,6 +49,7 @@ CHOY_FOCAL_MM, CHOY_SENSOR_MM = 35.0, 32.0
 """His Blender camera."""
 CHOY_DISTANCE = 1.75
 """Blender units that a distance of 1 in ``rendering_metadata.txt`` stands for."""
+MAX_METADATA_BYTES = 1 << 20
 STAGE = "parse"
 
 
@@ -59,11 +62,13 @@ def list_shapenet(root: Path, config: PrepareConfig, *, split_files: Sequence[Pa
     if not root.is_dir():
         raise InputError(f"no ShapeNet folder at {root}.", hint="Name the folder that holds ShapeNetCore's synsets.")
     core = next((root / c for c in CORES if any(_synsets(root / c))), None)
+    if core == root / "." and not (root / RENDERINGS).is_dir() and (root.resolve().parent / RENDERINGS).is_dir():
+        core, root = root.resolve(), root.resolve().parent  # the renderings lie beside the synsets' folder
     if core is None:
         raise InputError(
             f"{root} holds no ShapeNet synset.", hint="Looked for folders such as 03001627/<model>/model.obj."
         )
-    wanted = _wanted(config.categories)
+    wanted = _wanted(config.categories, sorted(p.name for p in _synsets(core)))
     shapes: list[SourceShape] = []
     rejected: list[Rejected] = []
     for folder in sorted(_synsets(core)):
@@ -95,13 +100,15 @@ def _synsets(core: Path) -> Iterator[Path]:
         yield from (p for p in core.iterdir() if len(p.name) == 8 and p.name.isdigit() and p.is_dir())
 
 
-def _wanted(categories: Sequence[str]) -> frozenset[str] | None:
+def _wanted(categories: Sequence[str], present: Sequence[str]) -> frozenset[str] | None:
+    """The synsets of the categories; None: all. ConfigError that names those there are."""
     if "all" in categories:
         return None
     offsets = {name: offset for offset, name in SYNSETS.items()}
     for name in categories:
-        if name not in offsets and not (len(name) == 8 and name.isdigit()):
-            raise ConfigError(f"`categories={name}` is no category of ShapeNetCore (try chair, or 03001627).")
+        if offsets.get(name, name) not in present:
+            here = ", ".join(SYNSETS.get(offset, offset) for offset in present)
+            raise ConfigError(f"`categories={name}`: there are only {here} (or all), by name or WordNet offset.")
     return frozenset(offsets.get(name, name) for name in categories)
 
 
@@ -126,7 +133,7 @@ def _choy_views(root: Path, synset: str, name: str) -> tuple[list[SourceView], l
     relative = f"{RENDERINGS}/{synset}/{name}/rendering"
     try:
         folder = inside(root, relative)
-        lines = (folder / "rendering_metadata.txt").read_text(encoding="ascii").splitlines()
+        lines = read_text(folder / "rendering_metadata.txt", limit=MAX_METADATA_BYTES).splitlines()
     except (RejectError, OSError, UnicodeDecodeError):
         return [], []
     for number, line in enumerate(filter(str.strip, lines)):

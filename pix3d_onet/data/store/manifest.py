@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pix3d_onet.errors import InputError
-from pix3d_onet.files import digest, read_json
+from pix3d_onet.files import digest, is_own_file, read_json
 
 FORMAT = "onet-dataset"
 FORMAT_VERSION = 1
@@ -84,13 +86,49 @@ def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def is_dataset(folder: Path) -> bool:
+    """Whether ``folder`` has a manifest of ours, sound or not, as a file of its own."""
+    if not is_own_file(folder / MANIFEST):
+        return False
+    try:
+        document = read_json(folder / MANIFEST, follow=False)
+    except InputError:
+        return False
+    return isinstance(document, dict) and document.get("format") == FORMAT
+
+
+JSON_TYPES: Mapping[str, type] = {"str": str, "int": int, "tuple[str, ...]": list, "Mapping[str, Any]": dict}
+"""Annotation of a field → the type that it has in JSON."""
+SIZES = {"points": 10_000_000, "surface_points": 10_000_000, "image_size": 4096}
+"""The settings that say how large the arrays are, and their largest values."""
+
+
+def _check_columns(rows: list[dict[str, Any]], kind: type[ShapeEntry | ShardEntry]) -> None:
+    """TypeError where a field of any row has another type than documented; column by column, which is quick."""
+    for field_ in dataclasses.fields(kind):
+        required = field_.default is MISSING and field_.default_factory is MISSING
+        cells = [row[field_.name] for row in rows if required or field_.name in row]
+        wanted = JSON_TYPES[str(field_.type)]
+        good = set(map(type, cells)) <= {wanted}
+        if good and wanted is list:
+            good = set(map(type, chain.from_iterable(cells))) <= {str}
+        if not good or (wanted is int and min(cells, default=0) < 0):
+            raise TypeError(f"{field_.name} is no {field_.type}")
+
+
+def _check_config(config: Any) -> None:
+    for key, most in SIZES.items():
+        if type(config[key]) is not int or not 0 <= config[key] <= most:
+            raise ValueError(f"{key} is {config[key]!r:.40}")
+
+
 def read_manifest(root: Path) -> Manifest:
     """Parse ``root/manifest.json``; InputError when it is missing, not ours, of another version or malformed."""
     path = root / MANIFEST
     hint = "Make a data set with `onet prepare`."
     if not root.is_dir():
         raise InputError(f"data set not found: {root}.", hint=hint)
-    document = read_json(path, what="data set manifest", hint=hint)
+    document = read_json(path, what="data set manifest", hint=hint, follow=False)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"{path} is not an onet data set manifest.", hint=hint)
     if document.get("version") != FORMAT_VERSION:
@@ -99,6 +137,12 @@ def read_manifest(root: Path) -> Manifest:
             hint="Prepare the data set again, or use the onet that wrote it.",
         )
     try:
+        _check_columns(document["shapes"], ShapeEntry)
+        _check_columns(document["shards"], ShardEntry)
+        _check_config(document["config"])
+        for key in ("source", "counts"):
+            if not isinstance(document[key], dict):
+                raise TypeError(f"{key} is no object")
         rows: list[dict[str, Any]] = [
             {k: tuple(v) if isinstance(v, list) else v for k, v in s.items()} for s in document["shapes"]
         ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pix3d_onet.errors import MissingDependencyError, RejectError
+from pix3d_onet.files import read_bytes
 from pix3d_onet.geometry.mesh.cleaning import clean_counted, merge_vertices
 from pix3d_onet.geometry.mesh.formats.gltf.container import SideFiles
 from pix3d_onet.geometry.mesh.formats.gltf.scene import parse_gltf
@@ -90,7 +91,7 @@ def _read(path: Path) -> bytes:
             raise RejectError("unreadable-mesh", "not a file")
         if status.st_size > MAX_MESH_BYTES:
             raise RejectError("mesh-too-large", f"over {MAX_MESH_BYTES >> 20} MiB")
-        return path.read_bytes()
+        return read_bytes(path, limit=MAX_MESH_BYTES)
     except FileNotFoundError:
         raise RejectError("missing-mesh", "does not exist") from None
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pix3d_onet.geometry.mesh.raycast import RayScene
+from pix3d_onet.geometry.mesh.inside.winding import WindingNumbers
 from pix3d_onet.geometry.mesh.topology import face_areas
 from pix3d_onet.lattice import LATTICE, decode_points
 from pix3d_onet.seeding import generator
@@ -17,11 +17,8 @@ def draw_cells(n: int, seed: int, name: str = "") -> UInt16:
 
 
 def contains(mesh: Mesh, points: Float64 | Float32) -> Bool:
-    """(N,) bool: whether each of (N, 3) points is inside ``mesh`` (closed, any frame); see ``RayScene.inside``."""
-    if len(mesh.faces) == 0 or len(points) == 0:
-        return np.zeros(len(points), dtype=np.bool_)
-    centre, scale = mesh.bounds.mean(axis=0), max(float(np.ptp(mesh.bounds, axis=0).max()), np.finfo(np.float64).tiny)
-    return RayScene(Mesh((mesh.vertices - centre) / scale, mesh.faces)).inside((points - centre) / scale)
+    """(N,) bool: whether ``mesh`` (closed, any frame) goes around each of (N, 3) points; exact."""
+    return WindingNumbers(mesh).contains(points)
 
 
 def sample_occupancy(mesh: Mesh, n: int, seed: int) -> tuple[Float32, Bool]:

@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from pix3d_onet.geometry.mesh._topology_kernels import areas, count_edges, face_components, signed_volume
+from pix3d_onet.geometry.mesh._topology_kernels import (
+    areas,
+    component_measures,
+    count_edges,
+    face_components,
+    signed_volume,
+)
 from pix3d_onet.types import Mesh
 
 
@@ -46,6 +52,14 @@ def face_areas(mesh: Mesh) -> np.ndarray[Any, np.dtype[np.float64]]:
     """(F,) float64 areas in squared units of the vertices."""
     found: np.ndarray[Any, np.dtype[np.float64]] = areas(mesh.vertices, mesh.faces)
     return found
+
+
+def measures_of_parts(
+    mesh: Mesh, labels: np.ndarray[Any, np.dtype[np.int32]], count: int
+) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
+    """(count,) area and (count,) signed volume of the faces that bear each of the (F,) ``labels``."""
+    areas_of, volumes = component_measures(mesh.vertices, mesh.faces, labels, count, mesh.vertices.mean(axis=0))
+    return areas_of, volumes
 
 
 def component_labels(mesh: Mesh) -> tuple[int, np.ndarray[Any, np.dtype[np.int32]]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +20,17 @@ from PIL import Image
 
 from pix3d_onet.errors import ConfigError, InputError, SettingError
 from pix3d_onet.events import Emit, Progress, ignore
-from pix3d_onet.files import PART_SUFFIX, read_json, write_bytes, write_json, write_text
+from pix3d_onet.files import (
+    check_claim,
+    is_own_file,
+    member,
+    read_json,
+    remove,
+    remove_empty,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from pix3d_onet.geometry.render.cameras import look_at_pose
 from pix3d_onet.geometry.render.scene import Scene
 from pix3d_onet.geometry.synth import backdrop
@@ -33,6 +42,9 @@ from pix3d_onet.types import Bool, Camera, Float64, Mesh, UInt8
 SETTINGS_FILE = "synth.json"
 """Written first: claims the folder. ``pix3d.json`` is written last: the data set is whole."""
 INDEX_FILE = "pix3d.json"
+KIND = "synthetic data set"
+FOLDERS = ("img", "mask", "model")
+MODEL_FILES = ("model.obj", "3d_keypoints.txt", "voxel.mat")
 VOXELS = 128
 """Cells along each axis of the release's voxel grids."""
 SENSOR_WIDTH = 32.0
@@ -113,8 +125,8 @@ def synth_pix3d(
     names = tuple(DESIGNS) if category == "all" else (category,) if isinstance(category, str) else tuple(category)
     settings = _Settings(names, objects, images_per_object, seed)
     _check(settings)
-    if _claim(out, settings, overwrite):
-        return _result(out, settings, read_json(out / INDEX_FILE), written=False)
+    if _claim(out, settings, overwrite, emit):
+        return _result(out, settings, read_json(out / INDEX_FILE, follow=False), written=False)
     records: list[dict[str, Any]] = []
     defects: dict[str, list[str]] = {}
     total = len(names) * objects
@@ -150,39 +162,72 @@ def _check(settings: _Settings) -> None:
         raise SettingError("seed", "0 or more", settings.seed)
 
 
-def _claim(out: Path, settings: _Settings, overwrite: bool) -> bool:
+def _claim(out: Path, settings: _Settings, overwrite: bool, emit: Emit) -> bool:
     """Make sure that ``out`` is ours to write; True when the finished data set is there already."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file.", hint="Give a folder.")
-    wanted = {**asdict(settings), "categories": list(settings.categories)}
-    found = read_json(out / SETTINGS_FILE) if (out / SETTINGS_FILE).exists() else None
-    ours = isinstance(found, dict) and found.get("settings") == wanted
+    ours = check_claim(
+        out,
+        KIND,
+        files=(SETTINGS_FILE, INDEX_FILE),
+        folders=FOLDERS,
+        known=lambda folder: _settings_of(folder) is not None,
+        overwrite=overwrite,
+        emit=emit,
+    )
+    before = _settings_of(out) if ours else None
+    if before == settings and is_own_file(out / INDEX_FILE):
+        return True
+    if before not in (None, settings) and not overwrite:
+        hint = "Take another folder, or `overwrite=True`."
+        raise InputError(f"{out} holds another synthetic data set.", hint=hint)
     try:
-        if ours and (out / INDEX_FILE).exists():
-            return True
-        if found is not None and not ours:
-            if not overwrite:
-                raise InputError(
-                    f"{out} holds another synthetic data set.", hint="Take another folder, or `overwrite=True`."
-                )
-            (out / INDEX_FILE).unlink(missing_ok=True)
-            for name in ("img", "mask", "model"):
-                shutil.rmtree(out / name, ignore_errors=True)
-        elif found is None and out.is_dir() and any(not p.name.endswith(PART_SUFFIX) for p in out.iterdir()):
-            raise InputError(f"{out} is not empty.", hint="Give a new folder.")
-        write_json(out / SETTINGS_FILE, {"settings": wanted})
+        remove(out / INDEX_FILE)
+        if before is not None and before != settings:
+            _remove(out, before)
+        write_json(out / SETTINGS_FILE, {"settings": asdict(settings)})
     except OSError as error:
         raise InputError(f"cannot write to {out}: {error.strerror}.") from None
     return False
 
 
+def _settings_of(out: Path) -> _Settings | None:
+    """The settings of the synthetic data set in ``out``, whole or begun; None where there is none of ours."""
+    if not is_own_file(out / SETTINGS_FILE):
+        return None
+    try:
+        found = read_json(out / SETTINGS_FILE, follow=False)["settings"]
+        settings = _Settings(**{**found, "categories": tuple(found["categories"])})
+        _check(settings)
+    except (InputError, ConfigError, KeyError, TypeError):
+        return None
+    return settings
+
+
+def _remove(out: Path, settings: _Settings) -> None:
+    """Remove the files of the synthetic data set of ``settings``, by name, and the folders that are empty then."""
+    for category in settings.categories:
+        for index in range(settings.objects):
+            folder = f"model/{category}/{_name(category, index)}"
+            for name in MODEL_FILES:
+                remove(member(out, *folder.split("/"), name))
+        for number in range(1, settings.objects * settings.images_per_object + 1):
+            for name in (f"img/{category}/{number:04d}.jpg", f"img/{category}/{number:04d}.png"):
+                remove(member(out, *name.split("/")))
+            remove(member(out, "mask", category, f"{number:04d}.png"))
+    for name in FOLDERS:
+        remove_empty(out / name)
+
+
 def _result(out: Path, settings: _Settings, records: Any, *, written: bool) -> SynthResult:
-    notes = read_json(out / SETTINGS_FILE).get("defects", {})
+    notes = read_json(out / SETTINGS_FILE, follow=False).get("defects", {})
     counts: dict[str, int] = {}
     for kind in sorted(kind for kinds in notes.values() for kind in kinds):
         counts[kind] = counts.get(kind, 0) + 1
     total = len(settings.categories) * settings.objects
     return SynthResult(out, total, len(records), settings.categories, counts, written)
+
+
+def _name(category: str, index: int) -> str:
+    return f"SYNTH_{category.upper()}_{index + 1:03d}"
 
 
 def _make(category: str, index: int, seed: int) -> _Object:
@@ -202,7 +247,7 @@ def _make(category: str, index: int, seed: int) -> _Object:
         start = end
     paint = {name: options[int(rng.integers(len(options)))] for name, options in PALETTES.items()}
     shades = np.array([paint[p.material] for p in parts]) * rng.uniform(0.92, 1.08, (len(parts), 1))
-    name = f"SYNTH_{category.upper()}_{index + 1:03d}"
+    name = _name(category, index)
     keypoints = _farthest(mesh.vertices[np.unique(mesh.faces)], KEYPOINTS)
     return _Object(category, name, tuple(placed), mesh, shades[owner], keypoints, defects)
 
@@ -225,7 +270,7 @@ def _write_model(out: Path, thing: _Object) -> None:
         lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in part.vertices]
         lines += ["f " + " ".join(str(i + offset) for i in polygon) for polygon in part.polygons]
         offset += len(part.vertices)
-    folder = out / thing.folder
+    folder = member(out, *thing.folder.split("/"), "model.obj").parent
     write_text(folder / "model.obj", "\n".join(lines) + "\n")
     write_text(folder / "3d_keypoints.txt", "".join(f"{x:.6f} {y:.6f} {z:.6f}\n" for x, y, z in thing.keypoints))
     buffer = io.BytesIO()
@@ -310,8 +355,8 @@ def _shoot(out: Path, thing: _Object, scene: Scene, number: int, rng: np.random.
     photo, covered = backdrop.develop(rgb, mask, ZOOM, rng)
     ending = "jpg" if rng.random() < 0.4 else "png"
     image, mask_name = f"img/{thing.category}/{number:04d}.{ending}", f"mask/{thing.category}/{number:04d}.png"
-    write_bytes(out / image, _encoded(photo, ending))
-    write_bytes(out / mask_name, _encoded(covered.astype(np.uint8) * np.uint8(255), "png"))
+    write_bytes(member(out, *image.split("/")), _encoded(photo, ending))
+    write_bytes(member(out, *mask_name.split("/")), _encoded(covered.astype(np.uint8) * np.uint8(255), "png"))
     return _record(thing, camera, covered, image, mask_name) | {
         "2d_keypoints": _annotate(thing.keypoints, camera, picture.depth, rng),
         "focal_length": focal_mm,

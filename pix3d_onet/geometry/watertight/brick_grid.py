@@ -1,16 +1,17 @@
-"""The signed brick grid: what both of our watertighting methods end in, and what labels are read from."""
+"""The sparse grid of 8³ bricks in which both of our watertighting methods work, and the surface that they end in."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pix3d_onet.geometry.mesh.topology import component_labels, face_areas
-from pix3d_onet.geometry.watertight.kernels import flood, marching_cubes
-from pix3d_onet.geometry.watertight.kernels.bricks import NODES, SIDE
+from pix3d_onet.geometry.mesh.topology import component_labels, measures_of_parts
+from pix3d_onet.geometry.watertight.kernels import flood
+from pix3d_onet.geometry.watertight.kernels.bricks import SIDE
 from pix3d_onet.types import Bool, Float64, Int64, Mesh, UInt8
 
 FILL = 0.9
@@ -49,34 +50,20 @@ def frame_for(mesh: Mesh, resolution: int, *, border: float) -> GridFrame:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class BrickGrid:
-    """Signs of all nodes of a grid and its extracted surface.
+class GridSurface:
+    """The surface of a brick grid: ``vertices`` (V, 3) float64 grid coordinates, ``faces`` (F, 3) int64.
 
-    ``slots`` (Bx, By, Bz) int32 index of a brick's nodes or -1; ``brick_inside`` (B,) uint8 for bricks without;
-    ``cases`` (n, 512) uint8 marching-cubes case of every cell; ``first`` (n, 512) int32 first face of every cell;
-    ``vertices`` (V, 3) float64 grid coordinates; ``faces`` (F, 3) int64.
+    ``info`` is what the method has to say of it, for the QC.
     """
 
     frame: GridFrame
-    slots: NDArray[np.int32]
-    brick_inside: UInt8
-    cases: UInt8
-    first: NDArray[np.int32]
     vertices: Float64
     faces: Int64
+    info: Mapping[str, Any] = field(default_factory=dict)
 
     def mesh(self) -> Mesh:
         """The surface in the mesh's frame: closed, consistently wound, positive volume."""
         return Mesh(self.frame.from_grid(self.vertices), self.faces)
-
-    def label(self, points: Float64) -> tuple[Bool, Bool]:
-        """Exact labels of (N, 3) points in the mesh's frame; and (N,) bool where rounding left no sure answer."""
-        counts, _ = marching_cubes.table()
-        grid = np.ascontiguousarray(self.frame.to_grid(points))
-        inside, unsure = marching_cubes.label(
-            grid, self.slots, self.brick_inside, self.cases, self.first, counts, self.vertices, self.faces
-        )
-        return inside, unsure
 
 
 STRAY_AREA = 0.001
@@ -84,43 +71,20 @@ STRAY_VOLUME = 8.0
 """Pieces below this share of the surface *and* this many cubic voxels are crumbs of the grid and dropped."""
 
 
-def extract_grid(
-    frame: GridFrame,
-    slots: NDArray[np.int32],
-    inside: UInt8,
-    brick_inside: UInt8,
-    fractions: Any,
-    neighbours: Any,
-    *,
-    drop_strays: bool = False,
-) -> BrickGrid:
-    """Marching cubes over signs and edge fractions (``marching_cubes.extract``); ``inside`` changes when strays go."""
-    first_node = origins(slots)
-    vertices, faces, cases, first, number = marching_cubes.extract(
-        inside, brick_inside, neighbours, first_node, fractions
-    )
-    if drop_strays and (dropped := _strays(vertices, faces)).any():
-        marching_cubes.clear(inside, neighbours, number, dropped)
-        vertices, faces, cases, first, _ = marching_cubes.extract(
-            inside, brick_inside, neighbours, first_node, fractions
-        )
-    return BrickGrid(frame, slots, brick_inside, cases, first, vertices, faces)
-
-
-def _strays(vertices: Float64, faces: Int64) -> Bool:
-    """(V,) bool: vertices of the pieces to drop."""
-    mesh = Mesh(vertices, faces)
+def without_strays(surface: GridSurface) -> GridSurface:
+    """The surface without crumbs."""
+    mesh = Mesh(surface.vertices, surface.faces)
     count, labels = component_labels(mesh)
-    drop = np.zeros(len(vertices), dtype=np.bool_)
     if count < 2:
-        return drop
-    areas = np.bincount(labels, weights=face_areas(mesh), minlength=count)
-    t = mesh.triangles
-    pieces = np.einsum("ij,ij->i", t[:, 0], np.cross(t[:, 1], t[:, 2])) / 6
-    volumes = np.abs(np.bincount(labels, weights=pieces, minlength=count))
-    stray = (areas < STRAY_AREA * areas.sum()) & (volumes < STRAY_VOLUME)
-    drop[faces[stray[labels]]] = True
-    return drop
+        return surface
+    areas, volumes = measures_of_parts(mesh, labels, count)
+    stray = (areas < STRAY_AREA * areas.sum()) & (np.abs(volumes) < STRAY_VOLUME)
+    if not stray.any():
+        return surface
+    faces = surface.faces[~stray[labels]]
+    used = np.zeros(len(surface.vertices), dtype=np.bool_)
+    used[faces] = True
+    return GridSurface(surface.frame, surface.vertices[used], (np.cumsum(used) - 1)[faces])
 
 
 def origins(slots: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -150,6 +114,3 @@ def fill_cavities(inside: UInt8, brick_inside: UInt8, slots: NDArray[np.int32]) 
     flood.flood(free, slots, reached, brick_out)
     inside[:] = 1 - flood.unpack(reached)
     brick_inside[:] = (brick_out != 1).ravel()
-
-
-assert NODES == SIDE**3

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pix3d_onet.errors import RejectError
-from pix3d_onet.geometry.watertight.brick_grid import FILL, BrickGrid, GridFrame, extract_grid, number_bricks, origins
-from pix3d_onet.geometry.watertight.kernels import depth_fusion, neighbours
+from pix3d_onet.geometry.watertight.brick_grid import FILL, GridFrame, GridSurface, number_bricks, origins
+from pix3d_onet.geometry.watertight.kernels import depth_fusion, marching_cubes, neighbours
 from pix3d_onet.geometry.watertight.kernels.bricks import SIDE
 from pix3d_onet.types import Float32, Float64, Mesh
 
@@ -89,8 +89,8 @@ def _clear_air(signs: NDArray[np.int8], low: Float64, high: Float64) -> None:
     signs[outside] = 1
 
 
-def fusion(mesh: Mesh, resolution: int = 256) -> BrickGrid:
-    """The fused grid and surface of ``mesh`` (cleaned, any frame). RejectError ``empty-surface`` where none is."""
+def fusion(mesh: Mesh, resolution: int = 256) -> GridSurface:
+    """The fused surface of ``mesh`` (cleaned, any frame). RejectError ``empty-surface`` where none is."""
     rotations = fibonacci_rotations()
     frame = fusion_frame(mesh, resolution)
     depth = depth_maps(mesh, frame, resolution, rotations)
@@ -127,7 +127,7 @@ def fusion(mesh: Mesh, resolution: int = 256) -> BrickGrid:
     brick_inside = (signs.ravel() < 0).astype(np.uint8)
     inside = (values <= 0).astype(np.uint8)
     fractions = depth_fusion.value_fractions(values, np.where(brick_inside, -1, 1).astype(np.float32), table)
-    grid = extract_grid(frame, slots, inside, brick_inside, fractions, table)
-    if len(grid.faces) == 0:
+    cubes = marching_cubes.extract(inside, brick_inside, table, origins(slots), fractions)
+    if len(cubes.vertices) == 0:
         raise RejectError("empty-surface", "the depth maps show no surface", "watertight")
-    return grid
+    return GridSurface(frame, cubes.vertices, marching_cubes.connected(cubes, table))

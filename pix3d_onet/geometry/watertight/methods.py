@@ -8,10 +8,8 @@
     Attene, The Visual Computer 2010, through pymeshfix in a child process. Drops what it cannot mend, so its result
     is checked and ``tight`` takes over where it lost something.
 ``none``
-    The mesh as it is; labels by the majority of rays, or by the winding number where it has several components. Only
-    for sound meshes, whose every edge has as many faces one way round as the other (closed solids that may overlap,
-    nest or touch); others are rejected. Components wound inside out are turned, unless they lie wholly inside of
-    others: those are cavities.
+    The mesh as it is, every part wound outward but for cavities. Only for sound meshes, whose every edge has as many
+    faces one way round as the other (closed solids that may overlap, nest or touch); others are rejected.
 """
 
 from __future__ import annotations
@@ -24,20 +22,16 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet.config import WATERTIGHT_METHODS, check_choice
-from pix3d_onet.errors import RejectError
-from pix3d_onet.geometry.mesh.cleaning import clean, merge_vertices
-from pix3d_onet.geometry.mesh.sampling import contains
-from pix3d_onet.geometry.mesh.topology import component_labels, edge_counts, unbalanced_edges, volume
-from pix3d_onet.geometry.watertight.brick_grid import FILL, BrickGrid
+from pix3d_onet.geometry.mesh.cleaning import clean
+from pix3d_onet.geometry.watertight.brick_grid import FILL
 from pix3d_onet.types import Mesh
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Watertight:
-    """``mesh`` in the frame of the input; ``grid`` its signed grid where the method has one; ``info`` for the QC."""
+    """``mesh`` in the frame of the input, ``voxel`` in its units; ``info`` for the QC."""
 
     mesh: Mesh
-    grid: BrickGrid | None
     method: str
     voxel: float
     info: Mapping[str, Any] = field(default_factory=dict)
@@ -47,16 +41,16 @@ def tight_method(mesh: Mesh, resolution: int) -> Watertight:
     """Our own watertighting (``geometry.watertight.tight``)."""
     from pix3d_onet.geometry.watertight.tight import tight
 
-    grid = tight(mesh, resolution)
-    return Watertight(grid.mesh(), grid, "tight", grid.frame.voxel)
+    surface = tight(mesh, resolution)
+    return Watertight(surface.mesh(), "tight", surface.frame.voxel, surface.info)
 
 
 def fusion_method(mesh: Mesh, resolution: int) -> Watertight:
     """Depth-map fusion (``geometry.watertight.depth_fusion``)."""
     from pix3d_onet.geometry.watertight.depth_fusion import fusion
 
-    grid = fusion(mesh, resolution)
-    return Watertight(grid.mesh(), grid, "fusion", grid.frame.voxel)
+    surface = fusion(mesh, resolution)
+    return Watertight(surface.mesh(), "fusion", surface.frame.voxel)
 
 
 def meshfix_method(mesh: Mesh, resolution: int) -> Watertight:
@@ -66,44 +60,17 @@ def meshfix_method(mesh: Mesh, resolution: int) -> Watertight:
     voxel = float(np.ptp(mesh.bounds, axis=0).max()) / (FILL * resolution)
     outcome = meshfix(mesh, tolerance=voxel)
     if outcome.mesh is None:
-        return replace(tight_method(mesh, resolution), info={"fallback": outcome.problem})
-    return Watertight(outcome.mesh, None, "meshfix", voxel)
+        result = tight_method(mesh, resolution)
+        return replace(result, info={**result.info, "fallback": outcome.problem})
+    return Watertight(outcome.mesh, "meshfix", voxel)
 
 
 def none_method(mesh: Mesh, resolution: int) -> Watertight:
-    """The mesh as it is, wound outward; RejectError ``not-watertight`` unless it bounds solids."""
+    """The mesh as it is, its parts wound outward (``geometry.watertight.closed``)."""
+    from pix3d_onet.geometry.watertight.closed import closed
+
     voxel = float(np.ptp(mesh.bounds, axis=0).max()) / (FILL * resolution)
-    merged = merge_vertices(mesh)
-    if len(merged.faces) == 0:
-        raise RejectError("empty-mesh", "no usable face", "watertight")
-    counts = edge_counts(merged)
-    loose = unbalanced_edges(merged)
-    if loose:
-        detail = f"{counts['boundary']} edges are open and {loose - counts['boundary']} wound inconsistently"
-        raise RejectError("not-watertight", f"the method none needs closed solids; here {detail}", "watertight")
-    return Watertight(_outward(merged), None, "none", voxel)
-
-
-def _outward(mesh: Mesh) -> Mesh:
-    """Every component wound outward, except cavities: those wound inward wholly inside the others."""
-    count, labels = component_labels(mesh)
-    if count == 1:
-        return mesh if volume(mesh) >= 0 else Mesh(mesh.vertices, mesh.faces[:, ::-1])
-    t = mesh.triangles - mesh.bounds.mean(axis=0)
-    volumes = np.bincount(labels, weights=np.einsum("ij,ij->i", t[:, 0], np.cross(t[:, 1], t[:, 2])), minlength=count)
-    if not (volumes < 0).any():
-        return mesh
-    solids = Mesh(mesh.vertices, mesh.faces[(volumes >= 0)[labels]])
-    inward = (volumes < 0)[labels]
-    if len(solids.faces):
-        corners = mesh.triangles[inward].reshape(-1, 3)
-        held = contains(solids, corners).reshape(-1, 3).all(axis=1)
-        cavity = np.ones(count, dtype=np.bool_)
-        np.logical_and.at(cavity, labels[inward], held)
-        inward &= ~cavity[labels]
-    faces = mesh.faces.copy()
-    faces[inward] = faces[inward][:, ::-1]
-    return Mesh(mesh.vertices, faces)
+    return Watertight(closed(mesh), "none", voxel)
 
 
 def watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256) -> Watertight:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pix3d_onet.files import write_text
+from pix3d_onet.files import append_text, member, write_text
 from pix3d_onet.runs.record import HistoryRow
 
 HISTORY_FILE = "history.csv"
@@ -27,8 +27,7 @@ class Curves:
         """One validation."""
         path = self.folder / HISTORY_FILE
         fresh = not path.exists()
-        with path.open("a", encoding="utf-8", newline="") as handle:
-            handle.write((_line(HistoryRow.__slots__) if fresh else "") + _line(_values(row)))
+        append_text(path, (_line(HistoryRow.__slots__) if fresh else "") + _line(_values(row)))
         self._board(row)
 
     def rewrite(self, rows: Sequence[HistoryRow]) -> None:
@@ -42,7 +41,7 @@ class Curves:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 return
-            self._writer = SummaryWriter(str(self.folder / EVENTS_FOLDER))
+            self._writer = SummaryWriter(str(member(self.folder, EVENTS_FOLDER, "events").parent))
         if self._writer is None:
             return
         tags = {

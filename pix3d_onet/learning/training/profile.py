@@ -9,7 +9,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from pix3d_onet.errors import ConfigError
 from pix3d_onet.events import Emit, Note
-from pix3d_onet.files import write_text, writing
+from pix3d_onet.files import member, write_text, writing
 from pix3d_onet.learning.training.trainer import Trainer
 
 WARM_UP = 2
@@ -17,6 +17,7 @@ WARM_UP = 2
 ROWS = 15
 """Lines of the table."""
 NAME_WIDTH = 40
+PROFILE_FOLDER = "profile"
 TRACE_FILE = "trace.json"
 TABLE_FILE = "table.txt"
 
@@ -44,8 +45,7 @@ def profile_steps(trainer: Trainer, steps: int, folder: Path, emit: Emit) -> Non
         trainer.look()
     key = "self_cuda_time_total" if len(activities) > 1 else "self_cpu_time_total"
     table = recorded.key_averages().table(sort_by=key, row_limit=ROWS, max_name_column_width=NAME_WIDTH)
-    target = folder / "profile"
-    target.mkdir(parents=True, exist_ok=True)
+    target = member(folder, PROFILE_FOLDER, TRACE_FILE).parent
     with writing(target / TRACE_FILE) as part:
         recorded.export_chrome_trace(str(part))
     write_text(target / TABLE_FILE, table)

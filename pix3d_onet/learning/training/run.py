@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from pix3d_onet.config import MachineConfig, ModelConfig, Residence, TrainConfig
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, UnsuitableError
 from pix3d_onet.events import Emit, Note, Progress, ignore
-from pix3d_onet.files import write_json
 from pix3d_onet.learning import checkpoint, distributed
 from pix3d_onet.learning.device import (
     choose_device,
@@ -27,21 +27,25 @@ from pix3d_onet.learning.device import (
     versions,
 )
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model, cost, count_parameters
+from pix3d_onet.learning.network.weights_file import weights_path
 from pix3d_onet.learning.torch_threads import Threads, spelled
 from pix3d_onet.learning.training.batches import Choice, Split, describe_data, has_split
 from pix3d_onet.learning.training.fitting import fitting_batch, open_split
 from pix3d_onet.learning.training.optim import freeze_encoder
 from pix3d_onet.learning.training.profile import profile_steps
 from pix3d_onet.learning.training.run_folder import (
-    CONFIG_FILE,
+    begin,
+    check_output,
     describe_weights,
     finished_run,
     initial_run,
     locked,
     run_identity,
     stored_batch_size,
+    stored_model,
     unfinished_run,
 )
+from pix3d_onet.learning.training.suitability import check_suitable
 from pix3d_onet.learning.training.trainer import Setting, Trainer, is_out_of_memory
 from pix3d_onet.learning.training.validate import THRESHOLDS, Advance, Scores
 from pix3d_onet.runs.record import RunRecord, write_run
@@ -60,6 +64,7 @@ class Request:
     resume: bool
     init_from: Path | None
     weights: Path | None
+    overwrite: bool
     compiled: bool
     residence: Residence
     profile: int
@@ -78,6 +83,7 @@ def train(
     weights: Path | None = None,
     device: str = "auto",
     threads: int = 0,
+    overwrite: bool = False,
     compile: bool = False,
     residence: Residence = "auto",
     profile: int = 0,
@@ -89,6 +95,7 @@ def train(
     ``init_from`` starts from another run's best network. ``residence`` is where the training data live: ``auto``,
     ``device``, ``ram`` or ``disk``. ``threads`` on the CPU, 0 = as many as there are free cores; where that changes
     the last bits of the result may. ``profile`` steps are traced to ``out/profile``. A batch size of 0 is what fits.
+    ``overwrite`` takes a folder that is neither ours nor empty: files of our names in it are replaced.
     Raises ConfigError, InputError, BusyError, InterruptedRunError (state saved), DivergedError.
     """
     group = distributed.environment_group()
@@ -101,6 +108,7 @@ def train(
         resume,
         init_from,
         weights,
+        overwrite,
         compile,
         residence,
         profile,
@@ -110,10 +118,12 @@ def train(
     team = Threads(threads, where, request.emit)
     with tuned_process(), team, distributed.joined(group, where), Dataset(data) as dataset:
         forget_peak(where)
-        request = _settle_batch(request, where, group)
-        init = initial_run(init_from, model)
-        run_id = run_identity(model, request.config, dataset.manifest.data_hash, weights, init)
-        if (record := finished_run(out, run_id, resume)) is not None:
+        ours = check_output(out, overwrite=overwrite, emit=request.emit)
+        request = replace(request, resume=resume and ours)
+        request = _settled(request, where, group)
+        init = initial_run(init_from, request.model)
+        run_id = run_identity(request.model, request.config, dataset.manifest.data_hash, request.weights, init)
+        if ours and (record := finished_run(out, run_id, resume)) is not None:
             return record
         if request.config.batch_size % group.world:
             size = request.config.batch_size
@@ -121,18 +131,38 @@ def train(
         identity = {
             "run_id": run_id,
             "name": name,
-            "model": model.to_json(),
+            "model": request.model.to_json(),
             "train": request.config.to_json(),
             "data": describe_data(dataset),
-            "weights": init or describe_weights(config, weights),
+            "weights": init or describe_weights(config, request.weights),
             "onet": versions()["onet"],
         }
-        with locked(out) if group.leads else nullcontext():
-            return _run(request, identity, dataset, where, group, team)
+        check_suitable(build_model(request.model).to(where), request.config, group.world)
+        with _folder(out), locked(out) if group.leads else nullcontext():
+            return _run(request, identity, dataset, where, group, team, ours=ours)
 
 
-def _settle_batch(request: Request, where: torch.device, group: distributed.Group) -> Request:
-    """Replace a batch size of ``auto``: what the run started with, or what fits."""
+@contextmanager
+def _folder(out: Path) -> Iterator[None]:
+    """Remove ``out`` where it was made in the block and nothing came into it before an error."""
+    existed = out.exists()
+    try:
+        yield
+    except BaseException:
+        if not existed:
+            with suppress(OSError):  # it has content
+                out.rmdir()
+        raise
+
+
+def _settled(request: Request, where: torch.device, group: distributed.Group) -> Request:
+    """The request with what it leaves open: the weights' file, a stored spelling of the encoder, a batch of ``auto``.
+
+    A batch of ``auto`` is what the run started with, or what fits.
+    """
+    weights = None if request.weights is None else weights_path(request.weights)
+    model = stored_model(request.out, request.model) if request.resume else request.model
+    request = replace(request, weights=weights, model=model)
     config = request.config
     if config.batch_size:
         return request
@@ -152,16 +182,21 @@ def _run(
     where: torch.device,
     group: distributed.Group,
     team: Threads,
+    *,
+    ours: bool,
 ) -> RunRecord:
     config, emit = request.config, request.emit
-    found = unfinished_run(request.out, identity, request.resume)
+    found = unfinished_run(request.out, identity, request.resume) if ours else None
     distributed.wait()  # nobody writes before everybody has looked
     network = _network(request, fresh=found is None)
+    identity["encoder_weights"] = (
+        found.header.get("encoder_weights", {}) if found is not None else _told_weights(network, request.weights, emit)
+    )
     arithmetic = forward_cost(request.model, config.image_size)
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     splits = _open_splits(request, dataset, where, network.needs_pose)
     if group.leads and found is None:
-        write_json(request.out / CONFIG_FILE, identity)
+        begin(request.out, identity)
     precision = choose_precision(config.precision, where)
     setting = Setting(
         config, request.out, identity, where, precision, group, splits["train"], splits["val"], emit, team
@@ -197,6 +232,14 @@ def _network(request: Request, *, fresh: bool) -> OccupancyNetwork:
     return network
 
 
+def _told_weights(network: OccupancyNetwork, file: Path | None, emit: Emit) -> dict[str, Any]:
+    """What the record keeps of the weights that were loaded from ``file``; it is told as well."""
+    if network.encoder_weights is None:
+        return {}
+    emit(Note(f"`weights={file}`: {network.encoder_weights.line()}"))
+    return network.encoder_weights.to_json()
+
+
 def _open_splits(request: Request, dataset: Dataset, where: torch.device, need_pose: bool) -> dict[str, Split]:
     splits: dict[str, Split] = {}
     for name in ("train", "val", "test"):
@@ -226,12 +269,11 @@ def _out_of_memory(
 
 
 def forward_cost(model: ModelConfig, image_size: int) -> dict[str, float]:
-    """``network.model.cost`` without the count; UnsuitableError when the encoder cannot take pictures of this size."""
+    """``network.model.cost`` without the parameters; empty where PyTorch's counter cannot follow the encoder."""
     try:
         counted = cost(model, image_size)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UnsuitableError(f"`image_size={image_size}` does not suit {model.encoder} ({line}).") from None
+    except Exception:  # noqa: BLE001 - information for a table, never a reason not to train
+        return {}
     return {key: counted[key] for key in ("gflops_image", "gflops_point")}
 
 
@@ -278,6 +320,7 @@ def _finish(
         val_threshold=chosen,
         val_iou_at_threshold=chosen_iou,
         weights=identity["weights"],
+        encoder_weights=identity["encoder_weights"],
         device=describe_device(setting.device, setting.precision, setting.group.world, spelled(progress.threads)),
         versions=versions(),
         seconds=progress.seconds,

@@ -5,19 +5,36 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pix3d_onet.config import ModelConfig, TrainConfig
-from pix3d_onet.errors import BusyError, InputError
-from pix3d_onet.files import PART_SUFFIX, file_digest, read_json
+from pix3d_onet.errors import BusyError, ConfigError, InputError
+from pix3d_onet.events import Emit, ignore
+from pix3d_onet.files import (
+    OF_A_PART,
+    check_claim,
+    file_digest,
+    read_json,
+    remove,
+    remove_parts,
+    write_json,
+)
 from pix3d_onet.learning import checkpoint
-from pix3d_onet.runs.record import RUN_FILE, RunRecord, read_run
+from pix3d_onet.learning.training.history import EVENTS_FOLDER, HISTORY_FILE
+from pix3d_onet.runs.examples import EXAMPLES_FILE
+from pix3d_onet.runs.record import CONFIG_FILE, RUN_FILE, RunRecord, is_run, read_run
 
-CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"
+KIND = "run"
+PROFILE_FOLDER = "profile"
+FILES = (CONFIG_FILE, RUN_FILE, HISTORY_FILE, EXAMPLES_FILE)
+FOLDERS = (checkpoint.BEST, checkpoint.LAST, EVENTS_FOLDER, PROFILE_FOLDER)
+STRAY_TENSORS = re.compile(r"\.tmp[0-9A-Za-z]{6}")
+"""A file that safetensors was writing when it was killed."""
 
 
 def run_identity(
@@ -48,6 +65,18 @@ def describe_weights(config: TrainConfig, weights: str | Path | None) -> str:
     return weights or ("pretrained" if config.pretrained else "")
 
 
+def check_output(out: Path, *, overwrite: bool, emit: Emit = ignore) -> bool:
+    """Whether ``out`` holds a run of ours, whole or begun; False: free to be taken. InputError otherwise."""
+    return check_claim(out, KIND, files=FILES, folders=FOLDERS, known=is_run, overwrite=overwrite, emit=emit)
+
+
+def begin(out: Path, identity: dict[str, Any]) -> None:
+    """Make ``out`` the folder of a run that starts: nothing of an earlier one, or of somebody else, passes for its."""
+    for name in FILES:
+        remove(out / name)
+    write_json(out / CONFIG_FILE, identity)
+
+
 def finished_run(out: Path, run_id: str, resume: bool) -> RunRecord | None:
     """The record of a folder that is finished, when it is this run and ``resume`` allows it; None = not finished.
 
@@ -71,7 +100,7 @@ def unfinished_run(out: Path, identity: dict[str, Any], resume: bool) -> checkpo
     if not resume:
         hint = "Continue it with `resume=True`, or choose another `out`."
         raise InputError(f"{out} holds an unfinished run.", hint=hint)
-    before = read_json(path, what="run configuration")
+    before = read_json(path, what="run configuration", follow=False)
     if not isinstance(before, dict) or before.get("run_id") != identity["run_id"]:
         raise InputError(f"{out} holds another run: {_difference(before, identity)}.", hint="Choose another `out`.")
     return checkpoint.read_last(out)
@@ -81,10 +110,21 @@ def stored_batch_size(out: Path) -> int:
     """The batch size that an unfinished run in ``out`` started with; 0 when there is none."""
     if not (out / CONFIG_FILE).exists():
         return 0
-    document = read_json(out / CONFIG_FILE, what="run configuration")
+    document = read_json(out / CONFIG_FILE, what="run configuration", follow=False)
     train = document.get("train") if isinstance(document, dict) else None
     value = train.get("batch_size") if isinstance(train, dict) else None
     return value if isinstance(value, int) and value > 0 else 0
+
+
+def stored_model(out: Path, model: ModelConfig) -> ModelConfig:
+    """``model`` as an unfinished or finished run in ``out`` spells it, where it is the same architecture."""
+    path = out / CONFIG_FILE
+    document = read_json(path, what="run configuration") if path.exists() else None
+    try:
+        stored = ModelConfig.from_json(document["model"])  # type: ignore[index]
+    except (TypeError, KeyError, AttributeError, ConfigError):
+        return model
+    return stored if stored.architecture() == model.architecture() else model
 
 
 def _difference(before: Any, identity: dict[str, Any]) -> str:
@@ -107,7 +147,7 @@ def initial_run(init_from: Path | None, model: ModelConfig) -> str:
     if init_from is None:
         return ""
     header = checkpoint.read_header(checkpoint.checkpoint_file(init_from))
-    if header.get("model") != model.to_json():
+    if ModelConfig.from_json(header.get("model") or {}).architecture() != model.architecture():
         raise InputError(f"{init_from} is a network of another architecture: {header.get('model')}.")
     digest = file_digest(checkpoint.checkpoint_file(init_from))[:12]
     return f"run {header['run_id']}, network {digest}" if header.get("run_id") else f"network {digest}"
@@ -132,7 +172,18 @@ def locked(out: Path) -> Iterator[None]:
 def _clear_strays(out: Path) -> None:
     """Remove what a kill left half-written: ours (``.part``) and safetensors' own (``.tmp…``), each as large as a
     checkpoint. Only the process that holds the folder may."""
-    for folder in (out, out / checkpoint.BEST, out / checkpoint.LAST):
-        for pattern in (f".*{PART_SUFFIX}", ".tmp*"):
-            for stray in folder.glob(pattern):
-                stray.unlink(missing_ok=True)
+    if not is_run(out):
+        return
+    remove_parts(out, FILES)
+    for folder in (out / checkpoint.BEST, out / checkpoint.LAST):
+        if folder.is_symlink() or not folder.is_dir():
+            continue
+        names = [p.name for p in folder.iterdir()]
+        remove_parts(folder, {found[1] for n in names if (found := OF_A_PART.match(n)) and _is_ours(found[1])})
+        for name in names:
+            if STRAY_TENSORS.fullmatch(name):
+                remove(folder / name)
+
+
+def _is_ours(name: str) -> bool:
+    return name in (checkpoint.MODEL_FILE, "model.json") or checkpoint.STEP.fullmatch(name) is not None

@@ -27,10 +27,10 @@ from pix3d_onet.learning.training.augment import augment
 from pix3d_onet.learning.training.batches import Batch, Decoding, Plan, RawBatch, ResidentSplit, Split
 from pix3d_onet.learning.training.history import Curves
 from pix3d_onet.learning.training.optim import (
-    MovingAverage,
     backbones,
     learning_rate,
     make_optimizer,
+    moving_average,
     set_learning_rate,
 )
 from pix3d_onet.learning.training.streaming import Prefetch
@@ -124,7 +124,7 @@ class Trainer:
         self.setting, self.config = setting, setting.config
         self.model = model
         self.optimizer = make_optimizer(model, self.config, setting.device)
-        self.average = MovingAverage(model, self.config.ema) if self.config.ema > 0 else None
+        self.average = moving_average(model, self.config.ema) if self.config.ema > 0 else None
         self.scaler = torch.amp.GradScaler(setting.device.type, enabled=setting.precision == "fp16")
         self.network: nn.Module = distributed.wrap(model, setting.group, setting.device)
         if compiled:
@@ -145,7 +145,8 @@ class Trainer:
     @property
     def evaluated(self) -> OccupancyNetwork:
         """The network that is validated and kept: the moving average where there is one."""
-        return self.average.model if self.average is not None else self.model
+        network: OccupancyNetwork = self.average.module if self.average is not None else self.model
+        return network
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -351,7 +352,7 @@ class Trainer:
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
         if self.average is not None:
-            tensors.update({f"average.{key}": value for key, value in self.average.model.state_dict().items()})
+            tensors.update({f"average.{key}": value for key, value in self.average.module.state_dict().items()})
         header = {**self.setting.identity, "progress": self.progress.to_json(), "scaler": self.scaler.state_dict()}
         checkpoint.save_last(folder, self.progress.step, tensors, header)
 
@@ -363,7 +364,7 @@ class Trainer:
         """Take up the state of a checkpoint."""
         self.model.load_state_dict(part(tensors, "model."))
         if self.average is not None:
-            self.average.model.load_state_dict(part(tensors, "average."))
+            self.average.module.load_state_dict(part(tensors, "average."))
         for index, parameter in enumerate(self.parameters()):
             state = part(tensors, f"optimizer.{index}.")
             for key, value in state.items():  # in the parameter's memory layout, so that arithmetic is the same

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import Any, Generic, TypeVar
 
+from pix3d_onet.errors import MissingDependencyError, OnetError
 from pix3d_onet.preparation.execution.dask_backend import ClusterTaskError, connected, one_task_at_a_time
 from pix3d_onet.threads import ThreadGovernor, usable_cores
 
@@ -171,6 +172,7 @@ def _one_by_one(waiting: deque[T], plan: Plan[T, R]) -> Iterator[tuple[T, R | Fa
             task = waiting.popleft()
             if executor is None:
                 executor = ProcessPoolExecutor(1, env=_thread_limits(), **_birth(plan))
+                _start(executor)
             started = time.monotonic()
             with deaf_to_ctrl_c():
                 future = executor.submit(_guarded, plan.function, 0, task, frame)
@@ -188,6 +190,19 @@ def _one_by_one(waiting: deque[T], plan: Plan[T, R]) -> Iterator[tuple[T, R | Fa
     finally:
         if executor is not None:
             executor.shutdown(wait=False, kill_workers=True)
+
+
+def _start(executor: Any) -> None:
+    """Wait for the worker; MissingDependencyError where it dies before it has a task."""
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    with deaf_to_ctrl_c():
+        started = executor.submit(_alive)
+    try:
+        started.result(timeout=STARTUP_SECONDS)
+    except (BrokenProcessPool, TimeoutError) as error:
+        why = _cause(str(error)) if isinstance(error, BrokenProcessPool) else "it takes too long"
+        raise _cannot_start(why) from None
 
 
 def _timeout(limit: float) -> Failure:
@@ -209,8 +224,26 @@ class _Frame:
     home: int
 
 
+_unfit: list[OnetError] = []
+"""In a worker that could not start: why. It would fail every task, for no fault of theirs."""
+
+
+def _cannot_start(why: OnetError | str) -> OnetError:
+    if isinstance(why, OnetError):
+        return why
+    hint = "Give workers more memory (`memory_limit`), or run `onet doctor`."
+    return MissingDependencyError(f"a worker process cannot start: {why}.", hint=hint)
+
+
+def _alive() -> None:
+    """The first task of a worker: to have started."""
+    if _unfit:
+        raise _unfit[0]
+
+
 def _guarded(function: Callable[[T], R], number: int, task: T, frame: _Frame) -> tuple[int, R]:
     """In the worker: run one task under its watchdog."""
+    _alive()
     at_home = os.getpid() == frame.home  # where joblib may not start workers, it works in the caller's own process
     if not frame.seconds or at_home or not (frame.own or one_task_at_a_time()):
         return number, function(task)
@@ -255,8 +288,12 @@ def _settle_in(memory: int, warm_up: str, home: int) -> None:
             resource.setrlimit(resource.RLIMIT_DATA, (memory, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     warnings.simplefilter("ignore")
     if warm_up:
-        with contextlib.suppress(ImportError, OSError):  # the task itself will say it better
+        try:
             importlib.import_module(warm_up)
+        except (ImportError, OSError):  # the task itself will say it better
+            pass
+        except (OnetError, MemoryError, RuntimeError) as error:
+            _unfit.append(_cannot_start(error if isinstance(error, OnetError) else str(error) or type(error).__name__))
 
 
 def _birth(plan: Plan[T, R]) -> dict[str, Any]:

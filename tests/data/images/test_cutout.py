@@ -166,6 +166,13 @@ def test_rembg_is_asked_for_by_name(monkeypatch) -> None:
         rembg_mask(scene()[0])
 
 
+def test_the_automatic_mask_names_the_library_that_it_needs(monkeypatch) -> None:
+    for module in ("skimage", "skimage.color", "skimage.filters"):
+        monkeypatch.setitem(__import__("sys").modules, module, None)
+    with pytest.raises(MissingDependencyError, match="scikit-image"):
+        auto_cut(scene()[0])
+
+
 def test_what_rembg_cut_out_says_so(tmp_path, monkeypatch) -> None:
     rgb, mask = scene()
     monkeypatch.setattr("pix3d_onet.data.images.cutout.rembg_mask", lambda _: mask)

@@ -18,7 +18,6 @@ from pix3d_onet.geometry.mesh.topology import component_labels, edge_counts, is_
 from pix3d_onet.geometry.watertight import depth_fusion as fusion_module
 from pix3d_onet.geometry.watertight.kernels import depth_fusion, marching_cubes
 from pix3d_onet.geometry.watertight.methods import watertight
-from pix3d_onet.geometry.watertight.tight import tight
 
 RESOLUTION = 64
 
@@ -62,9 +61,8 @@ def test_the_cubes_table_closes_every_pair_of_random_neighbours() -> None:
         inside[0, 1:7, 1:7, 1:7] = random.random((6, 6, 6)) < 0.5
         fractions = random.uniform(0.1, 0.9, (1, 3, 512)).astype(np.float32)
         origin = np.full((1, 3), 8, dtype=np.int32)
-        vertices, faces, *_ = marching_cubes.extract(
-            inside.reshape(1, 512), np.zeros(27, dtype=np.uint8), table, origin, fractions
-        )
+        cubes = marching_cubes.extract(inside.reshape(1, 512), np.zeros(27, dtype=np.uint8), table, origin, fractions)
+        vertices, faces = cubes.vertices, marching_cubes.connected(cubes, table)
         counts = edge_counts(Mesh(vertices, faces))
         assert counts["boundary"] == counts["nonmanifold"] == counts["clashes"] == 0
         assert volume(Mesh(vertices, faces)) > 0
@@ -182,31 +180,6 @@ def test_tight_does_not_depend_on_threads() -> None:
     assert np.array_equal(results[0].faces, results[1].faces)
 
 
-def test_grid_labels_equal_an_independent_inside_test() -> None:
-    body = joined(trimesh.creation.torus(0.4, 0.1), box((0.3, 0.3, 0.9)))
-    grid = tight(body, 128)
-    random = np.random.default_rng(0)
-    points = random.uniform(-0.55, 0.55, (60_000, 3))
-    near = grid.mesh().vertices[random.integers(0, len(grid.vertices), 20_000)] + random.normal(0, 1e-3, (20_000, 3))
-    points = np.concatenate([points, near])
-    labels, unsure = grid.label(points)
-    other = contains(grid.mesh(), points)
-    assert not unsure.any()
-    assert (labels != other).sum() <= 2  # float32 rays against float64 predicates, within rounding of the surface
-
-
-def test_grid_labels_equal_the_closed_form_of_a_box() -> None:
-    half = np.array([0.5, 0.3, 0.2])
-    grid = tight(mesh_of(box(tuple(2 * half))), 64)
-    points = np.random.default_rng(1).uniform(-0.55, 0.55, (100_000, 3))
-    labels, _ = grid.label(points)
-    exact = (np.abs(points) < half).all(axis=1)
-    voxel = grid.frame.voxel
-    edge = (np.abs(np.abs(points) - half) < voxel).sum(axis=1) >= 2  # marching cubes cuts the box's edges
-    wrong = (labels != exact) & ~edge
-    assert (np.abs(np.abs(points[wrong]) - half).min(axis=1) < 1e-6 + 0.006 * voxel).all()
-
-
 def test_fusion_has_the_signs_of_a_dense_evaluation() -> None:
     body = joined(box((1, 0.1, 0.8)), box((1, 0.9, 0.08), (0, 0.4, -0.35)), trimesh.creation.icosphere(radius=0.2))
     resolution = 64
@@ -217,7 +190,7 @@ def test_fusion_has_the_signs_of_a_dense_evaluation() -> None:
     every = np.argwhere(np.ones(np.array(frame.dims) - 2, dtype=bool)).astype(np.int32) * 8
     dense = depth_fusion.fuse_bricks(every, resolution, depth, rotations, fusion_module.FOCAL, 10.0 / resolution)
     nodes = (every[:, None] + np.argwhere(np.ones((8, 8, 8), dtype=bool))[None]).reshape(-1, 3).astype(np.float64)
-    labels, _ = grid.label(frame.from_grid(nodes + 8))  # a brick of air lies around the cube
+    labels = contains(grid.mesh(), frame.from_grid(nodes + 8))  # a brick of air lies around the cube
     grid_box = frame.to_grid(body.bounds)
     free = ((nodes + 8 < grid_box[0] - fusion_module.AIR) | (nodes + 8 > grid_box[1] + fusion_module.AIR)).any(axis=1)
     assert np.array_equal(labels, (dense <= 0).ravel() & ~free)

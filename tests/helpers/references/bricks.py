@@ -35,15 +35,21 @@ def layer_lists(triangles: Array, reach: float, layers: int) -> list[list[int]]:
 
 
 def mark_bricks(triangles: Array, reach: float, dims: Array) -> Array:
-    """Bricks that meet a triangle's box widened by ``reach``, with their centre not too far from its plane."""
+    """Bricks that meet a triangle's box widened by ``reach``, with their centre not too far from its plane, nor from
+    its edges as seen along the longest axis of its normal."""
     cells = np.argwhere(np.ones(dims, dtype=bool))
     centre = cells * SIDE + (SIDE - 1) / 2
+    radius = (SIDE - 1) / 2 * np.sqrt(3) + reach
     marked = np.zeros(len(cells), dtype=bool)
     for t in triangles:
         low, high = np.floor(t.min(axis=0) - reach) // SIDE, np.ceil(t.max(axis=0) + reach) // SIDE
         normal = np.cross(t[1] - t[0], t[2] - t[0])
-        plane = np.abs((centre - t[0]) @ normal) / max(np.linalg.norm(normal), 1e-300)
-        near = plane <= (SIDE - 1) / 2 * np.sqrt(3) + reach
+        near = np.abs((centre - t[0]) @ normal) <= radius * np.linalg.norm(normal)
+        seen = np.delete(np.arange(3), np.abs(normal).argmax())
+        for corner, after, opposite in zip(t, np.roll(t, -1, axis=0), np.roll(t, -2, axis=0), strict=True):
+            across = (after - corner)[seen] @ [[0, 1], [-1, 0]]
+            across *= -np.sign(across @ (opposite - corner)[seen]) / np.linalg.norm(across)
+            near &= (centre - corner)[:, seen] @ across <= radius
         marked |= near & (cells >= low).all(axis=1) & (cells <= high).all(axis=1)
     return marked.reshape(dims)
 

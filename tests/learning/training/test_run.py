@@ -26,7 +26,7 @@ from pix3d_onet.learning.checkpoint import load_model
 from pix3d_onet.learning.device import forget_peak, peak_memory
 from pix3d_onet.learning.training import fitting, run_folder, trainer
 from pix3d_onet.learning.training import run as training
-from pix3d_onet.learning.training.optim import MovingAverage, learning_rate
+from pix3d_onet.learning.training.optim import learning_rate, moving_average
 from pix3d_onet.learning.training.run import run_identity, train
 from pix3d_onet.runs.record import RunRecord, read_run
 
@@ -451,7 +451,7 @@ def test_moving_average_is_the_recursion() -> None:
     from pix3d_onet.learning.network.model import build_model
 
     model = build_model(MODEL)
-    average = MovingAverage(model, 0.5)
+    average = moving_average(model, 0.5)
     weight = model.decoder.fc_p.weight
     expected = weight.detach().clone()
     for step in range(10, 14):
@@ -459,8 +459,18 @@ def test_moving_average_is_the_recursion() -> None:
             weight += 1
         average.update(model, step)
         expected = 0.5 * expected + 0.5 * weight.detach()
-    torch.testing.assert_close(average.model.decoder.fc_p.weight, expected)
-    assert not average.model.decoder.fc_p.weight.requires_grad
+    torch.testing.assert_close(average.module.decoder.fc_p.weight, expected)
+    assert not average.module.decoder.fc_p.weight.requires_grad
+
+
+def test_the_decay_of_the_moving_average_warms_up_as_tensorflow_s() -> None:
+    from pix3d_onet.learning.network.model import build_model
+
+    model = build_model(MODEL)
+    for decay in (0.5, 0.99, 0.9999):
+        average = moving_average(model, decay)
+        for step in (1, 2, 3, 10, 100, 12_345):
+            assert average.get_decay(step) == pytest.approx(min(decay, (1 + step) / (10 + step)), rel=1e-12)
 
 
 # -- identity --

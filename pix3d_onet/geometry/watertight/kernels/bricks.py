@@ -18,19 +18,43 @@ NODES = SIDE**3
 FAR = np.float32(1e9)
 """Distance of nodes outside the band, and the hit of edges that nothing crosses."""
 
+SLACK = 1.000001
+"""Relative slack of distances along an axis, so that none of float32 is missed by rounding."""
+
 INCLUSIVE = 1e-10
 """Relative slack of the inside-the-triangle test of a grid line: shared edges count for both triangles, so that a
 line never slips between two faces."""
 
 
-@njit(cache=True, nogil=True, fastmath=False)
+@njit(cache=True, nogil=True)
+def edge_lines(t: Any, a: int, b: int, sign: float, lines: Any) -> None:
+    """Write lines[e] (3,) = (ea, eb, ec): ea·x + eb·y + ec is the signed distance, positive outside, to edge e of ``t``
+    projected along its third axis; ``sign`` is that of the normal along it."""
+    for e in range(3):
+        p, q = t[e], t[(e + 1) % 3]
+        dx, dy = (q[a] - p[a]) * sign, (q[b] - p[b]) * sign
+        size = np.sqrt(dx * dx + dy * dy)
+        if size > 0:
+            lines[e, 0], lines[e, 1] = dy / size, -dx / size
+            lines[e, 2] = -(lines[e, 0] * p[a] + lines[e, 1] * p[b])
+        else:
+            lines[e, 0], lines[e, 1], lines[e, 2] = 0.0, 0.0, -1.0
+
+
+@njit(cache=True, nogil=True)
 def mark_bricks(triangles: Any, reach: float, dims: Any) -> Any:
-    """(Bx, By, Bz) bool: bricks with a node within ``reach`` voxels of a triangle (a superset)."""
+    """(Bx, By, Bz) bool: bricks with a node within ``reach`` voxels of a triangle (a superset).
+
+    Those whose centre is near enough to the triangle's plane and, seen along the longest axis of its normal, to its
+    edges.
+    """
     marked = np.zeros((dims[0], dims[1], dims[2]), dtype=np.bool_)
     half = (SIDE - 1) / 2.0
     radius = half * np.sqrt(3.0) + reach
     low = np.empty(3, dtype=np.int64)
     high = np.empty(3, dtype=np.int64)
+    brick = np.empty(3, dtype=np.int64)
+    lines = np.empty((3, 3))
     for f in range(len(triangles)):
         t = triangles[f]
         for a in range(3):
@@ -40,26 +64,43 @@ def mark_bricks(triangles: Any, reach: float, dims: Any) -> Any:
             high[a] = min(dims[a] - 1, int(np.ceil(hi)) >> 3)
         ux, uy, uz = t[1, 0] - t[0, 0], t[1, 1] - t[0, 1], t[1, 2] - t[0, 2]
         vx, vy, vz = t[2, 0] - t[0, 0], t[2, 1] - t[0, 1], t[2, 2] - t[0, 2]
-        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-        length = np.sqrt(nx * nx + ny * ny + nz * nz)
-        flat = length > 0.0
+        normal = (uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx)
+        length = np.sqrt(normal[0] * normal[0] + normal[1] * normal[1] + normal[2] * normal[2])
+        c = 2
+        if abs(normal[0]) >= abs(normal[1]) and abs(normal[0]) >= abs(normal[2]):
+            c = 0
+        elif abs(normal[1]) >= abs(normal[2]):
+            c = 1
+        a, b = (c + 1) % 3, (c + 2) % 3
+        flat = length > 1e-12 * max(ux * ux + uy * uy + uz * uz, vx * vx + vy * vy + vz * vz)
         if flat:
-            nx, ny, nz = nx / length, ny / length, nz / length
+            edge_lines(t, a, b, 1.0 if normal[c] > 0 else -1.0, lines)
         for bi in range(low[0], high[0] + 1):
             for bj in range(low[1], high[1] + 1):
                 for bk in range(low[2], high[2] + 1):
                     if marked[bi, bj, bk]:
                         continue
-                    if flat:
-                        d = (
-                            (bi * SIDE + half - t[0, 0]) * nx
-                            + (bj * SIDE + half - t[0, 1]) * ny
-                            + (bk * SIDE + half - t[0, 2]) * nz
-                        )
-                        if abs(d) > radius:
-                            continue
-                    marked[bi, bj, bk] = True
+                    brick[0], brick[1], brick[2] = bi, bj, bk
+                    marked[bi, bj, bk] = not flat or _reaches(brick, t, a, b, normal, length, lines, half, radius)
     return marked
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _reaches(
+    brick: Any, t: Any, a: int, b: int, normal: Any, length: float, lines: Any, half: float, radius: float
+) -> Any:
+    """Whether the brick's centre is within ``radius`` of the plane of ``t`` and of its edges as seen along an axis."""
+    x, y, z = brick[0] * SIDE + half, brick[1] * SIDE + half, brick[2] * SIDE + half
+    off = (x - t[0, 0]) * normal[0] + (y - t[0, 1]) * normal[1] + (z - t[0, 2]) * normal[2]
+    if abs(off) > radius * length:
+        return False
+    p, q = brick[a] * SIDE + half, brick[b] * SIDE + half
+    beside = max(
+        lines[0, 0] * p + lines[0, 1] * q + lines[0, 2],
+        lines[1, 0] * p + lines[1, 1] * q + lines[1, 2],
+        lines[2, 0] * p + lines[2, 1] * q + lines[2, 2],
+    )
+    return beside <= radius
 
 
 @njit(cache=True, nogil=True)
@@ -134,21 +175,6 @@ def _nodes_in_reach(t: Any, band: float, layer: int, slots: Any, low: Any, high:
 
 
 @njit(cache=True, nogil=True)
-def _edge_lines(t: Any, a: int, b: int, sign: float, lines: Any) -> None:
-    """Write lines[e] (3,) = (ea, eb, ec): ea·x + eb·y + ec is the signed distance, positive outside, to edge e of ``t``
-    projected along its third axis; ``sign`` is that of the normal along it."""
-    for e in range(3):
-        p, q = t[e], t[(e + 1) % 3]
-        dx, dy = (q[a] - p[a]) * sign, (q[b] - p[b]) * sign
-        size = np.sqrt(dx * dx + dy * dy)
-        if size > 0:
-            lines[e, 0], lines[e, 1] = dy / size, -dx / size
-            lines[e, 2] = -(lines[e, 0] * p[a] + lines[e, 1] * p[b])
-        else:
-            lines[e, 0], lines[e, 1], lines[e, 2] = 0.0, 0.0, -1.0
-
-
-@njit(cache=True, nogil=True)
 def _splat_triangle(
     t: Any, f: int, band: float, layer: int, slots: Any, distance: Any, nearest: Any, scratch: Any, lines: Any
 ) -> None:
@@ -173,20 +199,22 @@ def _splat_triangle(
     low, high, node = scratch[0], scratch[1], scratch[2]
     _nodes_in_reach(t, band, layer, slots, low, high)
     if length > 1e-12 * max(uu, vv):
-        _edge_lines(t, a, b, 1.0 if normal[c] > 0 else -1.0, lines)
+        edge_lines(t, a, b, 1.0 if normal[c] > 0 else -1.0, lines)
         slope_a, slope_b = -normal[a] / normal[c], -normal[b] / normal[c]
-        spread = band * length / abs(normal[c])
+        steep = length / abs(normal[c]) * SLACK
+        spread = band * steep
     else:  # a line or a point: no plane to keep to
         lines[:, :] = 0.0
-        slope_a, slope_b, spread = 0.0, 0.0, 1e18
+        slope_a, slope_b, steep, spread = 0.0, 0.0, 1e18, 1e18
     limit = band * band
     for ia in range(low[a], high[a] + 1):
         for ib in range(low[b], high[b] + 1):
-            if (
-                lines[0, 0] * ia + lines[0, 1] * ib + lines[0, 2] > band
-                or lines[1, 0] * ia + lines[1, 1] * ib + lines[1, 2] > band
-                or lines[2, 0] * ia + lines[2, 1] * ib + lines[2, 2] > band
-            ):
+            beside = max(
+                lines[0, 0] * ia + lines[0, 1] * ib + lines[0, 2],
+                lines[1, 0] * ia + lines[1, 1] * ib + lines[1, 2],
+                lines[2, 0] * ia + lines[2, 1] * ib + lines[2, 2],
+            )
+            if beside > band:
                 continue
             middle = t[0, c] + slope_a * (ia - t[0, a]) + slope_b * (ib - t[0, b])
             first, last = low[c], high[c]
@@ -197,63 +225,91 @@ def _splat_triangle(
             node[a], node[b] = ia, ib
             for ic in range(first, last + 1):
                 node[c] = ic
+                slot = slots[node[0] >> 3, node[1] >> 3, node[2] >> 3]
+                local = (node[0] & 7) << 6 | (node[1] & 7) << 3 | (node[2] & 7)
+                best = distance[slot, local]
+                if beside > best * SLACK or abs(ic - middle) > best * steep:  # farther than another triangle
+                    continue
                 d2 = squared_distance(
                     float(node[0]), float(node[1]), float(node[2]),
                     ax, ay, az, ux, uy, uz, vx, vy, vz, uu, uv, vv,
                 )  # fmt: skip
                 if d2 <= limit:
-                    slot = slots[node[0] >> 3, node[1] >> 3, node[2] >> 3]
-                    local = (node[0] & 7) << 6 | (node[1] & 7) << 3 | (node[2] & 7)
                     d = np.float32(np.sqrt(d2))
-                    if d < distance[slot, local] or (d == distance[slot, local] and f < nearest[slot, local]):
+                    if d < best or (d == best and f < nearest[slot, local]):
                         distance[slot, local] = d
                         nearest[slot, local] = f
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _lines_in_reach(t: Any, c: int, layer: int) -> tuple[int, int, int, int]:
+    """First and last grid line along axis ``c`` that may cross ``t`` in the layer, along each of the other two axes."""
+    a, b = (c + 1) % 3, (c + 2) % 3
+    low_a, high_a = int(np.ceil(min(t[0, a], t[1, a], t[2, a]))), int(np.floor(max(t[0, a], t[1, a], t[2, a])))
+    low_b, high_b = int(np.ceil(min(t[0, b], t[1, b], t[2, b]))), int(np.floor(max(t[0, b], t[1, b], t[2, b])))
+    if a == 0:
+        low_a, high_a = max(low_a, layer * SIDE), min(high_a, layer * SIDE + SIDE - 1)
+    if b == 0:
+        low_b, high_b = max(low_b, layer * SIDE), min(high_b, layer * SIDE + SIDE - 1)
+    return low_a, high_a, low_b, high_b
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _area_along(t: Any, c: int) -> tuple[float, float]:
+    """Twice the signed area of ``t`` projected along axis ``c``, and its span; area 0 where it is edge-on."""
+    a, b = (c + 1) % 3, (c + 2) % 3
+    a1, a2, b1, b2 = t[1, a] - t[0, a], t[2, a] - t[0, a], t[1, b] - t[0, b], t[2, b] - t[0, b]
+    area = a1 * b2 - a2 * b1
+    span = max(abs(a1), abs(a2), abs(b1), abs(b2))
+    return (area if abs(area) > 1e-14 * max(span * span, 1e-30) else 0.0), span
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _depth_on_line(t: Any, c: int, ia: int, ib: int, area: float, slack: float) -> Any:
+    """Where the grid line (``ia``, ``ib``) along axis ``c`` meets ``t``; NaN where it does not."""
+    a, b = (c + 1) % 3, (c + 2) % 3
+    # Edge functions relative to the node keep the error near the node small.
+    x0, y0, x1, y1, x2, y2 = t[0, a] - ia, t[0, b] - ib, t[1, a] - ia, t[1, b] - ib, t[2, a] - ia, t[2, b] - ib
+    w0 = x1 * y2 - x2 * y1
+    w1 = x2 * y0 - x0 * y2
+    w2 = x0 * y1 - x1 * y0
+    sign = 1.0 if area > 0 else -1.0
+    if w0 * sign < slack or w1 * sign < slack or w2 * sign < slack:
+        return np.nan
+    depth = (w0 * t[0, c] + w1 * t[1, c] + w2 * t[2, c]) / area
+    return min(max(depth, min(t[0, c], t[1, c], t[2, c])), max(t[0, c], t[1, c], t[2, c]))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _edge_of(c: int, ia: int, ib: int, k: int, slots: Any) -> tuple[int, int]:
+    """Slot and local index of the node whose edge along axis ``c`` begins at ``k`` of grid line (``ia``, ``ib``)."""
+    if c == 0:
+        i, j, m = k, ia, ib
+    elif c == 1:
+        i, j, m = ib, k, ia
+    else:
+        i, j, m = ia, ib, k
+    return slots[i >> 3, j >> 3, m >> 3], (i & 7) << 6 | (j & 7) << 3 | (m & 7)
 
 
 @njit(cache=True, nogil=True)
 def _cross_triangle(t: Any, layer: int, slots: Any, first_hit: Any, last_hit: Any) -> None:
     """Note where ``t`` crosses the grid edges that belong to the layer's nodes."""
     for c in range(3):
-        a, b = (c + 1) % 3, (c + 2) % 3
-        a0, b0, c0 = t[0, a], t[0, b], t[0, c]
-        a1, b1, c1 = t[1, a], t[1, b], t[1, c]
-        a2, b2, c2 = t[2, a], t[2, b], t[2, c]
-        area = (a1 - a0) * (b2 - b0) - (a2 - a0) * (b1 - b0)
-        span = max(abs(a1 - a0), abs(a2 - a0), abs(b1 - b0), abs(b2 - b0))
-        if abs(area) <= 1e-14 * max(span * span, 1e-30):
+        area, span = _area_along(t, c)
+        if area == 0.0:
             continue
-        low_a, high_a = int(np.ceil(min(a0, a1, a2))), int(np.floor(max(a0, a1, a2)))
-        low_b, high_b = int(np.ceil(min(b0, b1, b2))), int(np.floor(max(b0, b1, b2)))
-        if a == 0:
-            low_a, high_a = max(low_a, layer * SIDE), min(high_a, layer * SIDE + SIDE - 1)
-        if b == 0:
-            low_b, high_b = max(low_b, layer * SIDE), min(high_b, layer * SIDE + SIDE - 1)
-        bottom, top = min(c0, c1, c2), max(c0, c1, c2)
         slack = -INCLUSIVE * max(span, 1.0)
-        inverse = 1.0 / area
-        sign = 1.0 if area > 0 else -1.0
+        low_a, high_a, low_b, high_b = _lines_in_reach(t, c, layer)
         for ia in range(low_a, high_a + 1):
             for ib in range(low_b, high_b + 1):
-                # Edge functions relative to the node keep the error near the node small.
-                x0, y0, x1, y1, x2, y2 = a0 - ia, b0 - ib, a1 - ia, b1 - ib, a2 - ia, b2 - ib
-                w0 = x1 * y2 - x2 * y1
-                w1 = x2 * y0 - x0 * y2
-                w2 = x0 * y1 - x1 * y0
-                if w0 * sign < slack or w1 * sign < slack or w2 * sign < slack:
+                depth = _depth_on_line(t, c, ia, ib, area, slack)
+                if not depth >= 0.0:
                     continue
-                depth = (w0 * c0 + w1 * c1 + w2 * c2) * inverse
-                depth = min(max(depth, bottom), top)
-                k = int(np.floor(depth))
-                if c == 0:
-                    if (k >> 3) != layer:
-                        continue
-                    i, j, m = k, ia, ib
-                elif c == 1:
-                    i, j, m = ib, k, ia
-                else:
-                    i, j, m = ia, ib, k
-                slot = slots[i >> 3, j >> 3, m >> 3]
-                local = (i & 7) << 6 | (j & 7) << 3 | (m & 7)
+                k = int(depth)
+                if c == 0 and (k >> 3) != layer:
+                    continue
+                slot, local = _edge_of(c, ia, ib, k, slots)
                 hit = np.float32(depth - k)
                 first_hit[slot, c, local] = min(first_hit[slot, c, local], hit)
                 last_hit[slot, c, local] = max(last_hit[slot, c, local], hit)
@@ -283,3 +339,44 @@ def splat(triangles: Any, band: float, slots: Any, count: int) -> Any:
             _splat_triangle(t, f, band, layer, slots, distance, nearest, scratch, lines)
             _cross_triangle(t, layer, slots, first_hit, last_hit)
     return distance, nearest, first_hit, last_hit
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def crossing_faces(triangles: Any, slots: Any, number: Any, fractions: Any, count: int, tolerance: float) -> Any:
+    """(V,) int32: the triangle that crosses the edge of each of ``count`` vertices where the vertex is; -1 for none.
+
+    ``number`` (n, 3, 512) is the vertex on every edge and ``fractions`` (n, 3, 512) its place. The nearest crossing
+    within ``tolerance`` voxels counts, of equally near ones the first.
+    """
+    found = np.full(count, -1, dtype=np.int32)
+    gaps = np.full(count, tolerance)
+    layers = slots.shape[0]
+    offsets, items = layer_lists(triangles, 0.0, layers)
+    for turn in prange(layers):
+        layer = turn
+        for position in range(offsets[layer], offsets[layer + 1]):
+            f = items[position]
+            t = triangles[f]
+            for c in range(3):
+                area, span = _area_along(t, c)
+                if area == 0.0:
+                    continue
+                slack = -INCLUSIVE * max(span, 1.0)
+                low_a, high_a, low_b, high_b = _lines_in_reach(t, c, layer)
+                for ia in range(low_a, high_a + 1):
+                    for ib in range(low_b, high_b + 1):
+                        depth = _depth_on_line(t, c, ia, ib, area, slack)
+                        if not depth >= 0.0:
+                            continue
+                        k = int(depth)
+                        if c == 0 and (k >> 3) != layer:
+                            continue
+                        slot, local = _edge_of(c, ia, ib, k, slots)
+                        vertex = number[slot, c, local]
+                        if vertex < 0:
+                            continue
+                        gap = abs(depth - k - fractions[slot, c, local])
+                        if gap < gaps[vertex]:
+                            gaps[vertex] = gap
+                            found[vertex] = f
+    return found

@@ -157,8 +157,8 @@ def flood(free: Any, slots: Any, reached: Any, brick_out: Any) -> None:
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def creep(out: Any, brick_out: Any, table: Any, first_hit: Any, level: int) -> None:
-    """One step of the outside along grid edges that no triangle crosses: reached nodes get ``level``."""
+def creep(out: Any, brick_out: Any, table: Any, first_hit: Any) -> None:
+    """One step of the outside (1 in ``out``) along grid edges that no triangle crosses: reached nodes get 2."""
     for slot in prange(len(out)):
         for local in range(NODES):
             if out[slot, local] != 0:
@@ -168,15 +168,35 @@ def creep(out: Any, brick_out: Any, table: Any, first_hit: Any, level: int) -> N
             for axis in range(3):
                 di, dj, dk = (1, 0, 0) if axis == 0 else ((0, 1, 0) if axis == 1 else (0, 0, 1))
                 up = look(out, brick_out, table, slot, i + di, j + dj, k + dk)
-                if up != 0 and up < level and first_hit[slot, axis, local] > 1.0:
+                if up == 1 and first_hit[slot, axis, local] > 1.0:
                     reached = True
                     break
                 down = look(out, brick_out, table, slot, i - di, j - dj, k - dk)
-                if down != 0 and down < level:
+                if down == 1:
                     s = table[slot, ((i - di) >> 3) + 1, ((j - dj) >> 3) + 1, ((k - dk) >> 3) + 1]
                     # An edge of a slotless brick is crossed by nothing.
                     if s < 0 or first_hit[s, axis, ((i - di) & 7) << 6 | ((j - dj) & 7) << 3 | ((k - dk) & 7)] > 1.0:
                         reached = True
                         break
             if reached:
-                out[slot, local] = level
+                out[slot, local] = 2
+
+
+@njit(cache=True, nogil=True)
+def creep_on(out: Any, table: Any, first_hit: Any, level: int) -> None:
+    """As :func:`creep` for ``level`` 3 and on: only the nodes that got the level before can hand it on."""
+    for slot in range(len(out)):
+        for local in range(NODES):
+            if out[slot, local] != level - 1:
+                continue
+            i, j, k = local >> 6, (local >> 3) & 7, local & 7
+            for turn in range(6):
+                axis, up = turn >> 1, turn & 1
+                step = 2 * up - 1
+                x, y, z = i + step * (axis == 0), j + step * (axis == 1), k + step * (axis == 2)
+                s = table[slot, (x >> 3) + 1, (y >> 3) + 1, (z >> 3) + 1]
+                m = (x & 7) << 6 | (y & 7) << 3 | (z & 7)
+                if s < 0 or out[s, m] != 0:
+                    continue
+                if (first_hit[slot, axis, local] if up else first_hit[s, axis, m]) > 1.0:
+                    out[s, m] = level

@@ -22,6 +22,12 @@ REPRESENTED = 3.0
 COVERED = 0.5
 """Squared voxels: a curve all of whose points have an inside node this near is kept without gaps."""
 
+FACE_REACH = 2.0
+"""Voxels within which a crossing in the plane of a face shows that the face bounds something that has nodes."""
+
+IN_PLANE = 0.02
+"""Voxels off a plane up to which a crossing lies in it."""
+
 ROD_ZONE = 3
 """Voxels around thin nodes in which the surface must be covered, not only represented."""
 
@@ -117,9 +123,12 @@ def thin_nodes(out: Any, brick_out: Any, table: Any) -> Any:
 @njit(cache=True, nogil=True)
 def closest_point(p: Any, t: Any, q: Any) -> None:
     """Write the point of triangle ``t`` (3, 3) nearest to ``p`` (3,) into ``q`` (3,) (Ericson, 5.1.5)."""
-    u, v, w = t[1] - t[0], t[2] - t[0], p - t[0]
-    d1, d2 = np.dot(u, w), np.dot(v, w)
-    uu, uv, vv = np.dot(u, u), np.dot(u, v), np.dot(v, v)
+    u = (t[1, 0] - t[0, 0], t[1, 1] - t[0, 1], t[1, 2] - t[0, 2])
+    v = (t[2, 0] - t[0, 0], t[2, 1] - t[0, 1], t[2, 2] - t[0, 2])
+    w = (p[0] - t[0, 0], p[1] - t[0, 1], p[2] - t[0, 2])
+    d1, d2 = u[0] * w[0] + u[1] * w[1] + u[2] * w[2], v[0] * w[0] + v[1] * w[1] + v[2] * w[2]
+    uu, vv = u[0] * u[0] + u[1] * u[1] + u[2] * u[2], v[0] * v[0] + v[1] * v[1] + v[2] * v[2]
+    uv = u[0] * v[0] + u[1] * v[1] + u[2] * v[2]
     s, r = 0.0, 0.0
     d3, d4, d5, d6 = d1 - uu, d2 - uv, d1 - uv, d2 - vv
     va, vb, vc = d3 * d6 - d5 * d4, d5 * d2 - d1 * d6, d1 * d4 - d3 * d2
@@ -154,17 +163,84 @@ def _kept(inside: Any, brick_inside: Any, table: Any, slot: int, node: Any, p: A
     return False
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _beside_inside(inside: Any, brick_inside: Any, table: Any, slot: int, i: int, j: int, k: int) -> Any:
+    """Whether one of the six nodes around a node is inside."""
+    return (
+        look(inside, brick_inside, table, slot, i - 1, j, k) != 0
+        or look(inside, brick_inside, table, slot, i + 1, j, k) != 0
+        or look(inside, brick_inside, table, slot, i, j - 1, k) != 0
+        or look(inside, brick_inside, table, slot, i, j + 1, k) != 0
+        or look(inside, brick_inside, table, slot, i, j, k - 1) != 0
+        or look(inside, brick_inside, table, slot, i, j, k + 1) != 0
+    )
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _first_hit_at(first_hit: Any, table: Any, slot: int, i: int, j: int, k: int, axis: int) -> Any:
+    """Lowest crossing on the edge of the node at local coordinates that may lie in a neighbouring brick."""
+    s = table[slot, (i >> 3) + 1, (j >> 3) + 1, (k >> 3) + 1]
+    return first_hit[s, axis, (i & 7) << 6 | (j & 7) << 3 | (k & 7)] if s >= 0 else FAR
+
+
 @njit(cache=True, nogil=True)
-def _near(flags: Any, table: Any, slot: int, node: Any) -> bool:
-    """Whether a flagged node lies within ROD_ZONE voxels along every axis."""
-    for x in range(-ROD_ZONE, ROD_ZONE + 1):
-        for y in range(-ROD_ZONE, ROD_ZONE + 1):
-            for z in range(-ROD_ZONE, ROD_ZONE + 1):
+def _crossed_nearby(
+    out: Any, brick_out: Any, table: Any, thin: Any, first_hit: Any, last_hit: Any, slot: int, node: Any, p: Any,
+    q: Any, t: Any,
+) -> bool:  # fmt: skip
+    """Whether the surface of a solid crosses a grid edge in the plane of ``t``, within FACE_REACH of its point ``q``.
+
+    ``node`` is ``p`` in local terms.
+    """
+    nx = (t[1, 1] - t[0, 1]) * (t[2, 2] - t[0, 2]) - (t[1, 2] - t[0, 2]) * (t[2, 1] - t[0, 1])
+    ny = (t[1, 2] - t[0, 2]) * (t[2, 0] - t[0, 0]) - (t[1, 0] - t[0, 0]) * (t[2, 2] - t[0, 2])
+    nz = (t[1, 0] - t[0, 0]) * (t[2, 1] - t[0, 1]) - (t[1, 1] - t[0, 1]) * (t[2, 0] - t[0, 0])
+    limit = IN_PLANE * np.sqrt(nx * nx + ny * ny + nz * nz)
+    for x in range(-2, 3):
+        for y in range(-2, 3):
+            for z in range(-2, 3):
                 i, j, k = node[0] + x, node[1] + y, node[2] + z
                 s = table[slot, (i >> 3) + 1, (j >> 3) + 1, (k >> 3) + 1]
-                if s >= 0 and flags[s, (i & 7) << 6 | (j & 7) << 3 | (k & 7)] != 0:
-                    return True
+                m = (i & 7) << 6 | (j & 7) << 3 | (k & 7)
+                if s < 0 or out[s, m] != 0 or thin[s, m] > 1:
+                    continue
+                for turn in range(6):
+                    axis, up = turn >> 1, turn & 1
+                    di, dj, dk = (1, 0, 0) if axis == 0 else ((0, 1, 0) if axis == 1 else (0, 0, 1))
+                    step = 2 * up - 1
+                    if look(out, brick_out, table, slot, i + step * di, j + step * dj, k + step * dk) == 0:
+                        continue
+                    if up:
+                        place = last_hit[s, axis, m]
+                    else:
+                        place = _first_hit_at(first_hit, table, slot, i - di, j - dj, k - dk, axis) - 1.0
+                    if abs(place) > 1.0:
+                        continue
+                    gx = p[0] + x + place * di - q[0]
+                    gy = p[1] + y + place * dj - q[1]
+                    gz = p[2] + z + place * dk - q[2]
+                    near = gx * gx + gy * gy + gz * gz <= FACE_REACH * FACE_REACH
+                    if near and abs(nx * gx + ny * gy + nz * gz) <= limit:
+                        return True
     return False
+
+
+@njit(cache=True, nogil=True)
+def _zone_around(flags: Any, table: Any) -> Any:
+    """(n, 512) bool: nodes with a flagged node within ROD_ZONE voxels along every axis."""
+    zone = np.zeros(flags.shape, dtype=np.bool_)
+    for slot in range(len(flags)):
+        for local in range(NODES):
+            if flags[slot, local] == 0:
+                continue
+            for x in range(-ROD_ZONE, ROD_ZONE + 1):
+                for y in range(-ROD_ZONE, ROD_ZONE + 1):
+                    for z in range(-ROD_ZONE, ROD_ZONE + 1):
+                        i, j, k = (local >> 6) + x, ((local >> 3) & 7) + y, (local & 7) + z
+                        s = table[slot, (i >> 3) + 1, (j >> 3) + 1, (k >> 3) + 1]
+                        if s >= 0:
+                            zone[s, (i & 7) << 6 | (j & 7) << 3 | (k & 7)] = True
+    return zone
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -186,19 +262,49 @@ def thin_rods(
     without gaps (``again``; the rods of a first call are then in ``inside`` and ``before``).
     """
     limit = COVERED if again else REPRESENTED
+    near = np.sqrt(limit) - 1e-5
     rods = np.zeros(inside.shape, dtype=np.bool_)
+    zone = _zone_around(before, table) if again else rods
     for slot in prange(len(inside)):
         p = np.empty(3)
         q = np.empty(3)
         for local in range(NODES):
-            if inside[slot, local] != 0 or distance[slot, local] > ROD_RADIUS:
+            if inside[slot, local] != 0 or distance[slot, local] > ROD_RADIUS or (again and not zone[slot, local]):
+                continue
+            i, j, k = local >> 6, (local >> 3) & 7, local & 7
+            if distance[slot, local] + 1.0 < near and _beside_inside(inside, brick_inside, table, slot, i, j, k):
+                continue  # by the triangle inequality
+            p[0], p[1], p[2] = origin[slot, 0] + i, origin[slot, 1] + j, origin[slot, 2] + k
+            closest_point(p, triangles[nearest[slot, local]], q)
+            rods[slot, local] = not _kept(inside, brick_inside, table, slot, (i, j, k), p, q, limit)
+    return rods
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def drop_rims(
+    rods: Any, out: Any, brick_out: Any, table: Any, origin: Any, nearest: Any, triangles: Any, thin: Any,
+    first_hit: Any, last_hit: Any,
+) -> None:  # fmt: skip
+    """Clear ``rods`` (n, 512) bool, in place, at edges and corners of solids.
+
+    These may stick out farther from the last inside nodes than a rod may. But their faces cross grid edges beside them,
+    in the plane of the nearest triangle and within FACE_REACH of the nearest surface point, and ``sharp`` finds them
+    from these crossings. Crossings of nodes that are thin along two axes (``thin_nodes``) do not count: they are those
+    of rods, all of whose length must be kept.
+    """
+    for slot in prange(len(rods)):
+        p = np.empty(3)
+        q = np.empty(3)
+        for local in range(NODES):
+            if not rods[slot, local]:
                 continue
             i, j, k = local >> 6, (local >> 3) & 7, local & 7
             p[0], p[1], p[2] = origin[slot, 0] + i, origin[slot, 1] + j, origin[slot, 2] + k
-            closest_point(p, triangles[nearest[slot, local]], q)
-            if not _kept(inside, brick_inside, table, slot, (i, j, k), p, q, limit):
-                rods[slot, local] = not again or _near(before, table, slot, (i, j, k))
-    return rods
+            t = triangles[nearest[slot, local]]
+            closest_point(p, t, q)
+            rods[slot, local] = not _crossed_nearby(
+                out, brick_out, table, thin, first_hit, last_hit, slot, (i, j, k), p, q, t
+            )
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -216,6 +322,10 @@ def edge_fractions(
         for local in range(NODES):
             i, j, k = local >> 6, (local >> 3) & 7, local & 7
             mine = inside[slot, local] != 0
+            if i < 7 and j < 7 and k < 7:  # all in this brick
+                along_x, along_y, along_z = inside[slot, local + 64], inside[slot, local + 8], inside[slot, local + 1]
+                if (along_x != 0) == mine and (along_y != 0) == mine and (along_z != 0) == mine:
+                    continue
             for axis in range(3):
                 di, dj, dk = (1, 0, 0) if axis == 0 else ((0, 1, 0) if axis == 1 else (0, 0, 1))
                 x, y, z = i + di, j + dj, k + dk

@@ -47,5 +47,18 @@ def test_creep_takes_one_step_along_open_edges(seed: int) -> None:
     brick_out = (rng.random(grid.slots.size) < 0.5).astype(np.uint8)
     first, _ = random_hits(rng, grid.count, 0.7)
     expected = reference.creep(grid.dense(out, brick_out), grid.dense3(first, FAR), grid.owned, 2)
-    flood.creep(out, brick_out, neighbours.neighbour_table(grid.slots, grid.count), first, 2)
+    flood.creep(out, brick_out, neighbours.neighbour_table(grid.slots, grid.count), first)
     assert np.array_equal(grid.dense(out, brick_out), expected)
+
+
+@pytest.mark.kernel("creep_on")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_creeping_on_starts_where_the_last_step_ended(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    grid = random_bricks(rng)
+    out = rng.choice(np.array([0, 0, 0, 2], dtype=np.uint8), (grid.count, SIDE**3))
+    first, _ = random_hits(rng, grid.count, 0.7)
+    expected = reference.creep(grid.dense(out, 0), grid.dense3(first, FAR), grid.owned, 3)
+    flood.creep_on(out, neighbours.neighbour_table(grid.slots, grid.count), first, 3)
+    assert np.array_equal(grid.dense(out, 0), expected)
+    assert (out == 3).any()

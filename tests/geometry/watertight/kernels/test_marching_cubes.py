@@ -1,4 +1,4 @@
-"""The surface against one cell at a time; labels against winding numbers."""
+"""The surface against one cell at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import ndimage
 
 pytest.importorskip("numba")
 
-from pix3d_onet.geometry.watertight.kernels import marching_cubes, neighbours
+from pix3d_onet.geometry.watertight.kernels import cube_tables, marching_cubes, neighbours
 
 SEEDS = range(3)
 
@@ -28,50 +28,25 @@ class Surface:
         self.fractions = rng.uniform(0.1, 0.9, (self.grid.count, 3, SIDE**3)).astype(np.float32)
         self.elsewhere = np.zeros(self.grid.slots.size, dtype=np.uint8)
         self.table = neighbours.neighbour_table(self.grid.slots, self.grid.count)
-        self.vertices, self.faces, self.cases, self.first, self.number = marching_cubes.extract(
+        self.cubes = marching_cubes.extract(
             self.grid.sparse(self.inside), self.elsewhere, self.table, self.grid.origins, self.fractions
         )
 
 
-@pytest.mark.kernel("extract")
+@pytest.mark.kernel("extract", "connected", "vertex_on")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_surface_is_that_of_all_cells(seed: int) -> None:
     made = Surface(seed)
-    counts, table = marching_cubes.table()
+    table = cube_tables.tables()
+    triangles = [[t for loop in loops for t in loop if t[0] >= 0] for loops in table.pieces]
+    assert [len(t) for t in triangles] == table.counts.tolist()
     expected = np.array(
         reference.extract(
-            made.inside, made.grid.dense3(made.fractions, np.float32(0)), counts, table,
-            marching_cubes.EDGE_AXIS, marching_cubes.EDGE_LOWER,
+            made.inside, made.grid.dense3(made.fractions, np.float32(0)), triangles,
+            cube_tables.EDGE_AXIS, cube_tables.EDGE_LOWER,
         )
     )  # fmt: skip
-    found = made.vertices[made.faces]
+    found = made.cubes.vertices[marching_cubes.connected(made.cubes, made.table)]
     assert len(found) == len(expected) > 100
     order = [np.lexsort(t.reshape(-1, 9).round(6).T) for t in (found, expected)]
     assert np.allclose(found[order[0]], expected[order[1]], atol=1e-6)
-
-
-@pytest.mark.kernel("clear")
-@pytest.mark.parametrize("seed", SEEDS)
-def test_clearing_takes_the_inside_ends_of_dropped_edges(seed: int) -> None:
-    made = Surface(seed)
-    dropped = made.rng.random(len(made.vertices)) < 0.1
-    inside = made.grid.sparse(made.inside)
-    marching_cubes.clear(inside, made.table, made.number, dropped)
-    expected = reference.clear(made.inside, made.grid.dense3(made.number, -1), dropped)
-    assert np.array_equal(inside, made.grid.sparse(expected))
-    assert inside.sum() < made.inside.sum()
-
-
-@pytest.mark.kernel("label")
-@pytest.mark.parametrize("seed", SEEDS)
-def test_labels_are_those_of_the_winding_number(seed: int) -> None:
-    made = Surface(seed)
-    counts, _ = marching_cubes.table()
-    around = made.vertices[made.rng.integers(len(made.vertices), size=300)]
-    points = around + made.rng.normal(scale=0.7, size=(300, 3))
-    found, unsure = marching_cubes.label(
-        points, made.grid.slots, made.elsewhere, made.cases, made.first, counts, made.vertices, made.faces
-    )
-    assert not unsure.any()
-    assert np.array_equal(found, reference.label(points, made.vertices[made.faces]))
-    assert 50 < found.sum() < 250

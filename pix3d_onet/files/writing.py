@@ -1,19 +1,19 @@
-"""Reading and writing files so that nothing is ever half-written and nothing is read from outside its root."""
+"""Writing files so that nothing is ever half-written, and never through a link that somebody has put there."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pix3d_onet.errors import InputError, RejectError
+from pix3d_onet.errors import InputError
 
 PART_SUFFIX = ".part"
 """Ending of a file that is still being written; whatever carries it after a crash is rubbish."""
@@ -38,9 +38,6 @@ REFUSALS = {
     )
 }
 """Errors of the system that say that a place cannot be written to (or read), not that the program is wrong."""
-
-NOT_IN_A_PATH = re.compile("[\x00-\x1f\ud800-\udfff]")
-"""Characters that fit no table, no log and no UTF-8."""
 
 
 def refused(error: OSError) -> InputError | OSError:
@@ -71,14 +68,30 @@ def check_writable(path: Path, *, file: bool = False) -> None:
         raise InputError(f"cannot write to {path}: {above} is read-only here.", hint="Choose another place.")
 
 
+def member(folder: Path, *names: str) -> Path:
+    """The path of a member of our folder, in subfolders of ours: InputError where one of these is a link or a file.
+
+    ``folder`` itself may be a link (its user named it); below it, a link would lead our writes somewhere else.
+    """
+    path = folder
+    for name in names[:-1]:
+        path = path / name
+        if os.path.lexists(path) and not stat.S_ISDIR(path.lstat().st_mode):
+            what = "a link" if path.is_symlink() else "not a folder"
+            raise InputError(f"cannot write to {path}: it is {what}.", hint="Move it, or name another folder.")
+    return path / names[-1]
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """Yield a path beside ``path`` to write to; on success flush it to disk and rename it onto ``path``.
 
-    On any exception the partial file is removed and ``path`` stays as it was.
+    On any exception the partial file is removed and ``path`` stays as it was. A link at ``path`` is replaced, what it
+    leads to is left alone.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
     try:
         yield part
         with part.open("rb") as handle:
@@ -95,8 +108,47 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` (UTF-8) to ``path`` atomically."""
-    write_bytes(path, text.encode())
+    """Write ``text`` (UTF-8) to ``path`` atomically; half a surrogate pair as ``\\udXXX``, which is what JSON means."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append ``text`` (UTF-8) to the file at ``path``, made when missing; InputError where it is a link or no file."""
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise InputError(f"cannot write to {path}: it is {'a link' if path.is_symlink() else 'not a file'}.")
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    with os.fdopen(handle, "ab") as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def remove(path: Path) -> None:
+    """Remove a file of ours, if it is there: a regular file, or the link that stands in its place (never its target).
+
+    A folder of that name is not ours and stays.
+    """
+    with suppress(FileNotFoundError):
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            path.unlink()
+
+
+def remove_parts(folder: Path, names: Collection[str]) -> None:
+    """Remove what a kill has left half-written of the files ``names`` in ``folder``, and nothing else."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for entry in sorted(folder.iterdir()):
+        found = OF_A_PART.match(entry.name)
+        if found and found[1] in names and not entry.is_symlink() and entry.is_file():
+            entry.unlink(missing_ok=True)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove ``folder`` and the folders in it as far as they hold no file; a link is no folder and stays."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for entry in folder.iterdir():
+        remove_empty(entry)
+    with suppress(OSError):  # not empty
+        folder.rmdir()
 
 
 def to_json(value: Any) -> str:
@@ -107,45 +159,3 @@ def to_json(value: Any) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as JSON to ``path`` atomically."""
     write_text(path, to_json(value))
-
-
-def read_json(path: Path, *, what: str = "file", hint: str = "") -> Any:
-    """Parse the JSON in ``path``; InputError with one clear line when it is missing, not text or not JSON."""
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(f"{what} not found: {path}.", hint=hint) from None
-    except OSError as error:
-        raise InputError(f"cannot read {what} {path}: {error.strerror}.", hint=hint) from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{what} {path} is not valid JSON ({error}).", hint=hint) from None
-
-
-def digest(data: bytes | memoryview) -> str:
-    """SHA-256 of ``data`` in hex."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of the file's bytes in hex."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def inside(root: Path, relative: object) -> Path:
-    """The existing or missing path ``root / relative``, guaranteed to resolve inside ``root``.
-
-    Raises RejectError ``unsafe-path`` for anything absolute, with ``..`` or a symbolic link that leads out.
-    """
-    if not isinstance(relative, str) or not relative or NOT_IN_A_PATH.search(relative):
-        raise RejectError("unsafe-path", f"not a path: {relative!r:.80}")
-    if relative.startswith("/") or ".." in relative.split("/"):
-        raise RejectError("unsafe-path", f"{relative} leaves the data set's root")
-    path = root / relative
-    try:  # plain strings: an index of ten thousand records asks this forty thousand times
-        resolved, base = os.path.realpath(path), os.path.realpath(root)
-    except (OSError, ValueError) as error:
-        raise RejectError("unsafe-path", f"{relative}: {error}") from None
-    if resolved != base and not resolved.startswith(base.rstrip("/") + "/"):
-        raise RejectError("unsafe-path", f"{relative} leads out of the data set's root through a link")
-    return path

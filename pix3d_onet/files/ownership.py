@@ -1,0 +1,132 @@
+"""Whose is an output folder? Ours or empty: only then is anything in it replaced or removed.
+
+A folder of ours is known by the document that says what it holds (a manifest of ours, a run's configuration), and until
+that is written by the marker ``.onet.json``, the first file that is written. In any other folder that is not empty
+nothing is written, unless the user says ``overwrite``: then exactly the files that we write are replaced, each named
+first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pix3d_onet.errors import InputError
+from pix3d_onet.events import Emit, Note, ignore
+from pix3d_onet.files.reading import is_own_file, printable, read_json
+from pix3d_onet.files.writing import OF_A_PART, remove, write_json
+
+MARKER = ".onet.json"
+FORMAT, VERSION = "onet-folder", 1
+MAX_MARKER_BYTES = 16 << 20
+SHOWN = 8
+"""Strange entries that an error names; what would be replaced is named in full."""
+LOCK_FILES = (".lock", ".bench.lock")
+"""Empty, and no reason to call a folder taken: see ``locks``."""
+
+
+def marker(folder: Path) -> Mapping[str, Any]:
+    """What the marker of ``folder`` says (``kind`` and more); empty where there is none of ours."""
+    path = folder / MARKER
+    if not is_own_file(path):
+        return {}
+    try:
+        found = read_json(path, follow=False, limit=MAX_MARKER_BYTES)
+    except InputError:
+        return {}
+    good = isinstance(found, dict) and (found.get("format"), found.get("version")) == (FORMAT, VERSION)
+    return found if good and isinstance(found.get("kind"), str) else {}
+
+
+def mark(folder: Path, kind: str, **more: Any) -> None:
+    """Write the marker of ``folder``, unless it already says just this."""
+    wanted = {"format": FORMAT, "version": VERSION, "kind": kind, **more}
+    if marker(folder) != wanted:
+        write_json(folder / MARKER, wanted)
+
+
+def unmark(folder: Path) -> None:
+    """Remove the marker of a folder that is finished: its own document, written last, says from now on what it is."""
+    if marker(folder):
+        remove(folder / MARKER)
+
+
+def check_claim(
+    folder: Path,
+    kind: str,
+    *,
+    files: Iterable[str],
+    folders: Iterable[str] = (),
+    known: Callable[[Path], bool] = lambda folder: False,
+    overwrite: bool = False,
+    emit: Emit = ignore,
+) -> bool:
+    """Whether ``folder`` is ours already (True), or free to be made ours by :func:`mark` (False). Writes nothing.
+
+    ``files`` are the names that will be written, ``folders`` the subfolders. ``known`` recognises a folder of ours
+    without a marker. InputError where ``folder`` is no folder, or holds anything else: with ``overwrite`` only where
+    a link or folder of somebody else stands in the way; what is replaced is a warning.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file.", hint="Name a folder.")
+    entries = _entries(folder)
+    if not entries:
+        return False
+    found = marker(folder).get("kind")
+    if found == kind or (found is None and known(folder)):
+        return True
+    replaced, blocked = in_the_way(folder, files, folders)
+    if blocked:
+        raise InputError(
+            f"{_taken(folder, kind, found, entries)} {_listed(blocked)} would have to go.",
+            hint="Name another folder.",
+        )
+    if not overwrite:
+        does = f"replaces {_listed(replaced)}" if replaced else "adds to it"
+        hint = f"Name another folder; `overwrite=True` {does} and leaves the rest as it is."
+        raise InputError(_taken(folder, kind, found, entries), hint=hint)
+    if replaced:
+        emit(Note(f"{folder} is no {kind} of onet; replacing in it {_listed(replaced)}.", "warning"))
+    return False
+
+
+def in_the_way(folder: Path, files: Iterable[str], folders: Iterable[str] = ()) -> tuple[list[str], list[str]]:
+    """Entries of a strange ``folder`` that stand where we would write: those that can be replaced, those that cannot.
+
+    A file or link gives way to a file, and what looks like a half-written file of ours goes. A folder never gives way,
+    nor does anything to a folder, but an empty one.
+    """
+    replaced: list[str] = []
+    blocked: list[str] = []
+    names = {*files, MARKER}
+    strays = {n for n in _entries(folder) if (part := OF_A_PART.match(n)) and part[1] in names}
+    for name in sorted(names | strays):
+        path = folder / name
+        if path.is_symlink() or path.exists():
+            (blocked if path.is_dir() and not path.is_symlink() else replaced).append(name)
+    for name in sorted(set(folders)):
+        path = folder / name
+        if (path.is_symlink() or path.exists()) and (path.is_symlink() or not path.is_dir() or any(path.iterdir())):
+            blocked.append(f"{name}/")
+    return replaced, blocked
+
+
+def _entries(folder: Path) -> list[str]:
+    try:
+        found = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}.", hint="Name another folder.") from None
+    return [p.name for p in found if not (p.name in LOCK_FILES and is_own_file(p) and p.stat().st_size == 0)]
+
+
+def _taken(folder: Path, kind: str, found: str | None, entries: list[str]) -> str:
+    more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
+    what = f"a {found} of onet, no {kind}" if found else f"not empty, and no {kind} of onet"
+    return f"{folder} is {what}: it holds {_listed(entries[:SHOWN])}{more}."
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(printable, names))

@@ -1,0 +1,150 @@
+"""Reading files that others have made: regular files only, size checked first, nothing from outside a root."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+from pix3d_onet.errors import InputError, RejectError
+
+MAX_JSON_BYTES = 1 << 30
+"""Largest JSON or text file that is read; a manifest takes about 1.3 kB per shape."""
+MAX_JSON_DEPTH = 64
+"""Deepest nesting of a JSON document; ours have 7 levels. What is deeper breaks whatever copies it recursively."""
+
+NOT_IN_A_PATH = re.compile("[\x00-\x1f\ud800-\udfff]")
+"""Characters that fit no table, no log and no UTF-8."""
+
+
+def printable(name: str) -> str:
+    """``name`` with the bytes of a file name that are not UTF-8 written as ``\\xe9``; other names as they are."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace") if NOT_IN_A_PATH.search(name) else name
+
+
+def open_regular(path: Path, *, limit: int | None = None, follow: bool = True) -> io.BufferedReader:
+    """Open a regular file for reading; OSError for a missing one, and for what must not be read.
+
+    A pipe, device or folder is refused without waiting for it, a file of more than ``limit`` bytes unread, and without
+    ``follow`` a symbolic link: a member of our own folders is never one.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        handle = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP and not follow:
+            raise OSError(errno.EINVAL, "is a link, not a file", str(path)) from None
+        if error.errno == errno.ENXIO:  # a socket
+            raise OSError(errno.EINVAL, "is not a regular file", str(path)) from None
+        raise
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
+        if limit is not None and found.st_size > limit:
+            raise OSError(errno.EINVAL, f"has more than {limit >> 20} MiB", str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def check_regular(path: Path, *, limit: int | None = None, follow: bool = True) -> int:
+    """Size in bytes of a file that a library is about to open by its name; OSError as :func:`open_regular`."""
+    with open_regular(path, limit=limit, follow=follow) as file:
+        return os.fstat(file.fileno()).st_size
+
+
+def is_own_file(path: Path) -> bool:
+    """Whether ``path`` itself is a regular file: a link to one is not."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def read_bytes(path: Path, *, limit: int, follow: bool = True) -> bytes:
+    """The bytes of a regular file of at most ``limit``; OSError as :func:`open_regular`, also where it grows."""
+    with open_regular(path, limit=limit, follow=follow) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(size + 1)
+    if len(data) > size:  # a file that is being written, or one of /proc, whose size is not its content's
+        raise OSError(errno.EINVAL, "changes while it is read", str(path))
+    return data
+
+
+def read_text(path: Path, *, limit: int = MAX_JSON_BYTES, follow: bool = True) -> str:
+    """The UTF-8 text of a file, without a byte order mark. OSError as :func:`read_bytes`, or UnicodeDecodeError."""
+    return read_bytes(path, limit=limit, follow=follow).decode("utf-8-sig")
+
+
+def read_json(
+    path: Path, *, what: str = "file", hint: str = "", follow: bool = True, limit: int = MAX_JSON_BYTES
+) -> Any:
+    """Parse the JSON in ``path``; InputError with one clear line when it is missing, not a file, too large, too deep,
+    not text or not JSON."""
+    try:
+        document = json.loads(read_bytes(path, limit=limit, follow=follow))
+    except FileNotFoundError:
+        raise InputError(f"{what} not found: {path}.", hint=hint) from None
+    except OSError as error:
+        raise InputError(f"cannot read {what} {path}: {error.strerror}.", hint=hint) from None
+    except RecursionError:
+        raise InputError(f"{what} {path} is nested too deeply.", hint=hint) from None
+    except ValueError as error:  # not UTF-8, not JSON, or a number of thousands of digits
+        raise InputError(f"{what} {path} is not valid JSON ({error}).", hint=hint) from None
+    if too_deep(document):
+        raise InputError(f"{what} {path} is nested more than {MAX_JSON_DEPTH} levels deep.", hint=hint)
+    return document
+
+
+def too_deep(document: Any) -> bool:
+    """Whether lists and objects are nested more than ``MAX_JSON_DEPTH`` deep; without recursion."""
+    level = [document]
+    for _ in range(MAX_JSON_DEPTH):
+        level = [
+            child
+            for item in level
+            if type(item) in (dict, list)
+            for child in (item.values() if type(item) is dict else item)
+            if type(child) in (dict, list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def digest(data: bytes | memoryview) -> str:
+    """SHA-256 of ``data`` in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def file_digest(path: Path, *, limit: int | None = None, follow: bool = True) -> str:
+    """SHA-256 of the bytes of a regular file in hex; OSError as :func:`open_regular`."""
+    with open_regular(path, limit=limit, follow=follow) as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def inside(root: Path, relative: object) -> Path:
+    """The existing or missing path ``root / relative``, guaranteed to resolve inside ``root``.
+
+    Raises RejectError ``unsafe-path`` for anything absolute, with ``..`` or a symbolic link that leads out.
+    """
+    if not isinstance(relative, str) or not relative or NOT_IN_A_PATH.search(relative):
+        raise RejectError("unsafe-path", f"not a path: {relative!r:.80}")
+    if relative.startswith("/") or ".." in relative.split("/"):
+        raise RejectError("unsafe-path", f"{relative} leaves the data set's root")
+    path = root / relative
+    try:  # plain strings: an index of ten thousand records asks this forty thousand times
+        resolved, base = os.path.realpath(path), os.path.realpath(root)
+    except (OSError, ValueError) as error:
+        raise RejectError("unsafe-path", f"{relative}: {error}") from None
+    if resolved != base and not resolved.startswith(base.rstrip("/") + "/"):
+        raise RejectError("unsafe-path", f"{relative} leads out of the data set's root through a link")
+    return path

@@ -1,0 +1,49 @@
+"""The surface of a brick grid with the edges and corners of the model that it was made from.
+
+Marching cubes joins the points where triangles cross grid edges by straight cuts, and so chamfers what lies between: a
+square bar of two voxels loses an eighth of its volume. Here the planes of the crossed triangles are followed to where
+they meet (``kernels.sharp_features``). A meeting point that lies on the model's surface is an edge or corner of it and
+is taken as it is. One that does not comes of a curved surface: there the new vertex is placed so far above the cut that
+the volume under the curve is kept.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pix3d_onet.geometry.watertight.kernels import bricks, probes, sharp_features
+from pix3d_onet.geometry.watertight.kernels.cube_tables import EDGE_AXIS, EDGE_LOWER, EDGE_SIDES, tables
+from pix3d_onet.geometry.watertight.kernels.marching_cubes import Cubes
+from pix3d_onet.types import Float32, Float64, Int64
+
+CROSSED = 0.006
+"""Voxels between a vertex and the crossing that it stands for, at most: vertices keep off nodes by 0.005."""
+REACH = 0.2
+"""Voxels around a triangle within which points are asked for their distance to it."""
+
+
+def sharpened(
+    cubes: Cubes, triangles: Float64, slots: NDArray[np.int32], neighbours: NDArray[np.int32], fractions: Float32
+) -> tuple[Float64, Int64]:
+    """Vertices (V, 3) and faces (F, 3) of the surface ``cubes`` with the edges and corners of ``triangles`` (T, 3, 3),
+    all in grid coordinates. As closed as it was: every step of a loop is cut in the same place in both of its cells.
+
+    The vertices of ``cubes`` come first, unchanged.
+    """
+    table, edges, count = tables(), (EDGE_AXIS, EDGE_LOWER, EDGE_SIDES), len(cubes.cases)
+    crossed = bricks.crossing_faces(triangles, slots, cubes.number, fractions, len(cubes.vertices), CROSSED)
+    normals = sharp_features.outward_normals(triangles, crossed, cubes.cases, cubes.number)
+    walk = (cubes.cases, cubes.number, neighbours)
+    steps, step_of, touched = sharp_features.bent_steps(*walk, table.segments, edges, normals, cubes.vertices)
+    middles, to_planes = sharp_features.middles(steps, normals, cubes.vertices)
+    to_surface = to_planes.copy()
+    probes.lower_distances(middles, to_surface, triangles, REACH, slots, count)
+    on_steps, sharp = sharp_features.place_steps(steps, normals, cubes.vertices, to_planes, to_surface)
+    loops = (*walk, table.lengths, table.loops, table.sides, edges, step_of)
+    fan_offsets, face_offsets, fanned = sharp_features.count_fans(*loops, touched, table.counts)
+    fans = sharp_features.place_fans(*loops, fanned, fan_offsets, normals, cubes.vertices, on_steps, sharp)
+    faces = sharp_features.faces(
+        *loops, table.pieces, fanned, fan_offsets, face_offsets, len(cubes.vertices), len(steps)
+    )
+    return np.concatenate([cubes.vertices, on_steps, fans]), faces
