@@ -67,7 +67,9 @@ def work(threads: int, seconds: float, warm_up: float) -> dict[str, Any]:
         torch.manual_seed(0)
         network = build_model(ModelConfig("resnet18"), pretrained=False).to(memory_format=torch.channels_last)
         precision = choose_precision(config.precision, cpu)
-        trainer = Trainer(network, Setting(config, folder, {}, cpu, precision, Group(), train, val, ignore, team))
+        trainer = Trainer(
+            network, Setting(config, folder, {}, cpu, precision, Group(), train, val, ignore, threads=team)
+        )
         trainer.set_training()
         run_for(trainer, warm_up)
         trainer.progress.threads.clear()

@@ -1,7 +1,7 @@
-"""What this machine has: the checks behind ``onet doctor``. Standard library only, so that it works in any install.
+"""The checks behind ``onet doctor``. Standard library only, so that they work in any installation.
 
-Nothing here imports a heavy library to look at it: versions come from the installed packages' metadata, shared
-libraries are opened by name, the GPU is asked through ``nvidia-smi``.
+No heavy library is imported to check it: versions come from package metadata, shared libraries are opened by name,
+and GPUs are listed by ``nvidia-smi``.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pix3d_onet.threads import usable_cores
 from pix3d_onet.version import __version__
 
 OK, ABSENT, FAILED = "ok", "absent", "failed"
-"""Outcomes of a check. ``absent``: not here, and nothing installed needs it. ``failed``: something will not work."""
+"""Results of a check. ``absent``: missing, but nothing installed needs it. ``failed``: something will not work."""
 
 MINIMUM_PYTHON = (3, 11)
 MINIMUM_FREE_BYTES = 5 * 10**9
-"""Free space below which a run is likely to stop: Table 1 keeps a few hundred megabytes a run, checkpoints mostly."""
+"""Below this free space a run may fail: Table 1 stores a few hundred megabytes per run, mostly checkpoints."""
 NVIDIA_SMI_SECONDS = 10.0
-"""Time limit for asking the driver: a wedged driver must not hang the doctor."""
+"""Time limit for ``nvidia-smi``, so that a driver that hangs does not block the doctor."""
 
 SYSTEM_LIBRARIES = {
     "libusb-1.0.so.0": "libusb-1.0-0",
@@ -37,7 +37,7 @@ SYSTEM_LIBRARIES = {
     "libgomp.so.1": "libgomp1",
     "libidn2.so.0": "libidn2-0",
 }
-"""Shared libraries that Open3D's wheel links to but does not carry → their Debian and Ubuntu packages."""
+"""Shared libraries that Open3D's wheel needs but does not contain → their Debian and Ubuntu packages."""
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "": ("click", "rich", "numpy", "scipy", "h5py", "pillow", "joblib", "jinja2"),
@@ -56,7 +56,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "report": ("matplotlib",),
     "dask": ("dask", "distributed"),
 }
-"""Extra (empty = the base install) → its packages; ``a|b`` = either. Held equal to the package's metadata by a test."""
+"""Extra (empty = base install) → its packages; ``a|b`` = either. A test compares it with ``pyproject.toml``."""
 
 PURPOSE = {
     "": "the command line, reading data sets, Table 1",
@@ -65,15 +65,15 @@ PURPOSE = {
     "report": "figures",
     "dask": "prepare on several machines",
 }
-"""What an extra is for, in a few words."""
+"""Extra → the commands that need it."""
 
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-"""Processor features that matter here: with one of the last two, bf16 training on the CPU pays."""
+"""Relevant processor features; with one of the last two, bf16 training on the CPU is faster."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding: ``status`` is ``OK``, ``ABSENT`` or ``FAILED``; ``fix`` is the exact remedy, where there is one."""
+    """Result of one check: ``status`` is ``OK``, ``ABSENT`` or ``FAILED``; ``fix`` says what to do, if anything."""
 
     name: str
     status: str
@@ -82,7 +82,7 @@ class Check:
 
 
 def check_python() -> Check:
-    """The interpreter's version and place."""
+    """The interpreter's version and path."""
     version = platform.python_version()
     detail = f"{version} ({sys.executable})"
     if sys.version_info < MINIMUM_PYTHON:
@@ -91,7 +91,7 @@ def check_python() -> Check:
 
 
 def installed_version(package: str) -> str | None:
-    """Version of an installed distribution (``a|b``: of the first that is there), read without importing it."""
+    """Version of an installed distribution (``a|b``: the first one installed), read without importing it."""
     for name in package.split("|"):
         try:
             return importlib.metadata.version(name)
@@ -101,7 +101,7 @@ def installed_version(package: str) -> str | None:
 
 
 def missing_dependency(error: ModuleNotFoundError) -> MissingDependencyError | None:
-    """What to install for a module that is not there; None where it belongs to no extra (a fault of ours)."""
+    """Says what to install for a missing module; None if it belongs to no extra (then it is a bug of ours)."""
     module = (error.name or "").partition(".")[0]
     package = {"skimage": "scikit-image", "PIL": "pillow", "igl": "libigl"}.get(module, module.replace("_", "-"))
     extras = [key for key, packages in EXTRAS.items() if package in "|".join(packages).split("|")]
@@ -110,7 +110,7 @@ def missing_dependency(error: ModuleNotFoundError) -> MissingDependencyError | N
     target = f"pix3d-onet[{extras[0]}]" if extras[0] else "pix3d-onet"
     return MissingDependencyError(
         f"this needs {package}, which is not installed.",
-        hint=f"Install it and what goes with it: pip install '{target}'",
+        hint=f"Install it with: pip install '{target}'",
     )
 
 
@@ -121,7 +121,7 @@ def versions() -> dict[str, str | None]:
 
 
 def check_packages() -> list[Check]:
-    """One finding an extra: complete, not installed at all, or broken (some of its packages are missing)."""
+    """One check per extra: complete, not installed, or broken (some of its packages are missing)."""
     checks = []
     for extra, packages in EXTRAS.items():
         found = {name: installed_version(name) for name in packages}
@@ -140,7 +140,7 @@ def check_packages() -> list[Check]:
 
 
 def _untouched(extra: str) -> bool:
-    """Whether nothing that only this extra brings is installed (scikit-image alone does not make a half install)."""
+    """Whether no package that belongs only to this extra is installed (scikit-image, say, is in two extras)."""
     others = {name for key, packages in EXTRAS.items() if key != extra for name in packages}
     return all(installed_version(name) is None for name in EXTRAS[extra] if name not in others)
 
@@ -157,13 +157,13 @@ def missing_libraries() -> list[str]:
 
 
 def check_libraries() -> Check:
-    """The shared libraries that Open3D needs; a failure only where Open3D is installed."""
+    """The shared libraries that Open3D needs; missing ones are a failure only if Open3D is installed."""
     name = "system libraries"
     if sys.platform != "linux":
         return Check(name, OK, f"nothing to install on {platform.system()}")
     missing = missing_libraries()
     if not missing:
-        return Check(name, OK, "Open3D's are all here")
+        return Check(name, OK, "all libraries that Open3D needs are installed")
     packages = " ".join(SYSTEM_LIBRARIES[library] for library in missing)
     fix = f"{'' if os.geteuid() == 0 else 'sudo '}apt-get install -y --no-install-recommends {packages}"
     needed = installed_version("open3d-cpu|open3d") is not None
@@ -171,7 +171,7 @@ def check_libraries() -> Check:
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
-    """Those of ``CPU_FLAGS`` that the processor has; empty where the system does not say."""
+    """The ``CPU_FLAGS`` that the processor has; empty if the system does not list them."""
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:
@@ -181,7 +181,7 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
 
 
 def check_cpu() -> Check:
-    """Usable cores, memory and the features that decide how fast training on the CPU is."""
+    """Usable cores, memory, and the processor features that decide the speed of training on the CPU."""
     flags = cpu_flags()
     memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
     return Check(
@@ -190,7 +190,7 @@ def check_cpu() -> Check:
 
 
 def nvidia_gpus() -> list[dict[str, str]]:
-    """``name``, ``memory`` and ``driver`` of each NVIDIA GPU that the driver reports; empty when there is none."""
+    """``name``, ``memory`` and ``driver`` of each NVIDIA GPU that the driver reports."""
     if shutil.which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
@@ -203,10 +203,10 @@ def nvidia_gpus() -> list[dict[str, str]]:
 
 
 def check_gpu(cuda: tuple[bool, str] | None = None) -> Check:
-    """The GPU as the driver sees it and as PyTorch does: ``cuda`` = (usable, its CUDA version or why not)."""
+    """The GPU according to the driver and to PyTorch; ``cuda`` = (usable, CUDA version or the reason why not)."""
     gpus = nvidia_gpus()
     if not gpus:
-        return Check("GPU", ABSENT, "no NVIDIA GPU in sight; training runs on the CPU")
+        return Check("GPU", ABSENT, "no NVIDIA GPU found; training runs on the CPU")
     seen = ", ".join(f"{gpu['name']} {gpu.get('memory', '')}".strip() for gpu in gpus)
     detail = f"{seen}, driver {gpus[0].get('driver', '?')}"
     if cuda is None:
@@ -219,7 +219,7 @@ def check_gpu(cuda: tuple[bool, str] | None = None) -> Check:
 
 
 def check_disk(folder: Path = Path()) -> Check:
-    """Free space where results would be written."""
+    """Free disk space in the folder for results."""
     free = shutil.disk_usage(folder).free
     detail = f"{free / 1e9:.0f} GB free in {folder.resolve()}"
     if free < MINIMUM_FREE_BYTES:
@@ -229,7 +229,7 @@ def check_disk(folder: Path = Path()) -> Check:
 
 
 def check_data(default: Path = Path("data/pix3d")) -> Check:
-    """Whether a Pix3D release is where ``onet prepare pix3d`` looks for it."""
+    """Whether a Pix3D release is in the folder that ``onet prepare pix3d`` reads by default."""
     named = os.environ.get("ONET_PIX3D_ROOT")
     root = Path(named) if named else default
     if (root / "pix3d.json").is_file():

@@ -1,4 +1,4 @@
-"""The frozen records that stages hand to each other, numpy only.
+"""Frozen records that the stages pass to each other; numpy only.
 
 Frames
 ------
@@ -31,8 +31,8 @@ Bool = NDArray[np.bool_]
 class Mesh:
     """Triangles in any frame: ``vertices`` (V, 3) float64, ``faces`` (F, 3) int64 into ``vertices``.
 
-    Anything array-like is converted. Faces are counter-clockwise seen from outside where that is known.
-    Raises ValueError for wrong shapes; it does not look for NaN or bad indices (``geometry.mesh.cleaning.clean`` does).
+    Anything array-like is converted. Faces are counter-clockwise seen from outside, if the orientation is known.
+    Raises ValueError for wrong array shapes; NaN and bad indices are checked by ``geometry.mesh.cleaning.clean``.
     """
 
     vertices: Float64
@@ -55,7 +55,7 @@ class Mesh:
 
     @property
     def bounds(self) -> Float64:
-        """(2, 3) float64: lowest and highest corner of the vertices' box. ValueError when there are none."""
+        """(2, 3) float64: lowest and highest corner of the bounding box. ValueError if there are no vertices."""
         return np.stack([self.vertices.min(axis=0), self.vertices.max(axis=0)])
 
 
@@ -77,12 +77,12 @@ class Normalisation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Camera:
-    """A pinhole camera in a release's model frame, before cropping.
+    """A pinhole camera in the model frame of a source, before cropping.
 
     ``X_cam = rotation @ X + translation``, ``u = width/2 - focal·X/Z``, ``v = height/2 - focal·Y/Z`` (Pix3D's
     convention, its page and Sun et al., CVPR 2018). ``rotation`` (3, 3), ``translation`` (3,) model units,
-    ``focal``, ``width``, ``height`` in pixels of the original image; ``centre`` is the principal point (u, v) where it
-    is not the middle.
+    ``focal``, ``width``, ``height`` in pixels of the original image; ``centre`` is the principal point (u, v), None =
+    the middle of the image.
     """
 
     rotation: Float64
@@ -104,9 +104,9 @@ class View:
     """One picture of a shape as stored.
 
     ``rgb`` (H, W, 3) uint8, background white; ``mask`` (H, W) bool, true on the object;
-    ``pose`` (4, 4) float32 rigid, normalised → camera frame in normalised units (all NaN where the source has
+    ``pose`` (4, 4) float32 rigid, normalised → camera frame in normalised units (all NaN if the source has
     none); ``intrinsics`` (3, 3) float32 after the crop (NaN likewise), see the module's frames;
-    ``record_id`` names the source's record; ``rendered`` tells a rendered picture from a photo.
+    ``record_id``: the source's record; ``rendered``: a rendered picture, not a photo.
     """
 
     rgb: UInt8
@@ -118,7 +118,7 @@ class View:
 
     @property
     def has_pose(self) -> bool:
-        """Whether the source gave a camera."""
+        """Whether the source has a camera for this picture."""
         return bool(np.isfinite(self.pose).all())
 
 
@@ -126,9 +126,9 @@ class View:
 class Sample:
     """One shape of a data set, everything in the normalised frame.
 
-    ``points`` (P, 3) float32 in [-0.55, 0.55]³ and ``occupancy`` (P,) bool: i.i.d. uniform, so that any block is
-    a sample. ``surface_points`` (Q, 3) float32 and ``surface_normals`` (Q, 3) float32: uniform on the surface.
-    ``mesh``: the watertight mesh, decimated to the error the manifest states.
+    ``points`` (P, 3) float32 in [-0.55, 0.55]³ and ``occupancy`` (P,) bool: i.i.d. uniform, so that any slice is
+    a random sample. ``surface_points`` (Q, 3) and ``surface_normals`` (Q, 3), both float32: uniform on the surface.
+    ``mesh``: the watertight mesh, decimated to the error that the manifest gives.
     ``loc`` (3,) float64 and ``scale``: normalised = (original - loc) / scale.
     """
 
@@ -146,12 +146,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedShape:
-    """One shape ready to be written to a shard: a :class:`Sample` in the form in which it is stored.
+    """One shape as it is written to a shard: an encoded :class:`Sample`.
 
     ``points_q`` (P, 3) uint16 lattice cells (see ``data.store.reader.decode_points``), ``occupancy`` (P,) bool labels
     of the *decoded* points; ``surface_points_q`` (Q, 3) uint16; ``surface_normals_q`` (Q, 2) uint8 octahedral;
-    ``mesh`` in the normalised frame; ``qc`` JSON-able quality figures (no times: they would break byte identity);
-    ``seconds`` per stage, kept outside the shards; ``source_sha256`` over the content of the files it was made from.
+    ``mesh`` in the normalised frame; ``qc``: quality figures for JSON (no times: they would break byte identity);
+    ``seconds`` per stage, kept outside the shards; ``source_sha256`` of the content of the source files.
     """
 
     object_id: str
@@ -175,10 +175,10 @@ class PreparedShape:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record or shape that cannot be used: counted, written to ``rejects.jsonl``, never silent.
+    """A record or shape that cannot be used: counted, and written to ``rejects.jsonl``.
 
-    ``stage`` is where it fell out (``parse``, ``image``, ``mesh``, ``watertight``, ``labels``, ``worker``),
-    ``reason`` a short stable code, ``detail`` one line for a person.
+    ``stage``: where it was rejected (``parse``, ``image``, ``mesh``, ``watertight``, ``labels``, ``worker``);
+    ``reason``: a short stable code; ``detail``: one line for the user.
     """
 
     object_id: str
@@ -190,9 +190,9 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceView:
-    """A picture that a source names: files inside its root, not yet read. ``camera`` None = the source has none.
+    """A picture listed by a source: files inside its root, not yet read. ``camera`` None = the source has none.
 
-    ``on_white``: without a mask file and without transparency, what is not white is the object.
+    ``on_white``: if there is neither a mask file nor an alpha channel, every pixel that is not white is the object.
     """
 
     record_id: str
@@ -204,10 +204,10 @@ class SourceView:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceShape:
-    """A shape that a source names: files inside its root, not yet read.
+    """A shape listed by a source: files inside its root, not yet read.
 
-    ``object_id`` is unique in the data set and stable between runs; ``group`` is what a split must keep together
-    (Pix3D: the shape's folder); ``voxel`` is the source's own occupancy grid, used only for quality control.
+    ``object_id`` is unique in the data set and stable between runs; shapes with the same ``group`` must be in one
+    split (Pix3D: the shape's folder); ``voxel``: the source's own occupancy grid, used only for quality control.
     """
 
     object_id: str
@@ -220,12 +220,12 @@ class SourceShape:
 
 @dataclass(frozen=True, slots=True)
 class SourceListing:
-    """What a source holds: the usable shapes in a stable order, and every record that fell out while parsing.
+    """Contents of a source: its usable shapes in a stable order, and every record that was rejected while parsing.
 
-    ``records`` is how many records the source's index has; ``fixed_splits`` maps a record id to its split where
-    the source prescribes one (Mesh R-CNN's S1/S2, an original ``*.lst``); ``skipped`` counts the records that the
-    settings leave out, by what left them out (``category``, ``flags``, ``same-shape``, ``not-in-split``, ``pattern``);
-    ``grouping`` is the rule that told the groups, where the user can choose one.
+    ``records``: number of records in the source's index; ``fixed_splits``: record id → split, if the source
+    prescribes one (Mesh R-CNN's S1/S2, an original ``*.lst``); ``skipped``: number of records that the settings
+    exclude, per cause (``category``, ``flags``, ``same-shape``, ``not-in-split``, ``pattern``); ``grouping``: the rule
+    for groups, if the user can choose one.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""What is to be scored: checked before anything heavy is imported."""
+"""The arguments of an evaluation, checked before anything heavy is imported."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pix3d_onet.errors import ConfigError
 class Request:
     """The rows of an evaluation, baselines first, and the data set that they are scored on.
 
-    ``against``: the row that all are compared with (None: retrieval, or the first). ``threads`` on the CPU,
-    0 = as many as there are free cores. ConfigError where there is no row.
+    ``against``: the row to compare all with (None: retrieval, else the first). ``threads``: on the CPU, 0 = as many as
+    there are free cores. ConfigError if there is no row.
     """
 
     data: Path

@@ -1,7 +1,7 @@
-"""Every file of somebody else is opened, and every file of ours written, through here.
+"""Read untrusted files and write output files. All file access of the library goes through this package.
 
-``reading``: regular files only, bounded before a byte is read; ``npz``: arrays, by their summed size; ``writing``:
-aside and renamed, never through a link; ``ownership``: whose an output folder is.
+``reading``: regular files only, with a size limit checked first; ``npz``: arrays, with a limit on their total size;
+``writing``: atomic, never through a link; ``ownership``: which output folders onet may write to.
 """
 
 from pix3d_onet.files.ownership import MARKER, check_claim, in_the_way, mark, marker, unmark

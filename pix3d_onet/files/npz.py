@@ -1,4 +1,4 @@
-"""Arrays of an ``.npz`` that somebody else has made: no pickle, no links, summed size known before one is unpacked."""
+"""Read arrays of an untrusted ``.npz``: no pickle, no links, total size checked before anything is unpacked."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from pix3d_onet.files.reading import open_regular
 
 MAX_NPZ_BYTES = 256 << 20
-"""Bytes that the arrays of a file may unpack to, together."""
+"""Largest total size of the unpacked arrays of a file."""
 MAX_ARRAYS = 10_000
-"""Arrays that are read from one file."""
+"""Most arrays that are read from one file."""
 SUFFIX = ".npy"
 NUMBERS = "biuf"
-"""Kinds of arrays that are read: bool, signed, unsigned, float."""
+"""Allowed kinds of arrays: bool, signed, unsigned, float."""
 
 
 class TooLargeError(ValueError):
-    """The arrays unpack to more bytes than are allowed."""
+    """There are too many arrays, or they unpack to too many bytes."""
 
 
 def read_arrays(
@@ -35,11 +35,11 @@ def read_arrays(
     kinds: str = NUMBERS,
     follow: bool = True,
 ) -> dict[str, NDArray[Any]]:
-    """The arrays ``names`` of an .npz, those that it has; None: all.
+    """The arrays ``names`` that an .npz has; None: all.
 
-    OSError for what is no regular file, ValueError (or one of zipfile's, zlib's and numpy's own errors) for arrays of
-    other ``kinds`` than numbers, for a header that lies, and for more than ``most`` arrays or ``limit`` unpacked bytes
-    (None: ``MAX_NPZ_BYTES``).
+    OSError if it is not a regular file. ValueError (or an error of zipfile, zlib or numpy) for arrays of other
+    ``kinds``, for a wrong header, and for more than ``most`` arrays or ``limit`` unpacked bytes (None:
+    ``MAX_NPZ_BYTES``).
     """
     limit = MAX_NPZ_BYTES if limit is None else limit
     with open_regular(path, follow=follow) as file, zipfile.ZipFile(file) as archive:

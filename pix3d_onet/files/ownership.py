@@ -1,9 +1,8 @@
-"""Whose is an output folder? Ours or empty: only then is anything in it replaced or removed.
+"""Decide whether a command may write to an output folder: it must be empty, or made by onet.
 
-A folder of ours is known by the document that says what it holds (a manifest of ours, a run's configuration), and until
-that is written by the marker ``.onet.json``, the first file that is written. In any other folder that is not empty
-nothing is written, unless the user says ``overwrite``: then exactly the files that we write are replaced, each named
-first.
+A folder made by onet has a document that describes it (a manifest, a run's configuration); until that is written, it
+has the marker ``.onet.json``, which is written first. To any other folder that is not empty, nothing is written unless
+``overwrite`` is given: then only files that onet writes are replaced, and each is named first.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ MARKER = ".onet.json"
 FORMAT, VERSION = "onet-folder", 1
 MAX_MARKER_BYTES = 16 << 20
 SHOWN = 8
-"""Strange entries that an error names; what would be replaced is named in full."""
+"""Most entries of others that an error names; files that would be replaced are all named."""
 LOCK_FILES = (".lock", ".bench.lock")
-"""Empty, and no reason to call a folder taken: see ``locks``."""
+"""A folder with only these files counts as empty, see ``locks``."""
 
 
 def marker(folder: Path) -> Mapping[str, Any]:
-    """What the marker of ``folder`` says (``kind`` and more); empty where there is none of ours."""
+    """Content of the marker of ``folder`` (``kind`` and more); empty if there is none by onet."""
     path = folder / MARKER
     if not is_own_file(path):
         return {}
@@ -40,14 +39,14 @@ def marker(folder: Path) -> Mapping[str, Any]:
 
 
 def mark(folder: Path, kind: str, **more: Any) -> None:
-    """Write the marker of ``folder``, unless it already says just this."""
+    """Write the marker of ``folder``, unless it already has this content."""
     wanted = {"format": FORMAT, "version": VERSION, "kind": kind, **more}
     if marker(folder) != wanted:
         write_json(folder / MARKER, wanted)
 
 
 def unmark(folder: Path) -> None:
-    """Remove the marker of a folder that is finished: its own document, written last, says from now on what it is."""
+    """Remove the marker of a finished folder; from now on its own document, written last, identifies it."""
     if marker(folder):
         remove(folder / MARKER)
 
@@ -62,11 +61,11 @@ def check_claim(
     overwrite: bool = False,
     emit: Emit = ignore,
 ) -> bool:
-    """Whether ``folder`` is ours already (True), or free to be made ours by :func:`mark` (False). Writes nothing.
+    """True if ``folder`` was made by onet, False if it may be claimed with :func:`mark`. Writes nothing.
 
-    ``files`` are the names that will be written, ``folders`` the subfolders. ``known`` recognises a folder of ours
-    without a marker. InputError where ``folder`` is no folder, or holds anything else: with ``overwrite`` only where
-    a link or folder of somebody else stands in the way; what is replaced is a warning.
+    ``files`` and ``folders``: names that will be written. ``known`` recognises a folder made by onet without a marker.
+    InputError if ``folder`` is not a folder or has other content; with ``overwrite`` only if a link or folder blocks a
+    file that will be written. A warning names the files that will be replaced.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file.", hint="Name a folder.")
@@ -79,7 +78,7 @@ def check_claim(
     replaced, blocked = in_the_way(folder, files, folders)
     if blocked:
         raise InputError(
-            f"{_taken(folder, kind, found, entries)} {_listed(blocked)} would have to go.",
+            f"{_taken(folder, kind, found, entries)} {_listed(blocked)} would have to be removed.",
             hint="Name another folder.",
         )
     if not overwrite:
@@ -87,15 +86,15 @@ def check_claim(
         hint = f"Name another folder; `overwrite=True` {does} and leaves the rest as it is."
         raise InputError(_taken(folder, kind, found, entries), hint=hint)
     if replaced:
-        emit(Note(f"{folder} is no {kind} of onet; replacing in it {_listed(replaced)}.", "warning"))
+        emit(Note(f"{folder} is not a {kind} of onet; replacing in it {_listed(replaced)}.", "warning"))
     return False
 
 
 def in_the_way(folder: Path, files: Iterable[str], folders: Iterable[str] = ()) -> tuple[list[str], list[str]]:
-    """Entries of a strange ``folder`` that stand where we would write: those that can be replaced, those that cannot.
+    """Entries of ``folder`` with names that onet would write: those that can be replaced, and those that cannot.
 
-    A file or link gives way to a file, and what looks like a half-written file of ours goes. A folder never gives way,
-    nor does anything to a folder, but an empty one.
+    A file or link is replaced by a file, and temporary files of onet are removed. A folder is never replaced, and a
+    folder replaces only an empty folder.
     """
     replaced: list[str] = []
     blocked: list[str] = []
@@ -124,7 +123,7 @@ def _entries(folder: Path) -> list[str]:
 
 def _taken(folder: Path, kind: str, found: str | None, entries: list[str]) -> str:
     more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
-    what = f"a {found} of onet, no {kind}" if found else f"not empty, and no {kind} of onet"
+    what = f"a {found} of onet, not a {kind}" if found else f"not empty, and not a {kind} of onet"
     return f"{folder} is {what}: it holds {_listed(entries[:SHOWN])}{more}."
 
 

@@ -1,4 +1,4 @@
-"""Reading files that others have made: regular files only, size checked first, nothing from outside a root."""
+"""Read untrusted files: regular files only, size checked first, nothing from outside a root."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from pix3d_onet.errors import InputError, RejectError
 MAX_JSON_BYTES = 1 << 30
 """Largest JSON or text file that is read; a manifest takes about 1.3 kB per shape."""
 MAX_JSON_DEPTH = 64
-"""Deepest nesting of a JSON document; ours have 7 levels. What is deeper breaks whatever copies it recursively."""
+"""Deepest nesting of a JSON document (ours have 7 levels); deeper ones break code that copies them recursively."""
 
 NOT_IN_A_PATH = re.compile("[\x00-\x1f\ud800-\udfff]")
-"""Characters that fit no table, no log and no UTF-8."""
+"""Control characters and surrogates: they break tables and logs, or cannot be encoded as UTF-8."""
 
 
 def printable(name: str) -> str:
-    """``name`` with the bytes of a file name that are not UTF-8 written as ``\\xe9``; other names as they are."""
+    """``name`` with bytes that are not UTF-8 written as ``\\xe9``; other names unchanged."""
     return os.fsencode(name).decode("utf-8", "backslashreplace") if NOT_IN_A_PATH.search(name) else name
 
 
 def open_regular(path: Path, *, limit: int | None = None, follow: bool = True) -> io.BufferedReader:
-    """Open a regular file for reading; OSError for a missing one, and for what must not be read.
+    """Open a regular file for reading; OSError if it is missing or must not be read.
 
-    A pipe, device or folder is refused without waiting for it, a file of more than ``limit`` bytes unread, and without
-    ``follow`` a symbolic link: a member of our own folders is never one.
+    Pipes, devices and folders are refused without blocking; so are files of more than ``limit`` bytes and, without
+    ``follow``, symbolic links, which folders made by onet never contain.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
@@ -56,13 +56,13 @@ def open_regular(path: Path, *, limit: int | None = None, follow: bool = True) -
 
 
 def check_regular(path: Path, *, limit: int | None = None, follow: bool = True) -> int:
-    """Size in bytes of a file that a library is about to open by its name; OSError as :func:`open_regular`."""
+    """Size in bytes of a file that a library will open by its name; OSError as :func:`open_regular`."""
     with open_regular(path, limit=limit, follow=follow) as file:
         return os.fstat(file.fileno()).st_size
 
 
 def is_own_file(path: Path) -> bool:
-    """Whether ``path`` itself is a regular file: a link to one is not."""
+    """Whether ``path`` itself is a regular file, not a link to one."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
@@ -70,11 +70,11 @@ def is_own_file(path: Path) -> bool:
 
 
 def read_bytes(path: Path, *, limit: int, follow: bool = True) -> bytes:
-    """The bytes of a regular file of at most ``limit``; OSError as :func:`open_regular`, also where it grows."""
+    """The bytes of a regular file of at most ``limit``; OSError as :func:`open_regular`, and if the file grows."""
     with open_regular(path, limit=limit, follow=follow) as file:
         size = os.fstat(file.fileno()).st_size
         data = file.read(size + 1)
-    if len(data) > size:  # a file that is being written, or one of /proc, whose size is not its content's
+    if len(data) > size:  # it is being written, or is a /proc file, which states no size
         raise OSError(errno.EINVAL, "changes while it is read", str(path))
     return data
 
@@ -87,8 +87,8 @@ def read_text(path: Path, *, limit: int = MAX_JSON_BYTES, follow: bool = True) -
 def read_json(
     path: Path, *, what: str = "file", hint: str = "", follow: bool = True, limit: int = MAX_JSON_BYTES
 ) -> Any:
-    """Parse the JSON in ``path``; InputError with one clear line when it is missing, not a file, too large, too deep,
-    not text or not JSON."""
+    """Parse the JSON file ``path``; InputError if it is missing, not a file, too large, too deep, not text or not
+    JSON."""
     try:
         document = json.loads(read_bytes(path, limit=limit, follow=follow))
     except FileNotFoundError:
@@ -97,7 +97,7 @@ def read_json(
         raise InputError(f"cannot read {what} {path}: {error.strerror}.", hint=hint) from None
     except RecursionError:
         raise InputError(f"{what} {path} is nested too deeply.", hint=hint) from None
-    except ValueError as error:  # not UTF-8, not JSON, or a number of thousands of digits
+    except ValueError as error:  # not UTF-8, not JSON, or a number with thousands of digits
         raise InputError(f"{what} {path} is not valid JSON ({error}).", hint=hint) from None
     if too_deep(document):
         raise InputError(f"{what} {path} is nested more than {MAX_JSON_DEPTH} levels deep.", hint=hint)
@@ -132,16 +132,16 @@ def file_digest(path: Path, *, limit: int | None = None, follow: bool = True) ->
 
 
 def inside(root: Path, relative: object) -> Path:
-    """The existing or missing path ``root / relative``, guaranteed to resolve inside ``root``.
+    """The path ``root / relative``, which may not exist; it is guaranteed to resolve inside ``root``.
 
-    Raises RejectError ``unsafe-path`` for anything absolute, with ``..`` or a symbolic link that leads out.
+    Raises RejectError ``unsafe-path`` for an absolute path, for ``..``, and for a symbolic link that leads out.
     """
     if not isinstance(relative, str) or not relative or NOT_IN_A_PATH.search(relative):
         raise RejectError("unsafe-path", f"not a path: {relative!r:.80}")
     if relative.startswith("/") or ".." in relative.split("/"):
         raise RejectError("unsafe-path", f"{relative} leaves the data set's root")
     path = root / relative
-    try:  # plain strings: an index of ten thousand records asks this forty thousand times
+    try:  # strings instead of Path: faster, and an index of 10,000 records calls this 40,000 times
         resolved, base = os.path.realpath(path), os.path.realpath(root)
     except (OSError, ValueError) as error:
         raise RejectError("unsafe-path", f"{relative}: {error}") from None

@@ -1,4 +1,4 @@
-"""Writing files so that nothing is ever half-written, and never through a link that somebody has put there."""
+"""Write files atomically, and never through a symbolic link."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import Any
 from pix3d_onet.errors import InputError
 
 PART_SUFFIX = ".part"
-"""Ending of a file that is still being written; whatever carries it after a crash is rubbish."""
+"""Suffix of a file that is still being written; files left with it after a crash can be deleted."""
 
 OF_A_PART = re.compile(r"^\.(.+)\.[0-9a-f]{8}" + re.escape(PART_SUFFIX) + "$")
-"""The name of such a file, and in it the name that it will have."""
+"""Matches the name of such a file; group 1 is its final name."""
 
 REFUSALS = {
     getattr(errno, name)
@@ -37,27 +37,26 @@ REFUSALS = {
         "ENAMETOOLONG",
     )
 }
-"""Errors of the system that say that a place cannot be written to (or read), not that the program is wrong."""
+"""System errors that mean "this place cannot be written to (or read)", not a bug in the program."""
 
 
 def refused(error: OSError) -> InputError | OSError:
-    """The InputError that says in one line which place the system refuses and why; other errors as they are."""
+    """An InputError that says which place cannot be used and why; any other OSError is returned unchanged."""
     if error.errno is None or error.errno not in REFUSALS:
         return error
     reason = os.strerror(error.errno)
     if error.filename is None:
         return InputError(f"{reason}: {error}.")
     path = Path(os.fsdecode(error.filename2 or error.filename))
-    target = path.with_name(OF_A_PART.sub(r"\1", path.name))  # the name that was meant, not the one written aside
+    target = path.with_name(OF_A_PART.sub(r"\1", path.name))  # the final name, not the temporary one
     doing = "no access to" if error.errno in (errno.EACCES, errno.EPERM) else "cannot write to"
     return InputError(f"{doing} {target}: {reason}.")
 
 
 def check_writable(path: Path, *, file: bool = False) -> None:
-    """InputError where ``path`` (a file or folder yet to be written) can be seen to be out of reach.
+    """InputError if ``path`` (a file or folder to be written later) is clearly not writable.
 
-    A cheap look before long work: no folder above it that exists is a file, read-only or another user's, and where a
-    ``file`` is to stand there is no folder.
+    A cheap check before long work: no parent is a file or read-only for this user, and a ``file`` is not a folder.
     """
     if file and path.is_dir():
         raise InputError(f"cannot write to {path}: it is a folder.", hint="Name a file.")
@@ -69,9 +68,9 @@ def check_writable(path: Path, *, file: bool = False) -> None:
 
 
 def member(folder: Path, *names: str) -> Path:
-    """The path of a member of our folder, in subfolders of ours: InputError where one of these is a link or a file.
+    """The path of a file in an output folder; InputError if a subfolder on the way is a link or a file.
 
-    ``folder`` itself may be a link (its user named it); below it, a link would lead our writes somewhere else.
+    ``folder`` itself may be a link, since the user named it; a link below it could lead writes to another place.
     """
     path = folder
     for name in names[:-1]:
@@ -86,8 +85,8 @@ def member(folder: Path, *names: str) -> Path:
 def writing(path: Path) -> Iterator[Path]:
     """Yield a path beside ``path`` to write to; on success flush it to disk and rename it onto ``path``.
 
-    On any exception the partial file is removed and ``path`` stays as it was. A link at ``path`` is replaced, what it
-    leads to is left alone.
+    On any exception the temporary file is removed and ``path`` stays as it was. A link at ``path`` is replaced; its
+    target is not changed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
@@ -108,12 +107,12 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` (UTF-8) to ``path`` atomically; half a surrogate pair as ``\\udXXX``, which is what JSON means."""
+    """Write ``text`` (UTF-8) to ``path`` atomically; lone surrogates as ``\\udXXX``, as in JSON."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def append_text(path: Path, text: str) -> None:
-    """Append ``text`` (UTF-8) to the file at ``path``, made when missing; InputError where it is a link or no file."""
+    """Append ``text`` (UTF-8) to the file ``path``, which is created if missing; InputError for a link or folder."""
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
         raise InputError(f"cannot write to {path}: it is {'a link' if path.is_symlink() else 'not a file'}.")
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
@@ -122,17 +121,14 @@ def append_text(path: Path, text: str) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file of ours, if it is there: a regular file, or the link that stands in its place (never its target).
-
-    A folder of that name is not ours and stays.
-    """
+    """Remove a file, if it exists: a regular file, or a link in its place (never its target). A folder is kept."""
     with suppress(FileNotFoundError):
         if not stat.S_ISDIR(path.lstat().st_mode):
             path.unlink()
 
 
 def remove_parts(folder: Path, names: Collection[str]) -> None:
-    """Remove what a kill has left half-written of the files ``names`` in ``folder``, and nothing else."""
+    """Remove temporary files that a killed process left of the files ``names`` in ``folder``, and nothing else."""
     if folder.is_symlink() or not folder.is_dir():
         return
     for entry in sorted(folder.iterdir()):
@@ -142,7 +138,7 @@ def remove_parts(folder: Path, names: Collection[str]) -> None:
 
 
 def remove_empty(folder: Path) -> None:
-    """Remove ``folder`` and the folders in it as far as they hold no file; a link is no folder and stays."""
+    """Remove ``folder`` and its subfolders, unless they contain files or links."""
     if folder.is_symlink() or not folder.is_dir():
         return
     for entry in folder.iterdir():
@@ -152,7 +148,7 @@ def remove_empty(folder: Path) -> None:
 
 
 def to_json(value: Any) -> str:
-    """The one JSON spelling of the project: indented, keys as given, no NaN (a NaN is written as null upstream)."""
+    """JSON as all files of the project have it: indented, keys in the given order, no NaN (callers write null)."""
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 

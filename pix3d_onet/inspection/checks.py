@@ -1,6 +1,6 @@
-"""Is a prepared data set what it says? The checks that need no geometry: manifest, shards, leakage, duplicates.
+"""The checks of a data set that need no geometry library: manifest, shards, leakage, duplicates.
 
-``inspection.verify`` adds labels and cameras and is what ``onet verify`` calls. Nothing here changes a file.
+``inspection.verify``, which ``onet verify`` calls, adds labels and cameras. Nothing here changes a file.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from pix3d_onet.files import check_regular, file_digest
 from pix3d_onet.geometry.mesh.formats.side_files import mesh_digest
 
 ROTATION_TOLERANCE = 1e-3
-"""Largest entry of R·Rᵀ - 1 of a stored (float32) pose whose source printed its rotation with a few digits."""
+"""Largest allowed entry of R·Rᵀ - 1 of a stored (float32) pose; sources give rotations with few digits."""
 BOX_TOLERANCE = 0.01
-"""How far the box of a stored mesh may be from centred and longest side 1, besides the stated decimation error: that
-error is a percentile, single vertices move farther; a mesh of another frame is off by far more."""
+"""Allowed deviation of a stored mesh's box from "centred, longest side 1", in addition to the decimation error. That
+error is a percentile, so single vertices may move farther. A mesh in another frame deviates by much more."""
 PLURAL = {"group": "groups", "mesh": "meshes", "picture": "pictures"}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong (``level`` ``error``) or worth a look (``warning``): where, what, and what to do."""
+    """One problem (``level`` ``error``) or suspicious fact (``warning``): where, what, and what to do."""
 
     level: str
     subject: str
@@ -45,8 +45,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The outcome of one check: ``checked`` units were looked at; ``figures`` are its numbers; ``skipped`` says why
-    nothing was looked at (empty otherwise)."""
+    """Result of one check: ``checked``: number of units examined; ``figures``: its numbers; ``skipped``: the reason if
+    nothing was examined, else empty."""
 
     name: str
     checked: int
@@ -81,19 +81,19 @@ class Verification:
 
 
 def error(subject: str, message: str, fix: str = "") -> Finding:
-    """A finding that fails its check."""
+    """A finding that makes its check fail."""
     return Finding("error", subject, message, fix)
 
 
 def warning(subject: str, message: str, fix: str = "") -> Finding:
-    """A finding that a person should see."""
+    """A finding that does not make its check fail."""
     return Finding("warning", subject, message, fix)
 
 
 def prepare_command(manifest: Manifest, root: Path, source_root: Path | None = None) -> str:
-    """The command that makes this data set again; on the same folder it rebuilds only what is missing or damaged.
+    """The command that prepares this data set; in the same folder it rebuilds only missing or damaged shards.
 
-    It is safe to paste into a shell, whatever the manifest holds.
+    It is safe to paste into a shell, whatever the manifest contains.
     """
     kind = str(manifest.source.get("kind", "pix3d"))
     source = SOURCES.get(kind, SOURCES["pix3d"])
@@ -122,8 +122,8 @@ def check_manifest(root: Path, manifest: Manifest) -> Check:
     try:
         config = PrepareConfig.from_json(manifest.config)
         if config.hash() != manifest.config_hash:
-            findings.append(error("manifest.json", "config_hash does not belong to config."))
-    except Exception as problem:  # noqa: BLE001 - a foreign config can fail in any way; the finding says how
+            findings.append(error("manifest.json", "config_hash does not match config."))
+    except Exception as problem:  # noqa: BLE001 - an unknown config can fail in any way; the finding says how
         findings.append(error("manifest.json", f"config is not valid ({problem})."))
     for name, values in (
         ("object id", [s.object_id for s in manifest.shapes]),
@@ -150,7 +150,7 @@ def check_manifest(root: Path, manifest: Manifest) -> Check:
 
 
 def check_shards(root: Path, manifest: Manifest, command: str) -> tuple[Check, frozenset[str]]:
-    """Size, checksum and schema of every shard. Also returns the names of shards that can be read."""
+    """Check size, checksum and schema of every shard. Also returns the names of the readable shards."""
     findings: list[Finding] = []
     sound = set()
     for shard in manifest.shards:
@@ -175,7 +175,7 @@ def _file_problem(path: Path, shard: ShardEntry) -> str:
         if size != shard.bytes:
             return f"has {size} bytes, {shard.bytes} expected"
         if file_digest(path, follow=False) != shard.sha256:
-            return "has another checksum"
+            return "has a wrong checksum"
     except FileNotFoundError:
         return "is missing"
     except OSError as problem:
@@ -184,11 +184,11 @@ def _file_problem(path: Path, shard: ShardEntry) -> str:
 
 
 def schema_problems(path: Path, shapes: Sequence[ShapeEntry], manifest: Manifest) -> list[str]:
-    """What in a shard is not as ``data.store.reader`` documents it; empty when all is well."""
+    """Deviations of a shard from the format in ``data.store.reader``; empty if there are none."""
     try:
         with open_shard(path) as file:
             return list(_schema_problems(file, shapes, manifest))
-    except Exception as problem:  # noqa: BLE001 - h5py raises many kinds on damaged files; all mean the same here
+    except Exception as problem:  # noqa: BLE001 - h5py raises many kinds of errors on damaged files
         return [f"is damaged ({type(problem).__name__}: {problem})"]
 
 
@@ -229,7 +229,7 @@ def _content_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: M
 
 
 def _same_strings(stored: h5py.Dataset, expected: Sequence[str]) -> bool:
-    """Whether an array of strings is as expected; read one by one, since all may refer to the same large bytes."""
+    """Whether an array of strings is as expected; read one by one, since all may refer to the same large block."""
     return all(stored[row] == text.encode() for row, text in enumerate(expected))
 
 
@@ -250,7 +250,7 @@ def _picture_problems(file: h5py.File, shapes: Sequence[ShapeEntry]) -> Iterable
             yield f"the background of {name} is not white"
         finite = np.isfinite(pose[row]).all(), np.isfinite(intrinsics[row]).all()
         if finite[0] != finite[1] or (not finite[0] and not np.isnan(pose[row]).all()):
-            yield f"the camera of {name} is half there"
+            yield f"the camera of {name} is incomplete"
         elif finite[0]:
             rotation = pose[row, :3, :3]
             unlike = np.abs(rotation @ rotation.T - np.eye(3)).max()
@@ -259,10 +259,10 @@ def _picture_problems(file: h5py.File, shapes: Sequence[ShapeEntry]) -> Iterable
 
 
 def check_leakage(manifest: Manifest) -> Check:
-    """Nothing of one split is in another: no group, no mesh content, no picture content.
+    """Check that no group, no mesh content and no picture content is in two splits.
 
-    A data set that was split by image shares shapes on purpose: then groups and meshes are a warning, and say so. So is
-    what a prescribed split shares.
+    A data set that was split by image shares shapes on purpose; then groups and meshes give only a warning. So does
+    everything with a prescribed split.
     """
     mode = manifest.config.get("split")
     by_image = mode in ("image", "s1")
@@ -296,7 +296,7 @@ def check_leakage(manifest: Manifest) -> Check:
 
 
 def check_duplicates(manifest: Manifest) -> Check:
-    """The same picture under two record ids, the same mesh under two object ids (within a split: a warning)."""
+    """Find equal pictures under two record ids and equal meshes under two object ids (a warning within a split)."""
     pictures: dict[str, list[str]] = defaultdict(list)
     meshes: dict[str, list[str]] = defaultdict(list)
     for shape in manifest.shapes:
@@ -307,36 +307,36 @@ def check_duplicates(manifest: Manifest) -> Check:
     findings = []
     for kind, table in (("picture", pictures), ("mesh", meshes)):
         for names in sorted(names for names in table.values() if len(names) > 1):
-            findings.append(warning(names[0], f"the same {kind} stands under {', '.join(names)}."))
+            findings.append(warning(names[0], f"the same {kind} is listed as {', '.join(names)}."))
     counted = f"{len(pictures)} different pictures, {len(meshes)} different meshes"
     return Check("duplicates", sum(map(len, pictures.values())), counted, tuple(findings))
 
 
 def check_source(manifest: Manifest, source_root: Path) -> Check:
-    """Every source mesh is still there with the content that was prepared, buffers of a glTF file included."""
+    """Check that every source mesh, including buffers of glTF files, still has the content that was prepared."""
     findings = []
     for shape in manifest.shapes:
         path = source_root / shape.source_mesh
         if shape.source_mesh.split("/")[0] == source_root.name and not path.exists():
-            path = source_root.parent / shape.source_mesh  # the listing's root was the folder above, see ``shapenet``
+            path = source_root.parent / shape.source_mesh  # the listing's root was the parent folder, see ``shapenet``
         if not path.resolve().is_relative_to(source_root.resolve()):
             findings.append(error(shape.object_id, f"{shape.source_mesh} leads out of {source_root}."))
         elif not path.is_file():
-            findings.append(warning(shape.object_id, f"{shape.source_mesh} is not in {source_root} any more."))
+            findings.append(warning(shape.object_id, f"{shape.source_mesh} is no longer in {source_root}."))
         elif mesh_digest(path, source_root) != shape.mesh_sha256:
-            hint = "Prepare again: it redoes what changed."
-            findings.append(error(shape.object_id, f"{shape.source_mesh} has changed since.", hint))
+            hint = "Prepare again; only changed shapes are redone."
+            findings.append(error(shape.object_id, f"{shape.source_mesh} has changed since it was prepared.", hint))
     return Check("source", len(manifest.shapes), f"compared with {source_root}", tuple(findings))
 
 
 def stored_error(entry: ShapeEntry) -> float:
-    """The measured error of a shape's stored mesh, normalised units; 0 where its quality figures have none."""
+    """The measured decimation error of a shape's stored mesh, normalised units; 0 if it was not measured."""
     value = entry.qc.get("stored_error", 0.0)
     return float(value) if isinstance(value, int | float) and np.isfinite(value) else 0.0
 
 
 def open_manifest(root: Path) -> Manifest:
-    """``read_manifest`` for checking: the same errors, InputError."""
+    """``read_manifest``, and an InputError if the data set has no shapes."""
     manifest = read_manifest(root)
     if not manifest.shapes:
         raise InputError(f"data set {root} has no shapes.", hint="Prepare it again.")

@@ -1,4 +1,4 @@
-"""A contact sheet of a data set: for each shape its picture, the mask over it, and the stored mesh, one PNG."""
+"""Draw a contact sheet of a data set as PNG: per shape a picture, the picture with its mask, and the stored mesh."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from pix3d_onet.seeding import generator
 from pix3d_onet.types import Sample, UInt8, View
 
 CELL = 168
-"""Side of one picture on the sheet, pixels."""
+"""Side of a picture on the sheet, pixels."""
 LABEL = 30
-"""Height of the two lines of text under a shape, pixels."""
+"""Height of the two lines of text below a shape, pixels."""
 GAP = 10
 COLUMNS = 3
-"""Shapes side by side."""
+"""Shapes per row."""
 MASK_COLOUR = np.array([0, 114, 178])
 """Blue of Okabe and Ito (2008)."""
 SOFTWARE = "onet inspect"
 """What a sheet says that it was made by: such a picture may be replaced by the next."""
 DEFAULT_VIEW = (math.radians(35), math.radians(20))
-"""Azimuth and elevation of a mesh whose picture has no camera."""
+"""Azimuth and elevation for a mesh whose picture has no camera."""
 
 
 def contact_sheet(
@@ -42,9 +42,8 @@ def contact_sheet(
 ) -> tuple[str, ...]:
     """Write a PNG of ``shapes`` shapes to ``path`` and return their ids in its order.
 
-    ``worst`` takes those of least quality and writes why below them; otherwise a seeded choice
-    of ``split`` (None = all).
-    InputError when the data set cannot be read or ``path`` cannot be written.
+    ``worst``: the shapes of lowest quality, with the reason below each; else a random choice from ``split``
+    (None = all). InputError if the data set cannot be read or ``path`` cannot be written.
     """
     with Dataset(root) as dataset:
         chosen = _choose(dataset, shapes, worst, split, seed)
@@ -108,7 +107,7 @@ def _tile(sample: Sample, entry: ShapeEntry, why: str) -> Image.Image:
 
 
 def mesh_picture(sample: Sample, view: View | None, size: int) -> UInt8:
-    """(size, size, 3) uint8: the stored mesh as ``view``'s camera sees it, or from a default side."""
+    """(size, size, 3) uint8: the stored mesh from ``view``'s camera, or from a default direction."""
     scene = Scene(sample.mesh)
     if view is not None and view.has_pose:
         zoom = np.diag([size / view.mask.shape[1], size / view.mask.shape[0], 1.0])
@@ -118,7 +117,7 @@ def mesh_picture(sample: Sample, view: View | None, size: int) -> UInt8:
 
 
 def overlay(view: View) -> UInt8:
-    """(H, W, 3) uint8: the picture, faded, with the mask tinted and its outline drawn."""
+    """(H, W, 3) uint8: the picture, faded, with the mask tinted and outlined."""
     faded = 255 - (255 - view.rgb.astype(np.float64)) * 0.6
     tinted = np.where(view.mask[..., None], 0.55 * faded + 0.45 * MASK_COLOUR, faded)
     outline = view.mask ^ ndimage.binary_erosion(view.mask, border_value=0)

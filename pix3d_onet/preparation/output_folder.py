@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from pix3d_onet.data.store.manifest import MANIFEST, is_dataset, read_manifest
+from pix3d_onet.data.store.no_dataset import PARTS
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, ignore
 from pix3d_onet.files import check_claim, mark, marker, remove, remove_parts
-from pix3d_onet.preparation import staging
 
 KIND = "data set"
 REJECTS, QC, TIMINGS = "rejects.jsonl", "qc.csv", "timings.csv"
@@ -39,7 +39,7 @@ def check_output(out: Path, shards: Iterable[str], *, overwrite: bool, emit: Emi
         out,
         KIND,
         files=(MANIFEST, *TABLES, *shards),
-        folders=(staging.FOLDER,),
+        folders=(PARTS,),
         known=is_dataset,
         overwrite=overwrite,
         emit=emit,

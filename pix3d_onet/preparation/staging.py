@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet.config import PrepareConfig
+from pix3d_onet.data.store.no_dataset import PARTS
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import digest, file_digest, mark, marker, read_bytes, write_bytes, write_json
 from pix3d_onet.files.npz import read_arrays
@@ -26,7 +27,6 @@ from pix3d_onet.geometry.mesh.formats.side_files import mesh_digest
 from pix3d_onet.types import Camera, Mesh, Normalisation, PreparedShape, Rejected, SourceShape, View
 from pix3d_onet.version import __version__
 
-FOLDER = ".parts"
 KIND = "prepared shapes"
 """What the marker of that folder says."""
 PART_VERSION = 2
@@ -127,7 +127,7 @@ class Staging:
     """The parts of one output folder. Only the process that holds the folder's lock may use it."""
 
     def __init__(self, out: Path) -> None:
-        self.folder = out / FOLDER
+        self.folder = out / PARTS
 
     def _path(self, object_id: str, suffix: str) -> Path:
         return self.folder / f"{digest(object_id.encode())[:24]}{suffix}"

@@ -15,6 +15,7 @@ from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.images.crop import load_view
 from pix3d_onet.errors import MissingDependencyError, RejectError
 from pix3d_onet.files import digest, file_digest
+from pix3d_onet.preparation.mask_quality import with_pictures
 from pix3d_onet.preparation.staging import Outcome, fingerprint, read_digest
 from pix3d_onet.system import missing_dependency
 from pix3d_onet.types import Normalisation, PreparedShape, Rejected, SourceShape, View
@@ -48,6 +49,7 @@ def prepare_shape(task: Task) -> Outcome:
         start = time.perf_counter()
         views, hashes, rejected = _photos(task, result.normalisation)
         seconds["images"] = time.perf_counter() - start
+        figures = with_pictures(result.qc, views, task.config.crop_margin)
         if rejected and not views and not task.config.render_views:
             return Outcome(shape.object_id, None, rejected, seconds, key)
         if task.config.render_views:
@@ -81,7 +83,7 @@ def prepare_shape(task: Task) -> Outcome:
         views=tuple(views),
         view_sha256=tuple(hashes),
         normalisation=result.normalisation,
-        qc=result.qc,
+        qc=figures,
         seconds=seconds,
         rejected_views=rejected,
         source_sha256=read_digest(shape, task.config, [v.record_id for v in views], task.root),

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from pix3d_onet.ablation.stored_runs import StoredRun
-from pix3d_onet.ablation.variants import VARIANTS
 from pix3d_onet.types import Float64, Int64
 
 
@@ -30,8 +29,3 @@ def mean_curve(runs: Sequence[StoredRun], column: str = "val_iou") -> Curve:
         return Curve(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), np.zeros(0))
     values = np.array([[h[s] for s in steps] for h in histories], dtype=np.float64)  # (runs, N)
     return Curve(np.array(steps, dtype=np.int64), values.mean(axis=0), values.min(axis=0), values.max(axis=0))
-
-
-def label_of(variant: str) -> str:
-    """A variant's printed label, or its name when it has none."""
-    return VARIANTS[variant].label if variant in VARIANTS else variant

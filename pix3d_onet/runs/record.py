@@ -40,7 +40,8 @@ class HistoryRow:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """Everything about one finished run; immutable once written."""
+    """Everything about one finished run. What was measured is immutable once written; an ablation may change how its
+    variant is called (``label``, ``replaced``)."""
 
     name: str
     """Variant name, or what the user called the run."""
@@ -77,6 +78,7 @@ class RunRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     """``onet``, ``python``, ``torch``, ``timm``, ``numpy``."""
     seconds: float = 0.0
+    """Training, validation, final scoring and examples, over all sessions of a run that was resumed."""
     peak_memory_bytes: int = 0
     shapes_per_second: float = 0.0
     data_wait_share: float = 0.0
@@ -86,6 +88,10 @@ class RunRecord:
     """``completed`` or ``patience``."""
     cost: Mapping[str, float] = field(default_factory=dict)
     """``gflops_image``, ``gflops_point``, ``latency_seconds`` where measured."""
+    label: str = ""
+    """What tables call the variant; empty: as the package does, else by its name."""
+    replaced: Mapping[str, Any] = field(default_factory=dict)
+    """Training settings that the variant changes → what the other runs of its ablation have there."""
     version: int = RUN_VERSION
 
     @property

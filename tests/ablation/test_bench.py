@@ -100,6 +100,20 @@ def test_a_second_call_trains_nothing(tmp_path: Path) -> None:
     assert not any(isinstance(e, RunStarted) for e in events)
 
 
+def test_what_a_variant_is_called_and_changes_is_kept_with_its_runs(tmp_path: Path) -> None:
+    def planned(label: str) -> tuple[PlannedRun, ...]:
+        own = Variant("resnet34", label, ModelConfig("resnet34"), train={"ema": 0.99})
+        return plan_runs([variant("resnet18"), own], (0,), CONFIG, tmp_path, identity)
+
+    result = bench(planned("Mine"), tmp_path, FakeTraining(), out=tmp_path)
+    assert [(r.record.label, r.record.replaced) for r in result.runs] == [("", {}), ("Mine", {"ema": 0.0})]
+    stamp = (result.runs[0].folder / "run.json").stat().st_mtime_ns
+    again = bench(planned("Renamed"), tmp_path, FakeTraining(), out=tmp_path)
+    assert again.trained == 0
+    assert [r.record.label for r in again.runs] == ["", "Renamed"]
+    assert (result.runs[0].folder / "run.json").stat().st_mtime_ns == stamp
+
+
 def test_interrupted_twice_no_run_is_trained_twice(tmp_path: Path) -> None:
     def stop_at(name: str, seed: int) -> Callable[[str, int], Exception | None]:
         return lambda n, s: InterruptedRunError("stopped") if (n, s) == (name, seed) else None

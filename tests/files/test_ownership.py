@@ -106,7 +106,7 @@ def test_overwrite_replaces_what_it_names_and_nothing_else(name: str, inner: boo
     said: list[str] = []
     blocked = inner and name != "report"
     if blocked:
-        with pytest.raises(InputError, match="would have to go"):
+        with pytest.raises(InputError, match="would have to be removed"):
             call(name, out, tmp_path, True, lambda event: None)
     else:
         call(name, out, tmp_path, True, lambda event: said.append(event.message) if isinstance(event, Note) else None)

@@ -1,4 +1,4 @@
-"""Image files and masks to arrays; steps 1 to 3 of the policy in ``data.images.crop``. Nothing is trusted."""
+"""Decode image files and masks to arrays, with all checks; steps 1 to 3 of ``data.images.crop``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.types import Bool, UInt8
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "TGA", "JPEG2000", "AVIF", "HEIF")
-"""Pillow's names of the formats that are opened, where the installed Pillow has them (AVIF: from 11.3 on; HEIF: with
-the package pillow-heif)."""
+"""Pillow's names of the allowed formats, if the installed Pillow has them (AVIF: from 11.3 on; HEIF: with the package
+pillow-heif)."""
 HEIC_BRANDS = rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)"
 UNREAD: tuple[tuple[bytes, str], ...] = (
     (HEIC_BRANDS, "HEIC: install pillow-heif, or convert it to JPEG or PNG"),
@@ -24,21 +24,20 @@ UNREAD: tuple[tuple[bytes, str], ...] = (
     (rb"\xff\x0a|....JXL ", "JPEG XL: convert it to JPEG or PNG"),
     (
         rb"II\*\x00|MM\x00\*",
-        "a TIFF of a kind that Pillow does not read, as several channels of floats: convert it to PNG",
+        "a TIFF of a kind that Pillow does not read, such as several float channels: convert it to PNG",
     ),
     (rb"%PDF", "a PDF: export its picture as PNG"),
     (rb"\s*(?:<\?xml[^>]*>)?\s*(?:<!--.*?-->\s*)*<svg", "an SVG drawing: export it as PNG"),
     (rb"\s*<(?:!doctype html|html)", "an HTML page: download the picture itself"),
     (rb"version https://git-lfs", "a Git LFS pointer: fetch what it points to (git lfs pull)"),
 )
-"""First bytes of what cannot be opened → what it is and what to do."""
+"""First bytes of a file that cannot be opened → what it is and what to do."""
 HEAD_BYTES = 512
-"""Beginning of a file from which its kind is told."""
+"""Number of first bytes that are compared with ``UNREAD``."""
 UNIT_FLOAT = 2.0
-"""Floating-point samples are taken to be in [0, 1] up to this highest value: resampling overshoots 1, and of 0 to 255
-a picture without a sample above it would be black anyhow."""
+"""If no floating-point sample exceeds this, the range is [0, 1] (resampling may overshoot 1), else [0, 255]."""
 ORIENTATION = 0x0112
-"""The EXIF tag that says how stored pixels lie; 1 is upright."""
+"""The EXIF tag for the orientation of the stored pixels; 1 is upright."""
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -48,23 +47,23 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What brings each orientation upright; as ``ImageOps.exif_transpose``, which also rewrites the metadata and so fails
-where only they are damaged."""
+"""Orientation → operation that makes the picture upright. ``ImageOps.exif_transpose`` also rewrites the metadata, and
+fails if they are damaged."""
 SIDEWAYS = 5
-"""From this orientation on, width and height change places."""
+"""From this orientation on, width and height are swapped."""
 MAX_PIXELS = 100_000_000
 """Largest declared number of pixels; Pix3D's largest picture has 12 million."""
 MASK_THRESHOLD = 128
-"""Masks of the release hold 0 and 255; the middle is where resized or JPEG-compressed ones are cut."""
+"""Masks of the release hold 0 and 255; this is the middle, for resized or JPEG-compressed masks."""
 WHITE = 248
-"""In a picture on white, a pixel is background when no channel is below this (JPEG leaves ripples around an edge)."""
+"""In a picture on white, a pixel is background if no channel is below this (JPEG causes ripples near edges)."""
 STAGE = "image"
 
 
 def read_rgb(path: Path, *, upright: bool = False) -> tuple[UInt8, Bool | None]:
-    """(H, W, 3) uint8 colours, transparency over white, and (H, W) bool of its alpha (None: it has none).
+    """(H, W, 3) uint8 colours, blended onto white, and (H, W) bool of the alpha channel (None: it has none).
 
-    ``upright`` turns the pixels as the EXIF orientation says. Raises RejectError ``missing-image``, ``bad-image`` or
+    ``upright`` applies the EXIF orientation. Raises RejectError ``missing-image``, ``bad-image`` or
     ``image-too-large``.
     """
     with _opened(path, "image", upright=upright) as picture:
@@ -74,7 +73,7 @@ def read_rgb(path: Path, *, upright: bool = False) -> tuple[UInt8, Bool | None]:
 
 
 def array_rgb(pixels: UInt8) -> tuple[UInt8, Bool | None]:
-    """A picture in memory as :func:`read_rgb` gives it: ``pixels`` (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
+    """As :func:`read_rgb`, for a picture in memory: ``pixels`` (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
 
     InputError for any other array.
     """
@@ -84,7 +83,7 @@ def array_rgb(pixels: UInt8) -> tuple[UInt8, Bool | None]:
 
 
 def _on_white(picture: Image.Image) -> tuple[UInt8, Bool | None]:
-    """(H, W, 3) uint8 with transparency over white, and (H, W) bool of the alpha, None without one."""
+    """(H, W, 3) uint8 blended onto white, and (H, W) bool of the alpha channel; None if it has none."""
     if not picture.has_transparency_data:
         return np.asarray(picture.convert("RGB")), None
     rgba = picture.convert("RGBA")
@@ -107,13 +106,13 @@ def read_mask(path: Path, *, upright: bool = False) -> Bool:
 
 
 def array_mask(values: NDArray[Any]) -> Bool:
-    """(H, W) of a mask's values → (H, W) bool, as :func:`read_mask` takes them; InputError for another shape."""
+    """(H, W) mask values → (H, W) bool, as in :func:`read_mask`; InputError for another shape."""
     if values.ndim != 2:
         raise InputError(f"a mask must be (H, W), not {values.shape}.")
     values = np.nan_to_num(values)
     highest = values.max(initial=0)
     unit = UNIT_FLOAT if values.dtype.kind == "f" else 1
-    # the scale is told by the highest value, since files of 16 bits hold 0 and 1, or 0 and 255, too
+    # the highest value gives the scale: 16-bit files may also hold only 0 and 1, or 0 and 255
     threshold = 0.5 if highest <= unit else MASK_THRESHOLD if highest <= 255 else MASK_THRESHOLD * 257
     result: Bool = np.asarray(values >= threshold, dtype=np.bool_)
     return result
@@ -126,13 +125,13 @@ def declared_size(path: Path, what: str = "image", *, upright: bool = False) -> 
     """
     with _opened(path, what, load=False) as picture:
         width, height = picture.size
-        # the size of a TIFF is that of the upright picture already: Pillow itself turns it when it is loaded
+        # the size of a TIFF is already that of the upright picture: Pillow rotates it while loading
         sideways = upright and picture.format != "TIFF" and _orientation(picture) >= SIDEWAYS
         return (height, width) if sideways else (width, height)
 
 
 def _alpha_of_a_mask(picture: Image.Image) -> UInt8 | None:
-    """(H, W) uint8 transparency of a mask; None where it has none, or one that is the same everywhere."""
+    """(H, W) uint8 alpha channel of a mask; None if it has none, or a constant one."""
     if "A" not in picture.getbands() and not (picture.mode == "P" and "transparency" in picture.info):
         return None
     alpha = np.asarray(picture.convert("RGBA"))[..., 3]
@@ -140,7 +139,7 @@ def _alpha_of_a_mask(picture: Image.Image) -> UInt8 | None:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 where there is none or it cannot be read: damaged metadata lose no picture."""
+    """The EXIF orientation, 1 to 8; 1 if there is none or it is damaged, since the pixels can still be used."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -151,12 +150,12 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _not_white(rgb: UInt8) -> Bool:
-    """(H, W) bool: what differs from white."""
+    """(H, W) bool: pixels that are not white."""
     return np.asarray(rgb.min(axis=-1) < WHITE)
 
 
 def _eight_bits(picture: Image.Image) -> UInt8:
-    """Deeper grey → 8 bits: floats in [0, 1] times 255, 16 bits by their high byte, others as they are, clipped."""
+    """Grey with more than 8 bits → 8 bits: floats in [0, 1] × 255, the high byte of 16 bits, others clipped."""
     values = np.asarray(picture).astype(np.float64)
     highest = values[np.isfinite(values)].max(initial=0)
     if picture.mode == "F" and highest <= UNIT_FLOAT:
@@ -167,27 +166,27 @@ def _eight_bits(picture: Image.Image) -> UInt8:
 
 
 def no_file(path: Path) -> str:
-    """Why there is no file ``path``, in words that follow its name."""
+    """Why the file ``path`` cannot be found, as text to follow its name."""
     text = str(path)
     if text in ("-", "/dev/stdin"):
-        return "is standard input, which is not read: give the name of a file"
+        return "is standard input, which is not supported: give the name of a file"
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
-        return "is an address, which is not fetched: download the picture, and give the file"
+        return "is a URL: download the picture, and give the file"
     return "does not exist"
 
 
 def _unread(path: Path) -> str:
-    """What a file is that Pillow cannot open, as far as its first bytes tell."""
+    """What kind of file it is, judged by its first bytes, if Pillow cannot open it."""
     with path.open("rb") as handle:
         head = handle.read(HEAD_BYTES)
     if not head:
         return "it is empty"
     found = next((words for pattern, words in UNREAD if re.match(pattern, head, re.DOTALL | re.IGNORECASE)), "")
-    return f"it is {found}" if found else "its content is no picture of a known format"
+    return f"it is {found}" if found else "it is not a picture in a known format"
 
 
 def _register_heif(path: Path) -> None:
-    """Let Pillow open HEIC where ``path`` is such a picture and pillow-heif is installed."""
+    """Enable HEIC in Pillow if ``path`` is such a picture and pillow-heif is installed."""
     if "HEIF" in Image.OPEN:
         return
     with path.open("rb") as handle:
@@ -201,11 +200,13 @@ def _register_heif(path: Path) -> None:
 
 
 class _opened:  # noqa: N801 — reads as a verb
-    """Open (and decode) an image safely; everything that can go wrong with its bytes becomes a RejectError."""
+    """Open (and decode) an image safely; every error in its content becomes a RejectError."""
 
     def __init__(self, path: Path, what: str, *, load: bool = True, upright: bool = False) -> None:
         self.path, self.what, self.load, self.upright = path, what, load, upright
-        self.name = path.name if what == "image" else f"{what} {path.name}"  # a mask often has its picture's name
+        self.name = (
+            path.name if what == "image" else f"{what} {path.name}"
+        )  # a mask often has the same name as its picture
         self.picture: Image.Image | None = None
 
     def __enter__(self) -> Image.Image:
@@ -213,8 +214,8 @@ class _opened:  # noqa: N801 — reads as a verb
             if not self.path.is_file():
                 raise RejectError(f"missing-{self.what}", self._missing(), STAGE)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels decide
-                Image.init()  # registers the formats; free after the first call
+                warnings.simplefilter("ignore")  # Pillow warns about unusual metadata, which do not matter
+                Image.init()  # registers the formats; does nothing after the first call
                 _register_heif(self.path)
                 self.picture = Image.open(self.path, formats=[f for f in FORMATS if f in Image.OPEN])
                 self._check_size(*self.picture.size)
@@ -227,7 +228,7 @@ class _opened:  # noqa: N801 — reads as a verb
             raise
         except Image.DecompressionBombError as error:
             raise RejectError("image-too-large", f"{self.name}: {error}", STAGE) from None
-        except UnidentifiedImageError:  # its own words would name the file once more
+        except UnidentifiedImageError:  # its message would repeat the file's name
             detail = f"{self.name} cannot be read: {_unread(self.path)}"
             raise RejectError(f"bad-{self.what}", detail, STAGE) from None
         except Exception as error:  # noqa: BLE001 — decoders raise almost anything on broken bytes

@@ -1,10 +1,10 @@
-"""Which mesh files of a folder are one shape: what a split must keep together, told from their paths.
+"""Group the mesh files of a folder that are one shape, so that a split keeps them together; based on their paths.
 
 Collections store a shape as one file (``chair/0001.off``), as a folder of variants (3D-FUTURE's
 ``<id>/raw_model.obj`` beside ``<id>/normalized_model.obj``), or deeper (ShapeNet's
 ``<synset>/<id>/models/model_normalized.obj``, Google Scanned Objects' ``<name>/meshes/model.obj``). The rule ``auto``
-tells these apart by names that say which variant a file is, not which shape: words such as ``raw`` and ``low``, and
-names that recur under several folders.
+distinguishes these by names that denote a variant, not a shape: words such as ``raw`` and ``low``, and names that
+occur in several folders.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pix3d_onet.config import Grouping
 
 CATEGORY = "mesh"
-"""Category of a shape that no folder of several shapes holds."""
+"""Category of a shape that is in no folder of several shapes."""
 ROOT = "."
-"""Name of the group that is the whole folder."""
+"""Name of the group if the whole folder is one."""
 VARIANTS = frozenset({
     "model", "models", "mesh", "meshes", "object", "obj", "scene", "raw", "orig", "original", "source", "src",
     "norm", "normal", "normalized", "normalised", "scaled", "aligned", "centered", "centred", "high", "hi", "low",
@@ -27,19 +27,19 @@ VARIANTS = frozenset({
     "fixed", "repaired", "remeshed", "scan", "scanned", "textured", "nontextured", "untextured", "texture",
     "poisson", "tsdf", "recon", "reconstruction", "copy", "final", "ply", "off", "stl", "glb", "gltf",
 })  # fmt: skip
-"""Words that say which variant of a shape a file is."""
+"""Words that denote a variant of a shape."""
 NUMBERED = re.compile(r"(lod|v|version|level)\d+")
 WORDS = re.compile(r"[^\W_]+")
 
 Path = tuple[str, ...]
-"""Folders and, last, the file's name without its ending, in lower case."""
+"""Folders and the file's name without its extension, in lower case."""
 
 
 def group_of(names: Sequence[str], rule: Grouping) -> dict[str, str]:
-    """File (path with ``/``, with its ending) → name of its group, by a rule of ``config.Grouping``.
+    """File (path with ``/`` and extension) → name of its group, by a rule of ``config.Grouping``.
 
-    ``file``: every file apart; ``folder``: the files of a folder; ``top``: those below a folder of the first level;
-    ``auto``: see the module.
+    One group is, for ``file``, each file; ``folder``, the files in a folder; ``top``, all files below a top-level
+    folder; ``auto``, see the module.
     """
     if rule == "file":
         return {name: name for name in names}
@@ -51,7 +51,7 @@ def group_of(names: Sequence[str], rule: Grouping) -> dict[str, str]:
 
 
 def category_of(groups: Mapping[str, str]) -> dict[str, str]:
-    """File → category: the folder of the first level, where it holds two groups or more; otherwise ``mesh``."""
+    """File → category: the top-level folder if it has at least two groups; otherwise ``mesh``."""
     held: dict[str, set[str]] = defaultdict(set)
     for name, group in groups.items():
         held[_top(name)].add(group)
@@ -63,7 +63,7 @@ def _top(name: str) -> str:
 
 
 def _stem(name: str) -> str:
-    """The path without the file's ending."""
+    """The path without the file extension."""
     head, slash, tail = name.rpartition("/")
     return head + slash + (tail.rpartition(".")[0] or tail)
 
@@ -72,7 +72,7 @@ def _auto(names: Sequence[str]) -> dict[str, str]:
     paths: dict[str, Path] = {name: tuple(_stem(name).lower().split("/")) for name in names}
     files: dict[Path, set[str]] = defaultdict(set)
     folders: dict[Path, set[str]] = defaultdict(set)
-    parents: dict[str, set[Path]] = defaultdict(set)  # name → the folders that it lies in
+    parents: dict[str, set[Path]] = defaultdict(set)  # name → the folders that contain it
     spelt: dict[Path, str] = {}
     for name, path in paths.items():
         files[path[:-1]].add(path[-1])
@@ -91,7 +91,7 @@ def _auto(names: Sequence[str]) -> dict[str, str]:
 
 
 def _holds_variants(folder: Path, files: Collection[str], folders: Collection[str], recurring: Collection[str]) -> bool:
-    """Whether a folder is one shape: half of its files or more, and all of its folders, are named for a variant."""
+    """Whether a folder is one shape: at least half of its files, and all of its subfolders, have names of variants."""
     if not folder:
         return False
     named = [part in recurring or _is_variant(part, folder[-1]) for part in files]
@@ -99,13 +99,13 @@ def _holds_variants(folder: Path, files: Collection[str], folders: Collection[st
 
 
 def _is_variant(part: str, folder: str) -> bool:
-    """Whether a name says nothing but the variant, and perhaps the name of its folder."""
+    """Whether a name consists of words for a variant, and perhaps the name of its folder."""
     words = WORDS.findall(part.removeprefix(folder) if folder else part)
     return all(word in VARIANTS or NUMBERED.fullmatch(word) for word in words)
 
 
 def _identity(path: Path, variants: Mapping[Path, bool]) -> Path:
-    """The folder that is the shape, or the path without the words for a variant."""
+    """The folder of the shape, or the path without words for a variant."""
     folder = path[:-1]
     if variants[folder]:
         while variants[folder[:-1]]:
@@ -116,7 +116,7 @@ def _identity(path: Path, variants: Mapping[Path, bool]) -> Path:
 
 
 def _bare(name: str) -> str:
-    """A name without the words for a variant at its ends; empty where it has no others."""
+    """A name without words for a variant at its start and end; empty if it has no others."""
     words = [(found.group(), *found.span()) for found in WORDS.finditer(name)]
     kept = list(words)
     while kept and (kept[-1][0] in VARIANTS or NUMBERED.fullmatch(kept[-1][0])):

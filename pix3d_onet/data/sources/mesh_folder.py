@@ -15,18 +15,18 @@ from pix3d_onet.files import inside, printable
 from pix3d_onet.types import Rejected, SourceListing, SourceShape
 
 SUFFIXES = (".obj", ".off", ".ply", ".stl", ".glb", ".gltf")
-"""Endings that are taken for meshes, in any case."""
+"""File extensions of meshes; upper or lower case."""
 
 
 def list_meshes(root: Path, config: PrepareConfig, *, split_files: Sequence[Path] = ()) -> SourceListing:
-    """Every mesh file below ``root`` that fits ``config.pattern``, in the order of their relative paths.
+    """Every mesh file below ``root`` that matches ``config.pattern``, in the order of their relative paths.
 
-    The object's id is the path without its ending (with it, where two files differ in nothing else). What a split keeps
-    together is told by ``config.group_by``, the category by the first folder, see
-    :mod:`~pix3d_onet.data.sources.grouping`. Links are followed for files, never for folders, and only inside ``root``:
-    others are rejects, and so are names that are not UTF-8. Hidden files and folders are left out.
+    The object's id is the path without its extension (with it, if two files differ only in that). ``config.group_by``
+    gives the group, and the first folder the category, see :mod:`~pix3d_onet.data.sources.grouping`. Links to files
+    inside ``root`` are followed; links that lead out, and names that are not UTF-8, are rejects. Links to folders,
+    hidden files and hidden folders are skipped.
 
-    Raises InputError when ``root`` is no folder or holds no mesh, ConfigError for a category that it has not.
+    Raises InputError if ``root`` is not a folder or holds no mesh, ConfigError for an unknown category.
     """
     if not root.is_dir():
         raise InputError(f"no folder at {root}.", hint="Name a folder of meshes.")
@@ -35,7 +35,7 @@ def list_meshes(root: Path, config: PrepareConfig, *, split_files: Sequence[Path
         raise InputError(f"{root} holds no mesh file.", hint=f"Looked for {', '.join(SUFFIXES)}.")
     found = [name for name in every if _fits(name, config.pattern)]
     if not found:
-        raise InputError(f"none of {len(every)} mesh files in {root} fits `pattern={config.pattern!r}`.")
+        raise InputError(f"none of {len(every)} mesh files in {root} matches `pattern={config.pattern!r}`.")
     groups = group_of(found, config.group_by)
     categories = category_of(groups)
     _check_categories(root, set(categories.values()), config.categories)
@@ -66,7 +66,7 @@ def list_meshes(root: Path, config: PrepareConfig, *, split_files: Sequence[Path
 
 
 def _fits(name: str, pattern: str) -> bool:
-    """Whether a path fits a pattern of ``*``, ``?`` and ``[]``; one without ``/`` is for the file's name alone."""
+    """Whether a path matches a pattern with ``*``, ``?``, ``[]``; without ``/`` it applies only to the file's name."""
     return not pattern or fnmatchcase(name if "/" in pattern else name.rpartition("/")[2], pattern)
 
 

@@ -1,17 +1,17 @@
-"""The folder layout of the original Occupancy Networks code (Mescheder et al., CVPR 2019), read and written.
+"""Read and write the folder layout of the original Occupancy Networks code (Mescheder et al., CVPR 2019).
 
 ::
 
     metadata.yaml                       class folder → id and name
-    <class>/{train,val,test}.lst        model names, one a line, no newline at the end
+    <class>/{train,val,test}.lst        model names, one per line, no newline at the end
     <class>/<model>/points.npz          points (P, 3) float16, occupancies (P/8,) uint8 packed, loc (3,), scale ()
     <class>/<model>/pointcloud.npz      points (Q, 3) float16, normals (Q, 3) float16, loc (3,), scale ()
     <class>/<model>/img_choy2016/000.jpg ...  and cameras.npz: camera_mat_<i> (3, 3), world_mat_<i> (3, 4)
 
-Points are in the normalised frame, ``(original - loc) / scale``. ``world_mat`` takes the *original* frame to a camera
-with axes right, down, forward; ``camera_mat`` takes that to pixels of the stored picture. Two extras, which the
-original code does not look at, let a data set of ours come back whole: ``mesh.off`` (normalised frame) and
-``img_choy2016_mask/000.png``.
+Points are in the normalised frame, ``(original - loc) / scale``. ``world_mat`` maps the *original* frame to a camera
+with axes right, down, forward; ``camera_mat`` maps that to pixels of the stored picture. Two additional files, which
+the original code ignores, make an exported data set complete when it is read again: ``mesh.off`` (normalised frame)
+and ``img_choy2016_mask/000.png``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ POINTS, CLOUD, MESH = "points.npz", "pointcloud.npz", "mesh.off"
 PICTURES, MASKS, CAMERAS = "img_choy2016", "img_choy2016_mask", "cameras.npz"
 PICTURE_SUFFIXES = (".jpg", ".png")
 FOCAL_TOLERANCE = 1e-3
-"""Relative difference of the two focal lengths, and of skew to focal, up to which a camera has square pixels."""
+"""Largest skew, and largest difference of the two focal lengths, relative to the focal length, for square pixels."""
 ROTATION_TOLERANCE = 1e-3
 FLIP = np.diag([-1.0, -1.0, 1.0])
 """Camera axes right, down, forward ↔ left, up, forward."""
@@ -54,11 +54,11 @@ class GivenPoints:
 
 
 def list_onet(root: Path, config: PrepareConfig, *, split_files: Sequence[Path] = ()) -> SourceListing:
-    """Every model of the chosen classes that has ``points.npz``, sorted; the ``*.lst`` files are its fixed splits.
+    """Every model of the chosen classes that has ``points.npz``, sorted; the ``*.lst`` files give its split.
 
-    The object's id is ``class/model``. A model that a list names and that is not there is a reject. With
-    the split ``lst`` only the models of the lists are taken. InputError when ``root`` holds no class folder,
-    ConfigError for a class that it has not.
+    The object's id is ``class/model``. A model that is in a list but has no files is a reject. With the split
+    ``lst`` only models in a list are used. InputError if ``root`` holds no class folder, ConfigError for a class that
+    it does not have.
     """
     if not root.is_dir():
         raise InputError(f"no folder at {root}.", hint="Name the folder that holds <class>/<model>/points.npz.")
@@ -83,7 +83,7 @@ def list_onet(root: Path, config: PrepareConfig, *, split_files: Sequence[Path] 
 
 
 def read_points(path: Path) -> GivenPoints:
-    """Read ``points.npz``; packed and plain labels are both known. RejectError, stage ``labels``, if damaged."""
+    """Read ``points.npz`` with packed or plain labels. RejectError, stage ``labels``, if it is damaged."""
     data = read_npz(path, ("points", "occupancies"), ("loc", "scale"))
     points, labels = _points(data["points"], path), data["occupancies"].ravel()
     if labels.dtype == np.uint8 and labels.size == -(-len(points) // 8):
@@ -107,8 +107,8 @@ def read_cloud(path: Path) -> tuple[Float64, Float64]:
 def read_npz(
     path: Path, names: Sequence[str], more: Collection[str] = (), *, stage: str = "labels"
 ) -> dict[str, NDArray[Any]]:
-    """The arrays ``names`` of an .npz, and those of ``more`` that it has. RejectError where it is damaged, or unpacks
-    to more than ``npz.MAX_NPZ_BYTES``."""
+    """The arrays ``names`` of an .npz, and those of ``more`` that it has. RejectError if it is damaged or unpacks to
+    more than ``npz.MAX_NPZ_BYTES``."""
     try:
         data = read_arrays(path, {*names, *more})
     except TooLargeError as error:
@@ -138,7 +138,7 @@ def matrices(camera: Camera) -> tuple[Float64, Float64]:
 
 
 def camera_from(camera_mat: NDArray[Any], world_mat: NDArray[Any], size: tuple[int, int]) -> Camera:
-    """The inverse of :func:`matrices`. RejectError ``bad-pose`` for what is no camera with square pixels."""
+    """The inverse of :func:`matrices`. RejectError ``bad-pose`` unless it is a camera with square pixels."""
     k, world = np.asarray(camera_mat, dtype=np.float64), np.asarray(world_mat, dtype=np.float64)
     if k.shape != (3, 3) or world.shape != (3, 4) or not (np.isfinite(k).all() and np.isfinite(world).all()):
         raise RejectError("bad-pose", "camera_mat or world_mat is not a finite 3×3 and 3×4 matrix", STAGE)
@@ -159,7 +159,7 @@ def _is_class(folder: Path) -> bool:
 
 
 def _read_lists(folder: Path, name: str) -> dict[str, str]:
-    """Object id → split, from the three lists; a model in two lists keeps the first, in the order train, val, test."""
+    """Object id → split, from the three lists; if a model is in two lists, train comes before val, val before test."""
     result: dict[str, str] = {}
     for split in SPLITS:
         path = folder / f"{split}.lst"
@@ -186,7 +186,7 @@ def _add(
         return
     views, lost = _views(root, object_id)
     rejected += lost
-    # the cloud travels as the shape's second file, so that a change of it is seen as a change of the shape
+    # the cloud is the shape's second file, so that a change of it counts as a change of the shape
     shapes.append(SourceShape(object_id, object_id.split("/", maxsplit=1)[0], object_id, points, views, cloud))
 
 
@@ -217,7 +217,7 @@ def _views(root: Path, object_id: str) -> tuple[tuple[SourceView, ...], list[Rej
 
 
 def _camera(cameras: Mapping[str, NDArray[Any]], picture: Path) -> Camera | None:
-    """The camera of a numbered picture; None where there is none or it is all NaN (a picture without a pose)."""
+    """The camera of a numbered picture; None if there is none or it is all NaN (a picture without a pose)."""
     if not picture.stem.isdecimal():
         return None
     k, world = (cameras.get(f"{name}_{int(picture.stem)}") for name in ("camera_mat", "world_mat"))

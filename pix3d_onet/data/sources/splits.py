@@ -1,8 +1,7 @@
-"""Train, validation and test: by group, seeded, the same whatever the order in which anything was listed.
+"""Assign shapes to train, validation and test: by group, seeded, independent of the order of listing.
 
-Groups are ordered by a hash of the seed and their name, and dealt out so that the totals are exact and every
-category comes as close to its shares as whole groups allow. Adding a file elsewhere, another locale or another file
-system changes nothing.
+Groups are sorted by a hash of the seed and their name, and assigned so that the totals are exact and every category
+is as close to its fractions as whole groups allow. Locale and file system have no influence.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from pix3d_onet.errors import InputError
 from pix3d_onet.types import SourceListing, SourceShape
 
 PRESCRIBED = ("s1", "s2", "lst")
-"""Splits that a source or a benchmark gives."""
+"""Splits prescribed by a source or a benchmark."""
 
 
 def split_counts(total: int, fractions: Sequence[float]) -> tuple[int, int, int]:
-    """Whole numbers that sum to ``total``: largest remainders; from 3 on, no share above 0 stays empty.
+    """Integers that sum to ``total``, by largest remainder; if ``total`` ≥ 3, no fraction above 0 gets 0.
 
     163 with 70/10/20 % gives 114, 16, 33.
     """
@@ -41,13 +40,13 @@ def split_counts(total: int, fractions: Sequence[float]) -> tuple[int, int, int]
 
 
 def assign(groups: Mapping[str, str], fractions: Sequence[float], seed: int) -> dict[str, str]:
-    """Deal out ``groups`` (name → category) to ``train``, ``val`` and ``test``: name → split.
+    """Assign ``groups`` (name → category) to ``train``, ``val`` and ``test``: name → split.
 
-    Groups stand in the order of (category, hash of seed and name), where no two are of one category in that of the
-    hash; the next one always goes to the split that lags most behind its share, so that every prefix, and with it every
-    category, is within about one group of its shares.
+    Groups are sorted by (category, hash of seed and name), or only by the hash if no two have the same category. Each
+    one goes to the split that is furthest below its fraction, so that every prefix, and thus every category, is within
+    about one group of its fractions.
     """
-    alone = len(set(groups.values())) == len(groups)  # then the order of the categories would be the whole order
+    alone = len(set(groups.values())) == len(groups)  # then sorting by category would fix the whole order
     names = sorted(groups, key=lambda name: ("" if alone else groups[name], _key(seed, name), name))
     counts = split_counts(len(names), fractions)
     given = [0, 0, 0]
@@ -61,9 +60,9 @@ def assign(groups: Mapping[str, str], fractions: Sequence[float], seed: int) -> 
 
 
 def carve_validation(train: Mapping[str, str], fractions: Sequence[float], seed: int) -> set[str]:
-    """Names to move from a prescribed ``train`` (name → category) to ``val``, where a benchmark prescribes none.
+    """Names to move from a prescribed ``train`` (name → category) to ``val``, if a benchmark prescribes none.
 
-    Their share is val/(train + val) of ``fractions``.
+    Their fraction is val/(train + val) of ``fractions``.
     """
     whole = fractions[0] + fractions[1]
     if whole <= 0 or fractions[1] <= 0:
@@ -73,10 +72,7 @@ def carve_validation(train: Mapping[str, str], fractions: Sequence[float], seed:
 
 
 def united(names: Iterable[str], alike: Iterable[Collection[str]]) -> dict[str, str]:
-    """Name → the first name, in alphabetical order, of those that it belongs with.
-
-    Names that stand in one set of ``alike`` belong together, and so do those that sets link over others.
-    """
+    """Name → the alphabetically first name of its connected component; each set in ``alike`` connects its names."""
     home = {name: name for name in names}
 
     def find(name: str) -> str:
@@ -95,10 +91,10 @@ def united(names: Iterable[str], alike: Iterable[Collection[str]]) -> dict[str, 
 
 
 class Splitter:
-    """Which split a shape and its pictures belong to; made from what is listed, so a reject moves nothing else.
+    """Assigns shapes and pictures to splits, from the source's listing, so that a later reject moves no other shape.
 
-    What has the same content is one group, whatever it is called: two models of equal bytes or equal geometry, two
-    shapes with the same picture. Prescribed splits (``s1``, ``s2``, ``lst``) stay as they are.
+    Shapes with equal content are one group, whatever their names: models with equal bytes or equal geometry, shapes
+    with the same picture. Prescribed splits (``s1``, ``s2``, ``lst``) are not changed.
     """
 
     def __init__(self, listing: SourceListing, shapes: Sequence[SourceShape], config: PrepareConfig) -> None:
@@ -112,9 +108,9 @@ class Splitter:
             self.names = {s.group: s.category for s in shapes}
 
     def split(self, entries: Sequence[ShapeEntry], geometry: Sequence[str]) -> list[ShapeEntry]:
-        """``entries`` with their splits, those of their pictures and, where content unites groups, its group.
+        """``entries`` with splits of shapes and pictures, and a common group for groups with equal content.
 
-        ``geometry`` is a digest of each entry's stored mesh.
+        ``geometry``: digest of each entry's stored mesh.
         """
         by_image = self.mode == "image"
         content: dict[str, set[str]] = defaultdict(set)
@@ -132,7 +128,7 @@ class Splitter:
         return [self._placed(entry, table, home) for entry in entries]
 
     def _placed(self, entry: ShapeEntry, table: Mapping[str, str], home: Mapping[str, str]) -> ShapeEntry:
-        """A rendered picture, whose id is in no table, goes with the shape's first photo."""
+        """The entry with its splits; a rendered view, whose id is in no table, gets that of the first photo."""
         if self.mode == "shape":
             split = table[entry.group]
             return replace(entry, group=home[entry.group], split=split, image_splits=(split,) * entry.images)

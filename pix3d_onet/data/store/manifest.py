@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from pix3d_onet.data.store.no_dataset import no_dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import digest, is_own_file, read_json
 
@@ -126,8 +127,8 @@ def read_manifest(root: Path) -> Manifest:
     """Parse ``root/manifest.json``; InputError when it is missing, not ours, of another version or malformed."""
     path = root / MANIFEST
     hint = "Make a data set with `onet prepare`."
-    if not root.is_dir():
-        raise InputError(f"data set not found: {root}.", hint=hint)
+    if not path.is_file() and not path.is_symlink():
+        raise no_dataset(root, MANIFEST)
     document = read_json(path, what="data set manifest", hint=hint, follow=False)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"{path} is not an onet data set manifest.", hint=hint)

@@ -1,7 +1,7 @@
-"""A synthetic data set in the exact layout of the Pix3D release: models, photographs, masks, poses, key points.
+"""Write a synthetic data set in the exact layout of the Pix3D release: models, photos, masks, poses, key points.
 
-The furniture is messy on purpose (``parts.DEFECTS``, open sheets, overlaps). Picture, mask and pose agree because the
-picture is rendered from the model as written. Same settings, same bytes.
+The furniture has the defects of real CAD models (``solids.DEFECTS``, open sheets, overlaps). Picture, mask and pose
+agree, because the picture is rendered from the written model. Same settings, same bytes.
 """
 
 from __future__ import annotations
@@ -40,40 +40,40 @@ from pix3d_onet.seeding import generator
 from pix3d_onet.types import Bool, Camera, Float64, Mesh, UInt8
 
 SETTINGS_FILE = "synth.json"
-"""Written first: claims the folder. ``pix3d.json`` is written last: the data set is whole."""
+"""Written first, to claim the folder. ``pix3d.json`` is written last, when the data set is complete."""
 INDEX_FILE = "pix3d.json"
 KIND = "synthetic data set"
 FOLDERS = ("img", "mask", "model")
 MODEL_FILES = ("model.obj", "3d_keypoints.txt", "voxel.mat")
 VOXELS = 128
-"""Cells along each axis of the release's voxel grids."""
+"""Cells per axis of the release's voxel grids."""
 SENSOR_WIDTH = 32.0
-"""Millimetres; the release's focal lengths refer to it."""
+"""Sensor width in millimetres to which the release's focal lengths refer."""
 FOCAL = (26.0, 70.0)
-"""Millimetres, uniform."""
+"""Focal length in millimetres, uniform."""
 SIZES = ((320, 400), (400, 320), (360, 360), (448, 336), (336, 448))
 """Width and height of the pictures, pixels."""
 AZIMUTH_SPREAD, ELEVATION_RANGE, ROLL_SPREAD = math.radians(70), (math.radians(-3), math.radians(38)), math.radians(2)
-"""Photographers stand in front, a little above: azimuth normal around 0 with this spread, elevation uniform."""
+"""Photos are taken from the front, slightly above: azimuth and roll normal around 0, elevation uniform."""
 LONGEST_SIDE = (0.7, 1.0)
-"""Model units of the longest side, uniform; one model in ``HUGE_EVERY`` is 100 times larger, as in the release."""
+"""Longest side in model units, uniform; one model in ``HUGE_EVERY`` is 100 times larger, as in the release."""
 HUGE_EVERY = 20
 TRUNCATED_SHARE, OCCLUDED_SHARE = 0.06, 0.08
 SPRINKLE = 0.7
-"""Spacing in cells of the points that mark a surface in the voxel grid: closer than a cell, so that no hole is left."""
+"""Spacing, in cells, of the points that mark a surface in the voxel grid; below 1, so that there are no holes."""
 KEYPOINTS = 10
 ANNOTATORS = 3
 HIDDEN_BY = 0.01
-"""A key point this share of its depth behind the picture's surface is hidden."""
+"""A key point is hidden if it is behind the visible surface by more than this fraction of its depth."""
 MAT_HEADER = b"MATLAB 5.0 MAT-file, written by onet synth".ljust(116)
-"""In place of scipy's, which holds the time."""
+"""Replaces scipy's header, which contains the time."""
 ZOOM = 2
-"""Pictures are composed at this multiple of their size and averaged down."""
+"""Pictures are rendered at this multiple of their size and averaged down."""
 
 
 @dataclass(frozen=True, slots=True)
 class SynthResult:
-    """What ``synth_pix3d`` left in ``out``; ``written`` is False when the same data set was there already."""
+    """Result of ``synth_pix3d``; ``written`` is False if the same data set already existed in ``out``."""
 
     out: Path
     objects: int
@@ -116,11 +116,11 @@ def synth_pix3d(
     overwrite: bool = False,
     emit: Emit = ignore,
 ) -> SynthResult:
-    """Write ``objects`` shapes a category with ``images_per_object`` pictures each to ``out``.
+    """Write ``objects`` shapes per category with ``images_per_object`` pictures each to ``out``.
 
-    ``category``: names of ``furniture.DESIGNS`` or ``"all"``. An interrupted call is continued by the same call; a
-    finished one does nothing. ConfigError for a wrong setting, InputError when ``out`` holds something else (with
-    ``overwrite`` another synthetic data set gives way).
+    ``category``: names in ``furniture.DESIGNS`` or ``"all"``. The same call continues an interrupted one, and does
+    nothing after a finished one. ConfigError for a wrong setting, InputError if ``out`` holds something else (with
+    ``overwrite`` another synthetic data set is replaced).
     """
     names = tuple(DESIGNS) if category == "all" else (category,) if isinstance(category, str) else tuple(category)
     settings = _Settings(names, objects, images_per_object, seed)
@@ -153,7 +153,7 @@ def _check(settings: _Settings) -> None:
         if name not in DESIGNS:
             raise SettingError("categories", f"one of {', '.join(DESIGNS)} or all", name)
     if not settings.categories or len(set(settings.categories)) != len(settings.categories):
-        raise ConfigError("`categories` must be given once for each category.")
+        raise ConfigError("`categories` must name each category once, and at least one.")
     if not 1 <= settings.objects <= 99_999:
         raise SettingError("objects", "between 1 and 99999", settings.objects)
     if not 1 <= settings.images_per_object <= 999:
@@ -163,7 +163,7 @@ def _check(settings: _Settings) -> None:
 
 
 def _claim(out: Path, settings: _Settings, overwrite: bool, emit: Emit) -> bool:
-    """Make sure that ``out`` is ours to write; True when the finished data set is there already."""
+    """Check that ``out`` may be written; True if the finished data set already exists."""
     ours = check_claim(
         out,
         KIND,
@@ -190,7 +190,7 @@ def _claim(out: Path, settings: _Settings, overwrite: bool, emit: Emit) -> bool:
 
 
 def _settings_of(out: Path) -> _Settings | None:
-    """The settings of the synthetic data set in ``out``, whole or begun; None where there is none of ours."""
+    """The settings of the synthetic data set in ``out``, complete or not; None if there is none by onet."""
     if not is_own_file(out / SETTINGS_FILE):
         return None
     try:
@@ -203,7 +203,7 @@ def _settings_of(out: Path) -> _Settings | None:
 
 
 def _remove(out: Path, settings: _Settings) -> None:
-    """Remove the files of the synthetic data set of ``settings``, by name, and the folders that are empty then."""
+    """Remove the files of the synthetic data set with these ``settings`` by name, and then empty folders."""
     for category in settings.categories:
         for index in range(settings.objects):
             folder = f"model/{category}/{_name(category, index)}"
@@ -236,7 +236,7 @@ def _make(category: str, index: int, seed: int) -> _Object:
     mesh, owner = assemble(parts)
     low, high = mesh.bounds
     scale = rng.uniform(*LONGEST_SIDE) / float((high - low).max()) * (100 if rng.integers(HUGE_EVERY) == 0 else 1)
-    # rounded as the OBJ will say, so that picture and file show the same shape
+    # rounded as in the OBJ file, so that picture and file have the same shape
     mesh = Mesh(np.round((mesh.vertices - (low + high) / 2) * scale, 6), mesh.faces)
     placed, start = [], 0
     for part in parts:
@@ -253,7 +253,7 @@ def _make(category: str, index: int, seed: int) -> _Object:
 
 
 def _farthest(points: Float64, count: int) -> Float64:
-    """(count, 3): vertices far from each other, the first being the lowest left front one."""
+    """(count, 3): farthest-point sampling of vertices, starting with the lowest left front one."""
     chosen = [int(np.argmin(points.sum(axis=1)))]
     distance = np.full(len(points), np.inf)
     while len(chosen) < count:
@@ -281,7 +281,7 @@ def _write_model(out: Path, thing: _Object) -> None:
 def voxels(parts: Sequence[Part], mesh: Mesh) -> UInt8:
     """(128, 128, 128) uint8 in the release's convention: index = (x-c, -(z-c), y-c)/longest·128 + 64.
 
-    Solids are filled and every surface marks the cells that it passes, as the release's grids thicken thin panels.
+    Solids are filled, and every surface marks the cells that it crosses; so thin panels are thick, as in the release.
     """
     low, high = mesh.bounds
     cell = float((high - low).max()) / VOXELS
@@ -320,7 +320,7 @@ def _sprinkle(triangles: Float64, spacing: float) -> Float64:
 
 
 def _camera(thing: _Object, rng: np.random.Generator, truncated: bool) -> tuple[Camera, float, float]:
-    """A camera that shows the whole object (or not, when ``truncated``), its focal length in mm and its roll."""
+    """A camera that shows the whole object (only a part if ``truncated``), its focal length in mm and its roll."""
     width, height = SIZES[int(rng.integers(len(SIZES)))]
     focal_mm = float(np.round(rng.uniform(*FOCAL), 6))
     focal = focal_mm / SENSOR_WIDTH * width
@@ -329,7 +329,7 @@ def _camera(thing: _Object, rng: np.random.Generator, truncated: bool) -> tuple[
     pose = look_at_pose(azimuth, rng.uniform(*ELEVATION_RANGE), roll, 0.0, (low + high) / 2)
     local = thing.mesh.vertices @ pose[:3, :3].T + pose[:3, 3]
     fill = rng.uniform(0.6, 0.92)
-    # the distance at which every vertex stays within `fill` of the half picture
+    # the distance at which every vertex is within `fill` of half the picture
     half = np.array([width, height]) / 2 * fill
     distance = float((focal * np.abs(local[:, :2]) / half - local[:, 2:]).max())
     shift = (rng.uniform(-1, 1, 2) * (1 - fill) / 2) * np.array([width, height]) / 2 / focal * distance
@@ -340,7 +340,7 @@ def _camera(thing: _Object, rng: np.random.Generator, truncated: bool) -> tuple[
 
 
 def _shoot(out: Path, thing: _Object, scene: Scene, number: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Take one picture of ``thing`` and write it; returns its record of ``pix3d.json``."""
+    """Render one picture of ``thing`` and write it; returns its record for ``pix3d.json``."""
     truncated, occluded = bool(rng.random() < TRUNCATED_SHARE), bool(rng.random() < OCCLUDED_SHARE)
     camera, focal_mm, roll = _camera(thing, rng, truncated)
     pose = np.eye(4)
@@ -367,7 +367,7 @@ def _shoot(out: Path, thing: _Object, scene: Scene, number: int, rng: np.random.
 
 
 def _record(thing: _Object, camera: Camera, mask: Bool, image: str, mask_name: str) -> dict[str, Any]:
-    """The record with the release's keys in their order."""
+    """The record with the release's keys in the same order."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return {
         "img": image,
@@ -394,13 +394,13 @@ def _record(thing: _Object, camera: Camera, mask: Bool, image: str, mask_name: s
 
 
 def _annotate(keypoints: Float64, camera: Camera, depth: Any, rng: np.random.Generator) -> list[list[list[float]]]:
-    """(annotators, points, 2): where each annotator saw a key point, a pixel off; -1 where it is hidden."""
+    """(annotators, points, 2): each annotator's key points in pixels, with an error of about 1; -1 = hidden."""
     local = keypoints @ camera.rotation.T + camera.translation
     pixels = (local @ camera.intrinsics.T)[:, :2] / local[:, 2:]
     cells = np.floor(pixels * ZOOM).astype(np.int64)
     within: Bool = np.asarray(((pixels >= 0) & (pixels < (camera.width, camera.height))).all(axis=1))
     seen = within.copy()
-    near = depth[cells[within, 1], cells[within, 0]]  # infinite where the point's pixel shows the background
+    near = depth[cells[within, 1], cells[within, 0]]  # infinity if the pixel shows the background
     seen[within] = np.isfinite(near) & (local[within, 2] <= near * (1 + HIDDEN_BY))
     marks = np.round(pixels + rng.normal(0, 1.0, (ANNOTATORS, *pixels.shape)), 3)
     return cast(list[list[list[float]]], np.where(seen[:, None], marks, -1.0).tolist())

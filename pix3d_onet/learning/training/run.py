@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -55,7 +56,7 @@ __all__ = ["run_identity", "train"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a caller asks of ``train``, and how it shall be done; the last five change nothing about the result."""
+    """What a caller asks of ``train``, and how it shall be done; the last five do not affect the network."""
 
     model: ModelConfig
     config: TrainConfig
@@ -68,6 +69,7 @@ class Request:
     compiled: bool
     residence: Residence
     profile: int
+    examples: bool
     emit: Emit
 
 
@@ -87,6 +89,7 @@ def train(
     compile: bool = False,
     residence: Residence = "auto",
     profile: int = 0,
+    examples: bool = True,
     emit: Emit = ignore,
 ) -> RunRecord:
     """Train one network on the prepared data set ``data`` and write the run folder ``out`` (see ``records``).
@@ -96,6 +99,7 @@ def train(
     ``device``, ``ram`` or ``disk``. ``threads`` on the CPU, 0 = as many as there are free cores; where that changes
     the last bits of the result may. ``profile`` steps are traced to ``out/profile``. A batch size of 0 is what fits.
     ``overwrite`` takes a folder that is neither ours nor empty: files of our names in it are replaced.
+    ``examples``: whether to leave pictures and meshes for the figures.
     Raises ConfigError, InputError, BusyError, InterruptedRunError (state saved), DivergedError.
     """
     group = distributed.environment_group()
@@ -112,6 +116,7 @@ def train(
         compile,
         residence,
         profile,
+        examples,
         emit if group.leads else ignore,
     )
     MachineConfig(threads)
@@ -198,9 +203,8 @@ def _run(
     if group.leads and found is None:
         begin(request.out, identity)
     precision = choose_precision(config.precision, where)
-    setting = Setting(
-        config, request.out, identity, where, precision, group, splits["train"], splits["val"], emit, team
-    )
+    train, val, tested = splits["train"], splits["val"], len(splits["test"]) if "test" in splits else 0
+    setting = Setting(config, request.out, identity, where, precision, group, train, val, emit, tested, team)
     trainer = Trainer(network, setting, compiled=request.compiled)
     if found is not None:
         for problem in found.problems:
@@ -216,7 +220,8 @@ def _run(
         raise _out_of_memory(network, config, where, precision, group.world) from None
     finally:
         trainer.close()
-    return _finish(trainer, splits, stopped=stopped, dataset=dataset, arithmetic=arithmetic)
+    shown_from = dataset.root if request.examples else None
+    return _finish(trainer, splits, stopped=stopped, examples_of=shown_from, arithmetic=arithmetic)
 
 
 def _network(request: Request, *, fresh: bool) -> OccupancyNetwork:
@@ -285,9 +290,13 @@ def seed_everything(seed: int) -> None:
 
 
 def _finish(
-    trainer: Trainer, splits: dict[str, Split], *, stopped: str, dataset: Dataset, arithmetic: dict[str, float]
+    trainer: Trainer, splits: dict[str, Split], *, stopped: str, examples_of: Path | None, arithmetic: dict[str, float]
 ) -> RunRecord:
-    """Score the best network, write the record, clear what only an unfinished run needs."""
+    """Score the best network, write the record, clear what only an unfinished run needs.
+
+    ``examples_of``: the data set to take example pictures from; None for none.
+    """
+    started = time.monotonic()
     setting, progress, identity = trainer.setting, trainer.progress, trainer.setting.identity
     config, out = setting.config, setting.folder
     distributed.wait()
@@ -303,6 +312,12 @@ def _finish(
         else None
     )
     chosen, chosen_iou = val.best_threshold()
+    val_scores = val.by_record(config.threshold)
+    test_scores = test.by_record(config.threshold) if test is not None else {}
+    peak = peak_memory(setting.device)
+    if setting.group.leads and examples_of is not None:
+        latency = _write_examples(best, examples_of, setting, {**val_scores, **test_scores})
+        arithmetic = arithmetic if latency is None else {**arithmetic, "latency_seconds": latency}
     record = RunRecord(
         name=identity["name"],
         run_id=identity["run_id"],
@@ -314,8 +329,8 @@ def _finish(
         best_step=progress.best_step,
         best_val_iou=progress.best_iou,
         last_val_iou=progress.history[-1].val_iou,
-        val_scores=val.by_record(config.threshold),
-        test_scores=test.by_record(config.threshold) if test is not None else {},
+        val_scores=val_scores,
+        test_scores=test_scores,
         objects={**splits["val"].objects(), **(splits["test"].objects() if test is not None else {})},
         val_threshold=chosen,
         val_iou_at_threshold=chosen_iou,
@@ -323,8 +338,8 @@ def _finish(
         encoder_weights=identity["encoder_weights"],
         device=describe_device(setting.device, setting.precision, setting.group.world, spelled(progress.threads)),
         versions=versions(),
-        seconds=progress.seconds,
-        peak_memory_bytes=peak_memory(setting.device),
+        seconds=progress.seconds + time.monotonic() - started,
+        peak_memory_bytes=peak,
         shapes_per_second=config.batch_size * progress.step / max(progress.train_seconds, 1e-9),
         data_wait_share=progress.wait_seconds / max(progress.train_seconds, 1e-9),
         steps_done=progress.step,
@@ -332,9 +347,6 @@ def _finish(
         cost=arithmetic,
     )
     if setting.group.leads:
-        latency = _write_examples(best, dataset.root, setting, {**record.val_scores, **record.test_scores})
-        if latency is not None:
-            record = replace(record, cost={**record.cost, "latency_seconds": latency})
         header = {**identity, "step": progress.step, "val_iou": progress.history[-1].val_iou}
         checkpoint.save_last_model(out, last, header)
         write_run(out, record)  # from here on the run is finished: all else is in place
@@ -345,6 +357,7 @@ def _finish(
 
 def _told(emit: Emit, stage: str) -> Advance:
     """Scoring all stored points takes minutes on a CPU: the progress of it, as events."""
+    emit(Progress(stage, 0, 0))
     return lambda done, total: emit(Progress(stage, done, total))
 
 

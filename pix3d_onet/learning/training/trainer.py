@@ -25,6 +25,7 @@ from pix3d_onet.learning.network.model import OccupancyNetwork
 from pix3d_onet.learning.torch_threads import Threads
 from pix3d_onet.learning.training.augment import augment
 from pix3d_onet.learning.training.batches import Batch, Decoding, Plan, RawBatch, ResidentSplit, Split
+from pix3d_onet.learning.training.forecast import forecast
 from pix3d_onet.learning.training.history import Curves
 from pix3d_onet.learning.training.optim import (
     backbones,
@@ -56,6 +57,7 @@ class Progress:
     seconds: float = 0.0
     train_seconds: float = 0.0
     wait_seconds: float = 0.0
+    val_seconds: float = 0.0
     threads: list[int] = field(default_factory=list)
     """The numbers of threads that it was made with."""
     history: list[HistoryRow] = field(default_factory=list)
@@ -114,6 +116,7 @@ class Setting:
     train: Split
     val: Split
     emit: Emit
+    test_pictures: int = 0
     threads: Threads | None = None
 
 
@@ -136,6 +139,8 @@ class Trainer:
         self.decoding = Decoding(setting.device)
         self.ahead = None if train.device == setting.device and isinstance(train, ResidentSplit) else Prefetch(self.raw)
         self.progress = Progress()
+        val = setting.val
+        self.forecast = forecast(self.config, len(val), setting.test_pictures, val.points_count)
         self.pending: list[tuple[int, Tensor]] = []
         self.best_state: dict[str, Tensor] | None = None
         self.saved_at = time.monotonic()
@@ -247,7 +252,8 @@ class Trainer:
         best = p.best_iou if p.best_iou >= 0 else None
         lr = learning_rate(self.config, p.step)
         speed = rate * self.config.batch_size
-        self.setting.emit(TrainStep(p.step, self.config.steps, loss, speed, lr, iou, best, rate))
+        left = self.forecast.seconds_left(p)
+        self.setting.emit(TrainStep(p.step, self.config.steps, loss, speed, lr, iou, best, left))
 
     def diverged(self, number: int) -> DivergedError:
         """The error of a loss that is not finite; names the pictures of that step."""
@@ -270,7 +276,9 @@ class Trainer:
     def validate(self, seconds: float) -> None:
         """IoU on the validation pictures; keep the network when it is the best so far; append to the history."""
         config, p = self.config, self.progress
+        begin = time.perf_counter()
         scores = self.scores(self.setting.val, (config.threshold,))
+        p.val_seconds += time.perf_counter() - begin
         iou = scores.mean_iou(config.threshold)
         val_loss = float(scores.loss.mean()) * self.points
         if not math.isfinite(val_loss):  # the weights went in the step whose loss, taken before it, was still sound

@@ -122,10 +122,10 @@ def test_a_doubtful_automatic_mask_is_a_warning_and_a_plain_one_is_not(tmp_path)
     two[20:100, 230:270] = (110, 60, 30)
     assert auto_cut(two).doubts == ("it is in 2 parts",)
     restless = np.where(mask[..., None], rgb, np.random.default_rng(0).integers(0, 256, rgb.shape)).astype(np.uint8)
-    assert "the ground is not plain" in auto_cut(restless).doubts
+    assert "the background is not plain" in auto_cut(restless).doubts
     load_cutout(save(tmp_path / "restless.png", restless), "auto", emit=notes.append, **SIZE)
     assert notes[0].level == "warning"
-    assert "restless.png: the automatic mask may be wrong (the ground is not plain" in notes[0].message
+    assert "restless.png: the automatic mask may be wrong (the background is not plain" in notes[0].message
 
 
 @pytest.mark.realdata

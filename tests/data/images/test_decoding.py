@@ -54,7 +54,7 @@ def test_a_mask_of_floats_is_cut_at_half_its_range(tmp_path: Path, high: float) 
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"II*\x00" + bytes(60), "TIFF of a kind"),
         (b"", "it is empty"),
-        (b"plain words", "no picture of a known format"),
+        (b"plain words", "not a picture in a known format"),
     ],
 )
 def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes, told: str) -> None:
@@ -79,9 +79,9 @@ def test_heic_is_read_where_pillow_heif_is_installed(tmp_path: Path) -> None:
     ("path", "told"),
     [
         ("-", "standard input"),
-        ("https://example.org/chair.jpg", "address"),
-        ("https:/example.org/chair.jpg", "address"),  # as a path has it
-        ("s3://bucket/chair.jpg", "address"),
+        ("https://example.org/chair.jpg", "URL"),
+        ("https:/example.org/chair.jpg", "URL"),  # as a path has it
+        ("s3://bucket/chair.jpg", "URL"),
         ("chair.jpg", "does not exist"),
         ("a:b/chair.jpg", "does not exist"),
     ],

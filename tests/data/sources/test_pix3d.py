@@ -232,7 +232,7 @@ def test_split_files(root: Path, tmp_path: Path) -> None:
     assert fixed == dict(zip(names, ("train", "train", "val", "test"), strict=True))
     for document, expected in (
         ([], "not a split file"),
-        ({"images": []}, "must hold train, val or test"),
+        ({"images": []}, "must contain train, val or test"),
         ({"train": [3]}, "without a picture"),
         ({"train": [names[0]], "test": [names[0]]}, "is in train and in test"),
         ({"train": []}, "names no pictures"),

@@ -74,7 +74,7 @@ def test_wrong_input_is_one_clear_error(tmp_path: Path) -> None:
         list_shapenet(tmp_path, PrepareConfig())
     model(tmp_path, ".", CHAIR, "a", "model.obj")
     for unknown in ("boat", "table", "04379243"):  # no category, and one that is not here
-        with pytest.raises(ConfigError, match="there are only chair"):
+        with pytest.raises(ConfigError, match="the source has only chair"):
             list_shapenet(tmp_path, PrepareConfig(categories=(unknown,)))
 
 

@@ -11,7 +11,13 @@ trimesh = pytest.importorskip("trimesh")
 pytest.importorskip("numba")
 
 from pix3d_onet.geometry.mesh import _collapse_kernels as collapsing
-from pix3d_onet.geometry.mesh._topology_kernels import areas, count_edges, face_components, signed_volume
+from pix3d_onet.geometry.mesh._topology_kernels import (
+    areas,
+    component_measures,
+    count_edges,
+    face_components,
+    signed_volume,
+)
 
 SEEDS = range(4)
 UPPER = np.triu_indices(4)
@@ -31,6 +37,19 @@ def test_areas_and_volume(seed: int) -> None:
     centre = rng.normal(size=3)
     found = signed_volume(vertices, faces, centre)
     assert found == pytest.approx(reference.signed_volume(vertices - centre, faces))
+
+
+@pytest.mark.kernel("component_measures")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_areas_and_volumes_of_parts(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vertices, faces, centre = rng.normal(size=(20, 3)), random_faces(rng, 20, 50), rng.normal(size=3)
+    labels = rng.integers(0, 4, 50).astype(np.int32)
+    area, volume = component_measures(vertices, faces, labels, 4, centre)
+    for part in range(4):
+        mine = faces[labels == part]
+        assert area[part] == pytest.approx(reference.areas(vertices, mine).sum())
+        assert volume[part] == pytest.approx(reference.signed_volume(vertices - centre, mine))
 
 
 @pytest.mark.kernel("face_components", "count_edges")

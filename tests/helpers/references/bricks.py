@@ -82,6 +82,25 @@ def edge_crossings(triangles: Array, bricks: Bricks) -> tuple[Array, Array]:
     return first, last
 
 
+def crossing_faces(triangles: Array, origins: Array, number: Array, fractions: Array, tolerance: float) -> Array:
+    """(V,) the triangle that crosses the edge of each vertex nearest to its fraction, within ``tolerance``; -1 none."""
+    found = np.full(number.max() + 1, -1)
+    for slot, axis, local in np.argwhere(number >= 0):
+        others = [(axis + 1) % 3, (axis + 2) % 3]
+        node = origins[slot] + (local >> 6, local >> 3 & 7, local & 7)
+        gaps = []
+        for t in triangles:
+            projected = np.vstack([t[:, others].T, np.ones(3)])
+            weights = np.full(3, -1.0)
+            if abs(np.linalg.det(projected)) > 1e-9:
+                weights = np.linalg.solve(projected, (*node[others], 1.0))
+            gap = abs(weights @ t[:, axis] - node[axis] - fractions[slot, axis, local])
+            gaps.append(gap if weights.min() >= 0 else np.inf)
+        if min(gaps) < tolerance:
+            found[number[slot, axis, local]] = int(np.argmin(gaps))
+    return found
+
+
 def neighbour_table(slots: Array) -> Array:
     """(n, 3, 3, 3): slot of each neighbouring brick; -1 outside the grid, -2 - b for slotless brick b."""
     names = np.where(slots >= 0, slots, -2 - np.arange(slots.size).reshape(slots.shape))

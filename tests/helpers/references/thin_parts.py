@@ -59,6 +59,29 @@ def thin_rods(
     return rods
 
 
+def drop_rims(
+    rods: Array, out: Array, nearest: Array, triangles: Array, thin: Array, first: Array, last: Array,
+    reach: float, in_plane: float,
+) -> Array:  # fmt: skip
+    """Dense ``rods`` without those near whose surface point a solid is crossed in the plane of the same triangle."""
+    result = rods.copy()
+    crossings = []
+    for axis in range(3):
+        for up in (True, False):
+            other = shifted(out, axis, 1 if up else -1)
+            hit = last[axis] if up else shifted(first[axis], axis, -1) - 1
+            found = np.argwhere((out == 0) & (thin <= 1) & (other != 0) & (np.abs(hit) <= 1))
+            crossings.append((found, found + np.eye(3)[axis] * hit[tuple(found.T)][:, None]))
+    nodes, places = (np.concatenate(parts) for parts in zip(*crossings, strict=True))
+    for node in np.argwhere(rods):
+        t = triangles[nearest[tuple(node)]]
+        q, normal = closest_point(node.astype(float), t), np.cross(t[1] - t[0], t[2] - t[0])
+        gaps = places - q
+        near = (np.abs(nodes - node).max(axis=1) <= 2) & ((gaps**2).sum(axis=1) <= reach**2)
+        result[tuple(node)] = not (np.abs(gaps @ normal) <= in_plane * np.linalg.norm(normal))[near].any()
+    return result
+
+
 def edge_fractions(
     inside: Array, out: Array, distance: Array, push: Array, first: Array, last: Array, margin: float
 ) -> Array:

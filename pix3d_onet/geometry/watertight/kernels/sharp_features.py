@@ -29,6 +29,8 @@ DOME = np.array([0.0, 0.0, 0.0, 5 / 12, 1 / 2, 0.601, 0.708, 0.815])
 fan over a regular polygon has the volume under a paraboloid (exactly so under any parabolic sheet over a square)."""
 TURNED = 1e-6
 """Twice the area, seen along a normal, by which a triangle must face the other way to count as turned."""
+CORNER = 0.1
+"""Volume of three unit normals from which their planes make a corner of a model, not a bend of a curved surface."""
 FARTHEST = 1.5
 """Voxels from its step or loop to an edge or corner at most; farther ones are no feature of this cell."""
 PARALLEL = 1e-3
@@ -287,15 +289,16 @@ def count_fans(
 
 
 @njit(cache=True, nogil=True)
-def meeting_corner(normals: Any, vertices: Any, corners: Any, length: int, near: Any, point: Any) -> bool:
-    """Write where the three most different planes of a loop meet; False where that is nowhere, or far from ``near``."""
+def meeting_corner(normals: Any, vertices: Any, corners: Any, length: int, near: Any, point: Any) -> float:
+    """Write where the three most different planes of a loop meet; returns the volume that their normals span, 0 where
+    they meet nowhere, or far from ``near``."""
     first, best = -1, 0.0
     for n in range(length):
         if not _none(normals, corners[n]):
             first = corners[n]
             break
     if first < 0:
-        return False
+        return 0.0
     a, second = normals[first], -1
     cross = np.zeros(3)
     for n in range(length):
@@ -306,7 +309,7 @@ def meeting_corner(normals: Any, vertices: Any, corners: Any, length: int, near:
             best, second = size, corners[n]
             cross[0], cross[1], cross[2] = x, y, z
     if second < 0:
-        return False
+        return 0.0
     b, third, volume = normals[second], -1, 0.0
     for n in range(length):
         c = normals[corners[n]]
@@ -314,7 +317,7 @@ def meeting_corner(normals: Any, vertices: Any, corners: Any, length: int, near:
         if abs(size) > abs(volume) + 1e-12:
             volume, third = size, corners[n]
     if third < 0 or abs(volume) < PARALLEL:
-        return False
+        return 0.0
     c = normals[third]
     p, q, r = vertices[first], vertices[second], vertices[third]
     da = a[0] * (p[0] - near[0]) + a[1] * (p[1] - near[1]) + a[2] * (p[2] - near[2])
@@ -327,7 +330,7 @@ def meeting_corner(normals: Any, vertices: Any, corners: Any, length: int, near:
         shift /= volume
         gap += shift * shift
         point[i] = near[i] + shift
-    return gap <= FARTHEST * FARTHEST
+    return abs(volume) if gap <= FARTHEST * FARTHEST else 0.0
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -363,7 +366,7 @@ def _place_fan(
     """Write the vertex of a fan into ``fan`` (3,); ``tried`` (3, 3) is overwritten. See :func:`place_fans`."""
     edge, dome, middle = tried[0], tried[1], tried[2]
     edge[:], dome[:], middle[:] = 0.0, 0.0, 0.0
-    all_sharp = bent >= 2
+    count = 0
     for n in range(length):
         here, there = vertices[corners[n]], vertices[corners[(n + 1) % length]]
         for a in range(3):
@@ -371,20 +374,20 @@ def _place_fan(
             middle[a] += here[a] / (length + bent)
         if steps[n] < 0:
             continue
-        all_sharp = all_sharp and sharp[steps[n]]
+        count += sharp[steps[n]]
         for a in range(3):
             top = places[steps[n], a]
             edge[a] += top / bent
             dome[a] += DOME[length] * (top - (here[a] + there[a]) / 2.0)
             middle[a] += top / (length + bent)
-    if not all_sharp:
+    if bent >= 3 and count >= 2:
+        spanned = meeting_corner(normals, vertices, corners, length, edge, fan)
+        if spanned > (0.0 if count == bent else CORNER) and not _folds(
+            fan, length, corners, steps, places, normals, vertices
+        ):
+            return
+    if count < max(bent, 2):
         edge[:] = dome
-    elif (
-        bent >= 3
-        and meeting_corner(normals, vertices, corners, length, edge, fan)
-        and not _folds(fan, length, corners, steps, places, normals, vertices)
-    ):
-        return
     fan[:] = edge
     if _folds(edge, length, corners, steps, places, normals, vertices) and not _folds(
         middle, length, corners, steps, places, normals, vertices
@@ -399,9 +402,10 @@ def place_fans(
 ) -> Any:  # fmt: skip
     """(L, 3) the vertex of every fan, from the vertices ``places`` of its steps and whether they are ``sharp``.
 
-    Where all of two and more steps are sharp, the corner in which three planes meet, or the middle of the steps'
-    vertices, which lies on the edge that they lie on. Otherwise above the middle of the loop, by ``DOME``. Where the
-    fan would fold over itself, the middle of all its vertices.
+    Where all of three and more steps are sharp, the corner in which three planes meet; that of planes that differ much
+    also where two are, since the edges of a corner may end before they reach a step. Where all steps are sharp, but
+    meet in no corner, the middle of their vertices, which lies on the edge that they lie on. Otherwise above the middle
+    of the loop, by ``DOME``. Where the fan would fold over itself, the middle of all its vertices.
     """
     fans = np.empty((offsets[len(cases)], 3))
     for slot in prange(len(cases)):

@@ -12,7 +12,7 @@ from helpers.references.brick_grids import FAR, SIDE, Bricks, random_bricks
 pytest.importorskip("numba")
 
 from pix3d_onet.geometry.watertight.brick_grid import number_bricks
-from pix3d_onet.geometry.watertight.kernels import bricks, neighbours, thin_parts
+from pix3d_onet.geometry.watertight.kernels import bricks, neighbours, probes, thin_parts
 
 DIMS = np.array([4, 3, 5])
 BAND, REACH = 1.05, 2.75
@@ -70,6 +70,62 @@ def test_distances_and_crossings_of_all_nodes(seed: int) -> None:
     assert np.allclose(exact[np.arange(len(nodes)), named], exact.min(axis=1), atol=1e-5)
     others = np.argwhere(dense == FAR)[seed::97]
     assert reference.distances(triangles, others).min() > BAND
+
+
+@pytest.mark.kernel("edge_lines")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_edge_lines_are_signed_distances(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for t in random_triangles(rng, 20)[:-1]:
+        sign = np.sign(np.cross(t[1] - t[0], t[2] - t[0])[2])
+        lines = np.empty((3, 3))
+        bricks.edge_lines(t, 0, 1, sign, lines)
+        flat = t[:, :2]
+        for line, corner, after, opposite in zip(lines, flat, np.roll(flat, -1, 0), np.roll(flat, -2, 0), strict=True):
+            assert np.allclose(line @ [*corner, 1], 0, atol=1e-9)
+            assert np.allclose(line @ [*after, 1], 0, atol=1e-9)
+            assert line @ [*opposite, 1] < 0  # inside is negative
+            assert np.linalg.norm(line[:2]) == pytest.approx(1)
+
+
+@pytest.mark.kernel("crossing_faces")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_vertices_know_the_triangle_that_crosses_their_edge(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    triangles = random_triangles(rng, 12)
+    grid = Bricks(number_bricks(bricks.mark_bricks(triangles, REACH, DIMS)))
+    _, _, first, last = bricks.splat(triangles, BAND, grid.slots, grid.count)
+    # A vertex on every crossed edge and on some others, on one of its crossings or a little beside it.
+    fractions = np.where(rng.random(first.shape) < 0.5, first, last)
+    fractions = np.where(first <= 1, fractions + rng.choice([0, 0.004, 0.2], first.shape), 0.5).astype(np.float32)
+    number = np.full(first.shape, -1, dtype=np.int32)
+    chosen = (first <= 1) | (rng.random(first.shape) < 0.01)
+    number[chosen] = np.arange(chosen.sum())
+    found = bricks.crossing_faces(triangles, grid.slots, number, fractions, int(chosen.sum()), 0.006)
+    expected = reference.crossing_faces(triangles, grid.origins, number, fractions, 0.006)
+    assert np.array_equal(found, expected)
+    assert 0.1 < (found >= 0).mean() < 0.9
+
+
+@pytest.mark.kernel("lower_distances")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_scattered_points_get_their_distance(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    reach = 0.3
+    triangles = random_triangles(rng, 12)
+    grid = Bricks(number_bricks(bricks.mark_bricks(triangles, REACH, DIMS)))
+    weights = rng.dirichlet(np.ones(3), 400)
+    points = np.einsum("ij,ijk->ik", weights, triangles[rng.integers(12, size=400)])
+    points += rng.normal(scale=0.2, size=points.shape)
+    points[:5] = np.array([np.nan, -1, 1e9, 3, 0])[:, None]
+    start = rng.choice([0.01, 1.0], 400)
+    squared = start.copy()
+    probes.lower_distances(points, squared, triangles, reach, grid.slots, grid.count)
+    exact = reference.distances(triangles, points[5:]).min(axis=1) ** 2
+    assert np.array_equal(squared[:5], start[:5])
+    assert np.allclose(squared[5:], np.where(exact <= reach**2, np.minimum(exact, start[5:]), squared[5:]), atol=1e-9)
+    assert (squared[5:] >= np.minimum(exact, start[5:]) - 1e-9).all()
+    assert (squared[5:] < start[5:]).sum() > 100
 
 
 @pytest.mark.kernel("neighbour_table", "look")

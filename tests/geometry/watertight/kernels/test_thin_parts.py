@@ -76,6 +76,29 @@ def test_thin_rods(seed: int, again: bool) -> None:
     assert rods.any()
 
 
+@pytest.mark.kernel("drop_rims")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_rims_of_solids_are_no_rods(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    grid = random_bricks(rng)
+    out, elsewhere = levels(rng, grid, 0.3)
+    thin = rng.integers(0, 4, out.shape).astype(np.uint8)
+    first, last = random_hits(rng, grid.count, 0.8)
+    nodes = (grid.origins[:, None] + np.argwhere(np.ones((SIDE,) * 3))).reshape(-1, 1, 3)
+    triangles = nodes + rng.normal(scale=0.4, size=(len(nodes), 3, 3))
+    nearest = np.arange(len(nodes), dtype=np.int32).reshape(out.shape)
+    before = rng.random(out.shape) < 0.3
+    rods = before.copy()
+    table = neighbours.neighbour_table(grid.slots, grid.count)
+    thin_parts.drop_rims(rods, out, elsewhere, table, grid.origins, nearest, triangles, thin, first, last)
+    expected = reference.drop_rims(
+        grid.dense(before, False), grid.dense(out, 1), grid.dense(nearest, -1), triangles, grid.dense(thin, 9),
+        grid.dense3(first, FAR), grid.dense3(last, -FAR), thin_parts.FACE_REACH, thin_parts.IN_PLANE,
+    )  # fmt: skip
+    assert np.array_equal(rods, grid.sparse(expected))
+    assert 0.1 < rods.sum() / before.sum() < 0.95
+
+
 @pytest.mark.kernel("edge_fractions")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_edge_fractions(seed: int) -> None:

@@ -1,4 +1,4 @@
-"""``onet prepare SOURCE``: one command a line of ``SOURCES``; parse, call, render."""
+"""``onet prepare SOURCE``: one command per source in ``SOURCES``."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ GIB = 1 << 30
 
 @click.group()
 def prepare() -> None:
-    """Photos, masks and CAD models -> a data set of labelled points.
+    """Turn photos, masks and CAD models into a data set: pictures and labelled points.
 
     \b
     Example:
       onet prepare pix3d --root data/pix3d --category chair --out data/prepared/pix3d-chair
 
-    A run that was interrupted continues when the same command is given again. The result is the same to the byte for
-    any number of jobs. What cannot be used is counted and stands in rejects.jsonl with its reason.
+    Run an interrupted command again to continue it. The result is byte-identical for any number of jobs. Records that
+    cannot be used are counted and listed in rejects.jsonl with a reason.
     """
 
 
 def _with_data_options(source: Source) -> list[Any]:
-    """The options that say what is prepared; all default to None, so that a preset can be told from a choice."""
+    """Options that define the data set. All default to None, so that a preset fills in only what was not given."""
 
     def option(name: str, *flags: str, **options: Any) -> Any:
         return setting(PrepareConfig, name, *flags, unset=True, **options)
@@ -43,7 +43,9 @@ def _with_data_options(source: Source) -> list[Any]:
     splits = click.Choice(["shape", *source.splits])
     result = [
         option("watertight"),
-        click.option("--preset", type=click.Choice(list(PREPARE_PRESETS)), help="paper: the report's own (fusion)."),
+        click.option(
+            "--preset", type=click.Choice(list(PREPARE_PRESETS)), help="paper: settings of the report (fusion)."
+        ),
         *(
             option(name)
             for name in ("points", "surface_points", "resolution", "image_size", "crop_margin", "mesh_error")
@@ -54,7 +56,7 @@ def _with_data_options(source: Source) -> list[Any]:
         option("limit"),
     ]
     if {"s1", "s2"} & set(source.splits):
-        help_ = "JSON of a prescribed split (repeat for train and test)."
+        help_ = "JSON file of a prescribed split; give one for train and one for test."
         result.append(click.option("--split-file", "split_files", multiple=True, type=FOLDER, help=help_))
     if "category" in source.takes:
         result.append(
@@ -72,26 +74,26 @@ def _with_data_options(source: Source) -> list[Any]:
 
 
 RUN_OPTIONS: list[Any] = [
-    click.option("--jobs", "-j", type=int, default=0, help="Worker processes.  [default: one a core]"),
+    click.option("--jobs", "-j", type=int, default=0, help="Worker processes.  [default: one per core]"),
     click.option(
         "--backend",
         type=click.Choice([name for name in get_args(Backend) if name != "inline"]),
         default="loky",
         show_default=True,
-        help="loky: processes of this machine. dask: the workers of --scheduler.",
+        help="loky: processes on this machine. dask: the workers of --scheduler.",
     ),
-    click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler (tcp://host:8786), with --backend dask."),
+    click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler for --backend dask, e.g. tcp://host:8786."),
     click.option(
-        "--time-limit", type=ui.Amount(), default=600.0, show_default=True, help="Seconds a shape may take (0: any)."
+        "--time-limit", type=ui.Amount(), default=600.0, show_default=True, help="Seconds per shape; 0 = no limit."
     ),
     click.option(
-        "--memory-limit", type=ui.Amount(), default=8.0, show_default=True, help="GiB a worker may take (0: any)."
+        "--memory-limit", type=ui.Amount(), default=8.0, show_default=True, help="GiB per worker; 0 = no limit."
     ),
-    click.option("--retry-failed", is_flag=True, help="Try again what was rejected before."),
+    click.option("--retry-failed", is_flag=True, help="Try rejected shapes again."),
     click.option(
         "--overwrite",
         is_flag=True,
-        help="Replace another data set, or files in a strange folder.",
+        help="Replace another data set, or files of others in --out.",
     ),
     click.option("--strict", is_flag=True, help=f"Exit with status {STRICT_STATUS} when anything was rejected."),
 ]
@@ -100,13 +102,13 @@ RUN_OPTIONS: list[Any] = [
 def _root(source: Source) -> Any:
     if not source.root:
         return click.argument("root", metavar="DIR", type=FOLDER)
-    help_ = f"Folder of the source; also {source.env}." if source.env else "Folder of the source."
+    help_ = f"Folder of the source; or set {source.env}." if source.env else "Folder of the source."
     shown: dict[str, Any] = {"default": source.root, "show_default": True, "envvar": source.env or None}
     return click.option("--root", type=FOLDER, help=help_, **shown)
 
 
 def command(source: Source) -> click.Command:
-    """``onet prepare NAME`` for one line of the table."""
+    """The command ``onet prepare NAME`` for one source."""
 
     def body(root: Path, out: Path | None, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None:
         strict, split_files = options.pop("strict"), options.pop("split_files", ())
@@ -134,7 +136,7 @@ def command(source: Source) -> click.Command:
 
 
 def example(source: Source) -> str:
-    """Arguments that show how the source is called."""
+    """Arguments for the example in the help text."""
     where = f"--root {source.example}" if source.root else source.example
     if source.default_category == "all":
         return f"{where} --out data/prepared/{source.name}"
@@ -145,7 +147,7 @@ EXECUTION = ("jobs", "backend", "scheduler", "time_limit", "memory_limit", "retr
 
 
 def configure(source: Source, options: Mapping[str, Any]) -> PrepareConfig:
-    """Settings from the options given: those of the preset, then what was chosen by hand."""
+    """Settings from the source's defaults, then the preset, then the options given; later ones win."""
     chosen = {key: value for key, value in options.items() if value is not None and key != "preset" and value != ()}
     base: dict[str, Any] = {**source.defaults, "categories": (source.default_category,)}
     if options.get("preset"):
@@ -179,7 +181,7 @@ def document(result: PrepareResult) -> dict[str, Any]:
 
 
 def render(result: PrepareResult, *, as_json: bool, quiet: bool, verbose: bool) -> None:
-    """Show what was prepared."""
+    """Print the counts, sizes and times, and the first rejects."""
     found = document(result)
     if as_json:
         ui.print_json(found)
@@ -188,7 +190,7 @@ def render(result: PrepareResult, *, as_json: bool, quiet: bool, verbose: bool) 
     if quiet:
         return
     grouping = result.manifest.counts.get("grouping", "")
-    state = "finished before, nothing to do" if result.up_to_date else f"{found['seconds']:.1f} s"
+    state = "already complete" if result.up_to_date else f"{found['seconds']:.1f} s"
     rows: list[tuple[str, object]] = [
         ("shapes", f"{found['shapes']} prepared" + (f" ({result.resumed} before)" if result.resumed else "")),
         ("rejected", _counted(found["rejected_by_reason"], found["rejected"])),
@@ -196,13 +198,13 @@ def render(result: PrepareResult, *, as_json: bool, quiet: bool, verbose: bool) 
         ("groups", f"{sum(result.manifest.counts['groups_by_split'].values())} {GROUPED.get(grouping, '')}".rstrip()),
         ("split", " / ".join(f"{n} {s}" for s, n in found["shapes_by_split"].items())),
         ("pictures", " / ".join(f"{n} {s}" for s, n in found["images_by_split"].items())),
-        ("on disk", f"{found['bytes'] / 1e6:.1f} MB, {found['bytes_per_shape'] / 1e6:.2f} MB a shape"),
+        ("on disk", f"{found['bytes'] / 1e6:.1f} MB, {found['bytes_per_shape'] / 1e6:.2f} MB per shape"),
         ("data hash", found["data_hash"]),
     ]
     fresh = found["shapes"] + found["rejected"]
     for stage, seconds in found["stage_seconds"].items():
         if stage != "mesh_total":
-            rows.append((f"  {stage}", f"{seconds / fresh:.3f} s a shape"))
+            rows.append((f"  {stage}", f"{seconds / fresh:.3f} s per shape"))
     console.print(ui.table(f"{result.out} ({state})", ["what", "how much"], rows))
     for row in result.rejected[: None if verbose else SHOWN_REJECTS]:
         where = " ".join(filter(None, (row.object_id, row.record_id)))
@@ -213,12 +215,12 @@ def render(result: PrepareResult, *, as_json: bool, quiet: bool, verbose: bool) 
 
 SHOWN_REJECTS = 5
 GROUPED = {
-    "auto": "told from folders and names (--group-by auto)",
+    "auto": "derived from folders and names (--group-by auto)",
     "file": "one per file (--group-by file)",
     "folder": "one per folder (--group-by folder)",
-    "top": "one per folder of the first level (--group-by top)",
+    "top": "one per top-level folder (--group-by top)",
 }
-"""What is said of a rule by which files are one shape."""
+"""Grouping rule → text after the number of groups."""
 
 
 def _counted(reasons: Mapping[str, int], total: int, lead: str = "") -> str:

@@ -1,4 +1,4 @@
-"""``onet export``: a data set in another layout."""
+"""``onet export``: write a data set in another layout."""
 
 from __future__ import annotations
 
@@ -26,15 +26,17 @@ def export() -> None:
 @export.command()
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--image-size", default=137, show_default=True, type=click.IntRange(0, 4096), help="0 = as stored.")
+@click.option(
+    "--image-size", default=137, show_default=True, type=click.IntRange(0, 4096), help="Pixels; 0 = as stored."
+)
 @click.option(
     "--overwrite",
     is_flag=True,
-    help="Replace another export, or files in a strange folder.",
+    help="Replace an earlier export, or files of others in OUT.",
 )
 @ui.common_options
 def onet(dataset: Path, out: Path, image_size: int, overwrite: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
-    """Write DATASET to OUT in the layout of the original Occupancy Networks code, for its unchanged data loader.
+    """Write DATASET to OUT in the layout that the original Occupancy Networks code loads unchanged.
 
     \b
     Example:
@@ -52,12 +54,12 @@ def onet(dataset: Path, out: Path, image_size: int, overwrite: bool, as_json: bo
 
 
 def render(result: ExportResult) -> None:
-    """A table of models by class and split, and what comes next."""
+    """Print models per class and split, pictures, changed labels, and the next command."""
     from pix3d_onet.escape import shell
 
     console = ui.out()
     rows = [(name, *splits.values(), sum(splits.values())) for name, splits in result.splits.items()]
     console.print(ui.table(str(result.out), ["class", ">train", ">val", ">test", ">all"], rows))
-    labels = f"{result.relabelled} of {result.points} labels follow their point's rounding to float16."
+    labels = f"{result.relabelled} of {result.points} labels changed as their points were rounded to float16."
     console.print(f"{ui.counted(result.pictures, 'picture')}; {labels}", soft_wrap=True)
     console.print(f"Next: onet prepare onet {shell(str(result.out))}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``onet synth``: synthetic data sets."""
+"""``onet synth``: generate synthetic data sets."""
 
 from __future__ import annotations
 
@@ -26,15 +26,20 @@ def synth() -> None:
 @synth.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
-    "--category", "categories", multiple=True, default=("chair",), show_default=True, help="Repeatable; or all."
+    "--category",
+    "categories",
+    multiple=True,
+    default=("chair",),
+    show_default=True,
+    help="Category, repeatable; or all.",
 )
-@click.option("--objects", default=24, show_default=True, help="Shapes a category.")
-@click.option("--images-per-object", default=1, show_default=True, help="Pictures a shape.")
-@click.option("--seed", default=0, show_default=True, help="Same seed, same bytes.")
+@click.option("--objects", default=24, show_default=True, help="Shapes per category.")
+@click.option("--images-per-object", default=1, show_default=True, help="Pictures per shape.")
+@click.option("--seed", default=0, show_default=True, help="Same seed, same files.")
 @click.option(
     "--overwrite",
     is_flag=True,
-    help="Replace another synthetic data set, or files in a strange folder.",
+    help="Replace an earlier synthetic data set, or files of others in OUT.",
 )
 @ui.common_options
 def pix3d(
@@ -48,9 +53,9 @@ def pix3d(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Write chairs (or other furniture) with pictures, masks and poses to OUT, in the exact Pix3D layout.
+    """Write furniture models with pictures, masks and poses to OUT, in the exact Pix3D layout.
 
-    The models are messy on purpose: open sheets, overlapping parts, doubled faces, inverted winding.
+    Like real CAD models, they have defects: open sheets, overlapping parts, doubled faces, inverted winding.
 
     \b
     Example:
@@ -87,7 +92,7 @@ def document(result: SynthResult) -> dict[str, object]:
 
 
 def render(result: SynthResult) -> None:
-    """One line, and what comes next."""
+    """Print what was written, and the next command."""
     from pix3d_onet.escape import shell
 
     state = "written to" if result.written else "already there in"

@@ -1,4 +1,4 @@
-"""``onet reconstruct``: photos to meshes."""
+"""``onet reconstruct``: turn photos into meshes."""
 
 from __future__ import annotations
 
@@ -30,17 +30,20 @@ EXTRACTION = ("resolution", "coarse", "threshold", "refine", "simplify", "precis
 @setting(Request, "frame")
 @setting(Request, "preview")
 @setting(Request, "sheet")
-@click.option("--open", "page", is_flag=True, help="Write an interactive HTML view beside each mesh; open the first.")
+@click.option(
+    "--open", "page", is_flag=True, help="Write an interactive HTML view beside each mesh and open the first."
+)
 @setting(Request, "device")
 @threads_option
-@click.option("--strict", is_flag=True, help="Leave with status 4 when a picture could not be used.")
+@click.option("--strict", is_flag=True, help="Exit with status 4 if a picture could not be used.")
 @ui.common_options
 def reconstruct(*, strict: bool, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None:
     """Turn photos into closed meshes with the trained network RUN.
 
-    The object must be cut out: by --mask, by the picture's own transparency, or by --mask auto (what differs from the
-    colours along the picture's border). A camera file, needed only by networks trained with --pose, is JSON: a 4×4
-    matrix (normalised frame to camera), or {"pose": …, "focal": …} with the focal length in widths of the whole photo.
+    The object must be separated from its background: by --mask FILE, by the picture's alpha channel, or by
+    --mask auto, which keeps what differs from the colours along the picture's border. Only networks trained with
+    --pose need a camera file. It is JSON: a 4×4 matrix (normalised frame to camera), or {"pose": …, "focal": …}
+    with the focal length divided by the photo's width.
 
     \b
     Example:
@@ -60,7 +63,7 @@ def reconstruct(*, strict: bool, as_json: bool, quiet: bool, verbose: bool, **op
             document["run"] = dict(job.settings)
             for one in job.run(emit):
                 said = ui.spelled(one.error) if one.error else None
-                made.append(replace(one, error=said))  # one by one: what is finished before Ctrl-C is kept
+                made.append(replace(one, error=said))  # one by one: finished meshes are kept on Ctrl-C
     finally:
         if made:
             finish(made, document, plan.request.sheet, as_json=as_json, quiet=quiet)
@@ -75,7 +78,7 @@ def reconstruct(*, strict: bool, as_json: bool, quiet: bool, verbose: bool, **op
 def finish(
     made: Sequence[Reconstruction], document: dict[str, Any], sheet: Path | None, *, as_json: bool, quiet: bool
 ) -> None:
-    """The sheet, one line per mesh or the JSON ``document`` with them, and under ``-q`` what could not be used."""
+    """Write the sheet; print one line per mesh or the JSON ``document``, and with ``-q`` the failed pictures."""
     if sheet is not None:
         from pix3d_onet.reconstruction.writing import write_sheet
 
@@ -88,12 +91,12 @@ def finish(
                 beside = "".join(f", {Path(p).name}" for p in (m.preview, m.page) if p)
                 ui.say(f"{m.mesh}: {m.vertices} vertices, {m.faces} faces{beside}")
     failed = [m for m in made if m.error]
-    if quiet and 0 < len(failed) < len(made):  # a warning each without -q; where all failed, the error names them
+    if quiet and 0 < len(failed) < len(made):  # without -q each had a warning; if all failed, the error names them
         ui.say(f"{len(failed)} of {len(made)} pictures could not be used: {reasons(failed)}", err=True)
 
 
 def show_page(made: Sequence[Reconstruction]) -> None:
-    """Open the first interactive page, or say that the user has to."""
+    """Open the first interactive page in a browser; if that fails, print its path."""
     page = next((Path(m.page).resolve() for m in made if m.page), None)
     if page is not None and click.launch(page.as_uri()):
         ui.say(f"open {page} in a browser", err=True)

@@ -1,4 +1,4 @@
-"""``onet inspect``: what is in a data set."""
+"""``onet inspect``: show what is in a data set."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ import click
 
 from onet_cli import ui
 from pix3d_onet.config import SPLITS
+from pix3d_onet.data.store.quality_figures import FIGURES, RULES, direction
 
 if TYPE_CHECKING:
-    from pix3d_onet.inspection.summary import Summary
+    from pix3d_onet.inspection.summary import QcRow, Summary
 
 SHEET, QC_SHEET = "contact-sheet.png", "worst-shapes.png"
+QC_PAGE = "docs/qc.md"
 
 
 @click.command()
 @click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--out", "--sheet", "sheet", type=click.Path(path_type=Path), help=f"Picture to write [DATASET/{SHEET}].")
+@click.option("--no-sheet", is_flag=True, help="Print only the table.")
+@click.option("--qc", is_flag=True, help=f"Show quality figures and the worst shapes [DATASET/{QC_SHEET}].")
+@click.option("--split", type=click.Choice(SPLITS), help="Show only pictures of this split.")
 @click.option(
-    "--out", "--sheet", "sheet", type=click.Path(path_type=Path), help=f"The picture to write [DATASET/{SHEET}]."
+    "--shapes", default=24, show_default=True, type=click.IntRange(1, 400), help="Number of shapes on the sheet."
 )
-@click.option("--no-sheet", is_flag=True, help="The table only.")
-@click.option("--qc", is_flag=True, help=f"Quality figures, and the worst shapes with pictures [DATASET/{QC_SHEET}].")
-@click.option("--split", type=click.Choice(SPLITS), help="Pictures of one split only.")
-@click.option("--shapes", default=24, show_default=True, type=click.IntRange(1, 400), help="Shapes on the sheet.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the choice.")
-@click.option("--overwrite", is_flag=True, help="Replace a picture that is not a sheet of onet.")
+@click.option("--seed", default=0, show_default=True, help="Seed for choosing the shapes.")
+@click.option("--overwrite", is_flag=True, help="Replace a picture that onet did not write.")
 @ui.common_options
 def inspect(
     dataset: Path,
@@ -63,7 +65,7 @@ def inspect(
 
 
 def place_for(wanted: Path | None, default: Path, *, overwrite: bool, quiet: bool) -> Path | None:
-    """Where the sheet goes. None, with a warning, where nothing was asked for and it cannot be written."""
+    """Where to write the sheet; None, with a warning, if none was requested and the default cannot be written."""
     from pix3d_onet.errors import InputError
     from pix3d_onet.files import check_writable
     from pix3d_onet.inspection.contact_sheet import check_place
@@ -75,7 +77,7 @@ def place_for(wanted: Path | None, default: Path, *, overwrite: bool, quiet: boo
         if wanted is not None:
             raise
         if not quiet:
-            ui.say(f"no pictures: {error.message} Name a file by --out.", err=True)
+            ui.say(f"no pictures: {error.message} Name a file with --out.", err=True)
         return None
     return wanted or default
 
@@ -98,17 +100,31 @@ def document(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]])
         "categories": dict(summary.categories),
         "rejects": dict(summary.rejects),
         "warnings": dict(summary.warnings),
-        "qc": {
-            r.key: {"shapes": r.count, "min": r.least, "median": r.median, "max": r.most, "worst": r.worst}
-            for r in summary.qc
-        },
+        "qc": {r.key: figure(r) for r in summary.qc},
         "worst": [{"object_id": name, "why": why} for name, why in worst],
         "sheet": str(sheet) if sheet else None,
     }
 
 
+def figure(row: QcRow) -> dict[str, object]:
+    """One figure over all shapes for the JSON document, with what it means where this version knows it."""
+    over = {"shapes": row.count, "min": row.least, "median": row.median, "max": row.most, "worst": row.worst}
+    known = FIGURES.get(row.key)
+    return {**over, "unit": known.unit, "ideal": known.ideal, "meaning": known.meaning} if known else over
+
+
+def quality_rows(summary: Summary) -> list[tuple[str, ...]]:
+    """Every figure over all shapes, with its unit, its ideal, and the shape that is farthest from it."""
+    rows: list[tuple[str, ...]] = []
+    for r in summary.qc:
+        known = FIGURES.get(r.key)
+        unit, ideal = (known.unit, direction(known).split(",")[0]) if known else ("", "")
+        rows.append((r.key, unit, ideal, f"{r.least:.4g}", f"{r.median:.4g}", f"{r.most:.4g}", r.worst))
+    return rows
+
+
 def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -> None:
-    """Tables, then where the picture is."""
+    """Print the tables, then the sheet's path."""
     console = ui.out()
     names = list(summary.categories)
     rows: list[list[object]] = [
@@ -121,16 +137,22 @@ def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -
     console.print(ui.table(f"{summary.root} ({summary.data_hash})", columns, rows))
     points, side = summary.config.get("points"), summary.config.get("image_size")
     console.print(
-        f"{', '.join(names)}; {points} labelled points a shape, pictures of {side}×{side}, "
-        f"{summary.bytes / 1e6:.1f} MB, {summary.bytes_per_shape / 1e3:.0f} kB a shape",
+        f"{', '.join(names)}; {points} labelled points per shape, pictures of {side}×{side}, "
+        f"{summary.bytes / 1e6:.1f} MB, {summary.bytes_per_shape / 1e3:.0f} kB per shape",
         soft_wrap=True,
     )
-    for title, counts in (("rejected", summary.rejects), ("warnings", summary.warnings)):
-        if counts:
-            console.print(f"{title}: " + ", ".join(f"{n} × {k}" for k, n in counts.items()), soft_wrap=True)
+    if summary.rejects:
+        listing = ", ".join(f"{n} × {k}" for k, n in summary.rejects.items())
+        console.print(f"rejected: {listing}", soft_wrap=True)
+    rules = {rule.name: rule.meaning for rule in RULES}
+    for name, count in summary.warnings.items():
+        line = f"warning: {count} × {name}" + (f" ({rules[name]})" if name in rules else "")
+        console.print(line, soft_wrap=True)
     if worst:
-        qc = [(r.key, f"{r.least:.4g}", f"{r.median:.4g}", f"{r.most:.4g}", r.worst) for r in summary.qc]
-        console.print(ui.table("Quality", ["figure", ">least", ">median", ">most", "worst"], qc))
+        columns = ["figure", "unit", ">ideal", ">least", ">median", ">most", "worst"]
+        console.print(ui.table("Quality", columns, quality_rows(summary)))
         console.print(ui.table("Worst shapes", ["shape", "why"], worst))
+    if worst or summary.warnings:
+        console.print(f"what the figures and warnings mean: {QC_PAGE}", soft_wrap=True)
     if sheet:
         console.print(f"pictures: {sheet}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``onet import-checkpoint``: a checkpoint of the original implementation as a run."""
+"""``onet import-checkpoint``: turn a checkpoint of the original implementation into a run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from onet_cli import ui
 def import_checkpoint(file: Path, out: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Turn a checkpoint of the original implementation (ResNet-18, conditional batch norm) into a run.
 
-    The file is read without running anything in it. The run gives the same logits; `onet reconstruct` and
-    `onet evaluate` take it, and `onet train --init-from` goes on from it.
+    Code in the file is never executed. The run gives the same logits as the original. Use it with
+    `onet reconstruct` and `onet evaluate`, or continue training with `onet train --init-from`.
 
     \b
     Example:
@@ -32,7 +32,7 @@ def import_checkpoint(file: Path, out: Path | None, as_json: bool, quiet: bool, 
 
 
 def render(result: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
-    """One line, or the document."""
+    """Print one line, or the JSON document."""
     if as_json:
         ui.print_json(result)
     elif not quiet:

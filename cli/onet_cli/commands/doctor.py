@@ -1,4 +1,4 @@
-"""``onet doctor``: what is here, what is missing, and the exact command that mends it."""
+"""``onet doctor``: what is installed, what is missing, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SIGNS = {"ok": ("✓", "green"), "absent": ("–", "dim"), "failed": ("✗", "bo
 
 
 @click.command()
-@click.option("--self-test/--no-self-test", default=True, help="Close, label and train on a small box (seconds).")
+@click.option("--self-test/--no-self-test", default=True, help="Also run the pipeline on a small box (takes seconds).")
 @ui.common_options
 def doctor(self_test: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
-    """Check Python, packages, CPU, GPU, system libraries, disk and data; say how to mend what is broken.
+    """Check Python, packages, CPU, GPU, system libraries, disk and data; say how to fix what is broken.
 
-    Leaves with 0 when nothing is broken (what is merely not installed is no fault), with 3 otherwise.
+    The exit status is 3 if something is broken, else 0. An optional package that is not installed is not an error.
 
     \b
     Example:
@@ -53,7 +53,7 @@ def document(checks: Sequence[Check]) -> dict[str, object]:
 
 
 def render(checks: Sequence[Check], *, quiet: bool) -> None:
-    """One line a finding, its remedy below it; when quiet, only what is broken."""
+    """One line per check, and its fix on the next line; if quiet, only failed checks."""
     console = ui.out()
     for check in checks:
         if quiet and check.status != "failed":

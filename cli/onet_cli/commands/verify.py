@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from pix3d_onet.inspection.checks import Verification
 
 SHOWN = 20
-"""Findings of one check that the table lists; ``--json`` has them all."""
+"""Findings printed per check; ``--json`` has them all."""
 STYLES = {"passed": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
 
 
 @click.command()
 @click.argument("dataset", type=click.Path(path_type=Path))
-@click.option("--root", type=click.Path(path_type=Path), help="The source: also check that its meshes are unchanged.")
-@click.option("--all", "everything", is_flag=True, help="Every shape and label instead of a sample.")
+@click.option(
+    "--root", type=click.Path(path_type=Path), help="Folder of the source, to check that its meshes are unchanged."
+)
+@click.option("--all", "everything", is_flag=True, help="Check every shape and label instead of a sample.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the sample.")
 @ui.common_options
 def verify(
@@ -28,7 +30,7 @@ def verify(
 ) -> None:
     """Check a prepared data set: checksums, schema, leakage between splits, labels, cameras, duplicates.
 
-    Changes nothing. Exit status 3 when a check fails.
+    It changes nothing. The exit status is 3 if a check fails.
 
     \b
     Example:
@@ -66,7 +68,7 @@ def document(result: Verification) -> dict[str, object]:
 
 
 def render(result: Verification) -> None:
-    """A table of checks, then the findings, then one line."""
+    """Print a table of checks, then the findings, then the verdict."""
     console = ui.out()
     rows = [(c.name, ui.styled((c.status, STYLES[c.status])), c.checked, c.summary) for c in result.checks]
     console.print(ui.table(f"{result.root} ({result.data_hash})", ["check", "status", ">checked", "summary"], rows))
@@ -78,4 +80,4 @@ def render(result: Verification) -> None:
             more = len(check.findings) - SHOWN
             console.print(f"{check.name}: {ui.counted(more, 'more finding')}; --json lists them all.")
     failed = [c.name for c in result.checks if c.status == "failed"]
-    console.print(f"failed: {', '.join(failed)}" if failed else "The data set is sound.")
+    console.print(f"failed: {', '.join(failed)}" if failed else "No check failed.")

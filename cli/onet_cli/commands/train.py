@@ -1,4 +1,4 @@
-"""``onet train``: one run."""
+"""``onet train``: train one network."""
 
 from __future__ import annotations
 
@@ -23,28 +23,33 @@ MODEL_FIELDS = ("encoder", "scales", "pyramid", "pose")
 @settings(ModelConfig, *MODEL_FIELDS)
 @click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Prepared data set.")
 @click.option("--out", type=FOLDER, help="Run folder [default: runs/NAME/SEED].")
-@click.option("--name", help="What the run is called [default: from encoder, scales and pose].")
+@click.option("--name", help="Name of the run [default: from encoder, scales and pose].")
 @settings(TrainConfig, "steps", "batch_size", batch_size={"type": Count()})
 @settings(TrainConfig, "points_per_shape", "image_size", "lr", "weight_decay", "schedule", "warmup", "ema", "augment")
 @settings(TrainConfig, "views", "patience", "freeze_encoder", "pretrained")
-@click.option("--weights", type=FOLDER, help="Encoder weights from a file instead.")
-@click.option("--init-from", type=FOLDER, help="Start from another run's best network.")
+@click.option("--weights", type=FOLDER, help="Load the encoder's weights from this file instead.")
+@click.option("--init-from", type=FOLDER, help="Start from the best network of another run.")
 @settings(TrainConfig, "val_every", "val_points", "threshold", "seed")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 @threads_option
 @setting(TrainConfig, "precision")
-@click.option("--compile", "compiled", is_flag=True, help="Compile the network: a slow start, faster steps.")
+@click.option("--compile", "compiled", is_flag=True, help="Compile the network: the start is slower, each step faster.")
 @click.option(
     "--data-in",
     "residence",
     type=click.Choice(get_args(Residence)),
     default="auto",
     show_default=True,
-    help="Where the training data live; auto = wherever they fit.",
+    help="Where to keep the training data; auto = the fastest place where they fit.",
 )
-@click.option("--profile", type=click.IntRange(min=0), default=0, help="Trace N steps and print where the time goes.")
-@click.option("--resume", is_flag=True, help="Go on where an interrupted run stopped, exactly.")
-@click.option("--overwrite", is_flag=True, help="Replace files of a run's names in a strange folder.")
+@click.option(
+    "--examples/--no-examples", default=True, show_default=True, help="Reconstruct pictures for the figures at the end."
+)
+@click.option(
+    "--profile", type=click.IntRange(min=0), default=0, help="Trace N steps and print the time per operation."
+)
+@click.option("--resume", is_flag=True, help="Continue an interrupted run exactly where it stopped.")
+@click.option("--overwrite", is_flag=True, help="Also write to a folder that onet did not make.")
 @ui.common_options
 def train(
     data: Path,
@@ -57,6 +62,7 @@ def train(
     compiled: bool,
     residence: Residence,
     profile: int,
+    examples: bool,
     resume: bool,
     overwrite: bool,
     as_json: bool,
@@ -64,9 +70,9 @@ def train(
     verbose: bool,
     **fields: Any,
 ) -> None:
-    """Train one network. Ctrl-C or SIGTERM saves and stops; --resume goes on exactly there.
+    """Train one network. Ctrl-C or SIGTERM saves it and stops; --resume continues exactly there.
 
-    With several GPUs: torchrun --nproc-per-node 8 $(which onet) train ...
+    On several GPUs: torchrun --nproc-per-node 8 $(which onet) train ...
 
     \b
     Example:
@@ -85,14 +91,14 @@ def train(
         record = run(
             model, config, data, folder, name=name, resume=resume, overwrite=overwrite, init_from=init_from,
             weights=weights, device=device, threads=threads, compile=compiled, residence=residence, profile=profile,
-            emit=emit,
+            examples=examples, emit=emit,
         )  # fmt: skip
     if os.environ.get("RANK", "0") == "0":
         render(record, folder, as_json=as_json, quiet=quiet)
 
 
 def render(record: RunRecord, folder: Path, *, as_json: bool, quiet: bool) -> None:
-    """The summary panel, or one document."""
+    """Print the summary panel, or the JSON document."""
     if as_json:
         ui.print_json(document(record, folder))
     elif not quiet:
@@ -131,7 +137,7 @@ def test_iou(record: RunRecord) -> float | None:
 
 
 def summary(record: RunRecord, folder: Path) -> list[tuple[str, object]]:
-    """Names and values of the panel."""
+    """Names and values for the summary panel."""
     minutes, seconds = divmod(round(record.seconds), 60)
     test = test_iou(record)
     chosen = f"{record.val_iou_at_threshold:.4f} at {record.val_threshold}" if record.val_iou_at_threshold else "-"
@@ -141,7 +147,7 @@ def summary(record: RunRecord, folder: Path) -> list[tuple[str, object]]:
         ("test IoU", "-" if test is None else f"{test:.4f}"),
         ("parameters", f"{record.params:,}"),
         ("steps", f"{record.steps_done} ({record.stopped})"),
-        ("time", f"{minutes} min {seconds} s, {record.shapes_per_second:.3g} shapes/s"),
+        ("time", f"{minutes} min {seconds} s with scoring; training: {record.shapes_per_second:.3g} shapes/s"),
         ("waiting for data", f"{record.data_wait_share:.1%}"),
         ("peak memory", f"{record.peak_memory_bytes / 2**30:.2f} GiB"),
         ("device", f"{record.device['name']}, {record.device['precision']}, {record.device['processes']} process(es)"),

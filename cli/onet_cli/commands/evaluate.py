@@ -1,4 +1,4 @@
-"""``onet evaluate``: runs and baselines against the stored truth."""
+"""``onet evaluate``: score runs and baselines against the stored ground truth."""
 
 from __future__ import annotations
 
@@ -26,15 +26,21 @@ UNUSED: dict[EvaluationProtocol, tuple[str, ...]] = {
     "onet": ("voxels",),
     "pix3d": ("resolution", "coarse", "threshold", "samples", "seed", "precision"),
 }
-"""Protocol → the options that it does not look at."""
+"""Protocol → options that it does not use."""
 
 
 @click.command()
 @click.argument("runs", nargs=-1, type=FOLDER, metavar="[RUN]...")
 @click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Prepared data set.")
 @settings(EvaluationConfig, "split", "protocol")
-@click.option("--baselines", "all_baselines", is_flag=True, help="Add mean shape, retrieval and oracle as rows.")
-@click.option("--baseline", "baselines", multiple=True, type=click.Choice(get_args(Baseline)), help="Add one.")
+@click.option("--baselines", "all_baselines", is_flag=True, help="Add all three baselines as rows.")
+@click.option(
+    "--baseline",
+    "baselines",
+    multiple=True,
+    type=click.Choice(get_args(Baseline)),
+    help="Add one baseline as a row; repeatable.",
+)
 @click.option("--against", metavar="ROW", help="Compare all rows with this one [default: retrieval, or the first].")
 @settings(ExtractionConfig, "threshold", "resolution", "coarse")
 @settings(EvaluationConfig, "samples", "voxels", "limit", "seed")
@@ -62,9 +68,9 @@ def evaluate(
 ) -> None:
     """Score trained RUNs and baselines on a split: IoU, Chamfer-L1, normal consistency, F-score.
 
-    Protocol "onet" is that of Occupancy Networks: the continuous field on the stored points, and the extracted mesh.
-    Protocol "pix3d" is the official one of Pix3D: 32³ voxels, boxes aligned, one threshold for all pictures searched
-    on the split itself; its numbers are never comparable with the other's and stand alone.
+    Protocol "onet" is that of Occupancy Networks: the field is scored on the stored points, the extracted mesh on
+    surface samples. Protocol "pix3d" is the official one of Pix3D: IoU on 32³ voxels after aligning bounding boxes,
+    with the one threshold that is best on the scored pictures. Do not compare numbers across protocols.
 
     \b
     Example:
@@ -90,7 +96,7 @@ def evaluate(
                     failed.append(outcome)
                 else:
                     results.append(outcome)
-    finally:  # Ctrl-C, a full disk: the rows that are finished are shown all the same
+    finally:  # show the finished rows also after Ctrl-C or a full disk
         if results:
             finish(results, request, as_json=as_json, csv_file=csv_file, out=out)
     if failed:
@@ -98,15 +104,15 @@ def evaluate(
 
 
 def check_given(protocol: EvaluationProtocol) -> None:
-    """ConfigError for an option that was given and means nothing under the protocol."""
+    """ConfigError if an option was given that the protocol does not use."""
     given = click.get_current_context().get_parameter_source
     for name in UNUSED[protocol]:
         if given(name) is ParameterSource.COMMANDLINE:
-            raise ConfigError(f"--{name} means nothing under --protocol {protocol}.", hint="Leave it out.")
+            raise ConfigError(f"--{name} has no effect with --protocol {protocol}.", hint="Leave it out.")
 
 
 def check_places(csv_file: Path | None, out: Path | None) -> None:
-    """InputError for a file that cannot be written; ConfigError where both are one."""
+    """InputError for a file that cannot be written; ConfigError if both are the same file."""
     for place in (csv_file, out):
         if place is not None:
             check_writable(place, file=True)
@@ -117,7 +123,7 @@ def check_places(csv_file: Path | None, out: Path | None) -> None:
 def finish(
     results: Sequence[Evaluation], request: Request, *, as_json: bool, csv_file: Path | None, out: Path | None
 ) -> None:
-    """Print the tables or the document, and write the files that were asked for."""
+    """Print the tables or the JSON document, and write the requested files."""
     from pix3d_onet.evaluation.evaluate import rows_csv
     from pix3d_onet.evaluation.job import compare_rows
 
