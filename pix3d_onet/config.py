@@ -57,6 +57,8 @@ MAX_RESOLUTION = 1024
 """Most cells per axis of an extracted mesh: 1027³ float32 are 4.3 GB (only pages near the surface are touched)."""
 MODEL_LIMITS = {"c_dim": 8192, "hidden_dim": 8192, "blocks": 100}
 """Largest networks: 30 times as wide and 20 times as deep as the paper's."""
+MOST_THREADS = 1024
+"""Most threads that may be asked for; a larger number is a typing error."""
 LEAST_FACES = 4
 """Number of faces of the smallest closed mesh, a tetrahedron."""
 
@@ -334,6 +336,18 @@ class TrainConfig(Config):
         _require(0 <= self.weight_decay < 10, "weight_decay", "0 or more", self.weight_decay)
         for name, value in (("warmup", self.warmup), ("patience", self.patience), ("val_points", self.val_points)):
             _require(value >= 0, name, "0 or more", value)
+
+
+@dataclass(frozen=True)
+class MachineConfig(Config):
+    """What a command takes of the machine; no part of what it makes."""
+
+    threads: int = 0
+    """Threads on the CPU; auto = as many as there are free cores, looked at again while running."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(0 <= self.threads <= MOST_THREADS, "threads", f"1 to {MOST_THREADS}, or auto", self.threads)
 
 
 @dataclass(frozen=True)

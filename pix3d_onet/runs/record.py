@@ -69,7 +69,7 @@ class RunRecord:
     """What was loaded from a file of encoder weights: ``file``, ``prefix``, ``taken`` of ``total`` tensors,
     ``left_out`` of its head, ``notes``; empty without one."""
     device: Mapping[str, Any] = field(default_factory=dict)
-    """``type``, ``name``, ``precision``, ``threads``, ``processes``."""
+    """``type``, ``name``, ``precision``, ``threads`` (2, or 1-2 where the number changed), ``processes``."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """``onet``, ``python``, ``torch``, ``timm``, ``numpy``."""
     seconds: float = 0.0
