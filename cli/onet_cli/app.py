@@ -15,7 +15,7 @@ from onet_cli.invocation import Invocation
 from pix3d_onet.errors import ConfigError, InterruptedRunError, OnetError
 from pix3d_onet.escape import shortened
 from pix3d_onet.files import refused
-from pix3d_onet.system import missing_dependency
+from pix3d_onet.machine.checks import missing_dependency
 from pix3d_onet.version import __version__
 
 COMMANDS = {

@@ -16,7 +16,7 @@ from typing import Any
 
 from pix3d_onet.errors import InterruptedRunError, OnetError
 from pix3d_onet.events import Emit, Event, Progress, TrainStep
-from pix3d_onet.threads import usable_cores
+from pix3d_onet.machine.threads import usable_cores
 
 POLL_SECONDS = 0.5
 """Seconds between checks for dead processes."""

@@ -11,7 +11,7 @@ from typing import Self
 import torch
 
 from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.threads import ThreadGovernor, usable_cores
+from pix3d_onet.machine.threads import ThreadGovernor, usable_cores
 
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Where users say how many threads PyTorch shall take; it reads them when it is imported."""

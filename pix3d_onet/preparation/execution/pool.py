@@ -26,8 +26,8 @@ from multiprocessing import resource_tracker
 from typing import Any, Generic, TypeVar
 
 from pix3d_onet.errors import MissingDependencyError, OnetError
+from pix3d_onet.machine.threads import ThreadGovernor, usable_cores
 from pix3d_onet.preparation.execution.dask_backend import ClusterTaskError, connected, one_task_at_a_time
-from pix3d_onet.threads import ThreadGovernor, usable_cores
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pix3d_onet.threads import (
+from pix3d_onet.machine.threads import (
     CALM_LOOKS,
     LOOK_SECONDS,
     ThreadGovernor,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pix3d_onet.errors import MissingDependencyError
-from pix3d_onet.threads import usable_cores
+from pix3d_onet.machine.threads import usable_cores
 from pix3d_onet.version import __version__
 
 OK, ABSENT, FAILED = "ok", "absent", "failed"
