@@ -55,6 +55,10 @@ MIN_RESOLUTION = 8
 """Fewest cells per axis of an extracted mesh; on fewer, no shape can be recognised."""
 MAX_RESOLUTION = 1024
 """Most cells per axis of an extracted mesh: 1027³ float32 are 4.3 GB (only pages near the surface are touched)."""
+MODEL_LIMITS = {"c_dim": 8192, "hidden_dim": 8192, "blocks": 100}
+"""Largest networks: 30 times as wide and 20 times as deep as the paper's."""
+MOST_THREADS = 1024
+"""Most threads that may be asked for; a larger number is a typing error."""
 LEAST_FACES = 4
 """Number of faces of the smallest closed mesh, a tetrahedron."""
 
@@ -133,16 +137,21 @@ class Config:
 
         ConfigError for unknown keys, for values whose type differs from the default's, and for values out of range.
         """
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"the settings of {cls.__name__} are {data!r:.80}, not an object.")
         defaults = {f.name: f.default for f in dataclasses.fields(cls)}
         values = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
         for key, value in values.items():
             if key not in defaults:
-                raise ConfigError(f"unknown setting {key!r} for {cls.__name__}.")
+                raise ConfigError(f"unknown setting {key!r:.80} for {cls.__name__}.")
             wanted = type(defaults[key])
             if defaults[key] is None or type(value) is wanted or (wanted is float and type(value) is int):
                 continue
-            raise ConfigError(f"{key!r} of {cls.__name__} must be {wanted.__name__}, not {value!r}.")
-        return cls(**values)
+            raise ConfigError(f"{key!r} of {cls.__name__} must be {wanted.__name__}, not {value!r:.80}.")
+        try:
+            return cls(**values)
+        except TypeError:  # a list of the wrong things
+            raise ConfigError(f"the settings of {cls.__name__} are of the wrong type: {values!r:.200}.") from None
 
     def hash(self) -> str:
         """First 12 hex digits of the SHA-256 of the canonical JSON."""
@@ -248,7 +257,11 @@ class ModelConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(bool(encoder_name(self.encoder)), "encoder", "a timm model name", self.encoder)
+        _require(
+            bool(encoder_name(self.encoder)) and len(self.encoder) <= 100, "encoder", "a timm model name", self.encoder
+        )
+        for name, most in MODEL_LIMITS.items():
+            _require(1 <= getattr(self, name) <= most, name, f"between 1 and {most}", getattr(self, name))
 
     @property
     def default_name(self) -> str:
@@ -323,6 +336,18 @@ class TrainConfig(Config):
         _require(0 <= self.weight_decay < 10, "weight_decay", "0 or more", self.weight_decay)
         for name, value in (("warmup", self.warmup), ("patience", self.patience), ("val_points", self.val_points)):
             _require(value >= 0, name, "0 or more", value)
+
+
+@dataclass(frozen=True)
+class MachineConfig(Config):
+    """What a command takes of the machine; no part of what it makes."""
+
+    threads: int = 0
+    """Threads on the CPU; auto = as many as there are free cores, looked at again while running."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(0 <= self.threads <= MOST_THREADS, "threads", f"1 to {MOST_THREADS}, or auto", self.threads)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class SettingError(ConfigError):
     """A setting has a value that is not allowed: ``setting`` must be ``rule``, not ``value``."""
 
     def __init__(self, setting: str, rule: str, value: object, *, hint: str = "") -> None:
-        super().__init__(f"`{setting}` must be {rule}, not {value!r}.", hint=hint)
+        super().__init__(f"`{setting}` must be {rule}, not {value!r:.80}.", hint=hint)
         self.setting = setting
         self.rule = rule
         self.value = value

@@ -40,6 +40,14 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(_code, text)
 
 
+def shortened(text: str, most: int = 2000) -> str:
+    """``text``, or of a longer one its beginning and end, ``most`` characters in all."""
+    if len(text) <= most:
+        return text
+    kept = (most - 3) // 2
+    return f"{text[:kept]} … {text[len(text) - kept :]}"
+
+
 def json_text(text: str) -> str:
     r"""A JSON document with invisible characters as ``\u`` escapes; a parser reads the same document."""
 

@@ -13,8 +13,9 @@ from onet_cli import streams
 from onet_cli.flags import in_flags
 from onet_cli.invocation import Invocation
 from pix3d_onet.errors import ConfigError, InterruptedRunError, OnetError
+from pix3d_onet.escape import shortened
 from pix3d_onet.files import refused
-from pix3d_onet.system import missing_dependency
+from pix3d_onet.machine.checks import missing_dependency
 from pix3d_onet.version import __version__
 
 COMMANDS = {
@@ -102,8 +103,8 @@ def report(error: Exception, call: Invocation) -> int:
             streams.say(line, err=True)
     if isinstance(found, OnetError):
         word = "usage" if isinstance(found, ConfigError) else "error"
-        streams.say(f"onet: {word}: {in_flags(str(found), call.command)}", err=True)
+        streams.say(shortened(f"onet: {word}: {in_flags(str(found), call.command)}"), err=True)
         return found.exit_status
     name = type(error).__name__
-    streams.say(f"onet: unexpected {name}: {error} (run again with -v for the traceback)", err=True)
+    streams.say(f"onet: unexpected {name}: {shortened(str(error))} (run again with -v for the traceback)", err=True)
     return 1

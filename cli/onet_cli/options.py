@@ -13,12 +13,28 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 
-from pix3d_onet.config import choices_of, field_types
+from pix3d_onet.config import MachineConfig, choices_of, field_types
 
 DATA = Path("data/prepared/pix3d-chair")
 """Where ``onet prepare pix3d`` writes by default, and where the other commands look."""
 FOLDER = click.Path(path_type=Path)
 SUITE_HELP = "table1, backbones, pose, pyramid, views, recipe, or a suite file of your own (my.toml)."
+
+
+class Count(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A whole number or ``auto``, which is passed on as 0."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse; a usage error for anything else."""
+        if isinstance(value, int):
+            return value
+        if value == "auto":
+            return 0
+        if not str(value).isdecimal() or int(value) == 0:
+            self.fail(f"{value!r} is neither a number above 0 nor auto.", param, ctx)
+        return int(value)
 
 
 def setting(
@@ -63,6 +79,11 @@ def settings(config: type, *names: str, **options: Mapping[str, Any]) -> Callabl
         return function
 
     return decorate
+
+
+def threads_option(function: Any) -> Any:
+    """``--threads N|auto`` of the commands that run networks."""
+    return setting(MachineConfig, "threads", type=Count(), default="auto")(function)
 
 
 def flag_of(name: str, *, switch: bool = False) -> str:

@@ -34,7 +34,7 @@ from onet_cli.first_sign import note_quiet
 from onet_cli.flags import in_flags
 from onet_cli.invocation import note_verbose
 from onet_cli.streams import print_json, say, write
-from pix3d_onet.escape import visible
+from pix3d_onet.escape import shortened, visible
 from pix3d_onet.events import Emit, Event, Note, RunFinished, RunStarted, TrainStep
 from pix3d_onet.events import Progress as ProgressEvent
 
@@ -44,6 +44,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 LEAST_FOLDED = 12
 """A name is folded to no fewer characters than this per line on a narrow terminal."""
+LONGEST = 20_000
+"""Characters of a note that are shown: a list of pictures may be long, a stranger's word may be a gigabyte."""
 REFRESHES = 4
 """Redraws of the live lines per second: smooth enough to read, and cheap."""
 
@@ -191,7 +193,7 @@ def with_flags(emit: Emit) -> Emit:
     """``emit``, with the settings in notes written as flags."""
 
     def passed_on(event: Event) -> None:
-        emit(replace(event, message=spelled(event.message)) if isinstance(event, Note) else event)
+        emit(replace(event, message=shortened(spelled(event.message), LONGEST)) if isinstance(event, Note) else event)
 
     return passed_on
 

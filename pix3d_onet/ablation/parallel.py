@@ -16,6 +16,7 @@ from typing import Any
 
 from pix3d_onet.errors import InterruptedRunError, OnetError
 from pix3d_onet.events import Emit, Event, Progress, TrainStep
+from pix3d_onet.machine.threads import usable_cores
 
 POLL_SECONDS = 0.5
 """Seconds between checks for dead processes."""
@@ -52,9 +53,9 @@ def run_jobs(
         while waiting or running:
             while waiting and free:
                 job, device = waiting.pop(0), free.pop(0)
-                process = context.Process(target=_work, args=(job, device, messages), name=job.name)
                 started(job)
-                with thread_share(max(1, (os.cpu_count() or 1) // len(devices))):
+                with thread_share(max(1, usable_cores() // len(devices))) as shared:
+                    process = context.Process(target=_work, args=(job, device, messages, shared), name=job.name)
                     process.start()
                 running[job.name] = (job, process, device)
             for name, error in _next(messages, running, emit):
@@ -103,24 +104,28 @@ def _stop(processes: Sequence[SpawnProcess], messages: Any) -> None:
 
 
 @contextmanager
-def thread_share(count: int) -> Iterator[None]:
-    """Let processes started in this block use ``count`` threads, unless the user has set a number.
+def thread_share(count: int) -> Iterator[bool]:
+    """Let processes started in this block use at most ``count`` threads, unless the user has set a number.
+
+    Yields whether it does.
 
     It is set in the environment, because PyTorch reads it at import, before any code of ours runs in the process.
     """
     if "OMP_NUM_THREADS" in os.environ:
-        yield
+        yield False
         return
     os.environ["OMP_NUM_THREADS"] = str(count)
     try:
-        yield
+        yield True
     finally:
         del os.environ["OMP_NUM_THREADS"]
 
 
-def _work(job: Job, device: str, messages: Any) -> None:
-    """Main function of a process: run the job, send its events and its end."""
+def _work(job: Job, device: str, messages: Any, shared: bool) -> None:
+    """Main function of a process: run the job, send its events and its end. ``shared``: see ``thread_share``."""
     _end_with_parent()
+    if shared:  # PyTorch has read it; left there it would pass for the user's own word, which is not departed from
+        os.environ.pop("OMP_NUM_THREADS", None)
 
     def emit(event: Event) -> None:
         if isinstance(event, TrainStep):

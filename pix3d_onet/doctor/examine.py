@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pix3d_onet import system
 from pix3d_onet.doctor import selftest
-from pix3d_onet.system import Check
+from pix3d_onet.machine import checks as system
+from pix3d_onet.machine.checks import Check
 
 
 def examine(*, self_test: bool = True) -> list[Check]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pix3d_onet.system import ABSENT, FAILED, OK, Check, installed_version
+from pix3d_onet.machine.checks import ABSENT, FAILED, OK, Check, installed_version
 from pix3d_onet.types import Bool, Float32, Mesh
 
 RESOLUTION = 32

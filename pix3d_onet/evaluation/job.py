@@ -19,6 +19,7 @@ from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.geometry.mesh.sampling import contains, sample_surface
 from pix3d_onet.learning.device import choose_device
 from pix3d_onet.learning.extraction.predictor import NetworkPredictor, Predictor, network_predictor, run_settings
+from pix3d_onet.learning.torch_threads import Threads
 
 PROTOCOL_MESH = 32
 """Cells per axis of the mesh under Pix3D's protocol. It compares volumes; the mesh only tells if there is a surface."""
@@ -34,8 +35,9 @@ def evaluate_rows(request: Request, emit: Emit = ignore) -> Iterator[Evaluation 
     If a row cannot be scored, its InputError is yielded in its place with a warning, and the others go on. Before the
     first row all runs are opened: InputError for a bad run, ConfigError for an unknown ``against``.
     """
-    with Dataset(request.data) as dataset:
-        trained = open_runs(request, dataset.manifest.data_hash, emit)
+    device = choose_device(request.device)
+    with Dataset(request.data) as dataset, Threads(request.threads, device, emit) as threads:
+        trained = open_runs(request, dataset.manifest.data_hash, threads, emit)
         names = [*request.baselines, *(network.name for network in trained)]
         if request.against is not None and request.against not in names:
             raise SettingError("against", f"one of the rows ({', '.join(names)})", request.against)
@@ -87,7 +89,7 @@ def joined(failed: Sequence[InputError]) -> InputError:
     return failed[0] if len(failed) == 1 else InputError(" ".join(str(error) for error in failed))
 
 
-def open_runs(request: Request, data_hash: str, emit: Emit) -> list[NetworkPredictor]:
+def open_runs(request: Request, data_hash: str, threads: Threads, emit: Emit) -> list[NetworkPredictor]:
     """The networks of the runs, with a warning for each one that was trained on other data."""
     extraction = request.extraction
     if request.config.protocol == "pix3d":
@@ -98,7 +100,7 @@ def open_runs(request: Request, data_hash: str, emit: Emit) -> list[NetworkPredi
         if trained_on and trained_on != data_hash:
             message = f"{run} was trained on other data ({trained_on}): its training shapes may be among these."
             emit(Note(message, "warning"))
-        trained.append(network_predictor(run, extraction, device=choose_device(request.device)))
+        trained.append(network_predictor(run, extraction, device=choose_device(request.device), threads=threads))
     return told_apart(trained, request.runs)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,16 +58,28 @@ def read_arrays(
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, kinds: str) -> NDArray[Any]:
     with archive.open(info) as member:
-        version = np.lib.format.read_magic(member)
-        if version == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-        elif version == (2, 0):
-            shape, _, dtype = np.lib.format.read_array_header_2_0(member)
-        else:
-            raise ValueError(f"{info.filename} has a header of version {version}")
+        shape, dtype = _header(member, info.filename)
         if dtype.kind not in kinds or dtype.hasobject:
             raise ValueError(f"{info.filename} holds {dtype}, not numbers")
         if member.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
             raise ValueError(f"{info.filename} is not as long as its header says")
         member.seek(0)
-        return np.asarray(np.lib.format.read_array(member, allow_pickle=False))
+        try:
+            return np.asarray(np.lib.format.read_array(member, allow_pickle=False))
+        except zlib.error as error:
+            raise ValueError(f"{info.filename} cannot be unpacked ({error})") from None
+
+
+def _header(member: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type by the array's header, which NumPy takes for Python source."""
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        version = np.lib.format.read_magic(member)
+        if version not in readers:
+            raise ValueError(f"{name} has a header of version {version}")
+        shape, _, dtype = readers[version](member)
+    except (zlib.error, tokenize.TokenError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{name} has a header that cannot be read ({error!s:.80})") from None
+    if any(type(n) is not int or n < 0 for n in shape):
+        raise ValueError(f"{name} has a header that cannot be read")
+    return shape, dtype

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ MAX_JSON_BYTES = 1 << 30
 MAX_JSON_DEPTH = 64
 """Deepest nesting of a JSON document (ours have 7 levels); deeper ones break code that copies them recursively."""
 
+LARGEST = {int: 2**63, float: sys.float_info.max}
+"""Largest numbers of a JSON document that can be written again."""
 NOT_IN_A_PATH = re.compile("[\x00-\x1f\ud800-\udfff]")
 """Control characters and surrogates: they break tables and logs, or cannot be encoded as UTF-8."""
 
@@ -116,6 +119,20 @@ def too_deep(document: Any) -> bool:
             if type(child) in (dict, list)
         ]
         if not level:
+            return False
+    return True
+
+
+def is_finite(document: Any) -> bool:
+    """Whether every number in a JSON document can be written again: no NaN, no infinity, no integer beyond 2**63."""
+    waiting = [document]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+        elif type(item) in LARGEST and not abs(item) <= LARGEST[type(item)]:
             return False
     return True
 

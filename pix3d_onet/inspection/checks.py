@@ -100,7 +100,8 @@ def prepare_command(manifest: Manifest, root: Path, source_root: Path | None = N
     parts = ["onet", "prepare", kind, *(["--root", where] if source.root else [where])]
     standard = {**PrepareConfig().to_json(), **source.defaults}
     if manifest.config.get("categories") != standard["categories"]:
-        for name in manifest.config.get("categories", ()):
+        named = manifest.config.get("categories")
+        for name in named if isinstance(named, list) else ():
             parts += ["--category", str(name)]
     for key, value in manifest.config.items():
         if key == "categories" or value == standard.get(key):
@@ -135,8 +136,6 @@ def check_manifest(root: Path, manifest: Manifest) -> Check:
         wrong = sorted({shape.split, *shape.image_splits} - set(SPLITS))
         if wrong:
             findings.append(error(shape.object_id, f"unknown split {wrong[0]!r}."))
-        if not len(shape.image_splits) == len(shape.record_ids) == len(shape.image_sha256) == shape.images:
-            findings.append(error(shape.object_id, "lists of pictures differ in length."))
     per_shard = Counter(shape.shard for shape in manifest.shapes)
     for shard in manifest.shards:
         if per_shard[shard.file] != shard.shapes:

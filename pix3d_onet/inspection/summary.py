@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet.config import SPLITS
-from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, read_manifest
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, is_figure, named_warnings, read_manifest
 from pix3d_onet.data.store.quality_figures import FIGURES
 from pix3d_onet.data.store.rejects import scan_rejects
 
@@ -78,7 +78,7 @@ def summarise(root: Path) -> Summary:
         pictures=sum(s.images for s in manifest.shapes),
         bytes=sum(s.bytes for s in manifest.shards),
         rejects=rejects(root),
-        warnings=dict(Counter(str(w) for s in manifest.shapes for w in _warnings(s)).most_common()),
+        warnings=dict(Counter(w for s in manifest.shapes for w in named_warnings(s)).most_common()),
         qc=tuple(_qc_rows(manifest.shapes)),
     )
 
@@ -95,13 +95,8 @@ def rejects(root: Path) -> dict[str, int]:
     return dict(Counter(rows).most_common())
 
 
-def _warnings(entry: ShapeEntry) -> Iterable[Any]:
-    named = entry.qc.get("warnings", ())
-    return named if isinstance(named, list | tuple) else ()
-
-
 def _figures(entry: ShapeEntry) -> dict[str, float]:
-    return {k: float(v) for k, v in entry.qc.items() if isinstance(v, bool | int | float) and np.isfinite(v)}
+    return {k: float(v) for k, v in entry.qc.items() if is_figure(v)}
 
 
 def _qc_rows(entries: Iterable[ShapeEntry]) -> Iterable[QcRow]:
@@ -137,7 +132,7 @@ def worst_shapes(manifest: Manifest, count: int) -> list[tuple[ShapeEntry, str]]
     scored = []
     for entry in manifest.shapes:
         own = sorted(ranks[entry.object_id], key=lambda r: -r[0])
-        named = [str(w) for w in _warnings(entry)]
+        named = named_warnings(entry)
         why = ", ".join([*named, *(text for rank, text in own[:2] if rank > 0)])
         scored.append((-len(named), [-rank for rank, _ in own], entry.object_id, entry, why))
     scored.sort(key=lambda row: row[:3])

@@ -13,18 +13,15 @@ from pix3d_onet.data.store.manifest import Manifest, ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
-from pix3d_onet.geometry.mesh.inside.solid_angles import surrounded
-from pix3d_onet.geometry.mesh.raycast import RayScene
 from pix3d_onet.geometry.render.scene import Scene
 from pix3d_onet.inspection import checks
 from pix3d_onet.inspection.checks import Check, Finding, Verification
+from pix3d_onet.inspection.labels import LabelCheck, SourceLabelCheck
 from pix3d_onet.seeding import generator
 from pix3d_onet.types import Bool, Sample, View
 
 SHAPES, POINTS = 32, 20_000
 """Shapes and labels a shape that are checked unless everything is asked for."""
-MIN_AGREEMENT = 0.999
-"""Share of labels, of points farther from the surface than the stored mesh's stated error, that must be right."""
 OUTLIER_IOU = 0.5
 """A picture whose mask overlaps the projected mesh less than this is named: wrong mask, wrong pose, or hidden."""
 MIN_MEAN_IOU = 0.6
@@ -60,17 +57,25 @@ def verify(
     if not everything and len(usable) > SHAPES:
         chosen = generator(seed, "verify").choice(len(usable), SHAPES, replace=False)
         usable = [usable[i] for i in sorted(chosen)]
-    done += _look_at_shapes(root, manifest, usable, points=0 if everything else POINTS, seed=seed, emit=emit)
+    taken = 0 if everything else POINTS
+    done += _look_at_shapes(root, manifest, usable, source_root, points=taken, seed=seed, emit=emit)
     if source_root is not None:
         done.append(checks.check_source(manifest, source_root))
     return Verification(root, manifest.data_hash, tuple(done))
 
 
 def _look_at_shapes(
-    root: Path, manifest: Manifest, entries: Sequence[ShapeEntry], *, points: int, seed: int, emit: Emit
+    root: Path,
+    manifest: Manifest,
+    entries: Sequence[ShapeEntry],
+    source_root: Path | None,
+    *,
+    points: int,
+    seed: int,
+    emit: Emit,
 ) -> list[Check]:
     slack = float(manifest.config.get("mesh_error", 0.0)) + 2 * POINTS_HALF_SIDE / lattice.LATTICE
-    labels, cameras = _Labels(), _Cameras()
+    labels, sources, cameras = LabelCheck(), SourceLabelCheck(manifest.config), _Cameras()
     with Dataset(root) as dataset:
         for number, entry in enumerate(entries, 1):
             sample = dataset.sample(entry)
@@ -78,59 +83,12 @@ def _look_at_shapes(
             if 0 < points < len(sample.points):
                 start = int(generator(seed, "verify", entry.object_id).integers(len(sample.points) - points + 1))
                 chosen = slice(start, start + points)
-            labels.look(sample, chosen, max(slack, checks.stored_error(entry)))
+            labels.look(sample, entry, chosen, max(slack, checks.stored_error(entry)))
+            if source_root is not None:
+                sources.look(sample, entry, source_root)
             cameras.look(sample)
             emit(Progress("verify", number, len(entries), item=entry.object_id))
-    return [labels.check(), cameras.check()]
-
-
-class _Labels:
-    """Labels against the solid angles of the stored mesh.
-
-    The labels were computed on the mesh before its decimation; points nearer to the stored surface than the stated
-    decimation error may differ, are counted, and left out.
-    """
-
-    def __init__(self) -> None:
-        self.slack = 0.0
-        self.points = self.excused = self.wrong = self.shapes = 0
-        self.worst = 1.0
-        self.findings: list[Finding] = []
-
-    def look(self, sample: Sample, chosen: slice, slack: float) -> None:
-        """Compare one shape; ``slack`` is how far its stored surface may be from that of the labels."""
-        self.slack = max(self.slack, slack)
-        points, stored = sample.points[chosen], sample.occupancy[chosen]
-        differ = np.flatnonzero(surrounded(sample.mesh, points) != stored)
-        excused = int((RayScene(sample.mesh).distance(points[differ]) <= slack).sum()) if len(differ) else 0
-        wrong = len(differ) - excused
-        agreement = 1 - wrong / max(len(points) - excused, 1)
-        self.shapes += 1
-        self.points += len(points)
-        self.excused += excused
-        self.wrong += wrong
-        self.worst = min(self.worst, agreement)
-        if agreement < MIN_AGREEMENT:
-            text = f"{wrong} of {len(points)} labels contradict the stored mesh (agreement {agreement:.4f})."
-            self.findings.append(checks.error(sample.object_id, text, "Prepare the shape again."))
-
-    def check(self) -> Check:
-        """The outcome."""
-        figures = {
-            "points": self.points,
-            "near_surface_excused": self.excused,
-            "wrong": self.wrong,
-            "agreement": 1 - self.wrong / max(self.points - self.excused, 1),
-            "worst_shape": self.worst,
-            "excuse_distance": self.slack,
-        }
-        if not self.shapes:
-            return Check("labels", 0, "no readable shape", skipped="no readable shape")
-        summary = (
-            f"{figures['agreement']:.4%} of {self.points:,} labels on {self.shapes} shapes; "
-            f"{self.excused} differ within {self.slack:.1e} of the surface"
-        )
-        return Check("labels", self.shapes, summary, tuple(self.findings), figures)
+    return [labels.check(), *([] if source_root is None else [sources.check()]), cameras.check()]
 
 
 class _Cameras:

@@ -19,9 +19,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pix3d_onet.config import ModelConfig
+from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
-from pix3d_onet.files import check_regular, write_json, writing
+from pix3d_onet.files import check_regular, too_deep, write_json, writing
+from pix3d_onet.learning.network.claims import Claims, check_network, claims_in
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
 from pix3d_onet.runs.folder import RunFolder, description, network_file, no_network
 
@@ -30,6 +31,8 @@ HEADER_KEY = "onet"
 """Key of the JSON in the safetensors header."""
 KEPT = 2
 """Checkpoints of an unfinished run that are kept."""
+DAMAGE = (SafetensorError, OSError, ValueError, RuntimeError, MemoryError)
+"""What reading a damaged safetensors file or its header raises (RecursionError among them)."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -55,15 +58,24 @@ def _system_error(error: SafetensorError, path: Path) -> Exception:
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors (on the CPU) and header of a file of ours. InputError when it is missing, damaged or not ours."""
-    header = read_header(path)
+    return _tensors(path), read_header(path)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path), header
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"checkpoint {path} is damaged ({error}).") from None
+        check_regular(path)
+        return load_file(path)
+    except DAMAGE as error:
+        raise InputError(f"checkpoint {path} is damaged ({error!s:.200}).") from None
 
 
 def read_header(path: Path) -> dict[str, Any]:
     """The header of a file of ours, without its tensors. InputError as ``load_tensors``."""
+    return describe(path)[0]
+
+
+def describe(path: Path) -> tuple[dict[str, Any], Claims]:
+    """The header of a file of ours and what tensors it says that it holds; none is read. InputError as above."""
     if not path.exists():
         raise InputError(f"checkpoint not found: {path}.")
     try:
@@ -73,12 +85,12 @@ def read_header(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot read checkpoint {path}: {error.strerror}.") from None
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(HEADER_KEY, "null"))
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"checkpoint {path} is damaged ({error}).") from None
-    if not isinstance(header, dict) or header.get("version") != CHECKPOINT_VERSION:
+            header, claims = json.loads((file.metadata() or {}).get(HEADER_KEY, "null")), claims_in(file)
+    except DAMAGE as error:
+        raise InputError(f"checkpoint {path} is damaged ({error!s:.200}).") from None
+    if not isinstance(header, dict) or header.get("version") != CHECKPOINT_VERSION or too_deep(header):
         raise InputError(f"{path} is not an onet checkpoint of version {CHECKPOINT_VERSION}.")
-    return header
+    return header, claims
 
 
 def save_best(folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -130,12 +142,24 @@ def load_model(run: str | Path, device: str | torch.device = "cpu") -> Occupancy
     path = network_file(run)
     if not path.exists():
         raise no_network(Path(run))
-    tensors, header = load_tensors(path)
+    header, claims = describe(path)
     try:
-        model = build_model(ModelConfig.from_json(header["model"]))
-        model.load_state_dict(tensors)
-        model.image_size = (header.get("train") or {}).get("image_size")
-    except (KeyError, TypeError, RuntimeError, ConfigError) as error:
-        line = str(error).splitlines()[0]
+        config = ModelConfig.from_json(header["model"])
+        check_network(config, claims)
+        side = _trained_side(header)
+    except KeyError:
+        raise InputError(f"checkpoint {path} does not say which network it holds.") from None
+    except (InputError, ConfigError) as error:
+        line = error.message.removesuffix(".")
         raise InputError(f"checkpoint {path} does not match its own description ({line}).") from None
+    model = build_model(config)
+    model.load_state_dict(_tensors(path))
+    model.image_size = side
     return model.eval().to(device)
+
+
+def _trained_side(header: Mapping[str, Any]) -> int | None:
+    """Side of the pictures that the network was trained on; None where it is not said. ConfigError for an odd one."""
+    train = header.get("train")
+    side = train.get("image_size") if isinstance(train, dict) else None
+    return None if side is None else TrainConfig.from_json({"image_size": side}).image_size

@@ -29,8 +29,9 @@ from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError, Onet
 from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.files import disk_trouble, file_digest, remove, unmark
 from pix3d_onet.locks import locked
+from pix3d_onet.machine.threads import usable_cores
 from pix3d_onet.preparation.assemble import assemble, listing_digest
-from pix3d_onet.preparation.execution.pool import Failure, Limits, Plan, run, usable_cores
+from pix3d_onet.preparation.execution.pool import Failure, Limits, Plan, run
 from pix3d_onet.preparation.output_folder import TIMINGS, check_output, keep_account, shard_names
 from pix3d_onet.preparation.reopen import read_timings, thaw
 from pix3d_onet.preparation.staging import Contents, Done, Outcome, Staging, fingerprint, read_digest

@@ -15,9 +15,9 @@ from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.images.crop import load_view
 from pix3d_onet.errors import MissingDependencyError, RejectError
 from pix3d_onet.files import digest
+from pix3d_onet.machine.checks import missing_dependency
 from pix3d_onet.preparation.mask_quality import with_pictures
 from pix3d_onet.preparation.staging import Contents, Outcome, fingerprint, read_digest
-from pix3d_onet.system import missing_dependency
 from pix3d_onet.types import Normalisation, PreparedShape, Provenance, Rejected, SourceShape, View
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pix3d_onet.events import Emit, Event, Note, Progress, ignore
 from pix3d_onet.geometry.mesh.writing import write_mesh
 from pix3d_onet.learning.device import choose_device
 from pix3d_onet.learning.extraction.predictor import NetworkPredictor, network_predictor
+from pix3d_onet.learning.torch_threads import Threads
 from pix3d_onet.reconstruction.outcome import Reconstruction, sentence
 from pix3d_onet.reconstruction.photo import CameraFile, PhotoRecord, read_pose, read_records
 from pix3d_onet.reconstruction.plan import Job, Plan, check_places
@@ -31,6 +33,7 @@ class PhotoJob:
     plan: Plan
     network: NetworkPredictor
     records: Mapping[Path, PhotoRecord]
+    threads: Threads | None = None
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -45,13 +48,14 @@ class PhotoJob:
         jobs, failed = self.plan.jobs, 0
         grouped = Grouped(emit)
         try:
-            for done, job in enumerate(jobs, 1):
-                made = self.attempt(job, grouped)
-                yield made
-                failed += made.error is not None
-                if made.error and len(jobs) > 1:
-                    emit(Note(sentence(made), "warning"))
-                emit(Progress("reconstruct", done, len(jobs), rejected=failed))
+            with self.threads or nullcontext():
+                for done, job in enumerate(jobs, 1):
+                    made = self.attempt(job, grouped)
+                    yield made
+                    failed += made.error is not None
+                    if made.error and len(jobs) > 1:
+                        emit(Note(sentence(made), "warning"))
+                    emit(Progress("reconstruct", done, len(jobs), rejected=failed))
         finally:
             grouped.say_the_rest()
 
@@ -112,14 +116,16 @@ def open_job(plan: Plan, emit: Emit = ignore) -> PhotoJob:
     request = plan.request
     for image in plan.left_out:
         emit(Note(f"{image} is skipped: it seems to be a preview. To use it, give it alone.", "warning"))
-    network = network_predictor(request.run, request.extraction, device=choose_device(request.device))
+    device = choose_device(request.device)
+    threads = Threads(request.threads, device, emit)
+    network = network_predictor(request.run, request.extraction, device=device, threads=threads)
     index = request.pose_from
     if network.model.config.pose != "none" and index is None and not all(job.pose for job in plan.jobs):
         hint = "Give camera files (`poses`, one per picture) or the pictures' index (`pose_from=pix3d.json`)."
         raise InputError(f"the network of {request.run} needs the camera of every picture.", hint=hint)
     records = read_records(index) if index is not None else {}
     check_places(plan.jobs, request, files_of(plan, records))
-    return PhotoJob(plan, network, records)
+    return PhotoJob(plan, network, records, threads)
 
 
 def files_of(plan: Plan, records: Mapping[Path, PhotoRecord]) -> dict[Path, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
-from pix3d_onet.config import ExtractionConfig, Frame, MaskRule, MeshFormat, check_choice
+from pix3d_onet.config import ExtractionConfig, Frame, MachineConfig, MaskRule, MeshFormat, check_choice
 from pix3d_onet.data.images.decoding import no_file
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.files import check_writable
@@ -62,10 +62,13 @@ class Request:
     """Also write all previews to this one .png, including pictures without a mesh."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    threads: int = 0
+    """Threads on the CPU, 0 = as many as there are free cores."""
     extraction: ExtractionConfig = field(default_factory=ExtractionConfig)
     """How the meshes are extracted from the network's field."""
 
     def __post_init__(self) -> None:
+        MachineConfig(self.threads)
         check_choice("frame", self.frame, Frame)
         if self.format is not None:
             check_choice("format", self.format, MeshFormat)

@@ -15,6 +15,7 @@ from pix3d_onet.events import Emit, ignore
 from pix3d_onet.learning.device import choose_device
 from pix3d_onet.learning.extraction.extract import Extraction
 from pix3d_onet.learning.extraction.predictor import NetworkPredictor, network_predictor
+from pix3d_onet.learning.torch_threads import Threads
 from pix3d_onet.reconstruction.photo import CameraFile, PhotoRecord, checked_camera, read_photo, read_pose
 from pix3d_onet.reconstruction.plan import rule_of
 from pix3d_onet.types import Bool, Mesh, Normalisation, UInt8
@@ -49,8 +50,10 @@ def reconstruct(
     photo = Path(image) if isinstance(image, str) else image
     cut = (rule_of(mask) or Path(mask)) if isinstance(mask, str) else mask
     camera = given_camera(pose, focal)
-    network = network_predictor(Path(run), extraction, device=choose_device(device))
-    found = surface(network, photo, cut, extraction, camera=camera, emit=emit)
+    where = choose_device(device)
+    with Threads(device=where) as threads:
+        network = network_predictor(Path(run), extraction, device=where, threads=threads)
+        found = surface(network, photo, cut, extraction, camera=camera, emit=emit)
     if not len(found.extraction.mesh.faces):
         raise InputError(nothing_seen(found.extraction.highest, network.threshold))
     return found.extraction.mesh

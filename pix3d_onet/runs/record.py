@@ -8,11 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pix3d_onet.config import SPLITS
 from pix3d_onet.errors import InputError
-from pix3d_onet.files import read_json, write_json
+from pix3d_onet.files import is_finite, read_json, write_json
 from pix3d_onet.runs.folder import RunFolder
 
 RUN_VERSION = 1
+LARGEST = 1e15
+"""Numbers of a record are at most so large: steps, bytes, seconds; JSON has any, and what sums them overflows."""
+LONGEST = 1000
+"""Characters of a name in a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ class RunRecord:
     """What was loaded from a file of encoder weights: ``file``, ``prefix``, ``taken`` of ``total`` tensors,
     ``left_out`` of its head, ``notes``; empty without one."""
     device: Mapping[str, Any] = field(default_factory=dict)
-    """``type``, ``name``, ``precision``, ``threads``, ``processes``."""
+    """``type``, ``name``, ``precision``, ``threads`` (2, or 1-2 where the number changed), ``processes``."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """``onet``, ``python``, ``torch``, ``timm``, ``numpy``."""
     seconds: float = 0.0
@@ -113,11 +118,15 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _is_number(value: object) -> bool:
-    return _is_int(value) or isinstance(value, float)
+    return _is_int(value) or (isinstance(value, float) and abs(value) <= LARGEST)  # so neither infinite nor NaN
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST
 
 
 def _is_dict_of(check: Callable[[object], bool]) -> Callable[[object], bool]:
@@ -131,12 +140,12 @@ def _is_history(value: object) -> bool:
 
 
 CHECKS: dict[str, Callable[[object], bool]] = {
-    "str": lambda value: isinstance(value, str),
+    "str": _is_short,
     "int": _is_int,
     "float": _is_number,
     "float | None": lambda value: value is None or _is_number(value),
-    "Mapping[str, Any]": lambda value: isinstance(value, dict),
-    "Mapping[str, str]": _is_dict_of(lambda item: isinstance(item, str)),
+    "Mapping[str, Any]": lambda value: isinstance(value, dict) and is_finite(value),
+    "Mapping[str, str]": _is_dict_of(_is_short),
     "Mapping[str, float]": _is_dict_of(_is_number),
     "tuple[HistoryRow, ...]": _is_history,
 }
@@ -150,11 +159,14 @@ def _problems(document: dict[str, Any]) -> Iterator[str]:
         yield "history is empty"
     if not _is_int(document["train"].get("seed")):
         yield "train has no seed"
+    for split in SPLITS:
+        if not _is_int(document["data"].get(split, 0)):
+            yield f"data: {split} is no int"
 
 
 def _field_problems(kind: type[RunRecord | HistoryRow], document: dict[str, Any]) -> Iterator[str]:
     fields = {f.name: f for f in dataclasses.fields(kind)}
-    yield from (f"unknown field {name}" for name in document if name not in fields)
+    yield from (f"unknown field {name:.80}" for name in document if name not in fields)
     for name, known in fields.items():
         if name not in document:
             if known.default is dataclasses.MISSING and known.default_factory is dataclasses.MISSING:

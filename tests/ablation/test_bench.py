@@ -238,10 +238,12 @@ def test_an_interrupted_run_stops_the_others(tmp_path: Path) -> None:
 
 def test_processes_side_by_side_share_the_cores_unless_the_user_said_how(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    with parallel.thread_share(3):
+    with parallel.thread_share(3) as shared:
+        assert shared
         assert os.environ["OMP_NUM_THREADS"] == "3"
     assert "OMP_NUM_THREADS" not in os.environ
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    with parallel.thread_share(3):
+    with parallel.thread_share(3) as shared:
+        assert not shared
         assert os.environ["OMP_NUM_THREADS"] == "5"
     assert os.environ["OMP_NUM_THREADS"] == "5"

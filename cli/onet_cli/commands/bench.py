@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from onet_cli import ui
-from onet_cli.options import DATA, FOLDER, SUITE_HELP, setting
+from onet_cli.options import DATA, FOLDER, SUITE_HELP, setting, threads_option
 from pix3d_onet.config import TrainConfig, TrainPreset
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def changed(name: str, **options: Any) -> Callable[[Any], Any]:
 @click.option("--seeds", type=Seeds(), help="Train each variant once per seed  [default: the suite's, or 0]")
 @changed("pretrained")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
+@threads_option
 @click.option(
     "--jobs",
     type=click.IntRange(1),
@@ -80,6 +82,7 @@ def bench(
     data: Path,
     out: Path,
     device: str,
+    threads: int,
     jobs: int,
     watch: bool,
     with_report: bool,
@@ -122,7 +125,7 @@ def bench(
     shown = live_table(plan) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
     with shown as emit:
         devices = devices_of_jobs(device, jobs)
-        result = run_bench(plan, data, _train(), out=out, devices=devices, overwrite=overwrite, emit=emit)
+        result = run_bench(plan, data, _train(threads), out=out, devices=devices, overwrite=overwrite, emit=emit)
         made = summarise(result, chosen, out=out, data=data, emit=emit)
     if with_report:  # before printing, so that the files are also written if the output pipe is closed
         with ui.live(quiet=quiet, verbose=verbose) as emit:
@@ -149,10 +152,10 @@ def make_plan(chosen: Selection, data: Path, out: Path, settings: dict[str, Any]
     return plan_runs(chosen.variants, seeds, config, out, lambda v, c: run_identity(v.model, c, data_hash, None))
 
 
-def _train() -> Any:
+def _train(threads: int) -> Any:
     from pix3d_onet.learning.training.run import train
 
-    return train
+    return functools.partial(train, threads=threads)
 
 
 def summarise(result: BenchResult, chosen: Selection, *, out: Path, data: Path, emit: Emit) -> Report:

@@ -10,7 +10,7 @@ import click
 from onet_cli import ui
 
 if TYPE_CHECKING:
-    from pix3d_onet.system import Check
+    from pix3d_onet.machine.checks import Check
 
 SIGNS = {"ok": ("✓", "green"), "absent": ("–", "dim"), "failed": ("✗", "bold red")}
 """Status → sign and colour."""
@@ -43,7 +43,7 @@ def doctor(self_test: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
 
 def document(checks: Sequence[Check]) -> dict[str, object]:
     """The JSON document: ``ok``, ``versions``, ``checks``."""
-    from pix3d_onet import system
+    from pix3d_onet.machine import checks as system
 
     return {
         "ok": all(check.status != system.FAILED for check in checks),

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from onet_cli import ui
-from onet_cli.options import DATA, FOLDER, setting, settings
+from onet_cli.options import DATA, FOLDER, setting, settings, threads_option
 from onet_cli.scores import render, to_document
 from pix3d_onet.config import Baseline, EvaluationConfig, EvaluationProtocol, ExtractionConfig
 from pix3d_onet.errors import ConfigError, InputError
@@ -45,6 +45,7 @@ UNUSED: dict[EvaluationProtocol, tuple[str, ...]] = {
 @settings(ExtractionConfig, "threshold", "resolution", "coarse")
 @settings(EvaluationConfig, "samples", "voxels", "limit", "seed")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@threads_option
 @setting(ExtractionConfig, "precision")
 @click.option("--csv", "csv_file", type=FOLDER, help="Write one line per picture to this file.")
 @click.option("--out", type=FOLDER, help="Write the JSON document to this file.")
@@ -57,6 +58,7 @@ def evaluate(
     baselines: tuple[Baseline, ...],
     against: str | None,
     device: str,
+    threads: int,
     csv_file: Path | None,
     out: Path | None,
     as_json: bool,
@@ -79,7 +81,7 @@ def evaluate(
     named = (*(get_args(Baseline) if all_baselines else ()), *baselines)
     config = EvaluationConfig(**{name: fields[name] for name in SCORING})
     extraction = ExtractionConfig(**{name: fields[name] for name in EXTRACTION})
-    request = Request(data, runs, tuple(dict.fromkeys(named)), against, device, config, extraction)
+    request = Request(data, runs, tuple(dict.fromkeys(named)), against, device, threads, config, extraction)
     check_given(config.protocol)
     check_places(csv_file, out)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,13 @@ import click
 from onet_cli import ui
 from pix3d_onet.config import SPLITS
 from pix3d_onet.data.store.quality_figures import FIGURES, RULES, direction
+from pix3d_onet.escape import shortened
 
 if TYPE_CHECKING:
     from pix3d_onet.inspection.summary import QcRow, Summary
 
+SHOWN = 50
+"""Categories, reasons or warnings that are listed; ``--json`` has them all."""
 SHEET, QC_SHEET = "contact-sheet.png", "worst-shapes.png"
 QC_PAGE = "docs/qc.md"
 
@@ -106,6 +110,12 @@ def document(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]])
     }
 
 
+def listed(items: Sequence[str]) -> str:
+    """The first items and how many more there are."""
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return ", ".join(shortened(item, 200) for item in items[:SHOWN]) + more
+
+
 def figure(row: QcRow) -> dict[str, object]:
     """One figure over all shapes for the JSON document, with what it means where this version knows it."""
     over = {"shapes": row.count, "min": row.least, "median": row.median, "max": row.most, "worst": row.worst}
@@ -131,23 +141,26 @@ def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -
         ["pictures", *(s.pictures for s in summary.splits), summary.pictures],
         ["shapes", *(s.shapes for s in summary.splits), summary.shapes],
     ]
-    for name in names if len(names) > 1 else ():
+    for name in names[:SHOWN] if len(names) > 1 else ():
         rows.append([f"  {name}", *(s.categories.get(name, 0) for s in summary.splits), summary.categories[name]])
     columns = ["", *(f">{s.name}" for s in summary.splits), ">all"]
     console.print(ui.table(f"{summary.root} ({summary.data_hash})", columns, rows))
+    if len(names) > SHOWN:
+        console.print(f"{len(names) - SHOWN} more categories; --json lists them all.")
     points, side = summary.config.get("points"), summary.config.get("image_size")
     console.print(
-        f"{', '.join(names)}; {points} labelled points per shape, pictures of {side}×{side}, "
+        f"{listed(names)}; {points} labelled points per shape, pictures of {side}×{side}, "
         f"{summary.bytes / 1e6:.1f} MB, {summary.bytes_per_shape / 1e3:.0f} kB per shape",
         soft_wrap=True,
     )
     if summary.rejects:
-        listing = ", ".join(f"{n} × {k}" for k, n in summary.rejects.items())
-        console.print(f"rejected: {listing}", soft_wrap=True)
+        console.print(f"rejected: {listed([f'{n} × {k}' for k, n in summary.rejects.items()])}", soft_wrap=True)
     rules = {rule.name: rule.meaning for rule in RULES}
-    for name, count in summary.warnings.items():
+    for name, count in list(summary.warnings.items())[:SHOWN]:
         line = f"warning: {count} × {name}" + (f" ({rules[name]})" if name in rules else "")
-        console.print(line, soft_wrap=True)
+        console.print(shortened(line), soft_wrap=True)
+    if len(summary.warnings) > SHOWN:
+        console.print(f"{len(summary.warnings) - SHOWN} more warnings; --json lists them all.")
     if worst:
         columns = ["figure", "unit", ">ideal", ">least", ">median", ">most", "worst"]
         console.print(ui.table("Quality", columns, quality_rows(summary)))

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from onet_cli import ui
-from onet_cli.options import FOLDER, setting, settings
+from onet_cli.options import FOLDER, setting, settings, threads_option
 from pix3d_onet.config import ExtractionConfig
 from pix3d_onet.reconstruction.outcome import Reconstruction, no_mesh, reasons
 from pix3d_onet.reconstruction.plan import Request, make_plan
@@ -34,6 +34,7 @@ EXTRACTION = ("resolution", "coarse", "threshold", "refine", "simplify", "precis
     "--open", "page", is_flag=True, help="Write an interactive HTML view beside each mesh and open the first."
 )
 @setting(Request, "device")
+@threads_option
 @click.option("--strict", is_flag=True, help="Exit with status 4 if a picture could not be used.")
 @ui.common_options
 def reconstruct(*, strict: bool, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None:

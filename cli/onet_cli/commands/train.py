@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from onet_cli import ui
-from onet_cli.options import DATA, FOLDER, setting, settings
+from onet_cli.options import DATA, FOLDER, Count, setting, settings, threads_option
 from pix3d_onet.config import ModelConfig, Residence, TrainConfig
 from pix3d_onet.files import check_writable
 
@@ -17,22 +17,6 @@ if TYPE_CHECKING:
     from pix3d_onet.runs.record import RunRecord
 
 MODEL_FIELDS = ("encoder", "scales", "pyramid", "pose")
-
-
-class Count(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A positive integer, or ``auto``, which is passed on as 0."""
-
-    name = "N|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Parse ``value``; anything else is a usage error."""
-        if isinstance(value, int):
-            return value
-        if value == "auto":
-            return 0
-        if not str(value).isdecimal() or int(value) == 0:
-            self.fail(f"{value!r} is neither a number above 0 nor auto.", param, ctx)
-        return int(value)
 
 
 @click.command()
@@ -47,6 +31,7 @@ class Count(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option("--init-from", type=FOLDER, help="Start from the best network of another run.")
 @settings(TrainConfig, "val_every", "val_points", "threshold", "seed")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
+@threads_option
 @setting(TrainConfig, "precision")
 @click.option("--compile", "compiled", is_flag=True, help="Compile the network: the start is slower, each step faster.")
 @click.option(
@@ -73,6 +58,7 @@ def train(
     weights: Path | None,
     init_from: Path | None,
     device: str,
+    threads: int,
     compiled: bool,
     residence: Residence,
     profile: int,
@@ -104,7 +90,7 @@ def train(
     with ui.live(quiet=silent, verbose=verbose) as emit:
         record = run(
             model, config, data, folder, name=name, resume=resume, overwrite=overwrite, init_from=init_from,
-            weights=weights, device=device, compile=compiled, residence=residence, profile=profile,
+            weights=weights, device=device, threads=threads, compile=compiled, residence=residence, profile=profile,
             examples=examples, emit=emit,
         )  # fmt: skip
     if os.environ.get("RANK", "0") == "0":
@@ -165,6 +151,7 @@ def summary(record: RunRecord, folder: Path) -> list[tuple[str, object]]:
         ("waiting for data", f"{record.data_wait_share:.1%}"),
         ("peak memory", f"{record.peak_memory_bytes / 2**30:.2f} GiB"),
         ("device", f"{record.device['name']}, {record.device['precision']}, {record.device['processes']} process(es)"),
+        ("threads", record.device.get("threads", "-")),
         ("run", f"{folder} ({record.run_id})"),
     ]
     return rows

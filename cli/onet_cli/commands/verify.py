@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onet_cli import ui
+from pix3d_onet.escape import shortened
 
 if TYPE_CHECKING:
     from pix3d_onet.inspection.checks import Verification
@@ -75,7 +76,7 @@ def render(result: Verification) -> None:
     for check in result.checks:
         for finding in check.findings[:SHOWN]:
             line = f"{check.name}: {finding.level}: {finding.subject}: {finding.message} {finding.fix}".rstrip()
-            console.print(line, soft_wrap=True)
+            console.print(shortened(line), soft_wrap=True)
         if len(check.findings) > SHOWN:
             more = len(check.findings) - SHOWN
             console.print(f"{check.name}: {ui.counted(more, 'more finding')}; --json lists them all.")

@@ -21,6 +21,7 @@ The steps, in order:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pix3d_onet.data.images.decoding import MASK_THRESHOLD, STAGE, _not_white, read_mask, read_rgb
+from pix3d_onet.data.images.decoding import BAND_PIXELS, MASK_THRESHOLD, STAGE, _not_white, read_mask, read_rgb
 from pix3d_onet.errors import RejectError
 from pix3d_onet.types import Bool, Camera, Float32, Normalisation, UInt8, View
 
@@ -93,9 +94,10 @@ def crop_view(
         detail = f"the mask is {width}×{height} but its image {rgb.shape[1]}×{rgb.shape[0]} pixels"
         raise RejectError("mask-size", detail, STAGE)
     crop = square_around(mask, margin)
-    white = np.where(mask[..., None], rgb, np.uint8(255))
-    stored = _resample(Image.fromarray(white), crop, size, fill=255)
-    coverage = np.asarray(_resample(Image.fromarray(mask.astype(np.uint8) * np.uint8(255)), crop, size, fill=0))
+    white = Rows("RGB", width, height, lambda rows: np.where(mask[rows, :, None], rgb[rows], np.uint8(255)))
+    stored = _resample(white, crop, size, fill=255)
+    covered = Rows("L", width, height, lambda rows: mask[rows].astype(np.uint8) * np.uint8(255))
+    coverage = np.asarray(_resample(covered, crop, size, fill=0))
     small = coverage >= MASK_THRESHOLD
     if not small.any():
         small = coverage > 0  # the object is thinner than half a stored pixel everywhere
@@ -116,25 +118,41 @@ def square_around(mask: Bool, margin: float) -> Crop:
     return Crop((left + right - side) / 2, (top + bottom - side) / 2, side)
 
 
-def _resample(image: Image.Image, crop: Crop, size: int, *, fill: int) -> Image.Image:
-    """Cut ``crop`` out of ``image``, padded with ``fill``, and scale it to ``size`` × ``size``.
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """A picture of ``width`` × ``height`` pixels whose ``pixels`` (rows, W, …) uint8 are made when they are asked for:
+    one of 100 million is there once, not in four versions."""
 
-    If the crop is large, blocks of k × k pixels, aligned to the crop's corner, are averaged first. Only blocks inside
-    the picture are computed, so that an extremely long picture does not need the memory of its whole square.
+    mode: str
+    width: int
+    height: int
+    pixels: Callable[[slice], UInt8]
+
+
+def _resample(picture: Rows, crop: Crop, size: int, *, fill: int) -> Image.Image:
+    """Cut ``crop`` out of ``picture``, padded with ``fill``, and scale it to ``size`` × ``size``.
+
+    If the crop is large, blocks of k × k pixels, aligned to the crop's corner, are averaged first, some rows of blocks
+    at a time. Only blocks inside the picture are computed, so that an extremely long picture does not need the memory
+    of its whole square.
     """
     k = max(1, int(crop.side // (OVERSAMPLING * size)))
     left, top = int(np.floor(crop.left)), int(np.floor(crop.top))
     blocks = int(np.ceil((max(crop.left - left, crop.top - top) + crop.side) / k))
     # blocks [x0, x1) × [y0, y1) overlap the picture
     x0, y0 = max(0, -left // k), max(0, -top // k)
-    x1 = min(blocks, -(-(image.width - left) // k))
-    y1 = min(blocks, -(-(image.height - top) // k))
-    colour: Any = (fill,) * 3 if image.mode == "RGB" else fill
-    patch = Image.new(image.mode, ((x1 - x0) * k, (y1 - y0) * k), colour)
-    origin = (left + x0 * k, top + y0 * k)
-    patch.paste(image, (-origin[0], -origin[1]))
-    canvas = Image.new(image.mode, (blocks, blocks), colour)
-    canvas.paste(patch.reduce(k) if k > 1 else patch, (x0, y0))
+    x1 = min(blocks, -(-(picture.width - left) // k))
+    y1 = min(blocks, -(-(picture.height - top) // k))
+    colour: Any = (fill,) * 3 if picture.mode == "RGB" else fill
+    canvas = Image.new(picture.mode, (blocks, blocks), colour)
+    step = max(1, BAND_PIXELS // max((x1 - x0) * k * k, 1))
+    for row in range(y0, y1, step):
+        high = min(step, y1 - row)
+        band = Image.new(picture.mode, ((x1 - x0) * k, high * k), colour)
+        above = top + row * k
+        rows = slice(max(above, 0), min(above + high * k, picture.height))
+        band.paste(Image.fromarray(picture.pixels(rows)), (-left - x0 * k, rows.start - above))
+        canvas.paste(band.reduce(k) if k > 1 else band, (x0, row))
     x, y, side = (crop.left - left) / k, (crop.top - top) / k, crop.side / k
     box = (x, y, min(x + side, blocks), min(y + side, blocks))
     return canvas.resize((size, size), Image.Resampling.BILINEAR, box=box)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from pix3d_onet.data.images.jpeg import MAX_PAINTED, MAX_SCANS, count_scans
 from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.types import Bool, UInt8
 
@@ -58,6 +60,10 @@ MASK_THRESHOLD = 128
 WHITE = 248
 """In a picture on white, a pixel is background if no channel is below this (JPEG causes ripples near edges)."""
 STAGE = "image"
+BAND_PIXELS = 4_000_000
+"""Pixels that are converted at a time."""
+BAND_ROWS = 64
+"""Rows of deep grey that are converted at a time."""
 
 
 def read_rgb(path: Path, *, upright: bool = False) -> tuple[UInt8, Bool | None]:
@@ -84,12 +90,27 @@ def array_rgb(pixels: UInt8) -> tuple[UInt8, Bool | None]:
 
 def _on_white(picture: Image.Image) -> tuple[UInt8, Bool | None]:
     """(H, W, 3) uint8 blended onto white, and (H, W) bool of the alpha channel; None if it has none."""
+    rgb = np.empty((picture.height, picture.width, 3), dtype=np.uint8)
     if not picture.has_transparency_data:
-        return np.asarray(picture.convert("RGB")), None
-    rgba = picture.convert("RGBA")
-    alpha = np.asarray(rgba)[..., 3] >= MASK_THRESHOLD
-    white = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
-    return np.asarray(white.convert("RGB")), alpha
+        for rows, band in _bands(picture):
+            rgb[rows] = np.asarray(band.convert("RGB"))
+        return rgb, None
+    alpha = np.empty(rgb.shape[:2], dtype=np.bool_)
+    for rows, band in _bands(picture):
+        rgba = band.convert("RGBA")
+        alpha[rows] = np.asarray(rgba)[..., 3] >= MASK_THRESHOLD
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        rgb[rows] = np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+    return rgb, alpha
+
+
+def _bands(picture: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """Some rows of the picture after others, so that nothing but picture and result is there in full size."""
+    height = max(1, BAND_PIXELS // max(picture.width, 1))
+    for top in range(0, picture.height, height):
+        bottom = min(top + height, picture.height)
+        whole = height >= picture.height
+        yield slice(top, bottom), picture if whole else picture.crop((0, top, picture.width, bottom))
 
 
 def read_mask(path: Path, *, upright: bool = False) -> Bool:
@@ -134,7 +155,9 @@ def _alpha_of_a_mask(picture: Image.Image) -> UInt8 | None:
     """(H, W) uint8 alpha channel of a mask; None if it has none, or a constant one."""
     if "A" not in picture.getbands() and not (picture.mode == "P" and "transparency" in picture.info):
         return None
-    alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+    alpha = np.empty((picture.height, picture.width), dtype=np.uint8)
+    for rows, band in _bands(picture):
+        alpha[rows] = np.asarray(band.convert("RGBA").getchannel("A"))
     return alpha if alpha.size and alpha.min() < alpha.max() else None
 
 
@@ -156,13 +179,17 @@ def _not_white(rgb: UInt8) -> Bool:
 
 def _eight_bits(picture: Image.Image) -> UInt8:
     """Grey with more than 8 bits → 8 bits: floats in [0, 1] × 255, the high byte of 16 bits, others clipped."""
-    values = np.asarray(picture).astype(np.float64)
-    highest = values[np.isfinite(values)].max(initial=0)
-    if picture.mode == "F" and highest <= UNIT_FLOAT:
-        values = np.rint(values * 255)
-    elif picture.mode.startswith("I;16") or highest > 255:
-        values = values / 257
-    return np.clip(np.nan_to_num(values), 0, 255).astype(np.uint8)
+    pixels = np.asarray(picture)
+    bands = [slice(top, top + BAND_ROWS) for top in range(0, len(pixels), BAND_ROWS)]
+    highest = max((values[np.isfinite(values)].max(initial=0) for values in map(pixels.__getitem__, bands)), default=0)
+    unit = picture.mode == "F" and highest <= UNIT_FLOAT
+    deep = picture.mode.startswith("I;16") or highest > 255
+    result = np.empty(pixels.shape, dtype=np.uint8)
+    for rows in bands:
+        values = pixels[rows].astype(np.float64)
+        values = np.rint(values * 255) if unit else values / 257 if deep else values
+        result[rows] = np.clip(np.nan_to_num(values), 0, 255)
+    return result
 
 
 def no_file(path: Path) -> str:
@@ -220,6 +247,7 @@ class _opened:  # noqa: N801 — reads as a verb
                 self.picture = Image.open(self.path, formats=[f for f in FORMATS if f in Image.OPEN])
                 self._check_size(*self.picture.size)
                 if self.load:
+                    self._check_scans(self.picture)
                     self.picture.load()
                 if self.upright and (orientation := _orientation(self.picture)) in UPRIGHT:
                     self.picture = self.picture.transpose(UPRIGHT[orientation])
@@ -244,6 +272,15 @@ class _opened:  # noqa: N801 — reads as a verb
     def _check_size(self, width: int, height: int) -> None:
         if width * height > MAX_PIXELS:
             detail = f"{self.name} declares {width}×{height} pixels, more than {MAX_PIXELS:,}"
+            raise RejectError("image-too-large", detail, STAGE)
+
+    def _check_scans(self, picture: Image.Image) -> None:
+        if picture.format not in ("JPEG", "MPO"):
+            return
+        scans, pixels = count_scans(self.path), picture.width * picture.height
+        if scans > MAX_SCANS or scans * pixels > MAX_PAINTED:
+            number = f"{scans}" if scans <= MAX_SCANS else f"more than {MAX_SCANS}"
+            detail = f"{self.name} paints its {pixels:,} pixels {number} times (scans of a progressive JPEG)"
             raise RejectError("image-too-large", detail, STAGE)
 
     def close(self) -> None:

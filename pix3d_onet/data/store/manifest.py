@@ -11,12 +11,14 @@ from typing import Any
 
 from pix3d_onet.data.store.no_dataset import no_dataset
 from pix3d_onet.errors import InputError
-from pix3d_onet.files import digest, is_own_file, read_json
+from pix3d_onet.files import digest, is_finite, is_own_file, read_json
 from pix3d_onet.types import Provenance, ShapeIdentity
 
 FORMAT = "onet-dataset"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+LARGEST, LONGEST = 2**53, 4096
+"""Numbers (bytes of a shard) and texts (paths) in the rows are at most so large and long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,17 @@ class ShapeEntry:
     def provenance(self) -> Provenance:
         """What it was made from."""
         return Provenance(self.source_mesh, self.mesh_sha256, self.source_sha256)
+
+
+def is_figure(value: object) -> bool:
+    """Whether a quality figure is a number that can be added to others: a stranger's may be infinite or endless."""
+    return isinstance(value, bool | int | float) and abs(value) <= LARGEST
+
+
+def named_warnings(entry: ShapeEntry) -> list[str]:
+    """The warnings among a shape's quality figures."""
+    named = entry.qc.get("warnings", ())
+    return [str(name) for name in named] if isinstance(named, list | tuple) else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +137,11 @@ def _check_columns(rows: list[dict[str, Any]], kind: type[ShapeEntry | ShardEntr
         good = set(map(type, cells)) <= {wanted}
         if good and wanted is list:
             good = set(map(type, chain.from_iterable(cells))) <= {str}
-        if not good or (wanted is int and min(cells, default=0) < 0):
+        if good and wanted is int:
+            good = min(cells, default=0) >= 0 and max(cells, default=0) <= LARGEST
+        if good and wanted is str:
+            good = max(map(len, cells), default=0) <= LONGEST
+        if not good:
             raise TypeError(f"{field_.name} is no {field_.type}")
 
 
@@ -145,16 +162,21 @@ def read_manifest(root: Path) -> Manifest:
         raise InputError(f"{path} is not an onet data set manifest.", hint=hint)
     if document.get("version") != FORMAT_VERSION:
         raise InputError(
-            f"{path} has format version {document.get('version')}; this onet reads version {FORMAT_VERSION}.",
+            f"{path} has format version {document.get('version')!s:.40}; this onet reads version {FORMAT_VERSION}.",
             hint="Prepare the data set again, or use the onet that wrote it.",
         )
     try:
+        for key in ("shapes", "shards"):
+            if not isinstance(document[key], list) or not all(type(row) is dict for row in document[key]):
+                raise TypeError(f"{key} is no list of objects")
+        for key in ("config", "source", "counts"):
+            if not isinstance(document[key], dict) or not is_finite(document[key]):
+                raise TypeError(f"{key} is no object of finite numbers")
+        if not isinstance(document["config_hash"], str):
+            raise TypeError("config_hash is no text")
         _check_columns(document["shapes"], ShapeEntry)
         _check_columns(document["shards"], ShardEntry)
         _check_config(document["config"])
-        for key in ("source", "counts"):
-            if not isinstance(document[key], dict):
-                raise TypeError(f"{key} is no object")
         rows: list[dict[str, Any]] = [
             {k: tuple(v) if isinstance(v, list) else v for k, v in s.items()} for s in document["shapes"]
         ]
@@ -162,8 +184,9 @@ def read_manifest(root: Path) -> Manifest:
         shards = tuple(ShardEntry(**s) for s in document["shards"])
         files = {s.file for s in shards}
         for shape in shapes:
-            if shape.shard not in files or len(shape.record_ids) != shape.images:
-                raise ValueError(f"shape {shape.object_id} is inconsistent")
+            lists = {len(shape.record_ids), len(shape.image_sha256), len(shape.image_splits)}
+            if shape.shard not in files or lists != {shape.images}:
+                raise ValueError(f"shape {shape.object_id:.80} is inconsistent")
         for shard in shards:
             if Path(shard.file).name != shard.file:
                 raise ValueError(f"shard {shard.file} is not a plain file name")
@@ -176,4 +199,5 @@ def read_manifest(root: Path) -> Manifest:
             counts=document["counts"],
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} is damaged ({error}).", hint="Run `onet verify`, or prepare again.") from None
+        what = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise InputError(f"{path} is damaged ({what}).", hint="Run `onet verify`, or prepare again.") from None

@@ -40,5 +40,14 @@ class RayScene:
         found = self._scene.compute_closest_points(self._query(points), nthreads=1)["primitive_ids"]
         return np.asarray(found.numpy(), dtype=np.int64)
 
+    def open_views(self, points: Float32 | Float64, directions: Float64) -> NDArray[np.int64]:
+        """(N,) along how many of the (D, 3) directions a ray from each point meets nothing."""
+        found = np.zeros(len(points), dtype=np.int64)
+        for direction in directions.astype(np.float32):
+            toward = np.broadcast_to(direction, (len(points), 3))
+            rays = np.concatenate([np.asarray(points, dtype=np.float32), toward], axis=1)
+            found += ~self._scene.test_occlusions(self._tensor(rays), nthreads=1).numpy()
+        return found
+
     def _query(self, points: Float32 | Float64) -> Any:
         return self._tensor(np.ascontiguousarray(points, dtype=np.float32))

@@ -39,11 +39,13 @@ def sharpened(
     middles, to_planes = sharp_features.middles(steps, normals, cubes.vertices)
     to_surface = to_planes.copy()
     probes.lower_distances(middles, to_surface, triangles, REACH, slots, count)
-    on_steps, sharp = sharp_features.place_steps(steps, normals, cubes.vertices, to_planes, to_surface)
+    on_steps, sharp, kept = sharp_features.place_steps(steps, normals, cubes.vertices, to_planes, to_surface)
+    sharp_features.keep_steps(step_of, kept)
+    on_steps, sharp = on_steps[kept], sharp[kept]
     loops = (*walk, table.lengths, table.loops, table.sides, edges, step_of)
     fan_offsets, face_offsets, fanned = sharp_features.count_fans(*loops, touched, table.counts)
     fans = sharp_features.place_fans(*loops, fanned, fan_offsets, normals, cubes.vertices, on_steps, sharp)
     faces = sharp_features.faces(
-        *loops, table.pieces, fanned, fan_offsets, face_offsets, len(cubes.vertices), len(steps)
+        *loops, table.pieces, fanned, fan_offsets, face_offsets, len(cubes.vertices), len(on_steps)
     )
     return np.concatenate([cubes.vertices, on_steps, fans]), faces

@@ -29,6 +29,7 @@ from pix3d_onet.learning.extraction.extract import (
 )
 from pix3d_onet.learning.extraction.surface_sampling import Field
 from pix3d_onet.learning.pictures import focal_of
+from pix3d_onet.learning.torch_threads import Threads
 from pix3d_onet.runs.folder import check_network
 from pix3d_onet.types import Float32, Mesh, Sample, View
 
@@ -81,6 +82,8 @@ class NetworkPredictor:
     image_size: int | None = None
     device: torch.device | None = None
     crop_margin: float = PrepareConfig().crop_margin
+    threads: Threads | None = None
+    """Looked at before every picture."""
     origin: Mapping[str, Any] = field(default_factory=dict)
     """Which run it is of, JSON-able."""
 
@@ -97,6 +100,8 @@ class NetworkPredictor:
 
     def field(self, view: View) -> AbstractContextManager[tuple[Field, torch.device]]:
         """``extract.image_field`` of a picture and its camera, with this network's settings."""
+        if self.threads is not None:
+            self.threads.look()
         return image_field(
             self.model,
             view.rgb,
@@ -168,7 +173,11 @@ def run_settings(run: Path) -> RunSettings:
 
 
 def network_predictor(
-    run: Path, extraction: ExtractionConfig = AS_USUAL, *, device: torch.device | None = None
+    run: Path,
+    extraction: ExtractionConfig = AS_USUAL,
+    *,
+    device: torch.device | None = None,
+    threads: Threads | None = None,
 ) -> NetworkPredictor:
     """The best network of a stored run, with the picture side, margin and (unless given) threshold of its training."""
     settings = run_settings(run)
@@ -182,5 +191,6 @@ def network_predictor(
         image_size=settings.image_size,
         device=device,
         crop_margin=settings.crop_margin,
+        threads=threads,
         origin={"run": settings.name, "folder": run.resolve().name, "run_id": settings.run_id, "step": settings.step},
     )

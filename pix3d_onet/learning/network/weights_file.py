@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 import pickle
 import re
 import zipfile
@@ -17,12 +18,20 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pix3d_onet.errors import InputError
+from pix3d_onet.learning.network.archive import check_archive, check_tensors
 from pix3d_onet.runs.folder import BEST, NETWORK_FILE
 
 FOLDER_FILES = (f"{BEST}/{NETWORK_FILE}", "model.safetensors", "pytorch_model.bin")
 """Where a folder keeps its weights: a run of ours, a download from a model hub in the new and the old form."""
 MOST_NESTED = 8
 """Dicts inside dicts that are looked into; a pickle can hold a dict that contains itself."""
+MOST_TENSORS = 1_000_000
+"""Values in these dicts and lists that are looked at."""
+DAMAGE = (
+    *(OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, MemoryError),
+    *(SafetensorError, zipfile.BadZipFile),
+)
+"""What the readers raise on damaged files: they trust the order of a pickle's instructions."""
 NAMES_SHOWN = 3
 """Names that an error lists before it counts the rest."""
 HEAD_BYTES = 1024
@@ -83,11 +92,12 @@ def read_document(path: Path) -> dict[str, Any]:
         if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < LONGEST_HEADER:
             return dict(load_file(path))
         _refuse_foreign(path, head)
+        check_archive(path)
         with torch.serialization.safe_globals(list(NUMPY_SCALARS)), path.open("rb") as handle:
             document = torch.load(handle, map_location="cpu", weights_only=True)  # by a path it would go by the suffix
     except pickle.UnpicklingError as error:
         raise _refused_pickle(path, str(error)) from None
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, LookupError) as error:
+    except DAMAGE as error:
         line = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
         raise InputError(
             f"{path} is not a readable weights file: damaged or cut short ({line}).", hint=DOWNLOAD
@@ -96,6 +106,10 @@ def read_document(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} holds a single tensor, not a dict of tensors by name.")
     if not isinstance(document, dict):
         raise InputError(f"{path} holds a {type(document).__name__}, not a dict of tensors.")
+    try:
+        check_tensors(flatten(document).values(), path.stat().st_size)
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}.", hint=DOWNLOAD) from None
     return document
 
 
@@ -128,17 +142,26 @@ def _refused_pickle(path: Path, message: str) -> InputError:
 
 
 def flatten(document: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """All dense tensors of nested dicts and lists, by their keys joined with dots, in the file's order."""
-    return dict(_walk(document, "", MOST_NESTED))
+    """All dense tensors of nested dicts and lists, by their keys joined with dots, in the file's order.
+
+    ValueError for more than ``MOST_TENSORS`` entries: a list that holds itself many times has no end.
+    """
+    found = list(itertools.islice(_walk(document, "", MOST_NESTED), MOST_TENSORS + 1))
+    if len(found) > MOST_TENSORS:
+        raise ValueError(f"it holds more than {MOST_TENSORS:,} values")
+    return {name: value for name, value in found if value is not None}
 
 
-def _walk(node: Any, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
+def _walk(node: Any, prefix: str, depth: int) -> Iterator[tuple[str, Tensor | None]]:
+    """Dense tensors by name, and None for every other value, so that whoever asks can count."""
     items = node.items() if isinstance(node, Mapping) else enumerate(node)
     for key, value in items:
         if isinstance(value, Tensor):
             if value.layout is torch.strided and not value.is_meta:
                 yield f"{prefix}{key}", value.detach()
-        elif isinstance(value, (Mapping, list, tuple)) and depth:
+            continue
+        yield "", None
+        if isinstance(value, (Mapping, list, tuple)) and depth:
             yield from _walk(value, f"{prefix}{key}.", depth - 1)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pix3d_onet.config import ModelConfig, Residence, TrainConfig
+from pix3d_onet.config import MachineConfig, ModelConfig, Residence, TrainConfig
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, UnsuitableError
 from pix3d_onet.events import Emit, Note, Progress, ignore
@@ -30,6 +30,7 @@ from pix3d_onet.learning.device import (
 )
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model, cost, count_parameters
 from pix3d_onet.learning.network.weights_file import weights_path
+from pix3d_onet.learning.torch_threads import Threads, spelled
 from pix3d_onet.learning.training.batches import Choice, Split, describe_data, has_split
 from pix3d_onet.learning.training.fitting import fitting_batch, open_split
 from pix3d_onet.learning.training.identity import (
@@ -87,6 +88,7 @@ def train(
     init_from: Path | None = None,
     weights: Path | None = None,
     device: str = "auto",
+    threads: int = 0,
     overwrite: bool = False,
     compile: bool = False,
     residence: Residence = "auto",
@@ -98,7 +100,8 @@ def train(
 
     ``resume`` goes on where an interrupted run stopped, exactly; a run that is finished is returned as it is.
     ``init_from`` starts from another run's best network. ``residence`` is where the training data live: ``auto``,
-    ``device``, ``ram`` or ``disk``. ``profile`` steps are traced to ``out/profile``. A batch size of 0 is what fits.
+    ``device``, ``ram`` or ``disk``. ``threads`` on the CPU, 0 = as many as there are free cores; where that changes
+    the last bits of the result may. ``profile`` steps are traced to ``out/profile``. A batch size of 0 is what fits.
     ``overwrite`` takes a folder that is neither ours nor empty: files of our names in it are replaced.
     ``examples``: whether to leave pictures and meshes for the figures.
     Raises ConfigError, InputError, BusyError, InterruptedRunError (state saved), DivergedError.
@@ -120,7 +123,9 @@ def train(
         examples,
         emit if group.leads else ignore,
     )
-    with tuned_process(), distributed.joined(group, where), Dataset(data) as dataset:
+    MachineConfig(threads)
+    team = Threads(threads, where, request.emit)
+    with tuned_process(), team, distributed.joined(group, where), Dataset(data) as dataset:
         forget_peak(where)
         ours = check_output(out, overwrite=overwrite, emit=request.emit)
         request = replace(request, resume=resume and ours)
@@ -146,7 +151,7 @@ def train(
             found = unfinished_run(out, identity, resume) if ours else None
             distributed.wait()  # nobody writes before everybody has looked
             with _sound(RunFolder(out), ours=ours) if group.leads else nullcontext():
-                return _run(request, identity, dataset, where, group, found)
+                return _run(request, identity, dataset, where, group, found, team)
 
 
 @contextmanager
@@ -190,6 +195,7 @@ def _run(
     where: torch.device,
     group: distributed.Group,
     found: checkpoint.Found | None,
+    team: Threads,
 ) -> RunRecord:
     config, emit = request.config, request.emit
     network = _network(request, fresh=found is None)
@@ -203,7 +209,7 @@ def _run(
         begin(request.out, identity)
     precision = choose_precision(config.precision, where)
     train, val, tested = splits["train"], splits["val"], len(splits["test"]) if "test" in splits else 0
-    setting = Setting(config, request.out, identity, where, precision, group, train, val, emit, tested)
+    setting = Setting(config, request.out, identity, where, precision, group, train, val, emit, tested, team)
     trainer = Trainer(network, setting, compiled=request.compiled)
     if found is not None:
         for problem in found.problems:
@@ -335,7 +341,7 @@ def _finish(
         val_iou_at_threshold=chosen_iou,
         weights=identity["weights"],
         encoder_weights=identity["encoder_weights"],
-        device=describe_device(setting.device, setting.precision, setting.group.world),
+        device=describe_device(setting.device, setting.precision, setting.group.world, spelled(progress.threads)),
         versions=versions(),
         seconds=progress.seconds + time.monotonic() - started,
         peak_memory_bytes=peak,

@@ -22,6 +22,7 @@ from pix3d_onet.events import Emit, Note, TrainStep
 from pix3d_onet.learning import checkpoint, distributed
 from pix3d_onet.learning.device import autocast
 from pix3d_onet.learning.network.model import OccupancyNetwork
+from pix3d_onet.learning.torch_threads import Threads
 from pix3d_onet.learning.training.augment import augment
 from pix3d_onet.learning.training.batches import Batch, Decoding, Plan, RawBatch, ResidentSplit, Split
 from pix3d_onet.learning.training.history import Curves
@@ -58,6 +59,8 @@ class Progress:
     train_seconds: float = 0.0
     wait_seconds: float = 0.0
     val_seconds: float = 0.0
+    threads: list[int] = field(default_factory=list)
+    """The numbers of threads that it was made with."""
     history: list[HistoryRow] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -115,6 +118,7 @@ class Setting:
     val: Split
     emit: Emit
     test_pictures: int = 0
+    threads: Threads | None = None
 
 
 class Trainer:
@@ -160,6 +164,7 @@ class Trainer:
             self.set_training()
             started, before = time.monotonic(), self.progress.seconds
             while self.progress.step < self.config.steps and not self.patience_ended:
+                self.look_at_threads()
                 self.step(self.progress.step + 1)
                 self.progress.seconds = before + time.monotonic() - started
                 step = self.progress.step
@@ -171,6 +176,13 @@ class Trainer:
                 self.leave_if_asked()
             self.save()
         return "completed" if self.progress.step == self.config.steps else "patience"
+
+    def look_at_threads(self) -> None:
+        """Follow the load of the machine, and note the number of threads of what is to come."""
+        if self.setting.threads is not None:
+            self.setting.threads.look()
+        if (count := torch.get_num_threads()) not in self.progress.threads:
+            self.progress.threads.append(count)
 
     @property
     def patience_ended(self) -> bool:
@@ -300,6 +312,12 @@ class Trainer:
     def scores(self, split: Split, thresholds: tuple[float, ...], advance: Advance = unwatched) -> Scores:
         """Counts of a split, each process a share, added up."""
         group, device = self.setting.group, self.setting.device
+        self.look_at_threads()
+
+        def scored(done: int, total: int) -> None:
+            self.look_at_threads()
+            advance(done, total)
+
         mine = evaluate_split(
             self.evaluated,
             split,
@@ -307,7 +325,7 @@ class Trainer:
             points=self.config.val_points,
             rank=group.rank,
             world=group.world,
-            advance=advance,
+            advance=scored,
         )
         if group.world == 1:
             return mine

@@ -26,6 +26,7 @@ from multiprocessing import resource_tracker
 from typing import Any, Generic, TypeVar
 
 from pix3d_onet.errors import MissingDependencyError, OnetError
+from pix3d_onet.machine.threads import ThreadGovernor, usable_cores
 from pix3d_onet.preparation.execution.dask_backend import ClusterTaskError, connected, one_task_at_a_time
 
 T = TypeVar("T")
@@ -66,13 +67,6 @@ class Plan(Generic[T, R]):
     warm_up: str = ""
 
 
-def usable_cores() -> int:
-    """Cores that this process may use (affinity and container limits count)."""
-    import joblib
-
-    return int(joblib.cpu_count())
-
-
 def run(tasks: Iterable[T], plan: Plan[T, R]) -> Generator[tuple[T, R | Failure], None, None]:
     """Yield (task, result or Failure) for every task, in the order in which they finish.
 
@@ -80,8 +74,11 @@ def run(tasks: Iterable[T], plan: Plan[T, R]) -> Generator[tuple[T, R | Failure]
     """
     waiting = deque(tasks)
     if plan.backend == "inline":
+        governor = ThreadGovernor(usable_cores())
         for task in waiting:
-            yield task, plan.function(task)
+            with kernel_threads(governor.look()):
+                result = plan.function(task)
+            yield task, result
         return
     if plan.backend == "loky" and plan.jobs == 1:
         yield from _one_by_one(waiting, plan)
@@ -95,6 +92,25 @@ def run(tasks: Iterable[T], plan: Plan[T, R]) -> Generator[tuple[T, R | Failure]
             if not suspects:  # the pool cannot even start
                 suspects = {0: (waiting.popleft(), time.monotonic())}
             yield from _investigate(suspects, broken, plan)
+
+
+@contextlib.contextmanager
+def kernel_threads(most: int) -> Iterator[None]:
+    """Let compiled kernels use ``most`` threads in this process while in the block, or fewer where numba is set so.
+
+    Their results do not depend on it. A worker's kernels have one thread: there the number of workers is what counts.
+    """
+    try:
+        import numba
+    except ImportError:  # what stands in for the geometry needs none
+        yield
+        return
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(most, before))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 def _pooled(

@@ -54,7 +54,11 @@ def html_page(
         data = page_data(group, table, kept)
         rows = thumbnail_rows(kept, thumbnails, emit)
         text = render("report.html", **about, data=data, pictures=data["gallery"]["records"], thumbnails=rows)
-        if len(text.encode()) <= PAGE_BUDGET or not records:
+        size = len(text.encode())
+        if size <= PAGE_BUDGET:
+            return text
+        if not records:
+            emit(Note(f"HTML page: {size / 1e6:.0f} MB, for the runs' records and scores alone.", "warning"))
             return text
         records = records[:-1]
         emit(Note(f"HTML page: {len(records)} of {len(shown.records)} pictures, to stay below 10 MB."))

@@ -136,6 +136,20 @@ def test_same_seed_same_bytes_and_another_seed_others(data: Path, tmp_path: Path
     )
 
 
+def test_the_numbers_of_threads_are_recorded_and_are_no_part_of_the_identity(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed = run(data, tmp_path / "fixed", threads=2)
+    assert (fixed.device["threads"], torch.get_num_threads()) == (2, 1)
+    changing = itertools.cycle((1, 2))
+    monkeypatch.setattr(trainer.Threads, "look", lambda self: torch.set_num_threads(next(changing)))
+    changed = run(data, tmp_path / "changed", threads=1)
+    assert (changed.device["threads"], torch.get_num_threads()) == ("1-2", 1)
+    assert changed.run_id == fixed.run_id
+    with pytest.raises(ConfigError, match="threads"):
+        run(data, tmp_path / "wrong", threads=-1)
+
+
 # -- interruption --
 
 

@@ -22,6 +22,11 @@ FLAT = 0.025
 """Voxels that one end of a step may lie off the plane of the other; circles of over 12 voxels stay within it."""
 ON_PLANES = 0.1
 """Share by which a step's middle may be nearer to the surface than to the planes of its ends that meet in an edge."""
+SLIGHT = 0.03
+"""Voxels from a step's middle to the nearer of the planes of its ends under which a shallow edge is left out: scanned
+and remeshed models are full of them, and they would double the faces."""
+SHALLOW = 0.9
+"""Cosine between the planes of a shallow edge, at least."""
 BULGE = 4.0 / 3.0
 """A parabola's area above a chord is that of a triangle so many times as high."""
 DOME = np.array([0.0, 0.0, 0.0, 5 / 12, 1 / 2, 0.601, 0.708, 0.815])
@@ -208,19 +213,23 @@ def middles(steps: Any, normals: Any, vertices: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def place_steps(steps: Any, normals: Any, vertices: Any, to_planes: Any, to_surface: Any) -> Any:
-    """(S, 3) the vertex of every step, and (S,) bool whether it lies on an edge of the model.
+    """(S, 3) the vertex of every step; (S,) bool whether it lies on an edge of the model; (S,) bool whether it is kept.
 
     ``to_planes`` (S,) is the squared distance of the step's middle to the nearer plane of the ends, ``to_surface`` (S,)
     to the surface. Where they are equal, the planes meet in an edge of the model, which is taken. Under a curve the
     surface is about half as far: there the place is above the middle, ``BULGE`` times as high as the surface is.
+    Edges of the model that are shallow and lie hardly above the step are not kept.
     """
     places = np.empty((len(steps), 3))
     sharp = np.zeros(len(steps), dtype=np.bool_)
+    kept = np.ones(len(steps), dtype=np.bool_)
     for n in range(len(steps)):
         v, w = steps[n, 0], steps[n, 1]
         meeting_edge(normals, vertices, v, w, steps[n, 2], places[n])
         sharp[n] = to_surface[n] >= (1.0 - ON_PLANES) ** 2 * to_planes[n]
         if sharp[n]:
+            cosine = normals[v, 0] * normals[w, 0] + normals[v, 1] * normals[w, 1] + normals[v, 2] * normals[w, 2]
+            kept[n] = cosine < SHALLOW or to_planes[n] > SLIGHT * SLIGHT
             continue
         along, across = 0.0, 0.0
         length = 0.0
@@ -235,7 +244,18 @@ def place_steps(steps: Any, normals: Any, vertices: Any, to_planes: Any, to_surf
         rise = BULGE * np.sqrt(to_surface[n] / across) if across > 0.0 else 0.0
         for a in range(3):
             places[n, a] = (vertices[v, a] + vertices[w, a]) / 2.0 + min(rise, 1.0) * places[n, a]
-    return places, sharp
+    return places, sharp, kept
+
+
+@njit(cache=True, nogil=True)
+def keep_steps(step_of: Any, kept: Any) -> None:
+    """Renumber the steps in ``step_of`` (V, 4), in place, when only those that are ``kept`` (S,) are."""
+    number = np.cumsum(kept)
+    for v in range(len(step_of)):
+        for side in range(4):
+            n = step_of[v, side]
+            if n >= 0:
+                step_of[v, side] = number[n] - 1 if kept[n] else -1
 
 
 @njit(cache=True, nogil=True)

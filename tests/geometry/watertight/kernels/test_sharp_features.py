@@ -103,7 +103,7 @@ def test_planes_meet_where_linear_algebra_says(seed: int) -> None:
     assert 100 < met < 300
 
 
-@pytest.mark.kernel("bent_steps", "middles", "place_steps", "count_fans", "place_fans", "faces")
+@pytest.mark.kernel("bent_steps", "middles", "place_steps", "keep_steps", "count_fans", "place_fans", "faces")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_steps_and_fans_are_those_of_every_loop(seed: int) -> None:
     made = Surface(seed)
@@ -122,20 +122,27 @@ def test_steps_and_fans_are_those_of_every_loop(seed: int) -> None:
     middles, to_planes = sharp.middles(steps, normals, p)
     assert np.allclose(middles, (p[steps[:, 0]] + p[steps[:, 1]]) / 2)
     shares = made.rng.choice([0.3, 0.6, 1.0], len(steps))
-    tops, is_sharp = sharp.place_steps(steps, normals, p, to_planes, shares**2 * to_planes)
+    tops, is_sharp, kept = sharp.place_steps(steps, normals, p, to_planes, shares**2 * to_planes)
     named = {}
-    for (v, w, axis), share, top, flag, nearer in zip(steps, shares, tops, is_sharp, to_planes, strict=True):
+    rows = zip(steps, shares, tops, is_sharp, to_planes, kept, strict=True)
+    for (v, w, axis), share, top, flag, nearer, stays in rows:
         ends = p[v], normals[v], p[w], normals[w]
         assert np.sqrt(nearer) == pytest.approx(min(reference.off_planes(*ends)) / 2)
         place, expected = reference.place_step(*ends, int(axis), share, sharp)
         assert np.allclose(top, place, atol=1e-6)
         assert flag == expected
-        named[frozenset((int(v), int(w)))] = top, bool(flag)
+        slight = expected and normals[v] @ normals[w] >= sharp.SHALLOW and nearer <= sharp.SLIGHT**2
+        assert stays == (not slight)
+        if stays:
+            named[frozenset((int(v), int(w)))] = top, bool(flag)
+    assert 0 < len(named) < len(steps)
+    sharp.keep_steps(step_of, kept)
+    tops, is_sharp = tops[kept], is_sharp[kept]
 
     walk = (*made.walk, tables.lengths, tables.loops, tables.sides, EDGES, step_of)
     fan_offsets, face_offsets, fanned = sharp.count_fans(*walk, touched, tables.counts)
     fans = sharp.place_fans(*walk, fanned, fan_offsets, normals, p, tops, is_sharp)
-    faces = sharp.faces(*walk, tables.pieces, fanned, fan_offsets, face_offsets, len(p), len(steps))
+    faces = sharp.faces(*walk, tables.pieces, fanned, fan_offsets, face_offsets, len(p), len(tops))
     expected_fans, expected_faces = [], 0
     for loop in loops:
         pairs = [frozenset(pair) for pair in zip(loop, loop[1:] + loop[:1], strict=True)]
@@ -152,4 +159,4 @@ def test_steps_and_fans_are_those_of_every_loop(seed: int) -> None:
     directed = Counter((int(f[c]), int(f[(c + 1) % 3])) for f in faces for c in range(3))
     assert set(directed.values()) == {1}
     assert all(edge[::-1] in directed for edge in directed)
-    assert set(range(len(p) + len(steps) + len(fans))) == set(faces.ravel().tolist())
+    assert set(range(len(p) + len(tops) + len(fans))) == set(faces.ravel().tolist())

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pix3d_onet.errors import MissingDependencyError
+from pix3d_onet.machine.threads import usable_cores
 from pix3d_onet.version import __version__
 
 OK, ABSENT, FAILED = "ok", "absent", "failed"
@@ -181,10 +182,11 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
 
 def check_cpu() -> Check:
     """Usable cores, memory, and the processor features that decide the speed of training on the CPU."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     flags = cpu_flags()
     memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
-    return Check("CPU", OK, f"{platform.machine()}, {cores} cores{memory}{': ' if flags else ''}{' '.join(flags)}")
+    return Check(
+        "CPU", OK, f"{platform.machine()}, {usable_cores()} cores{memory}{': ' if flags else ''}{' '.join(flags)}"
+    )
 
 
 def nvidia_gpus() -> list[dict[str, str]]:

@@ -1,0 +1,162 @@
+"""Whether labels are right: against the stored mesh, and against the file it was made from.
+
+Neither test shares anything with what made the labels (``geometry.mesh.inside.winding``, on the full mesh): the one
+sums solid angles over the stored mesh, the other over the source, and looks out of the source along rays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pix3d_onet import lattice
+from pix3d_onet.config import POINTS_HALF_SIDE
+from pix3d_onet.data.store.manifest import ShapeEntry
+from pix3d_onet.errors import RejectError
+from pix3d_onet.geometry.mesh.cleaning import transformed
+from pix3d_onet.geometry.mesh.inside.solid_angles import surrounded
+from pix3d_onet.geometry.mesh.raycast import RayScene
+from pix3d_onet.geometry.mesh.reading import load_mesh
+from pix3d_onet.geometry.mesh.topology import unbalanced_edges
+from pix3d_onet.geometry.watertight.brick_grid import FILL
+from pix3d_onet.geometry.watertight.closed import closed
+from pix3d_onet.inspection import checks
+from pix3d_onet.inspection.checks import Check, Finding
+from pix3d_onet.types import Bool, Float32, Mesh, Normalisation, Sample
+
+GIVEN = "given"
+"""Method of shapes whose labels came with the source: their mesh is no truth for them."""
+MIN_AGREEMENT = 0.999
+"""Share of labels, of points farther from the surface than the stored mesh's stated error, that must be right."""
+SOURCE_POINTS = 5_000
+"""Labels per shape that are compared with the source."""
+SURFACE_VOXELS: Mapping[str, float] = {"none": 0.0, "fusion": 8.0}
+OTHER_VOXELS = 2.5
+"""Voxels around the source's surface in which a method may thicken and close, and labels are not judged."""
+VIEWS = np.add([d for d in product((-1, 0, 1), repeat=3) if any(d)], (0.013, -0.021, 0.034))
+"""(26, 3) directions in which a point looks for the open; along nothing that a CAD model has."""
+OPEN_VIEWS = 4
+"""So many views out of the source mean that a point is not enclosed, up to gaps that close."""
+
+
+class LabelCheck:
+    """Labels against the solid angles of the stored mesh, which must bound solids.
+
+    The labels were computed on the mesh before its decimation; points nearer to the stored surface than the stated
+    decimation error may differ, are counted, and left out.
+    """
+
+    def __init__(self) -> None:
+        self.slack = 0.0
+        self.points = self.excused = self.wrong = self.shapes = 0
+        self.worst = 1.0
+        self.findings: list[Finding] = []
+
+    def look(self, sample: Sample, entry: ShapeEntry, chosen: slice, slack: float) -> None:
+        """Compare one shape; ``slack`` is how far its stored surface may be from that of the labels."""
+        self.slack = max(self.slack, slack)
+        loose = 0 if entry.qc.get("method") == GIVEN else unbalanced_edges(sample.mesh)
+        if loose:
+            text = f"{loose} edges of the stored mesh are open or wound inconsistently."
+            self.findings.append(checks.error(sample.object_id, text, "Prepare the shape again."))
+        points, stored = sample.points[chosen], sample.occupancy[chosen]
+        differ = np.flatnonzero(surrounded(sample.mesh, points) != stored)
+        excused = int((RayScene(sample.mesh).distance(points[differ]) <= slack).sum()) if len(differ) else 0
+        wrong = len(differ) - excused
+        agreement = 1 - wrong / max(len(points) - excused, 1)
+        self.shapes += 1
+        self.points += len(points)
+        self.excused += excused
+        self.wrong += wrong
+        self.worst = min(self.worst, agreement)
+        if agreement < MIN_AGREEMENT:
+            text = f"{wrong} of {len(points)} labels contradict the stored mesh (agreement {agreement:.4f})."
+            self.findings.append(checks.error(sample.object_id, text, "Prepare the shape again."))
+
+    def check(self) -> Check:
+        """The outcome."""
+        figures = {
+            "points": self.points,
+            "near_surface_excused": self.excused,
+            "wrong": self.wrong,
+            "agreement": 1 - self.wrong / max(self.points - self.excused, 1),
+            "worst_shape": self.worst,
+            "excuse_distance": self.slack,
+        }
+        if not self.shapes:
+            return Check("labels", 0, "no readable shape", skipped="no readable shape")
+        summary = (
+            f"{figures['agreement']:.4%} of {self.points:,} labels on {self.shapes} shapes; "
+            f"{self.excused} differ within {self.slack:.1e} of the surface"
+        )
+        return Check("labels", self.shapes, summary, tuple(self.findings), figures)
+
+
+class SourceLabelCheck:
+    """Labels against the source mesh itself.
+
+    With the method ``none`` a label is right where solid angles say the same of the source. The other methods may
+    close gaps, thicken sheets and fill cavities; away from the source's surface, a point that looks out of it freely
+    must be outside, and one that a sound source goes around must be inside.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = config
+        self.points = self.wrong = self.shapes = 0
+        self.findings: list[Finding] = []
+
+    def look(self, sample: Sample, entry: ShapeEntry, source_root: Path) -> None:
+        """Compare one shape with its source, if that is there; whether it has changed is another check."""
+        path = source_root / entry.source_mesh
+        method = str(entry.qc.get("method", ""))
+        if method == GIVEN or not path.resolve().is_relative_to(source_root.resolve()) or not path.is_file():
+            return
+        try:
+            source = transformed(load_mesh(path, root=source_root), Normalisation(sample.loc, sample.scale))
+        except RejectError as error:
+            text = f"{entry.source_mesh} cannot be read any more: {error.message}."
+            self.findings.append(checks.error(sample.object_id, text))
+            return
+        step = max(1, len(sample.points) // SOURCE_POINTS)
+        resolution = int(self.config.get("resolution", 256))
+        voxel = 1 / (FILL * min(resolution, int(entry.qc.get("grid_resolution", resolution))))
+        judged, wrong = against_source(source, sample.points[::step], sample.occupancy[::step], method, voxel)
+        self.shapes += 1
+        self.points += judged
+        self.wrong += wrong
+        if wrong > (1 - MIN_AGREEMENT) * judged:
+            text = f"{wrong} of {judged} labels contradict the source mesh {entry.source_mesh}."
+            self.findings.append(checks.error(sample.object_id, text, "Prepare the shape again."))
+
+    def check(self) -> Check:
+        """The outcome."""
+        if not self.shapes and not self.findings:
+            return Check("source labels", 0, "no source mesh", skipped="no source mesh")
+        figures = {"points": self.points, "wrong": self.wrong}
+        summary = f"{self.wrong} of {self.points:,} labels on {self.shapes} shapes contradict the source"
+        return Check("source labels", self.shapes, summary, tuple(self.findings), figures)
+
+
+def against_source(source: Mesh, points: Float32, occupancy: Bool, method: str, voxel: float) -> tuple[int, int]:
+    """How many labels the source says something of, and how many of these are wrong. All in the normalised frame."""
+    scene = RayScene(source)
+    margin = SURFACE_VOXELS.get(method, OTHER_VOXELS) * voxel + 2 * POINTS_HALF_SIDE / lattice.LATTICE
+    far = scene.distance(points) > margin
+    points, occupancy = points[far], occupancy[far]
+    around = _around(source, points)
+    if method == "none":
+        return len(points), int((around != occupancy).sum())
+    free = ~around & (scene.open_views(points, VIEWS) >= OPEN_VIEWS)
+    return int((around | free).sum()), int((around & ~occupancy).sum() + (free & occupancy).sum())
+
+
+def _around(source: Mesh, points: Float32) -> Bool:
+    """(N,) bool: points in the solids that the source bounds; none where it bounds none."""
+    try:
+        return surrounded(closed(source), points)
+    except RejectError:
+        return np.zeros(len(points), dtype=np.bool_)
