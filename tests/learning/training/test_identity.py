@@ -43,7 +43,7 @@ def test_training_leaves_a_strange_folder_alone(theirs: Path, tmp_path: Path) ->
     data = make_dataset(tmp_path / "data", 3, 256, 32)
     before = contents(theirs)
     for resume in (False, True):
-        with pytest.raises(InputError, match="no run of onet"):
+        with pytest.raises(InputError, match="not a run of onet"):
             train(TINY, QUICK, data, theirs, name="x", resume=resume, device="cpu")
     assert contents(theirs) == before
     said: list[str] = []
@@ -91,7 +91,7 @@ def test_runs_from_before_are_known(tmp_path: Path) -> None:
     assert not check_output(tmp_path / "new", overwrite=False)
     (tmp_path / "odd").mkdir()
     write_json(tmp_path / "odd" / CONFIG_FILE, {"run_id": 3, "model": {}, "train": {}})
-    with pytest.raises(InputError, match="no run of onet"):
+    with pytest.raises(InputError, match="not a run of onet"):
         check_output(tmp_path / "odd", overwrite=False)
     begin(tmp_path / "run", {"run_id": "0" * 12, "model": {}, "train": {}})
     assert check_output(tmp_path / "run", overwrite=False)
@@ -99,7 +99,7 @@ def test_runs_from_before_are_known(tmp_path: Path) -> None:
 
 def test_an_ablation_needs_a_folder_of_runs(theirs: Path, tmp_path: Path) -> None:
     before = contents(theirs)
-    with pytest.raises(InputError, match="no folder of runs of onet"):
+    with pytest.raises(InputError, match="not a folder of runs of onet"):
         bench((), tmp_path / "data", None, out=theirs)  # type: ignore[arg-type]
     assert contents(theirs) == before
     begin(tmp_path / "runs" / "x" / "0", {"run_id": "0" * 12, "model": {}, "train": {}})

@@ -143,7 +143,8 @@ def test_two_spellings_are_one_architecture(data: Path, tmp_path: Path) -> None:
 def test_a_table_has_one_row_for_both_spellings() -> None:
     for encoder, name in (("resnet18", "resnet18"), ("convnext_tiny", "convnext")):
         record = make_record(name)
-        spelled = dataclasses.replace(record, name="mine", model={**record.model, "encoder": f"timm:{encoder}"})
+        model = ModelConfig.from_json({**record.model, "encoder": f"timm:{encoder}"})
+        spelled = dataclasses.replace(record, name=model.default_name, model=model.to_json())
         assert variant_of(spelled) == name
 
 
