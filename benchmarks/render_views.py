@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet.geometry.mesh.cleaning import box_normalisation, transformed
-from pix3d_onet.geometry.mesh.reading import MESH_SUFFIXES, load_mesh
+from pix3d_onet.geometry.mesh.reading import load_mesh
 from pix3d_onet.geometry.render.cameras import MARGIN, frame, random_pose
 from pix3d_onet.geometry.render.scene import SUPERSAMPLE, Scene
 from pix3d_onet.seeding import generator
-from pix3d_onet.types import Float64, Mesh
+from pix3d_onet.types import MESH_SUFFIXES, Float64, Mesh
 from pix3d_onet.version import __version__
 
 Shot = tuple[Float64, Float64]

@@ -39,7 +39,7 @@ def write_data(folder: Path, shapes: int, points: int, side: int) -> None:
     from PIL import Image
 
     sys.path.insert(0, str(HERE.parents[1] / "tests"))
-    from datasets import make_dataset
+    from helpers.datasets import make_dataset
 
     from pix3d_onet.data.store.reader import load_dataset
 

@@ -5,7 +5,7 @@
     pix3d.json -> Pix3DRecord -> Mesh -> watertight Mesh + Normalisation -> Sample | Rejected
     Sample...  -> HDF5 shards + manifest.json -> Batch -> OccupancyNetwork -> Run -> Table -> report
 
-One direction, no way back. The names below are the public ones; each loads its heavy libraries when called.
+Data flow in one direction only. The names below are public; each imports its heavy libraries when it is called.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def load_dataset(path: str | Path, split: str | None = "train") -> SampleSequenc
 
 
 def make_watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256) -> Mesh:
-    """A closed, consistently oriented mesh of the same shape, in the frame of its input.
+    """A closed, consistently oriented mesh of the same shape, in the frame of the input.
 
-    ``method`` is a name of ``config.WATERTIGHT_METHODS``; ``resolution`` voxels span the longest side.
-    Raises ``RejectError`` for a mesh that has no usable surface.
+    ``method``: a name in ``config.WATERTIGHT_METHODS``; ``resolution``: voxels along the longest side.
+    Raises ``RejectError`` for a mesh without a usable surface.
     """
     from pix3d_onet.geometry.watertight.methods import make_watertight as implementation
 
@@ -86,7 +86,7 @@ def load_model(run: str | Path) -> nn.Module:
 
 
 def extract_mesh(model: Any, image: UInt8, *, resolution: int = 128, **options: Any) -> Mesh:
-    """The surface that ``model`` sees in ``image`` (H, W, 3) uint8 on white, in the normalised frame.
+    """The surface that ``model`` predicts for ``image`` (H, W, 3) uint8 on white, in the normalised frame.
 
     ``options``: see ``learning.extraction.extract.extract_mesh`` (``pose``, ``threshold``, ...).
     """
@@ -111,25 +111,25 @@ def reconstruct(
     device: str = "auto",
     emit: Emit = ignore,
 ) -> Mesh:
-    """The closed mesh that the network of a run sees in a raw photo, as ``onet reconstruct`` makes it.
+    """The closed mesh that a run's network predicts from a raw photo, as ``onet reconstruct`` writes it.
 
     The mesh is in the normalised frame: y up, centred at the origin, the longest side of a training shape 1.
 
-    ``run``: a run's folder, or a network's ``.safetensors`` file. ``image``: a picture file, turned upright as its EXIF
-    orientation says, or pixels (H, W, 3) RGB or (H, W, 4) RGBA uint8. ``mask``: what cuts the object out, namely a mask
-    file, (H, W) bool of the photo's size, ``auto`` (what differs from the colours along the border), ``rembg``, or
-    None: the picture's own transparency or white border, else the whole picture. ``pose``: for networks that take the
-    camera, a camera file or (4, 4), normalised frame → camera frame (which looks along +z); with a matrix, ``focal``
-    is the focal length in widths of the whole photo.
+    ``run``: a run's folder, or a network's ``.safetensors`` file. ``image``: a picture file (its EXIF orientation is
+    applied) or pixels (H, W, 3) RGB or (H, W, 4) RGBA uint8. ``mask``: a mask file, (H, W) bool of the photo's size,
+    ``auto`` (keeps what differs from the colours along the border), ``rembg``, or None: the picture's alpha channel
+    or white background, else the whole picture. ``pose``, only for networks with a pose input: a camera file, or
+    (4, 4), normalised frame → camera frame (which looks along +z). ``focal``, only with a matrix: the focal length
+    divided by the photo's width.
 
-    ``resolution`` cells span the box's side of 1.1; the search starts from ``coarse`` cells, so thinner parts can be
-    missed. ``threshold`` is the occupancy probability of the surface (None: the run's). ``refine`` moves vertices onto
-    the level set, ``simplify`` is the wanted number of faces. ``precision`` is that of the decoder's products.
-    ``device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``emit`` gets doubts about the mask as events.
+    ``resolution`` cells span the cube's side of 1.1. The search starts on ``coarse`` cells; thinner parts can be
+    missed. ``threshold``: occupancy probability at the surface (None: the run's). ``refine`` moves vertices onto the
+    level set. ``simplify``: wanted number of faces. ``precision``: of the decoder's matrix products. ``device``:
+    ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``emit`` receives warnings about the mask.
 
     The network is loaded at every call; for many photos open a job (``pix3d_onet.reconstruction.job``). Raises
-    ConfigError for a wrong setting; InputError for a run or camera that cannot be used, arrays of another shape, and
-    where the network sees nothing; RejectError for a picture or mask that cannot be used.
+    ConfigError for a wrong setting; InputError for an unusable run or camera, arrays of a wrong shape, or an empty
+    prediction; RejectError for an unusable picture or mask.
     """
     from pix3d_onet.config import ExtractionConfig
     from pix3d_onet.reconstruction.surface import reconstruct as implementation

@@ -1,7 +1,7 @@
-"""The settings of every command: small frozen dataclasses, one docstring per field, validated, hashable, JSON.
+"""The settings of every command: frozen dataclasses with one docstring per field; validated, hashable, JSON.
 
-A wrong value raises :class:`~pix3d_onet.errors.SettingError`. Closed choices are ``Literal`` types, defined here once:
-:class:`Config` checks them, and the command line makes its options of the fields: flag, type, choices, default, help.
+A wrong value raises :class:`~pix3d_onet.errors.SettingError`. Closed choices are ``Literal`` types, defined here once
+and checked by :class:`Config`. The command line makes its options from the fields: flag, type, choices, default, help.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 from pix3d_onet.errors import ConfigError, SettingError
 
 SplitName = Literal["train", "val", "test"]
+Grouping = Literal["auto", "file", "folder", "top"]
+"""Rules that say which mesh files are one shape, see ``data.sources.grouping``."""
 SplitMode = Literal["shape", "image", "s1", "s2", "lst"]
 ImagesPerObject = Literal["one", "all"]
 Flags = Literal["clean", "all"]
@@ -37,21 +39,28 @@ MeshFormat = Literal["glb", "obj", "ply", "stl", "off"]
 Frame = Literal["normalised", "original"]
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+LATER = {"later": True}
+"""Marks a field added after the first data sets: with its default value it is not in the JSON, so that their hashes
+stay the same."""
 ENCODER_ALIASES = {"convnext": "convnext_tiny"}
 """Short names of encoders → timm's names."""
 WATERTIGHT_METHODS: Mapping[str, str] = {
     name: f"pix3d_onet.geometry.watertight.methods:{name}_method" for name in ("tight", "fusion", "meshfix", "none")
 }
-"""Name → ``module:function`` of what closes a mesh, imported when it is used: ``f(mesh, resolution) -> Watertight``.
+"""Name → ``module:function`` that closes a mesh: ``f(mesh, resolution) -> Watertight``. Imported when it is used.
 A new method is one line here."""
 POINTS_HALF_SIDE = 0.55
-"""Half the side of the cube that points are drawn from: the unit box padded by 0.1 (Mescheder et al. 2019)."""
+"""Half the side of the cube from which points are drawn: the unit box padded by 0.1 (Mescheder et al. 2019)."""
 MIN_RESOLUTION = 8
-"""Fewest cells per axis of an extracted mesh: of fewer no shape is left."""
+"""Fewest cells per axis of an extracted mesh; on fewer, no shape can be recognised."""
 MAX_RESOLUTION = 1024
-"""Most cells per axis of an extracted mesh: 1027³ float32 are 4.3 GB (only memory near the surface is touched)."""
+"""Most cells per axis of an extracted mesh: 1027³ float32 are 4.3 GB (only pages near the surface are touched)."""
+MODEL_LIMITS = {"c_dim": 8192, "hidden_dim": 8192, "blocks": 100}
+"""Largest networks: 30 times as wide and 20 times as deep as the paper's."""
+MOST_THREADS = 1024
+"""Most threads that may be asked for; a larger number is a typing error."""
 LEAST_FACES = 4
-"""Faces of the smallest closed mesh, a tetrahedron."""
+"""Number of faces of the smallest closed mesh, a tetrahedron."""
 
 
 def _require(condition: bool, setting: str, rule: str, value: object) -> None:
@@ -60,14 +69,14 @@ def _require(condition: bool, setting: str, rule: str, value: object) -> None:
 
 
 def check_choice(setting: str, value: object, choices: Any) -> None:
-    """SettingError unless ``value`` is one of ``choices``: a ``Literal`` type, or any iterable of them."""
+    """SettingError unless ``value`` is one of ``choices``, a ``Literal`` type or any iterable."""
     allowed = list(get_args(choices) or choices)
     if value not in allowed:
         raise SettingError(setting, alternatives(allowed), value)
 
 
 def choices_of(config: type, name: str) -> Iterable[str] | None:
-    """The names in the open table that a field chooses from (``metadata["choices"]``); None for other fields."""
+    """The names that a field may take from a table (its ``metadata["choices"]``); None for other fields."""
     (table,) = (f.metadata.get("choices") for f in dataclasses.fields(config) if f.name == name)
     return table
 
@@ -79,7 +88,7 @@ def alternatives(choices: list[Any]) -> str:
 
 
 def field_types(config: type) -> dict[str, Any]:
-    """Field → its type, resolved."""
+    """Field → its type, with string annotations resolved."""
     return get_type_hints(config)
 
 
@@ -102,7 +111,7 @@ def check_extraction(
 
 @dataclass(frozen=True)
 class Config:
-    """Base: JSON in and out, a hash of what defines the result, and the check of closed choices."""
+    """Base class: to and from JSON, a hash of all fields, and the check of closed choices."""
 
     def __post_init__(self) -> None:
         for name, kind in field_types(type(self)).items():
@@ -116,25 +125,33 @@ class Config:
                     check_choice(name, item, get_args(kind)[0])
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-able dict of all fields (tuples become lists)."""
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(self).items()}
+        """The fields as a dict for JSON (tuples become lists), without ``LATER`` fields at their default."""
+        later = [f for f in dataclasses.fields(self) if f.metadata.get("later")]
+        left_out = {f.name for f in later if getattr(self, f.name) == f.default}
+        values = {key: v for key, v in dataclasses.asdict(self).items() if key not in left_out}
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of ``to_json``; missing keys take their default.
+        """The inverse of ``to_json``; missing keys get their default.
 
-        ConfigError for unknown keys, values of another type than the default's, and values out of range.
+        ConfigError for unknown keys, for values whose type differs from the default's, and for values out of range.
         """
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"the settings of {cls.__name__} are {data!r:.80}, not an object.")
         defaults = {f.name: f.default for f in dataclasses.fields(cls)}
         values = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
         for key, value in values.items():
             if key not in defaults:
-                raise ConfigError(f"unknown setting {key!r} for {cls.__name__}.")
+                raise ConfigError(f"unknown setting {key!r:.80} for {cls.__name__}.")
             wanted = type(defaults[key])
             if defaults[key] is None or type(value) is wanted or (wanted is float and type(value) is int):
                 continue
-            raise ConfigError(f"setting {key!r} of {cls.__name__} must be {wanted.__name__}, not {value!r}.")
-        return cls(**values)
+            raise ConfigError(f"{key!r} of {cls.__name__} must be {wanted.__name__}, not {value!r:.80}.")
+        try:
+            return cls(**values)
+        except TypeError:  # a list of the wrong things
+            raise ConfigError(f"the settings of {cls.__name__} are of the wrong type: {values!r:.200}.") from None
 
     def hash(self) -> str:
         """First 12 hex digits of the SHA-256 of the canonical JSON."""
@@ -144,42 +161,46 @@ class Config:
 
 @dataclass(frozen=True)
 class PrepareConfig(Config):
-    """What defines a prepared data set. Workers, backend and output folder do not belong here: they change nothing."""
+    """Everything that defines a prepared data set. Workers, backend and output folder do not: they change no byte."""
 
     categories: tuple[str, ...] = ("chair",)
-    """Categories to take; ``all`` takes every one."""
+    """Categories to prepare; ``all`` = every category."""
     watertight: str = field(default="tight", metadata={"choices": WATERTIGHT_METHODS})
-    """How meshes are closed."""
+    """Method that makes meshes watertight."""
     resolution: int = 256
-    """Voxels along the longest side of the grid that meshes are closed on."""
+    """Voxels along the longest side of the watertighting grid."""
     points: int = 100_000
     """Labelled points per shape."""
     surface_points: int = 100_000
     """Surface samples with normals per shape."""
     image_size: int = 224
-    """Side of the stored square images, pixels."""
+    """Side of the stored square pictures, pixels."""
     crop_margin: float = 0.1
-    """White margin on each side of the object, as a share of its box's longest side."""
+    """White margin on each side of the object, as a fraction of its bounding box's longest side."""
     split: SplitMode = "shape"
-    """How to split: ``shape`` (by group), ``image``, or a prescribed split (``s1``, ``s2``, ``lst``)."""
+    """How to split: ``shape`` (groups stay together), ``image``, or a prescribed split (``s1``, ``s2``, ``lst``)."""
     fractions: tuple[float, ...] = (0.7, 0.1, 0.2)
-    """Shares of train, val, test for ``shape`` and ``image`` splits."""
+    """Fractions of train, val, test for ``shape`` and ``image`` splits."""
     images_per_object: ImagesPerObject = "one"
-    """Pictures of a shape: ``one`` (its first usable record) or ``all``."""
+    """Pictures per shape: ``one`` (its first usable record) or ``all``."""
     flags: Flags = "all"
-    """``clean`` = only pictures neither truncated nor occluded nor slightly occluded."""
+    """``clean`` = skip pictures that are truncated, occluded or slightly occluded."""
     require_pose: bool = False
     """Reject pictures without a camera."""
     render_views: int = 0
-    """Shaded views rendered of each shape, besides its photos."""
+    """Shaded views to render per shape, in addition to its photos."""
     mesh_error: float = 0.001
-    """Largest stated surface error of the stored, decimated mesh, normalised units; 0 = not decimated."""
+    """Largest surface error of the stored mesh due to decimation, normalised units; 0 = not decimated."""
     seed: int = 0
-    """Seed of everything random: points, surface samples, split, rendered cameras."""
+    """Seed for points, surface samples, split and rendered cameras."""
     limit: int = 0
-    """Take only the first N shapes; 0 = all."""
+    """Prepare only the first N shapes; 0 = all."""
     shapes_per_shard: int = 32
-    """Shapes in one HDF5 shard."""
+    """Shapes per HDF5 shard."""
+    group_by: Grouping = field(default="auto", metadata=LATER)
+    """Mesh files that the split keeps together: auto, file (none), folder, or top (all below a top-level folder)."""
+    pattern: str = field(default="", metadata=LATER)
+    """Use only mesh files that match, such as '*/normalized_model.obj' (* matches any text, including /)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -208,33 +229,43 @@ class PrepareConfig(Config):
         _require(len(self.categories) > 0, "categories", "given", self.categories)
 
 
+def encoder_name(encoder: str) -> str:
+    """timm's name of an encoder; resolves ``convnext`` and ``timm:NAME``."""
+    name = encoder.removeprefix("timm:")
+    return ENCODER_ALIASES.get(name, name)
+
+
 @dataclass(frozen=True)
 class ModelConfig(Config):
-    """What defines a network's architecture (Mescheder et al., CVPR 2019, and the report's additions)."""
+    """Everything that defines a network's architecture (Mescheder et al., CVPR 2019, and the report's additions)."""
 
     encoder: str = "resnet18"
-    """resnet18, …, convnext (timm's convnext_tiny), or any timm:NAME."""
+    """Image encoder: resnet18, …, convnext (timm's convnext_tiny), or any timm:NAME."""
     scales: Scales = 1
     """3 = an image pyramid: full, half and quarter size, features added."""
     pose: PoseInput = "none"
-    """The camera as a second input: ``none``, ``matrix`` (Linear 16 → 32 on the flattened 4×4), ``6d`` (Zhou et al.,
+    """Camera pose as a second input: ``none``, ``matrix`` (Linear 16 → 32 on the flattened 4×4), ``6d`` (Zhou et al.,
     CVPR 2019)."""
     pyramid: Pyramid = "separate"
-    """How three scales are encoded: ``separate`` encoders, one ``shared`` encoder, or ``fpn`` over feature levels."""
+    """How to encode three scales: ``separate`` encoders, one ``shared`` encoder, or ``fpn`` over feature levels."""
     c_dim: int = 256
-    """Features of the image code (the pose's 32 come on top)."""
+    """Dimension of the image code, without the pose's 32."""
     hidden_dim: int = 256
     """Width of the decoder."""
     blocks: int = 5
-    """Residual blocks of the decoder."""
+    """Number of residual blocks in the decoder."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(bool(self.encoder), "encoder", "a timm model name", self.encoder)
+        _require(
+            bool(encoder_name(self.encoder)) and len(self.encoder) <= 100, "encoder", "a timm model name", self.encoder
+        )
+        for name, most in MODEL_LIMITS.items():
+            _require(1 <= getattr(self, name) <= most, name, f"between 1 and {most}", getattr(self, name))
 
     @property
     def default_name(self) -> str:
-        """What a run of it is called unless it is named: ``convnext-fp3-pose`` for the last row of Table 1."""
+        """Name of a run of this model by default: ``convnext-fp3-pose`` for the last row of Table 1."""
         parts = [self.encoder.removeprefix("timm:")]
         if self.scales > 1:
             parts.append({"separate": "fp3", "shared": "fp3-shared", "fpn": "fpn"}[self.pyramid])
@@ -242,15 +273,19 @@ class ModelConfig(Config):
             parts.append("pose" if self.pose == "matrix" else "pose6d")
         return "-".join(parts)
 
+    def architecture(self) -> dict[str, Any]:
+        """``to_json`` with timm's name of the encoder; equal for networks that can load each other's weights."""
+        return {**self.to_json(), "encoder": encoder_name(self.encoder)}
+
 
 @dataclass(frozen=True)
 class TrainConfig(Config):
-    """What defines a training run, besides the model and the data set."""
+    """Everything that defines a training run, besides the model and the data set."""
 
     steps: int = 3000
     """Optimiser steps."""
     batch_size: int = 64
-    """Pictures per step, over all processes; auto = what fits, 64 at most."""
+    """Pictures per step, summed over all processes; auto = as many as fit in memory, at most 64."""
     points_per_shape: int = 2048
     """Points drawn per shape and step."""
     image_size: int = 224
@@ -260,32 +295,32 @@ class TrainConfig(Config):
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW) when above 0."""
     schedule: Schedule = "constant"
-    """Learning rate over time; ``cosine`` goes to 0 after the warm-up."""
+    """Learning rate schedule; ``cosine`` decays to 0 after the warm-up."""
     warmup: int = 0
     """Steps of linear warm-up."""
     ema: float = 0.0
     """Decay of the exponential moving average of the weights; 0 = none."""
     augment: tuple[Augmentation, ...] = ()
-    """Image augmentation, repeatable; ``flip`` mirrors the points, too."""
+    """Image augmentation, repeatable; ``flip`` also mirrors the points."""
     patience: int = 0
-    """Stop after so many validations without a better IoU; 0 = never."""
+    """Stop after this many validations without a better IoU; 0 = never."""
     freeze_encoder: bool = False
     """Train only the projection and the decoder."""
     pretrained: bool = True
     """Start from timm's pretrained encoder weights."""
     views: TrainingViews = "all"
-    """Pictures trained on; ``photos`` = without rendered views. Validation uses the photos of a split wherever it has
-    any, so that the two compare."""
+    """Pictures to train on; ``photos`` = no rendered views. Validation uses only photos if the split has any, so that
+    both choices are comparable."""
     val_every: int = 100
     """Steps between validations."""
     val_points: int = 0
     """Points per shape in validation; 0 = all stored."""
     threshold: float = 0.2
-    """Occupancy probability above which a point counts as inside (the original's constant)."""
+    """Occupancy probability above which a point counts as inside (0.2 in the original code)."""
     precision: Precision = "auto"
-    """Of the network's products; ``auto`` = bf16 where the hardware has it."""
+    """Precision of matrix products; ``auto`` = bf16 if the hardware has it."""
     seed: int = 0
-    """Seed of initial weights, data order, drawn points and augmentation."""
+    """Seed for initial weights, data order, drawn points and augmentation."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -304,21 +339,33 @@ class TrainConfig(Config):
 
 
 @dataclass(frozen=True)
+class MachineConfig(Config):
+    """What a command takes of the machine; no part of what it makes."""
+
+    threads: int = 0
+    """Threads on the CPU; auto = as many as there are free cores, looked at again while running."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(0 <= self.threads <= MOST_THREADS, "threads", f"1 to {MOST_THREADS}, or auto", self.threads)
+
+
+@dataclass(frozen=True)
 class ExtractionConfig(Config):
-    """How a mesh is taken from the field that a network sees in a picture (defaults: Mescheder et al., CVPR 2019)."""
+    """How a mesh is extracted from a network's occupancy field (defaults: Mescheder et al., CVPR 2019)."""
 
     resolution: int = 128
-    """Cells per axis of the extracted mesh, from 8 to 1024."""
+    """Cells per axis of the extracted mesh, 8 to 1024."""
     coarse: int = 32
-    """Cells per axis of the first lattice: thinner parts can be missed."""
+    """Cells per axis of the first, coarse grid; parts thinner than a cell can be missed."""
     threshold: float | None = None
-    """Occupancy probability of the surface, between 0 and 1  [default: the run's, 0.2]."""
+    """Occupancy probability at the surface, between 0 and 1  [default: the run's, 0.2]."""
     refine: bool = False
-    """Move vertices onto the level set along the field's gradient."""
+    """Move vertices along the field's gradient onto the level set."""
     simplify: int | None = None
-    """Simplify to about so many faces, at least 4."""
+    """Simplify the mesh to about this many faces, at least 4."""
     precision: DecoderPrecision = "fp32"
-    """Of the decoder's products; bf16 is meant for GPUs."""
+    """Precision of the decoder's matrix products; bf16 is meant for GPUs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -329,20 +376,20 @@ class ExtractionConfig(Config):
 
 @dataclass(frozen=True)
 class EvaluationConfig(Config):
-    """What the scores of an evaluation depend on, besides the rows and the data set."""
+    """Everything that the scores of an evaluation depend on, besides the rows and the data set."""
 
     split: SplitName = "test"
-    """Pictures that are scored."""
+    """Split to score."""
     protocol: EvaluationProtocol = "onet"
-    """``onet``: field and mesh of Occupancy Networks; ``pix3d``: the official one of Pix3D."""
+    """``onet``: field and mesh as in Occupancy Networks; ``pix3d``: the official protocol of Pix3D."""
     samples: int = 100_000
-    """Samples of each surface."""
+    """Samples per surface."""
     voxels: int = 128
-    """Samples along the unit cube under pix3d, a multiple of 32 (fewer are faster, and not official)."""
+    """Voxels per axis of the unit cube under pix3d, a multiple of 32 (fewer are faster, but not official)."""
     limit: int = 0
-    """Only the first N shapes of the split; 0 = all."""
+    """Score only the first N shapes of the split; 0 = all."""
     seed: int = 0
-    """Seed of the surface samples."""
+    """Seed for the surface samples."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -354,4 +401,4 @@ class EvaluationConfig(Config):
 PREPARE_PRESETS: dict[str, dict[str, object]] = {
     "paper": {"watertight": "fusion", "resolution": 256, "points": 100_000, "image_size": 224},
 }
-"""Named settings of ``prepare``: ``paper`` is what Occupancy Networks and the report did, its bias included."""
+"""Named settings of ``prepare``: ``paper`` is what Occupancy Networks and the report used, including its bias."""

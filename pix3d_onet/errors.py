@@ -1,10 +1,10 @@
 """The errors of the library: what went wrong, with which record, at which stage, and what to do.
 
-The library raises these and nothing else for trouble it foresees; the command line turns each into one
-line and an exit status. A record that cannot be used is not an error but a :class:`~pix3d_onet.types.Rejected`.
+The library raises only these for problems it expects; the command line turns each into one line and an exit status.
+A record that cannot be used is not an error but a :class:`~pix3d_onet.types.Rejected`.
 
-Messages, hints and the notes of :mod:`pix3d_onet.events` name settings in backticks as Python has them (`` `out` ``,
-`` `frame='original'` ``), since not every caller is a command line; that one spells them as its own flags.
+Messages, hints and the notes of :mod:`pix3d_onet.events` name settings in backticks, spelled as in Python (`` `out` ``,
+`` `frame='original'` ``), since not every caller is the command line, which replaces them by its flags.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 
 class OnetError(Exception):
-    """Base of all foreseen errors.
+    """Base of all expected errors.
 
-    ``message`` says what is wrong in one line; ``hint`` says in one line what to do about it (may be empty).
+    ``message``: one line that says what is wrong; ``hint``: one line that says what to do (may be empty).
     """
 
     exit_status = 3
@@ -27,7 +27,7 @@ class OnetError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # the hint is keyword-only, which plain pickling between processes would not respect
+        # by default, exceptions are sent between processes without keyword-only arguments
         return partial(type(self), hint=self.hint), (self.message,)
 
     def __str__(self) -> str:
@@ -45,10 +45,10 @@ class ConfigError(OnetError):
 
 
 class SettingError(ConfigError):
-    """The value of one setting breaks its rule: ``setting`` must be ``rule``, and is ``value``."""
+    """A setting has a value that is not allowed: ``setting`` must be ``rule``, not ``value``."""
 
     def __init__(self, setting: str, rule: str, value: object, *, hint: str = "") -> None:
-        super().__init__(f"`{setting}` must be {rule}, not {value!r}.", hint=hint)
+        super().__init__(f"`{setting}` must be {rule}, not {value!r:.80}.", hint=hint)
         self.setting = setting
         self.rule = rule
         self.value = value
@@ -58,13 +58,13 @@ class SettingError(ConfigError):
 
 
 class UnsuitableError(ConfigError):
-    """A setting that suits other networks does not suit this one, or its step does not fit in memory."""
+    """A setting is valid in general but not for this network, or its training step does not fit in memory."""
 
 
 class RejectError(OnetError):
-    """One record or shape cannot be used. Caught by the stage's loop and counted as a ``Rejected``.
+    """One record or shape cannot be used. The stage's loop catches it and counts a ``Rejected``.
 
-    ``reason`` is a short stable code (``empty-mesh``); the message has the detail; ``stage`` is where it fell out.
+    ``reason``: a short stable code (``empty-mesh``); the message has the detail; ``stage``: where it was rejected.
     """
 
     def __init__(self, reason: str, message: str = "", stage: str = "") -> None:
@@ -87,7 +87,7 @@ class BusyError(OnetError):
 
 
 class InterruptedRunError(OnetError):
-    """The user or the system asked the run to stop; everything finished so far is kept."""
+    """The user or the system stopped the run; everything finished so far is kept."""
 
     exit_status = 130
 

@@ -1,7 +1,7 @@
-"""How text from data leaves for a person: one function per medium, applied where the medium is written.
+"""Escape text from data for output: one function per medium, applied where the medium is written.
 
-Ids, names, categories and error texts come out of files that others wrote. In a terminal they could move the cursor,
-in a spreadsheet run as a formula, in markdown or LaTeX tear the table, in a shell run a command. HTML is escaped by
+Ids, names, categories and error texts come from untrusted files. In a terminal they could move the cursor, in a
+spreadsheet run as a formula, in markdown or LaTeX break the table, in a shell run a command. HTML is escaped by
 jinja2's autoescape (``report.html.templates``), which calls :func:`visible` first.
 """
 
@@ -21,7 +21,7 @@ _UNSEEN = re.compile(
 """Control characters, line and paragraph separators, bidirectional and other invisible marks, lone surrogates."""
 _NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
-"""What a formula starts with in Excel, LibreOffice and Google Sheets, full-width forms included."""
+"""First characters of a formula in Excel, LibreOffice and Google Sheets, including full-width forms."""
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
@@ -33,15 +33,23 @@ def _code(match: re.Match[str]) -> str:
 
 
 def visible(text: str) -> str:
-    r"""``text`` on one line, with what cannot be seen written out: ESC as ``\x1b``, a newline as ``\n``.
+    r"""``text`` on one line, with invisible characters escaped: ESC as ``\x1b``, a newline as ``\n``.
 
-    The rule of the terminal and of plain text; every other function here applies it first.
+    This is the rule for terminals and plain text; all other functions here apply it first.
     """
     return _UNSEEN.sub(_code, text)
 
 
+def shortened(text: str, most: int = 2000) -> str:
+    """``text``, or of a longer one its beginning and end, ``most`` characters in all."""
+    if len(text) <= most:
+        return text
+    kept = (most - 3) // 2
+    return f"{text[:kept]} … {text[len(text) - kept :]}"
+
+
 def json_text(text: str) -> str:
-    r"""A JSON document with what cannot be seen in its strings as ``\u`` escapes: the same document to a parser."""
+    r"""A JSON document with invisible characters as ``\u`` escapes; a parser reads the same document."""
 
     def code(match: re.Match[str]) -> str:
         units = match[0].encode("utf-16-be", "surrogatepass")
@@ -51,9 +59,9 @@ def json_text(text: str) -> str:
 
 
 def csv_cell(value: object) -> object:
-    """A cell that no spreadsheet takes for a formula: text that starts like one gets an apostrophe in front.
+    """A cell that no spreadsheet interprets as a formula: text that starts like one is prefixed with an apostrophe.
 
-    Numbers stay numbers, also those that are text already; None is empty.
+    Numbers, also as text, are not changed; None becomes empty.
     """
     if not isinstance(value, str):
         return "" if value is None else value
@@ -62,7 +70,7 @@ def csv_cell(value: object) -> object:
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
-    """A CSV file, ``\\n`` at the end of every line, each cell by :func:`csv_cell`."""
+    """A CSV file with ``\\n`` at the end of every line; cells are escaped by :func:`csv_cell`."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows([csv_cell(cell) for cell in row] for row in rows)
     return buffer.getvalue()
@@ -89,13 +97,13 @@ _ACCENTS = {
     **{"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u", "\u0307": "."},
     **{"\u0308": '"', "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0327": "c"},
 }
-"""Combining mark → the LaTeX command of the accent, which every font encoding has."""
+"""Combining mark → LaTeX command of the accent, available in every font encoding."""
 
 
 def latex(text: str) -> str:
-    r"""``text`` for any place in a LaTeX document, table cells after ``\\`` included; needs no package.
+    r"""``text`` for any place in a LaTeX document, including table cells after ``\\``; needs no package.
 
-    Letters beyond ASCII that plain pdfLaTeX does not know stand as their code point, ``U+4E2D``.
+    Characters that plain pdfLaTeX does not know are written as their code point, ``U+4E2D``.
     """
     text = visible(text)
     return "".join("-{}" if text[i : i + 2] == "--" else _latex_character(c) for i, c in enumerate(text))
@@ -113,7 +121,7 @@ def _latex_character(character: str) -> str:
 
 
 def shell(argument: str) -> str:
-    """One argument of a command that is shown for pasting into a shell; what cannot be seen as bash's ``$'…'``."""
+    """One argument of a command to be pasted into a shell; invisible characters as in bash's ``$'…'``."""
     if not _UNSEEN.search(argument):
         return shlex.quote(argument)
     coded = _UNSEEN.sub(_code, argument.replace("\\", r"\\").replace("'", r"\'"))

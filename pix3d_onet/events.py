@@ -1,6 +1,6 @@
-"""Events that the library hands to its caller while it works; the command line shows them.
+"""Progress events that long calls send to their caller; the command line shows them.
 
-A long call takes ``emit: Emit = ignore`` and calls it from its own thread. Events are cheap and may be dropped.
+A long call takes ``emit: Emit = ignore`` and calls it from its own thread. A caller may ignore any event.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Note(Event):
-    """A line worth telling a person. ``level`` is ``info``, ``warning`` or ``debug``."""
+    """A line of text for the user. ``level`` is ``info``, ``warning`` or ``debug``."""
 
     message: str
     level: str = "info"
@@ -24,7 +24,7 @@ class Note(Event):
 
 @dataclass(frozen=True, slots=True)
 class Progress(Event):
-    """``done`` of ``total`` units of ``stage`` are done (``total`` 0 = not known); ``rejected`` of them unusable."""
+    """``done`` of ``total`` units of ``stage`` are done (``total`` 0 = unknown), ``rejected`` of them unusable."""
 
     stage: str
     done: int
@@ -35,7 +35,10 @@ class Progress(Event):
 
 @dataclass(frozen=True, slots=True)
 class TrainStep(Event):
-    """One optimiser step is done: losses are per shape (BCE summed over its points), rates in shapes/s."""
+    """One optimiser step is done. Losses are per shape (BCE summed over its points), rates in shapes/s.
+
+    ``seconds_left`` includes the remaining validations and the final scoring; None if it is not known yet.
+    """
 
     step: int
     total: int
@@ -44,7 +47,7 @@ class TrainStep(Event):
     learning_rate: float = 0.0
     val_iou: float | None = None
     best_iou: float | None = None
-    steps_per_second: float = 0.0
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class RunFinished(Event):
-    """The ablation has finished (or found already finished: ``skipped``) a run."""
+    """The ablation has finished a run; ``skipped``: it was already finished before."""
 
     name: str
     index: int
@@ -72,4 +75,4 @@ Emit = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """The default ``emit``: drop the event."""
+    """Default ``emit``: does nothing."""

@@ -1,7 +1,7 @@
 """The lattice of stored points: 65536³ cells over the cube [-0.55, 0.55]³.
 
-Uniform points are drawn *on* the lattice and labels are computed for the decoded points, so that no
-rounding stands between a point and its label.
+Uniform points are drawn *on* the lattice and labels are computed for the decoded points, so that rounding never
+makes a label wrong.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pix3d_onet.config import POINTS_HALF_SIDE
 from pix3d_onet.types import Float32, UInt16
 
 LATTICE = 65536
-"""Cells along each axis; a cell is 1.1/65536 = 1.7e-5 units wide (0.004 voxels at 256³)."""
+"""Cells per axis; a cell is 1.1/65536 = 1.7e-5 units wide (0.004 voxels at 256³)."""
 
 
 def decode_points(cells: UInt16) -> Float32:
@@ -25,7 +25,7 @@ def decode_points(cells: UInt16) -> Float32:
 
 
 def encode_points(points: NDArray[np.floating[Any]]) -> UInt16:
-    """(…, 3) points → the (…, 3) uint16 cells that hold them; points outside the cube go to its border."""
+    """(…, 3) points → the (…, 3) uint16 cells that contain them; points outside the cube are clamped to it."""
     step = 2 * POINTS_HALF_SIDE / LATTICE
     cells = np.floor((points.astype(np.float64) + POINTS_HALF_SIDE) / step)
     return np.clip(cells, 0, LATTICE - 1).astype(np.uint16)

@@ -1,13 +1,13 @@
-"""Metrics: one table, each with its unit, direction, definition and source; functions on plain arrays.
+"""Metrics: one table with unit, direction, definition and source of each; functions on plain arrays.
 
-Rules that hold for every metric. (In the original's ``eval.py`` an empty mesh has IoU 0, accuracy and completeness √3,
-normal consistency −1, and no Chamfer-L1 at all, so that it drops out of that mean.)
+Rules for every metric. (In the original ``eval.py`` an empty mesh has IoU 0, accuracy and completeness √3, normal
+consistency −1, and no Chamfer-L1, so that it is missing from the mean Chamfer-L1.)
 
-* An empty prediction of a shape that is not empty gets the worst value: IoU, F-score and normal consistency 0,
-  distances √3 (:data:`EMPTY_DISTANCE`, the unit cube's diagonal, the original's constant). An empty truth likewise.
-* Where both are empty they agree: IoU, F-score and normal consistency 1, distances 0.
-* An undefined (NaN) prediction counts as "outside". A metric is NaN only where it was not measured, and a mean is
-  NaN as soon as one of its values is: nothing drops out silently.
+* If exactly one of prediction and truth is empty, the prediction gets the worst value: IoU, F-score and normal
+  consistency 0, distances √3 (:data:`EMPTY_DISTANCE`, the unit cube's diagonal, as in the original).
+* If both are empty, they agree: IoU, F-score and normal consistency 1, distances 0.
+* An undefined (NaN) prediction counts as "outside". A metric is NaN only if it was not measured, and a mean is
+  NaN as soon as one of its values is, so that no value is dropped silently.
 
 Lengths are in the normalised frame: the longest side of the true shape's box is 1.
 """
@@ -27,25 +27,25 @@ from pix3d_onet.types import Bool, Float64
 Floats = NDArray[np.floating[Any]]
 
 EMPTY_DISTANCE = math.sqrt(3.0)
-"""Distance to a surface that does not exist: the unit cube's diagonal (Mescheder et al., evaluation code)."""
+"""Distance to an empty surface: the unit cube's diagonal (Mescheder et al., evaluation code)."""
 F_SCORE_DISTANCE = 0.01
 """1 % of the longest side (Tatarchenko et al., CVPR 2019, section 5)."""
 CHAMFER_UNIT = 10.0
-"""Mescheder et al. (CVPR 2019, section 4.1) print Chamfer-L1 in tenths of the longest side: ours × 10."""
+"""Mescheder et al. (CVPR 2019, section 4.1) give Chamfer-L1 in tenths of the longest side: ours × 10."""
 LEAF = 32
-"""Points in a leaf of the k-d tree (measured best for 100,000 points)."""
+"""Points per leaf of the k-d tree (measured to be fastest for 100,000 points)."""
 CELLS_PER_UNIT = 32
-"""Cells of the grid by which points are ordered before they are looked up."""
+"""Cells per unit of length in the grid that sorts points before the search."""
 RESAMPLES = 10_000
 """Bootstrap resamples of a confidence interval."""
 CONFIDENCE = 0.95
 MIN_GROUPS = 5
-"""Fewest independent groups for an interval: a bootstrap of fewer says nothing."""
+"""Fewest independent groups for an interval; a bootstrap over fewer is meaningless."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One column. ``of`` takes a shape's :class:`Comparison` to its value; ``worst`` is an empty prediction's value."""
+    """One column. ``of`` computes the value from a :class:`Comparison`; ``worst``: value of an empty prediction."""
 
     name: str
     label: str
@@ -58,13 +58,13 @@ class Metric:
 
     @property
     def arrow(self) -> str:
-        """↑ where more is better, ↓ where less is."""
+        """↑ if higher is better, else ↓."""
         return "↑" if self.higher_is_better else "↓"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """What was measured of one prediction against its truth, in the normalised frame; None = not measured.
+    """Measurements of one prediction against its truth, in the normalised frame; None = not measured.
 
     ``points_predicted`` and ``points_true`` (P,) bool: occupancy of the stored points by the field; ``mesh_inside``
     (P,) bool: the same points inside the extracted mesh. ``surface``: distances between the surfaces.
@@ -114,9 +114,9 @@ Nearest = Callable[[Floats, Floats], tuple[Float64, NDArray[np.int64]]]
 
 
 def nearest(points: Floats, targets: Floats, *, workers: int = -1) -> tuple[Float64, NDArray[np.int64]]:
-    """Exact nearest neighbours by scipy's k-d tree (float64) on ``workers`` threads (-1 = all).
+    """Exact nearest neighbours with scipy's k-d tree (float64) on ``workers`` threads (-1 = all).
 
-    Both sets are put in the order of a coarse grid first: neighbours in memory are neighbours in space, and the same
+    Both sets are first sorted by the cells of a coarse grid. Points near in space are then near in memory, and the
     queries take a third of the time.
     """
     from scipy.spatial import KDTree
@@ -137,7 +137,7 @@ def surface_distances(
 ) -> SurfaceDistances:
     """Distances between surface samples: (N, 3) predicted and (M, 3) true points with their unit normals.
 
-    ``search`` finds nearest neighbours (another one than scipy's on a GPU); empty inputs give empty arrays.
+    ``search`` finds nearest neighbours (on a GPU, not scipy's). If one set is empty, all distances are √3.
     """
     if not len(predicted) or not len(true):
         n, m = np.full(len(predicted), EMPTY_DISTANCE), np.full(len(true), EMPTY_DISTANCE)
@@ -256,20 +256,20 @@ METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _TABLE}
 
 IOU_PIX3D = Metric(
     "iou_pix3d", "IoU 32³", "1", True, 0.0,
-    "Volumes of 128 voxels a side, max-pooled to 32, box-aligned, cut at one threshold for all, searched on the split.",
+    "Volumes of 128³ voxels, max-pooled to 32³, box-aligned, cut at one threshold for all, searched on the split.",
     "Sun et al., Pix3D, CVPR 2018, section 5", lambda _: math.nan,
 )  # fmt: skip
-"""The one column of Pix3D's protocol: ``evaluation.pix3d_protocol`` measures it, a :class:`Comparison` does not."""
+"""The one column of Pix3D's protocol, measured by ``evaluation.pix3d_protocol`` and not from a :class:`Comparison`."""
 
 
 def measure(comparison: Comparison) -> dict[str, float]:
-    """Every metric's value for one shape, NaN where it was not measured."""
+    """Every metric's value for one shape; NaN = not measured."""
     return {name: metric.of(comparison) for name, metric in METRICS.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean and its 95 % confidence interval; ``count`` independent groups. NaN when there is nothing to say."""
+    """A mean and its 95 % confidence interval over ``count`` independent groups; NaN = not available."""
 
     mean: float
     low: float
@@ -282,9 +282,10 @@ def mean_interval(
 ) -> Interval:
     """Mean of ``values`` (N,) with a percentile bootstrap interval over ``groups`` (Efron & Tibshirani 1993, ch. 13).
 
-    Pictures of the same shape are not independent: whole groups are drawn. The mean is over values. The percentiles
-    are expanded for n groups as Student's t is wider than a normal (Hesterberg, "What Teachers Should Know about the
-    Bootstrap", 2015, section 4.3). NaN as soon as one value is NaN; under ``MIN_GROUPS`` groups the interval is NaN.
+    Whole groups are drawn, because pictures of the same shape are not independent. The mean is over values. The
+    percentiles are expanded by the factor by which Student's t for n groups is wider than a normal (Hesterberg, "What
+    Teachers Should Know about the Bootstrap", 2015, section 4.3). NaN as soon as one value is NaN; below
+    ``MIN_GROUPS`` groups the interval is NaN.
     """
     data = np.asarray(values, np.float64)
     if not len(data) or np.isnan(data).any():
@@ -304,7 +305,7 @@ def mean_interval(
 
 
 def expanded_tail(count: int) -> float:
-    """Share of resamples beyond either end of the interval over ``count`` groups: under (1 − ``CONFIDENCE``) / 2."""
+    """Share of resamples beyond each end of the interval over ``count`` groups; less than (1 − ``CONFIDENCE``) / 2."""
     from scipy import special
 
     quantile = special.stdtrit(count - 1, (1 + CONFIDENCE) / 2)  # Student's t
@@ -312,6 +313,6 @@ def expanded_tail(count: int) -> float:
 
 
 def mean_rows(rows: Sequence[Mapping[str, float]], groups: Sequence[str] | None = None) -> dict[str, Interval]:
-    """Mean and interval of every column that ``rows`` have in common with :data:`METRICS`."""
+    """Mean and interval of every column of :data:`METRICS` that ``rows`` have."""
     names = [name for name in METRICS if rows and all(name in row for row in rows)]
     return {name: mean_interval([row[name] for row in rows], groups) for name in names}

@@ -1,4 +1,4 @@
-"""The frozen records that stages hand to each other, numpy only.
+"""Frozen records that the stages pass to each other; numpy only.
 
 Frames
 ------
@@ -27,12 +27,16 @@ UInt16 = NDArray[np.uint16]
 Bool = NDArray[np.bool_]
 
 
+MESH_SUFFIXES = (".obj", ".off", ".ply", ".stl", ".glb", ".gltf")
+"""Endings of the mesh files that are read, in any case."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Mesh:
     """Triangles in any frame: ``vertices`` (V, 3) float64, ``faces`` (F, 3) int64 into ``vertices``.
 
-    Anything array-like is converted. Faces are counter-clockwise seen from outside where that is known.
-    Raises ValueError for wrong shapes; it does not look for NaN or bad indices (``geometry.mesh.cleaning.clean`` does).
+    Anything array-like is converted. Faces are counter-clockwise seen from outside, if the orientation is known.
+    Raises ValueError for wrong array shapes; NaN and bad indices are checked by ``geometry.mesh.cleaning.clean``.
     """
 
     vertices: Float64
@@ -55,7 +59,7 @@ class Mesh:
 
     @property
     def bounds(self) -> Float64:
-        """(2, 3) float64: lowest and highest corner of the vertices' box. ValueError when there are none."""
+        """(2, 3) float64: lowest and highest corner of the bounding box. ValueError if there are no vertices."""
         columns = self.vertices.T  # one by one: twenty times as fast as along axis 0
         return np.array([[c.min() for c in columns], [c.max() for c in columns]])
 
@@ -76,14 +80,18 @@ class Normalisation:
         return points * self.scale + self.loc
 
 
+PIX3D_SENSOR_MM = 32.0
+"""Width of the sensor that Pix3D's focal lengths refer to, millimetres."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Camera:
-    """A pinhole camera in a release's model frame, before cropping.
+    """A pinhole camera in the model frame of a source, before cropping.
 
     ``X_cam = rotation @ X + translation``, ``u = width/2 - focal·X/Z``, ``v = height/2 - focal·Y/Z`` (Pix3D's
     convention, its page and Sun et al., CVPR 2018). ``rotation`` (3, 3), ``translation`` (3,) model units,
-    ``focal``, ``width``, ``height`` in pixels of the original image; ``centre`` is the principal point (u, v) where it
-    is not the middle.
+    ``focal``, ``width``, ``height`` in pixels of the original image; ``centre`` is the principal point (u, v), None =
+    the middle of the image.
     """
 
     rotation: Float64
@@ -105,9 +113,10 @@ class View:
     """One picture of a shape as stored.
 
     ``rgb`` (H, W, 3) uint8, background white; ``mask`` (H, W) bool, true on the object;
-    ``pose`` (4, 4) float32 rigid, normalised → camera frame in normalised units (all NaN where the source has
+    ``pose`` (4, 4) float32 rigid, normalised → camera frame in normalised units (all NaN if the source has
     none); ``intrinsics`` (3, 3) float32 after the crop (NaN likewise), see the module's frames;
-    ``record_id`` names the source's record; ``rendered`` tells a rendered picture from a photo.
+    ``record_id``: the source's record; ``rendered``: a rendered picture, not a photo. ``sha256``: of the photo's file,
+    or of a rendered picture's pixels (empty: not known).
     """
 
     rgb: UInt8
@@ -116,10 +125,11 @@ class View:
     intrinsics: Float32
     record_id: str
     rendered: bool = False
+    sha256: str = ""
 
     @property
     def has_pose(self) -> bool:
-        """Whether the source gave a camera."""
+        """Whether the source has a camera for this picture."""
         return bool(np.isfinite(self.pose).all())
 
 
@@ -127,9 +137,9 @@ class View:
 class Sample:
     """One shape of a data set, everything in the normalised frame.
 
-    ``points`` (P, 3) float32 in [-0.55, 0.55]³ and ``occupancy`` (P,) bool: i.i.d. uniform, so that any block is
-    a sample. ``surface_points`` (Q, 3) float32 and ``surface_normals`` (Q, 3) float32: uniform on the surface.
-    ``mesh``: the watertight mesh, decimated to the error the manifest states.
+    ``points`` (P, 3) float32 in [-0.55, 0.55]³ and ``occupancy`` (P,) bool: i.i.d. uniform, so that any slice is
+    a random sample. ``surface_points`` (Q, 3) and ``surface_normals`` (Q, 3), both float32: uniform on the surface.
+    ``mesh``: the watertight mesh, decimated to the error that the manifest gives.
     ``loc`` (3,) float64 and ``scale``: normalised = (original - loc) / scale.
     """
 
@@ -145,41 +155,61 @@ class Sample:
     scale: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PreparedShape:
-    """One shape ready to be written to a shard: a :class:`Sample` in the form in which it is stored.
-
-    ``points_q`` (P, 3) uint16 lattice cells (see ``data.store.reader.decode_points``), ``occupancy`` (P,) bool labels
-    of the *decoded* points; ``surface_points_q`` (Q, 3) uint16; ``surface_normals_q`` (Q, 2) uint8 octahedral;
-    ``mesh`` in the normalised frame; ``qc`` JSON-able quality figures (no times: they would break byte identity);
-    ``seconds`` per stage, kept outside the shards; ``source_sha256`` over the content of the files it was made from.
-    """
+@dataclass(frozen=True, slots=True)
+class ShapeIdentity:
+    """Which shape: ``object_id`` is unique in its data set and stable between runs; ``group`` is what a split keeps
+    together (Pix3D: the shape's folder)."""
 
     object_id: str
     category: str
     group: str
-    source_mesh: str
-    mesh_sha256: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShapeGeometry:
+    """What a shard stores of a shape besides its pictures, in stored form.
+
+    ``points_q`` (P, 3) uint16 lattice cells (see ``lattice.decode_points``), ``occupancy`` (P,) bool labels of the
+    *decoded* points; ``surface_points_q`` (Q, 3) uint16; ``surface_normals_q`` (Q, 2) uint8 octahedral; ``mesh`` in
+    the normalised frame; ``qc`` JSON-able quality figures (no times: they would break byte identity).
+    """
+
     points_q: UInt16
     occupancy: Bool
     surface_points_q: UInt16
     surface_normals_q: UInt8
     mesh: Mesh
-    views: tuple[View, ...]
-    view_sha256: tuple[str, ...]
     normalisation: Normalisation
     qc: Mapping[str, Any] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    rejected_views: tuple[Rejected, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What a shape was made from: ``source_mesh`` relative to the source's root, the digest of that file, and
+    ``source_sha256`` over the content of all files that were read for it (empty: not known)."""
+
+    source_mesh: str
+    mesh_sha256: str
     source_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedShape:
+    """One shape ready to be written to a shard; ``seconds`` per stage are kept outside the shards."""
+
+    identity: ShapeIdentity
+    geometry: ShapeGeometry
+    views: tuple[View, ...]
+    provenance: Provenance
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record or shape that cannot be used: counted, written to ``rejects.jsonl``, never silent.
+    """A record or shape that cannot be used: counted, and written to ``rejects.jsonl``.
 
-    ``stage`` is where it fell out (``parse``, ``image``, ``mesh``, ``watertight``, ``labels``, ``worker``),
-    ``reason`` a short stable code, ``detail`` one line for a person.
+    ``stage``: where it was rejected (``parse``, ``image``, ``mesh``, ``watertight``, ``labels``, ``worker``);
+    ``reason``: a short stable code; ``detail``: one line for the user.
     """
 
     object_id: str
@@ -191,9 +221,9 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceView:
-    """A picture that a source names: files inside its root, not yet read. ``camera`` None = the source has none.
+    """A picture listed by a source: files inside its root, not yet read. ``camera`` None = the source has none.
 
-    ``on_white``: without a mask file and without transparency, what is not white is the object.
+    ``on_white``: if there is neither a mask file nor an alpha channel, every pixel that is not white is the object.
     """
 
     record_id: str
@@ -205,10 +235,11 @@ class SourceView:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceShape:
-    """A shape that a source names: files inside its root, not yet read.
+    """A shape listed by a source: files inside its root, not yet read.
 
-    ``object_id`` is unique in the data set and stable between runs; ``group`` is what a split must keep together
-    (Pix3D: the shape's folder); ``voxel`` is the source's own occupancy grid, used only for quality control.
+    ``object_id``, ``category``, ``group``: see :class:`ShapeIdentity`. ``mesh``: the file with its geometry (the
+    original layout: ``points.npz``); ``voxel``: the source's own occupancy grid, used only for quality control;
+    ``cloud``: surface points of a source that has labels instead of meshes (``pointcloud.npz``).
     """
 
     object_id: str
@@ -217,15 +248,27 @@ class SourceShape:
     mesh: Path
     views: tuple[SourceView, ...]
     voxel: Path | None = None
+    cloud: Path | None = None
+
+    @property
+    def identity(self) -> ShapeIdentity:
+        """What the shape is called once prepared."""
+        return ShapeIdentity(self.object_id, self.category, self.group)
+
+    @property
+    def second_file(self) -> Path | None:
+        """The file that is read beside ``mesh``: a change of it is a change of the shape."""
+        return self.cloud or self.voxel
 
 
 @dataclass(frozen=True, slots=True)
 class SourceListing:
-    """What a source holds: the usable shapes in a stable order, and every record that fell out while parsing.
+    """Contents of a source: its usable shapes in a stable order, and every record that was rejected while parsing.
 
-    ``records`` is how many records the source's index has; ``fixed_splits`` maps a record id to its split where
-    the source prescribes one (Mesh R-CNN's S1/S2, an original ``*.lst``); ``skipped`` counts the records that the
-    settings leave out, by what left them out (``category``, ``flags``, ``same-shape``, ``not-in-split``).
+    ``records``: number of records in the source's index; ``fixed_splits``: record id → split, if the source
+    prescribes one (Mesh R-CNN's S1/S2, an original ``*.lst``); ``skipped``: number of records that the settings
+    exclude, per cause (``category``, ``flags``, ``same-shape``, ``not-in-split``, ``pattern``); ``grouping``: the rule
+    for groups, if the user can choose one.
     """
 
     kind: str
@@ -235,3 +278,4 @@ class SourceListing:
     records: int
     fixed_splits: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
+    grouping: str = ""

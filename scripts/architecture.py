@@ -1,7 +1,7 @@
-"""Write docs/architecture.md and its picture from the import contracts, docstrings and signatures themselves.
+"""Write docs/architecture.md and its picture from the import contracts, docstrings and signatures.
 
-Run: ``.venv/bin/python scripts/architecture.py`` (or ``make architecture``). ``tests/house/test_architecture.py`` holds
-the page to them.
+Run: ``.venv/bin/python scripts/architecture.py`` (or ``make architecture``). ``tests/house/test_architecture.py``
+checks that the page is up to date.
 """
 
 from __future__ import annotations
@@ -21,33 +21,39 @@ STEPS = (
     (
         "data.sources.registry",
         "Source.list",
-        "every usable shape and picture in a stable order, and every reject",
+        "lists the usable shapes and pictures in a stable order, and the rejects",
     ),
-    ("preparation.job", "prepare", "meshes closed, points labelled, pictures cropped, shapes split; manifest last"),
-    ("learning.training.run", "train", "the network trained, with its best checkpoint, history and scores on disk"),
-    ("report.table", "build_table", "runs of one setting as the rows of Table 1, with intervals and paired tests"),
-    ("evaluation.evaluate", "evaluate", "a run or a baseline scored against the stored truth, one row per picture"),
+    (
+        "preparation.job",
+        "prepare",
+        "closes meshes, labels points, crops pictures, splits shapes; writes the manifest last",
+    ),
+    ("learning.training.run", "train", "trains a network; writes its best checkpoint, history and scores"),
+    ("report.table", "build_table", "makes Table 1 from the runs of one setting, with intervals and paired tests"),
+    ("evaluation.evaluate", "evaluate", "scores a run or a baseline against the stored truth, one row per picture"),
 )
-"""The way of the data: module, function, what it gives. What it takes is read from its signature."""
+"""The pipeline: module, function, what it does. What it takes is read from its signature."""
 
 HEAD = """\
 # Architecture
 
 <!-- Written by scripts/architecture.py from the import contracts: change those, then run `make architecture`. -->
 
+This page shows how the source is laid out: which folder does what, and which may import which.
+
 ![The rooms of the library in layers](assets/rooms.svg)
 
 Each room is a folder (in the core: a file), named after its job. It may import from the layers below it, never from its
-own layer or from one above. The small print in a room is the order of its own folders, again top to bottom. The
-contracts in `pyproject.toml` say so, and `lint-imports` holds them.
+own layer or from one above. The small print in a room lists the layers inside it, also from top to bottom. The
+contracts in `pyproject.toml` define this, and `lint-imports` checks it.
 """
 
 TAIL = """\
-A photo takes a shorter way: `reconstruction` cuts the object out (`data.images`), asks a stored run for the field
-(`learning.extraction`) and writes the mesh (`geometry.mesh`).
+To turn a photo into a mesh, `reconstruction` cuts out the object (`data.images`), extracts the surface with a stored
+run's network (`learning.extraction`) and writes the mesh (`geometry.mesh`).
 
-Each stage writes what the next one reads, so that each can be interrupted, repeated and replaced on its own. What the
-words mean is in the [glossary](glossary.md).
+Each stage writes the files that the next one reads. So each stage can be interrupted, repeated and replaced on its own.
+The [glossary](glossary.md) explains the terms.
 """
 
 Layers = list[list[str]]

@@ -21,18 +21,19 @@ HEAD = """\
 
 <!-- Written by scripts/cli_reference.py from the commands themselves: change those, then run `make cli-reference`. -->
 
-Every command takes `--json` (one machine-readable document on stdout), `-q`/`--quiet` (nothing but the result and
-errors), `-v`/`--verbose` (more, and tracebacks) and `-h`/`--help`. Progress and logs go to stderr.
+This page lists all commands and options. Every command has `--json` (print one JSON document on stdout), `-q`/`--quiet`
+(only errors and requested tables), `-v`/`--verbose` (more, and tracebacks) and `-h`/`--help`. Progress and logs go to
+stderr.
 
 | exit status | meaning |
 |---|---|
 | 0 | done |
 | 2 | wrong usage: an unknown option, a value out of range |
-| 3 | bad input, or nothing usable: one line says what is wrong and what to do |
+| 3 | bad input, or no usable input: one line says what is wrong and what to do |
 | 4 | done, but with rejects, under `--strict` |
 | 130 | interrupted; everything finished so far is kept |
 
-Shell completion, one line to run once:
+To install shell completion, run one of these lines once:
 
 - bash: `_ONET_COMPLETE=bash_source onet >> ~/.bashrc`
 - zsh: `_ONET_COMPLETE=zsh_source onet >> ~/.zshrc`

@@ -19,7 +19,7 @@ command -v "$PYTHON" >/dev/null 2>&1 || die "no $PYTHON on the path. Install Pyt
 # The versioned venv package, not python3-venv: $PYTHON need not be the system's default python3.
 missing=$("$PYTHON" - <<'PY'
 import ctypes, importlib.util, sys
-PACKAGES = {  # held equal to pix3d_onet/system.py by tests/house/test_rules.py
+PACKAGES = {  # held equal to pix3d_onet/machine/checks.py by tests/house/test_rules.py
     "libusb-1.0.so.0": "libusb-1.0-0",
     "libGL.so.1": "libgl1",
     "libEGL.so.1": "libegl1",

@@ -6,7 +6,10 @@ Libraries are imported where they are used: each fixture needs only the extra of
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -63,3 +66,21 @@ def root(tmp_path: Path) -> Path:
 
     write_release(tmp_path / "root", 4)
     return tmp_path / "root"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A function that mounts a real file system of a size, or gives that one another size, where one may be mounted."""
+    folder = tmp_path / "disk"
+
+    def mount(size: str) -> Path:
+        options = f"remount,size={size}" if folder.exists() else f"size={size}"
+        folder.mkdir(exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("may not mount a small file system here")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", str(folder)], capture_output=True, check=True)

@@ -1,4 +1,4 @@
-"""The settings that the library's messages name, spelled as the flags of the command that was called."""
+"""Translate the setting names in the library's messages into the flags of the command that runs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import re
 import click
 
 SETTING = re.compile(r"`([a-z]\w*)(?:=([^`]*))?`")
-"""A setting in a message of the library (see ``pix3d_onet.errors``): its name, and the value where one is advised."""
+"""A setting in a message of the library (see ``pix3d_onet.errors``): its name, and a value if one is advised."""
 
 
 def in_flags(text: str, command: click.Command | None) -> str:
-    """``text`` with `` `data_in='disk'` `` as ``--data-in disk``; settings of other commands by the same rule.
+    """Replace each setting in ``text`` by its flag: `` `data_in='disk'` `` becomes ``--data-in disk``.
 
-    A setting is the parameter of ``command`` with that name, whatever its flag is called. `` `resume=True` `` is
-    ``--resume``, `` `pretrained=False` `` is ``--no-pretrained``.
+    `` `resume=True` `` becomes ``--resume``, `` `pretrained=False` `` becomes ``--no-pretrained``. The flag is the one
+    that ``command`` declares for that parameter; a setting it lacks becomes its name with dashes.
     """
     options = [p for p in command.params if isinstance(p, click.Option)] if command is not None else []
 

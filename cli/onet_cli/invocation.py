@@ -1,4 +1,4 @@
-"""What ``run`` must know of a call after it has failed. Apart from ``ui``, so that a help page needs no rich."""
+"""What ``app.run`` needs to know about a failed call. Not in ``ui``, so that a help page does not import rich."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import click
 
 @dataclass
 class Invocation:
-    """Click hands it to every command as the context's object; ``command`` is the one that was called."""
+    """The object of click's context, shared by all commands; ``command`` is the one that was called."""
 
     verbose: bool = False
     command: click.Command | None = None
 
 
 def note_verbose(context: click.Context, parameter: click.Parameter, value: bool) -> bool:
-    """Callback of ``-v``, which every command has: eager, so that it is known when another option is refused."""
+    """Callback of ``-v``, which every command has. Eager: it runs before another option can be refused."""
     call = context.find_object(Invocation)
     if call is not None:
         call.verbose, call.command = value, context.command

@@ -1,6 +1,6 @@
-"""The way in: ``main`` holds what Ctrl-C means from the first moment on, even while libraries are being imported.
+"""Entry point of ``onet``. Handles Ctrl-C from the first moment, even while libraries are being imported.
 
-So this module imports nothing but what Python has loaded anyway; the commands are in ``app``.
+Therefore this module imports only what Python has loaded anyway; the commands are in ``app``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave with the contract's exit status; a traceback only under ``-v``."""
+    """Run the command line and exit with the documented status. A traceback is shown only with ``-v``."""
     try:
         from onet_cli.app import run
 

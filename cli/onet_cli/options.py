@@ -1,4 +1,4 @@
-"""Options made from the fields of a config: flag, type, choices, default and help are written there once."""
+"""Make click options from config fields. Flag, type, choices, default and help are written once, in the field."""
 
 from __future__ import annotations
 
@@ -13,20 +13,37 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 
-from pix3d_onet.config import choices_of, field_types
+from pix3d_onet.config import MachineConfig, choices_of, field_types
 
 DATA = Path("data/prepared/pix3d-chair")
-"""Where ``onet prepare pix3d`` writes, and so where others look."""
+"""Where ``onet prepare pix3d`` writes by default, and where the other commands look."""
 FOLDER = click.Path(path_type=Path)
+SUITE_HELP = "table1, backbones, pose, pyramid, views, recipe, or a suite file of your own (my.toml)."
+
+
+class Count(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A whole number or ``auto``, which is passed on as 0."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse; a usage error for anything else."""
+        if isinstance(value, int):
+            return value
+        if value == "auto":
+            return 0
+        if not str(value).isdecimal() or int(value) == 0:
+            self.fail(f"{value!r} is neither a number above 0 nor auto.", param, ctx)
+        return int(value)
 
 
 def setting(
     config: type, name: str, *flags: str, unset: bool = False, default_text: str = "", **options: Any
 ) -> Callable[[Any], Any]:
-    """The option of the field ``name`` of a config: a decorator of the command.
+    """Decorator that adds the option for the field ``name`` of a config.
 
-    ``flags`` where they are not the field's name with dashes. ``unset``: None stands for what is not given (so that a
-    preset can be told from a choice), and the default, or ``default_text``, is only shown. ``options`` go to click.
+    ``flags``: only if they differ from the field's name with dashes. ``unset``: pass None if the option is not given,
+    so that a preset can fill it in; the help still shows the default, or ``default_text``. ``options`` go to click.
     """
     field = next(f for f in dataclasses.fields(config) if f.name == name)
     kind = plain(field_types(config)[name])
@@ -54,7 +71,7 @@ def setting(
 
 
 def settings(config: type, *names: str, **options: Mapping[str, Any]) -> Callable[[Any], Any]:
-    """The options of several fields, in this order; ``options``: field → what :func:`setting` takes for it."""
+    """Decorator that adds the options for several fields, in this order; ``options``: field → :func:`setting`'s."""
 
     def decorate(function: Any) -> Any:
         for name in reversed(names):
@@ -64,14 +81,19 @@ def settings(config: type, *names: str, **options: Mapping[str, Any]) -> Callabl
     return decorate
 
 
+def threads_option(function: Any) -> Any:
+    """``--threads N|auto`` of the commands that run networks."""
+    return setting(MachineConfig, "threads", type=Count(), default="auto")(function)
+
+
 def flag_of(name: str, *, switch: bool = False) -> str:
-    """``batch_size`` → ``--batch-size``; a ``switch`` that is on by default also has its ``--no-`` form."""
+    """``batch_size`` → ``--batch-size``; a ``switch`` that is on by default also gets a ``--no-`` form."""
     dashed = name.replace("_", "-")
     return f"--{dashed}/--no-{dashed}" if switch else f"--{dashed}"
 
 
 def plain(kind: Any) -> Any:
-    """The type of a field without ``| None``."""
+    """A field's type without ``| None``."""
     if get_origin(kind) in (UnionType, Union):
         return next(k for k in get_args(kind) if k is not type(None))
     return kind
@@ -79,7 +101,7 @@ def plain(kind: Any) -> Any:
 
 @functools.cache
 def field_help(config: type) -> dict[str, str]:
-    """Field → its docstring, the string that follows it, without backticks and in one line; bases included."""
+    """Field → its docstring on one line, without backticks; fields of base classes included."""
     found: dict[str, str] = {}
     for base in reversed(config.__mro__[:-1]):
         body = ast.parse(inspect.getsource(base)).body[0]

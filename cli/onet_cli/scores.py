@@ -1,4 +1,4 @@
-"""How the answer of ``onet evaluate`` looks: the machine-readable document and the tables."""
+"""Output of ``onet evaluate``: the JSON document and the tables."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from pix3d_onet.metrics import Interval
 
 SPARED = (("chamfer_l1_x10",), ("accuracy", "completeness"), ("iou_mesh",), ("normal_consistency",))
-"""Columns that a narrow terminal goes without, the first ones first; the JSON and CSV documents have them always."""
+"""Columns left out on a narrow terminal, in this order; the JSON and CSV documents always have them."""
 
 
 def to_document(
     results: Sequence[Evaluation], differences: Sequence[Difference], *, split: str, protocol: str
 ) -> dict[str, Any]:
-    """The machine-readable form: metric definitions, one entry a row, and the differences between rows."""
+    """The JSON document: metric definitions, one entry per row, and the differences between rows."""
     from pix3d_onet.metrics import IOU_PIX3D, METRICS
 
     defined = [
@@ -57,48 +57,48 @@ def to_document(
 
 
 def render(results: Sequence[Evaluation], differences: Sequence[Difference], *, protocol: str) -> None:
-    """Print the means with half the width of their intervals, then the differences between rows."""
+    """Print the means with half the width of their confidence intervals, then the differences between rows."""
     first, screen = results[0], ui.out()
     most = max(len(e.rows) for e in results)
-    limit = f", the first {ui.counted(first.settings['limit'], 'shape')} of it" if first.settings["limit"] else ""
+    limit = f", first {ui.counted(first.settings['limit'], 'shape')}" if first.settings["limit"] else ""
     title = f"{first.data}, {first.split}{limit}: {ui.counted(most, 'picture')}, protocol {protocol}"
     screen.print(title, style="italic")
     shown, missing = fitting(lambda columns: scores_table(results, columns), list(first.means))
     screen.print(shown)
     if missing:
         names = ", ".join(heading(c)[:-2] for c in missing)
-        screen.print(f"Too narrow for: {names}. Widen the terminal, or take --csv or --json.", style="dim")
+        screen.print(f"Too narrow for: {names}. Widen the terminal, or use --csv or --json.", style="dim")
     fewer = [f"{e.name}: {len(e.rows)}" for e in results if len(e.rows) < most]
     if fewer:
-        screen.print(f"Scored on fewer pictures, those with a camera: {', '.join(fewer)}.")
+        screen.print(f"Scored only on the pictures with a camera: {', '.join(fewer)}.")
     screen.print(caption(results, protocol), style="dim")
     if any(d.test is not None for d in differences):
         against = differences[0].against
         screen.print()
-        screen.print(f"More than {against}, over the shapes of both", style="italic")
+        screen.print(f"Difference from {against}, over the shapes that both have", style="italic")
         screen.print(fitting(lambda columns: differences_table(differences, columns), list(first.means))[0])
-        screen.print("* stands out: sign-flip test over shapes, p < 0.05, Holm-corrected over the rows.", style="dim")
+        screen.print("* significant: sign-flip test over shapes, p < 0.05, Holm-corrected over the rows.", style="dim")
 
 
 def caption(results: Sequence[Evaluation], protocol: str) -> str:
-    """What a reader of the table must know, in one paragraph."""
+    """Notes below the table: interval, threshold, units, empty predictions."""
     first = results[0]
     parts = []
     if any(not math.isnan(i.low) for i in first.means.values()):
         parts.append("±: half of the 95 % interval over shapes.")
     if protocol == "pix3d":
         found = ", ".join(f"{e.name} {e.settings['threshold']:.2f}" for e in results)
-        parts.append(f"Threshold found on these pictures: {found}. Not comparable with continuous IoU.")
+        parts.append(f"Threshold chosen on these pictures: {found}. Not comparable with continuous IoU.")
     else:
-        parts.append("Lengths in longest sides of the true box;")
-        parts.append(f"at most {first.settings['samples']:,} samples a surface.")
+        parts.append("Unit of length: longest side of the true bounding box;")
+        parts.append(f"at most {first.settings['samples']:,} samples per surface.")
     if any(e.empty for e in results):
-        parts.append("empty: pictures in which nothing was found; they count with the worst values.")
+        parts.append("empty: pictures without any predicted surface; they get the worst values.")
     return " ".join(parts)
 
 
 def fitting(make: Callable[[list[str]], Table], columns: list[str]) -> tuple[Table, list[str]]:
-    """The table of as many ``columns`` as the terminal is wide enough for, and those left out."""
+    """The table with the columns that fit the terminal, and the columns left out."""
     kept, spared = list(columns), list(SPARED)
     while ui.natural_width(make(kept)) > ui.out().width and spared:
         names = spared.pop(0)
@@ -107,7 +107,7 @@ def fitting(make: Callable[[list[str]], Table], columns: list[str]) -> tuple[Tab
 
 
 def scores_table(results: Sequence[Evaluation], columns: Sequence[str]) -> Table:
-    """One line a predictor: the means of ``columns``, and how many of its predictions were empty, where any was."""
+    """One line per predictor: the means of ``columns``, and its number of empty predictions if there are any."""
     rows = [[e.name, *(cell(e.means[c]) for c in columns)] for e in results]
     headings = ["row", *(f">{heading(c)}" for c in columns)]
     if any(e.empty for e in results):
@@ -117,7 +117,7 @@ def scores_table(results: Sequence[Evaluation], columns: Sequence[str]) -> Table
 
 
 def differences_table(differences: Sequence[Difference], columns: Sequence[str]) -> Table:
-    """One line a predictor: by how much it differs from the row that all are compared with."""
+    """One line per predictor: its differences from the reference row."""
     found = {(d.name, d.metric): d for d in differences}
     names = dict.fromkeys(d.name for d in differences)
     rows = [[name, *(difference_cell(found[name, c]) for c in columns)] for name in names]
@@ -125,7 +125,7 @@ def differences_table(differences: Sequence[Difference], columns: Sequence[str])
 
 
 def whole_numbers(table: Table) -> Table:
-    """The table with numbers that are never broken; a long name goes on in the next line."""
+    """The table with numbers kept on one line; long names are folded."""
     for column in table.columns[1:]:
         column.no_wrap = True
     table.columns[0].overflow = "fold"
@@ -133,7 +133,7 @@ def whole_numbers(table: Table) -> Table:
 
 
 def heading(column: str) -> str:
-    """The label of a metric and which way is better."""
+    """The label of a metric, with an arrow that says which direction is better."""
     from pix3d_onet.metrics import IOU_PIX3D, METRICS
 
     metric = METRICS.get(column, IOU_PIX3D)
@@ -141,7 +141,7 @@ def heading(column: str) -> str:
 
 
 def cell(interval: Interval) -> str | Text:
-    """Mean above half the width of its interval, which is left out where there is none."""
+    """The mean; on a second line half the width of its interval, if there is one."""
     if math.isnan(interval.mean):
         return ""
     half = (interval.high - interval.low) / 2
@@ -150,7 +150,7 @@ def cell(interval: Interval) -> str | Text:
 
 
 def difference_cell(difference: Difference) -> str:
-    """The difference with its sign, marked where it stands out."""
+    """The difference with its sign, and an asterisk if it is significant."""
     if difference.test is None:
         return ""
     return f"{difference.test.difference:+.3f}".replace("-", "−") + ("*" if difference.stands_out else " ")

@@ -1,4 +1,4 @@
-"""Standard output and standard error: plain lines without rich, encodings that fall short, readers that went away."""
+"""Standard output and standard error: plain lines without rich, limited encodings, closed pipes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pix3d_onet import escape
 from pix3d_onet.errors import InputError
 
 CLOSED_PIPE = 141
-"""Exit status where the reader of standard output is gone, as a shell reports it: 128 + SIGPIPE."""
+"""Exit status if the reader of standard output has closed the pipe, as in a shell: 128 + SIGPIPE."""
 NEAREST = {
     "−": "-",
     "±": "+-",
@@ -28,14 +28,29 @@ NEAREST = {
     "³": "3",
     "→": "->",
 }
-"""Signs that onet itself prints, for encodings without them: a number must keep its sign."""
+"""Replacements for signs that onet prints, for encodings without them, so that a number keeps its sign."""
+
+
+Callback = Callable[[], None]
+_waiting: list[Callback] = []
+
+
+def when_written(call: Callback) -> None:
+    """Call ``call`` once, when something is next shown."""
+    _waiting.append(call)
+
+
+def written() -> None:
+    """Something is shown: on either stream, or in live lines."""
+    while _waiting:
+        _waiting.pop()()
 
 
 def tolerate() -> None:
-    """Have both streams replace what their encoding lacks."""
+    """Make both streams replace characters that their encoding lacks."""
     codecs.register_error("nearest", _nearest)
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError):  # closed, or somebody's own object
+        with contextlib.suppress(AttributeError):  # closed, or not a text file
             stream.reconfigure(errors="nearest")  # type: ignore[union-attr]
 
 
@@ -46,20 +61,21 @@ def _nearest(error: UnicodeError) -> tuple[str, int]:
 
 
 def say(text: object, *, err: bool = False) -> None:
-    """Print one line; nothing in it moves the cursor. On standard error, without complaint where nobody listens."""
+    """Print one line, with control characters escaped. Failures are ignored on standard error."""
     with contextlib.suppress(*([InputError, SystemExit] if err else [])):
         write(f"{escape.visible(str(text))}\n", err=err)
 
 
 def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Write the one machine-readable document to standard output, in ASCII where that is not UTF-8."""
+    """Print a JSON document to standard output, as ASCII if its encoding is not UTF-8."""
     unicode = codecs.lookup(getattr(sys.stdout, "encoding", None) or "utf-8").name.startswith("utf")
     write(escape.json_text(json.dumps(document, indent=1, ensure_ascii=not unicode, allow_nan=False)) + "\n")
 
 
 def write(text: str, *, err: bool = False) -> None:
-    """Print ``text`` as it is: a document whose cells are escaped already. Not by click, which would print UTF-8 even
-    where the encoding is ASCII."""
+    """Print ``text`` unchanged: a document that is already escaped. click is not used, because it prints UTF-8 even if
+    the encoding is ASCII."""
+    written()
     stream = sys.stderr if err else sys.stdout
     if stream is None:
         return
@@ -71,14 +87,14 @@ def write(text: str, *, err: bool = False) -> None:
 
 
 def unprinted(error: OSError) -> InputError | SystemExit:
-    """What to raise where standard output does not take what is printed. (Files are written before anything is.)"""
+    """The exception to raise if printing to standard output fails. (Files are written before anything is printed.)"""
     if isinstance(error, BrokenPipeError):
         return SystemExit(CLOSED_PIPE)
     return InputError(f"cannot write to standard output: {error.strerror}.")
 
 
 def settle() -> None:
-    """Silence a stream that fails, before Python writes what is left in its buffer and complains."""
+    """Flush both streams; silence one that fails, so that Python prints no error at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

@@ -1,4 +1,4 @@
-"""Table 1 in the terminal: 80 columns, readable on light and dark, plain under ``NO_COLOR``."""
+"""The table of an ablation in the terminal: fits 80 columns, readable on light and dark, no colour if ``NO_COLOR``."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pix3d_onet.report import formats
 from pix3d_onet.report.table import Row, Table
 
 LONG_HEADING = 8
-"""Headings longer than this, and than their cells, break before a slash or at a space."""
+"""Headings longer than this and than their cells are broken before a slash or at a space."""
 LEAST_LABEL = 14
-"""Characters of a label that must fit; only more of it is cut before a column is left out."""
+"""On a narrow terminal, labels are cut to this many characters before a column is left out."""
 GAP = 2
 """Characters between two columns."""
 PAPER = "paper"
-"""Heading of the columns that hold the report's own numbers."""
+"""Heading of the columns with the numbers published in the report."""
 
 
 def print_table(console: Console, table: Table, *, statistics: bool = False, costs: bool = False) -> None:
-    """Print Table 1 with its caption and notes, and what else is asked for."""
-    _print_columns(console, table, formats.MAIN_COLUMNS, title="Table 1")
+    """Print the table with its caption and notes, then the statistics and costs if wanted."""
+    _print_columns(console, table, formats.MAIN_COLUMNS, title=table.title)
     for sentence in (table.caption, *table.notes):
-        console.print(sentence, style="dim")
+        console.print(ui.spelled(sentence), style="dim")
     for wanted, title, columns in (
         (statistics, "Statistics", formats.STATISTICS_COLUMNS),
         (costs, "Cost", formats.COST_COLUMNS),
@@ -38,18 +38,18 @@ def print_table(console: Console, table: Table, *, statistics: bool = False, cos
 
 
 def _print_columns(console: Console, table: Table, columns: Sequence[formats.Column], *, title: str) -> None:
-    """Print what fits the terminal, and which columns do not."""
+    """Print the columns that fit the terminal, and name those that do not."""
     filled = formats.filled(table, columns)
     kept = fitting(table, filled, console.width)
     console.print(grid(table, kept, title=title))
     if len(kept) < len(filled):
         left_out = ", ".join(dict.fromkeys(column[0] for column in filled if column not in kept))
-        advice = "Widen the terminal, or call `onet report --format markdown`."
+        advice = "Widen the terminal, or use `onet report --format markdown`."
         console.print(f"Too narrow for: {left_out}. {advice}", style="dim")
 
 
 def fitting(table: Table, columns: Sequence[formats.Column], width: int) -> tuple[formats.Column, ...]:
-    """The ``columns`` that fit ``width`` whole: the paper's are left out first, then the rest, each from the right."""
+    """The columns that fit ``width`` uncut. Left out first: the paper's, then the others, each from the right."""
     kept = list(columns)
     expendable = [*(c for c in columns[1:] if c[0] != PAPER), *(c for c in columns[1:] if c[0] == PAPER)]
     while len(kept) > 1 and sum(_width(table, c, index=i) + GAP for i, c in enumerate(kept)) > width:
@@ -59,20 +59,20 @@ def fitting(table: Table, columns: Sequence[formats.Column], width: int) -> tupl
 
 def _width(table: Table, column: formats.Column, *, index: int) -> int:
     texts = [column[1](row, table) for row in table.rows]
-    if index == 0:  # only the labels may be cut on a narrow terminal, never a number
+    if index == 0:  # on a narrow terminal labels may be cut, numbers never
         return min(max(map(len, texts)), LEAST_LABEL)
     return max(len(part) for part in (*texts, *_heading(column[0], texts)))
 
 
 def _heading(heading: str, texts: Sequence[str]) -> list[str]:
-    """The lines of the heading: two where it is longer than what stands below it."""
+    """The lines of the heading: two if it is longer than the cells below it."""
     if len(heading) <= max(LONG_HEADING, *map(len, texts)):
         return [heading]
     return heading.replace("/", "\n/").split("\n") if "/" in heading else heading.rsplit(" ", 1)
 
 
 def grid(table: Table, columns: Sequence[formats.Column], *, title: str) -> RichTable:
-    """The columns as a rich table; the best value of the main column is bold."""
+    """The columns as a rich table; the best Val IoU is bold."""
     texts = formats.cells(table, columns)
     result = RichTable(
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False

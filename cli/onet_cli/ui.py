@@ -1,4 +1,4 @@
-"""What a person sees: the only room that imports rich. Progress and logs go to stderr, documents to stdout."""
+"""Terminal output, drawn with rich: progress and logs go to stderr, documents to stdout."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ from rich.table import Table
 from rich.text import Text
 
 from onet_cli import streams
+from onet_cli.first_sign import note_quiet
 from onet_cli.flags import in_flags
 from onet_cli.invocation import note_verbose
 from onet_cli.streams import print_json, say, write
-from pix3d_onet.escape import visible
+from pix3d_onet.escape import shortened, visible
 from pix3d_onet.events import Emit, Event, Note, RunFinished, RunStarted, TrainStep
 from pix3d_onet.events import Progress as ProgressEvent
 
@@ -42,41 +43,51 @@ __all__ = ["print_json", "say", "write"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 LEAST_FOLDED = 12
-"""Characters of a name that stay on one line where room is short."""
+"""A name is folded to no fewer characters than this per line on a narrow terminal."""
+LONGEST = 20_000
+"""Characters of a note that are shown: a list of pictures may be long, a stranger's word may be a gigabyte."""
 REFRESHES = 4
-"""Times a second that the live lines are drawn again: enough for an eye, and the cores are for the work."""
+"""Redraws of the live lines per second: smooth enough to read, and cheap."""
 
 
 def common_options(function: F) -> F:
     """The options that every command has: ``--json``, ``-q``, ``-v``. Passed as ``as_json``, ``quiet``, ``verbose``.
 
-    With ``-q`` a command whose product is files (a data set, a run, a mesh) prints nothing; one that was asked a
-    question (``report``, ``evaluate``, ``verify``, ...) prints the answer alone.
+    With ``-q``, a command that writes files (a data set, a run, a mesh) prints nothing; a command that answers a
+    question (``report``, ``evaluate``, ``verify``, ...) prints only the answer.
     """
     verbose = click.option(
-        "-v", "--verbose", is_flag=True, is_eager=True, callback=note_verbose, help="Say more; show tracebacks."
+        "-v",
+        "--verbose",
+        is_flag=True,
+        is_eager=True,
+        callback=note_verbose,
+        help="Print more, and tracebacks of errors.",
     )
     function = verbose(function)
-    quiet = click.option("-q", "--quiet", is_flag=True, help="Print only errors and tables asked for; no progress.")
+    quiet = click.option(
+        "-q", "--quiet", is_flag=True, callback=note_quiet, help="Print only errors and requested tables."
+    )
     function = quiet(function)
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(function)
 
 
 class Screen(Console):
-    """A console to which every string is data: no markup, no emoji codes, and what cannot be seen is written out.
+    """A console that prints every string as data: no markup, no emoji codes; invisible characters are escaped.
 
-    That holds for strings in tables, titles and panels, too. Only a ``Text`` passes as it is: :func:`styled` makes it.
+    This includes strings in tables, titles and panels. Only a ``Text``, as made by :func:`styled`, is not changed.
     """
 
     def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
         super().__init__(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Every string comes through here before it is measured or printed."""
+        """Escape a string; rich calls this before it measures or prints any."""
         return super().render_str(visible(text), **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Where nobody takes it (closed pipe, full disk): leave for want of an answer's reader, but not of a log's."""
+        """Print. If that fails (closed pipe, full disk), exit for stdout, and be quiet from now on for stderr."""
+        streams.written()
         try:
             super().print(*objects, **options)
         except OSError as error:
@@ -85,7 +96,7 @@ class Screen(Console):
             self.quiet = True
 
     def on_broken_pipe(self) -> None:
-        """Leave it to :meth:`print`, which called."""
+        """Let :meth:`print` handle it."""
         raise BrokenPipeError
 
 
@@ -100,13 +111,13 @@ def err() -> Screen:
 
 
 class Amount(click.FloatRange):
-    """A number between 0 and a million: neither infinite nor "not a number", which a plain range lets through."""
+    """A finite number from 0 to a million; ``click.FloatRange`` alone accepts NaN."""
 
     def __init__(self) -> None:
         super().__init__(min=0, max=1e6)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Parse; a usage error for anything else."""
+        """Parse ``value``; anything else is a usage error."""
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
@@ -119,12 +130,12 @@ def counted(count: int, noun: str) -> str:
 
 
 def styled(*parts: str | tuple[str, str]) -> Text:
-    """A line of plain and ``(text, style)`` parts; nothing in it is read as markup or moves the cursor."""
+    """A line of plain and ``(text, style)`` parts; markup and control characters in them have no effect."""
     return Text.assemble(*(visible(p) if isinstance(p, str) else (visible(p[0]), p[1]) for p in parts))
 
 
 def stacked(*parts: str | tuple[str, str]) -> Text:
-    """As :func:`styled`, each part on a line of its own."""
+    """As :func:`styled`, with each part on its own line."""
     return Text("\n").join(styled(part) for part in parts)
 
 
@@ -139,7 +150,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
 
 def natural_width(shown: Table) -> int:
-    """Characters that a table takes where nothing is squeezed but cells that may be folded to ``LEAST_FOLDED``."""
+    """Width of a table in characters if only foldable columns shrink, each to ``LEAST_FOLDED``."""
     wide = Screen(width=10_000)
     whole = Measurement.get(wide, wide.options, shown).maximum
     for column in shown.columns:
@@ -150,17 +161,17 @@ def natural_width(shown: Table) -> int:
 
 
 class _RateColumn(ProgressColumn):
-    """Items a second."""
+    """Items per second."""
 
     def render(self, task: Task) -> Text:
-        """The mean once a stage is done, the present speed before."""
+        """The current speed; the mean once the stage is finished."""
         rate = task.finished_speed or task.speed
         return Text(f"{rate:.2f}/s" if rate else "-/s", style="progress.data.speed")
 
 
 @contextmanager
 def live(*, quiet: bool = False, verbose: bool = False) -> Iterator[Emit]:
-    """Yield an ``emit`` that shows progress: live lines in a terminal, sparse ones elsewhere, none when quiet."""
+    """Yield an ``emit`` that shows progress: live lines in a terminal, few plain lines elsewhere, none if quiet."""
     console = err()
     if quiet:
         yield lambda event: None
@@ -173,22 +184,22 @@ def live(*, quiet: bool = False, verbose: bool = False) -> Iterator[Emit]:
 
 
 def spelled(text: str) -> str:
-    """A message of the library with its settings as flags of the command that is running."""
+    """A message of the library with its settings written as flags of the running command."""
     context = click.get_current_context(silent=True)
     return in_flags(text, context.command if context is not None else None)
 
 
 def with_flags(emit: Emit) -> Emit:
-    """``emit`` with the settings that notes name spelled as flags."""
+    """``emit``, with the settings in notes written as flags."""
 
     def passed_on(event: Event) -> None:
-        emit(replace(event, message=spelled(event.message)) if isinstance(event, Note) else event)
+        emit(replace(event, message=shortened(spelled(event.message), LONGEST)) if isinstance(event, Note) else event)
 
     return passed_on
 
 
 class Bars:
-    """One live line a stage, one for the training under way; finished runs scroll by above."""
+    """One live line per stage and one for the current training; finished runs are printed above."""
 
     def __init__(self, console: Console, verbose: bool) -> None:
         self.verbose = verbose
@@ -208,7 +219,7 @@ class Bars:
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=8),
             MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[left]}", style="progress.remaining", markup=False),
             TextColumn("{task.fields[extra]}", markup=False),
             console=console,
         )
@@ -220,6 +231,7 @@ class Bars:
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
+        streams.written()
         if isinstance(event, ProgressEvent):
             if event.stage not in self.tasks:
                 self.tasks[event.stage] = self.stages.add_task(
@@ -232,6 +244,7 @@ class Bars:
         elif isinstance(event, RunStarted):
             self.finish()
             self.name = f"{event.index}/{event.total} {event.name}"
+            self.run = self.training.add_task(visible(self.name), total=None, extra="", left="")
         elif isinstance(event, RunFinished):
             self.finish()
             self.console.print(finished_line(event), style="dim" if event.skipped else "green")
@@ -240,14 +253,15 @@ class Bars:
             self.console.print(event.message, style=style)
 
     def step(self, event: TrainStep) -> None:
-        """The training line."""
+        """Update the training line."""
         if self.run is None:
-            self.run = self.training.add_task(visible(self.name), total=event.total, completed=event.step, extra="")
+            self.run = self.training.add_task(visible(self.name), total=event.total, extra="", left="")
         self.iou = event.val_iou if event.val_iou is not None else self.iou
-        self.training.update(self.run, completed=event.step, total=event.total, extra=step_line(event, self.iou))
+        extra, left = step_line(event, self.iou), clock(event.seconds_left)
+        self.training.update(self.run, completed=event.step, total=event.total, extra=extra, left=left)
 
     def finish(self) -> None:
-        """Take the lines of a finished run away."""
+        """Remove the lines of a finished run."""
         if self.run is not None:
             self.training.remove_task(self.run)
         for task in self.tasks.values():
@@ -256,7 +270,7 @@ class Bars:
 
 
 def step_line(event: TrainStep, iou: float | None) -> str:
-    """Loss, IoU now and best, speed: what follows the step count of a training line."""
+    """Loss, current and best IoU, speed: the text after the step count of a training line."""
     parts = [f"loss {event.loss:.4g}"]
     if iou is not None:
         best = event.best_iou if event.best_iou is not None else iou
@@ -265,13 +279,13 @@ def step_line(event: TrainStep, iou: float | None) -> str:
 
 
 def finished_line(event: RunFinished) -> str:
-    """One line for a run of an ablation that is done."""
+    """One line for a finished run of an ablation."""
     score = "" if event.val_iou is None else f"  val IoU {event.val_iou:.4f}"
     return f"{event.index}/{event.total} {event.name}{score}{'  (already done)' if event.skipped else ''}"
 
 
 class _Lines:
-    """Progress as plain lines: at most one every few seconds a stage, every validation, and always the last."""
+    """Progress as plain lines: per stage at most one per ``every`` seconds, plus all validations and the last."""
 
     def __init__(self, console: Console, verbose: bool, every: float = 10.0) -> None:
         self.console = console
@@ -281,7 +295,7 @@ class _Lines:
         self.name = "train"
 
     def __call__(self, event: Event) -> None:
-        """Show one event, if it is time."""
+        """Show one event, unless its stage had a line a short time ago."""
         if isinstance(event, Note):
             if event.level != "debug" or self.verbose:
                 self.line(event.message)
@@ -294,11 +308,12 @@ class _Lines:
                 self.line(f"{self.name}: {event.step}/{event.total} {step_line(event, event.val_iou)}{eta(event)}")
         elif isinstance(event, RunStarted):
             self.name = f"{event.index}/{event.total} {event.name}"
+            self.line(f"{self.name}: loading ...")
         elif isinstance(event, RunFinished):
             self.line(finished_line(event))
 
     def due(self, key: str) -> bool:
-        """Whether the last line of ``key`` is long enough ago; then the clock starts again."""
+        """Whether ``key`` had no line in the last ``every`` seconds; if so, restart its clock."""
         now = time.monotonic()
         if now - self.last.get(key, now - self.every - 1) <= self.every:
             return False
@@ -306,20 +321,25 @@ class _Lines:
         return True
 
     def line(self, text: str) -> None:
-        """Print a line as it is."""
+        """Print a line without markup or wrapping."""
         self.console.print(text, soft_wrap=True)
 
 
-def eta(event: TrainStep) -> str:
-    """The time left, from the run's own speed; empty where it is not known."""
-    if not event.steps_per_second:
+def clock(seconds: float | None) -> str:
+    """``1:02:03``; empty for None."""
+    if seconds is None:
         return ""
-    left = round((event.total - event.step) / event.steps_per_second)
-    return f", {left // 3600}:{left % 3600 // 60:02d}:{left % 60:02d} left"
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
+
+
+def eta(event: TrainStep) -> str:
+    """The time left until the run's record, validations and scoring included; empty where it is not known."""
+    return "" if event.seconds_left is None else f", {clock(event.seconds_left)} left"
 
 
 def panel(title: str, rows: Sequence[tuple[str, object]]) -> Panel:
-    """A summary: names and values in a frame, no wider than they are."""
+    """Names and values in a frame that is no wider than they need."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column()

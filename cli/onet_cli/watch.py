@@ -1,4 +1,4 @@
-"""The live table of a running ablation: every run of the plan, what it does now, and how good it is."""
+"""The live table of a running ablation: state, progress and best IoU of every run in the plan."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 BAR_WIDTH = 10
 REFRESHES = 4
-"""A second."""
+"""Redraws per second."""
 LOOKS = {
     "done": ("✓", "green"),
     "training": ("▸", "bold"),
@@ -28,12 +28,12 @@ LOOKS = {
     "waiting": ("·", "dim"),
     "interrupted": ("◦", "yellow"),
 }
-"""State → sign and style; the sign alone tells them apart without colour."""
+"""State → sign and style; the signs differ, so the states can be told apart without colour."""
 
 
 @dataclass(slots=True)
 class State:
-    """What is known of one run."""
+    """State of one run; ``since``: its step when it was (re)started at the time ``started``."""
 
     label: str
     state: str
@@ -43,17 +43,21 @@ class State:
     iou: float | None = None
     started: float | None = None
     since: int = 0
+    ends: float | None = None
 
     def left(self, now: float) -> str:
-        """The time left, from the speed since the run (re)started."""
-        if self.state != "training" or self.started is None or self.step <= self.since:
+        """The time left: what the run says, else at the mean speed since the run was (re)started."""
+        if self.state != "training":
             return ""
-        seconds = round((now - self.started) / (self.step - self.since) * (self.total - self.step))
-        return f"{seconds // 3600}:{seconds % 3600 // 60:02d}:{seconds % 60:02d}"
+        if self.ends is not None:
+            return ui.clock(max(0.0, self.ends - now))
+        if self.started is None or self.step <= self.since:
+            return ""
+        return ui.clock((now - self.started) / (self.step - self.since) * (self.total - self.step))
 
 
 class Board:
-    """Follows the events of an ablation and draws them as a table."""
+    """Collects the events of an ablation and draws them as a table."""
 
     def __init__(self, plan: Sequence[PlannedRun]) -> None:
         names = {"missing": "waiting", "partial": "interrupted", "done": "done"}
@@ -62,7 +66,7 @@ class Board:
         self.notes: list[str] = []
 
     def __call__(self, event: Event) -> None:
-        """Take in one event."""
+        """Update the state with one event."""
         if isinstance(event, RunStarted):
             self.current = event.name
             self.states[event.name].state = "training"
@@ -72,6 +76,8 @@ class Board:
         elif isinstance(event, TrainStep) and self.current in self.states:
             self._advance(self.states[self.current], event.step, event.total, f"loss {event.loss:.4g}")
             self.states[self.current].iou = event.best_iou
+            if event.seconds_left is not None:
+                self.states[self.current].ends = time.monotonic() + event.seconds_left
         elif isinstance(event, Progress) and event.stage in self.states:
             self._advance(self.states[event.stage], event.done, event.total, event.item)
         elif isinstance(event, Note) and event.level == "warning":
@@ -87,13 +93,13 @@ class Board:
         state.step, state.total, state.detail = step, total, detail
 
     def table(self) -> Table:
-        """The table as it is now."""
+        """The current table."""
         done = sum(s.state == "done" for s in self.states.values())
         result = Table(
             title=f"{done} of {len(self.states)} runs done", title_justify="left", caption_justify="left",
             box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False,
         )  # fmt: skip
-        # the last column gives way on a narrow terminal, never a number
+        # on a narrow terminal only the last column is cut, never a number
         for heading, width in (("Run", 21), ("Progress", BAR_WIDTH + 10), (">Best IoU", 8), (">Left", 7), ("", None)):
             justify: Literal["left", "right"] = "right" if heading.startswith(">") else "left"
             result.add_column(heading.lstrip(">"), justify=justify, no_wrap=True, min_width=width)
@@ -115,7 +121,7 @@ class Board:
 
 @contextmanager
 def live_table(plan: Sequence[PlannedRun]) -> Iterator[Emit]:
-    """Yield an ``emit`` that keeps the table of ``plan`` up to date; plain lines where there is no terminal."""
+    """Yield an ``emit`` that updates the live table of ``plan``, or prints plain lines if there is no terminal."""
     console = ui.err()
     if not console.is_terminal:
         with ui.live() as emit:

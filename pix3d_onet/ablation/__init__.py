@@ -1,1 +1,1 @@
-"""Variants, plans and stored runs: `onet bench`."""
+"""Variants, plans and stored runs of the ablation: `onet bench`."""

@@ -1,26 +1,27 @@
-"""The ablation as a plan: variants × seeds, minus what exists; one folder a run, its path a function of its settings.
+"""Plan and run the ablation: variants × seeds. A run's folder is a function of its settings; finished runs are kept.
 
-Training is injected, so that planning and reporting need no torch.
+The training function is a parameter, so that planning and reporting do not need torch.
 """
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pix3d_onet.ablation.parallel import Job, run_jobs
 from pix3d_onet.ablation.stored_runs import StoredRun, stored
-from pix3d_onet.ablation.variants import Variant
+from pix3d_onet.ablation.variants import VARIANTS, Variant
 from pix3d_onet.config import ModelConfig, TrainConfig, TrainPreset
-from pix3d_onet.errors import BusyError, ConfigError, InputError, InterruptedRunError, OnetError, UnsuitableError
+from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError, OnetError, UnsuitableError
 from pix3d_onet.events import Emit, Note, RunFinished, RunStarted, ignore
-from pix3d_onet.runs.record import RUN_FILE, RunRecord
+from pix3d_onet.files import check_claim
+from pix3d_onet.locks import locked
+from pix3d_onet.runs.folder import RunFolder, RunState, is_run
+from pix3d_onet.runs.record import RunRecord, write_run
 
-LOCK_FILE = ".bench.lock"
+KIND = "folder of runs"
 
 PRESETS: Mapping[TrainPreset, TrainConfig] = {
     "paper": TrainConfig(),
@@ -36,11 +37,11 @@ PRESETS: Mapping[TrainPreset, TrainConfig] = {
         val_points=8192,
     ),
 }
-"""``paper``: the report's recipe. ``quick``: all of Table 1 in minutes on two CPU cores, small pictures, few points."""
+"""``paper``: settings of the report. ``quick``: small pictures, few points; Table 1 in minutes on two CPU cores."""
 
 
 class Train(Protocol):
-    """``learning.training.run.train``, or a stand-in."""
+    """Type of ``learning.training.run.train``."""
 
     def __call__(
         self,
@@ -59,17 +60,21 @@ class Train(Protocol):
 
 
 Identity = Callable[[Variant, TrainConfig], str]
-"""The run id that training would give: a hash of everything that defines the run."""
+"""Computes the id that training gives a run: a hash of everything that defines it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """One run of the plan. ``state``: ``done``, ``partial`` (interrupted, will be resumed) or ``missing``."""
+    """One run of the plan. A ``partial`` one was interrupted and will be resumed.
+
+    ``replaced``: the training settings that the variant changes, as the plan's other runs have them.
+    """
 
     variant: Variant
     config: TrainConfig
     run_id: str
     folder: Path
+    replaced: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -77,16 +82,14 @@ class PlannedRun:
         return f"{self.variant.name}/{self.config.seed}"
 
     @property
-    def state(self) -> str:
-        """What stands on disk now."""
-        if (self.folder / RUN_FILE).is_file():
-            return "done"
-        return "partial" if self.folder.is_dir() and any(self.folder.iterdir()) else "missing"
+    def state(self) -> RunState:
+        """The run's current state on disk."""
+        return RunFolder(self.folder).state
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A run that could not be finished, and why; its cell stays blank."""
+    """A run that failed, with its error; its cells in the table are blank."""
 
     run: PlannedRun
     error: OnetError
@@ -94,7 +97,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """What a call of ``bench`` leaves: the finished runs of the plan, how many it trained itself, and its failures."""
+    """Result of ``bench``: the finished runs of the plan, how many of them it trained, and the failures."""
 
     runs: tuple[StoredRun, ...]
     trained: int
@@ -104,20 +107,22 @@ class BenchResult:
 def plan_runs(
     variants: Sequence[Variant], seeds: Sequence[int], config: TrainConfig, out: Path, identity: Identity
 ) -> tuple[PlannedRun, ...]:
-    """The whole plan, seed by seed, so that an interrupted ablation has complete tables of fewer seeds.
+    """The whole plan, ordered by seed, so that an interrupted ablation has a complete table for its first seeds.
 
-    ConfigError for no variants, no seeds, or one of either named twice.
+    ConfigError if there are no variants or no seeds, or if one is given twice.
     """
     names = [v.name for v in variants]
     for what, values in (("`variant`", names), ("`seeds`", list(seeds))):
         if not values or len(set(values)) != len(values):
             raise ConfigError(f"{what} needs at least one value and none twice.")
     plan = []
+    shared = config.to_json()
     for seed in seeds:
         for variant in variants:
             recipe = TrainConfig.from_json({**variant.recipe(config).to_json(), "seed": seed})
             run_id = identity(variant, recipe)
-            plan.append(PlannedRun(variant, recipe, run_id, out / variant.name / f"{seed}-{run_id}"))
+            folder = out / variant.name / f"{seed}-{run_id}"
+            plan.append(PlannedRun(variant, recipe, run_id, folder, {k: shared[k] for k in variant.train}))
     return tuple(plan)
 
 
@@ -128,47 +133,68 @@ def bench(
     *,
     out: Path,
     devices: Sequence[str] = ("auto",),
+    overwrite: bool = False,
     emit: Emit = ignore,
 ) -> BenchResult:
-    """Train what is missing, continue what was interrupted, leave alone what is done.
+    """Train missing runs, continue interrupted ones, keep finished ones.
 
-    Runs go one after another, or one process on each of several ``devices``. A run that fails is reported and the
-    rest goes on; when the first one attempted fails on its input, so would the others, and its error is raised, as it
-    is when all fail. BusyError when another process works on the same folder of runs.
+    Runs are trained one after another, or in one process per device if there are several. If a run fails, the others
+    go on. An error is raised if all runs fail, or if the first one fails on its input, because then all would.
+    BusyError if another process works in the same folder of runs. InputError if ``out`` is neither empty nor made by
+    onet, unless ``overwrite``.
     """
     runs: dict[str, StoredRun] = {}
     failures: list[Failure] = []
     place = {planned.name: index for index, planned in enumerate(plan, start=1)}
-    with claimed(out):
+    with locked(out, emit):
+        folders = {p.variant.name for p in plan}
+        check_claim(out, KIND, files=(), folders=folders, known=holds_runs, overwrite=overwrite, emit=emit)
         done = [p for p in plan if p.state == "done"]
         for planned in done:
-            runs[planned.name] = run = stored(planned.folder)
+            runs[planned.name] = run = _labelled(planned)
             emit(RunFinished(planned.name, place[planned.name], len(plan), True, run.record.best_val_iou))
         todo = [p for p in plan if p.name not in runs]
         for planned, error in _train_all(todo, data, train, devices, _Announce(place, emit)):
             if error is None:
-                runs[planned.name] = run = stored(planned.folder)
+                runs[planned.name] = run = _labelled(planned)
                 emit(RunFinished(planned.name, place[planned.name], len(plan), val_iou=run.record.best_val_iou))
                 continue
             if isinstance(error, InterruptedRunError):
                 raise InterruptedRunError(
-                    f"interrupted at {planned.name}; {len(runs)} of {len(plan)} runs are done, the rest is saved.",
-                    hint="The same command continues.",
+                    f"interrupted at {planned.name}; {len(runs)} of {len(plan)} runs are finished, the rest is saved.",
+                    hint="Run the same command again to continue.",
                 )
             hopeless = isinstance(error, InputError) and not failures and len(runs) == len(done)
             if hopeless or (isinstance(error, ConfigError) and not isinstance(error, UnsuitableError)):
                 raise error
             failures.append(Failure(planned, error))
-            emit(Note(f"{planned.name} failed and stays blank: {error}", "warning"))
+            emit(Note(f"{planned.name} failed, its cells are blank: {error}", "warning"))
     if failures and not runs:
         raise failures[0].error
     finished = tuple(runs[p.name] for p in plan if p.name in runs)
     return BenchResult(finished, len(runs) - len(done), tuple(failures))
 
 
+def _labelled(planned: PlannedRun) -> StoredRun:
+    """The finished run, its record brought up to what the plan calls its variant."""
+    run = stored(planned.folder)
+    known = VARIANTS.get(planned.variant.name)
+    label = "" if known and known.label == planned.variant.label else planned.variant.label
+    if (run.record.label, run.record.replaced) == (label, planned.replaced):
+        return run
+    write_run(planned.folder, replace(run.record, label=label, replaced=planned.replaced))
+    return stored(planned.folder)
+
+
+def holds_runs(folder: Path) -> bool:
+    """Whether ``folder`` or its subfolders contain runs of onet."""
+    below = (p for depth in ("*", "*/*") for p in folder.glob(depth) if p.is_dir() and not p.is_symlink())
+    return any(map(is_run, below))
+
+
 @dataclass(frozen=True, slots=True)
 class _Announce:
-    """Says that a run starts, with its place in the plan, and passes on its events."""
+    """Emits the start of each run with its position in the plan, and forwards the run's events."""
 
     place: Mapping[str, int]
     emit: Emit
@@ -195,7 +221,7 @@ def _train_all(
             train_planned(planned, data, train, device=devices[0], emit=announce.emit)
         except OnetError as error:
             yield planned, error
-        except Exception as error:  # noqa: BLE001 - one run's accident is not the others'
+        except Exception as error:  # noqa: BLE001 - a failing run must not stop the others
             yield planned, OnetError(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")
         else:
             yield planned, None
@@ -213,17 +239,3 @@ def train_planned(planned: PlannedRun, data: Path, train: Train, *, device: str,
         device=device,
         emit=emit,
     )
-
-
-@contextmanager
-def claimed(out: Path) -> Iterator[None]:
-    """Hold ``out`` for this process; BusyError when another one does. The lock dies with its process."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK_FILE).open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BusyError(
-                f"another ablation is writing to {out}.", hint="Wait for it, or give another folder with `out`."
-            ) from None
-        yield

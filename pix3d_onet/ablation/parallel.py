@@ -1,4 +1,4 @@
-"""Several training runs at once, one process each, for machines with several GPUs (or many cores)."""
+"""Train several runs at the same time, one process each, on machines with several GPUs (or many cores)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from typing import Any
 
 from pix3d_onet.errors import InterruptedRunError, OnetError
 from pix3d_onet.events import Emit, Event, Progress, TrainStep
+from pix3d_onet.machine.threads import usable_cores
 
 POLL_SECONDS = 0.5
-"""How often dead processes are looked for."""
+"""Seconds between checks for dead processes."""
 GRACE_SECONDS = 60.0
-"""How long interrupted runs may take to save themselves."""
+"""Seconds that interrupted runs have to save their state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One call to make in a process of its own: ``function(*arguments, device=…, emit=…)``, all of it picklable."""
+    """One call for a process of its own: ``function(*arguments, device=…, emit=…)``. All must be picklable."""
 
     name: str
     function: Callable[..., Any]
@@ -38,11 +39,11 @@ Outcome = tuple[Job, OnetError | None]
 def run_jobs(
     jobs: Sequence[Job], devices: Sequence[str], emit: Emit, started: Callable[[Job], None] = lambda job: None
 ) -> Iterator[Outcome]:
-    """Run ``jobs`` in order, as many at once as there are ``devices``; yield each as it ends, with its error if any.
+    """Run ``jobs`` in order, one per device at a time; yield each job when it ends, with its error if it failed.
 
-    Training steps arrive as ``Progress`` of the job's name, since several runs cannot share one line. A process that
-    dies without a word (killed for memory, say) is an error of its job. On KeyboardInterrupt the processes are asked
-    to save, waited for, and InterruptedRunError is raised; they stop by themselves when this process is gone.
+    Training steps are emitted as ``Progress`` with the job's name as stage, since several runs need a line each. A
+    process that dies without a message (killed for memory, say) is an error of its job. On KeyboardInterrupt the
+    processes save and stop, and InterruptedRunError is raised. If this process dies, they stop by themselves.
     """
     context = multiprocessing.get_context("spawn")
     messages: Any = context.Queue()
@@ -52,9 +53,9 @@ def run_jobs(
         while waiting or running:
             while waiting and free:
                 job, device = waiting.pop(0), free.pop(0)
-                process = context.Process(target=_work, args=(job, device, messages), name=job.name)
                 started(job)
-                with thread_share(max(1, (os.cpu_count() or 1) // len(devices))):
+                with thread_share(max(1, usable_cores() // len(devices))) as shared:
+                    process = context.Process(target=_work, args=(job, device, messages, shared), name=job.name)
                     process.start()
                 running[job.name] = (job, process, device)
             for name, error in _next(messages, running, emit):
@@ -72,12 +73,12 @@ def run_jobs(
 def _next(
     messages: Any, running: dict[str, tuple[Job, SpawnProcess, str]], emit: Emit
 ) -> list[tuple[str, OnetError | None]]:
-    """Pass on one message; the jobs that ended with it, or that were found dead."""
+    """Forward one message; return the jobs that it ended, and those whose process died."""
     try:
         kind, name, content = messages.get(timeout=POLL_SECONDS)
     except Empty:
         return [
-            (name, OnetError(f"its process ended with status {process.exitcode} and no word."))
+            (name, OnetError(f"its process ended with status {process.exitcode} without a message."))
             for name, (_, process, _) in running.items()
             if process.exitcode is not None
         ]
@@ -88,13 +89,13 @@ def _next(
 
 
 def _stop(processes: Sequence[SpawnProcess], messages: Any) -> None:
-    """Ask the processes to save and end; kill those that do not within the grace."""
+    """Ask the processes to save and stop; kill those that take longer than ``GRACE_SECONDS``."""
     for process in processes:
         if process.is_alive():
             process.terminate()
     deadline = time.monotonic() + GRACE_SECONDS
     while any(p.is_alive() for p in processes) and time.monotonic() < deadline:
-        with suppress(Empty):  # a process cannot end before its messages are read
+        with suppress(Empty):  # a process cannot exit before its messages are read
             messages.get(timeout=POLL_SECONDS / 5)
     for process in processes:
         if process.is_alive():
@@ -103,24 +104,28 @@ def _stop(processes: Sequence[SpawnProcess], messages: Any) -> None:
 
 
 @contextmanager
-def thread_share(count: int) -> Iterator[None]:
-    """Let processes that start now use ``count`` threads, unless the user said how many.
+def thread_share(count: int) -> Iterator[bool]:
+    """Let processes started in this block use at most ``count`` threads, unless the user has set a number.
 
-    In the environment they inherit: their arguments import PyTorch, which reads it once, before any of our lines.
+    Yields whether it does.
+
+    It is set in the environment, because PyTorch reads it at import, before any code of ours runs in the process.
     """
     if "OMP_NUM_THREADS" in os.environ:
-        yield
+        yield False
         return
     os.environ["OMP_NUM_THREADS"] = str(count)
     try:
-        yield
+        yield True
     finally:
         del os.environ["OMP_NUM_THREADS"]
 
 
-def _work(job: Job, device: str, messages: Any) -> None:
-    """The body of a process: run the job, report its events and its end."""
+def _work(job: Job, device: str, messages: Any, shared: bool) -> None:
+    """Main function of a process: run the job, send its events and its end. ``shared``: see ``thread_share``."""
     _end_with_parent()
+    if shared:  # PyTorch has read it; left there it would pass for the user's own word, which is not departed from
+        os.environ.pop("OMP_NUM_THREADS", None)
 
     def emit(event: Event) -> None:
         if isinstance(event, TrainStep):
@@ -135,7 +140,7 @@ def _work(job: Job, device: str, messages: Any) -> None:
         error = caught
     except KeyboardInterrupt:
         error = InterruptedRunError("interrupted.")
-    except Exception as caught:  # noqa: BLE001 - the parent must hear of whatever ended the run
+    except Exception as caught:  # noqa: BLE001 - the parent must get every error
         error = OnetError(f"unexpected {type(caught).__name__}: {caught}")
     messages.put(("end", job.name, error))
     messages.close()
@@ -143,7 +148,7 @@ def _work(job: Job, device: str, messages: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ask this process to stop as soon as its parent is gone: nobody would hear of its end."""
+    """Stop this process as soon as its parent has died."""
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

@@ -1,30 +1,33 @@
-"""Finding stored runs and sorting them into comparable groups, without torch."""
+"""Find stored runs and sort them into comparable groups, without torch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pix3d_onet.ablation.unfinished import CONTINUE, find_unfinished
 from pix3d_onet.ablation.variants import VARIANTS, Variant
-from pix3d_onet.config import ENCODER_ALIASES, ModelConfig, TrainConfig
+from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.runs.record import RUN_FILE, RunRecord, read_run
+from pix3d_onet.runs.folder import RunFolder, finished_runs
+from pix3d_onet.runs.record import RunRecord, read_run
 
+OTHER = " (other architecture)"
+"""Follows a name that two different networks were given."""
 _NOT_COMPARED = frozenset({"seed", "precision"})
-"""Training settings in which runs of one table may differ: they change chance and speed, not the question. A table
-whose runs differ in precision says so in a note."""
+"""Training settings in which the runs of one table may differ. If they differ in precision, a note says so."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A finished run: its folder, its record, and the variant it is a run of (its own name when it is none).
+    """A finished run: its folder, its record, and its variant (see ``variant_of``).
 
-    ``place`` is the folder as reports name it, relative to the folder of runs: a report holds no machine's paths.
+    ``place``: the folder relative to the folder of runs, so that reports do not contain paths of one machine.
     """
 
     folder: Path
@@ -37,13 +40,21 @@ class StoredRun:
         """The training seed."""
         return self.record.seed
 
+    @property
+    def label(self) -> str:
+        """What tables call its variant."""
+        if self.record.label and self.variant == self.record.name:
+            return self.record.label
+        known = VARIANTS.get(self.variant)
+        return known.label if known else self.variant
+
 
 @dataclass(frozen=True, slots=True)
 class RunGroup:
-    """Runs that may stand in one table: same data, same recipe (besides what a variant changes), same weights.
+    """Runs that may be in one table: same data, same recipe (besides what a variant changes), same initial weights.
 
-    ``key`` is the first 8 hex digits of the hash of ``setting``; at most one run a variant and seed. ``left_out`` are
-    the others of the same variant and seed, each with the run that stands in its place.
+    ``key``: first 8 hex digits of the hash of ``setting``. There is one run per variant and seed; ``left_out`` are the
+    others with the same variant and seed, each with the run that is used instead.
     """
 
     key: str
@@ -52,18 +63,18 @@ class RunGroup:
     left_out: tuple[tuple[StoredRun, StoredRun], ...] = ()
 
     def of(self, variant: str) -> tuple[StoredRun, ...]:
-        """The runs of one variant by seed."""
+        """The runs of one variant, ordered by seed."""
         return tuple(sorted((r for r in self.runs if r.variant == variant), key=lambda r: r.seed))
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """The variants that have a run: those of ``VARIANTS`` in its order, then others by name."""
+        """Names of variants with a run: those in ``VARIANTS`` in its order, then others by name."""
         present = {r.variant for r in self.runs}
         return (*(n for n in VARIANTS if n in present), *sorted(present - set(VARIANTS)))
 
     @property
     def summary(self) -> str:
-        """One line for a person: what all runs of the group share."""
+        """One line with the settings that all runs of the group share."""
         train = self.setting["train"]
         return (
             f"{self.setting['data_name']}, {train['steps']} steps, batch {train['batch_size']}, "
@@ -72,22 +83,24 @@ class RunGroup:
 
 
 def find_runs(root: Path, emit: Emit = ignore) -> tuple[StoredRun, ...]:
-    """All finished runs in or below ``root``, in the order of their paths; the same run under two paths counts once.
+    """All finished runs in or below ``root``, ordered by path; a run under two paths counts once.
 
-    A damaged record is skipped with a warning. InputError when ``root`` is missing or holds no finished run.
+    A damaged record is skipped with a warning. InputError if ``root`` is missing or has no finished run.
     """
     hint = "Train with `onet bench` or `onet train` first."
     if not root.is_dir():
         raise InputError(f"no folder of runs: {root}.", hint=hint)
     found: dict[str, StoredRun] = {}
-    for path in sorted(root.rglob(RUN_FILE)):
+    for folder in finished_runs(root):
         try:
-            run = stored(path.parent, root)
+            run = stored(folder, root)
         except InputError as error:
-            emit(Note(f"skipped {path.parent}: {error.message}", "warning"))
+            emit(Note(f"skipped {folder}: {error.message}", "warning"))
             continue
         found.setdefault(run.record.run_id, run)
     if not found:
+        begun = "; ".join(run.summary for run in find_unfinished(root))
+        hint = f"Unfinished: {begun}. {CONTINUE}" if begun else hint
         raise InputError(f"no finished run in {root}.", hint=hint)
     return tuple(found.values())
 
@@ -95,68 +108,69 @@ def find_runs(root: Path, emit: Emit = ignore) -> tuple[StoredRun, ...]:
 def stored(folder: Path, root: Path | None = None) -> StoredRun:
     """Read the run in ``folder``, below the folder of runs ``root``.
 
-    InputError when its record is missing, damaged or of an unknown kind.
+    InputError if its record is missing, damaged or of an unknown kind.
     """
     record = read_run(folder)
     try:
         place = folder.relative_to(root) if root else Path(folder.name)
         return StoredRun(folder, record, variant_of(record), place.as_posix())
     except ConfigError as error:
-        raise InputError(f"{folder / RUN_FILE} is damaged ({error.message.removesuffix('.')}).") from None
+        raise InputError(f"{RunFolder(folder).record} is damaged ({error.message.removesuffix('.')}).") from None
 
 
 def variant_of(record: RunRecord) -> str:
-    """The variant that a run's architecture and recipe make it, or the run's own name where they make none."""
-    model = _canonical(ModelConfig.from_json(record.model))
+    """The name that the run was given; if it was given none, the variant with its architecture and recipe."""
+    model = ModelConfig.from_json(record.model)
     train = TrainConfig.from_json(record.train).to_json()
-    fitting = [v for v in VARIANTS.values() if _canonical(v.model) == model and _follows(train, v)]
+    fitting = [v for v in VARIANTS.values() if v.model.architecture() == model.architecture() and _follows(train, v)]
     if any(v.name == record.name for v in fitting):
         return record.name
-    if fitting:
+    if fitting and record.name == model.default_name:
         return max(fitting, key=lambda v: len(v.train)).name
-    return record.name if record.name not in VARIANTS else f"{record.name} (other architecture)"
-
-
-def _canonical(model: ModelConfig) -> dict[str, Any]:
-    return {**model.to_json(), "encoder": ENCODER_ALIASES.get(model.encoder, model.encoder)}
+    return record.name if record.name not in VARIANTS else f"{record.name}{OTHER}"
 
 
 def _follows(train: Mapping[str, Any], variant: Variant) -> bool:
     return all(train[k] == (list(v) if isinstance(v, tuple) else v) for k, v in variant.train.items())
 
 
-def setting_of(train: TrainConfig, variant: str, data: Mapping[str, Any], weights: str) -> dict[str, Any]:
-    """What a run shares with the runs it may be compared with: the variant's own changes are taken out again."""
-    shared = {k: v for k, v in train.to_json().items() if k not in _NOT_COMPARED}
-    if variant in VARIANTS:
-        default = TrainConfig().to_json()
-        shared |= {k: default[k] for k in VARIANTS[variant].train}
+def setting_of(run: StoredRun) -> dict[str, Any]:
+    """The settings that a run shares with comparable runs, without those that its variant changes."""
+    train = TrainConfig.from_json(run.record.train).to_json()
+    shared = {k: v for k, v in train.items() if k not in _NOT_COMPARED}
+    default = TrainConfig().to_json()
+    shared |= {k: default[k] for k in _changed_from_unknown(run)}
+    shared |= {k: v for k, v in run.record.replaced.items() if k in shared}
+    data = run.record.data
     name = str(data.get("name", ""))
-    return {"data_hash": data.get("data_hash"), "data_name": name, "train": shared, "weights": weights}
+    return {"data_hash": data.get("data_hash"), "data_name": name, "train": shared, "weights": run.record.weights}
+
+
+def _changed_from_unknown(run: StoredRun) -> set[str]:
+    """The training settings that the run's variant changes, but from what is not in its record."""
+    known = VARIANTS.get(run.variant)
+    return set(known.train) - set(run.record.replaced) if known else set()
 
 
 def setting_key(setting: Mapping[str, Any]) -> str:
-    """First 8 hex digits of the hash of a setting (the data set's name does not count, its hash does)."""
+    """First 8 hex digits of the hash of a setting; it includes the data set's hash, not its name."""
     hashed = {k: v for k, v in setting.items() if k != "data_name"}
     return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def key_of(run: StoredRun, among: Sequence[StoredRun]) -> str:
-    """The key of the setting that a run belongs to, together with the runs ``among``."""
+    """The key of a run's setting, determined together with the runs ``among``."""
     return setting_key(_settings([run, *among])[0])
 
 
 def _settings(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
-    """The setting of every run. One whose variant changes the recipe has that of the runs it is otherwise equal to.
+    """The setting of every run. If a variant changes the recipe, its runs get the setting of the runs equal otherwise.
 
-    What it changed from is not in its record: a preset's value as likely as the default. Where there is no such run,
-    the default is taken.
+    A record of ``onet train`` does not say which value the variant replaced; it may be a preset's or the default. If
+    there is no equal run, the default is used.
     """
-    plain = [
-        setting_of(TrainConfig.from_json(run.record.train), run.variant, run.record.data, run.record.weights)
-        for run in runs
-    ]
-    changes = [set(VARIANTS[run.variant].train) if run.variant in VARIANTS else set() for run in runs]
+    plain = [setting_of(run) for run in runs]
+    changes = [_changed_from_unknown(run) for run in runs]
     bases = {setting_key(s): s for s, own in zip(plain, changes, strict=True) if not own}
 
     def without(setting: Mapping[str, Any], own: set[str]) -> dict[str, Any]:
@@ -170,9 +184,9 @@ def _settings(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
 
 
 def group_runs(runs: Sequence[StoredRun]) -> tuple[RunGroup, ...]:
-    """Comparable groups, that with most variants first, then most runs, then the key.
+    """Comparable groups, sorted by number of variants, then number of runs (largest first), then key.
 
-    Where a variant and seed was run twice in one setting (another precision, say), the first path is taken, and the
+    If a variant and seed was run twice in one setting (with another precision, say), the first path is used, and the
     others are ``left_out``.
     """
     gathered: dict[str, tuple[dict[str, Any], list[StoredRun]]] = {}
@@ -183,6 +197,7 @@ def group_runs(runs: Sequence[StoredRun]) -> tuple[RunGroup, ...]:
 
 
 def _group(key: str, setting: Mapping[str, Any], members: Sequence[StoredRun]) -> RunGroup:
+    members = _told_apart(members)
     taken: dict[tuple[str, int], StoredRun] = {}
     for run in members:
         taken.setdefault((run.variant, run.seed), run)
@@ -190,12 +205,30 @@ def _group(key: str, setting: Mapping[str, Any], members: Sequence[StoredRun]) -
     return RunGroup(key, setting, tuple(taken.values()), left_out)
 
 
-def choose_group(groups: Sequence[RunGroup], key: str | None = None, emit: Emit = ignore) -> RunGroup:
-    """The group whose key starts with ``key``, or the first; the others are never mixed in.
+def _told_apart(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """The runs, so named that no two networks or recipes share a name: their mean would be of neither."""
+    kinds: dict[str, list[tuple[Any, Any]]] = {}
+    found = []
+    for run in runs:
+        settings = TrainConfig.from_json(run.record.train).to_json()
+        train = {k: v for k, v in settings.items() if k not in _NOT_COMPARED}
+        kind = ModelConfig.from_json(run.record.model).architecture(), train
+        known = kinds.setdefault(run.variant, [])
+        if kind not in known:
+            known.append(kind)
+        name = run.variant
+        if place := known.index(kind):
+            name += OTHER if kind[0] != known[0][0] else " (other recipe)"
+            name += f" {place}" if place > 1 else ""
+        found.append(replace(run, variant=name))
+    return found
 
-    A note names each of them and what it has otherwise than the chosen one; so does one for every run that another of
-    the same variant and seed keeps out. ConfigError when no group or more than one has
-    that key.
+
+def choose_group(groups: Sequence[RunGroup], key: str | None = None, emit: Emit = ignore) -> RunGroup:
+    """The group whose key starts with ``key``, or the first group.
+
+    Notes name the other groups, with what differs, and every run left out for another one with the same variant and
+    seed. ConfigError if ``key`` fits no group or more than one.
     """
     chosen = _chosen(groups, key)
     for other in groups if key is None else ():
@@ -204,14 +237,14 @@ def choose_group(groups: Sequence[RunGroup], key: str | None = None, emit: Emit 
             difference = "; ".join(differences(other.setting, chosen.setting))
             emit(Note(f"not in this table: {names} ({other.summary}; `setting={other.key}`): {difference}."))
     for run, first in chosen.left_out:
-        why = f"{first.place} is {run.variant} with seed {run.seed}, too, and comes first"
+        why = f"{first.place} is also {run.variant} with seed {run.seed}, and comes first"
         apart = _apart(run.record.device.get("precision"), first.record.device.get("precision"))
         emit(Note(f"not in this table: the run in {run.place}; {why}{apart and f' (precision {apart})'}.", "warning"))
     return chosen
 
 
 def differences(setting: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a setting has otherwise than the ``other``, setting by setting: ``lr 0.001, not 0.0001``."""
+    """The settings that differ from ``other``, each as ``lr 0.001, not 0.0001``."""
     flat, theirs = (
         {"data": s["data_hash"], "weights": s["weights"] or "random", **s["train"]} for s in (setting, other)
     )

@@ -1,12 +1,12 @@
-"""The ablation as a table: adding a variant adds one line, adding a suite another.
+"""The variants and suites of the ablation, one line each.
 
-The first seven are Table 1 of the report being reproduced, in its order, with the numbers it prints
-(Pix3D chairs, 3000 steps, Adam, validation IoU; its parameter counts are cut, not rounded).
+The first seven are Table 1 of the reproduced report, in its order, with its numbers (Pix3D chairs, 3000 steps, Adam,
+validation IoU; the report truncates parameter counts, it does not round them).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,18 +14,18 @@ from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError
 
 BASE = "resnet18"
-"""The variant that all others are compared with, unless a suite names another."""
+"""The variant to compare all others with, unless a suite has another base."""
 PAPER_BASE_IOU = 0.4041
-"""Validation IoU that the report prints for its base."""
+"""Validation IoU of the base in the report."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One line of an ablation.
+    """One variant of the ablation.
 
-    ``label`` as Table 1 prints it; ``params`` the exact count where it is pinned by a test; ``params_paper`` and
-    ``val_iou_paper`` what the report prints (None: not in the report); ``train`` what the variant changes in the
-    training recipe, as TrainConfig fields.
+    ``label``: as in Table 1; ``params``: exact parameter count, if a test checks it; ``params_paper`` and
+    ``val_iou_paper``: values in the report (None: not in the report); ``train``: the TrainConfig fields that the
+    variant changes.
     """
 
     name: str
@@ -38,22 +38,22 @@ class Variant:
 
     @property
     def relative_paper(self) -> float | None:
-        """The report's relative improvement over its base as a fraction, as printed; None for the base."""
+        """The relative improvement over the base in the report, as a fraction; None for the base."""
         if self.val_iou_paper is None or self.name == BASE:
             return None
         return round(self.val_iou_paper / PAPER_BASE_IOU - 1, 3)
 
     def recipe(self, config: TrainConfig) -> TrainConfig:
-        """``config`` with this variant's own training settings put in."""
+        """``config`` with the fields that this variant changes."""
         return TrainConfig.from_json({**config.to_json(), **self.train})
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A named question: the variants that answer it, the first of which is the base of comparison."""
+    """A question, which is the title of its table, and the variants that answer it; the first is the base."""
 
     name: str
-    question: str
+    title: str
     variants: tuple[str, ...]
 
 
@@ -73,11 +73,11 @@ _TABLE: tuple[Variant, ...] = (
     Variant(
         "convnext-fp3-pose", "+ Pose", ModelConfig("convnext", scales=3, pose="matrix"), 86_338_369, "86.3M", 0.3838
     ),
-    # backbones: the report's Figure 4 asked on this task
+    # backbones: Figure 4 of the report, on this task
     Variant("vit-small", "ViT-S/16", ModelConfig(_VIT), 23_870_849),
     Variant("deit-small", "DeiT-S/16", ModelConfig(_DEIT), 23_870_849),
     Variant("swin-tiny", "Swin-T", ModelConfig(_SWIN), 29_822_843),
-    # pose, on the base
+    # pose input, on the base
     Variant("resnet18-pose", "ResNet18 + pose 4×4", ModelConfig("resnet18", pose="matrix"), 13_595_233),
     Variant("resnet18-pose6d", "ResNet18 + pose 6D", ModelConfig("resnet18", pose="6d"), 13_595_041),
     # pyramid
@@ -105,7 +105,7 @@ VARIANTS: Mapping[str, Variant] = {v.name: v for v in _TABLE}
 """All variants by name; the first seven are Table 1."""
 
 _SUITES: tuple[Suite, ...] = (
-    Suite("table1", "Table 1 of the report", tuple(v.name for v in _TABLE[:7])),
+    Suite("table1", "Table 1", tuple(v.name for v in _TABLE[:7])),
     Suite(
         "backbones",
         "Which encoder of about 25M parameters?",
@@ -130,22 +130,14 @@ SUITES: Mapping[str, Suite] = {s.name: s for s in _SUITES}
 
 
 def variant(name: str) -> Variant:
-    """The variant of that name; ConfigError that lists the names when there is none."""
+    """The variant with this name; ConfigError with the list of names if there is none."""
     if name not in VARIANTS:
         raise ConfigError(f"no variant {name!r}.", hint=f"Choose from {', '.join(VARIANTS)}.")
     return VARIANTS[name]
 
 
 def suite(name: str) -> Suite:
-    """The suite of that name; ConfigError that lists the names when there is none."""
+    """The suite with this name; ConfigError with the list of names if there is none."""
     if name not in SUITES:
         raise ConfigError(f"no suite {name!r}.", hint=f"Choose from {', '.join(SUITES)}.")
     return SUITES[name]
-
-
-def select(suites: Sequence[str], names: Sequence[str]) -> list[Variant]:
-    """The variants of the suites and of the names, each once, in that order; ConfigError where there is none."""
-    wanted = [*(n for s in suites for n in suite(s).variants), *names]
-    if not wanted:
-        raise ConfigError("nothing to run.", hint="Give `all=True`, `suite=NAME` or `variant=NAME`.")
-    return [variant(n) for n in dict.fromkeys(wanted)]

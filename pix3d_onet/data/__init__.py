@@ -1,1 +1,1 @@
-"""Files in and out: sources, splits, shards. No geometry, no torch."""
+"""Read sources, pictures and splits; read and write prepared data sets. No geometry library, no torch."""

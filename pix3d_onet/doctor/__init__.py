@@ -1,1 +1,1 @@
-"""The checks behind ``onet doctor``: what this machine has, and whether the whole pipeline runs on it in miniature."""
+"""The checks of ``onet doctor``: what is installed, and whether the pipeline runs on a small test case."""

@@ -1,14 +1,14 @@
-"""All checks of a machine, in the order in which a person would look."""
+"""Run all checks of ``onet doctor``."""
 
 from __future__ import annotations
 
-from pix3d_onet import system
 from pix3d_onet.doctor import selftest
-from pix3d_onet.system import Check
+from pix3d_onet.machine import checks as system
+from pix3d_onet.machine.checks import Check
 
 
 def examine(*, self_test: bool = True) -> list[Check]:
-    """Python, packages, libraries, CPU, GPU, disk and data; ``self_test`` closes, labels and trains on a small box."""
+    """Check Python, packages, libraries, CPU, GPU, disk and data; with ``self_test`` also run the pipeline on a box."""
     return [
         system.check_python(),
         *system.check_packages(),

@@ -1,4 +1,4 @@
-"""The pipeline in miniature: an open box -> a closed mesh -> labels -> one training step."""
+"""A small test of the pipeline: an open box -> a closed mesh -> labels -> one training step."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from pix3d_onet.system import ABSENT, FAILED, OK, Check, installed_version
+from pix3d_onet.machine.checks import ABSENT, FAILED, OK, Check, installed_version
 from pix3d_onet.types import Bool, Float32, Mesh
 
 RESOLUTION = 32
-"""Voxels of the test's grid: small, so that the test takes seconds."""
+"""Voxels along the longest side of the grid; few, so that the test takes seconds."""
 POINTS = 4096
 IMAGE = 64
 BOX_HALF = 0.25
-"""Half side of the test box: its volume is 1/8 of the unit cube."""
+"""Half the side of the test box; its volume is 1/8 of the unit cube."""
 LABEL_TOLERANCE = 0.04
-"""Allowed share of points labelled otherwise than the exact box says: those within a voxel of its faces."""
+"""Allowed fraction of labels that differ from the exact box: about the points within a voxel of its faces."""
 
 
 def box(half: float = BOX_HALF) -> Mesh:
-    """A cube around the origin with one of its faces missing: open, as CAD models are."""
+    """A cube around the origin with one face missing: open, like many CAD models."""
     corners = [[x, y, z] for x in (-half, half) for y in (-half, half) for z in (-half, half)]
     quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
     faces = [f for a, b, c, d in quads for f in ((a, b, c), (a, c, d))]
@@ -31,7 +31,7 @@ def box(half: float = BOX_HALF) -> Mesh:
 
 
 def watertight_and_labels() -> str:
-    """Close a box and label points; raises when the labels are not the box's."""
+    """Close a box and label points; raises if too many labels are wrong."""
     from pix3d_onet import make_watertight, sample_occupancy
 
     mesh = make_watertight(box(), resolution=RESOLUTION)
@@ -43,7 +43,7 @@ def watertight_and_labels() -> str:
 
 
 def training_step() -> str:
-    """One optimiser step of the base variant; raises when the loss is not a number or does not change the weights."""
+    """One optimiser step of the base variant; raises if the loss is NaN or the weights do not change."""
     import torch
 
     from pix3d_onet import build_model
@@ -59,7 +59,7 @@ def training_step() -> str:
     optimiser.step()
     if not torch.isfinite(loss):
         raise ValueError("the loss is not a number")
-    return f"loss {loss.item():.3f} (no information: {np.log(2):.3f})"
+    return f"loss {loss.item():.3f} (chance level {np.log(2):.3f})"
 
 
 def _box_points() -> tuple[Float32, Float32]:
@@ -82,7 +82,7 @@ def cuda() -> tuple[bool, str] | None:
 
 
 def run() -> list[Check]:
-    """Run each part that the installed extras allow; a broken part is a finding, never an exception."""
+    """Run the parts whose extras are installed; a failing part is a failed check, not an exception."""
     return [
         _part("self-test: watertight, labels", watertight_and_labels, "geometry", "trimesh"),
         _part("self-test: training step", training_step, "train", "torch"),
@@ -96,14 +96,14 @@ def _part(name: str, part: Callable[[], str], extra: str, package: str) -> Check
     start = time.perf_counter()
     try:
         detail = part()
-    except Exception as error:  # noqa: BLE001 - whatever breaks is what the doctor is there to tell
+    except Exception as error:  # noqa: BLE001 - the doctor reports every kind of failure
         line = (str(error).splitlines() or [""])[0]
         return Check(name, FAILED, f"{type(error).__name__}: {line}", _remedy(line, fix))
     return Check(name, OK, f"{detail}, {time.perf_counter() - start:.1f} s")
 
 
 def _remedy(line: str, fix: str) -> str:
-    """What mends a broken part: a system package where the loader misses a library, else installing the extra anew."""
+    """How to fix a failing part: install the missing system library, or else reinstall the extra."""
     library, _, rest = line.partition(": cannot open shared object file")
     if rest or line.endswith("cannot open shared object file"):
         return (

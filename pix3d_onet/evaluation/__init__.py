@@ -1,1 +1,1 @@
-"""`onet evaluate`: metrics of networks and baselines over a split."""
+"""Score networks and baselines on a split: `onet evaluate`."""

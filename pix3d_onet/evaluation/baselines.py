@@ -1,10 +1,10 @@
-"""Baselines without a network: what any learned number has to be read against (Tatarchenko et al., CVPR 2019).
+"""Baselines without a network, to compare learned scores with (Tatarchenko et al., CVPR 2019).
 
-* ``mean-shape``: one shape for every picture, the mean occupancy of the training shapes cut at the threshold that fits
-  the training shapes best. Needs no picture: the floor.
+* ``mean-shape``: the same shape for every picture: the mean occupancy of the training shapes, cut at the threshold
+  that fits them best. A lower bound: it does not use the picture.
 * ``retrieval``: the training shape of the most similar training picture, by a fixed descriptor of outline and edges.
-* ``oracle``: the training shape that overlaps the true one most: the ceiling of the IoU of any recognition by
-  retrieval (of the other metrics it need not be). It looks at the truth and is no method.
+* ``oracle``: the training shape with the highest IoU to the true shape: an upper bound on the IoU of any retrieval
+  (not on the other metrics). It uses the truth, so it is not a method.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ from pix3d_onet.metrics import iou
 from pix3d_onet.types import Bool, Float32, Mesh, Sample, UInt8, View
 
 GRID = 64
-"""Cells an axis of the occupancy grids over the stored box: 0.017 units."""
+"""Cells per axis of the occupancy grids over the stored box; a cell is 0.017 units wide."""
 MEAN_THRESHOLDS = tuple(round(0.02 * k, 2) for k in range(1, 50))
-"""Thresholds of the mean occupancy among which the best one on the training shapes is taken."""
+"""Candidate thresholds of the mean occupancy; the best one on the training shapes is used."""
 SHORTLIST = 8
-"""Training shapes that the oracle compares exactly, after ranking all of them on the grid."""
+"""Number of training shapes that the oracle compares on the stored points, after ranking all on the grid."""
 PROBABILITY_FLOOR = 1e-6
-"""Mean occupancies are held this far from 0 and 1 so that their logits are finite."""
+"""Mean occupancies are clipped this far from 0 and 1, so that their logits are finite."""
 OVERLAP_BLOCK = 64
-"""Grids turned into floats at once: 67 MB."""
+"""Grids converted to float at a time: 67 MB."""
 
 FEATURE_SIDE = 64
-"""Pictures are reduced to this side for the descriptor."""
+"""Side to which pictures are resized for the descriptor, pixels."""
 FEATURE_CELL = 8
-"""Side of a cell of the edge histograms, pixels."""
+"""Cell side of the edge histograms, pixels."""
 ORIENTATIONS = 9
-"""Unsigned edge directions told apart (Dalal & Triggs, CVPR 2005)."""
+"""Bins of unsigned edge orientation (Dalal & Triggs, CVPR 2005)."""
 OUTLINE_WEIGHT = 0.5
-"""Share of the outline in the descriptor's squared length; the rest is edges."""
+"""Weight of the outline in the descriptor's squared norm; the edges have the rest."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Library:
-    """The training shapes: ``grids`` (S, GRID³) bool at cell centres, ``meshes``, and their pictures' descriptors.
+    """The training shapes in the manifest's order: ``grids`` (S, GRID³) bool at cell centres, and ``meshes``.
 
-    ``features`` (N, D) float32 unit rows; ``feature_shape`` (N,) int64 the shape of each; shapes as in the manifest.
+    ``features`` (N, D) float32: unit descriptors of their pictures; ``feature_shape`` (N,) int64: row of its shape.
     """
 
     object_ids: tuple[str, ...]
@@ -70,7 +70,7 @@ def occupancy_grid(mesh: Mesh, contains: Contains) -> Bool:
 
 
 def build_library(dataset: Dataset, contains: Contains, *, emit: Emit = ignore) -> Library:
-    """Read the training split: about 0.3 MB a shape. InputError when it is empty."""
+    """Read the training split (about 0.3 MB per shape). InputError if it is empty."""
     entries = split_entries(dataset, "train")
     meshes, grids, features, owners = [], [], [], []
     for row, entry in enumerate(entries):
@@ -92,10 +92,10 @@ def build_library(dataset: Dataset, contains: Contains, *, emit: Emit = ignore) 
 
 
 def picture_feature(rgb: UInt8, mask: Bool) -> Float32:
-    """A descriptor of one stored picture, (D,) float32 of length 1: outline and histograms of oriented edges.
+    """Descriptor of one stored picture, (D,) float32 of norm 1: outline and histograms of oriented edges.
 
-    ``rgb`` (H, W, 3) uint8 on white and ``mask`` (H, W) bool, square, cropped to the object. Depends on nothing
-    learned; the inner product of two descriptors is their similarity.
+    ``rgb`` (H, W, 3) uint8 on white and ``mask`` (H, W) bool, square, cropped to the object. Nothing is learned. The
+    similarity of two pictures is the inner product of their descriptors.
     """
     grey = torch.from_numpy(rgb.astype(np.float32) / 255).mean(dim=2)[None, None]
     planes = torch.cat([grey, torch.from_numpy(mask.astype(np.float32))[None, None]], dim=1)
@@ -123,7 +123,7 @@ def _unit(
 
 
 def mesh_prediction(mesh: Mesh, contains: Contains) -> Prediction:
-    """A shape that is given as a mesh: its field is +/− ``FAR`` inside and outside."""
+    """Prediction from a mesh: its field is +``FAR`` inside and −``FAR`` outside."""
 
     def logits(points: Float32) -> Float32:
         return np.where(contains(mesh, points), FAR, -FAR).astype(np.float32)
@@ -132,7 +132,7 @@ def mesh_prediction(mesh: Mesh, contains: Contains) -> Prediction:
 
 
 def overlap(first: Bool, second: Bool) -> Float32:
-    """IoU of every pair of rows: (A, V) and (B, V) bool → (A, B) float32; 1 where both are empty."""
+    """IoU of every pair of rows: (A, V) and (B, V) bool → (A, B) float32; 1 if both are empty."""
     result = np.empty((len(first), len(second)), np.float32)
     a = first.astype(np.float32)
     for start in range(0, len(second), OVERLAP_BLOCK):
@@ -144,7 +144,7 @@ def overlap(first: Bool, second: Bool) -> Float32:
 
 
 class MeanShape:
-    """The mean training shape; ``threshold`` is the occupancy at which it is cut."""
+    """The mean training shape; ``threshold``: mean occupancy at its surface."""
 
     name = "mean-shape"
 
@@ -157,8 +157,8 @@ class MeanShape:
         self.prediction = Prediction(mesh, self._logits, logit(self.threshold))
 
     def field(self, points: torch.Tensor) -> torch.Tensor:
-        """Trilinear mean occupancy at (T, 3) points as logits (T,); outside the box the border's value."""
-        at = (points.flip(-1) / POINTS_HALF_SIDE).view(1, 1, 1, -1, 3)  # grid_sample wants the last axis first
+        """Logits (T,) of the mean occupancy at (T, 3) points, trilinear; outside the box the value at its border."""
+        at = (points.flip(-1) / POINTS_HALF_SIDE).view(1, 1, 1, -1, 3)  # grid_sample takes the last axis first
         value = functional.grid_sample(self.volume, at, mode="bilinear", padding_mode="border", align_corners=False)
         return torch.logit(value.view(-1), eps=PROBABILITY_FLOOR)
 
@@ -167,7 +167,7 @@ class MeanShape:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The occupancy at which it is cut, and how finely."""
+        """The threshold and the grid's resolution."""
         return {"threshold": self.threshold, "grid": GRID}
 
     def usable(self, view: View) -> bool:
@@ -175,13 +175,13 @@ class MeanShape:
         return True
 
     def predict(self, sample: Sample, view: View) -> Prediction:
-        """The same for every picture."""
+        """The mean shape, whatever the picture."""
         return self.prediction
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Retrieval:
-    """The shape of the training picture with the most similar descriptor (the first of equals)."""
+    """The shape of the training picture with the most similar descriptor (the first on ties)."""
 
     library: Library
     name: str = "retrieval"
@@ -192,18 +192,18 @@ class Retrieval:
         return True
 
     def choose(self, view: View) -> int:
-        """Row of the training shape."""
+        """Row of the training shape with the most similar picture."""
         similarity = self.library.features @ picture_feature(view.rgb, view.mask)
         return int(self.library.feature_shape[int(np.argmax(similarity))])
 
     def predict(self, sample: Sample, view: View) -> Prediction:
-        """Look only at the picture."""
+        """The retrieved training shape; uses only the picture, not ``sample``."""
         return mesh_prediction(self.library.meshes[self.choose(view)], self.library.contains)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Oracle:
-    """The training shape with the highest IoU on the true shape's stored points: ranked on the grid, then exactly."""
+    """The training shape with the highest IoU on the true shape's stored points, among the best ones on the grid."""
 
     library: Library
     name: str = "oracle"
@@ -215,7 +215,7 @@ class Oracle:
         return True
 
     def predict(self, sample: Sample, view: View) -> Prediction:
-        """Looks at the truth, not at the picture."""
+        """The best training shape; uses the true shape, not the picture."""
         if sample.object_id not in self._known:
             library = self.library
             truth = occupancy_grid(sample.mesh, library.contains)
@@ -231,10 +231,10 @@ BASELINES: dict[Baseline, Callable[[Library], Predictor]] = {
     "retrieval": Retrieval,
     "oracle": Oracle,
 }
-"""Name → how to build it from the training shapes. A new baseline is one entry."""
+"""Name → constructor from the training shapes. A new baseline is one entry."""
 
 
 def baseline(name: Baseline, library: Library) -> Predictor:
-    """A baseline by name. ConfigError that lists the names when it is unknown."""
+    """The baseline with this name; ConfigError with the list of names if it is unknown."""
     check_choice("baselines", name, BASELINES)
     return BASELINES[name](library)

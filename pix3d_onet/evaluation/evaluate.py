@@ -1,7 +1,7 @@
-"""Evaluation: any predictor of shapes against the stored truth, one row a picture, means with intervals.
+"""Score any predictor of shapes against the stored truth: one row per picture, means with intervals.
 
-A predictor is a network or a baseline; what needs geometry (inside test, surface samples) is handed in, so that
-this module runs where Open3D is not installed, with the metrics that remain.
+A predictor is a network or a baseline. Functions that need geometry libraries (inside test, surface samples) are
+parameters, so that without Open3D this module still computes the other metrics.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from pix3d_onet.metrics import (
 from pix3d_onet.types import Bool, Float64, Mesh, Sample, View
 
 SURFACE_SAMPLES = EvaluationConfig.samples
-"""Samples of each surface (Mescheder et al., CVPR 2019)."""
+"""Samples per surface (Mescheder et al., CVPR 2019)."""
 TYPICAL_AREA = 1.65
-"""Surface of a chair in the normalised frame, in squares of its longest side (median of 163 real ones; 0.6 to 5)."""
+"""Surface area of a chair in the normalised frame (median of 163 real ones; range 0.6 to 5)."""
 PAIRS = 1 << 28
-"""Distances held at once by the search by pairs: 1 GB in float32."""
+"""Distances in memory at a time in the brute-force search: 1 GB in float32."""
 
 SampleSurface = Callable[[Mesh, int, int], tuple[Float64, Float64]]
 """``geometry.mesh.sampling.sample_surface``: mesh, count, seed → points and unit normals, (count, 3) each."""
@@ -57,9 +57,9 @@ class ShapeRow:
     category: str
     values: Mapping[str, float]
     empty: bool
-    """Whether nothing was predicted."""
+    """Whether the prediction has no surface."""
     faces: int | None = None
-    """Of the predicted mesh; None where none was compared."""
+    """Number of faces of the predicted mesh; None if no mesh was compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Evaluation:
 
     @property
     def empty(self) -> int:
-        """How many predictions were empty."""
+        """Number of empty predictions."""
         return sum(row.empty for row in self.rows)
 
     def by_record(self, metric: str) -> dict[str, float]:
@@ -86,7 +86,7 @@ class Evaluation:
         return {row.record_id: row.values[metric] for row in self.rows}
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-able document; what was not measured is null."""
+        """A dict for JSON; null = not measured."""
         means = {
             k: {f: _number(getattr(v, f)) for f in ("mean", "low", "high", "count")} for k, v in self.means.items()
         }
@@ -115,7 +115,7 @@ def _number(value: float) -> float | None:
 
 
 def split_entries(dataset: Dataset, split: str, limit: int = 0) -> tuple[ShapeEntry, ...]:
-    """Shapes with pictures in ``split``, the first ``limit`` of them (0 = all). InputError when there are none."""
+    """Shapes with pictures in ``split``; only the first ``limit`` (0 = all). InputError if there are none."""
     entries = tuple(e for e in dataset.entries(split) if split in e.image_splits)
     if not entries:
         raise InputError(f"the {split} split of {dataset.root} has no pictures.", hint="Choose another `split`.")
@@ -123,14 +123,14 @@ def split_entries(dataset: Dataset, split: str, limit: int = 0) -> tuple[ShapeEn
 
 
 def pictures(sample: Sample, photos: bool) -> tuple[View, ...]:
-    """The pictures that count: photos alone in a split that has some (``photos``), rendered views in one without."""
+    """The pictures to score: with ``photos`` (the split has some) only those, else the rendered views."""
     return tuple(view for view in sample.images if not (photos and view.rendered))
 
 
 class Tour:
-    """Every picture of ``split`` that ``predictor`` can use, with its shape and the prediction.
+    """Iterates over the pictures of ``split`` that ``predictor`` can use; yields shape, picture and prediction.
 
-    ``skipped``: pictures passed over for want of a camera. InputError when the split has no pictures, or none that
+    ``skipped``: number of pictures skipped because they have no camera. InputError if the split has no picture that
     can be used.
     """
 
@@ -140,7 +140,7 @@ class Tour:
         self.skipped = 0
 
     def __iter__(self) -> Iterator[tuple[Sample, View, Prediction]]:
-        """In the manifest's order."""
+        """Yield in the manifest's order."""
         photos = self.dataset.has_photos(self.split)
         name, used = self.predictor.name, 0
         for done, entry in enumerate(self.entries, 1):
@@ -155,14 +155,14 @@ class Tour:
         if not used and self.skipped:
             raise InputError(f"no picture of the {self.split} split can be used by {name}: it needs cameras.")
         if not used:
-            raise InputError(f"the shapes asked for of the {self.split} split have no photos.", hint="Raise `limit`.")
+            raise InputError(f"the selected shapes of the {self.split} split have no photos.", hint="Raise `limit`.")
         if self.skipped:
-            self.emit(Note(f"{name}: {self.skipped} pictures without the camera it needs were left out.", "warning"))
+            self.emit(Note(f"{name}: skipped {self.skipped} pictures without a camera, which it needs.", "warning"))
 
     def result(
         self, rows: Sequence[ShapeRow], means: Mapping[str, Interval], settings: Mapping[str, Any]
     ) -> Evaluation:
-        """The evaluation that the finished tour gives."""
+        """The evaluation, after all pictures have been iterated over."""
         return Evaluation(
             self.predictor.name,
             self.split,
@@ -188,11 +188,11 @@ def evaluate(
     search: Nearest = nearest,
     emit: Emit = ignore,
 ) -> Evaluation:
-    """Score ``predictor`` on every picture of ``split``: as in training, its photos where it has any.
+    """Score ``predictor`` on every picture of ``split``; as in training, only on its photos if it has any.
 
-    At most ``samples`` points are drawn on each predicted surface (by ``seed`` alone, whatever the order), as many
-    as are stored of the true one, and compared with those, nearest neighbours by ``search``; without
-    ``contains``/``sample_surface`` the metrics that need them stay blank.
+    On each predicted surface as many points are drawn as are stored for the true one, at most ``samples``. They depend
+    only on ``seed``, not on the order of the pictures. ``search`` finds nearest neighbours. Metrics that need
+    ``contains`` or ``sample_surface`` are NaN without them.
     """
     if samples < 1:
         raise SettingError("samples", "1 or more", samples)
@@ -216,14 +216,14 @@ def compare(
     seed: int = 0,
     search: Nearest = nearest,
 ) -> Comparison:
-    """Everything that the metrics need of one prediction and its truth."""
+    """All measurements that the metrics need, for one prediction and its truth."""
     mesh = prediction.mesh
     inside = prediction.logits(sample.points) > prediction.level  # NaN compares false: outside
     distances = None
     stored = len(sample.surface_points)
     if sample_surface is not None and (stored or not len(sample.mesh.faces)):  # prepared with 0 surface points
         count = min(samples, stored)  # stored in random order: the first ones are a sample
-        # As many on both sides: with fewer true than predicted samples only accuracy would grow.
+        # Equal numbers on both sides: with fewer true than predicted samples, only accuracy would get worse.
         points, normals = sample_surface(mesh, count or samples, seed) if len(mesh.faces) else (np.empty((0, 3)),) * 2
         distances = surface_distances(
             points, normals, sample.surface_points[:count], sample.surface_normals[:count], search=search
@@ -236,9 +236,9 @@ def compare(
 
 
 def rows_csv(evaluations: Sequence[Evaluation]) -> str:
-    """One line a picture and predictor: name, ids, empty (1 = nothing predicted), faces, every metric.
+    """CSV with one line per picture and predictor: name, ids, empty (1 = no surface predicted), faces, all metrics.
 
-    A blank cell was not measured.
+    A blank cell means "not measured".
     """
     extra = [n for e in evaluations for r in e.rows for n in r.values if n not in METRICS]
     columns = [*(n for n in METRICS if any(n in r.values for e in evaluations for r in e.rows)), *dict.fromkeys(extra)]
@@ -252,7 +252,7 @@ def rows_csv(evaluations: Sequence[Evaluation]) -> str:
 
 
 def nearest_on(device: torch.device) -> Nearest:
-    """Nearest neighbours on ``device``: scipy's tree on a CPU, all pairs in float32 on a GPU (1e10 pairs a second)."""
+    """Nearest-neighbour search for ``device``: scipy's tree on a CPU, float32 brute force on a GPU (1e10 pairs/s)."""
     return nearest if device.type == "cpu" else partial(nearest_by_pairs, device=device)
 
 
@@ -262,17 +262,20 @@ def nearest_by_pairs(
     """(N, 3) points, (M, 3) targets → distance to the nearest target (N,) and its row (N,), from all N·M pairs."""
     a = torch.as_tensor(np.asarray(points, np.float32), device=device)
     b = torch.as_tensor(np.asarray(targets, np.float32), device=device)
-    rows = max(1, PAIRS // len(b))
-    found = [
-        torch.cdist(part, b, compute_mode="donot_use_mm_for_euclid_dist").min(dim=1) for part in torch.split(a, rows)
-    ]
-    distance = torch.cat([f.values for f in found]).double().cpu().numpy()
-    return distance, torch.cat([f.indices for f in found]).cpu().numpy()
+    distance, row = nearest_of_all(a, b)
+    return distance.double().cpu().numpy(), row.cpu().numpy()
+
+
+def nearest_of_all(points: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N, 3) and (M, 3) on one device → (N,) distances and rows there, ``PAIRS`` distances at a time."""
+    parts = torch.split(points, max(1, PAIRS // len(targets)))
+    found = [torch.cdist(part, targets, compute_mode="donot_use_mm_for_euclid_dist").min(dim=1) for part in parts]
+    return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
 
 
 def ideal_f_score(samples: int, area: float = TYPICAL_AREA) -> float:
-    """The F-score that a surface of ``area`` can be expected to have against itself, sampled twice.
+    """Expected F-score of a surface of ``area`` against itself, if it is sampled twice.
 
-    A sample has none of ``samples`` random others within r with probability exp(−samples · π r² / area).
+    The probability that none of ``samples`` random points is within r of a point is exp(−samples · π r² / area).
     """
     return 1 - math.exp(-samples * math.pi * F_SCORE_DISTANCE**2 / area)

@@ -1,4 +1,4 @@
-"""Runs and baselines against the stored truth of a data set, row after row, and what sets the rows apart."""
+"""Score runs and baselines on a data set, one row each, and compare the rows."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.sampling import sample_surface
 from pix3d_onet.learning.device import choose_device
 from pix3d_onet.learning.extraction.predictor import NetworkPredictor, Predictor, network_predictor, run_settings
+from pix3d_onet.learning.torch_threads import Threads
 
 PROTOCOL_MESH = 32
-"""Cells per axis of the mesh under Pix3D's protocol, which compares volumes: only whether there is a surface counts."""
+"""Cells per axis of the mesh under Pix3D's protocol. It compares volumes; the mesh only tells if there is a surface."""
 FEW_SAMPLES = 0.99
-"""F-score of a chair against itself below which the samples are too few to trust distances."""
+"""If a chair's expected F-score against itself is below this, there are too few samples for distances."""
 BASE = "retrieval"
-"""The row that others are compared with where none is named: what a learned decoder must beat (Tatarchenko et al.,
-CVPR 2019)."""
+"""The default row to compare others with: a learned decoder should beat retrieval (Tatarchenko et al., CVPR 2019)."""
 
 
 def evaluate_rows(request: Request, emit: Emit = ignore) -> Iterator[Evaluation | InputError]:
     """Score baselines first, then runs, in the order given.
 
-    A row that cannot be scored costs no other: its InputError is yielded in its place, and a warning emitted. What can
-    be wrong with any run is raised before the first row: InputError, or ConfigError for an unknown ``against``.
+    If a row cannot be scored, its InputError is yielded in its place with a warning, and the others go on. Before the
+    first row all runs are opened: InputError for a bad run, ConfigError for an unknown ``against``.
     """
-    with Dataset(request.data) as dataset:
-        trained = open_runs(request, dataset.manifest.data_hash, emit)
+    device = choose_device(request.device)
+    with Dataset(request.data) as dataset, Threads(request.threads, device, emit) as threads:
+        trained = open_runs(request, dataset.manifest.data_hash, threads, emit)
         names = [*request.baselines, *(network.name for network in trained)]
         if request.against is not None and request.against not in names:
             raise SettingError("against", f"one of the rows ({', '.join(names)})", request.against)
@@ -56,7 +57,7 @@ def evaluate_rows(request: Request, emit: Emit = ignore) -> Iterator[Evaluation 
 
 
 def score(row: Predictor, dataset: Dataset, request: Request, emit: Emit) -> Evaluation:
-    """One row by the request's protocol."""
+    """Score one row with the request's protocol."""
     config = request.config
     if config.protocol == "pix3d":
         lattice = Lattice(config.voxels)
@@ -76,7 +77,7 @@ def score(row: Predictor, dataset: Dataset, request: Request, emit: Emit) -> Eva
 
 
 def compare_rows(evaluations: Sequence[Evaluation], against: str | None = None) -> tuple[Difference, ...]:
-    """Every row against the row ``against``; where that is not among them, against retrieval, or else the first."""
+    """Compare every row with the row ``against``; if it is missing, with retrieval, else with the first row."""
     names = [e.name for e in evaluations]
     base = next((name for name in (against, BASE) if name in names), names[0])
     scores = {e.name: {metric: e.by_record(metric) for metric in e.means} for e in evaluations}
@@ -89,8 +90,8 @@ def joined(failed: Sequence[InputError]) -> InputError:
     return failed[0] if len(failed) == 1 else InputError(" ".join(str(error) for error in failed))
 
 
-def open_runs(request: Request, data_hash: str, emit: Emit) -> list[NetworkPredictor]:
-    """The networks of the runs; a warning for each that was trained on other data."""
+def open_runs(request: Request, data_hash: str, threads: Threads, emit: Emit) -> list[NetworkPredictor]:
+    """The networks of the runs, with a warning for each one that was trained on other data."""
     extraction = request.extraction
     if request.config.protocol == "pix3d":
         extraction = replace(extraction, resolution=PROTOCOL_MESH)
@@ -100,14 +101,14 @@ def open_runs(request: Request, data_hash: str, emit: Emit) -> list[NetworkPredi
         if trained_on and trained_on != data_hash:
             message = f"{run} was trained on other data ({trained_on}): its training shapes may be among these."
             emit(Note(message, "warning"))
-        trained.append(network_predictor(run, extraction, device=choose_device(request.device)))
+        trained.append(network_predictor(run, extraction, device=choose_device(request.device), threads=threads))
     return told_apart(trained, request.runs)
 
 
 def told_apart(trained: Sequence[NetworkPredictor], runs: Sequence[Path]) -> list[NetworkPredictor]:
-    """The networks, those that share a name told apart by as much of their folder as it takes.
+    """The networks with unique names: if names are equal, as many parent folders are added as needed.
 
-    ConfigError where a run is given twice.
+    ConfigError if a run is given twice.
     """
     names, reserved = [network.name for network in trained], get_args(Baseline)
     if len(set(names) | set(reserved)) == len(names) + len(reserved):
@@ -126,10 +127,10 @@ def told_apart(trained: Sequence[NetworkPredictor], runs: Sequence[Path]) -> lis
 
 
 def warn_of_few_samples(dataset: Dataset, request: Request, emit: Emit) -> None:
-    """Say so where distances would measure the spacing of the samples rather than that of the surfaces."""
+    """Emit a warning if there are so few samples that distances measure their spacing, not the surfaces'."""
     split = request.config.split
     stored = len(dataset.sample(split_entries(dataset, split)[0], split).surface_points)
     count = min(request.config.samples, stored)
     if count and (expected := ideal_f_score(count)) < FEW_SAMPLES:
-        sides = f"a chair against itself would have an F@1% of about {expected:.2f}"
+        sides = f"even a chair against itself would get an F@1% of about {expected:.2f}"
         emit(Note(f"{count} samples per surface are few: {sides}.", "warning"))

@@ -1,7 +1,7 @@
-"""Rows of an evaluation against one of them: differences over the shapes that both were scored on.
+"""Paired differences between the rows of an evaluation and a reference row, over the shapes that both have.
 
-All rows of a table are scored on the same shapes, and most of what makes a score high or low is the shape. So the
-intervals of two means may overlap while one row is better on nearly every shape; the difference says which.
+Most of the variance of a score comes from the shapes, and all rows have the same shapes. So the intervals of two means
+may overlap although one row is better on nearly every shape; paired differences show this.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Scores = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much more of ``metric`` the row ``name`` has than the row ``against``.
+    """Difference in ``metric``: row ``name`` minus row ``against``.
 
-    ``test`` None: fewer than five shared shapes, or a value that was not measured. ``corrected``: its p value after
-    Holm's correction over all rows of that metric.
+    ``test`` is None if there are fewer than five shared shapes or a value was not measured. ``corrected``: its p value
+    after Holm's correction over all rows of that metric.
     """
 
     name: str
@@ -33,16 +33,16 @@ class Difference:
 
     @property
     def stands_out(self) -> bool:
-        """Whether chance alone would seldom (p < 0.05, corrected) give so large a difference."""
+        """Whether the difference is significant (corrected p < 0.05)."""
         return self.corrected is not None and self.corrected < SIGNIFICANCE
 
 
 def differences(
     rows: Mapping[str, Scores], objects: Mapping[str, str], against: str, metrics: Sequence[str]
 ) -> tuple[Difference, ...]:
-    """Every row but ``against``, by every metric, against it; ``objects``: record id → shape.
+    """Differences of all other rows from ``against``, for every metric; ``objects``: record id → shape.
 
-    ConfigError when there is no such row.
+    ConfigError if there is no row ``against``.
     """
     if against not in rows:
         raise SettingError("against", f"one of the rows ({', '.join(rows)})", against)
@@ -59,13 +59,13 @@ def differences(
 
 
 def _test(scores: Mapping[str, float], base: Mapping[str, float], objects: Mapping[str, str]) -> PairedTest | None:
-    """The test over shapes whose difference is that of the means over the pictures that both were scored on."""
+    """The test over shapes. Its difference equals that of the means over the pictures that both rows have."""
     shared = [record for record in scores if record in base]
     if any(math.isnan(row[record]) for row in (scores, base) for record in shared):
         return None
     shapes = dict.fromkeys(objects.get(record, record) for record in shared)
     first, second = dict.fromkeys(shapes, 0.0), dict.fromkeys(shapes, 0.0)
-    for record in shared:  # a shape counts by its pictures: their sum, so scaled that the mean over shapes is theirs
+    for record in shared:  # sum per shape, scaled so that the mean over shapes is the mean over pictures
         shape = objects.get(record, record)
         first[shape] += scores[record] * len(shapes) / len(shared)
         second[shape] += base[record] * len(shapes) / len(shared)

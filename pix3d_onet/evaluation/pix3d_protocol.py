@@ -1,13 +1,13 @@
 """Pix3D's official evaluation (Sun et al., CVPR 2018, section 5; ``eval/eval.py`` of its release).
 
-Both shapes become volumes; a volume is max-pooled four to one, cropped to the box of its voxels of at least 0.1,
-and resampled (trilinear, longest side of the box = 32 samples, centred); then both are cut at a threshold and their IoU
-taken. One threshold for all pictures is searched from 0.01 to 0.50 *on the pictures that are scored*: an optimistic
-number, and blind to position and size. It stands in a column of its own, never beside continuous IoU.
+Both shapes become volumes. A volume is max-pooled four to one, cropped to the bounding box of its voxels of at least
+0.1, and resampled (trilinear, longest side of the box = 32 samples, centred); then both are cut at a threshold and
+their IoU is computed. The one threshold for all pictures is searched from 0.01 to 0.50 *on the scored pictures*. So the
+result is optimistic and ignores position and size. Never put it in one column with continuous IoU.
 
-Where this differs from the release's script: the true volume is the stored watertight mesh's, not ``voxel.mat``'s; the
-predicted one is the field, sampled on the same lattice (two different lattices pooled alike would cap the score: the
-truth itself would reach 0.6); the script's search stops at 0.49.
+Differences from the release's script: the true volume comes from the stored watertight mesh, not from ``voxel.mat``;
+the predicted one is the field sampled on the same lattice (with two different lattices, even the truth itself would
+score only 0.6); the script's search stops at 0.49.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from pix3d_onet.metrics import IOU_PIX3D, mean_interval
 from pix3d_onet.types import Float32, Mesh
 
 SIDE = 32
-"""Voxels an axis that are compared."""
+"""Voxels per axis of the compared volumes."""
 BOX_THRESHOLD = 0.1
-"""Voxels from this value on count for the box."""
+"""Voxels of at least this value define the bounding box."""
 THRESHOLDS = tuple(round(0.01 * k, 2) for k in range(1, 51))
-"""Thresholds searched."""
+"""Candidate thresholds."""
 VOXELS = EvaluationConfig.voxels
-"""Voxels along the unit cube, before pooling (the release's own)."""
+"""Voxels per axis of the unit cube before pooling (the release's value)."""
 POOL = 4
-"""Voxels that become one, an axis."""
+"""Voxels per axis that are pooled into one."""
 RIM = 1 / 16
-"""What the volumes have of space beyond the unit cube on each side, for predictions larger than the truth."""
+"""Margin of the volumes around the unit cube, for predictions larger than the truth."""
 COLUMN = IOU_PIX3D.name
-"""Name of the column."""
+"""Name of the metric's column."""
 
 
 def pooled(volume: Float32, block: int = POOL) -> Float32:
@@ -56,7 +56,7 @@ def pooled(volume: Float32, block: int = POOL) -> Float32:
 def box_aligned(volume: Float32, side: int = SIDE, threshold: float = BOX_THRESHOLD) -> Float32:
     """Resample the box of the voxels ≥ ``threshold`` to (side, side, side): longest side fills it, centred, 0 outside.
 
-    All zeros where no voxel reaches the threshold.
+    All zeros if no voxel reaches the threshold.
     """
     found = np.argwhere(volume >= threshold)
     if not len(found):
@@ -75,7 +75,7 @@ def box_aligned(volume: Float32, side: int = SIDE, threshold: float = BOX_THRESH
 def ious(
     predicted: Float32, true: Float32, thresholds: tuple[float, ...] = THRESHOLDS
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """IoU at each threshold, (K,) float64; 0 where both are empty (the official rule)."""
+    """IoU at each threshold, (K,) float64; 0 if both are empty (the official rule)."""
     result = np.zeros(len(thresholds))
     for k, t in enumerate(thresholds):
         a, b = predicted > t, true > t
@@ -86,7 +86,7 @@ def ious(
 
 @dataclass(frozen=True, slots=True)
 class Lattice:
-    """Where both volumes are sampled. ``voxels`` along the unit cube (a multiple of 32): the protocol has 128."""
+    """Where both volumes are sampled. ``voxels``: per axis of the unit cube, a multiple of 32 (officially 128)."""
 
     voxels: int = VOXELS
 
@@ -96,7 +96,7 @@ class Lattice:
 
     @property
     def side(self) -> int:
-        """Voxels an axis, the rim included."""
+        """Voxels per axis, margin included."""
         return round(self.voxels * (1 + 2 * RIM))
 
     @property

@@ -1,11 +1,11 @@
-"""What is to be scored: checked before anything heavy is imported."""
+"""The arguments of an evaluation, checked before anything heavy is imported."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pix3d_onet.config import Baseline, EvaluationConfig, ExtractionConfig, check_choice
+from pix3d_onet.config import Baseline, EvaluationConfig, ExtractionConfig, MachineConfig, check_choice
 from pix3d_onet.errors import ConfigError
 
 
@@ -13,7 +13,8 @@ from pix3d_onet.errors import ConfigError
 class Request:
     """The rows of an evaluation, baselines first, and the data set that they are scored on.
 
-    ``against``: the row that all are compared with (None: retrieval, or the first). ConfigError where there is no row.
+    ``against``: the row to compare all with (None: retrieval, else the first). ``threads``: on the CPU, 0 = as many as
+    there are free cores. ConfigError if there is no row.
     """
 
     data: Path
@@ -21,10 +22,12 @@ class Request:
     baselines: tuple[Baseline, ...] = ()
     against: str | None = None
     device: str = "auto"
+    threads: int = 0
     config: EvaluationConfig = field(default_factory=EvaluationConfig)
     extraction: ExtractionConfig = field(default_factory=ExtractionConfig)
 
     def __post_init__(self) -> None:
+        MachineConfig(self.threads)
         for name in self.baselines:
             check_choice("baselines", name, Baseline)
         if not self.runs and not self.baselines:

@@ -1,4 +1,4 @@
-"""Closed meshes as occupancy grids: inside tests only beside the surface, the same answer as of testing every voxel."""
+"""Voxelise closed meshes. Only voxels near the surface are tested; the result is the same as testing all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pix3d_onet.types import Bool, Float32, Float64, Mesh
 Contains = Callable[[Mesh, Float32], Bool]
 """``geometry.mesh.inside.winding.contains``: mesh, (N, 3) points → (N,) bool."""
 BATCH = 1 << 20
-"""Surface points laid out at once: 24 MB."""
+"""Surface points in memory at a time: 24 MB."""
 
 
 def voxel_centres(voxels: int, half_side: float) -> Float32:
@@ -23,9 +23,9 @@ def voxel_centres(voxels: int, half_side: float) -> Float32:
 
 
 def voxelised(mesh: Mesh, contains: Contains, voxels: int, half_side: float) -> Bool:
-    """(voxels, voxels, voxels) bool: which voxel centres of the cube [−half_side, half_side]³ lie in ``mesh`` (closed).
+    """(voxels, voxels, voxels) bool: which voxel centres of the cube [−half_side, half_side]³ are in ``mesh`` (closed).
 
-    ``contains`` is asked for the centres beside the surface; between two of them along an axis nothing changes.
+    ``contains`` is called only for centres near the surface; between two of these along an axis nothing changes.
     """
     shape = (voxels,) * 3
     near = _beside_surface(mesh, voxels, half_side)
@@ -34,21 +34,25 @@ def voxelised(mesh: Mesh, contains: Contains, voxels: int, half_side: float) -> 
     inside[rows] = contains(mesh, voxel_centres(voxels, half_side)[rows])
     line = near.reshape(shape)
     last = np.where(line, np.arange(voxels), -1)
-    np.maximum.accumulate(last, axis=2, out=last)  # the nearest tested centre before each one; -1: none, outside
+    np.maximum.accumulate(
+        last, axis=2, out=last
+    )  # index of the last tested centre before each one; -1: none, so outside
     filled: Bool = np.take_along_axis(inside.reshape(shape), np.maximum(last, 0), axis=2) & (last >= 0)
     return filled
 
 
 def _beside_surface(mesh: Mesh, voxels: int, half_side: float) -> Bool:
-    """(voxels³,) bool: at least every centre of which a neighbour along an axis may lie on the surface's other side.
+    """(voxels³,) bool: true at least for every centre with an axis neighbour on the other side of the surface.
 
-    The surface is covered by points at most 0.58 of a voxel from any place on it, so the cell (between eight centres)
-    of any place on it is that of such a point or next to it.
+    The surface is covered with points so that every place on it is within 0.58 voxels of one. So the cell (between
+    eight centres) that contains a place on the surface is the cell of such a point, or adjacent to it.
     """
     cells = np.zeros((voxels + 1,) * 3, np.bool_)  # cell k lies between centres k - 1 and k
     for points in _cover(mesh.triangles / (2 * half_side / voxels)):
         index = np.floor(points + (voxels + 1) / 2).astype(np.int64)  # centre k is at k + 0.5 - voxels / 2
-        index = np.clip(index, 0, voxels)  # what lies beyond the cube counts to its rim: a test too many, none too few
+        index = np.clip(
+            index, 0, voxels
+        )  # points outside the cube mark its border cells: that adds tests, it never skips one
         cells[index[:, 0], index[:, 1], index[:, 2]] = True
     cells = maximum_filter(cells, 3)
     for axis in range(3):
@@ -59,9 +63,9 @@ def _beside_surface(mesh: Mesh, voxels: int, half_side: float) -> Bool:
 
 
 def _cover(triangles: Float64) -> Iterator[NDArray[np.float64]]:
-    """(F, 3, 3) → points on them, batch by batch: the corners of a division into edges of length 1 at most.
+    """(F, 3, 3) → points on the triangles, in batches: the vertices of a subdivision into edges no longer than 1.
 
-    No place on a triangle is farther than 1/√3 from one of them.
+    Every place on a triangle is within 1/√3 of one of them.
     """
     edges = np.linalg.norm(triangles - np.roll(triangles, 1, axis=1), axis=2).max(axis=1, initial=0)
     parts = np.maximum(np.ceil(edges), 1).astype(np.int64)

@@ -1,1 +1,1 @@
-"""A data set in the formats of other projects: `onet export`."""
+"""Write a data set in the format of another project: `onet export`."""

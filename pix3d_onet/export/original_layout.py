@@ -1,10 +1,9 @@
-"""A prepared data set in the layout of the original Occupancy Networks code; see ``data.sources.onet_layout``."""
+"""Export a data set in the layout of the original Occupancy Networks code; see ``data.sources.onet_layout``."""
 
 from __future__ import annotations
 
 import io
 import re
-import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,16 +20,28 @@ from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
-from pix3d_onet.files import read_json, write_bytes, write_json, write_text
+from pix3d_onet.files import (
+    check_claim,
+    is_own_file,
+    member,
+    read_json,
+    remove,
+    remove_empty,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.writing import write_mesh
 from pix3d_onet.types import Bool, Camera, Float32, Sample, UInt8, View
 
 CHOY_SIDE = 137
-"""Side of the original layout's pictures, pixels; some of its models rely on it."""
+"""Side of the original layout's pictures, pixels; some of the original models require it."""
 JPEG_QUALITY = 95
+KIND = "export"
 CLAIM_FILE = "export.json"
-"""Written first: what is being exported here. ``metadata.yaml`` is written last: the export is whole."""
+"""Written first, with the number of pictures per model, so that a later export can replace this one file by file.
+``metadata.yaml`` is written last, when the export is complete."""
 METADATA_FILE = "metadata.yaml"
 LARGEST_HALF = np.nextafter(np.float16(POINTS_HALF_SIDE), np.float16(0))
 """Largest float16 below 0.55: exported points stay in the original's cube."""
@@ -38,7 +49,7 @@ LARGEST_HALF = np.nextafter(np.float16(POINTS_HALF_SIDE), np.float16(0))
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """What ``export_onet`` wrote: models a class and split, pictures, labels that rounding to float16 changed."""
+    """Counts of an export: models per class and split, pictures, labels that rounding to float16 changed."""
 
     out: Path
     models: int
@@ -54,8 +65,8 @@ def export_onet(
     """Write ``dataset`` to ``out`` so that the original repository's loader reads it unchanged.
 
     ``image_size``: side of the pictures (0 = as stored). Labels are those of the rounded points, see
-    :func:`relabelled`. An interrupted export is continued by the same call. InputError when ``out`` holds anything
-    else, or when one shape has pictures in two splits (the layout splits models).
+    :func:`relabelled`. The same call continues an interrupted export. InputError if ``out`` holds anything else, or
+    if a shape has pictures in two splits (the layout splits models).
     """
     with Dataset(dataset) as data:
         entries = data.entries()
@@ -66,11 +77,12 @@ def export_onet(
             )
         names = model_names(entries)
         side = image_size or int(data.manifest.config["image_size"])
-        _claim(out, {"data_hash": data.manifest.data_hash, "image_size": side}, overwrite)
+        what = {"data_hash": data.manifest.data_hash, "image_size": side}
+        _claim(out, what, {names[e.object_id]: e.images for e in entries}, overwrite, emit)
         pictures = changed = points = 0
         for number, entry in enumerate(entries, 1):
             sample = data.sample(entry)
-            changed += _write_model(out / names[entry.object_id], sample, side)
+            changed += _write_model(out, names[entry.object_id], sample, side)
             pictures += len(sample.images)
             points += len(sample.points)
             emit(Progress("export", number, len(entries), item=entry.object_id))
@@ -87,7 +99,7 @@ def model_names(entries: Sequence[ShapeEntry]) -> dict[str, str]:
         category = _plain(entry.category)
         model = _plain(entry.object_id.removeprefix(f"{entry.category}/"))
         name, copy = f"{category}/{model}", 2
-        while name.lower() in taken:  # some file systems do not tell A from a
+        while name.lower() in taken:  # some file systems ignore case
             name, copy = f"{category}/{model}~{copy}", copy + 1
         taken.add(name.lower())
         result[entry.object_id] = name
@@ -95,11 +107,11 @@ def model_names(entries: Sequence[ShapeEntry]) -> dict[str, str]:
 
 
 def relabelled(sample: Sample, rounded: NDArray[np.float16]) -> Bool:
-    """(P,) bool: labels of the points as rounded to float16 (they move by up to 2.4e-4).
+    """(P,) bool: labels of the points after rounding to float16, which moves them by up to 2.4e-4.
 
-    The labels were made on the surface before its decimation, which is not stored. Where the stored mesh agrees with
-    the label before rounding, it is believed after it; where it does not (within the decimation error of the
-    surface), the label stays.
+    The stored labels were computed on the mesh before decimation, which is not stored. If the stored mesh gives the
+    same label for the unrounded point, its label for the rounded point is used; else (within the decimation error of
+    the surface) the stored label is kept.
     """
     before = contains(sample.mesh, sample.points)
     after = contains(sample.mesh, rounded.astype(np.float32))
@@ -107,7 +119,7 @@ def relabelled(sample: Sample, rounded: NDArray[np.float16]) -> Bool:
 
 
 def camera_of(view: View, sample: Sample, side: int) -> Camera:
-    """The view's camera in the original frame, for a picture of ``side``: X_cam = R·X + (scale·t - R·loc)."""
+    """The view's camera in the model frame, for a picture of ``side`` pixels: X_cam = R·X + (scale·t - R·loc)."""
     zoom = side / view.mask.shape[1]
     rotation = view.pose[:3, :3].astype(np.float64)
     k = view.intrinsics.astype(np.float64)
@@ -118,7 +130,9 @@ def camera_of(view: View, sample: Sample, side: int) -> Camera:
     return Camera(turned, sample.scale * shift - turned @ sample.loc, abs(float(k[0, 0])) * zoom, side, side, centre)
 
 
-def _write_model(folder: Path, sample: Sample, side: int) -> int:
+def _write_model(out: Path, name: str, sample: Sample, side: int) -> int:
+    folder = member(out, *name.split("/"), layout.PICTURES, "000.jpg").parents[1]
+    member(folder, layout.MASKS, "000.png")
     place: dict[str, NDArray[Any]] = {"loc": sample.loc, "scale": np.array(sample.scale)}
     rounded = np.clip(sample.points.astype(np.float16), -LARGEST_HALF, LARGEST_HALF)
     labels = relabelled(sample, rounded)
@@ -151,26 +165,69 @@ def _write_lists(out: Path, entries: Sequence[ShapeEntry], names: dict[str, str]
         lists[category][entry.image_splits[0] if entry.image_splits else entry.split].append(model)
     for category, splits in lists.items():
         for split, models in splits.items():
-            # the original splits the text at newlines: one at the end would be a model without a name
-            write_text(out / category / f"{split}.lst", "\n".join(sorted(models)))
+            # the original code splits at newlines: a trailing one would be a model without a name
+            write_text(member(out, category, f"{split}.lst"), "\n".join(sorted(models)))
     return {c: {split: len(models) for split, models in lists[c].items()} for c in sorted(lists)}
 
 
-def _claim(out: Path, what: dict[str, object], overwrite: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file.", hint="Give a folder.")
+def _claim(out: Path, what: dict[str, object], models: dict[str, int], overwrite: bool, emit: Emit) -> None:
+    """Check that ``out`` may be written and holds this export or none. ``models``: name → number of pictures."""
+    ours = check_claim(
+        out,
+        KIND,
+        files=(CLAIM_FILE, METADATA_FILE),
+        folders={name.split("/")[0] for name in models},
+        known=lambda folder: "data_hash" in _claimed(folder),
+        overwrite=overwrite,
+        emit=emit,
+    )
+    before = _claimed(out) if ours else {}
     try:
-        found = read_json(out / CLAIM_FILE) if (out / CLAIM_FILE).exists() else None
-        if found is None and out.is_dir() and any(out.iterdir()):
-            raise InputError(f"{out} is not empty.", hint="Give a new folder.")
-        if found is not None and found != what:
+        if before and {key: before.get(key) for key in what} != what:
             if not overwrite:
                 raise InputError(f"{out} holds another export.", hint="Give another folder, or `overwrite=True`.")
-            for path in sorted(out.iterdir()):
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        write_json(out / CLAIM_FILE, what)
+            _remove(out, before)
+        remove(out / METADATA_FILE)
+        write_json(out / CLAIM_FILE, {**what, "models": models})
     except OSError as error:
         raise InputError(f"cannot write to {out}: {error.strerror}.") from None
+
+
+def _claimed(out: Path) -> dict[str, Any]:
+    """The content of ``CLAIM_FILE`` in ``out``; empty if it is missing or not written by onet."""
+    if not is_own_file(out / CLAIM_FILE):
+        return {}
+    try:
+        found = read_json(out / CLAIM_FILE, follow=False)
+    except InputError:
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("image_size"), int) else {}
+
+
+def _remove(out: Path, before: dict[str, Any]) -> None:
+    """Remove the files of an earlier export by name, and then empty folders."""
+    models = before.get("models")
+    if not isinstance(models, dict) or not all(map(_is_model, models.items())):
+        raise InputError(f"{out} is an export without a list of its files.", hint="Remove it yourself.")
+    for name, pictures in models.items():
+        folder = member(out, *name.split("/"), layout.POINTS).parent
+        for file in (layout.POINTS, layout.CLOUD, layout.MESH):
+            remove(folder / file)
+        for number in range(pictures):
+            remove(member(folder, layout.PICTURES, f"{number:03d}.jpg"))
+            remove(member(folder, layout.MASKS, f"{number:03d}.png"))
+        remove(member(folder, layout.PICTURES, layout.CAMERAS))
+    for category in {name.split("/")[0] for name in models}:
+        for split in SPLITS:
+            remove(member(out, category, f"{split}.lst"))
+        remove_empty(out / category)
+
+
+def _is_model(item: tuple[object, object]) -> bool:
+    """Whether an entry of ``models`` is a valid name (see :func:`model_names`) with a valid number of pictures."""
+    name, pictures = item
+    parts = name.split("/") if isinstance(name, str) else []
+    return len(parts) == 2 and all(_plain(p) == p for p in parts) and type(pictures) is int and 0 <= pictures < 1 << 20
 
 
 def _encoded(pixels: UInt8, side: int, form: str) -> bytes:
@@ -180,12 +237,12 @@ def _encoded(pixels: UInt8, side: int, form: str) -> bytes:
     if form == "PNG":
         picture = picture.point([255 * (level >= 128) for level in range(256)])
     buffer = io.BytesIO()
-    picture.save(buffer, form, quality=JPEG_QUALITY)  # PNG knows no quality and ignores it
+    picture.save(buffer, form, quality=JPEG_QUALITY)  # PNG ignores the quality
     return buffer.getvalue()
 
 
 def _plain(name: str) -> str:
-    """A folder name that every file system takes."""
+    """``name`` as a folder name that is valid on every file system."""
     return re.sub(r"[^\w.~+-]+", "-", name).strip(".-") or "unnamed"
 
 

@@ -1,1 +1,5 @@
-"""Meshes, watertighting, labels, rendering: the only room that imports trimesh, Open3D, pymeshfix and numba."""
+"""Meshes, watertighting, rendering, procedural furniture. Geometry libraries and numba are imported only here."""
+
+from pix3d_onet.geometry.compiled_code import choose_cache
+
+choose_cache()

@@ -1,1 +1,1 @@
-"""Looking at a finished data set: `onet verify` and `onet inspect`."""
+"""Check and show a prepared data set: `onet verify` and `onet inspect`."""

@@ -1,6 +1,6 @@
-"""Is a prepared data set what it says? The checks that need no geometry: manifest, shards, leakage, duplicates.
+"""The checks of a data set that need no geometry library: manifest, shards, leakage, duplicates.
 
-``inspection.verify`` adds labels and cameras and is what ``onet verify`` calls. Nothing here changes a file.
+``inspection.verify``, which ``onet verify`` calls, adds labels and cameras. Nothing here changes a file.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ import numpy as np
 
 from pix3d_onet.config import SPLITS, PrepareConfig
 from pix3d_onet.data.sources.registry import SOURCES
-from pix3d_onet.data.store.layout import shape_problems
+from pix3d_onet.data.sources.splits import PRESCRIBED
 from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, read_manifest
+from pix3d_onet.data.store.shard_file import open_shard, read_picture, shard_problems
 from pix3d_onet.errors import InputError
 from pix3d_onet.escape import shell
-from pix3d_onet.files import file_digest
+from pix3d_onet.files import check_regular, file_digest
 from pix3d_onet.geometry.mesh.formats.side_files import mesh_digest
+from pix3d_onet.rotations import rotation_problem
 
-ROTATION_TOLERANCE = 1e-3
-"""Largest entry of R·Rᵀ - 1 of a stored (float32) pose whose source printed its rotation with a few digits."""
 BOX_TOLERANCE = 0.01
-"""How far the box of a stored mesh may be from centred and longest side 1, besides the stated decimation error: that
-error is a percentile, single vertices move farther; a mesh of another frame is off by far more."""
+"""Allowed deviation of a stored mesh's box from "centred, longest side 1", in addition to the decimation error. That
+error is a percentile, so single vertices may move farther. A mesh in another frame deviates by much more."""
 PLURAL = {"group": "groups", "mesh": "meshes", "picture": "pictures"}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong (``level`` ``error``) or worth a look (``warning``): where, what, and what to do."""
+    """One problem (``level`` ``error``) or suspicious fact (``warning``): where, what, and what to do."""
 
     level: str
     subject: str
@@ -44,8 +44,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The outcome of one check: ``checked`` units were looked at; ``figures`` are its numbers; ``skipped`` says why
-    nothing was looked at (empty otherwise)."""
+    """Result of one check: ``checked``: number of units examined; ``figures``: its numbers; ``skipped``: the reason if
+    nothing was examined, else empty."""
 
     name: str
     checked: int
@@ -80,19 +80,19 @@ class Verification:
 
 
 def error(subject: str, message: str, fix: str = "") -> Finding:
-    """A finding that fails its check."""
+    """A finding that makes its check fail."""
     return Finding("error", subject, message, fix)
 
 
 def warning(subject: str, message: str, fix: str = "") -> Finding:
-    """A finding that a person should see."""
+    """A finding that does not make its check fail."""
     return Finding("warning", subject, message, fix)
 
 
 def prepare_command(manifest: Manifest, root: Path, source_root: Path | None = None) -> str:
-    """The command that makes this data set again; on the same folder it rebuilds only what is missing or damaged.
+    """The command that prepares this data set; in the same folder it rebuilds only missing or damaged shards.
 
-    It is safe to paste into a shell, whatever the manifest holds.
+    It is safe to paste into a shell, whatever the manifest contains.
     """
     kind = str(manifest.source.get("kind", "pix3d"))
     source = SOURCES.get(kind, SOURCES["pix3d"])
@@ -100,7 +100,8 @@ def prepare_command(manifest: Manifest, root: Path, source_root: Path | None = N
     parts = ["onet", "prepare", kind, *(["--root", where] if source.root else [where])]
     standard = {**PrepareConfig().to_json(), **source.defaults}
     if manifest.config.get("categories") != standard["categories"]:
-        for name in manifest.config.get("categories", ()):
+        named = manifest.config.get("categories")
+        for name in named if isinstance(named, list) else ():
             parts += ["--category", str(name)]
     for key, value in manifest.config.items():
         if key == "categories" or value == standard.get(key):
@@ -121,8 +122,8 @@ def check_manifest(root: Path, manifest: Manifest) -> Check:
     try:
         config = PrepareConfig.from_json(manifest.config)
         if config.hash() != manifest.config_hash:
-            findings.append(error("manifest.json", "config_hash does not belong to config."))
-    except Exception as problem:  # noqa: BLE001 - a foreign config can fail in any way; the finding says how
+            findings.append(error("manifest.json", "config_hash does not match config."))
+    except Exception as problem:  # noqa: BLE001 - an unknown config can fail in any way; the finding says how
         findings.append(error("manifest.json", f"config is not valid ({problem})."))
     for name, values in (
         ("object id", [s.object_id for s in manifest.shapes]),
@@ -135,8 +136,6 @@ def check_manifest(root: Path, manifest: Manifest) -> Check:
         wrong = sorted({shape.split, *shape.image_splits} - set(SPLITS))
         if wrong:
             findings.append(error(shape.object_id, f"unknown split {wrong[0]!r}."))
-        if not len(shape.image_splits) == len(shape.record_ids) == len(shape.image_sha256) == shape.images:
-            findings.append(error(shape.object_id, "lists of pictures differ in length."))
     per_shard = Counter(shape.shard for shape in manifest.shapes)
     for shard in manifest.shards:
         if per_shard[shard.file] != shard.shapes:
@@ -149,7 +148,7 @@ def check_manifest(root: Path, manifest: Manifest) -> Check:
 
 
 def check_shards(root: Path, manifest: Manifest, command: str) -> tuple[Check, frozenset[str]]:
-    """Size, checksum and schema of every shard. Also returns the names of shards that can be read."""
+    """Check size, checksum and schema of every shard. Also returns the names of the readable shards."""
     findings: list[Finding] = []
     sound = set()
     for shard in manifest.shards:
@@ -170,11 +169,11 @@ def check_shards(root: Path, manifest: Manifest, command: str) -> tuple[Check, f
 
 def _file_problem(path: Path, shard: ShardEntry) -> str:
     try:
-        size = path.stat().st_size
+        size = check_regular(path, follow=False)
         if size != shard.bytes:
             return f"has {size} bytes, {shard.bytes} expected"
-        if file_digest(path) != shard.sha256:
-            return "has another checksum"
+        if file_digest(path, follow=False) != shard.sha256:
+            return "has a wrong checksum"
     except FileNotFoundError:
         return "is missing"
     except OSError as problem:
@@ -183,17 +182,17 @@ def _file_problem(path: Path, shard: ShardEntry) -> str:
 
 
 def schema_problems(path: Path, shapes: Sequence[ShapeEntry], manifest: Manifest) -> list[str]:
-    """What in a shard is not as ``data.store.reader`` documents it; empty when all is well."""
+    """Deviations of a shard from the format in ``data.store.reader``; empty if there are none."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_shard(path) as file:
             return list(_schema_problems(file, shapes, manifest))
-    except Exception as problem:  # noqa: BLE001 - h5py raises many kinds on damaged files; all mean the same here
+    except Exception as problem:  # noqa: BLE001 - h5py raises many kinds of errors on damaged files
         return [f"is damaged ({type(problem).__name__}: {problem})"]
 
 
 def _schema_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: Manifest) -> Iterable[str]:
     name = shapes[0].shard if shapes else ""
-    problems = list(shape_problems(file, manifest, name))
+    problems = list(shard_problems(file, manifest, name))
     yield from problems
     if not problems:
         yield from _content_problems(file, shapes, manifest)
@@ -202,7 +201,7 @@ def _schema_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: Ma
 def _content_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: Manifest) -> Iterable[str]:
     if [s.row for s in shapes] != list(range(len(shapes))):
         yield "does not hold the rows that the manifest names"
-    if [i.decode() for i in file["object_id"][:]] != [s.object_id for s in shapes]:
+    if not _same_strings(file["object_id"], [s.object_id for s in shapes]):
         yield "object_id differs from the manifest"
     if not (np.isfinite(file["loc"][:]).all() and (file["scale"][:] > 0).all()):
         yield "loc or scale is not a number"
@@ -227,38 +226,42 @@ def _content_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: M
         yield from _picture_problems(file, shapes)
 
 
+def _same_strings(stored: h5py.Dataset, expected: Sequence[str]) -> bool:
+    """Whether an array of strings is as expected; read one by one, since all may refer to the same large block."""
+    return all(stored[row] == text.encode() for row, text in enumerate(expected))
+
+
 def _picture_problems(file: h5py.File, shapes: Sequence[ShapeEntry]) -> Iterable[str]:
     owners = file["images/shape"][:]
     if owners.tolist() != [s.row for s in shapes for _ in range(s.images)]:
         yield "images/shape differs from the manifest"
         return
-    ids = [i.decode() for i in file["images/record_id"][:]]
-    if ids != [i for s in shapes for i in s.record_ids]:
+    ids = [i for s in shapes for i in s.record_ids]
+    if not _same_strings(file["images/record_id"], ids):
         yield "images/record_id differs from the manifest"
     pose, intrinsics = file["images/pose"][:].astype(np.float64), file["images/intrinsics"][:]
     for row, name in enumerate(ids):
-        mask = file["images/mask"][row]
+        mask = read_picture(file["images/mask"], row)
         if mask.max(initial=0) != 1:
             yield f"the mask of {name} is empty or not 0 and 1"
-        elif (file["images/rgb"][row][mask == 0] < 255).any(axis=-1).mean() > 0.5:
+        elif (read_picture(file["images/rgb"], row)[mask == 0] < 255).any(axis=-1).mean() > 0.5:
             yield f"the background of {name} is not white"
         finite = np.isfinite(pose[row]).all(), np.isfinite(intrinsics[row]).all()
         if finite[0] != finite[1] or (not finite[0] and not np.isnan(pose[row]).all()):
-            yield f"the camera of {name} is half there"
-        elif finite[0]:
-            rotation = pose[row, :3, :3]
-            unlike = np.abs(rotation @ rotation.T - np.eye(3)).max()
-            if unlike > ROTATION_TOLERANCE or np.linalg.det(rotation) < 0 or tuple(pose[row, 3]) != (0, 0, 0, 1):
-                yield f"the pose of {name} is not rigid"
+            yield f"the camera of {name} is incomplete"
+        elif finite[0] and (rotation_problem(pose[row, :3, :3]) or tuple(pose[row, 3]) != (0, 0, 0, 1)):
+            yield f"the pose of {name} is not rigid"
 
 
 def check_leakage(manifest: Manifest) -> Check:
-    """Nothing of one split is in another: no group, no mesh content, no picture content.
+    """Check that no group, no mesh content and no picture content is in two splits.
 
-    A data set that was split by image shares shapes on purpose: then groups and meshes are a warning, and say so.
+    A data set that was split by image shares shapes on purpose; then groups and meshes give only a warning. So does
+    everything with a prescribed split.
     """
-    by_image = manifest.config.get("split") in ("image", "s1")
-    worse = warning if by_image else error
+    mode = manifest.config.get("split")
+    by_image = mode in ("image", "s1")
+    worse = warning if by_image or mode in PRESCRIBED else error
     places: dict[str, dict[str, dict[str, list[str]]]] = {
         kind: defaultdict(lambda: defaultdict(list)) for kind in ("group", "mesh", "picture")
     }
@@ -273,13 +276,13 @@ def check_leakage(manifest: Manifest) -> Check:
     for kind, table in places.items():
         shared = {key: splits for key, splits in table.items() if len(splits) > 1}
         figures[f"{PLURAL[kind]}_in_two_splits"] = len(shared)
-        make = error if kind == "picture" else worse
+        make = error if kind == "picture" and mode not in PRESCRIBED else worse
         for key, splits in sorted(shared.items()):
             names = "; ".join(f"{split}: {', '.join(sorted(ids)[:3])}" for split, ids in sorted(splits.items()))
             subject = key if kind == "group" else key[:12]
             findings.append(make(subject, f"the same {kind} is in {' and '.join(sorted(splits))} ({names})."))
     if by_image and findings:
-        kept = [f for f in findings if f.level == "error"]
+        kept = [f for f in findings if f.level == "error" or f.message.startswith("the same picture")]
         shapes = len(findings) - len(kept)
         note = f"{shapes} groups and meshes are in two splits: this data set is split by image."
         findings = [*kept, *([warning("splits", note)] if shapes else [])]
@@ -288,7 +291,7 @@ def check_leakage(manifest: Manifest) -> Check:
 
 
 def check_duplicates(manifest: Manifest) -> Check:
-    """The same picture under two record ids, the same mesh under two object ids (within a split: a warning)."""
+    """Find equal pictures under two record ids and equal meshes under two object ids (a warning within a split)."""
     pictures: dict[str, list[str]] = defaultdict(list)
     meshes: dict[str, list[str]] = defaultdict(list)
     for shape in manifest.shapes:
@@ -299,34 +302,36 @@ def check_duplicates(manifest: Manifest) -> Check:
     findings = []
     for kind, table in (("picture", pictures), ("mesh", meshes)):
         for names in sorted(names for names in table.values() if len(names) > 1):
-            findings.append(warning(names[0], f"the same {kind} stands under {', '.join(names)}."))
+            findings.append(warning(names[0], f"the same {kind} is listed as {', '.join(names)}."))
     counted = f"{len(pictures)} different pictures, {len(meshes)} different meshes"
     return Check("duplicates", sum(map(len, pictures.values())), counted, tuple(findings))
 
 
 def check_source(manifest: Manifest, source_root: Path) -> Check:
-    """Every source mesh is still there with the content that was prepared, buffers of a glTF file included."""
+    """Check that every source mesh, including buffers of glTF files, still has the content that was prepared."""
     findings = []
     for shape in manifest.shapes:
         path = source_root / shape.source_mesh
+        if shape.source_mesh.split("/")[0] == source_root.name and not path.exists():
+            path = source_root.parent / shape.source_mesh  # the listing's root was the parent folder, see ``shapenet``
         if not path.resolve().is_relative_to(source_root.resolve()):
             findings.append(error(shape.object_id, f"{shape.source_mesh} leads out of {source_root}."))
         elif not path.is_file():
-            findings.append(warning(shape.object_id, f"{shape.source_mesh} is not in {source_root} any more."))
+            findings.append(warning(shape.object_id, f"{shape.source_mesh} is no longer in {source_root}."))
         elif mesh_digest(path, source_root) != shape.mesh_sha256:
-            hint = "Prepare again: it redoes what changed."
-            findings.append(error(shape.object_id, f"{shape.source_mesh} has changed since.", hint))
+            hint = "Prepare again; only changed shapes are redone."
+            findings.append(error(shape.object_id, f"{shape.source_mesh} has changed since it was prepared.", hint))
     return Check("source", len(manifest.shapes), f"compared with {source_root}", tuple(findings))
 
 
 def stored_error(entry: ShapeEntry) -> float:
-    """The measured error of a shape's stored mesh, normalised units; 0 where its quality figures have none."""
+    """The measured decimation error of a shape's stored mesh, normalised units; 0 if it was not measured."""
     value = entry.qc.get("stored_error", 0.0)
     return float(value) if isinstance(value, int | float) and np.isfinite(value) else 0.0
 
 
 def open_manifest(root: Path) -> Manifest:
-    """``read_manifest`` for checking: the same errors, InputError."""
+    """``read_manifest``, and an InputError if the data set has no shapes."""
     manifest = read_manifest(root)
     if not manifest.shapes:
         raise InputError(f"data set {root} has no shapes.", hint="Prepare it again.")

@@ -1,4 +1,4 @@
-"""A contact sheet of a data set: for each shape its picture, the mask over it, and the stored mesh, one PNG."""
+"""Draw a contact sheet of a data set as PNG: per shape a picture, the picture with its mask, and the stored mesh."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from scipy import ndimage
 
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
-from pix3d_onet.files import write_bytes
+from pix3d_onet.files import is_own_file, write_bytes
 from pix3d_onet.geometry.render.cameras import MARGIN, frame, look_at_pose
 from pix3d_onet.geometry.render.scene import Scene
 from pix3d_onet.inspection.summary import worst_shapes
@@ -23,16 +23,18 @@ from pix3d_onet.seeding import generator
 from pix3d_onet.types import Sample, UInt8, View
 
 CELL = 168
-"""Side of one picture on the sheet, pixels."""
+"""Side of a picture on the sheet, pixels."""
 LABEL = 30
-"""Height of the two lines of text under a shape, pixels."""
+"""Height of the two lines of text below a shape, pixels."""
 GAP = 10
 COLUMNS = 3
-"""Shapes side by side."""
+"""Shapes per row."""
 MASK_COLOUR = np.array([0, 114, 178])
 """Blue of Okabe and Ito (2008)."""
+SOFTWARE = "onet inspect"
+"""What a sheet says that it was made by: such a picture may be replaced by the next."""
 DEFAULT_VIEW = (math.radians(35), math.radians(20))
-"""Azimuth and elevation of a mesh whose picture has no camera."""
+"""Azimuth and elevation for a mesh whose picture has no camera."""
 
 
 def contact_sheet(
@@ -40,9 +42,8 @@ def contact_sheet(
 ) -> tuple[str, ...]:
     """Write a PNG of ``shapes`` shapes to ``path`` and return their ids in its order.
 
-    ``worst`` takes those of least quality and writes why below them; otherwise a seeded choice
-    of ``split`` (None = all).
-    InputError when the data set cannot be read or ``path`` cannot be written.
+    ``worst``: the shapes of lowest quality, with the reason below each; else a random choice from ``split``
+    (None = all). InputError if the data set cannot be read or ``path`` cannot be written.
     """
     with Dataset(root) as dataset:
         chosen = _choose(dataset, shapes, worst, split, seed)
@@ -50,12 +51,31 @@ def contact_sheet(
             raise InputError(f"the {split} split of {root} has no shapes.")
         tiles = [_tile(dataset.sample(entry, split), entry, why) for entry, why in chosen]
     buffer = io.BytesIO()
-    _grid(tiles).save(buffer, "PNG", optimize=True)
+    made_by = PngImagePlugin.PngInfo()
+    made_by.add_text("Software", SOFTWARE)
+    _grid(tiles).save(buffer, "PNG", optimize=True, pnginfo=made_by)
     try:
         write_bytes(path, buffer.getvalue())
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}.", hint="Name another file with `sheet`.") from None
     return tuple(entry.object_id for entry, _ in chosen)
+
+
+def check_place(path: Path, *, overwrite: bool) -> None:
+    """InputError where something else than a sheet of ours stands at ``path``, unless ``overwrite`` gives it up."""
+    if overwrite or not (path.exists() or path.is_symlink()):
+        return
+    made_by = ""
+    if is_own_file(path):
+        try:
+            with Image.open(path, formats=["PNG"]) as picture:
+                made_by = str(picture.info.get("Software", ""))
+        except Exception:  # noqa: BLE001 - decoders raise almost anything on other people's files
+            made_by = ""
+    if made_by != SOFTWARE:
+        raise InputError(
+            f"{path} is not a sheet of onet.", hint="Name another file, or replace it with `overwrite=True`."
+        )
 
 
 def _choose(
@@ -87,7 +107,7 @@ def _tile(sample: Sample, entry: ShapeEntry, why: str) -> Image.Image:
 
 
 def mesh_picture(sample: Sample, view: View | None, size: int) -> UInt8:
-    """(size, size, 3) uint8: the stored mesh as ``view``'s camera sees it, or from a default side."""
+    """(size, size, 3) uint8: the stored mesh from ``view``'s camera, or from a default direction."""
     scene = Scene(sample.mesh)
     if view is not None and view.has_pose:
         zoom = np.diag([size / view.mask.shape[1], size / view.mask.shape[0], 1.0])
@@ -97,7 +117,7 @@ def mesh_picture(sample: Sample, view: View | None, size: int) -> UInt8:
 
 
 def overlay(view: View) -> UInt8:
-    """(H, W, 3) uint8: the picture, faded, with the mask tinted and its outline drawn."""
+    """(H, W, 3) uint8: the picture, faded, with the mask tinted and outlined."""
     faded = 255 - (255 - view.rgb.astype(np.float64)) * 0.6
     tinted = np.where(view.mask[..., None], 0.55 * faded + 0.45 * MASK_COLOUR, faded)
     outline = view.mask ^ ndimage.binary_erosion(view.mask, border_value=0)

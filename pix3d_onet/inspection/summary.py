@@ -1,8 +1,7 @@
-"""What is in a prepared data set, from its manifest and ``rejects.jsonl`` alone (no shard is opened)."""
+"""Summarise a prepared data set from its manifest and ``rejects.jsonl`` (no shard is opened)."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,28 +11,14 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet.config import SPLITS
-from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, read_manifest
-
-REJECTS_FILE = "rejects.jsonl"
-QC_WORSE: Mapping[str, int] = {
-    "watertight": -1,
-    "winding_consistent": -1,
-    "label_agreement": -1,
-    "volume_ratio": 1,
-    "distance_mean": 1,
-    "distance_999": 1,
-    "bias_voxels": 1,
-    "lost_share": 1,
-    "lost_components": 1,
-    "box_drift_voxels": 1,
-    "voxel_agreement": -1,
-}
-"""Quality figures by which shapes are ranked, and which way is worse: 1 = high, -1 = low. Others are shown only."""
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, is_figure, named_warnings, read_manifest
+from pix3d_onet.data.store.quality_figures import FIGURES
+from pix3d_onet.data.store.rejects import scan_rejects
 
 
 @dataclass(frozen=True, slots=True)
 class SplitCount:
-    """One split: shapes and pictures; ``categories`` are shapes by category."""
+    """Shapes and pictures of one split; ``categories``: shapes per category."""
 
     name: str
     shapes: int
@@ -43,8 +28,8 @@ class SplitCount:
 
 @dataclass(frozen=True, slots=True)
 class QcRow:
-    """One quality figure over all shapes: numbers as least, median, most; truth values as 0 and 1; ``count`` shapes
-    have it; ``worst`` names the shape (empty where no way is worse)."""
+    """Least, median and largest value of one quality figure (booleans as 0 and 1) over the ``count`` shapes that have
+    it; ``worst``: the shape farthest from the figure's ideal (empty if it has none, or all are equally far)."""
 
     key: str
     count: int
@@ -56,7 +41,7 @@ class QcRow:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The contents of a data set in figures."""
+    """Counts, sizes and quality figures of a data set."""
 
     root: Path
     data_hash: str
@@ -74,12 +59,12 @@ class Summary:
 
     @property
     def bytes_per_shape(self) -> float:
-        """Mean size on disk of a shape with its pictures."""
+        """Mean size on disk per shape with its pictures."""
         return self.bytes / max(self.shapes, 1)
 
 
 def summarise(root: Path) -> Summary:
-    """Read the manifest of ``root``; InputError when there is none or it is damaged."""
+    """Summarise the data set in ``root``; InputError if its manifest is missing or damaged."""
     manifest = read_manifest(root)
     return Summary(
         root=root,
@@ -93,7 +78,7 @@ def summarise(root: Path) -> Summary:
         pictures=sum(s.images for s in manifest.shapes),
         bytes=sum(s.bytes for s in manifest.shards),
         rejects=rejects(root),
-        warnings=dict(Counter(str(w) for s in manifest.shapes for w in _warnings(s)).most_common()),
+        warnings=dict(Counter(w for s in manifest.shapes for w in named_warnings(s)).most_common()),
         qc=tuple(_qc_rows(manifest.shapes)),
     )
 
@@ -105,28 +90,13 @@ def _split(manifest: Manifest, name: str) -> SplitCount:
 
 
 def rejects(root: Path) -> dict[str, int]:
-    """Reason → how many rows of ``rejects.jsonl``; empty when there is none; unreadable rows count as such."""
-    counts: Counter[str] = Counter()
-    try:
-        lines = (root / REJECTS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return {}
-    for line in filter(str.strip, lines):
-        try:
-            row = json.loads(line)
-            counts[f"{row['stage']}: {row['reason']}"] += 1
-        except (ValueError, KeyError, TypeError):
-            counts["unreadable row"] += 1
-    return dict(counts.most_common())
-
-
-def _warnings(entry: ShapeEntry) -> Iterable[Any]:
-    named = entry.qc.get("warnings", ())
-    return named if isinstance(named, list | tuple) else ()
+    """Reason → number of rows in ``rejects.jsonl``; unreadable rows are counted as ``unreadable row``."""
+    rows = ("unreadable row" if row is None else f"{row.stage}: {row.reason}" for row in scan_rejects(root))
+    return dict(Counter(rows).most_common())
 
 
 def _figures(entry: ShapeEntry) -> dict[str, float]:
-    return {k: float(v) for k, v in entry.qc.items() if isinstance(v, bool | int | float) and np.isfinite(v)}
+    return {k: float(v) for k, v in entry.qc.items() if is_figure(v)}
 
 
 def _qc_rows(entries: Iterable[ShapeEntry]) -> Iterable[QcRow]:
@@ -136,29 +106,34 @@ def _qc_rows(entries: Iterable[ShapeEntry]) -> Iterable[QcRow]:
             columns.setdefault(key, []).append((value, entry.object_id))
     for key, cells in columns.items():
         values = [value for value, _ in cells]
-        direction = QC_WORSE.get(key, 0)
-        worst = max(cells, key=lambda cell: direction * cell[0])[1] if direction and len(set(values)) > 1 else ""
+        far = [_badness(key, value) for value in values]
+        worst = cells[int(np.argmax(far))][1] if len(set(far)) > 1 else ""
         yield QcRow(key, len(cells), min(values), float(np.median(values)), max(values), worst)
 
 
-def worst_shapes(manifest: Manifest, count: int) -> list[tuple[ShapeEntry, str]]:
-    """The ``count`` shapes of least quality, worst first, each with the figures that put it there.
+def _badness(key: str, value: float) -> float:
+    """Distance of a figure from its ideal; 0 for one that this version does not know."""
+    return FIGURES[key].badness(value) if key in FIGURES else 0.0
 
-    A shape's badness is its number of named warnings, then the highest rank it has in any figure of ``QC_WORSE``
-    (ties share the better rank, so that a figure that is equal everywhere ranks nobody).
+
+def worst_shapes(manifest: Manifest, count: int) -> list[tuple[ShapeEntry, str]]:
+    """The ``count`` shapes of lowest quality, worst first, each with the figures that are the reason.
+
+    Shapes are sorted by their number of warnings, then by their ranks in all figures by distance from the ideal, worst
+    rank first. Ties share the better rank, so that a figure that is equal for all shapes ranks none of them.
     """
-    badness: dict[str, list[tuple[float, str]]] = {s.object_id: [] for s in manifest.shapes}
-    for key, direction in QC_WORSE.items():
-        cells = [(direction * f[key], s.object_id, f[key]) for s in manifest.shapes if key in (f := _figures(s))]
+    ranks: dict[str, list[tuple[float, str]]] = {s.object_id: [] for s in manifest.shapes}
+    for key in FIGURES:
+        cells = [(_badness(key, f[key]), s.object_id, f[key]) for s in manifest.shapes if key in (f := _figures(s))]
         ordered = np.sort([c[0] for c in cells])
         for value, name, shown in cells:
             rank = int(np.searchsorted(ordered, value, side="left")) / max(len(cells) - 1, 1)
-            badness[name].append((rank, f"{key} {shown:.4g}"))
+            ranks[name].append((rank, f"{key} {shown:.4g}"))
     scored = []
     for entry in manifest.shapes:
-        ranks = sorted(badness[entry.object_id], key=lambda r: -r[0])
-        named = [str(w) for w in _warnings(entry)]
-        why = ", ".join([*named, *(text for rank, text in ranks[:2] if rank > 0)])
-        scored.append((-len(named), -(ranks[0][0] if ranks else 0.0), entry.object_id, entry, why))
+        own = sorted(ranks[entry.object_id], key=lambda r: -r[0])
+        named = named_warnings(entry)
+        why = ", ".join([*named, *(text for rank, text in own[:2] if rank > 0)])
+        scored.append((-len(named), [-rank for rank, _ in own], entry.object_id, entry, why))
     scored.sort(key=lambda row: row[:3])
     return [(entry, why) for *_, entry, why in scored[:count]]

@@ -1,17 +1,14 @@
 """Checkpoints: safetensors with the same JSON in their header and readable beside them; written aside, renamed.
 
-::
-
-    best/model.safetensors + model.json    the best network so far, nothing else
-    last/step-00000300.safetensors + .json everything a run needs to go on: weights, moments, average, counters
-    last/model.safetensors + model.json    in place of these once the run is finished: the network at its end
-
-The newest two of ``last/`` are kept, so a damaged file costs one interval, not the run.
+Where they lie: ``runs.folder``. The newest two of an unfinished run are kept: a damaged one costs an interval, not the
+run.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,66 +19,91 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pix3d_onet.config import ModelConfig
+from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
-from pix3d_onet.files import write_json, writing
+from pix3d_onet.files import check_regular, too_deep, write_json, writing
+from pix3d_onet.learning.network.claims import Claims, check_network, claims_in
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
+from pix3d_onet.runs.folder import RunFolder, description, network_file, no_network
 
-BEST = "best"
-LAST = "last"
-MODEL_FILE = "model.safetensors"
-NAMED_RUNS = 4
-"""Runs that an error names at most."""
 CHECKPOINT_VERSION = 1
 HEADER_KEY = "onet"
 """Key of the JSON in the safetensors header."""
 KEPT = 2
-"""Checkpoints kept in ``last/``."""
+"""Checkpoints of an unfinished run that are kept."""
+DAMAGE = (SafetensorError, OSError, ValueError, RuntimeError, MemoryError)
+"""What reading a damaged safetensors file or its header raises (RecursionError among them)."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write tensors and ``header`` to ``path`` atomically, and the header as JSON beside it (for people)."""
+    """Write tensors and ``header`` to ``path`` atomically, and the header as JSON beside it (for people).
+
+    OSError when the disk does not take them.
+    """
     document = {"version": CHECKPOINT_VERSION, **header}
     plain = {key: value.detach().to("cpu").contiguous() for key, value in tensors.items()}
     with writing(path) as part:
-        save_file(plain, part, metadata={HEADER_KEY: json.dumps(document, allow_nan=False)})
-    write_json(path.with_suffix(".json"), document)
+        try:
+            save_file(plain, part, metadata={HEADER_KEY: json.dumps(document, allow_nan=False)})
+        except SafetensorError as error:
+            raise _system_error(error, path) from None
+    write_json(description(path), document)
+
+
+def _system_error(error: SafetensorError, path: Path) -> Exception:
+    """The OSError that a message of safetensors has wrapped: ``I/O error: … (os error 28)``."""
+    found = re.search(r"os error (\d+)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1])), str(path)) if found else error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors (on the CPU) and header of a file of ours. InputError when it is missing, damaged or not ours."""
-    header = read_header(path)
+    return _tensors(path), read_header(path)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path), header
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"checkpoint {path} is damaged ({error}).") from None
+        check_regular(path)
+        return load_file(path)
+    except DAMAGE as error:
+        raise InputError(f"checkpoint {path} is damaged ({error!s:.200}).") from None
 
 
 def read_header(path: Path) -> dict[str, Any]:
     """The header of a file of ours, without its tensors. InputError as ``load_tensors``."""
-    if not path.is_file():
+    return describe(path)[0]
+
+
+def describe(path: Path) -> tuple[dict[str, Any], Claims]:
+    """The header of a file of ours and what tensors it says that it holds; none is read. InputError as above."""
+    if not path.exists():
         raise InputError(f"checkpoint not found: {path}.")
     try:
+        check_regular(path)
+        path.open("rb").close()  # a file that may not be read is "not found" to safetensors
+    except OSError as error:
+        raise InputError(f"cannot read checkpoint {path}: {error.strerror}.") from None
+    try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(HEADER_KEY, "null"))
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"checkpoint {path} is damaged ({error}).") from None
-    if not isinstance(header, dict) or header.get("version") != CHECKPOINT_VERSION:
+            header, claims = json.loads((file.metadata() or {}).get(HEADER_KEY, "null")), claims_in(file)
+    except DAMAGE as error:
+        raise InputError(f"checkpoint {path} is damaged ({error!s:.200}).") from None
+    if not isinstance(header, dict) or header.get("version") != CHECKPOINT_VERSION or too_deep(header):
         raise InputError(f"{path} is not an onet checkpoint of version {CHECKPOINT_VERSION}.")
-    return header
+    return header, claims
 
 
 def save_best(folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write ``folder/best``; ``header`` must hold ``model`` (a ModelConfig as JSON)."""
-    save_tensors(folder / BEST / MODEL_FILE, state, header)
+    """Write the best network; ``header`` must hold ``model`` (a ModelConfig as JSON)."""
+    run = RunFolder(folder)
+    save_tensors(run.writable(run.best), state, header)
 
 
 def save_last(folder: Path, step: int, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write ``folder/last/step-N`` and remove all but the newest two."""
-    save_tensors(folder / LAST / f"step-{step:08d}.safetensors", tensors, {"step": step, **header})
-    for old in sorted((folder / LAST).glob("step-*.safetensors"))[:-KEPT]:
-        old.with_suffix(".json").unlink(missing_ok=True)
-        old.unlink(missing_ok=True)
+    """Write the checkpoint after ``step`` and remove all but the newest two."""
+    run = RunFolder(folder)
+    save_tensors(run.writable(run.step(step)), tensors, {"step": step, **header})
+    run.forget_steps(keep=KEPT)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,9 +116,9 @@ class Found:
 
 
 def read_last(folder: Path) -> Found | None:
-    """The newest readable checkpoint of ``folder/last``; None when there is none."""
+    """The newest readable checkpoint of an unfinished run; None when there is none."""
     problems: list[str] = []
-    for path in sorted((folder / LAST).glob("step-*.safetensors"), reverse=True):
+    for path in reversed(RunFolder(folder).steps()):
         try:
             tensors, header = load_tensors(path)
         except InputError as error:
@@ -108,34 +130,8 @@ def read_last(folder: Path) -> Found | None:
 
 def save_last_model(folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """The network as it was at the end, for what comes after the run."""
-    save_tensors(folder / LAST / MODEL_FILE, state, header)
-
-
-def forget_steps(folder: Path) -> None:
-    """Remove what only an unfinished run needs."""
-    for path in (folder / LAST).glob("step-*"):
-        path.unlink(missing_ok=True)
-
-
-def checkpoint_file(run: str | Path) -> Path:
-    """The best network's file of a run folder; a ``.safetensors`` file stands for itself."""
-    path = Path(run)
-    return path if path.suffix == ".safetensors" else path / BEST / MODEL_FILE
-
-
-def no_network(run: Path) -> InputError:
-    """The error for a place without a trained network: it names the runs below a folder that holds some."""
-    below = [
-        str(found.parent.parent) for depth in ("*", "*/*") for found in sorted(run.glob(f"{depth}/{BEST}/{MODEL_FILE}"))
-    ]
-    if below:
-        more = ", …" if len(below) > NAMED_RUNS else ""
-        hint = f"Name one of its runs: {', '.join(below[:NAMED_RUNS])}{more}."
-    elif run.is_dir():
-        hint = "A run has one after its first validation."
-    else:
-        hint = "Train one with `onet train`."
-    return InputError(f"{run} holds no trained network.", hint=hint)
+    run = RunFolder(folder)
+    save_tensors(run.writable(run.last), state, header)
 
 
 def load_model(run: str | Path, device: str | torch.device = "cpu") -> OccupancyNetwork:
@@ -143,15 +139,27 @@ def load_model(run: str | Path, device: str | torch.device = "cpu") -> Occupancy
 
     InputError when the run does not exist, has no checkpoint yet, or its checkpoint is damaged.
     """
-    path = checkpoint_file(run)
+    path = network_file(run)
     if not path.exists():
         raise no_network(Path(run))
-    tensors, header = load_tensors(path)
+    header, claims = describe(path)
     try:
-        model = build_model(ModelConfig.from_json(header["model"]))
-        model.load_state_dict(tensors)
-        model.image_size = (header.get("train") or {}).get("image_size")
-    except (KeyError, TypeError, RuntimeError, ConfigError) as error:
-        line = str(error).splitlines()[0]
+        config = ModelConfig.from_json(header["model"])
+        check_network(config, claims)
+        side = _trained_side(header)
+    except KeyError:
+        raise InputError(f"checkpoint {path} does not say which network it holds.") from None
+    except (InputError, ConfigError) as error:
+        line = error.message.removesuffix(".")
         raise InputError(f"checkpoint {path} does not match its own description ({line}).") from None
+    model = build_model(config)
+    model.load_state_dict(_tensors(path))
+    model.image_size = side
     return model.eval().to(device)
+
+
+def _trained_side(header: Mapping[str, Any]) -> int | None:
+    """Side of the pictures that the network was trained on; None where it is not said. ConfigError for an odd one."""
+    train = header.get("train")
+    side = train.get("image_size") if isinstance(train, dict) else None
+    return None if side is None else TrainConfig.from_json({"image_size": side}).image_size

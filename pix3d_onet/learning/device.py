@@ -116,7 +116,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
     return torch.autocast(device.type, dtype=PRECISIONS[precision])
 
 
-def describe_device(device: torch.device, precision: str, processes: int) -> dict[str, Any]:
+def describe_device(device: torch.device, precision: str, processes: int, threads: int | str) -> dict[str, Any]:
     """``type``, ``name``, ``precision``, ``threads``, ``processes``: what a run record keeps of the machine."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
@@ -126,7 +126,7 @@ def describe_device(device: torch.device, precision: str, processes: int) -> dic
         "type": device.type,
         "name": name,
         "precision": precision,
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         "processes": processes,
     }
 

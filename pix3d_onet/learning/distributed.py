@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 
 from pix3d_onet.errors import ConfigError
 
@@ -97,25 +98,9 @@ def share_json(document: Any, device: torch.device) -> Any:
     return json.loads(bytes(buffer.cpu().numpy()).decode())
 
 
-class _SumOverProcesses(torch.autograd.Function):
-    """Sum over processes; the gradient of a sum is the sum of gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor) -> Tensor:
-        result = value.clone()
-        dist.all_reduce(result)
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        result = grads[0].clone()
-        dist.all_reduce(result)
-        return result
-
-
 def summed(value: Tensor) -> Tensor:
     """The differentiable sum of ``value`` over all processes; ``value`` itself with one process."""
-    result: Tensor = _SumOverProcesses.apply(value) if active() else value
+    result: Tensor = all_reduce(value) if active() else value  # type: ignore[no-untyped-call]
     return result
 
 

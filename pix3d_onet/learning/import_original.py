@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 
 from pix3d_onet.config import ModelConfig
-from pix3d_onet.errors import InputError
+from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.files import file_digest, write_json
 from pix3d_onet.learning import checkpoint
+from pix3d_onet.learning.network.claims import check_network, claims_of
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
-from pix3d_onet.learning.network.pretrained import read_tensors, unwrap
-from pix3d_onet.learning.training.run_folder import CONFIG_FILE
+from pix3d_onet.learning.network.weights_file import flatten, read_document
+from pix3d_onet.runs.folder import RunFolder
 
 ORIGINAL_THRESHOLD = 0.2
 """Occupancy probability of the surface in the original's configuration."""
@@ -41,8 +42,9 @@ def translate(state: Mapping[str, Tensor]) -> tuple[ModelConfig, dict[str, Tenso
         name = _renamed(key)
         if name is not None:
             out[name] = value.squeeze(-1) if value.ndim == CONVOLUTION_DIMS else value
-    blocks = 1 + max(int(k.split(".")[1][len("block") :]) for k in state if k.startswith("decoder.block"))
-    hidden, c_dim = state["decoder.block0.bn_0.conv_gamma.weight"].shape[:2]
+    blocks = len({name.split(".")[2] for name in out if name.startswith("decoder.blocks.")})
+    shape = state["decoder.block0.bn_0.conv_gamma.weight"].shape
+    hidden, c_dim = shape[:2] if len(shape) == CONVOLUTION_DIMS else (0, 0)
     return ModelConfig("resnet18", c_dim=c_dim, hidden_dim=hidden, blocks=blocks), out
 
 
@@ -84,14 +86,20 @@ def load_original(path: Path) -> tuple[OccupancyNetwork, dict[str, Any]]:
 
     InputError when the file is missing, unreadable or of another architecture.
     """
-    document = read_tensors(path)
-    config, state = translate(unwrap(document))
-    model = build_model(config)
+    document = read_document(path)
+    inner = document.get("model")
+    tensors = flatten(inner if isinstance(inner, dict) else document)
     try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        detail = " ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise InputError(f"{path} does not fit the architecture it seems to have: {detail}") from None
+        config, state = translate(tensors)
+    except ConfigError as error:  # larger than any network of ours
+        raise InputError(f"{path} does not fit the architecture it seems to have: {error.message}") from None
+    try:
+        on_meta = {k: v.to("meta") for k, v in state.items()}  # of any precision: it is converted
+        check_network(config, claims_of({k: v.float() if v.is_floating_point() else v for k, v in on_meta.items()}))
+    except InputError as error:
+        raise InputError(f"{path} does not fit the architecture it seems to have: {error.message}") from None
+    model = build_model(config)
+    model.load_state_dict(state)
     facts: dict[str, Any] = {k: int(document[k]) for k in ("it", "epoch_it") if isinstance(document.get(k), Integral)}
     score = document.get("loss_val_best")
     if isinstance(score, Real) and math.isfinite(score):
@@ -117,7 +125,7 @@ def import_checkpoint(path: Path, out: Path) -> dict[str, Any]:
         "step": int(facts.get("it", 0)),
     }
     checkpoint.save_best(out, model.state_dict(), header)
-    write_json(out / CONFIG_FILE, header)
+    write_json(RunFolder(out).config, header)
     return {"run": str(out), "params": sum(p.numel() for p in model.parameters()), **header}
 
 

@@ -16,21 +16,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pix3d_onet.config import SPLITS, PrepareConfig
 from pix3d_onet.data.sources.splits import Splitter
 from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, ShardEntry, manifest_to_json
+from pix3d_onet.data.store.rejects import write_rejects
 from pix3d_onet.data.store.writer import write_shard
 from pix3d_onet.escape import csv_text
-from pix3d_onet.files import digest, write_json, write_text
+from pix3d_onet.files import digest, is_own_file, unmark, write_json, write_text
+from pix3d_onet.preparation.output_folder import (
+    QC,
+    TIMINGS,
+    keep_account,
+    known_shards,
+    remove_other_shards,
+    shard_name,
+    shard_names,
+)
 from pix3d_onet.preparation.staging import Staging, camera_key
-from pix3d_onet.types import PreparedShape, Rejected, SourceListing, SourceShape
-
-REJECTS, QC, TIMINGS = "rejects.jsonl", "qc.csv", "timings.csv"
-
-
-def shard_name(index: int) -> str:
-    """``shard-00000.h5`` …"""
-    return f"shard-{index:05d}.h5"
+from pix3d_onet.types import Mesh, PreparedShape, Rejected, SourceListing, SourceShape
 
 
 def listing_digest(listing: SourceListing, shapes: Sequence[SourceShape]) -> str:
@@ -41,7 +46,7 @@ def listing_digest(listing: SourceListing, shapes: Sequence[SourceShape]) -> str
 
     document = [
         [
-            [s.object_id, s.category, s.group, name(s.mesh), name(s.voxel)]
+            [s.object_id, s.category, s.group, name(s.mesh), name(s.second_file)]
             + [[v.record_id, name(v.image), name(v.mask), *camera_key(v.camera)] for v in s.views]
             for s in shapes
         ],
@@ -70,14 +75,18 @@ def assemble(
     size = config.shapes_per_shard
     shards: list[ShardEntry] = []
     entries: list[ShapeEntry] = []
+    geometry: list[str] = []
     timings: list[tuple[str, str, float]] = []
+    keep_account(out, shard_names(len(order), size))
     for index in range(0, len(order), size):
         shapes = [staging.load(object_id, key) for object_id, key in order[index : index + size]]
         entry = write_shard(out / shard_name(index // size), shapes)
         shards.append(entry)
-        entries += [_entry(shape, entry.file, row, splitter) for row, shape in enumerate(shapes)]
-        timings += [(s.object_id, stage, t) for s in shapes for stage, t in s.seconds.items()]
-    _remove_other_shards(out, {s.file for s in shards})
+        entries += [_entry(shape, entry.file, row) for row, shape in enumerate(shapes)]
+        geometry += [_geometry_digest(shape.geometry.mesh) for shape in shapes]
+        timings += [(s.identity.object_id, stage, t) for s in shapes for stage, t in s.seconds.items()]
+    entries = splitter.split(entries, geometry)
+    remove_other_shards(out, {s.file for s in shards})
     rows = write_rejects(out, rejected)
     write_text(out / QC, _qc_table(entries))
     text = csv_text([("object_id", "stage", "seconds"), *((o, s, f"{t:.4f}") for o, s, t in timings)])
@@ -85,39 +94,35 @@ def assemble(
     counts = {**listed, **_counts(entries, rows, shards)}
     manifest = Manifest(config.to_json(), config.hash(), dict(source), tuple(entries), tuple(shards), counts)
     write_json(out / MANIFEST, manifest_to_json(manifest))
+    unmark(out)
     return manifest
-
-
-def write_rejects(out: Path, rejected: Iterable[Rejected]) -> list[Rejected]:
-    """Write ``out/rejects.jsonl`` and return its rows in their order."""
-    rows = sorted(rejected, key=lambda r: (r.object_id, r.record_id, r.stage, r.reason, r.detail))
-    write_text(out / REJECTS, "".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in rows))
-    return rows
 
 
 def _check_room(out: Path, staging: Staging) -> None:
     """OSError before the disk is full rather than after: HDF5 takes running out of space badly."""
-    stale = sum(path.stat().st_size for path in out.glob("shard-*.h5"))
+    stale = sum((out / name).lstat().st_size for name in known_shards(out) if is_own_file(out / name))
     if staging.size() > shutil.disk_usage(out).free + stale:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _entry(shape: PreparedShape, file: str, row: int, splitter: Splitter) -> ShapeEntry:
+def _geometry_digest(mesh: Mesh) -> str:
+    """The same for models whose files differ in names, comments, format or size alone."""
+    return digest(mesh.vertices.astype(np.float32).tobytes() + b"\0" + mesh.faces.astype(np.uint32).tobytes())
+
+
+def _entry(shape: PreparedShape, file: str, row: int) -> ShapeEntry:
+    """The shape's row of the manifest; its splits are not known before all shapes are."""
     return ShapeEntry(
-        object_id=shape.object_id,
-        category=shape.category,
-        group=shape.group,
-        split=splitter.shape(shape),
+        **asdict(shape.identity),
+        **asdict(shape.provenance),
+        split="",
         shard=file,
         row=row,
         images=len(shape.views),
-        source_mesh=shape.source_mesh,
-        mesh_sha256=shape.mesh_sha256,
         record_ids=tuple(v.record_id for v in shape.views),
-        image_sha256=shape.view_sha256,
-        image_splits=splitter.views(shape),
-        qc=dict(shape.qc),
-        source_sha256=shape.source_sha256,
+        image_sha256=tuple(v.sha256 for v in shape.views),
+        image_splits=(),
+        qc=dict(shape.geometry.qc),
     )
 
 
@@ -133,14 +138,6 @@ def _counts(entries: Sequence[ShapeEntry], rows: Sequence[Rejected], shards: Seq
         "categories": dict(sorted(Counter(e.category for e in entries).items())),
         "bytes": sum(s.bytes for s in shards),
     }
-
-
-def _remove_other_shards(out: Path, keep: set[str]) -> None:
-    for path in out.glob("shard-*.h5"):
-        if path.name not in keep:
-            path.unlink()
-    for path in out.glob(".*.part"):
-        path.unlink()
 
 
 def _qc_table(entries: Sequence[ShapeEntry]) -> str:

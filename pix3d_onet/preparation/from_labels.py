@@ -17,39 +17,36 @@ from pix3d_onet.config import POINTS_HALF_SIDE, PrepareConfig
 from pix3d_onet.data.sources.onet_layout import CLOUD, MESH, read_cloud, read_points
 from pix3d_onet.data.store.encoding import encode_normals
 from pix3d_onet.errors import RejectError
-from pix3d_onet.files import file_digest
 from pix3d_onet.geometry.mesh.cleaning import clean
 from pix3d_onet.geometry.mesh.decimation import decimate
 from pix3d_onet.geometry.mesh.inside.solid_angles import surrounded
 from pix3d_onet.geometry.mesh.raycast import RayScene
 from pix3d_onet.geometry.mesh.reading import load_mesh
 from pix3d_onet.lattice import decode_points, encode_points
-from pix3d_onet.preparation.from_mesh import ShapeGeometry
+from pix3d_onet.preparation.from_mesh import GeometryResult
+from pix3d_onet.preparation.quality import AGREEMENT_POINTS
 from pix3d_onet.seeding import generator
-from pix3d_onet.types import Float64, Int64, Mesh, Normalisation
+from pix3d_onet.types import Float64, Int64, Mesh, Normalisation, ShapeGeometry, SourceShape
 
 POISSON_DEPTH = 8
 """Octree depth of the surface reconstruction: 256 cells along the padded box, as the watertighting grid."""
 POISSON_TRIM = 1.05
 """The reconstruction's box as a multiple of the points' box."""
-AGREEMENT_POINTS = 20_000
-"""Labels that are compared with the mesh, for quality control."""
 
 
-def given_geometry(
-    path: Path, object_id: str, config: PrepareConfig, *, root: Path, voxel: Path | None = None
-) -> ShapeGeometry:
-    """The stored form of ``points.npz`` at ``path`` and the cloud beside it (``voxel`` names it for the fingerprint).
+def given_geometry(shape: SourceShape, config: PrepareConfig, root: Path) -> GeometryResult:
+    """The stored form of a shape's ``points.npz`` (its ``mesh``) and ``pointcloud.npz`` (its ``cloud``).
 
     The mesh is ``mesh.off`` where an export of ours left it, otherwise a Poisson reconstruction of the cloud (Kazhdan &
     Hoppe 2013), good for pictures and figures; ``qc`` says which and how far it is off. RejectError:
     ``too-few-points``, ``too-few-surface-points``, and those of the readers.
     """
     start = time.perf_counter()
+    path, object_id = shape.mesh, shape.object_id
     given = read_points(path)
     chosen = _choose(len(given.points), config.points, object_id, config.seed, "points")
     points, occupancy = given.points[chosen], given.occupancy[chosen]
-    cloud, normals = read_cloud(voxel if voxel is not None else path.with_name(CLOUD))
+    cloud, normals = read_cloud(shape.cloud or path.with_name(CLOUD))
     surface = _choose(len(cloud), config.surface_points, object_id, config.seed, "surface-points")
     read = time.perf_counter()
     full, method = _mesh(path.with_name(MESH), cloud, normals, root)
@@ -68,18 +65,16 @@ def given_geometry(
         "stored_error": round(float(np.quantile(off, 0.99)), 9),
         "stored_faces": len(mesh.faces),
     }
-    return ShapeGeometry(
-        mesh_sha256=file_digest(path),
+    stored = ShapeGeometry(
         points_q=cells,
         occupancy=occupancy,
         surface_points_q=encode_points(cloud[surface]),
         surface_normals_q=encode_normals(normals[surface]),
         mesh=mesh,
-        full_mesh=full,
         normalisation=Normalisation(given.loc, given.scale),
         qc=report,
-        seconds={"labels": read - start, "mesh": time.perf_counter() - read},
     )
+    return GeometryResult(stored, full, {"labels": read - start, "mesh": time.perf_counter() - read})
 
 
 def _choose(have: int, want: int, object_id: str, seed: int, flag: str) -> Int64:

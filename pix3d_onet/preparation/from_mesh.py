@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.store.encoding import encode_normals
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.cleaning import box_normalisation, transformed
 from pix3d_onet.geometry.mesh.decimation import decimate
-from pix3d_onet.geometry.mesh.formats.side_files import mesh_digest
 from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.reading import read_mesh
 from pix3d_onet.geometry.mesh.sampling import draw_cells, sample_surface
@@ -22,22 +20,15 @@ from pix3d_onet.geometry.mesh.topology import bounds_solid, edge_counts, volume
 from pix3d_onet.geometry.watertight.methods import watertight
 from pix3d_onet.lattice import decode_points, encode_points
 from pix3d_onet.preparation import quality
-from pix3d_onet.types import Bool, Mesh, Normalisation, UInt8, UInt16
+from pix3d_onet.types import Mesh, ShapeGeometry
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ShapeGeometry:
-    """The geometric part of a :class:`~pix3d_onet.types.PreparedShape`, and ``full_mesh``, the undecimated surface."""
+class GeometryResult:
+    """What is stored of a shape's geometry; ``full_mesh``, the undecimated surface, normalised; seconds per stage."""
 
-    mesh_sha256: str
-    points_q: UInt16
-    occupancy: Bool
-    surface_points_q: UInt16
-    surface_normals_q: UInt8
-    mesh: Mesh
+    stored: ShapeGeometry
     full_mesh: Mesh
-    normalisation: Normalisation
-    qc: dict[str, Any]
     seconds: dict[str, float]
 
 
@@ -58,7 +49,7 @@ class _Stopwatch:
 
 def shape_geometry(
     path: Path, object_id: str, config: PrepareConfig, *, root: Path, voxel: Path | None = None
-) -> ShapeGeometry:
+) -> GeometryResult:
     """Everything geometric about one shape. Depends only on the file, ``object_id`` and ``config``.
 
     ``root`` bounds what the mesh file may refer to; ``voxel`` is the source's own occupancy grid, for quality control.
@@ -68,7 +59,6 @@ def shape_geometry(
     with watch.stage("mesh"):
         read = read_mesh(path, root=root)
         source = read.mesh
-        digest = mesh_digest(path, root)
     with watch.stage("watertight"):
         result = watertight(source, method=config.watertight, resolution=config.resolution)
         normalisation = box_normalisation(result.mesh)
@@ -98,15 +88,13 @@ def shape_geometry(
             voxel=voxel,
             reading=read.figures,
         )
-    return ShapeGeometry(
-        mesh_sha256=digest,
+    stored = ShapeGeometry(
         points_q=cells,
         occupancy=occupancy,
         surface_points_q=encode_points(surface),
         surface_normals_q=encode_normals(normals),
         mesh=small,
-        full_mesh=full,
         normalisation=normalisation,
         qc=report,
-        seconds=watch.seconds,
     )
+    return GeometryResult(stored, full, watch.seconds)

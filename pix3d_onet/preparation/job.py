@@ -8,14 +8,12 @@ that were being worked on.
 from __future__ import annotations
 
 import dataclasses
-import errno
-import os
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,15 +23,18 @@ from pix3d_onet.data.sources.pix3d import INDEX
 from pix3d_onet.data.sources.splits import Splitter
 from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, read_manifest
 from pix3d_onet.data.store.reader import Dataset
+from pix3d_onet.data.store.rejects import REJECTS_FILE, read_rejects, write_rejects
 from pix3d_onet.data.store.writer import write_shard
-from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError, SettingError
+from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError, OnetError, SettingError
 from pix3d_onet.events import Emit, Note, Progress, ignore
-from pix3d_onet.files import PART_SUFFIX, file_digest
+from pix3d_onet.files import disk_trouble, file_digest, remove, unmark
 from pix3d_onet.locks import locked
-from pix3d_onet.preparation.assemble import REJECTS, TIMINGS, assemble, listing_digest, write_rejects
-from pix3d_onet.preparation.execution.pool import Failure, Limits, Plan, run, usable_cores
-from pix3d_onet.preparation.reopen import read_rejects, read_timings, thaw
-from pix3d_onet.preparation.staging import ALGORITHM, Done, Outcome, Staging, fingerprint, read_digest
+from pix3d_onet.machine.threads import usable_cores
+from pix3d_onet.preparation.assemble import assemble, listing_digest
+from pix3d_onet.preparation.execution.pool import Failure, Limits, Plan, run
+from pix3d_onet.preparation.output_folder import TIMINGS, check_output, keep_account, shard_names
+from pix3d_onet.preparation.reopen import read_timings, thaw
+from pix3d_onet.preparation.staging import ALGORITHM, Contents, Done, Outcome, Staging, fingerprint, read_digest
 from pix3d_onet.preparation.worker import Geometry, Task, prepare_shape, rejection
 from pix3d_onet.types import Rejected, SourceListing, SourceShape
 
@@ -41,7 +42,7 @@ TIME_LIMIT_SECONDS = 600.0
 """Default time limit of a shape; the slowest real one takes a few seconds."""
 MEMORY_LIMIT_BYTES = 8 << 30
 """Default limit of a worker's private memory; a worker on real shapes needs about one tenth."""
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+ROOM_HINT = "What is finished is kept: free some space and run the same command again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ class Execution:
     ``jobs`` worker processes (0 = one a core); ``backend`` ``loky`` (this machine), ``dask`` (with the address
     ``scheduler``) or ``inline`` (this very process, one after the other, without limits: for a debugger);
     ``time_limit`` seconds a shape (0 = none); ``memory_limit`` bytes a worker (0 = none); ``retry_failed`` tries
-    remembered rejects again; ``overwrite`` replaces a data set of other settings or source; ``geometry`` replaces the
-    mesh stage (it must be importable in the workers).
+    remembered rejects again; ``overwrite`` replaces a data set of other settings or source, and files of ours' names in
+    a folder that is not ours; ``geometry`` replaces the mesh stage (it must be importable in the workers).
     """
 
     jobs: int = 0
@@ -97,29 +98,32 @@ def prepare(
     """Prepare the shapes of ``listing`` into the data set ``out``; see the module for what holds.
 
     Raises BusyError when another process writes to ``out``; InputError when nothing is usable (``rejects.jsonl`` says
-    why), when ``out`` holds something else, or when the disk is full; ConfigError when ``out`` is a folder of sources;
-    InterruptedRunError on Ctrl-C or SIGTERM.
+    why), when ``out`` is neither ours nor empty, or when the disk is full; ConfigError when ``out`` is a folder of
+    sources; InterruptedRunError on Ctrl-C or SIGTERM.
     """
     start = time.perf_counter()
     _refuse_sources(listing, out)
     shapes = sorted(listing.shapes, key=lambda s: s.object_id)
     taken = tuple(shapes[: config.limit] if config.limit else shapes)
+    execution = execution or Execution()
     if not taken:
         raise _no_record(listing, out)
-    job = _Job(listing, taken, config, out, execution or Execution(), emit)
-    with interruptible(), locked(out), one_line_for_disk_trouble(out):
-        done = job.finished()
+    job = _Job(listing, taken, config, out, execution, emit)
+    with interruptible(), locked(out, emit), disk_trouble(out, ROOM_HINT):
+        shards = shard_names(len(taken), config.shapes_per_shard)
+        ours = check_output(out, shards, overwrite=execution.overwrite, emit=emit)
+        done = job.finished() if ours else None
         if done is not None:
-            return PrepareResult(
-                out, done, read_rejects(out / REJECTS), up_to_date=True, seconds=time.perf_counter() - start
-            )
+            return PrepareResult(out, done, read_rejects(out), up_to_date=True, seconds=time.perf_counter() - start)
+        if not ours:
+            job.begin()
         outcomes, resumed = job.work()
         manifest = job.assemble(outcomes)
     stages: Counter[str] = Counter()
     for outcome in outcomes.values():
         stages.update(outcome.seconds)
     seconds = time.perf_counter() - start
-    return PrepareResult(out, manifest, read_rejects(out / REJECTS), False, resumed, seconds, dict(stages))
+    return PrepareResult(out, manifest, read_rejects(out), False, resumed, seconds, dict(stages))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,14 +146,17 @@ class _Job:
         listing = listing_digest(self.listing, self.shapes)
         return {"kind": self.listing.kind, "listing_sha256": listing, "algorithm": ALGORITHM}
 
+    def begin(self) -> None:
+        """Make the folder ours: no manifest of somebody else may pass for that of what is being prepared."""
+        keep_account(self.out, ())
+        remove(self.out / MANIFEST)
+
     def finished(self) -> Manifest | None:
         """The finished data set of these very settings and source, repaired where a shard was damaged; None = work.
 
         Where files of the source have changed since, or something was lost and ``retry_failed`` is given, it is taken
         apart into parts again, less what is to be done anew.
         """
-        for stray in self.out.glob(f".*{PART_SUFFIX}"):  # what a kill left half-written
-            stray.unlink()
         if not (self.out / MANIFEST).exists():
             return None
         manifest = self._same_or_refused()
@@ -158,12 +165,13 @@ class _Job:
         sound = {s.file for s in manifest.shards if _sound(self.out / s.file, s.sha256)}
         again = self._to_do_again(manifest)
         if (again or len(sound) < len(manifest.shards)) and self._is_of_another_algorithm(manifest):
-            (self.out / MANIFEST).unlink()
+            self.begin()
             return None
         if again:
             self._take_apart(manifest, sound, again)
             return None
         self.staging.remove()  # a kill may have come between the manifest and this
+        unmark(self.out)
         if len(sound) < len(manifest.shards):
             self._repair(manifest, sound)
         return manifest
@@ -183,7 +191,7 @@ class _Job:
 
         def changed_since(entry: ShapeEntry) -> bool:
             shape = sources[entry.object_id]
-            return read_digest(shape, self.config, entry.record_ids, self.listing.root) != entry.source_sha256
+            return read_digest(shape, self.config, entry.record_ids, Contents(self.listing.root)) != entry.source_sha256
 
         changed = {e.object_id for e in manifest.shapes if e.source_sha256 and changed_since(e)}
         if changed:
@@ -198,7 +206,7 @@ class _Job:
     def _lost(self) -> dict[str, list[Rejected]]:
         """Rows of ``rejects.jsonl`` by shape, less those of the listing, which is read anew by every call."""
         rows: dict[str, list[Rejected]] = {}
-        for row in read_rejects(self.out / REJECTS):
+        for row in read_rejects(self.out):
             if row not in self.listing.rejected:
                 rows.setdefault(row.object_id, []).append(row)
         return rows
@@ -216,21 +224,24 @@ class _Job:
         if not self.execution.overwrite:
             hint = "Name another `out`, or replace it with `overwrite=True`."
             raise InputError(f"{self.out} holds another data set ({differs}).", hint=hint)
-        (self.out / MANIFEST).unlink()
+        keep_account(self.out, ())  # of the shards that the manifest names
+        remove(self.out / MANIFEST)
         return None
 
     def _take_apart(self, manifest: Manifest, sound: set[str], again: set[str]) -> None:
         rows = self._lost()
         timings = read_timings(self.out / TIMINGS)
+        self.staging.open()
         sources = {s.object_id: s for s in self.shapes}
         with Dataset(self.out) as data:
             for entry in manifest.shapes:
                 if entry.shard in sound and entry.object_id not in again:
-                    key = fingerprint(sources[entry.object_id], self.config, self.listing.root)
+                    key = fingerprint(sources[entry.object_id], self.config, Contents(self.listing.root))
                     seconds = timings.get(entry.object_id, {})
                     outcome = thaw(data, entry, tuple(rows.get(entry.object_id, ())), seconds)
                     self.staging.save(dataclasses.replace(outcome, key=key))
-        (self.out / MANIFEST).unlink()
+        keep_account(self.out, ())
+        remove(self.out / MANIFEST)
 
     def _repair(self, manifest: Manifest, sound: set[str]) -> None:
         """Make damaged shards again: the same bytes, or nothing is touched."""
@@ -247,14 +258,13 @@ class _Job:
             )
             outcomes, _ = self.work(members)
             made = [self.staging.load(s.object_id, outcomes[s.object_id].key) for s in members]
-            again = write_shard(self.out / f".again-{shard.file}{PART_SUFFIX}", made)
+            again = write_shard(self.staging.folder / shard.file, made)
             if again.sha256 != shard.sha256:
-                (self.out / again.file).unlink()
                 raise InputError(
                     f"{shard.file} cannot be made again as it was: the source's files or onet have changed.",
                     hint="Prepare everything again with `overwrite=True`.",
                 )
-            (self.out / again.file).replace(self.out / shard.file)
+            (self.staging.folder / shard.file).replace(self.out / shard.file)
         self.staging.remove()
 
     def work(self, shapes: Sequence[SourceShape] | None = None) -> tuple[dict[str, Done], int]:
@@ -263,7 +273,7 @@ class _Job:
         A finished shape is on disk before the next is waited for.
         """
         shapes = self.shapes if shapes is None else shapes
-        self.staging.sweep()
+        self.staging.open()
         outcomes: dict[str, Done] = {}
         for shape in shapes:
             found = self._kept(shape)
@@ -293,7 +303,7 @@ class _Job:
     def _kept(self, shape: SourceShape) -> Done | None:
         if not self.staging.holds(shape.object_id):
             return None
-        found = self.staging.look(shape.object_id, fingerprint(shape, self.config, self.listing.root))
+        found = self.staging.look(shape.object_id, fingerprint(shape, self.config, Contents(self.listing.root)))
         if found is not None and not found.ok and self.execution.retry_failed:
             return None
         return found
@@ -322,6 +332,7 @@ class _Job:
             "records": self.listing.records,
             "skipped": dict(self.listing.skipped),
             "shapes": len(self.shapes),
+            **({"grouping": self.listing.grouping} if self.listing.grouping else {}),
         }
         splitter = Splitter(self.listing, self.shapes, self.config)
         manifest = assemble(self.out, self.config, self.source, prepared, rejected, splitter, listed)
@@ -336,7 +347,8 @@ class _Job:
         if before:
             records = f"{before} records" if before > 1 else "1 record"
             text += f" Besides, {records} of the source cannot be used: {_reasons(self.listing.rejected)}."
-        return InputError(text, hint=f"{self.out / REJECTS} names each; `retry_failed=True` tries the shapes again.")
+        hint = f"{self.out / REJECTS_FILE} names each; `retry_failed=True` tries the shapes again."
+        return InputError(text, hint=hint)
 
 
 def _refuse_sources(listing: SourceListing, out: Path) -> None:
@@ -348,26 +360,29 @@ def _refuse_sources(listing: SourceListing, out: Path) -> None:
 def _no_record(listing: SourceListing, out: Path) -> InputError:
     """The line for a source without a usable record; the rows are written where no finished data set has its own."""
     hint = "Look at the source's files."
-    if listing.rejected and not (out / MANIFEST).exists():
-        with one_line_for_disk_trouble(out):
-            write_rejects(out, listing.rejected)
-        hint = f"{out / REJECTS} names each."
+    if listing.rejected:
+        with suppress(OnetError), locked(out), disk_trouble(out, ROOM_HINT):
+            if not check_output(out, (), overwrite=False) or not (out / MANIFEST).exists():
+                keep_account(out, ())
+                write_rejects(out, listing.rejected)
+                hint = f"{out / REJECTS_FILE} names each."
     return InputError(f"no usable record: {_reasons(listing.rejected)}.", hint=hint)
 
 
 def _sound(path: Path, sha256: str) -> bool:
     try:
-        return file_digest(path) == sha256
+        return file_digest(path, follow=False) == sha256
     except OSError:
         return False
 
 
 def _differences(manifest: Manifest, config: PrepareConfig, source: Mapping[str, Any]) -> str:
     """What sets a finished data set apart from what is asked for, in words; empty when nothing does."""
-    have, want = dict(manifest.config), config.to_json()
-    keys = [k for k in want if have.get(k) != want[k]]
+    default = {f.name: f.default for f in dataclasses.fields(config)}
+    have, want = {**default, **manifest.config}, {**default, **config.to_json()}
+    keys = [k for k in want if have[k] != want[k]]
     if keys:
-        return ", ".join(f"{k} {have.get(k)!r} instead of {want[k]!r}" for k in keys[:3])
+        return ", ".join(f"{k} {have[k]!r} instead of {want[k]!r}" for k in keys[:3])
     if manifest.source.get("kind") != source["kind"]:
         return f"made from {manifest.source.get('kind')}"
     same = manifest.source.get("listing_sha256") == source["listing_sha256"]
@@ -397,18 +412,3 @@ def interruptible() -> Iterator[None]:
     finally:
         if main:
             signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
-
-
-@contextmanager
-def one_line_for_disk_trouble(out: Path) -> Iterator[None]:
-    """Turn a full disk, a quota or a lost permission into one clear line."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        code = getattr(error, "errno", None)
-        if code in DISK_FULL or os.strerror(errno.ENOSPC) in str(error):
-            hint = "What is finished is kept: free some space and run the same command again."
-            raise InputError(f"no space left on the disk of {out}.", hint=hint) from None
-        if code in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise InputError(f"cannot write to {out}: {os.strerror(code)}.") from None
-        raise

@@ -1,18 +1,18 @@
 """Quality figures of a shape: what the watertighting did to it, how far labels can be trusted, and what to think of it.
 
-Everything here is deterministic for equal inputs; seconds are kept elsewhere. Distances are shares of the model's
-longest side unless a name ends in ``_voxels``.
+Everything here is deterministic for equal inputs; seconds are kept elsewhere. What each figure means, its unit and its
+limits are in :mod:`pix3d_onet.data.store.quality_figures`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pix3d_onet.data.store.quality_figures import broken_rules
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.cleaning import box_normalisation
 from pix3d_onet.geometry.mesh.inside.solid_angles import disagreements
@@ -37,44 +37,6 @@ SMALL_COMPONENT = 0.001
 """Components below this share of the surface may vanish."""
 MAX_VOXEL_GRID = 512
 """Larger occupancy grids of a source are not read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A named judgement: ``level`` is ``warning`` or ``reject``, ``broken`` looks at the figures."""
-
-    name: str
-    level: str
-    meaning: str
-    broken: Callable[[Mapping[str, Any]], bool]
-
-
-def _over(key: str, limit: float) -> Callable[[Mapping[str, Any]], bool]:
-    return lambda figures: figures.get(key) is not None and figures[key] > limit
-
-
-def _under(key: str, limit: float) -> Callable[[Mapping[str, Any]], bool]:
-    return lambda figures: figures.get(key) is not None and figures[key] < limit
-
-
-def _grid_is_coarse(figures: Mapping[str, Any]) -> bool:
-    return bool(figures.get("grid_resolution", 0) < figures.get("grid_wanted", 0))
-
-
-RULES = (
-    Rule("faces-dropped", "warning", "faces of the file could not be read", _over("faces_dropped", 0)),
-    Rule("label-disagreement", "reject", "two inside tests differ on over 0.1 %", _under("label_agreement", 0.999)),
-    Rule("surface-lost", "reject", "over 10 % of the visible surface is missing", _over("lost_share", 0.1)),
-    Rule("component-lost", "warning", "a component above 0.1 % of the surface is missing", _over("lost_components", 0)),
-    Rule("thickened", "warning", "the surface lies over half a voxel outside on average", _over("bias_voxels", 0.5)),
-    Rule("volume-changed", "warning", "volume is over 1.3 times that of the closed source", _over("volume_ratio", 1.3)),
-    Rule("volume-shrunk", "warning", "volume is under 0.77 of that of the closed source", _under("volume_ratio", 0.77)),
-    Rule("box-drift", "warning", "the bounding box moved by over two voxels", _over("box_drift_voxels", 2.0)),
-    Rule("voxel-disagreement", "warning", "under 90 % agree with its own voxels", _under("voxel_agreement", 0.9)),
-    Rule("grid-coarse", "warning", "too much surface: a coarser grid than it needs", _grid_is_coarse),
-    Rule("nearly-empty", "warning", "under 0.1 % of the box is inside", _under("occupied", 0.001)),
-)
-"""Every threshold in one place: a broken ``reject`` rule makes the shape a reject of that name, others are warnings."""
 
 
 def judge(
@@ -122,7 +84,7 @@ def judge(
         **_voxel_agreement(voxel, source, normalisation, points, occupancy),
         **result.info,
     }
-    broken = [rule for rule in RULES if rule.broken(figures)]
+    broken = broken_rules(figures)
     for rule in broken:
         if rule.level == "reject":
             raise RejectError(rule.name, rule.meaning, "qc")

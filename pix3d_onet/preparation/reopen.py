@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
 from collections import defaultdict
 from pathlib import Path
 
@@ -12,29 +12,18 @@ import numpy as np
 from pix3d_onet.data.store import encoding
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
-from pix3d_onet.errors import InputError
+from pix3d_onet.files import read_text
 from pix3d_onet.preparation.staging import Outcome
-from pix3d_onet.types import Mesh, Normalisation, PreparedShape, Rejected
-
-
-def read_rejects(path: Path) -> tuple[Rejected, ...]:
-    """The rows of a ``rejects.jsonl``; none when it is missing, InputError when it is damaged."""
-    if not path.is_file():
-        return ()
-    try:
-        return tuple(Rejected(**json.loads(line)) for line in path.read_text().splitlines())
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}).", hint="Prepare again with `overwrite=True`.") from None
+from pix3d_onet.types import Normalisation, PreparedShape, Rejected, ShapeGeometry
 
 
 def read_timings(path: Path) -> dict[str, dict[str, float]]:
     """Object id → stage → seconds of a ``timings.csv``; empty when it cannot be read (nothing depends on it)."""
     result: dict[str, dict[str, float]] = defaultdict(dict)
     try:
-        with path.open(newline="") as handle:
-            for row in csv.DictReader(handle):
-                result[row["object_id"]][row["stage"]] = float(row["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
+        for row in csv.DictReader(io.StringIO(read_text(path, follow=False))):
+            result[row["object_id"]][row["stage"]] = float(row["seconds"])
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return {}
     return result
 
@@ -44,23 +33,14 @@ def thaw(data: Dataset, entry: ShapeEntry, rejected: tuple[Rejected, ...], secon
     file, row = data.shard(entry.shard), entry.row
     sample = data.sample(entry)  # checks, views and mesh; points and normals below in stored form
     cells = file["points"][row]
-    shape = PreparedShape(
-        object_id=entry.object_id,
-        category=entry.category,
-        group=entry.group,
-        source_mesh=entry.source_mesh,
-        mesh_sha256=entry.mesh_sha256,
+    geometry = ShapeGeometry(
         points_q=cells,
         occupancy=encoding.unpack_bits(file["occupancy"][row], len(cells)),
         surface_points_q=file["surface/points"][row],
         surface_normals_q=file["surface/normals"][row],
-        mesh=Mesh(sample.mesh.vertices, sample.mesh.faces),
-        views=sample.images,
-        view_sha256=entry.image_sha256,
+        mesh=sample.mesh,
         normalisation=Normalisation(np.asarray(sample.loc), sample.scale),
         qc=entry.qc,
-        seconds=seconds,
-        rejected_views=rejected,
-        source_sha256=entry.source_sha256,
     )
+    shape = PreparedShape(entry.identity, geometry, sample.images, entry.provenance, seconds)
     return Outcome(entry.object_id, shape, rejected, seconds)

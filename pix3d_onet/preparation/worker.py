@@ -7,27 +7,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.images.crop import load_view
 from pix3d_onet.errors import MissingDependencyError, RejectError
-from pix3d_onet.files import digest, file_digest
-from pix3d_onet.preparation.staging import Outcome, fingerprint, read_digest
-from pix3d_onet.system import missing_dependency
-from pix3d_onet.types import Normalisation, PreparedShape, Rejected, SourceShape, View
+from pix3d_onet.files import digest
+from pix3d_onet.machine.checks import missing_dependency
+from pix3d_onet.preparation.mask_quality import with_pictures
+from pix3d_onet.preparation.staging import Contents, Outcome, fingerprint, read_digest
+from pix3d_onet.types import Normalisation, PreparedShape, Provenance, Rejected, SourceShape, View
 
 if TYPE_CHECKING:
-    from pix3d_onet.preparation.from_mesh import ShapeGeometry
+    from pix3d_onet.preparation.from_mesh import GeometryResult
 
-Geometry = Callable[..., "ShapeGeometry"]
+Geometry = Callable[[SourceShape, PrepareConfig, Path], "GeometryResult"]
+"""Mesh stage: a shape, the settings and the source's root, which bounds what its files may refer to."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """One shape to prepare. ``geometry`` replaces ``preparation.from_mesh.shape_geometry`` (None: that)."""
+    """One shape to prepare. ``geometry`` replaces ``preparation.from_mesh`` (None: that)."""
 
     shape: SourceShape
     root: Path
@@ -39,22 +41,22 @@ def prepare_shape(task: Task) -> Outcome:
     """Prepare one shape. Never raises for anything that the shape can be blamed for: that becomes its reject."""
     shape = task.shape
     seconds: dict[str, float] = {}
-    key = fingerprint(shape, task.config, task.root)
+    contents = Contents(task.root)
+    key = fingerprint(shape, task.config, contents)
     try:
         start = time.perf_counter()
         result = _geometry(task)
         seconds.update(result.seconds)
         seconds["mesh_total"] = time.perf_counter() - start
         start = time.perf_counter()
-        views, hashes, rejected = _photos(task, result.normalisation)
+        views, rejected = _photos(task, result.stored.normalisation, contents)
         seconds["images"] = time.perf_counter() - start
+        geometry = replace(result.stored, qc=with_pictures(result.stored.qc, views, task.config.crop_margin))
         if rejected and not views and not task.config.render_views:
             return Outcome(shape.object_id, None, rejected, seconds, key)
         if task.config.render_views:
             start = time.perf_counter()
-            rendered = _rendered(task, result)
-            views += rendered
-            hashes += [digest(v.rgb.tobytes()) for v in rendered]
+            views += _rendered(task, result)
             seconds["render"] = time.perf_counter() - start
     except RejectError as error:
         return rejection(task, error.stage or "mesh", error.reason, error.message, key)
@@ -67,25 +69,12 @@ def prepare_shape(task: Task) -> Outcome:
             raise _broken_install(error) from None
         detail = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         return rejection(task, "worker", "unexpected", detail, key)
-    prepared = PreparedShape(
-        object_id=shape.object_id,
-        category=shape.category,
-        group=shape.group,
+    provenance = Provenance(
         source_mesh=shape.mesh.relative_to(task.root).as_posix(),
-        mesh_sha256=result.mesh_sha256,
-        points_q=result.points_q,
-        occupancy=result.occupancy,
-        surface_points_q=result.surface_points_q,
-        surface_normals_q=result.surface_normals_q,
-        mesh=result.mesh,
-        views=tuple(views),
-        view_sha256=tuple(hashes),
-        normalisation=result.normalisation,
-        qc=result.qc,
-        seconds=seconds,
-        rejected_views=rejected,
-        source_sha256=read_digest(shape, task.config, [v.record_id for v in views], task.root),
+        mesh_sha256=contents.mesh(shape.mesh),
+        source_sha256=read_digest(shape, task.config, [v.record_id for v in views], contents),
     )
+    prepared = PreparedShape(shape.identity, geometry, tuple(views), provenance, seconds)
     return Outcome(shape.object_id, prepared, rejected, seconds, key)
 
 
@@ -101,45 +90,50 @@ def _broken_install(error: Exception) -> MissingDependencyError:
 
 def rejection(task: Task, stage: str, reason: str, detail: str, key: str = "") -> Outcome:
     """The outcome of a shape that is lost as a whole; its row names the shape's first record."""
-    key = key or fingerprint(task.shape, task.config, task.root)
+    key = key or fingerprint(task.shape, task.config, Contents(task.root))
     record = task.shape.views[0].record_id if task.shape.views else ""
     row = Rejected(task.shape.object_id, record, stage, reason, " ".join(detail.split()))
     return Outcome(task.shape.object_id, None, (row,), key=key)
 
 
-def _geometry(task: Task) -> ShapeGeometry:
+def _geometry(task: Task) -> GeometryResult:
     shape = task.shape
     if task.geometry is not None:
-        return task.geometry(shape.mesh, shape.object_id, task.config, root=task.root, voxel=shape.voxel)
-    from pix3d_onet.preparation.from_mesh import shape_geometry
+        return task.geometry(shape, task.config, task.root)
+    try:
+        from pix3d_onet.preparation.from_mesh import shape_geometry
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - what fails at import is the installation's fault, not the shape's
+        raise _broken_install(error) from None
 
     return shape_geometry(shape.mesh, shape.object_id, task.config, root=task.root, voxel=shape.voxel)
 
 
-def _photos(task: Task, normalisation: Normalisation) -> tuple[list[View], list[str], tuple[Rejected, ...]]:
-    """The shape's pictures, the digests of their files, and the pictures that cannot be used.
+def _photos(task: Task, normalisation: Normalisation, contents: Contents) -> tuple[list[View], tuple[Rejected, ...]]:
+    """The shape's pictures, and those that cannot be used.
 
     With ``images_per_object`` ``one`` the first usable picture is the only one.
     """
-    views, hashes, rejected = [], [], []
+    views, rejected = [], []
     size, margin = task.config.image_size, task.config.crop_margin
     for source in task.shape.views:
         try:
             options = {"record_id": source.record_id, "size": size, "margin": margin, "on_white": source.on_white}
             view = load_view(source.image, source.mask, source.camera, normalisation, **options)  # type: ignore[arg-type]
-            hashes.append(file_digest(source.image))
-            views.append(view)
+            views.append(replace(view, sha256=contents.file(source.image) or ""))
         except RejectError as error:
             row = (task.shape.object_id, source.record_id, error.stage or "image", error.reason, error.message)
             rejected.append(Rejected(*row))
             continue
         if task.config.images_per_object == "one":
             break
-    return views, hashes, tuple(rejected)
+    return views, tuple(rejected)
 
 
-def _rendered(task: Task, result: ShapeGeometry) -> list[View]:
+def _rendered(task: Task, result: GeometryResult) -> list[View]:
     from pix3d_onet.geometry.render.scene import random_views
 
     config, name = task.config, task.shape.object_id
-    return list(random_views(result.full_mesh, config.render_views, config.seed, name, config.image_size))
+    views = random_views(result.full_mesh, config.render_views, config.seed, name, config.image_size)
+    return [replace(view, sha256=digest(view.rgb.tobytes())) for view in views]

@@ -1,1 +1,1 @@
-"""`onet reconstruct`: a photo to a mesh."""
+"""Reconstruct meshes from photos with a trained network: `onet reconstruct`."""

@@ -1,8 +1,9 @@
-"""Many photos to mesh files with one network: a bad picture costs only itself, and what is finished stays."""
+"""Turn many photos into mesh files with one network. A failed picture does not stop the others."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,50 +13,54 @@ from pix3d_onet.events import Emit, Event, Note, Progress, ignore
 from pix3d_onet.geometry.mesh.writing import write_mesh
 from pix3d_onet.learning.device import choose_device
 from pix3d_onet.learning.extraction.predictor import NetworkPredictor, network_predictor
+from pix3d_onet.learning.torch_threads import Threads
 from pix3d_onet.reconstruction.outcome import Reconstruction, sentence
 from pix3d_onet.reconstruction.photo import CameraFile, PhotoRecord, read_pose, read_records
 from pix3d_onet.reconstruction.plan import Job, Plan, check_places
 from pix3d_onet.reconstruction.surface import Surface, check_camera, frame_of, nothing_seen, surface
 from pix3d_onet.reconstruction.writing import write_page, write_preview
+from pix3d_onet.runs.folder import RunFolder
 from pix3d_onet.types import Mesh
 
 ALIKE = 3
-"""Warnings of one kind that are said in full; of the rest one line says how many there are, and of which pictures."""
+"""Warnings of one kind that are shown in full; one line counts the others and names their pictures."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PhotoJob:
-    """A plan with what it needs: the network, and what the index says of pictures by their resolved path."""
+    """A plan with its network loaded and its index read; ``records`` are by the picture's resolved path."""
 
     plan: Plan
     network: NetworkPredictor
     records: Mapping[Path, PhotoRecord]
+    threads: Threads | None = None
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Where the network comes from and how meshes are extracted, JSON-able."""
+        """The origin of the network and the extraction settings, for JSON."""
         return self.network.settings
 
     def run(self, emit: Emit = ignore) -> Iterator[Reconstruction]:
-        """Make mesh after mesh and yield what became of each picture: one that cannot be used is told, not raised.
+        """Yield one result per picture; a picture that cannot be used is a result with an error, not an exception.
 
-        What else goes wrong (a full disk, Ctrl-C) is raised, and the pictures yielded before are finished.
+        Other failures (full disk, Ctrl-C) are raised; the files of the pictures already yielded are complete.
         """
         jobs, failed = self.plan.jobs, 0
         grouped = Grouped(emit)
         try:
-            for done, job in enumerate(jobs, 1):
-                made = self.attempt(job, grouped)
-                yield made
-                failed += made.error is not None
-                if made.error and len(jobs) > 1:
-                    emit(Note(sentence(made), "warning"))
-                emit(Progress("reconstruct", done, len(jobs), rejected=failed))
+            with self.threads or nullcontext():
+                for done, job in enumerate(jobs, 1):
+                    made = self.attempt(job, grouped)
+                    yield made
+                    failed += made.error is not None
+                    if made.error and len(jobs) > 1:
+                        emit(Note(sentence(made), "warning"))
+                    emit(Progress("reconstruct", done, len(jobs), rejected=failed))
         finally:
             grouped.say_the_rest()
 
     def attempt(self, job: Job, emit: Emit) -> Reconstruction:
-        """One picture to its files, or why not."""
+        """Write the files of one picture; if it cannot be used, the result says why."""
         try:
             if job.problem:
                 raise InputError(job.problem)
@@ -66,7 +71,7 @@ class PhotoJob:
             return Reconstruction(str(job.image), error=str(error))
 
     def make(self, job: Job, emit: Emit) -> Reconstruction:
-        """One picture to its files. Raises RejectError or InputError where it cannot be used."""
+        """Write the files of one picture. Raises RejectError or InputError if it cannot be used."""
         request, record = self.plan.request, self.records.get(job.image.resolve())
         camera = self.camera(job, record, emit)
         original = frame_of(record, request.pose_from) if request.frame == "original" else None
@@ -90,9 +95,9 @@ class PhotoJob:
         )
 
     def camera(self, job: Job, record: PhotoRecord | None, emit: Emit) -> CameraFile | None:
-        """The camera of the job's file, where the network takes one; None: that of its record, or none.
+        """The camera from the job's file if the network needs one; None: use that of the record, or none.
 
-        InputError where the network's camera is missing.
+        InputError if the network needs a camera and there is none.
         """
         index, posed = self.plan.request.pose_from, self.network.model.config.pose != "none"
         if posed and job.pose is None:
@@ -105,25 +110,27 @@ class PhotoJob:
 def open_job(plan: Plan, emit: Emit = ignore) -> PhotoJob:
     """Load the network and the index of a plan.
 
-    InputError where the network needs cameras that nothing gives, or a file of the run or the index is damaged;
-    ConfigError where something would be written over a file that these name.
+    InputError if the network needs cameras and none are given, or if the run or the index is damaged; ConfigError if
+    an output would overwrite a file of theirs.
     """
     request = plan.request
     for image in plan.left_out:
-        emit(Note(f"{image} is left out: it seems to be a preview. Give it alone to have it taken.", "warning"))
-    network = network_predictor(request.run, request.extraction, device=choose_device(request.device))
+        emit(Note(f"{image} is skipped: it seems to be a preview. To use it, give it alone.", "warning"))
+    device = choose_device(request.device)
+    threads = Threads(request.threads, device, emit)
+    network = network_predictor(request.run, request.extraction, device=device, threads=threads)
     index = request.pose_from
     if network.model.config.pose != "none" and index is None and not all(job.pose for job in plan.jobs):
-        hint = "Give camera files (`poses`, one for each picture) or the pictures' index (`pose_from=pix3d.json`)."
+        hint = "Give camera files (`poses`, one per picture) or the pictures' index (`pose_from=pix3d.json`)."
         raise InputError(f"the network of {request.run} needs the camera of every picture.", hint=hint)
     records = read_records(index) if index is not None else {}
     check_places(plan.jobs, request, files_of(plan, records))
-    return PhotoJob(plan, network, records)
+    return PhotoJob(plan, network, records, threads)
 
 
 def files_of(plan: Plan, records: Mapping[Path, PhotoRecord]) -> dict[Path, str]:
-    """What is read of the run and by way of the index, and what it is."""
-    found = dict.fromkeys((plan.request.run / "best").glob("*"), "the run's network")
+    """Input files of the run and the index → a description of each, for error messages."""
+    found = dict.fromkeys(RunFolder(plan.request.run).best.parent.glob("*"), "the run's network")
     for job in plan.jobs:
         record = records.get(job.image.resolve())
         if record is not None and record.mask is not None:
@@ -142,7 +149,7 @@ def reconstruction(
     page: str | None = None,
     error: str | None = None,
 ) -> Reconstruction:
-    """The record of a picture that a surface was looked for in, with the files written."""
+    """The result for a picture that the network has seen, with the files written."""
     extraction = found.extraction
     return Reconstruction(
         str(job.image),
@@ -159,9 +166,9 @@ def reconstruction(
 
 
 class Grouped:
-    """Forward events; of warnings alike on picture after picture the first few, then one line with the other names.
+    """Forward events; collapse repeated warnings after the first ``ALIKE`` into one line with the pictures' names.
 
-    Two warnings are alike when they begin alike after the picture's name: up to a bracket or a semicolon.
+    Two warnings are of one kind if the text after the picture's name is equal up to a bracket or a semicolon.
     """
 
     def __init__(self, emit: Emit) -> None:
@@ -169,7 +176,7 @@ class Grouped:
         self.kinds: dict[str, list[str]] = {}
 
     def __call__(self, event: Event) -> None:
-        """Pass the event on, unless it is one too many."""
+        """Forward the event, or hold it back if it is one of too many warnings of one kind."""
         if isinstance(event, Note) and event.level == "warning":
             name, _, said = event.message.partition(": ")
             kind = (said or name).partition(" (")[0].partition(";")[0].rstrip(".")
@@ -180,7 +187,7 @@ class Grouped:
         self.emit(event)
 
     def say_the_rest(self) -> None:
-        """One line for each kind of which something was held back."""
+        """Emit one line per kind of which warnings were held back."""
         for kind, names in self.kinds.items():
             if len(names) > ALIKE:
                 self.emit(Note(f"… and {len(names) - ALIKE} more: {kind}: {', '.join(names[ALIKE:])}.", "warning"))

@@ -1,4 +1,4 @@
-"""What became of a picture, and the sentences that say why there is no mesh of it."""
+"""The result for one picture, and the messages that say why it has no mesh."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from pix3d_onet.errors import InputError
 
 NAMED = 20
-"""Pictures that one line names with their reasons."""
+"""Most pictures that one line names with their reasons."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reconstruction:
-    """What became of one picture; ``error`` says why there is no mesh.
+    """The result for one picture; ``error`` says why there is no mesh.
 
-    ``mesh``, ``preview`` and ``page`` are the files written; ``queries`` the points at which the field was asked;
-    ``mask`` is what cut the object out (``data.images.cutout.PhotoView``) and ``highest`` the highest occupancy
-    probability that the network gave; both None where it did not come so far.
+    ``mesh``, ``preview`` and ``page``: files written; ``queries``: number of points at which the field was evaluated;
+    ``mask``: origin of the mask (``data.images.cutout.PhotoView``); ``highest``: highest occupancy probability of the
+    field. The last two are None if the picture failed before.
     """
 
     image: str
@@ -34,7 +34,7 @@ class Reconstruction:
 
 
 def sentence(made: Reconstruction) -> str:
-    """What is wrong with a picture, with its path, and that only once."""
+    """The picture's path and error; the picture's name is not repeated in the error."""
     image, error = Path(made.image), str(made.error)
     name = image.name or made.image
     for start in (f"{name} ", f"no mask of {name} "):
@@ -44,13 +44,13 @@ def sentence(made: Reconstruction) -> str:
 
 
 def reasons(failed: Sequence[Reconstruction]) -> str:
-    """Every picture that cannot be used and why, in one line."""
+    """One line with the failed pictures and their errors."""
     more = f"; and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
     return "; ".join(sentence(m).rstrip(".") for m in failed[:NAMED]) + f"{more}."
 
 
 def no_mesh(failed: Sequence[Reconstruction]) -> InputError:
-    """The error where there is no mesh at all."""
+    """The error to raise if there is no mesh at all."""
     if len(failed) > 1:
         return InputError(f"no mesh of any of {len(failed)} pictures: {reasons(failed)}")
     said = sentence(failed[0]).rstrip(".") + "."

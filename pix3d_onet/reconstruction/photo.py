@@ -1,4 +1,4 @@
-"""A loose photo as a view, and where its camera comes from: a camera file, or its record in a Pix3D index."""
+"""Read a photo as a view; its camera comes from a camera file or from its record in a Pix3D index."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ from pix3d_onet.files import inside, read_json
 from pix3d_onet.types import Bool, Camera, Float32, Normalisation, UInt8
 
 Normalise = Callable[[Path], Normalisation]
-"""A mesh file → the normalisation that its box gives: handed in, since reading meshes is geometry's business."""
+"""Mesh file → normalisation from its bounding box. A parameter, so that this module needs no geometry library."""
 RECORD = "record"
-"""``PhotoView.mask_from`` where the mask is that of the picture's record."""
-CAMERA_FILE = 'It is JSON: a 4×4 matrix, or {"pose": …, "focal": …} with the focal length in widths of the whole photo.'
-"""What a camera file is, for who gave another."""
+"""``PhotoView.mask_from`` if the mask is that of the picture's record."""
+CAMERA_FILE = (
+    'It is JSON: a 4×4 matrix, or {"pose": …, "focal": …} with the focal length divided by the photo\'s width.'
+)
+"""Hint for a file that is not a camera file."""
 LAST_ROW = (0.0, 0.0, 0.0, 1.0)
-"""Of a pose; a matrix for row vectors has its translation there, and would pass for a pose unseen."""
+"""Last row of a pose. A matrix for row vectors has its translation there; this check rejects it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CameraFile:
-    """What a camera file says: ``pose`` (4, 4) float32, normalised frame → camera frame, and ``focal``, the focal
-    length in widths of the whole photo (f in pixels / its width); NaN where the file has none."""
+    """Content of a camera file: ``pose`` (4, 4) float32, normalised frame → camera frame, and ``focal``, the focal
+    length in pixels divided by the width of the whole photo; NaN if the file has none."""
 
     pose: Float32
     focal: float = math.nan
@@ -45,8 +47,8 @@ class CameraFile:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PhotoRecord:
-    """What an index says of one picture. ``mask`` is the mask file that it names, which need not exist (None: it names
-    none inside the root); ``checked`` is the whole record, None where it cannot be used, and ``reason`` says why."""
+    """The index's record of one picture. ``mask``: its mask file, which may not exist (None: it names none inside the
+    root); ``checked``: the whole record, None if it cannot be used, and then ``reason`` says why."""
 
     mask: Path | None
     checked: Pix3DRecord | None
@@ -65,21 +67,21 @@ def read_photo(
     need_camera: bool = False,
     emit: Emit = ignore,
 ) -> PhotoView:
-    """The picture cut out and cropped as the training pictures were, with the camera that is given or its record's.
+    """Cut out and crop a picture as for training, with the given ``camera`` or that of its record.
 
-    ``mask`` as for ``load_cutout`` (it comes before the record's); ``size`` pixels a side, ``margin`` as a share of
-    the object's longest side. A picture with a record is taken as stored, since its mask and camera are drawn there;
-    any other is turned upright. Only ``need_camera`` without ``camera`` looks at the record's camera and calls
-    ``normalise`` on its model: a network without a pose branch needs no CAD model.
+    ``mask`` as for ``load_cutout``; it takes precedence over the record's. ``size``: pixels per side; ``margin``: as a
+    fraction of the object's longest side. EXIF orientation is applied, except for a picture with a record, whose mask
+    and camera refer to the stored pixels. The record's camera is used, and ``normalise`` is called on its model, only
+    with ``need_camera`` and without ``camera``: a network without a pose input needs no CAD model.
 
-    Raises what ``load_cutout`` and ``normalise`` raise; RejectError ``bad-record`` where the record's mask is needed
-    and it names none.
+    Raises what ``load_cutout`` and ``normalise`` raise; RejectError ``bad-record`` if the record's mask is needed but
+    missing.
     """
     upright = record is None
     stated, normalisation = None, None
     if camera is not None:
         stated = camera.camera(*size_of(image, upright=upright))
-        normalisation = Normalisation(np.zeros(3), 1.0)  # its pose starts in the normalised frame
+        normalisation = Normalisation(np.zeros(3), 1.0)  # its pose is already from the normalised frame
     elif need_camera and record is not None and record.checked is not None:
         stated = record.checked.camera
         normalisation = normalise(record.checked.model) if stated is not None else None
@@ -109,7 +111,7 @@ def size_of(image: Path | UInt8, *, upright: bool) -> tuple[int, int]:
 def read_pose(path: Path) -> CameraFile:
     """The camera in a JSON file: the 4×4 matrix, or ``{"pose": matrix, "focal": number}``.
 
-    ``focal`` is in widths of the whole photo, upright. InputError when the file is missing or malformed.
+    ``focal`` is divided by the width of the whole, upright photo. InputError if the file is missing or malformed.
     """
     document = read_json(path, what="camera file")
     try:
@@ -121,9 +123,9 @@ def read_pose(path: Path) -> CameraFile:
 
 
 def checked_camera(pose: ArrayLike, focal: float | None = None) -> CameraFile:
-    """The camera of a pose (4, 4), normalised frame → camera frame, and a focal length in widths of the whole photo.
+    """The camera of a pose (4, 4), normalised frame → camera frame, and a focal length divided by the photo's width.
 
-    ValueError (or TypeError) where one of them is none.
+    ValueError (or TypeError) if one of them is invalid.
     """
     matrix = np.array(pose, dtype=np.float32)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
@@ -138,10 +140,10 @@ def checked_camera(pose: ArrayLike, focal: float | None = None) -> CameraFile:
 
 
 def read_records(index: Path) -> dict[Path, PhotoRecord]:
-    """What a pix3d.json says of each picture, by the image's resolved path; also what cannot be used, and why.
+    """The records of a pix3d.json, usable or not, by the picture's resolved path.
 
-    Of several records of one picture a usable one is kept. A record that names no image inside the root has no place
-    here: no picture can be asked for by it. InputError when the file is missing or broken.
+    If a picture has several records, a usable one is kept. Records without an image inside the root are skipped: no
+    picture refers to them. InputError if the file is missing or broken.
     """
     items = read_json(index, what="Pix3D index")
     if not isinstance(items, list):
@@ -161,7 +163,7 @@ def read_records(index: Path) -> dict[Path, PhotoRecord]:
 
 
 def _photo_record(root: Path, item: dict[str, object]) -> PhotoRecord:
-    """One record whose image lies inside ``root``, checked as far as it can be."""
+    """One record whose image is inside ``root``, with the reason if it cannot be used."""
     try:
         record = parse_record(root, item, str(item["img"]))
         return PhotoRecord(record.mask, record)

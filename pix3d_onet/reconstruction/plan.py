@@ -1,6 +1,6 @@
-"""What is about to be done: which mask, camera and output belong to which picture, and what is missing.
+"""Match each picture with its mask, camera and output file, and report what is missing.
 
-All of it before anything heavy is imported, so that a wrong argument is told at once.
+This needs no heavy import, so that a wrong argument is reported at once.
 """
 
 from __future__ import annotations
@@ -10,31 +10,29 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
-from pix3d_onet.config import ExtractionConfig, Frame, MaskRule, MeshFormat, check_choice
+from pix3d_onet.config import ExtractionConfig, Frame, MachineConfig, MaskRule, MeshFormat, check_choice
+from pix3d_onet.data.images.decoding import no_file
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.files import check_writable
 from pix3d_onet.reconstruction.outcome import Reconstruction, no_mesh
+from pix3d_onet.runs.folder import check_network
 
-MESH_SUFFIXES = tuple(f".{name}" for name in get_args(MeshFormat))
+OUTPUT_SUFFIXES = tuple(f".{name}" for name in get_args(MeshFormat))
 FORMAT: MeshFormat = "glb"
-"""The format where neither the output's name nor the format is given."""
+"""The format if neither the output's name nor the format is given."""
 PICTURE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"),
     *(".avif", ".jp2", ".tga", ".ppm", ".pgm", ".pbm"),
 )
-"""Endings of the masks in a folder; of several masks of one picture the first of these is taken."""
+"""File extensions of masks in a folder; if one picture has several masks, the first in this list wins."""
 MASK_RULES: tuple[MaskRule, ...] = get_args(MaskRule)
 PREVIEW_SUFFIX = ".preview.png"
-"""Ending of the previews: never the name of a photo, and so known again when a pattern names them with the photos."""
-NETWORK_FILE = Path("best/model.safetensors")
-"""A run's network; ``learning.checkpoint`` has the name, but cannot be asked for it without importing torch."""
-NAMED_RUNS = 4
-"""Runs that an error names at most; as in ``learning.checkpoint``."""
+"""Suffix of previews. No photo has it, so previews are recognised if a pattern such as ``*.png`` includes them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Which pictures are to become meshes, with which network, masks and cameras, and what is written where.
+    """The arguments of a reconstruction: network, pictures, masks, cameras and outputs.
 
     ConfigError for values that contradict each other.
     """
@@ -44,46 +42,49 @@ class Request:
     images: tuple[Path, ...]
     """The photos."""
     masks: tuple[str, ...] = ()
-    """Mask file (one for each picture), a folder of masks, auto, or rembg."""
+    """Mask file (one per picture), a folder of masks, auto, or rembg."""
     poses: tuple[Path, ...] = ()
-    """Camera file (one for each picture)."""
+    """Camera file (one per picture)."""
     pose_from: Path | None = None
-    """A pix3d.json that has the pictures: mask and camera."""
+    """A pix3d.json that lists the pictures; their masks and cameras are taken from it."""
     out: str | None = None
-    """Mesh file, or a folder (an existing one, without an ending, or with a slash at its end)  [default: the
-    picture's name here]."""
+    """Mesh file or folder. A folder exists, has no file extension, or ends in a slash  [default: the picture's name
+    in the current folder]."""
     format: MeshFormat | None = None
-    """Mesh format  [default: that of the output's ending, or glb]."""
+    """Mesh format  [default: from the file extension of the output, else glb]."""
     frame: Frame = "normalised"
-    """original = that of the CAD model in the picture's record."""
+    """Frame of the mesh; original = that of the CAD model in the picture's record."""
     preview: bool = True
     """Write a PNG beside each mesh."""
     page: bool = False
     """Write an interactive HTML view beside each mesh."""
     sheet: Path | None = None
-    """Write all previews to this one .png, too, also of pictures without a mesh."""
+    """Also write all previews to this one .png, including pictures without a mesh."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    threads: int = 0
+    """Threads on the CPU, 0 = as many as there are free cores."""
     extraction: ExtractionConfig = field(default_factory=ExtractionConfig)
-    """How the meshes are taken from the network's field."""
+    """How the meshes are extracted from the network's field."""
 
     def __post_init__(self) -> None:
+        MachineConfig(self.threads)
         check_choice("frame", self.frame, Frame)
         if self.format is not None:
             check_choice("format", self.format, MeshFormat)
         if self.sheet is not None and self.sheet.suffix.lower() != ".png":
-            raise ConfigError(f"`sheet={self.sheet}` must end in .png: it is a picture of that format.")
+            raise ConfigError(f"`sheet={self.sheet}` must end in .png, its only format.")
         if self.sheet is not None and not self.preview:
             raise ConfigError("`sheet` shows the previews: leave out `preview=False`.")
         if self.frame == "original" and self.pose_from is None:
-            raise ConfigError("`frame='original'` needs the models' index.", hint="Give `pose_from=pix3d.json`.")
+            raise ConfigError("`frame='original'` needs the index of the models.", hint="Give `pose_from=pix3d.json`.")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One picture: its file, its mask (file, ``auto``, ``rembg`` or None), where to write, and its camera.
+    """One picture: its file, its mask (file, ``auto``, ``rembg`` or None), its output and its camera file.
 
-    ``problem`` says why it cannot be used, where that can be seen without reading anything.
+    ``problem`` says why it cannot be used, as far as this is known without reading any file.
     """
 
     image: Path
@@ -94,18 +95,18 @@ class Job:
 
     @property
     def preview(self) -> Path:
-        """Where its preview goes."""
+        """Path of its preview."""
         return self.out.with_suffix(PREVIEW_SUFFIX)
 
     @property
     def page(self) -> Path:
-        """Where its interactive page goes."""
+        """Path of its interactive page."""
         return self.out.with_suffix(".html")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A request whose files have been looked at: one job per picture, in order; ``left_out`` seem to be previews."""
+    """A request with one job per picture, in order; ``left_out``: pictures skipped as previews of earlier meshes."""
 
     request: Request
     jobs: tuple[Job, ...]
@@ -113,10 +114,10 @@ class Plan:
 
 
 def make_plan(request: Request) -> Plan:
-    """Look at every file that the request names, without opening any.
+    """Check all files of the request without opening any.
 
-    ConfigError where it is not clear what belongs together or something would be written over an input; InputError
-    where the run or the index is missing, a place cannot be written to, or no picture can be used.
+    ConfigError if the matching is ambiguous or an output would overwrite an input; InputError if the run or the index
+    is missing, an output cannot be written, or no picture can be used.
     """
     images, masks, poses = request.images, request.masks, request.poses
     kept = photos_among(images)
@@ -129,7 +130,7 @@ def make_plan(request: Request) -> Plan:
     for _, place in places(jobs, request):
         check_writable(place, file=True)
     jobs = [replace(job, problem=problem_of(job, masks)) for job in jobs]
-    check_run(request.run)
+    check_network(request.run)
     if request.pose_from is not None and not request.pose_from.exists():
         raise InputError(f"Pix3D index not found: {request.pose_from}.")
     if all(job.problem for job in jobs):
@@ -138,17 +139,17 @@ def make_plan(request: Request) -> Plan:
 
 
 def names_a_mesh(out: Path | str | None, format_: str | None) -> bool:
-    """Whether ``out`` is a mesh file, else a folder: an existing one, without an ending, or with a slash at its end.
+    """Whether ``out`` is a mesh file. A folder is a path that exists as one, has no file extension, or ends in a slash.
 
-    ConfigError for ``-``, an ending that is neither's, or not that of the format.
+    ConfigError for ``-``, for an unknown file extension, and for one that contradicts the format.
     """
     if str(out) == "-":
         raise ConfigError("`out=-`: a mesh is not written to stdout.", hint="Name a file or a folder.")
     if out is None or str(out).endswith("/") or Path(out).is_dir() or not Path(out).suffix:
         return False
     suffix = Path(out).suffix.lower()
-    if suffix not in MESH_SUFFIXES:
-        endings = ", ".join(MESH_SUFFIXES)
+    if suffix not in OUTPUT_SUFFIXES:
+        endings = ", ".join(OUTPUT_SUFFIXES)
         raise ConfigError(
             f"`out={out}`: no mesh format ends in {suffix} ({endings}).", hint="Or give an existing folder."
         )
@@ -158,9 +159,9 @@ def names_a_mesh(out: Path | str | None, format_: str | None) -> bool:
 
 
 def photos_among(images: Sequence[Path]) -> list[int]:
-    """Which of the pictures are not previews of earlier meshes, which a pattern such as ``*.png`` takes along.
+    """Indices of the pictures that are not previews of earlier meshes (a pattern such as ``*.png`` includes those).
 
-    A picture that stands alone was meant, whatever its name. InputError where all of several are previews.
+    A single picture is never skipped, whatever its name. InputError if all of several pictures are previews.
     """
     if len(images) == 1:
         return [0]
@@ -173,7 +174,7 @@ def photos_among(images: Sequence[Path]) -> list[int]:
 def match(
     images: Sequence[Path], masks: Sequence[str], poses: Sequence[Path], out: Path | str | None, format_: str | None
 ) -> list[Job]:
-    """Which mask, camera and output file belong to which picture. ConfigError where that is not clear."""
+    """One job per picture, with its mask, camera and output file. ConfigError if the matching is ambiguous."""
     single = names_a_mesh(out, format_)
     if single and len(images) > 1:
         raise ConfigError(f"`out={out}` is one file for {len(images)} pictures.", hint="Give a folder.")
@@ -186,22 +187,22 @@ def match(
         target = Path(out or "") if single else Path(out or "") / f"{image.stem}.{format_ or FORMAT}"
         free = [place for place in [target, *other_places(image, target, taken)] if place not in taken]
         if not free:
-            raise ConfigError(f"two pictures would be written to {target}.", hint="Call onet once for each.")
+            raise ConfigError(f"two pictures would be written to {target}.", hint="Call onet once per picture.")
         target = free[0]
         taken[target] = image
         mask = mask_for(image, index, masks, len(images), folder)
         if isinstance(mask, Path) and mask.resolve() == image.resolve():
             given = masks[0 if folder is not None else index]
-            hint = "Name its mask, or leave out `masks` where the picture has its own transparency."
+            hint = "Name its mask, or leave out `masks` if the picture has an alpha channel."
             raise ConfigError(f"`masks={given}`: {mask} is the picture itself.", hint=hint)
         jobs.append(Job(image, mask, target, poses[index] if poses else None))
     return jobs
 
 
 def other_places(image: Path, target: Path, taken: Mapping[Path, Path]) -> list[Path]:
-    """Where ``image`` may be written when ``target`` is ``taken`` by another picture: named by what parts the two.
+    """Other output names for ``image`` if ``target`` is ``taken`` by another picture, built from what differs.
 
-    ``a.gif`` and ``a.png`` of one folder differ in their endings, ``x/a.png`` and ``y/a.png`` in their folders.
+    ``a.gif`` and ``a.png`` in one folder differ in their extensions, ``x/a.png`` and ``y/a.png`` in their folders.
     """
     first = taken.get(target)
     ending, folder = image.suffix[1:].lower(), image.parent.name or image.resolve().parent.name
@@ -214,9 +215,9 @@ def other_places(image: Path, target: Path, taken: Mapping[Path, Path]) -> list[
 
 
 def folder_of_masks(masks: Sequence[str]) -> Mapping[str, Sequence[Path]] | None:
-    """The pictures in the one folder that ``masks`` names, by their stem, the preferred first; None: it names none.
+    """If ``masks`` is one folder: stem → the pictures in it with that stem, the preferred one first. Else None.
 
-    Read once for all pictures. The endings' case does not matter, but for the order of what is otherwise equal.
+    The folder is read once for all pictures. The case of extensions matters only to break ties in the order.
     """
     if len(masks) != 1 or masks[0] in MASK_RULES or not Path(masks[0]).is_dir():
         return None
@@ -230,18 +231,18 @@ def folder_of_masks(masks: Sequence[str]) -> Mapping[str, Sequence[Path]] | None
 
 
 def rule_of(mask: str) -> MaskRule | None:
-    """The rule of that name; None for the name of a file or folder."""
+    """The mask rule with this name; None if ``mask`` is the name of a file or folder."""
     return next((rule for rule in MASK_RULES if rule == mask), None)
 
 
 def mask_for(
     image: Path, index: int, masks: Sequence[str], count: int, folder: Mapping[str, Sequence[Path]] | None
 ) -> Path | MaskRule | None:
-    """The mask of one picture: none, a word, a folder's file of the same name, or the one at its place.
+    """The mask of one picture: None, a rule, the file of the same name in the folder, or the mask at its position.
 
-    ``folder`` is what :func:`folder_of_masks` found. A mask with the picture's own ending comes before all others;
-    where the folder has none at all, the path that it would have, which does not exist. ConfigError for what can be
-    neither, and for another number of masks than pictures.
+    ``folder``: result of :func:`folder_of_masks`. A mask with the picture's own extension is preferred. If the folder
+    has none, the path that it would have is returned, which does not exist. ConfigError for an unknown mask, and if
+    there are several masks but not one per picture.
     """
     if not masks:
         return None
@@ -253,7 +254,8 @@ def mask_for(
         return next(iter([*same, *found]), Path(masks[0]) / image.name)
     if len(masks) != count:
         raise ConfigError(
-            f"`masks` was given {len(masks)} times for {count} pictures.", hint="One each, a folder, or auto."
+            f"`masks` was given {len(masks)} times for {count} pictures.",
+            hint="Give one per picture, a folder, or auto.",
         )
     given = masks[index]
     if (rule := rule_of(given)) is not None:
@@ -261,15 +263,15 @@ def mask_for(
     if Path(given).is_dir():
         raise ConfigError(f"`masks={given}` is a folder: give it once, and no other mask.")
     if not Path(given).exists() and Path(given).suffix.lower() not in PICTURE_SUFFIXES:
-        hint = f"Write it small: `masks={given.lower()}`." if given.lower() in MASK_RULES else ""
+        hint = f"Write `masks={given.lower()}` in lower case." if given.lower() in MASK_RULES else ""
         raise ConfigError(f"`masks={given}` is neither a file, a folder, auto nor rembg.", hint=hint)
     return Path(given)
 
 
 def check_places(jobs: Sequence[Job], request: Request, others: Mapping[Path, str] | None = None) -> None:
-    """ConfigError where something would be written over an input, or two things to one place.
+    """ConfigError if an output would overwrite an input, or if two outputs have the same path.
 
-    ``others``: files that are read besides those that the jobs name, and what they are.
+    ``others``: further input files → a description of each, for the message.
     """
     inputs: dict[Path, str] = {path.resolve(): what for path, what in (others or {}).items()}
     for job in jobs:
@@ -282,48 +284,30 @@ def check_places(jobs: Sequence[Job], request: Request, others: Mapping[Path, st
     for what, place in places(jobs, request):
         target = place.resolve()
         if target in inputs:
-            raise ConfigError(f"{what} would be written over {inputs[target]}: {place}.", hint="Choose another place.")
+            raise ConfigError(f"{what} would overwrite {inputs[target]}: {place}.", hint="Choose another path.")
         if target in written:
             raise ConfigError(f"{what} and {written[target]} would both be written to {place}.", hint="Choose another.")
         written[target] = what
 
 
 def places(jobs: Sequence[Job], request: Request) -> list[tuple[str, Path]]:
-    """Everything that will be written: what it is, and where."""
+    """All outputs: a description and the path of each."""
     found = [("the mesh", job.out) for job in jobs]
     found += [("the preview", job.preview) for job in jobs if request.preview]
     found += [("the page", job.page) for job in jobs if request.page]
     return [*found, *([("`sheet`", request.sheet)] if request.sheet is not None else [])]
 
 
-def check_run(run: Path) -> None:
-    """InputError unless ``run`` (a run's folder, or a network's file) has a network and its description.
-
-    A folder of runs is told which it has.
-    """
-    network = run if run.suffix == ".safetensors" else run / NETWORK_FILE
-    if not run.exists():
-        raise InputError(f"run not found: {run}.", hint="Train one with `onet train`.")
-    if not network.is_file():
-        runs = [str(p.parents[1]) for depth in ("*", "*/*") for p in sorted(run.glob(f"{depth}/{NETWORK_FILE}"))]
-        hint = "A run has one after its first validation." if run.is_dir() else "Train one with `onet train`."
-        if runs:
-            named = ", ".join(runs[:NAMED_RUNS]) + (", …" if len(runs) > NAMED_RUNS else "")
-            hint = f"Name one of its runs: {named}."
-        raise InputError(f"{run} holds no trained network.", hint=hint)
-    if not network.with_suffix(".json").is_file():
-        raise InputError(f"description of the run's network not found: {network.with_suffix('.json')}.")
-
-
 def problem_of(job: Job, masks: Sequence[str]) -> str:
-    """Why the picture cannot be used, as far as its files' existence says; empty where nothing is missing.
+    """Which of the picture's files is missing; empty if none is.
 
-    ``masks`` as given: one folder that lacks the mask is told by what was looked for in it.
+    ``masks`` as given: if it is a folder without this picture's mask, the message says which names were tried.
     """
     if job.image.is_dir():
-        return f"{job.image.name or job.image} is a folder: name its pictures"
+        return f"{job.image.name or job.image} is a folder: give its pictures instead"
     if not job.image.is_file():
-        return f"{job.image.name} does not exist"
+        why = no_file(job.image)
+        return f"{job.image.name if why == 'does not exist' else job.image} {why}"
     if isinstance(job.mask, Path) and not job.mask.is_file():
         if len(masks) == 1 and Path(masks[0]).is_dir():
             endings = sorted(PICTURE_SUFFIXES, key=lambda ending: ending != job.image.suffix.lower())[:3]

@@ -1,4 +1,4 @@
-"""One photo to a surface: cut out, given its camera, encoded, extracted. The same for one picture and for many."""
+"""Turn one photo into a surface: cut out, add the camera, encode, extract."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from pix3d_onet.events import Emit, ignore
 from pix3d_onet.learning.device import choose_device
 from pix3d_onet.learning.extraction.extract import Extraction
 from pix3d_onet.learning.extraction.predictor import NetworkPredictor, network_predictor
+from pix3d_onet.learning.torch_threads import Threads
 from pix3d_onet.reconstruction.photo import CameraFile, PhotoRecord, checked_camera, read_photo, read_pose
 from pix3d_onet.reconstruction.plan import rule_of
 from pix3d_onet.types import Bool, Mesh, Normalisation, UInt8
 
 STORED_SIDE = PrepareConfig().image_size
-"""Least side of the cut-out picture in pixels: that of a data set's pictures; the network's input is made from it."""
+"""Smallest side of the cut-out picture, pixels: that of pictures in a data set. It is then resized for the network."""
 MOST_DECIMALS = 6
-"""Of a probability that is shown to a person."""
-GIVE_CAMERA = "Give its camera by `poses`."
+"""Most decimals of a probability in a message."""
+GIVE_CAMERA = "Give its camera with `poses`."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Surface:
-    """What a network sees in a photo: the picture as it was given to it, and the surface, maybe without a face."""
+    """A network's result for a photo: the picture as the network saw it, and the surface, which may have no face."""
 
     view: PhotoView
     extraction: Extraction
@@ -45,29 +46,31 @@ def reconstruct(
     device: str = "auto",
     emit: Emit = ignore,
 ) -> Mesh:
-    """``pix3d_onet.reconstruct``, with its settings of extraction as one record."""
+    """``pix3d_onet.reconstruct``, with the extraction settings as one record."""
     photo = Path(image) if isinstance(image, str) else image
     cut = (rule_of(mask) or Path(mask)) if isinstance(mask, str) else mask
     camera = given_camera(pose, focal)
-    network = network_predictor(Path(run), extraction, device=choose_device(device))
-    found = surface(network, photo, cut, extraction, camera=camera, emit=emit)
+    where = choose_device(device)
+    with Threads(device=where) as threads:
+        network = network_predictor(Path(run), extraction, device=where, threads=threads)
+        found = surface(network, photo, cut, extraction, camera=camera, emit=emit)
     if not len(found.extraction.mesh.faces):
         raise InputError(nothing_seen(found.extraction.highest, network.threshold))
     return found.extraction.mesh
 
 
 def given_camera(pose: str | Path | ArrayLike | None, focal: float | None) -> CameraFile | None:
-    """The camera of a file, or of a (4, 4) pose and its focal length; ConfigError for what is none."""
+    """The camera of a file, or of a (4, 4) pose and its focal length; ConfigError if it is invalid."""
     if isinstance(pose, str | Path):
         if focal is not None:
-            raise ConfigError("focal goes with a matrix: a camera file has its own.")
+            raise ConfigError("give focal only with a matrix; a camera file has its own.")
         return read_pose(Path(pose))
     if pose is None:
         return None
     try:
         return checked_camera(pose, focal)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"pose is no camera: {error}.") from None
+        raise ConfigError(f"pose is not a camera: {error}.") from None
 
 
 def surface(
@@ -80,15 +83,15 @@ def surface(
     camera: CameraFile | None = None,
     emit: Emit = ignore,
 ) -> Surface:
-    """What ``network`` sees in a photo, in the normalised frame; ``mask``, ``record`` and ``camera`` as ``read_photo``.
+    """The surface that ``network`` predicts, normalised frame; ``mask``, ``record``, ``camera`` as for ``read_photo``.
 
-    The camera is looked at only where the network takes one. Raises RejectError where the photo cannot be used, and
-    InputError where its camera is missing.
+    The camera is used only if the network has a pose input. Raises RejectError if the photo cannot be used, and
+    InputError if its camera is missing.
     """
     wanted = network.model.config.pose
     if wanted == "6d" and camera is not None and math.isnan(camera.focal):
-        hint = 'Give "focal", in widths of the whole photo.'
-        raise InputError("the network needs the focal length, too, and its camera has none.", hint=hint)
+        hint = 'Give "focal", the focal length divided by the photo\'s width.'
+        raise InputError("the network also needs the focal length, and the camera has none.", hint=hint)
     view = read_photo(
         photo,
         mask,
@@ -106,14 +109,14 @@ def surface(
 
 
 def nothing_seen(highest: float, threshold: float) -> str:
-    """Why there is no surface: how far below the threshold the field stays."""
+    """Message for an empty surface: the highest occupancy and the threshold."""
     level = f"{threshold:.2f}" if round(threshold, 2) == threshold else f"{threshold:g}"
     seen = f"highest occupancy {probability(highest, threshold)}, threshold {level}"
     return f"the network sees nothing in it: {seen}. Try a lower `threshold`."
 
 
 def probability(value: float, threshold: float) -> str:
-    """``value``, below ``threshold``, with as few decimals, from two on, as part it from zero and the threshold."""
+    """``value`` (< ``threshold``) with the fewest decimals, at least two, that distinguish it from 0 and from it."""
     for decimals in range(2, MOST_DECIMALS + 1):
         text = f"{value:.{decimals}f}"
         if 0 < float(text) < threshold:
@@ -122,33 +125,33 @@ def probability(value: float, threshold: float) -> str:
 
 
 def check_camera(record: PhotoRecord | None, index: Path | None) -> None:
-    """InputError unless the picture's record in ``index`` has a camera: it says what is missing."""
+    """InputError unless the picture has a record with a camera in ``index``."""
     if record is None:
         raise InputError(f"{index} has no record of it, so no camera.", hint=GIVE_CAMERA)
     if record.checked is None:
         raise InputError(f"its record in {index} cannot be used: {record.reason}.", hint=GIVE_CAMERA)
     if record.checked.camera is None:
-        raise InputError(f"its record in {index} has no camera.", hint="Give one by `poses`.")
+        raise InputError(f"its record in {index} has no camera.", hint="Give one with `poses`.")
 
 
 def frame_of(record: PhotoRecord | None, index: Path | None) -> Normalisation:
-    """What takes the mesh to the frame of its record's model, to the tolerance of :func:`normalise`.
+    """The normalisation of the CAD model in the picture's record; its inverse moves the mesh to the model's frame.
 
-    InputError where the picture has no record in ``index``, or one that cannot be used, so no model.
+    Its accuracy is that of :func:`normalise`. InputError if the picture has no usable record in ``index``.
     """
     if record is None:
-        raise InputError(f"{index} has no record of it, so no frame of a model.")
+        raise InputError(f"{index} has no record of it, so the model's frame is unknown.")
     if record.checked is None:
-        raise InputError(f"its record in {index} cannot be used, so no frame of a model: {record.reason}.")
+        raise InputError(f"its record in {index} cannot be used, so the model's frame is unknown: {record.reason}.")
     return normalise(record.checked.model)
 
 
 def normalise(model: Path) -> Normalisation:
-    """The normalisation of a training shape, from the box of its mesh as it lies in the file.
+    """The normalisation of a training shape, from the bounding box of its source mesh.
 
-    A prepared data set takes the box of the watertight mesh. The two boxes differ by up to 0.4 % of the longest side
-    with the method ``tight``, and so do the frame and the pose that are made here: watertighting a model for every
-    photo would take longer than reconstructing it.
+    A prepared data set uses the box of the watertight mesh. With the method ``tight`` the boxes differ by up to 0.4 %
+    of the longest side; so do the resulting frame and pose. The source mesh is used because making it watertight for
+    every photo would take longer than the reconstruction.
     """
     from pix3d_onet.geometry.mesh.cleaning import box_normalisation
     from pix3d_onet.geometry.mesh.reading import load_mesh

@@ -1,4 +1,4 @@
-"""What is written beside the meshes: previews, interactive pages, and one sheet of all previews."""
+"""Write the files beside the meshes: previews, interactive pages, and one sheet of all previews."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from pix3d_onet.types import Mesh, UInt8, View
 
 
 def write_preview(path: Path, view: View, mesh: Mesh) -> None:
-    """The picture as the network saw it and the mesh, in the normalised frame, from two sides."""
+    """The picture as the network saw it, and two views of the mesh (in the normalised frame)."""
     write_png(path, preview.preview(view, mesh))
 
 
 def write_page(path: Path, view: View, mesh: Mesh, *, title: str) -> None:
-    """A page that shows the mesh, to be turned, beside the picture as the network saw it."""
+    """A page with the picture as the network saw it and the mesh, which can be rotated."""
     write_text(path, mesh_page({"Reconstruction": mesh}, title, picture=view.rgb))
 
 
 def write_sheet(path: Path, made: Sequence[Reconstruction]) -> None:
-    """All previews as one picture, two pictures per row; where there is no mesh, the photo and why."""
+    """All previews as one picture, two per row; for a picture without a mesh, the photo and the reason."""
     tiles = []
     for m in made:
         if m.preview is not None:
@@ -44,6 +44,6 @@ def write_sheet(path: Path, made: Sequence[Reconstruction]) -> None:
 
 
 def write_png(path: Path, rgb: UInt8) -> None:
-    """Write (H, W, 3) uint8 as PNG, aside and renamed."""
+    """Write (H, W, 3) uint8 as PNG, atomically."""
     with writing(path) as part:
         Image.fromarray(rgb).save(part, "PNG", optimize=True)

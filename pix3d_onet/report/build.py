@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pix3d_onet.ablation.selection import TABLE1, Selection
 from pix3d_onet.ablation.stored_runs import RunGroup, StoredRun, choose_group, find_runs, group_runs
-from pix3d_onet.ablation.variants import suite
+from pix3d_onet.ablation.unfinished import UnfinishedRun, find_unfinished
 from pix3d_onet.data.store.manifest import Manifest, read_manifest
-from pix3d_onet.errors import MissingDependencyError
+from pix3d_onet.errors import InputError, MissingDependencyError
 from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.files import refused, write_text
+from pix3d_onet.files import check_claim, is_own_file, mark, member, read_json, refused, unmark, write_text
 from pix3d_onet.report import formats
 from pix3d_onet.report.gallery import Gallery, gallery
 from pix3d_onet.report.html.page import html_page
@@ -20,6 +21,8 @@ from pix3d_onet.report.thumbnails import Thumbnails
 
 REPORT_FOLDER = "report"
 PAGE_FILE = "report.html"
+KIND = "report"
+FIGURES = tuple(f"figure{name}.{form}" for name in ("5-gallery", "6-curves") for form in ("png", "svg", "pdf"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,27 +35,44 @@ class Report:
     manifest: Manifest | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a table shows: the rows of a suite (None: all that was run), blank ones only on demand.
+
+    ``base``: what the others are compared with (None: the suite's); ``reference``: beside the numbers of the report
+    being reproduced (None: for Table 1, and where all rows are of it and no other suite is named).
+    """
+
+    selection: Selection | None = None
+    base: str | None = None
+    all_rows: bool = False
+    reference: bool | None = None
+
+
+ALL_RUNS = Rows()
+
+
 def make_report(
     runs: Sequence[StoredRun],
     *,
     setting: str | None = None,
-    suite_name: str | None = None,
-    base: str | None = None,
+    rows: Rows = ALL_RUNS,
+    unfinished: Sequence[UnfinishedRun] = (),
     data: Path | None = None,
     examples: bool = True,
     emit: Emit = ignore,
 ) -> Report:
-    """The report on the group with that ``setting`` key (None: the fullest), on the rows of a suite if one is named.
+    """The report on the group with that ``setting`` key (None: the one with most of the rows, then the fullest).
 
     ``data``: the data set, for its quality figures; ``examples``: whether to show its pictures and meshes.
-    ConfigError for an unknown setting or suite.
+    ConfigError for an unknown setting or base; InputError when no variant of the suite has a run.
     """
-    group = choose_group(group_runs(runs), setting, emit)
-    names = suite(suite_name).variants if suite_name else None
-    if names and suite_name != "table1":
-        base = base or names[0]
-    table = build_table(group, names, base)
-    shown = gallery(group.runs, [r.variant for r in table.rows] if examples else (), emit=emit)
+    names = {v.name for v in rows.selection.variants} if rows.selection else set()
+    groups = sorted(group_runs(runs), key=lambda g: -len(names.intersection(g.variants)))
+    group = choose_group(groups, setting, emit)
+    table = _table(group, rows, unfinished, emit)
+    labels = {r.variant: r.label for r in table.rows if examples}
+    shown = gallery(group.runs, labels, emit=emit)
     manifest = read_manifest(data) if data else None
     if manifest and manifest.data_hash != table.data_hash:
         emit(Note(f"{data} is not the data set of these runs; its quality figures are left out.", "warning"))
@@ -60,30 +80,65 @@ def make_report(
     return Report(group, table, shown, manifest)
 
 
+def _table(group: RunGroup, rows: Rows, unfinished: Sequence[UnfinishedRun], emit: Emit) -> Table:
+    chosen, base, reference, title = rows.selection, rows.base, rows.reference, ""
+    if chosen is not None:
+        base = base or _base(group, chosen, all_rows=rows.all_rows, emit=emit)
+        if chosen.name:
+            title = chosen.title
+            reference = chosen.name == TABLE1 if reference is None else reference
+    return build_table(
+        group,
+        chosen.variants if chosen is not None else None,
+        base,
+        title=title,
+        all_rows=rows.all_rows,
+        reference=reference,
+        unfinished=unfinished,
+    )
+
+
+def _base(group: RunGroup, chosen: Selection, *, all_rows: bool, emit: Emit) -> str:
+    """The suite's base, or its first variant with a run where the base has none and no blank row."""
+    present = [v.name for v in chosen.variants if group.of(v.name)]
+    if not present:
+        raise InputError(f"no finished run of {', '.join(v.name for v in chosen.variants)} in this setting.")
+    if all_rows or chosen.base in present:
+        return chosen.base
+    emit(Note(f"{chosen.base} has no finished run; the others are compared with {present[0]}.", "warning"))
+    return present[0]
+
+
 def read_report(
     root: Path,
     *,
     setting: str | None = None,
-    suite_name: str | None = None,
-    base: str | None = None,
+    rows: Rows = ALL_RUNS,
     data: Path | None = None,
     examples: bool = True,
     emit: Emit = ignore,
 ) -> Report:
-    """``make_report`` on all finished runs in or below ``root``; InputError when there are none."""
-    return make_report(
-        find_runs(root, emit),
-        setting=setting,
-        suite_name=suite_name,
-        base=base,
-        data=data,
-        examples=examples,
-        emit=emit,
-    )
+    """``make_report`` on all runs in or below ``root``; InputError when none is finished."""
+    runs, unfinished = find_runs(root, emit), find_unfinished(root)
+    return make_report(runs, setting=setting, rows=rows, unfinished=unfinished, data=data, examples=examples, emit=emit)
 
 
-def write_report(report: Report, folder: Path, *, figures: bool = True, emit: Emit = ignore) -> tuple[Path, ...]:
-    """Write into ``folder`` the table in every text format, the page, and the figures where matplotlib is installed."""
+def report_folder(runs: Path, suite_name: str = "") -> Path:
+    """Where the report on the folder ``runs`` goes, that of a suite beside that of Table 1. InputError for a link."""
+    name = REPORT_FOLDER if suite_name in ("", TABLE1) else f"{REPORT_FOLDER}-{suite_name}"
+    return member(runs, name, PAGE_FILE).parent
+
+
+def write_report(
+    report: Report, folder: Path, *, figures: bool = True, overwrite: bool = False, emit: Emit = ignore
+) -> tuple[Path, ...]:
+    """Write into ``folder`` the table in every text format, the page, and the figures where matplotlib is installed.
+
+    InputError when ``folder`` is neither ours nor empty; with ``overwrite`` files of our names in it are replaced.
+    """
+    tables = [f"table1{form.suffix}" for form in formats.FORMATS.values()]
+    check_claim(folder, KIND, files=(*tables, PAGE_FILE, *FIGURES), known=is_report, overwrite=overwrite, emit=emit)
+    mark(folder, KIND)
     paths = []
     for form in formats.FORMATS.values():
         path = folder / f"table1{form.suffix}"
@@ -105,17 +160,33 @@ def write_report(report: Report, folder: Path, *, figures: bool = True, emit: Em
             paths += write_figures(report.group, report.table, report.gallery, folder, thumbnails=thumbnails, emit=emit)
         except MissingDependencyError as error:
             emit(Note(f"no PNG/SVG/PDF figures: {error}", "warning"))
+    unmark(folder)
     return tuple(paths)
 
 
-def keep_report(report: Report, runs: Path, suite_name: str | None = None, *, emit: Emit = ignore) -> None:
+def is_report(folder: Path) -> bool:
+    """Whether ``folder`` has a table of ours, as a file of its own."""
+    path = folder / "table1.json"
+    if not is_own_file(path):
+        return False
+    try:
+        document = read_json(path, follow=False)
+    except InputError:
+        return False
+    return isinstance(document, dict) and {"dataset", "rows"} <= document.keys()
+
+
+def keep_report(
+    report: Report, runs: Path, suite_name: str = "", *, overwrite: bool = False, emit: Emit = ignore
+) -> None:
     """Write the report's folder beside its runs: that of Table 1, or one for a suite alone.
 
     A place that refuses it is a warning: the runs are there, and the table can be printed.
     """
-    folder = REPORT_FOLDER if suite_name in (None, "table1") else f"{REPORT_FOLDER}-{suite_name}"
     try:
-        write_report(report, runs / folder, emit=emit)
+        write_report(report, report_folder(runs, suite_name), overwrite=overwrite, emit=emit)
+    except InputError as error:
+        emit(Note(f"no report folder: {error}", "warning"))
     except OSError as error:
         found = refused(error)
         if found is error:

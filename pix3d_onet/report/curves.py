@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pix3d_onet.ablation.stored_runs import StoredRun
-from pix3d_onet.ablation.variants import VARIANTS
 from pix3d_onet.types import Float64, Int64
+
+MOST_POINTS = 2000
+"""Points of a curve that are drawn: more than a page is wide; a page of all 200,000 would be 30 MB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,15 +25,25 @@ class Curve:
 
 
 def mean_curve(runs: Sequence[StoredRun], column: str = "val_iou") -> Curve:
-    """The curve of a ``HistoryRow`` column, at the steps that all runs have; empty for no runs."""
+    """The curve of a ``HistoryRow`` column, at the steps that all runs have; empty for no runs.
+
+    Of more than ``MOST_POINTS`` steps so many are kept, evenly, and that of the best mean IoU: the same
+    for every column.
+    """
     histories = [{row.step: float(getattr(row, column)) for row in r.record.history} for r in runs]
     steps = sorted(set(histories[0]).intersection(*histories[1:])) if histories else []
     if not steps:
         return Curve(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), np.zeros(0))
+    if len(steps) > MOST_POINTS:
+        steps = _thinned(runs, steps)
     values = np.array([[h[s] for s in steps] for h in histories], dtype=np.float64)  # (runs, N)
     return Curve(np.array(steps, dtype=np.int64), values.mean(axis=0), values.min(axis=0), values.max(axis=0))
 
 
-def label_of(variant: str) -> str:
-    """A variant's printed label, or its name when it has none."""
-    return VARIANTS[variant].label if variant in VARIANTS else variant
+def _thinned(runs: Sequence[StoredRun], steps: list[int]) -> list[int]:
+    iou = np.zeros(len(steps))
+    for run in runs:
+        known = {row.step: row.val_iou for row in run.record.history}
+        iou += [known[step] for step in steps]
+    kept = np.linspace(0, len(steps) - 1, MOST_POINTS - 1).round().astype(int)
+    return [steps[i] for i in sorted({*kept.tolist(), int(iou.argmax())})]

@@ -12,7 +12,7 @@ from pix3d_onet.ablation.stored_runs import RunGroup
 from pix3d_onet.errors import MissingDependencyError
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.files import writing
-from pix3d_onet.report.curves import label_of, mean_curve
+from pix3d_onet.report.curves import mean_curve
 from pix3d_onet.report.gallery import Gallery, with_mask
 from pix3d_onet.report.palette import styles
 from pix3d_onet.report.table import Table
@@ -85,7 +85,7 @@ def figure_gallery(shown: Gallery, thumbnails: Thumbnails, emit: Emit = ignore) 
             axes.set_yticks([])
             for spine in axes.spines.values():
                 spine.set_visible(False)
-        for row, label in enumerate(("Input", "Ground truth", *map(label_of, variants))):
+        for row, label in enumerate(("Input", "Ground truth", *(shown.labels[v] for v in variants))):
             grid[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
         for column, record in enumerate(shown.records):
             source = shown.inputs[record]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from pix3d_onet import escape
+from pix3d_onet.ablation.variants import BASE
 from pix3d_onet.files import to_json
 
 if TYPE_CHECKING:  # its statistics take a second to import, and the command line asks for the names alone
@@ -79,10 +80,11 @@ MAIN_COLUMNS: tuple[Column, ...] = (
     ("±95 %", lambda r, t: plus_minus(r.val_iou_ci)),
     ("paper", lambda r, t: number(r.val_iou_paper)),
     ("Rel.", lambda r, t: percent(r.relative, base=r.variant == t.base and bool(r.runs))),
-    ("paper", lambda r, t: percent(r.relative_paper, base=r.variant == "resnet18")),
+    ("paper", lambda r, t: percent(r.relative_paper, base=t.reference and r.variant == BASE)),
     ("Best step", lambda r, t: BLANK if r.best_step is None else str(r.best_step)),
 )
-"""Table 1 beside the report's own numbers; "Best step" is that of the best checkpoint (median over seeds)."""
+"""The main table, beside the report's own numbers where it has them; "Best step" is that of the best checkpoint (median
+over seeds)."""
 
 STATISTICS_COLUMNS: tuple[Column, ...] = (
     ("Variant", lambda r, t: r.label),
@@ -122,7 +124,7 @@ def filled(table: Table, columns: Sequence[Column]) -> tuple[Column, ...]:
 
 
 def markdown(table: Table) -> str:
-    """GitHub-flavoured markdown: Table 1, the statistics and the costs, captions below."""
+    """GitHub-flavoured markdown: the table, the statistics and the costs, captions below."""
     sentences = map(escape.markdown, (table.caption, *table.notes))
     parts = [_markdown_table(table, filled(table, MAIN_COLUMNS)), *sentences]
     for heading, columns in (("Statistics", STATISTICS_COLUMNS), ("Cost", COST_COLUMNS)):

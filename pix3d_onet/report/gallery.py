@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,8 @@ class Gallery:
     inputs: dict[str, Example]
     cells: dict[tuple[str, str], Example]
     """(variant, record id) → what the variant's first run made of the picture."""
+    labels: Mapping[str, str]
+    """Variant → what its row is called."""
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -34,11 +36,11 @@ class Gallery:
         return tuple(dict.fromkeys(v for v, _ in self.cells))
 
 
-def gallery(runs: Sequence[StoredRun], variants: Sequence[str], limit: int = 6, emit: Emit = ignore) -> Gallery:
-    """The examples of the first run of each variant; damaged files are skipped with a warning."""
+def gallery(runs: Sequence[StoredRun], labels: Mapping[str, str], limit: int = 6, emit: Emit = ignore) -> Gallery:
+    """The examples of the first run of each variant in ``labels``; damaged files are skipped with a warning."""
     inputs: dict[str, Example] = {}
     cells: dict[tuple[str, str], Example] = {}
-    for name in variants:
+    for name in labels:
         mine = sorted((r for r in runs if r.variant == name), key=lambda r: r.seed)
         if not mine:
             continue
@@ -51,7 +53,8 @@ def gallery(runs: Sequence[StoredRun], variants: Sequence[str], limit: int = 6, 
             inputs.setdefault(example.record_id, example)
             cells[name, example.record_id] = example
     records = tuple(inputs)[:limit]
-    return Gallery(records, {r: inputs[r] for r in records}, {k: e for k, e in cells.items() if k[1] in records})
+    kept = {k: e for k, e in cells.items() if k[1] in records}
+    return Gallery(records, {r: inputs[r] for r in records}, kept, labels)
 
 
 def with_mask(rgb: UInt8, mask: Bool) -> UInt8:

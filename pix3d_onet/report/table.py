@@ -1,4 +1,4 @@
-"""Table 1 as typed records, computed once from stored runs; every format prints these and nothing else."""
+"""The table of an ablation as typed records, computed once from stored runs; every format prints these alone."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from statistics import fmean, median_low
 from typing import Any
 
+from pix3d_onet.ablation.selection import MIXED
 from pix3d_onet.ablation.stored_runs import RunGroup, StoredRun
-from pix3d_onet.ablation.variants import BASE, VARIANTS
+from pix3d_onet.ablation.unfinished import CONTINUE, UnfinishedRun
+from pix3d_onet.ablation.variants import BASE, SUITES, VARIANTS, Variant
+from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError
 from pix3d_onet.report.statistics import (
     RESAMPLES,
@@ -84,8 +87,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Table 1 with all that a reader must know to trust it."""
+    """The table with all that a reader must know to trust it.
 
+    ``reference``: whether it stands beside the numbers of the report being reproduced; ``unfinished`` are runs of its
+    variants that were started and are not in it.
+    """
+
+    title: str
+    reference: bool
     dataset: str
     data_hash: str
     setting: str
@@ -100,12 +109,14 @@ class Table:
     threshold: float
     pretrained: bool
     weights: str
+    encoder_weights: str
     devices: tuple[str, ...]
     tested_on: str | None
     tested_shapes: int
     resamples: int
     significance: float
     rows: tuple[Row, ...]
+    unfinished: tuple[UnfinishedRun, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The document of the report as JSON; all formats carry the same values."""
@@ -122,7 +133,7 @@ class Table:
         points = f"the first {self.val_points:,} points" if self.val_points else "all points"
         seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"seeds {', '.join(map(str, self.seeds))}"
         named = {"": "encoders from random weights", "pretrained": "pretrained encoders"}
-        weights = named.get(self.weights, f"weights from {self.weights[:60]}")
+        weights = self.encoder_weights or named.get(self.weights, f"weights from {self.weights[:60]}")
         return (
             f"Validation IoU (threshold {self.threshold:g}, {points} a picture, best checkpoint) on {self.dataset} "
             f"({shapes} pictures): {self.steps} steps, batch {self.batch_size}, {self.image_size}² px, "
@@ -132,7 +143,7 @@ class Table:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know besides the caption, one sentence each."""
-        notes = ["“paper”: the report being reproduced (Pix3D chairs, 3000 steps)."]
+        notes = ["“paper”: the report being reproduced (Pix3D chairs, 3000 steps)."] if self.reference else []
         if len(self.seeds) > 1:
             notes.append("±: 95 % Student-t interval of the mean over seeds.")
         partial = [r.variant for r in self.rows if r.seeds and set(r.seeds) != set(self.seeds)]
@@ -151,7 +162,10 @@ class Table:
                 f"*: differs from {self.base} on {self.tested_shapes} {self.tested_on} shapes "
                 f"(sign-flip permutation test, Holm-corrected p < {self.significance:g})."
             )
-        missing = [r.variant for r in self.rows if not r.runs]
+        if self.unfinished:
+            notes.append(f"Unfinished, not in the table: {'; '.join(r.summary for r in self.unfinished)}. {CONTINUE}")
+        begun = {r.variant for r in self.unfinished}
+        missing = [r.variant for r in self.rows if not r.runs and r.variant not in begun]
         if missing:
             notes.append(f"Not run yet, left blank: {', '.join(missing)}.")
         return tuple(notes)
@@ -176,32 +190,49 @@ class Table:
         return [f"{name}: {', '.join(parts)}" for name, parts in found.items()]
 
 
-def build_table(group: RunGroup, variants: Sequence[str] | None = None, base: str | None = None) -> Table:
-    """Table 1 from the runs of one group.
+TABLE1 = SUITES["table1"]
 
-    ``variants``: the rows in order; None takes the seven of Table 1 and every other variant that was run.
-    ``base``: what the others are compared with; None takes ``resnet18``, or the first row if that is not a row.
-    ConfigError when the base is not a row.
+
+def build_table(
+    group: RunGroup,
+    variants: Sequence[Variant] | None = None,
+    base: str | None = None,
+    *,
+    title: str = "",
+    all_rows: bool = False,
+    reference: bool | None = None,
+    unfinished: Sequence[UnfinishedRun] = (),
+) -> Table:
+    """The table of the runs of one group.
+
+    ``variants``: the rows in order; None takes those of Table 1 first, then every other that was run. Rows without a
+    run are left out unless ``all_rows``. ``base``: what the others are compared with; None takes ``resnet18``, or the
+    first row if that is not a row. ``reference``: beside the report's own numbers; None: where all rows are of Table 1.
+    ``title``: None takes that of Table 1 where there is a reference. ConfigError when the base is not a row.
     """
-    if variants is None:
-        table1 = [n for n, v in VARIANTS.items() if v.val_iou_paper is not None]
-        variants = [*table1, *(n for n in group.variants if n not in table1)]
-    base = base or (BASE if BASE in variants else variants[0])
-    if base not in variants:
-        raise ConfigError(f"no variant {base!r} in this table to compare with.", hint=f"It has {', '.join(variants)}.")
+    wanted = _variants(group, all_rows=all_rows) if variants is None else variants
+    shown = [v for v in wanted if all_rows or group.of(v.name)]
+    names = [v.name for v in shown]
+    if reference is None:
+        reference = set(names) <= set(TABLE1.variants)
+    base = base or (BASE if BASE in names else next(iter(names), BASE))
+    if base not in names:
+        raise ConfigError(f"no variant {base!r} in this table to compare with.", hint=f"It has {', '.join(names)}.")
     tested_on = _tested_split(group, base)
-    tests = [_test(group, name, base, tested_on) for name in variants]
+    tests = [_test(group, name, base, tested_on) for name in names]
     adjusted = holm([t.p if t else None for t in tests])
-    rows = tuple(_row(group, name, base, test, p) for name, test, p in zip(variants, tests, adjusted, strict=True))
+    rows = [_row(group, v, base, test, p) for v, test, p in zip(shown, tests, adjusted, strict=True)]
     train, records = group.setting["train"], [r.record for r in group.runs]
     data = records[0].data
     return Table(
+        title=title or (TABLE1.title if reference else MIXED),
+        reference=reference,
         dataset=group.setting["data_name"],
         data_hash=str(group.setting["data_hash"]),
         setting=group.key,
         counts={k: int(data[k]) for k in ("train", "val", "test") if k in data},
         base=base,
-        seeds=tuple(sorted({r.seed for r in group.runs if r.variant in variants})),
+        seeds=tuple(sorted({r.seed for r in group.runs if r.variant in names})),
         steps=train["steps"],
         batch_size=train["batch_size"],
         image_size=train["image_size"],
@@ -210,13 +241,40 @@ def build_table(group: RunGroup, variants: Sequence[str] | None = None, base: st
         threshold=train["threshold"],
         pretrained=group.setting["weights"] == "pretrained",
         weights=group.setting["weights"],
+        encoder_weights=_encoder_weights(records[0].encoder_weights),
         devices=tuple(dict.fromkeys(_device(r) for r in group.runs)),
         tested_on=tested_on,
         tested_shapes=max((t.shapes for t in tests if t), default=0),
         resamples=RESAMPLES,
         significance=SIGNIFICANCE,
-        rows=rows,
+        rows=tuple(rows) if reference else tuple(map(_without_reference, rows)),
+        unfinished=tuple(r for r in unfinished if variants is None or r.variant in {v.name for v in wanted}),
     )
+
+
+def _variants(group: RunGroup, *, all_rows: bool) -> list[Variant]:
+    """Table 1, then every other variant that was run, under the labels that their runs have."""
+    others = [n for n in group.variants if n not in TABLE1.variants]
+    found = []
+    for name in (*TABLE1.variants, *others):
+        runs = group.of(name)
+        if runs:
+            known = VARIANTS.get(name) or Variant(name, name, ModelConfig.from_json(runs[0].record.model))
+            found.append(dataclasses.replace(known, label=runs[0].label))
+        elif all_rows:
+            found.append(VARIANTS[name])
+    return found
+
+
+def _without_reference(row: Row) -> Row:
+    return dataclasses.replace(row, params_paper=None, val_iou_paper=None, relative_paper=None)
+
+
+def _encoder_weights(taken: Mapping[str, Any]) -> str:
+    """What a run started with, where its encoder's weights are from a file; empty otherwise."""
+    if not taken:
+        return ""
+    return f"encoder weights from {taken.get('file')} ({taken.get('taken')} of {taken.get('total')} tensors)"
 
 
 def _device(run: StoredRun) -> str:
@@ -225,17 +283,16 @@ def _device(run: StoredRun) -> str:
     return f"{name} ({device['precision']})" if device.get("precision") else name
 
 
-def _row(group: RunGroup, name: str, base: str, test: PairedTest | None, p_adjusted: float | None) -> Row:
-    known, runs = VARIANTS.get(name), group.of(name)
-    row = Row(variant=name, label=known.label if known else name)
-    if known:
-        row = dataclasses.replace(
-            row,
-            params=known.params,
-            params_paper=known.params_paper,
-            val_iou_paper=known.val_iou_paper,
-            relative_paper=known.relative_paper,
-        )
+def _row(group: RunGroup, variant: Variant, base: str, test: PairedTest | None, p_adjusted: float | None) -> Row:
+    name, runs = variant.name, group.of(variant.name)
+    row = Row(
+        variant=name,
+        label=variant.label,
+        params=variant.params,
+        params_paper=variant.params_paper,
+        val_iou_paper=variant.val_iou_paper,
+        relative_paper=variant.relative_paper,
+    )
     if not runs:
         return row
     records = [r.record for r in runs]
@@ -249,7 +306,7 @@ def _row(group: RunGroup, name: str, base: str, test: PairedTest | None, p_adjus
         val_iou_ci=half_width(best),
         relative=_relative(group, name, base),
         seeds=tuple(r.seed for r in runs),
-        steps=records[0].train["steps"],
+        steps=group.setting["train"]["steps"],
         best_step=median_low(r.best_step for r in records),
         best_steps=tuple(r.best_step for r in records),
         last_val_iou=fmean(r.last_val_iou for r in records),

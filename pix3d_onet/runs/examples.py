@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import writing
+from pix3d_onet.files.npz import NUMBERS, read_arrays
+from pix3d_onet.runs.folder import RunFolder
 from pix3d_onet.types import Bool, Mesh, UInt8
 
-EXAMPLES_FILE = "examples.npz"
 MAX_BYTES = 32 * 2**20
 """Most bytes that all arrays of a file may unpack to: six pictures of 512² with their meshes take 8 MiB."""
 MAX_EXAMPLES = 64
@@ -67,7 +68,7 @@ def store_examples(run: Path, examples: Sequence[Example], *, split: str, thresh
     arrays["iou"] = np.array([e.iou for e in examples], dtype=np.float32)
     arrays["split"] = np.array(split)
     arrays["threshold"] = np.float32(threshold)
-    with writing(run / EXAMPLES_FILE) as part, part.open("wb") as handle:
+    with writing(RunFolder(run).examples) as part, part.open("wb") as handle:
         np.savez_compressed(handle, allow_pickle=False, **arrays)
 
 
@@ -76,39 +77,14 @@ def read_examples(run: Path) -> tuple[Example, ...]:
 
     InputError when the file is damaged or holds more than the limits above.
     """
-    path = run / EXAMPLES_FILE
+    path = RunFolder(run).examples
     if not path.exists():
         return ()
     try:
-        if not path.is_file() or path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"not a file of at most {MAX_BYTES} bytes")
-        return _examples(_read_arrays(path))
+        arrays = read_arrays(path, limit=MAX_BYTES, most=7 + 4 * MAX_EXAMPLES, kinds=f"{NUMBERS}U", follow=False)
+        return _examples(arrays)
     except _DAMAGE as error:
         raise InputError(f"{path} is damaged ({error}).", hint="Delete the run's folder and train it again.") from None
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array of the file, each read once, after all sizes that the file declares."""
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        if len(members) > 7 + 4 * MAX_EXAMPLES:
-            raise ValueError(f"{len(members)} arrays")
-        if (total := sum(member.file_size for member in members)) > MAX_BYTES:
-            raise ValueError(f"unpacks to {total} bytes; at most {MAX_BYTES} are read")
-        return {member.filename.removesuffix(".npy"): _read_array(archive, member) for member in members}
-
-
-def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
-    """An array whose header promises what the zip's directory does: numpy allocates by the header alone."""
-    with archive.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = header(stream)
-        if dtype.hasobject or stream.tell() + dtype.itemsize * int(np.prod(shape, dtype=object)) != member.file_size:
-            raise ValueError(f"{member.filename} has a false header")
-        stream.seek(0)
-        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-        return array
 
 
 def _examples(arrays: dict[str, NDArray[Any]]) -> tuple[Example, ...]:

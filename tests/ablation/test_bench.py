@@ -12,11 +12,12 @@ import pytest
 from helpers.stored_runs import make_record
 
 from pix3d_onet.ablation import parallel
-from pix3d_onet.ablation.bench import PRESETS, PlannedRun, bench, claimed, plan_runs
+from pix3d_onet.ablation.bench import PRESETS, PlannedRun, bench, plan_runs
 from pix3d_onet.ablation.variants import SUITES, Variant, variant
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import BusyError, ConfigError, DivergedError, InputError, InterruptedRunError, UnsuitableError
 from pix3d_onet.events import Event, Note, Progress, RunFinished, RunStarted, TrainStep
+from pix3d_onet.locks import locked
 from pix3d_onet.runs.record import RunRecord, write_run
 
 CONFIG = TrainConfig(steps=30, val_every=10)
@@ -100,6 +101,20 @@ def test_a_second_call_trains_nothing(tmp_path: Path) -> None:
     assert not any(isinstance(e, RunStarted) for e in events)
 
 
+def test_what_a_variant_is_called_and_changes_is_kept_with_its_runs(tmp_path: Path) -> None:
+    def planned(label: str) -> tuple[PlannedRun, ...]:
+        own = Variant("resnet34", label, ModelConfig("resnet34"), train={"ema": 0.99})
+        return plan_runs([variant("resnet18"), own], (0,), CONFIG, tmp_path, identity)
+
+    result = bench(planned("Mine"), tmp_path, FakeTraining(), out=tmp_path)
+    assert [(r.record.label, r.record.replaced) for r in result.runs] == [("", {}), ("Mine", {"ema": 0.0})]
+    stamp = (result.runs[0].folder / "run.json").stat().st_mtime_ns
+    again = bench(planned("Renamed"), tmp_path, FakeTraining(), out=tmp_path)
+    assert again.trained == 0
+    assert [r.record.label for r in again.runs] == ["", "Renamed"]
+    assert (result.runs[0].folder / "run.json").stat().st_mtime_ns == stamp
+
+
 def test_interrupted_twice_no_run_is_trained_twice(tmp_path: Path) -> None:
     def stop_at(name: str, seed: int) -> Callable[[str, int], Exception | None]:
         return lambda n, s: InterruptedRunError("stopped") if (n, s) == (name, seed) else None
@@ -153,7 +168,7 @@ def test_when_all_fail_the_first_error_is_the_answer(tmp_path: Path) -> None:
 
 
 def test_two_ablations_do_not_share_a_folder(tmp_path: Path) -> None:
-    with claimed(tmp_path), pytest.raises(BusyError, match="another ablation"):
+    with locked(tmp_path), pytest.raises(BusyError, match="another onet"):
         bench(plan(tmp_path), tmp_path, FakeTraining(), out=tmp_path)
     assert bench(plan(tmp_path), tmp_path, FakeTraining(), out=tmp_path).trained == 4
 
@@ -223,10 +238,12 @@ def test_an_interrupted_run_stops_the_others(tmp_path: Path) -> None:
 
 def test_processes_side_by_side_share_the_cores_unless_the_user_said_how(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    with parallel.thread_share(3):
+    with parallel.thread_share(3) as shared:
+        assert shared
         assert os.environ["OMP_NUM_THREADS"] == "3"
     assert "OMP_NUM_THREADS" not in os.environ
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    with parallel.thread_share(3):
+    with parallel.thread_share(3) as shared:
+        assert not shared
         assert os.environ["OMP_NUM_THREADS"] == "5"
     assert os.environ["OMP_NUM_THREADS"] == "5"

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.stored_runs import make_record, make_run, make_runs
+from helpers.stored_runs import make_record, make_run, make_runs, make_unfinished
 
 from pix3d_onet.ablation.bench import PRESETS
 from pix3d_onet.ablation.stored_runs import choose_group, find_runs, group_runs, key_of, stored, variant_of
@@ -16,7 +16,8 @@ from pix3d_onet.ablation.variants import SUITES
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Event, Note
-from pix3d_onet.runs.record import CHECKS, RUN_FILE, HistoryRow, RunRecord, write_run
+from pix3d_onet.runs.folder import RunFolder
+from pix3d_onet.runs.record import CHECKS, HistoryRow, RunRecord, write_run
 
 
 def test_finds_every_run_once_in_a_stable_order(tmp_path: Path) -> None:
@@ -49,13 +50,18 @@ def test_no_folder_and_no_run_say_what_to_do(tmp_path: Path) -> None:
         find_runs(tmp_path / "nowhere")
     with pytest.raises(InputError, match="no finished run"):
         find_runs(tmp_path)
+    make_unfinished(tmp_path / "convnext" / "0-ab", "convnext", saved=(50, 120))
+    with pytest.raises(InputError, match=r"Unfinished: convnext, seed 0 \(step 120 of 3000 saved, in convnext/0-ab\)"):
+        find_runs(tmp_path)
 
 
-def test_a_run_is_recognised_by_its_architecture_not_its_name() -> None:
+def test_a_run_has_the_name_it_was_given_and_without_one_that_of_its_architecture() -> None:
     record = make_record("convnext")
-    assert variant_of(dataclasses.replace(record, name="my run")) == "convnext"
-    spelled_out = ModelConfig("convnext_tiny").to_json()
-    assert variant_of(dataclasses.replace(record, name="run", model=spelled_out)) == "convnext"
+    assert variant_of(dataclasses.replace(record, name="base")) == "base"
+    for encoder in ("convnext_tiny", "timm:convnext_tiny"):
+        spelled_out = ModelConfig(encoder)
+        unnamed = dataclasses.replace(record, name=spelled_out.default_name, model=spelled_out.to_json())
+        assert variant_of(unnamed) == "convnext"
     other = ModelConfig("resnet18", hidden_dim=128).to_json()
     assert variant_of(dataclasses.replace(record, name="narrow", model=other)) == "narrow"
     assert variant_of(dataclasses.replace(record, name="resnet18", model=other)) == "resnet18 (other architecture)"
@@ -63,8 +69,8 @@ def test_a_run_is_recognised_by_its_architecture_not_its_name() -> None:
 
 def test_a_recipe_variant_is_told_from_its_base() -> None:
     assert variant_of(make_record("resnet18-cosine")) == "resnet18-cosine"
-    assert variant_of(dataclasses.replace(make_record("resnet18-recipe"), name="x")) == "resnet18-recipe"
-    assert variant_of(dataclasses.replace(make_record("resnet18"), name="x")) == "resnet18"
+    named = [dataclasses.replace(make_record(name), name="x") for name in ("resnet18-recipe", "resnet18")]
+    assert [variant_of(record) for record in named] == ["x", "x"]
 
 
 def test_settings_are_never_mixed_but_recipe_variants_stand_beside_their_base(tmp_path: Path) -> None:
@@ -119,6 +125,28 @@ def test_every_group_left_out_is_told_what_it_has_otherwise(tmp_path: Path) -> N
     assert len(told) == 7
 
 
+def test_a_variant_of_one_s_own_stands_beside_what_its_record_says_it_changed(tmp_path: Path) -> None:
+    make_run(tmp_path, "resnet18")
+    own = dataclasses.replace(
+        make_record("resnet34", config=TrainConfig(ema=0.99)), name="mine", label="Mine", replaced={"ema": 0.0}
+    )
+    write_run(tmp_path / "mine", own)
+    (group,) = group_runs(find_runs(tmp_path))
+    assert group.variants == ("resnet18", "mine")
+    assert [run.label for run in group.runs] == ["Mine", "ResNet18 (base)"]
+    write_run(tmp_path / "mine", dataclasses.replace(own, replaced={"ema": 0.5}))
+    assert len(group_runs(find_runs(tmp_path))) == 2
+
+
+def test_two_networks_or_recipes_of_one_name_are_never_averaged(tmp_path: Path) -> None:
+    for seed, (architecture, ema) in enumerate([("resnet18", 0.9), ("resnet34", 0.9), ("resnet18", 0.8)]):
+        record = make_record(architecture, seed, config=TrainConfig(ema=ema))
+        write_run(tmp_path / str(seed), dataclasses.replace(record, name="mine", replaced={"ema": 0.0}))
+    (group,) = group_runs(find_runs(tmp_path))
+    assert group.variants == ("mine", "mine (other architecture)", "mine (other recipe) 2")
+    assert [run.seed for name in group.variants for run in group.of(name)] == [0, 1, 2]
+
+
 def test_precision_and_seed_do_not_part_runs(tmp_path: Path) -> None:
     make_run(tmp_path, "resnet18", 0, config=TrainConfig(precision="bf16"))
     make_run(tmp_path, "resnet18", 1, config=TrainConfig(precision="fp32"))
@@ -149,10 +177,10 @@ def test_a_second_run_of_a_variant_and_seed_is_left_out_and_named(tmp_path: Path
         ({"val_scores": {"a": "0.4"}}, r"val_scores is no Mapping\[str, float\]"),
         ({"objects": [["a", "b"]]}, r"objects is no Mapping\[str, str\]"),
         ({"model": []}, r"model is no Mapping"),
-        ({"model": {"scales": "3"}}, "setting 'scales' of ModelConfig must be int, not '3'"),
+        ({"model": {"scales": "3"}}, "'scales' of ModelConfig must be int, not '3'"),
         ({"train": {}}, "train has no seed"),
-        ({"train": {"seed": 0, "steps": None}}, "setting 'steps' of TrainConfig must be int, not None"),
-        ({"train": {"seed": 0, "augment": "flip"}}, "setting 'augment' of TrainConfig must be tuple, not 'flip'"),
+        ({"train": {"seed": 0, "steps": None}}, "'steps' of TrainConfig must be int, not None"),
+        ({"train": {"seed": 0, "augment": "flip"}}, "'augment' of TrainConfig must be tuple, not 'flip'"),
         ({"history": [{"step": 1}]}, "history is no tuple"),
         ({"history": []}, "history is empty"),
         ({"surprise": 1}, "unknown field surprise"),
@@ -160,8 +188,8 @@ def test_a_second_run_of_a_variant_and_seed_is_left_out_and_named(tmp_path: Path
 )
 def test_a_field_of_the_wrong_type_is_named(tmp_path: Path, change: dict[str, object], problem: str) -> None:
     folder = make_run(tmp_path, "resnet18")
-    document = json.loads((folder / RUN_FILE).read_text())
-    (folder / RUN_FILE).write_text(json.dumps({**document, **change}))
+    document = json.loads((RunFolder(folder).record).read_text())
+    (RunFolder(folder).record).write_text(json.dumps({**document, **change}))
     with pytest.raises(InputError, match=f"is damaged .{problem}"):
         stored(folder)
 

@@ -107,11 +107,12 @@ def test_one_failure_leaves_the_others_in_the_table_and_status_3(
     result = onet(*arguments, "--out", str(tmp_path), "--no-report")
     assert result.exit_code == 3
     assert "ResNet18 (base)" in result.stdout
-    assert "1 run failed: resnet34/0;" in result.stderr
+    assert "1 run failed: resnet34/0." in result.stderr
 
 
 def test_a_report_folder_that_is_refused_costs_neither_table_nor_status(data: Path, tmp_path: Path) -> None:
     arguments = ("bench", "--variant", "resnet18", "--data", str(data), "--out", str(tmp_path), *TINY)
+    assert onet(*arguments, "--no-report").exit_code == 0
     (tmp_path / "report").touch()  # a file where the folder should be
     result = onet(*arguments)
     assert result.exit_code == 0, result.output
@@ -155,7 +156,7 @@ def test_the_live_table_follows_the_runs(tmp_path: Path) -> None:
     assert board.states["convnext/0"].detail == "loss 90"
     board(RunFinished("resnet18/0", 1, 2, val_iou=0.4))
     assert (state.state, state.iou) == ("done", 0.4)
-    board(Note("convnext/0 failed and stays blank: NaN", "warning"))
+    board(Note("convnext/0 failed, its cells are blank: NaN", "warning"))
     assert board.states["convnext/0"].state == "failed"
     assert board.table().row_count == 2
 

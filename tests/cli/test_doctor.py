@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import pytest
 from helpers.command_line import status
 
-from pix3d_onet import system
-from pix3d_onet.system import ABSENT, FAILED, OK
+from pix3d_onet.machine import checks as system
+from pix3d_onet.machine.checks import ABSENT, FAILED, OK
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:

@@ -145,8 +145,8 @@ def test_evaluate_warns_of_other_training_data(tmp_path, data, capsys) -> None:
         (["no-run", "--threshold", "1.5"], 2, "--threshold"),
         (["no-run", "--csv", "{data}/manifest.json/x.csv"], 3, "is not a folder"),
         (["--baselines", "--protocol", "pix3d", "--voxels", "40"], 2, "--voxels"),
-        (["--baselines", "--protocol", "pix3d", "--samples", "40"], 2, "--samples means nothing"),
-        (["--baselines", "--voxels", "64"], 2, "--voxels means nothing"),
+        (["--baselines", "--protocol", "pix3d", "--samples", "40"], 2, "--samples has no effect"),
+        (["--baselines", "--voxels", "64"], 2, "--voxels has no effect"),
         (["no-run", "--coarse", "2000"], 2, "--coarse"),
     ],
 )
@@ -222,5 +222,5 @@ def test_differences_are_shown_where_there_are_shapes_enough(tmp_path, capsys) -
         assert len(dataset.entries("test")) >= 5
     assert onet("evaluate", "--baselines", "--data", folder, "--samples", "200", "-q") == 0
     shown = capsys.readouterr().out
-    assert "More than retrieval" in shown
+    assert "Difference from retrieval" in shown
     assert "sign-flip" in shown

@@ -70,7 +70,7 @@ def test_a_value_that_looks_like_the_flag_is_not_the_flag(
     assert "Traceback" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("module", ["click", "pix3d_onet", "onet_cli.doctor", "rich.console"])
+@pytest.mark.parametrize("module", ["click", "pix3d_onet", "onet_cli.commands.doctor", "rich.console"])
 def test_ctrl_c_while_libraries_are_imported_is_one_line(module: str) -> None:
     code = (
         "import sys\n"

@@ -40,7 +40,7 @@ def test_the_road_from_release_to_samples(root: Path, tmp_path: Path) -> None:
     assert [v.rendered for v in sample.images] == [False, True, True]
     status, text, errors = onet("prepare", "pix3d", "--root", root, "--out", out, *SMALL, "--render-views", 2)
     assert status == 0
-    assert "nothing to do" in text
+    assert "(already" in text
     status, text, errors = onet("prepare", "pix3d", "--root", root, "--out", out, *SMALL)
     assert status == 3
     assert "render_views 2 instead of 0" in errors
@@ -127,7 +127,7 @@ def test_every_source_is_a_command_with_an_example(name: str) -> None:
 
 
 def test_the_paper_preset(root: Path, tmp_path: Path) -> None:
-    from onet_cli.prepare import configure
+    from onet_cli.commands.prepare import configure
 
     paper = configure(SOURCES["pix3d"], {"preset": "paper", "points": None})
     assert (paper.watertight, paper.resolution, paper.points, paper.image_size) == ("fusion", 256, 100_000, 224)

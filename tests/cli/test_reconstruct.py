@@ -18,8 +18,8 @@ from pix3d_onet.geometry.mesh.topology import is_watertight
 from pix3d_onet.geometry.render.preview import LINE
 from pix3d_onet.geometry.synth.release import synth_pix3d
 from pix3d_onet.reconstruction.job import ALIKE, PhotoJob
-from pix3d_onet.reconstruction.plan import NETWORK_FILE
 from pix3d_onet.reconstruction.surface import probability
+from pix3d_onet.runs.folder import RunFolder, description
 
 SMALL = ["--resolution", "24", "--device", "cpu"]
 
@@ -78,7 +78,7 @@ def test_quiet_still_says_what_could_not_be_used(run, photo, tmp_path, capsys) -
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err == (
-        f"2 of 3 pictures could not be used: {broken} cannot be read: its content is no picture of a known format; "
+        f"2 of 3 pictures could not be used: {broken} cannot be read: it is not a picture in a known format; "
         f"{gone} does not exist.\n"
     )
     assert onet("reconstruct", run, photo, *out) == 0
@@ -110,9 +110,10 @@ def test_ctrl_c_among_many_says_what_was_made(tmp_path) -> None:
     """A real signal in a real process, sent when the second picture's turn comes; the network is none of its matter."""
     for name in ("one", "two", "three"):
         (tmp_path / f"{name}.png").touch()
-    (tmp_path / NETWORK_FILE).parent.mkdir()
-    for file in (NETWORK_FILE, NETWORK_FILE.with_suffix(".json")):
-        (tmp_path / file).touch()
+    network = RunFolder(tmp_path).best
+    network.parent.mkdir()
+    for file in (network, description(network)):
+        file.touch()
     code = (
         "import os, signal, sys, time, types\nfrom onet_cli.main import main\n"
         "from pix3d_onet.reconstruction import job as module\n"
@@ -204,8 +205,8 @@ def test_warnings_that_come_with_every_picture_are_few(run, tmp_path, capsys) ->
         Image.fromarray(np.full((20, 20, 3), 40 + i, np.uint8)).save(path)
     assert onet("reconstruct", run, *pictures, "-o", tmp_path / "out", "--no-preview", *SMALL) == 0
     shown = capsys.readouterr().err
-    assert shown.count("the whole picture is taken") == ALIKE
-    assert "… and 2 more: no mask and no transparency: 3.png, 4.png." in shown
+    assert shown.count("the whole picture is used") == ALIKE
+    assert "… and 2 more: no mask and no alpha channel: 3.png, 4.png." in shown
 
 
 def test_a_contact_sheet(run, photo, tmp_path) -> None:
@@ -255,7 +256,7 @@ def test_previews_of_an_earlier_call_are_not_photos(run, photo, tmp_path, monkey
     assert onet(*both, *SMALL) == 0
     shown = capsys.readouterr()
     assert [m["image"] for m in json.loads(shown.out)["meshes"]] == [str(photo)]
-    assert "photo.preview.png is left out" in " ".join(shown.err.split())
+    assert "photo.preview.png is skipped" in " ".join(shown.err.split())
     assert not list(tmp_path.glob("*.preview.preview.png"))
 
 
@@ -403,7 +404,7 @@ def test_a_pose_network_asks_for_the_pose(tmp_path, photo, capsys, pose) -> None
     assert onet("reconstruct", network, photo, "--pose", camera, *out) == 0
     camera.write_text(json.dumps(np.eye(4).tolist()))
     assert onet("reconstruct", network, photo, "--pose", camera, *out) == (3 if pose == "6d" else 0)
-    assert ("widths of the whole photo" in " ".join(capsys.readouterr().err.split())) == (pose == "6d")
+    assert ("divided by the photo's width" in " ".join(capsys.readouterr().err.split())) == (pose == "6d")
     camera.write_text("[1, 2]")
     assert onet("reconstruct", network, photo, "--pose", camera, *out) == 3
     assert "camera file" in capsys.readouterr().err

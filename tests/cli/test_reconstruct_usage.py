@@ -14,7 +14,7 @@ from helpers.command_line import status as onet
 from PIL import Image
 
 from pix3d_onet.geometry.synth.release import synth_pix3d
-from pix3d_onet.reconstruction.plan import NETWORK_FILE
+from pix3d_onet.runs.folder import RunFolder, description
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ def test_a_word_that_is_no_mask_is_usage(photo, tmp_path, monkeypatch, capsys, g
 def test_slips_are_told_before_torch_is_imported(tmp_path) -> None:
     """In a process of its own: here torch is loaded long since. The runs need no network that could be loaded."""
     for run in ("runs/a", "runs/seed/b"):
-        file = tmp_path / run / NETWORK_FILE
+        file = RunFolder(tmp_path / run).best
         file.parent.mkdir(parents=True)
         file.touch()
-        file.with_suffix(".json").write_text("{}")
+        description(file).write_text("{}")
     (tmp_path / "empty").mkdir()
     (tmp_path / "photo.png").touch()
     calls = {
@@ -53,8 +53,8 @@ def test_slips_are_told_before_torch_is_imported(tmp_path) -> None:
         "runs/a photo.png --mask m.png": (3, "no mesh of photo.png: its mask m.png does not exist."),
         "runs/a photo.png --mask empty": (3, "no mask of photo.png in empty (looked for photo.png, .jpg, .jpeg, …)."),
         "runs/a photo.png --pose-from i.json": (3, "Pix3D index not found: i.json."),
-        "runs/a .": (3, "error: . is a folder: name its pictures."),
-        "runs/a empty": (3, "error: empty is a folder: name its pictures."),
+        "runs/a .": (3, "error: . is a folder: give its pictures instead."),
+        "runs/a empty": (3, "error: empty is a folder: give its pictures instead."),
         "runs/a photo.png -o -": (2, "--out -: a mesh is not written to stdout."),
         "runs/a photo.png --sheet s.jpg": (2, "--sheet s.jpg must end in .png"),
     }
@@ -77,11 +77,11 @@ def test_slips_are_told_before_torch_is_imported(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--sheet", "{photo}"], "--sheet would be written over a picture"),
-        (["--mask", "out.glb", "-o", "out.glb"], "the mesh would be written over a mask"),
-        (["--mask", "out.preview.png", "-o", "out.glb"], "the preview would be written over a mask"),
-        (["--pose", "out.html", "-o", "out.glb", "--open"], "the page would be written over a camera file"),
-        (["--pose-from", "link.json", "--sheet", "sheet.png"], "--sheet would be written over the index"),
+        (["--sheet", "{photo}"], "--sheet would overwrite a picture"),
+        (["--mask", "out.glb", "-o", "out.glb"], "the mesh would overwrite a mask"),
+        (["--mask", "out.preview.png", "-o", "out.glb"], "the preview would overwrite a mask"),
+        (["--pose", "out.html", "-o", "out.glb", "--open"], "the page would overwrite a camera file"),
+        (["--pose-from", "link.json", "--sheet", "sheet.png"], "--sheet would overwrite the index"),
         (["-o", "out.glb", "--sheet", "out.preview.png"], "--sheet and the preview would both be written"),
     ],
 )
@@ -90,7 +90,7 @@ def test_nothing_is_written_over_an_input(photo, tmp_path, monkeypatch, capsys, 
     Path("index.json").write_text("[]")
     Path("link.json").symlink_to("index.json")
     Path("sheet.png").symlink_to("index.json")
-    if "over a mask" in words:
+    if "overwrite a mask" in words:
         Path(options[1].format(photo=photo)).touch()
     before = photo.read_bytes()
     arguments = [o.format(photo=photo) for o in options]
@@ -116,7 +116,7 @@ def test_files_that_the_index_names_are_inputs_too(tmp_path, capsys, key, option
     before = read.read_bytes()
     arguments = ["reconstruct", run, root / record["img"], "--pose-from", root / "pix3d.json", "-o", tmp_path / "m.glb"]
     assert onet(*arguments, option, read, "--device", "cpu") == 2
-    assert f"would be written over the {key} of a record" in capsys.readouterr().err
+    assert f"would overwrite the {key} of a record" in capsys.readouterr().err
     assert read.read_bytes() == before
 
 
@@ -129,4 +129,4 @@ def test_help_needs_neither_torch_nor_open3d() -> None:
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
     assert shown.count("Example:") == 2
     assert "one an IMAGE" not in shown
-    assert "from 8 to 1024" in " ".join(shown.split())
+    assert "8 to 1024" in " ".join(shown.split())

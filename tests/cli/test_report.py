@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from helpers.stored_runs import TABLE1, make_run, make_runs
+from helpers.stored_runs import TABLE1, make_run, make_runs, make_unfinished
 from onet_cli.app import cli
 from onet_cli.main import main
 
@@ -124,13 +124,41 @@ def test_a_report_can_leave_the_data_sets_pictures_out(runs: Path, tmp_path: Pat
 def test_a_suite_and_a_setting_can_be_chosen(tmp_path: Path) -> None:
     make_runs(tmp_path, ("resnet18", "resnet18-pose"))
     make_run(tmp_path / "short", "convnext", config=TrainConfig(steps=500))
-    rows = json.loads(onet("report", str(tmp_path), "--json", "--suite", "pose").stdout)["rows"]
+    rows = json.loads(onet("report", str(tmp_path), "--json", "--suite", "pose", "--all-rows").stdout)["rows"]
     assert [r["variant"] for r in rows] == ["resnet18", "resnet18-pose", "resnet18-pose6d"]
     assert rows[2]["val_iou"] is None
     note = onet("report", str(tmp_path), "--json").stderr
     key = note.split("setting ")[1].split(")")[0]
     document = json.loads(onet("report", str(tmp_path), "--json", "--setting", key).stdout)
     assert document["steps"] == 500
+
+
+def test_a_suite_of_one_s_own_has_its_own_rows_labels_and_base(tmp_path: Path) -> None:
+    runs = make_runs(tmp_path / "runs", ("resnet18", "resnet34", "convnext"))
+    suite = tmp_path / "my.toml"
+    rows = '[[variant]]\nname = "resnet18"\nlabel = "Small"\n[[variant]]\nname = "resnet34"\n'
+    suite.write_text(f'base = "resnet34"\n{rows}')
+    document = json.loads(onet("report", str(runs), "--json", "--suite", str(suite)).stdout)
+    assert (document["title"], document["base"], document["reference"]) == ("my", "resnet34", False)
+    assert [r["label"] for r in document["rows"]] == ["Small", "ResNet34"]
+    shown = onet("report", str(runs), "--suite", str(suite), "--base", "resnet18", "--reference").stdout
+    assert "paper" in shown
+    assert json.loads(onet("report", str(runs), "--json", "--base", "convnext").stdout)["base"] == "convnext"
+    made = onet(
+        "report", str(runs), "--suite", str(suite), "--format", "html", "--no-figures", "--out", str(tmp_path / "o")
+    )
+    assert made.exit_code == 0, made.output
+    assert ">Small<" in (tmp_path / "o" / "report.html").read_text()
+
+
+def test_an_unfinished_run_is_named_with_how_to_go_on(tmp_path: Path) -> None:
+    make_runs(tmp_path, ("resnet18",))
+    make_unfinished(tmp_path / "convnext" / "0-ab", "convnext", saved=(100,))
+    shown = " ".join(onet("report", str(tmp_path)).stdout.split())
+    assert "convnext, seed 0 (step 100 of 3000 saved, in convnext/0-ab)" in shown
+    assert "`onet train` with --resume" in shown
+    onet("report", str(tmp_path), "--format", "html", "--no-figures", "--quiet")
+    assert "step 100 of 3000" in (tmp_path / "report" / "report.html").read_text()
 
 
 def test_bad_input_is_one_clear_line(runs: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pix3d_onet.doctor import selftest
-from pix3d_onet.system import FAILED, OK
+from pix3d_onet.machine.checks import FAILED, OK
 
 
 def test_self_test_passes_here() -> None:

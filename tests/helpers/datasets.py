@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from pix3d_onet.data.store import encoding
 from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, manifest_to_json
 from pix3d_onet.data.store.writer import write_shard
 from pix3d_onet.files import digest, write_json
-from pix3d_onet.types import Mesh, Normalisation, PreparedShape, View
+from pix3d_onet.types import Mesh, Normalisation, PreparedShape, Provenance, ShapeGeometry, ShapeIdentity, View
 
 CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
 QUADS = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))
@@ -79,29 +79,25 @@ def blind(view: View) -> View:
     return replace(view, pose=np.full_like(view.pose, np.nan), intrinsics=np.full_like(view.intrinsics, np.nan))
 
 
-def prepared_shape(index: int, points: int, image_size: int, seed: int, views: int = 1) -> PreparedShape:
+def prepared_shape(index: int, points: int, image_size: int, seed: int, pictures: int = 1) -> PreparedShape:
     """Shape ``index``: boxes at even, ellipsoids at odd indices."""
     name = f"{'box' if index % 2 == 0 else 'ball'}_{index:03d}"
     rng = seeding.generator(seed, "test-shape", name)
     kind, extent = index % 2, extent_of(index, rng)
     cells = rng.integers(0, lattice.LATTICE, size=(points, 3), dtype=np.uint16)
     on_surface, normals = surface(kind, extent, max(points // 4, 8), rng)
-    pictures = tuple(picture(kind, extent, image_size, f"{name}-{i}", rng) for i in range(views))
-    return PreparedShape(
-        object_id=name,
-        category="chair",
-        group=name,
-        source_mesh=f"model/{name}.obj",
-        mesh_sha256=digest(name.encode()),
+    drawn = [picture(kind, extent, image_size, f"{name}-{i}", rng) for i in range(pictures)]
+    geometry = ShapeGeometry(
         points_q=cells,
         occupancy=inside(kind, extent, lattice.decode_points(cells)),
         surface_points_q=lattice.encode_points(on_surface),
         surface_normals_q=encoding.encode_normals(normals),
         mesh=Mesh(CORNERS * extent, BOX_FACES),
-        views=pictures,
-        view_sha256=tuple(digest(view.rgb.tobytes()) for view in pictures),
         normalisation=Normalisation(np.zeros(3), 1.0),
     )
+    views = tuple(replace(view, sha256=digest(view.rgb.tobytes())) for view in drawn)
+    provenance = Provenance(f"model/{name}.obj", digest(name.encode()))
+    return PreparedShape(ShapeIdentity(name, "chair", name), geometry, views, provenance)
 
 
 def make_dataset(
@@ -134,17 +130,14 @@ def make_dataset(
             split = splits[start + row]
             entries.append(
                 ShapeEntry(
-                    object_id=shape.object_id,
-                    category=shape.category,
-                    group=shape.group,
+                    **asdict(shape.identity),
+                    **asdict(shape.provenance),
                     split=split,
                     shard=shard.file,
                     row=row,
                     images=len(shape.views),
-                    source_mesh=shape.source_mesh,
-                    mesh_sha256=shape.mesh_sha256,
                     record_ids=tuple(v.record_id for v in shape.views),
-                    image_sha256=shape.view_sha256,
+                    image_sha256=tuple(v.sha256 for v in shape.views),
                     image_splits=(split,) * len(shape.views),
                 )
             )

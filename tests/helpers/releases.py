@@ -15,8 +15,8 @@ from PIL import Image
 from pix3d_onet import lattice, seeding
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.errors import RejectError
-from pix3d_onet.files import file_digest
-from pix3d_onet.types import Mesh, Normalisation
+from pix3d_onet.preparation.from_mesh import GeometryResult
+from pix3d_onet.types import Mesh, Normalisation, ShapeGeometry, SourceShape
 
 CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
 QUADS = ((1, 2, 4, 3), (5, 7, 8, 6), (1, 5, 6, 2), (3, 4, 8, 7), (1, 3, 7, 5), (2, 6, 8, 4))
@@ -85,33 +85,34 @@ def write_index(root: Path, records: Any) -> None:
     (root / "pix3d.json").write_text(json.dumps(records))
 
 
-class BoxGeometry:
+def box_from(path: Path, object_id: str, config: PrepareConfig) -> GeometryResult:
     """What ``shape_geometry`` gives, for a box read from its file."""
+    lines = path.read_text().splitlines()
+    vertices = np.array([[float(x) for x in line.split()[1:]] for line in lines if line.startswith("v ")])
+    if not len(vertices):
+        raise RejectError("empty-mesh", "no vertices", "mesh")
+    quads = np.array([[int(i) - 1 for i in line.split()[1:]] for line in lines if line.startswith("f ")])
+    sides = np.ptp(vertices, axis=0)
+    normalisation = Normalisation(vertices.mean(axis=0), float(sides.max()))
+    mesh = Mesh(normalisation.apply(vertices), np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]))
+    rng = seeding.generator(config.seed, "fake", object_id)
+    cells = rng.integers(0, lattice.LATTICE, (config.points, 3), dtype=np.uint16)
+    half = sides / sides.max() / 2
+    stored = ShapeGeometry(
+        points_q=cells,
+        occupancy=(np.abs(lattice.decode_points(cells)) <= half).all(axis=1),
+        surface_points_q=rng.integers(0, lattice.LATTICE, (config.surface_points, 3), dtype=np.uint16),
+        surface_normals_q=rng.integers(0, 255, (config.surface_points, 2), dtype=np.uint8),
+        mesh=mesh,
+        normalisation=normalisation,
+        qc={"watertight": True, "volume": float(np.prod(2 * half))},
+    )
+    return GeometryResult(stored, mesh, {"watertight": 0.01})
 
-    def __init__(self, path: Path, object_id: str, config: PrepareConfig) -> None:
-        lines = path.read_text().splitlines()
-        vertices = np.array([[float(x) for x in line.split()[1:]] for line in lines if line.startswith("v ")])
-        if not len(vertices):
-            raise RejectError("empty-mesh", "no vertices", "mesh")
-        quads = np.array([[int(i) - 1 for i in line.split()[1:]] for line in lines if line.startswith("f ")])
-        sides = np.ptp(vertices, axis=0)
-        self.normalisation = Normalisation(vertices.mean(axis=0), float(sides.max()))
-        faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
-        self.mesh = self.full_mesh = Mesh(self.normalisation.apply(vertices), faces)
-        rng = seeding.generator(config.seed, "fake", object_id)
-        self.points_q = rng.integers(0, lattice.LATTICE, (config.points, 3), dtype=np.uint16)
-        half = sides / sides.max() / 2
-        self.occupancy = (np.abs(lattice.decode_points(self.points_q)) <= half).all(axis=1)
-        self.surface_points_q = rng.integers(0, lattice.LATTICE, (config.surface_points, 3), dtype=np.uint16)
-        self.surface_normals_q = rng.integers(0, 255, (config.surface_points, 2), dtype=np.uint8)
-        self.mesh_sha256 = file_digest(path)
-        self.qc = {"watertight": True, "volume": float(np.prod(2 * half))}
-        self.seconds = {"watertight": 0.01}
 
-
-def box_geometry(path: Path, object_id: str, config: PrepareConfig, *, root: Path, voxel: Path | None) -> BoxGeometry:
+def box_geometry(shape: SourceShape, config: PrepareConfig, root: Path) -> GeometryResult:
     """A mesh stage for tests; the first line of the OBJ may say what shall go wrong."""
-    note = path.read_text().partition("\n")[0].removeprefix("#").split()
+    note = shape.mesh.read_text().partition("\n")[0].removeprefix("#").split()
     match note:
         case ["die"]:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -130,4 +131,4 @@ def box_geometry(path: Path, object_id: str, config: PrepareConfig, *, root: Pat
         case ["die-unless", flag] if not Path(flag).exists():
             Path(flag).touch()
             os.kill(os.getpid(), signal.SIGKILL)
-    return BoxGeometry(path, object_id, config)
+    return box_from(shape.mesh, shape.object_id, config)

@@ -9,6 +9,7 @@ import numpy as np
 
 from pix3d_onet.ablation.variants import VARIANTS, variant
 from pix3d_onet.config import TrainConfig
+from pix3d_onet.files import write_json
 from pix3d_onet.runs.examples import Example, store_examples
 from pix3d_onet.runs.record import HistoryRow, RunRecord, write_run
 from pix3d_onet.seeding import generator
@@ -79,6 +80,16 @@ def make_run(
     if examples:
         write_examples(folder, name, examples)
     write_run(folder, record)
+    return folder
+
+
+def make_unfinished(folder: Path, name: str, seed: int = 0, *, saved: Sequence[int] = ()) -> Path:
+    """The folder of an interrupted run with checkpoints after the steps ``saved``."""
+    record = make_record(name, seed)
+    write_json(folder / "config.json", {"run_id": record.run_id, "name": name, "train": dict(record.train)})
+    (folder / "last").mkdir()
+    for step in saved:
+        (folder / "last" / f"step-{step:08d}.safetensors").touch()
     return folder
 
 

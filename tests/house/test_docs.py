@@ -73,6 +73,11 @@ def load(path: Path) -> ModuleType:
     return module
 
 
+def test_the_page_of_quality_figures_equals_their_table() -> None:
+    expected = load(ROOT / "scripts/qc_reference.py").page()
+    assert (ROOT / "docs/qc.md").read_text() == expected, "call make qc-reference"
+
+
 def test_cli_reference_equals_the_commands() -> None:
     expected = load(ROOT / "scripts/cli_reference.py").page()
     written = (ROOT / "docs/reference/cli.md").read_text()

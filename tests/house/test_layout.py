@@ -21,7 +21,7 @@ def texts(folder: Path) -> dict[str, str]:
     return {p.relative_to(folder).as_posix(): p.read_text() for p in folder.rglob("*.py")}
 
 
-@pytest.mark.parametrize("folder", [PACKAGES["pix3d_onet"], TESTS], ids=lambda p: p.name)
+@pytest.mark.parametrize("folder", [*PACKAGES.values(), TESTS], ids=lambda p: p.name)
 def test_no_folder_shows_too_many_files(folder: Path) -> None:
     counts = Counter(p.parent.relative_to(ROOT).as_posix() for p in folder.rglob("*.py") if p.name != "__init__.py")
     assert {name: n for name, n in counts.items() if n > MOST_FILES} == {}

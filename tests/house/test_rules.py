@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from pix3d_onet.system import EXTRAS, SYSTEM_LIBRARIES
+from pix3d_onet.machine.checks import EXTRAS, SYSTEM_LIBRARIES
 from pix3d_onet.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]

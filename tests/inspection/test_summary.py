@@ -72,10 +72,20 @@ def test_the_worst_come_first_warned_ones_before_all(data: Path) -> None:
 def test_a_bad_figure_outranks_equal_ones(data: Path) -> None:
     document = json.loads((data / "manifest.json").read_text())
     for k, shape in enumerate(document["shapes"]):
-        shape["qc"] = {"distance_mean": 0.001 * k}
+        shape["qc"] = {"distance_mean": 0.001 * k, "volume_ratio": 1.2}
     (data / "manifest.json").write_text(json.dumps(document))
     order = [e.object_id for e, _ in worst_shapes(read_manifest(data), 12)]
     assert order == [s["object_id"] for s in reversed(document["shapes"])]
+
+
+def test_a_shrunk_shape_is_as_bad_as_a_grown_one_and_a_ratio_near_1_is_not(data: Path) -> None:
+    document = json.loads((data / "manifest.json").read_text())
+    for k, shape in enumerate(document["shapes"]):
+        shape["qc"] = {"volume_ratio": {2: 0.4, 5: 1.9, 6: 0.9988}.get(k, 1.0005)}
+    (data / "manifest.json").write_text(json.dumps(document))
+    names = [s["object_id"] for s in document["shapes"]]
+    assert [e.object_id for e, _ in worst_shapes(read_manifest(data), 3)] == [names[2], names[5], names[6]]
+    assert {r.key: r for r in summarise(data).qc}["volume_ratio"].worst == names[2]
 
 
 def test_the_sheet_is_a_png_of_the_shapes_asked_for(data: Path, tmp_path: Path) -> None:
@@ -120,10 +130,12 @@ def test_command(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert document["shapes"] == 12
     assert len(document["worst"]) == 3
     assert Path(document["sheet"]).is_file()
+    assert document["qc"]["label_agreement"]["unit"] == "share"
     onet("inspect", data, "--no-sheet")
     out = capsys.readouterr().out
+    assert "docs/qc.md" in out
     assert "train" in out
-    assert "kB a shape" in out
+    assert "kB per shape" in out
     assert not (data / "contact-sheet.png").exists()
 
 

@@ -169,7 +169,7 @@ def test_pictures_without_pose_are_counted_not_judged(data: Path) -> None:
         (lambda f: f["images/mask"].__setitem__(0, 0), "empty"),
         (lambda f: f["images/rgb"].__setitem__(0, 7), "background"),
         (lambda f: f["images/pose"].__setitem__((0, 0, 0), 3.0), "rigid"),
-        (lambda f: f["images/pose"].__setitem__((0, 0, 0), np.nan), "half there"),
+        (lambda f: f["images/pose"].__setitem__((0, 0, 0), np.nan), "incomplete"),
         (lambda f: f["images/shape"].__setitem__(0, 2), "images/shape"),
         (lambda f: f.attrs.__setitem__("version", 9), "version"),
         (lambda f: f.move("points", "dots"), "lacks points"),

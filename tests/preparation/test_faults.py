@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -191,7 +191,7 @@ def test_a_kill_while_assembling(root: Path, tmp_path: Path, monkeypatch: pytest
 def test_parts_left_by_a_kill_after_the_manifest_go_away(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(root, out)
-    (out / ".parts").mkdir()
+    Staging(out).open()
     (out / ".parts" / "x.json").write_text("{}")
     assert run(root, out).up_to_date
     assert not (out / ".parts").exists()
@@ -214,28 +214,17 @@ def test_a_full_disk_is_one_line_and_keeps_parts(root: Path, tmp_path: Path, mon
     assert result.resumed == 5
 
 
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Path:
-    """A real file system of 600 kB, where one may be mounted."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(folder)]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("may not mount a small file system here")
-    yield folder  # type: ignore[misc]
-    subprocess.run(["umount", str(folder)], capture_output=True, check=True)
-
-
 @pytest.mark.parametrize("points", [2048, 65536])
-def test_a_really_full_disk(tiny_disk: Path, tmp_path: Path, points: int) -> None:
+def test_a_really_full_disk(small_disk: Callable[[str], Path], tmp_path: Path, points: int) -> None:
     """With few points the disk fills while shards are assembled, with many while the first parts are kept."""
     write_release(tmp_path / "root", 16)
     config = CONFIG.from_json({**CONFIG.to_json(), "points": points})
     execution = Execution(backend="inline", geometry=box_geometry)
+    disk = small_disk("600k")
     with pytest.raises(InputError, match="no space left on the disk"):
-        prepare(list_pix3d(tmp_path / "root", config), config, tiny_disk / "out", execution)
-    assert not (tiny_disk / "out" / "manifest.json").exists()
-    assert not list(tiny_disk.rglob("*.part"))
+        prepare(list_pix3d(tmp_path / "root", config), config, disk / "out", execution)
+    assert not (disk / "out" / "manifest.json").exists()
+    assert not list(disk.rglob("*.part"))
 
 
 def test_ctrl_c_while_workers_start_is_late_and_not_lost() -> None:

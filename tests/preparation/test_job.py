@@ -15,13 +15,13 @@ from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.sources.pix3d import list_pix3d
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.data.store.reader import load_dataset
+from pix3d_onet.data.store.rejects import read_rejects
 from pix3d_onet.errors import BusyError, ConfigError, InputError
 from pix3d_onet.events import Event, Progress
 from pix3d_onet.locks import locked
 from pix3d_onet.preparation.assemble import listing_digest
 from pix3d_onet.preparation.job import Execution, prepare
-from pix3d_onet.preparation.reopen import read_rejects
-from pix3d_onet.preparation.staging import fingerprint
+from pix3d_onet.preparation.staging import Contents, fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_part_is_reused_only_for_the_same_content(root: Path, finished: Path, 
     other = Path(shutil.copytree(root, tmp_path / "root"))
     out = tmp_path / "out"
     _interrupt_after(other, out, 6)
-    assert len(list((out / ".parts").iterdir())) == 6
+    assert len(list((out / ".parts").glob("[!.]*"))) == 6
     write_box(other / "model/chair/BOX_000/model.obj", (1.0, 0.5, 0.5))
     result = run(other, out)
     assert result.resumed == 5
@@ -114,7 +114,7 @@ def _interrupt_after(root: Path, out: Path, shapes: int) -> None:
 def test_a_damaged_part_is_made_again(root: Path, finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     _interrupt_after(root, out, 6)
-    parts = sorted((out / ".parts").iterdir())
+    parts = sorted((out / ".parts").glob("[!.]*"))
     parts[0].write_bytes(parts[0].read_bytes()[:100])
     data = bytearray(parts[1].read_bytes())
     data[len(data) // 2] ^= 1
@@ -200,7 +200,7 @@ def test_every_number_of_a_camera_counts(root: Path, change: dict[str, object]) 
     assert camera is not None
     other = replace(shape, views=(replace(shape.views[0], camera=replace(camera, **change)),))
     assert listing_digest(listing, [other]) != listing_digest(listing, [shape])
-    assert fingerprint(other, CONFIG, root) != fingerprint(shape, CONFIG, root)
+    assert fingerprint(other, CONFIG, Contents(root)) != fingerprint(shape, CONFIG, Contents(root))
 
 
 def test_one_writer_at_a_time(root: Path, tmp_path: Path) -> None:
@@ -303,14 +303,12 @@ def test_nothing_usable_is_one_clear_error(root: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none of 10 shapes could be prepared: 10 bad-image\.") as raised:
         run(other, tmp_path / "out")
     assert str(tmp_path / "out/rejects.jsonl") in raised.value.hint
-    assert {r.record_id for r in read_rejects(tmp_path / "out/rejects.jsonl")} == {
-        f"img/chair/{i:04d}.jpg" for i in range(10)
-    }
+    assert {r.record_id for r in read_rejects(tmp_path / "out")} == {f"img/chair/{i:04d}.jpg" for i in range(10)}
     shutil.rmtree(other / "model")
     with pytest.raises(InputError, match="no usable record: 10 missing-model") as raised:
         run(other, tmp_path / "out2")
     assert str(tmp_path / "out2/rejects.jsonl") in raised.value.hint
-    assert len(read_rejects(tmp_path / "out2/rejects.jsonl")) == 10
+    assert len(read_rejects(tmp_path / "out2")) == 10
 
 
 def test_reasons_of_shapes_and_of_records_are_told_apart_and_all_named(tmp_path: Path) -> None:

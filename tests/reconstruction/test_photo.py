@@ -11,11 +11,10 @@ import pytest
 from helpers import releases
 from PIL import Image
 
-from pix3d_onet.data.sources.pix3d import SENSOR_WIDTH_MM
 from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.learning.pictures import focal_of
 from pix3d_onet.reconstruction.photo import CameraFile, PhotoRecord, read_photo, read_pose, read_records
-from pix3d_onet.types import Normalisation
+from pix3d_onet.types import PIX3D_SENSOR_MM, Normalisation
 
 SIZE: dict[str, Any] = {"size": 64, "margin": 0.1}
 
@@ -46,10 +45,10 @@ def test_a_camera_file_gives_what_the_record_gives(index: Path, tmp_path: Path) 
     record = read_records(index)[image]
     by_record = read_photo(image, None, record, of_the_box, need_camera=True, **SIZE)
     camera = tmp_path / "camera.json"
-    camera.write_text(json.dumps({"pose": by_record.pose.tolist(), "focal": item["focal_length"] / SENSOR_WIDTH_MM}))
+    camera.write_text(json.dumps({"pose": by_record.pose.tolist(), "focal": item["focal_length"] / PIX3D_SENSOR_MM}))
     by_file = read_photo(image, index.parent / item["mask"], None, unwanted, camera=read_pose(camera), **SIZE)
     assert focal_of(by_file) == pytest.approx(focal_of(by_record), rel=1e-6)
-    assert focal_of(by_file) != pytest.approx(item["focal_length"] / SENSOR_WIDTH_MM, rel=0.2)
+    assert focal_of(by_file) != pytest.approx(item["focal_length"] / PIX3D_SENSOR_MM, rel=0.2)
     np.testing.assert_allclose(by_file.pose, by_record.pose, atol=1e-6)
     np.testing.assert_allclose(by_file.intrinsics, by_record.intrinsics, rtol=1e-5)
     np.testing.assert_array_equal(by_file.rgb, by_record.rgb)

@@ -7,22 +7,7 @@ from pathlib import Path
 import pytest
 
 from pix3d_onet.errors import ConfigError, InputError
-from pix3d_onet.learning import checkpoint
-from pix3d_onet.reconstruction.plan import NETWORK_FILE, Request, check_run, match, photos_among
-
-
-def test_a_run_is_looked_for_as_it_is_loaded(tmp_path) -> None:
-    assert Path(checkpoint.BEST) / checkpoint.MODEL_FILE == NETWORK_FILE
-    for name in "abcdef":
-        (tmp_path / name / NETWORK_FILE).parent.mkdir(parents=True)
-        (tmp_path / name / NETWORK_FILE).touch()
-    with pytest.raises(InputError) as caught:
-        check_run(tmp_path)
-    with pytest.raises(InputError) as loaded:
-        checkpoint.load_model(tmp_path)
-    assert str(caught.value) == str(loaded.value)
-    with pytest.raises(InputError, match=r"description of the run's network not found: .*model\.json"):
-        check_run(tmp_path / "a")
+from pix3d_onet.reconstruction.plan import Request, match, photos_among
 
 
 def test_a_folder_may_have_a_dot_and_the_ending_gives_the_format(tmp_path, monkeypatch) -> None:

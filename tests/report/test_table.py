@@ -11,9 +11,11 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
-from helpers.stored_runs import TABLE1, make_record, make_run, make_runs
+from helpers.stored_runs import TABLE1, make_record, make_run, make_runs, make_unfinished
 
 from pix3d_onet.ablation.stored_runs import find_runs, group_runs
+from pix3d_onet.ablation.unfinished import find_unfinished
+from pix3d_onet.ablation.variants import variant
 from pix3d_onet.config import TrainConfig
 from pix3d_onet.report import formats
 from pix3d_onet.report.table import Table, build_table
@@ -54,7 +56,9 @@ def test_means_and_relative_improvement(full: Table) -> None:
 
 
 def test_what_was_not_run_is_blank_but_its_known_counts_stand(tmp_path: Path) -> None:
-    table = table_of(make_runs(tmp_path, ("resnet18", "convnext")))
+    make_runs(tmp_path, ("resnet18", "convnext"))
+    assert [r.variant for r in table_of(tmp_path).rows] == ["resnet18", "convnext"]
+    table = table_of(tmp_path, all_rows=True)
     row = table.row("resnet50")
     assert (row.val_iou, row.relative, row.best_step, row.seeds, row.runs) == (None, None, None, (), ())
     assert (row.params, row.params_paper) == (26_139_201, "26.1M")
@@ -63,7 +67,9 @@ def test_what_was_not_run_is_blank_but_its_known_counts_stand(tmp_path: Path) ->
 
 
 def test_without_the_base_nothing_is_relative(tmp_path: Path) -> None:
-    row = table_of(make_runs(tmp_path, ("resnet34", "convnext"))).row("convnext")
+    make_runs(tmp_path, ("resnet34", "convnext"))
+    assert table_of(tmp_path).base == "resnet34"
+    row = table_of(tmp_path, all_rows=True).row("convnext")
     assert row.val_iou is not None
     assert (row.relative, row.p_value) == (None, None)
 
@@ -198,10 +204,44 @@ def test_validation_on_fewer_points_is_stated(tmp_path: Path) -> None:
 
 def test_another_base_and_chosen_rows(tmp_path: Path) -> None:
     make_runs(tmp_path, ("resnet18", "convnext", "convnext-fp3"))
-    table = table_of(tmp_path, variants=("convnext", "convnext-fp3"))
+    table = table_of(tmp_path, variants=[variant("convnext"), variant("convnext-fp3")])
     assert (table.base, [r.variant for r in table.rows]) == ("convnext", ["convnext", "convnext-fp3"])
     assert table.row("convnext").relative is None
     assert table.row("convnext-fp3").relative is not None
+
+
+def test_the_reference_stands_beside_table_1_alone(tmp_path: Path) -> None:
+    make_runs(tmp_path, ("resnet18", "convnext"))
+    table = table_of(tmp_path)
+    assert (table.title, table.reference, table.row("convnext").val_iou_paper) == ("Table 1", True, 0.4296)
+    make_run(tmp_path, "swin-tiny")
+    mixed = table_of(tmp_path)
+    assert (mixed.title, mixed.reference, mixed.row("convnext").val_iou_paper) == ("Ablation", False, None)
+    for text in (formats.markdown(mixed), formats.latex(mixed), formats.json_text(mixed).replace("_paper", "")):
+        assert "paper" not in text
+    assert table_of(tmp_path, reference=True).row("convnext").relative_paper == 0.063
+
+
+def test_an_unfinished_run_is_not_one_that_was_not_run(tmp_path: Path) -> None:
+    make_runs(tmp_path, ("resnet18",))
+    make_unfinished(tmp_path / "convnext" / "0-ab", "convnext", saved=(100,))
+    make_unfinished(tmp_path / "mine" / "1-ab", "resnet34", 1)
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "config.json").write_text('{"train": "express"}')
+    found = find_unfinished(tmp_path)
+    assert [(r.variant, r.seed, r.step, r.steps) for r in found] == [
+        ("convnext", 0, 100, 3000),
+        ("resnet34", 1, 0, 3000),
+    ]
+    notes = table_of(tmp_path, all_rows=True, unfinished=found).notes
+    (begun,) = [n for n in notes if n.startswith("Unfinished")]
+    assert "convnext, seed 0 (step 100 of 3000 saved, in convnext/0-ab)" in begun
+    assert "`onet bench`" in begun
+    (missing,) = [n for n in notes if n.startswith("Not run yet")]
+    assert "resnet50" in missing
+    assert "convnext," not in missing
+    alone = table_of(tmp_path, variants=[variant("resnet18")], unfinished=found)
+    assert alone.unfinished == ()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ import pytest
 from helpers.stored_runs import sphere, write_examples
 
 from pix3d_onet.errors import InputError
-from pix3d_onet.runs.examples import EXAMPLES_FILE, MAX_BYTES, MAX_EXAMPLES, MAX_FACES, read_examples
+from pix3d_onet.runs.examples import MAX_BYTES, MAX_EXAMPLES, MAX_FACES, read_examples
+from pix3d_onet.runs.folder import RunFolder
 
 
 @pytest.fixture
@@ -36,14 +37,14 @@ def sparing() -> Iterator[None]:
 
 def rewrite(run: Path, **changes: np.ndarray) -> None:
     """The file with some of its arrays replaced."""
-    with np.load(run / EXAMPLES_FILE) as file:
+    with np.load(RunFolder(run).examples) as file:
         arrays = {name: file[name] for name in file} | changes
-    np.savez_compressed(run / EXAMPLES_FILE, **arrays)
+    np.savez_compressed(RunFolder(run).examples, **arrays)
 
 
 def add(run: Path, name: str, content: bytes) -> None:
     """The file with one more member."""
-    with zipfile.ZipFile(run / EXAMPLES_FILE, "a", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(RunFolder(run).examples, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(name, content)
 
 
@@ -70,15 +71,15 @@ def test_a_run_without_the_file_has_no_examples(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip", b"\x93NUMPY"])
 def test_what_is_no_archive_is_damaged(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / EXAMPLES_FILE).write_bytes(content)
+    RunFolder(tmp_path).examples.write_bytes(content)
     with pytest.raises(InputError, match="damaged"):
         read_examples(tmp_path)
 
 
 def test_every_truncation_is_damaged(run: Path) -> None:
-    whole = (run / EXAMPLES_FILE).read_bytes()
+    whole = RunFolder(run).examples.read_bytes()
     for share in np.linspace(0, 0.99, 12):
-        (run / EXAMPLES_FILE).write_bytes(whole[: int(share * len(whole))])
+        RunFolder(run).examples.write_bytes(whole[: int(share * len(whole))])
         with pytest.raises(InputError, match="damaged"):
             read_examples(run)
 
@@ -86,7 +87,7 @@ def test_every_truncation_is_damaged(run: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"record_id": np.array([{"pickled": 1}, 2], dtype=object)}, "false header"),
+        ({"record_id": np.array([{"pickled": 1}, 2], dtype=object)}, "not numbers"),
         ({"mask": np.zeros((2, 32, 32), bool)}, "differ in length"),
         ({"rgb": np.zeros((1, 64, 64, 3), np.uint8)}, "differ in length"),
         ({"rgb": np.zeros((), np.uint8)}, "differ in length"),
@@ -107,7 +108,7 @@ def test_arrays_that_do_not_fit_are_damage(run: Path, changes: dict[str, np.ndar
 
 def test_a_bomb_is_not_unpacked(run: Path) -> None:
     add(run, "rest.npy", header(f"({MAX_BYTES},)") + bytes(MAX_BYTES))
-    assert (run / EXAMPLES_FILE).stat().st_size < MAX_BYTES / 100
+    assert RunFolder(run).examples.stat().st_size < MAX_BYTES / 100
     with sparing(), pytest.raises(InputError, match="unpacks to"):
         read_examples(run)
 
@@ -127,8 +128,8 @@ def test_a_directory_that_lies_is_damage(run: Path) -> None:
     content = bytes(4 * MAX_BYTES)
     add(run, "rest.npy", header(f"({len(content)},)") + content)
     size = (len(content) + len(header(f"({len(content)},)"))).to_bytes(4, "little")
-    data = (run / EXAMPLES_FILE).read_bytes().replace(size, (1000).to_bytes(4, "little"))
-    (run / EXAMPLES_FILE).write_bytes(data)
+    data = RunFolder(run).examples.read_bytes().replace(size, (1000).to_bytes(4, "little"))
+    RunFolder(run).examples.write_bytes(data)
     with sparing(), pytest.raises(InputError, match="damaged"):
         read_examples(run)
 
@@ -136,7 +137,7 @@ def test_a_directory_that_lies_is_damage(run: Path) -> None:
 def test_thousands_of_members_are_refused_unread(run: Path) -> None:
     content = io.BytesIO()
     np.save(content, np.zeros(1))
-    with zipfile.ZipFile(run / EXAMPLES_FILE, "a") as archive:
+    with zipfile.ZipFile(RunFolder(run).examples, "a") as archive:
         for i in range(1000):
             archive.writestr(f"x{i}.npy", content.getvalue())
     with pytest.raises(InputError, match="1015 arrays"):
@@ -144,6 +145,6 @@ def test_thousands_of_members_are_refused_unread(run: Path) -> None:
 
 
 def test_a_folder_of_that_name_is_damage(tmp_path: Path) -> None:
-    (tmp_path / EXAMPLES_FILE).mkdir()
-    with pytest.raises(InputError, match="not a file of"):
+    RunFolder(tmp_path).examples.mkdir()
+    with pytest.raises(InputError, match="not a regular file"):
         read_examples(tmp_path)

@@ -1,1 +1,1 @@
-"""A picture file and its mask to the object on white, in a square."""
+"""Decode pictures and masks; cut out the object and crop it to a square on white."""

@@ -1,26 +1,27 @@
-"""Pictures in: any honest image file and its mask → the object on white, in a square, with the camera moved along.
+"""Decode, mask, crop and resize a picture, and adjust its intrinsics: the object on white, in a square.
 
-The policy, in order:
+The steps, in order:
 
-1. A file is taken for what its bytes are, never for its name (Pix3D has a ``.tiff`` that holds JPEG). Only the
-   raster formats of :data:`FORMATS` are opened: no format that runs a helper program, none that fetches.
-2. The size that the header declares is checked before a pixel is decoded (:data:`MAX_PIXELS`).
-3. EXIF orientation is ignored for a release's records, for the image and for its mask alike: masks and cameras are
-   drawn on the pixels as stored (Pillow turns a TIFF itself all the same). A loose photo is turned upright
-   (``upright``), its mask by the mask's own tag.
-4. A mask must have its image's size (``mask-size`` otherwise) and cover something (``empty-mask``); it is the object
-   where it is at least :data:`MASK_THRESHOLD` (a mask that holds only 0 and 1 is taken as a truth value). A mask whose
-   transparency varies is its transparency: its colours are those of the object.
-5. Everything outside the mask becomes white (the report's background of 1), transparency likewise.
-6. The crop is a square around the centre of the mask's box; its side is the box's longest side and the margin on both
-   sides; what lies outside the picture is white. The crop's corners are real numbers: nothing is rounded.
+1. The format is detected from the content, never from the name (Pix3D has a ``.tiff`` that holds JPEG). Only the
+   raster formats in :data:`FORMATS` are opened; none of them runs a program or fetches a file.
+2. The size in the header is checked before any pixel is decoded (:data:`MAX_PIXELS`).
+3. EXIF orientation is ignored for records of a source, for the image and its mask, because masks and cameras refer to
+   the stored pixels (Pillow always applies it to TIFF). With ``upright``, for a single photo, it is applied; to the
+   mask by the mask's own tag.
+4. A mask must have the size of its image (else ``mask-size``) and cover at least a pixel (else ``empty-mask``). The
+   object is where it is at least :data:`MASK_THRESHOLD`; a mask with only 0 and 1 is boolean. If its alpha channel is
+   not constant, that is the mask.
+5. Everything outside the mask becomes white (the report's background of 1), transparent pixels likewise.
+6. The crop is a square around the centre of the mask's box. Its side is the box's longest side plus the margin on
+   both sides. Outside the picture it is white. Its corners are not rounded to pixels.
 7. The square is resampled to ``size`` × ``size`` with a triangle filter over the footprint of a pixel (antialiased, no
-   ringing at the silhouette); the mask in the same way, true where at least half a pixel is covered.
-8. The intrinsics follow exactly: ``u' = (u - left)·size/side``, ``v' = (v - top)·size/side``.
+   ringing at the silhouette); so is the mask, which is true if at least half a pixel is covered.
+8. The intrinsics are adjusted exactly: ``u' = (u - left)·size/side``, ``v' = (v - top)·size/side``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pix3d_onet.data.images.decoding import MASK_THRESHOLD, STAGE, _not_white, read_mask, read_rgb
+from pix3d_onet.data.images.decoding import BAND_PIXELS, MASK_THRESHOLD, STAGE, _not_white, read_mask, read_rgb
 from pix3d_onet.errors import RejectError
 from pix3d_onet.types import Bool, Camera, Float32, Normalisation, UInt8, View
 
 OVERSAMPLING = 4
-"""A crop larger than this many stored sizes is first averaged over whole blocks: same picture, less memory."""
+"""A crop larger than this multiple of the stored size is first averaged over blocks: same picture, less memory."""
 ASPECT_TOLERANCE_PIXELS = 2.0
-"""How far a picture's size may be from its camera's, after scaling: a resized picture rounds each side by ≤ 1 pixel."""
+"""Allowed difference of a picture's size from its camera's after scaling; resizing rounds each side by ≤ 1 pixel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,13 @@ def load_view(
     on_white: bool = False,
     upright: bool = False,
 ) -> View:
-    """Read one picture by the module's policy; ``upright`` for a loose photo, see its point 3.
+    """Read one picture by the steps of this module; ``upright``: see step 3.
 
-    ``mask`` None takes the picture's own alpha channel; where it has none, what is not white (``on_white``), or the
-    whole picture. ``camera`` is in
-    the shape's model frame and may be stated for another resolution of the same picture; ``normalisation`` takes it
-    to the normalised frame (both None: no pose). Raises RejectError, stage ``image``: ``missing-image``,
-    ``missing-mask``, ``bad-image``, ``bad-mask``, ``image-too-large``, ``mask-size``, ``empty-mask``, ``image-size``.
+    If ``mask`` is None, the mask is the picture's alpha channel, else what is not white (``on_white``), else the whole
+    picture. ``camera`` is in the shape's model frame and may refer to another resolution of the same picture;
+    ``normalisation`` maps it to the normalised frame (both None: no pose). Raises RejectError, stage ``image``:
+    ``missing-image``, ``missing-mask``, ``bad-image``, ``bad-mask``, ``image-too-large``, ``mask-size``,
+    ``empty-mask``, ``image-size``.
     """
     rgb, alpha = read_rgb(image, upright=upright)
     truth = read_mask(mask, upright=upright) if mask is not None else alpha
@@ -84,7 +85,7 @@ def crop_view(
     size: int = 224,
     margin: float = 0.1,
 ) -> View:
-    """Steps 4 to 8 of the module's policy on arrays: ``rgb`` (H, W, 3) uint8 and ``mask`` (H, W) bool → View.
+    """Steps 4 to 8 of this module on arrays: ``rgb`` (H, W, 3) uint8 and ``mask`` (H, W) bool → View.
 
     Raises RejectError as :func:`load_view`.
     """
@@ -93,12 +94,13 @@ def crop_view(
         detail = f"the mask is {width}×{height} but its image {rgb.shape[1]}×{rgb.shape[0]} pixels"
         raise RejectError("mask-size", detail, STAGE)
     crop = square_around(mask, margin)
-    white = np.where(mask[..., None], rgb, np.uint8(255))
-    stored = _resample(Image.fromarray(white), crop, size, fill=255)
-    coverage = np.asarray(_resample(Image.fromarray(mask.astype(np.uint8) * np.uint8(255)), crop, size, fill=0))
+    white = Rows("RGB", width, height, lambda rows: np.where(mask[rows, :, None], rgb[rows], np.uint8(255)))
+    stored = _resample(white, crop, size, fill=255)
+    covered = Rows("L", width, height, lambda rows: mask[rows].astype(np.uint8) * np.uint8(255))
+    coverage = np.asarray(_resample(covered, crop, size, fill=0))
     small = coverage >= MASK_THRESHOLD
     if not small.any():
-        small = coverage > 0  # an object thinner than half a stored pixel everywhere
+        small = coverage > 0  # the object is thinner than half a stored pixel everywhere
     if not small.any():
         raise RejectError("empty-mask", f"the object is too thin to be seen in {size}×{size} pixels", STAGE)
     pose, intrinsics = _stored_camera(camera, normalisation, crop, (width, height), size)
@@ -106,7 +108,7 @@ def crop_view(
 
 
 def square_around(mask: Bool, margin: float) -> Crop:
-    """The square around the true pixels of ``mask`` (H, W); RejectError ``empty-mask`` when there are none."""
+    """The square around the true pixels of ``mask`` (H, W); RejectError ``empty-mask`` if there are none."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
         raise RejectError("empty-mask", "the mask covers no pixel", STAGE)
@@ -116,25 +118,41 @@ def square_around(mask: Bool, margin: float) -> Crop:
     return Crop((left + right - side) / 2, (top + bottom - side) / 2, side)
 
 
-def _resample(image: Image.Image, crop: Crop, size: int, *, fill: int) -> Image.Image:
-    """Cut ``crop`` out of ``image``, padded with ``fill``, and scale it to ``size`` × ``size``.
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """A picture of ``width`` × ``height`` pixels whose ``pixels`` (rows, W, …) uint8 are made when they are asked for:
+    one of 100 million is there once, not in four versions."""
 
-    Where the crop is large, whole blocks of k × k pixels, aligned to the crop's own corner, are averaged first, and
-    only where the picture is: an extremely long picture costs no square of its longest side.
+    mode: str
+    width: int
+    height: int
+    pixels: Callable[[slice], UInt8]
+
+
+def _resample(picture: Rows, crop: Crop, size: int, *, fill: int) -> Image.Image:
+    """Cut ``crop`` out of ``picture``, padded with ``fill``, and scale it to ``size`` × ``size``.
+
+    If the crop is large, blocks of k × k pixels, aligned to the crop's corner, are averaged first, some rows of blocks
+    at a time. Only blocks inside the picture are computed, so that an extremely long picture does not need the memory
+    of its whole square.
     """
     k = max(1, int(crop.side // (OVERSAMPLING * size)))
     left, top = int(np.floor(crop.left)), int(np.floor(crop.top))
     blocks = int(np.ceil((max(crop.left - left, crop.top - top) + crop.side) / k))
-    # blocks [x0, x1) × [y0, y1) are those that the picture touches
+    # blocks [x0, x1) × [y0, y1) overlap the picture
     x0, y0 = max(0, -left // k), max(0, -top // k)
-    x1 = min(blocks, -(-(image.width - left) // k))
-    y1 = min(blocks, -(-(image.height - top) // k))
-    colour: Any = (fill,) * 3 if image.mode == "RGB" else fill
-    patch = Image.new(image.mode, ((x1 - x0) * k, (y1 - y0) * k), colour)
-    origin = (left + x0 * k, top + y0 * k)
-    patch.paste(image, (-origin[0], -origin[1]))
-    canvas = Image.new(image.mode, (blocks, blocks), colour)
-    canvas.paste(patch.reduce(k) if k > 1 else patch, (x0, y0))
+    x1 = min(blocks, -(-(picture.width - left) // k))
+    y1 = min(blocks, -(-(picture.height - top) // k))
+    colour: Any = (fill,) * 3 if picture.mode == "RGB" else fill
+    canvas = Image.new(picture.mode, (blocks, blocks), colour)
+    step = max(1, BAND_PIXELS // max((x1 - x0) * k * k, 1))
+    for row in range(y0, y1, step):
+        high = min(step, y1 - row)
+        band = Image.new(picture.mode, ((x1 - x0) * k, high * k), colour)
+        above = top + row * k
+        rows = slice(max(above, 0), min(above + high * k, picture.height))
+        band.paste(Image.fromarray(picture.pixels(rows)), (-left - x0 * k, rows.start - above))
+        canvas.paste(band.reduce(k) if k > 1 else band, (x0, row))
     x, y, side = (crop.left - left) / k, (crop.top - top) / k, crop.side / k
     box = (x, y, min(x + side, blocks), min(y + side, blocks))
     return canvas.resize((size, size), Image.Resampling.BILINEAR, box=box)

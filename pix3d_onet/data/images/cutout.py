@@ -1,14 +1,15 @@
-"""A loose photo → the object on white, cropped as the training pictures are: which pixels are the object?
+"""Cut the object out of a single photo and crop it like a training picture.
 
-A photo is turned upright as its EXIF orientation says, for that is how it is shown and masks are drawn.
-
-What is asked for: a mask that is given; ``auto``, a simple rule without any learned model (:func:`auto_mask`); or
-``rembg``'s network where that package is installed. Otherwise the picture's own transparency; a white border, which
-means that the picture is cut out already; else the whole picture, with a warning.
+The photo's EXIF orientation is applied, because photos are displayed, and masks drawn, that way. The mask is given; or
+found by ``auto``, a simple rule without a learned model (:func:`auto_mask`); or by ``rembg``'s network, if that package
+is installed. Without a mask, the picture's alpha channel is used; else, if its border is white, what is not white; else
+the whole picture, with a warning.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+from scipy.cluster.vq import kmeans2
 
 from pix3d_onet.config import MaskRule
 from pix3d_onet.data.images.crop import crop_view
@@ -28,46 +30,46 @@ from pix3d_onet.types import Bool, Camera, Normalisation, UInt8, View
 AUTO: MaskRule = "auto"
 REMBG: MaskRule = "rembg"
 IN_MEMORY = "picture"
-"""Name of a photo that is no file, in messages."""
+"""Name in messages of a photo that is not a file."""
 FILE, ALPHA, WHITE_BORDER_CUT, WHOLE = "file", "alpha", "white-border", "whole"
-"""With the two words above, what can have cut a picture out: see :class:`PhotoView`."""
+"""Together with the mask rules, the possible origins of a mask: see :class:`PhotoView`."""
 WORK_SIDE = 320
-"""Longest side on which the automatic mask is found, pixels."""
+"""Longest side of the reduced picture on which the automatic mask is computed, pixels."""
 BORDER_SHARE = 0.03
-"""Width of the frame that is taken to show background, as a share of the shorter side."""
+"""Width of the picture's frame, which is assumed to be background, as a fraction of the shorter side."""
 BACKGROUND_COLOURS = 4
-"""Colours that describe the frame (k-means)."""
+"""Number of colours that describe the frame (k-means)."""
 KMEANS_ROUNDS = 8
-"""Rounds of k-means; colours of a frame settle in fewer."""
+"""Iterations of k-means; the colours of a frame converge in fewer."""
 GROUP_SHARE = 0.06
-"""Share of the frame from which a colour is background."""
+"""Fraction of the frame from which on a colour counts as background."""
 HISTOGRAM_BINS = 64
 """Bins of Otsu's threshold on the distance from the background's colours."""
 LEAST_DISTANCE = 4.0
-"""Colour distance (CIE Lab units; 2.3 is just noticeable) below which a pixel is background whatever else is said."""
+"""Colour distance (CIE Lab units; 2.3 is just noticeable) below which a pixel is always background."""
 PLAIN_FACTOR, PLAIN_PERCENTILE = 1.5, 95
-"""A pixel this many times farther than this percentile of the frame's own pixels is not background."""
+"""A pixel farther than the factor times this percentile of the frame's distances is not background."""
 HOLE_SHARE = 0.003
-"""Background colour enclosed by the object is seen through it from this share of the picture on; less is filled."""
+"""Background enclosed by the object is a hole if it covers at least this fraction of the picture; else it is filled."""
 LEAST_SHARE, MOST_SHARE = 0.005, 0.95
-"""An automatic mask that covers less or more of the picture than this is a failure, not an answer."""
+"""An automatic mask that covers a smaller or larger fraction of the picture is rejected."""
 COMPANION_SHARE = 0.1
-"""Components of at least this share of the largest one belong to the object, too."""
+"""Components with at least this fraction of the largest one's pixels also belong to the object."""
 FRAME_SPREAD = 6.0
-"""Colour distance of the frame's pixels (at :data:`PLAIN_PERCENTILE`) from the background's colours above which the
-ground is not plain. This and the next were chosen on 48 photos of Pix3D (``docs/reconstruct.md`` has the counts),
-where anything from 5.2 to 6 gives the same."""
+"""If the frame's colour distance (at :data:`PLAIN_PERCENTILE`) from the background's colours is larger, the background
+is not plain. This value and the next were chosen on 48 photos of Pix3D (counts in ``docs/reconstruct.md``); any value
+from 5.2 to 6 gives the same result."""
 BORDER_TOUCH = 0.02
-"""Share of the picture's border that an object may cover: more is likely ground, or an object that is cut off."""
+"""Fraction of the picture's border that an object may cover; more is probably background or a truncated object."""
 WHITE = 250
-"""A channel value from which a border pixel counts as white."""
+"""A border pixel is white if all channels have at least this value."""
 WHITE_BORDER = 0.98
-"""Share of white border pixels from which a picture counts as cut out already."""
+"""If at least this fraction of the border pixels is white, the picture is assumed to be cut out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AutoCut:
-    """What the automatic rule found: ``mask`` (H, W) bool, and in words each reason to doubt it."""
+    """Result of the automatic rule: ``mask`` (H, W) bool, and the reasons why it may be wrong, as text."""
 
     mask: Bool
     doubts: tuple[str, ...]
@@ -75,8 +77,8 @@ class AutoCut:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PhotoView(View):
-    """A view of a loose photo. ``mask_from`` says what cut it out: ``file``, ``alpha``, ``auto``, ``rembg``,
-    ``white-border``, ``whole`` (nothing did), or ``record`` (the mask of its record in an index)."""
+    """A view of a single photo. ``mask_from``: origin of its mask: ``file``, ``alpha``, ``auto``, ``rembg``,
+    ``white-border``, ``whole`` (no mask), or ``record`` (the mask of its record in an index)."""
 
     mask_from: str = FILE
 
@@ -94,11 +96,11 @@ def load_cutout(
 ) -> PhotoView:
     """Cut the object out of a photo: a file, or pixels (H, W, 3) RGB or (H, W, 4) RGBA uint8.
 
-    ``mask`` is a file, (H, W) bool, ``auto``, ``rembg`` or None (see the module). ``size`` in pixels a side, ``margin``
-    as a share of the object's longest side. ``upright`` False takes the pixels as stored: for pictures of a release.
-    The crop, resampling and camera are those of ``data.images.crop``. Raises RejectError as ``load_view`` does, and
-    ``no-object`` where the automatic mask fails; a doubtful mask is a warning.
-    InputError for arrays of another shape.
+    ``mask`` is a file, (H, W) bool, ``auto``, ``rembg`` or None (see the module). ``size``: pixels per side;
+    ``margin``: as a fraction of the object's longest side. ``upright`` False: ignore EXIF orientation, as for sources.
+
+    Crop, resampling and camera: see ``data.images.crop``. Raises RejectError as ``load_view`` does, and ``no-object``
+    if the automatic mask fails; a doubtful mask is only a warning. InputError for arrays of a wrong shape.
     """
     name = image.name if isinstance(image, Path) else IN_MEMORY
     if isinstance(mask, Path) and not mask.is_file():
@@ -122,13 +124,13 @@ def load_cutout(
         found, source = border, WHITE_BORDER_CUT
     else:
         found, source = np.ones(rgb.shape[:2], dtype=np.bool_), WHOLE
-        emit(Note(f"{name}: no mask and no transparency; the whole picture is taken. Try `mask='auto'`.", "warning"))
+        emit(Note(f"{name}: no mask and no alpha channel; the whole picture is used. Try `mask='auto'`.", "warning"))
     view = crop_view(rgb, found, camera, normalisation, record_id=name, size=size, margin=margin)
     return PhotoView(view.rgb, view.mask, view.pose, view.intrinsics, view.record_id, mask_from=source)
 
 
 def white_border_mask(rgb: UInt8) -> Bool | None:
-    """(H, W) bool of what is not the white connected to the border; None where the border is not white."""
+    """(H, W) bool: everything but the white region connected to the border; None if the border is not white."""
     white: Bool = np.asarray((rgb >= WHITE).all(axis=2), dtype=np.bool_)
     frame = np.concatenate([white[0], white[-1], white[:, 0], white[:, -1]])
     if frame.mean() < WHITE_BORDER:
@@ -143,14 +145,15 @@ def auto_mask(rgb: UInt8) -> Bool:
 
 
 def auto_cut(rgb: UInt8) -> AutoCut:
-    """(H, W, 3) uint8 → the object's mask (H, W), by a rule that can be told in four sentences, and its doubts.
+    """(H, W, 3) uint8 → the object's mask (H, W), and the reasons why it may be wrong.
 
-    The frame of the picture shows background: its colours (CIE Lab) are summarised by k-means. A pixel's distance to
-    the nearest of them is cut by Otsu's threshold, or just above the frame's own spread where that is less. What
-    is close and connected to the border, and any large patch of it seen through the object, is background. The rest is
-    the object: its largest component and those that come near it in size.
-    It works before a plain ground and on one object, whole in the picture: where one of these seems not to hold, a
-    doubt says so. RejectError ``no-object`` when nearly nothing or nearly everything is left.
+    The picture's frame is assumed to be background; k-means summarises its colours (CIE Lab). Each pixel's distance to
+    the nearest of them is cut at Otsu's threshold, or just above the frame's own spread if that is less. Close pixels
+    are background if they are connected to the border or form a large hole. The object is the rest: its largest
+    component and those of similar size.
+
+    The rule assumes a plain background and one object that is completely in the picture; a doubt is reported if one of
+    these seems wrong. RejectError ``no-object`` if nearly nothing or nearly everything is left.
     """
     height, width = rgb.shape[:2]
     zoom = min(1.0, WORK_SIDE / max(height, width))
@@ -169,20 +172,18 @@ def auto_cut(rgb: UInt8) -> AutoCut:
     found = _larger_than(found, COMPANION_SHARE * sizes.max(initial=0))
     share = float(np.mean(found))
     if not LEAST_SHARE <= share <= MOST_SHARE:
-        detail = (
-            f"the automatic mask covers {share:.1%} of the picture: give `mask=FILE`, or a picture on a plain ground"
-        )
+        detail = f"the automatic mask covers {share:.1%} of the picture: give `mask=FILE`, or use a plain background"
         raise RejectError("no-object", detail, "image")
     whole = Image.fromarray(found).resize((width, height), Image.Resampling.NEAREST)
     return AutoCut(np.asarray(whole, dtype=np.bool_), _doubts(found, spread))
 
 
 def _doubts(found: Bool, spread: float) -> tuple[str, ...]:
-    """Which of the rule's conditions seem not to hold for the mask ``found`` (h, w) before a frame of ``spread``."""
+    """The rule's assumptions that seem wrong for the mask ``found`` (h, w); ``spread``: of the frame's colours."""
     border = np.concatenate([found[0], found[-1], found[1:-1, 0], found[1:-1, -1]])
     parts = int(np.count_nonzero(_components(found)[1]))
     doubts = {
-        "the ground is not plain": spread > FRAME_SPREAD,
+        "the background is not plain": spread > FRAME_SPREAD,
         "it touches the picture's border": border.mean() > BORDER_TOUCH,
         f"it is in {parts} parts": parts > 1,
     }
@@ -199,16 +200,16 @@ def rembg_mask(rgb: UInt8) -> Bool:
         ) from None
     try:
         alpha = np.asarray(rembg.remove(Image.fromarray(rgb), only_mask=True))
-    except Exception as error:  # noqa: BLE001 — it loads weights, runs a network, and raises what these raise
+    except Exception as error:  # noqa: BLE001 — loading weights and running a network can raise anything
         raise RejectError("no-object", f"rembg failed: {str(error).splitlines()[0][:200]}", "image") from None
     found: Bool = alpha >= 128
     return found
 
 
 def main_colours(colours: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """At most ``count`` centres (K, 3) of ``colours`` (N, 3): k-means from the farthest points, so always the same.
+    """At most ``count`` centres (K, 3) of ``colours`` (N, 3), by deterministic k-means (farthest-point initialisation).
 
-    Small groups are left out: where the object touches the frame, its colours must not count as background.
+    Small groups are dropped: if the object touches the frame, its colours must not count as background.
     """
     centres = np.median(colours, axis=0, keepdims=True)
     while len(centres) < count:
@@ -216,39 +217,44 @@ def main_colours(colours: NDArray[np.float64], count: int) -> NDArray[np.float64
         if distance.max() <= LEAST_DISTANCE**2:
             break
         centres = np.vstack([centres, colours[int(np.argmax(distance))]])
-    for _ in range(KMEANS_ROUNDS):
-        nearest = ((colours[:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)
-        used, sizes = np.unique(nearest, return_counts=True)
-        centres = np.stack([colours[nearest == k].mean(axis=0) for k in used])
+    centres, nearest = kmeans2(colours, centres, iter=KMEANS_ROUNDS, minit="matrix")
+    sizes = np.bincount(nearest, minlength=len(centres))
     kept: NDArray[np.float64] = centres[sizes >= min(GROUP_SHARE * len(colours), sizes.max())]
     return kept
 
 
 def otsu(values: NDArray[np.floating[Any]]) -> float:
-    """The threshold that splits a histogram of ``values`` into two classes of least variance (Otsu, 1979).
+    """Otsu's threshold (1979): upper edge of the last bin of the lower class; scikit-image returns that bin's centre.
 
-    Where all values are equal, that value's bin is the lower class.
+    If all values are equal, that value.
     """
-    counts, edges = np.histogram(values, bins=HISTOGRAM_BINS)
-    centres = (edges[1:] + edges[:-1]) / 2
-    weight, total = np.cumsum(counts), np.cumsum(counts * centres)
-    rest = weight[-1] - weight
-    between = (total[-1] * weight - total * weight[-1]) ** 2 / np.maximum(weight * rest, 1)
-    return float(edges[1:][int(np.argmax(between))]) if rest.any() and between.any() else float(edges[-1])
+    with _scikit_image():
+        from skimage.filters import threshold_otsu
+    half_a_bin = float(np.ptp(values)) / (2 * HISTOGRAM_BINS)
+    return float(threshold_otsu(values, nbins=HISTOGRAM_BINS)) + half_a_bin  # type: ignore[no-untyped-call]
 
 
 def srgb_to_lab(rgb: UInt8) -> NDArray[np.float64]:
-    """(..., 3) sRGB uint8 → CIE L*a*b* under D65 (IEC 61966-2-1, CIE 15)."""
-    value = rgb.astype(np.float64) / 255
-    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    matrix = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-    xyz = linear @ matrix.T / np.array([0.9505, 1.0, 1.089])
-    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
-    return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1)
+    """(..., 3) sRGB uint8 → CIE L*a*b* under D65."""
+    with _scikit_image():
+        from skimage.color import rgb2lab
+    lab: NDArray[np.float64] = rgb2lab(rgb)
+    return lab
+
+
+@contextmanager
+def _scikit_image() -> Iterator[None]:
+    """MissingDependencyError if an import in the block fails."""
+    try:
+        yield
+    except ImportError:
+        raise MissingDependencyError(
+            "`mask=auto` needs the library scikit-image.", hint="pip install 'pix3d-onet[train]', or give a mask."
+        ) from None
 
 
 def _components(region: Bool) -> tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]]]:
-    """Labels (H, W) of the connected parts of ``region`` and the pixels of each, that of the rest (label 0) being 0."""
+    """Labels (H, W) of the connected components of ``region``, and the pixels of each (0 for label 0, the rest)."""
     labels, count = ndimage.label(region)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     sizes[0] = 0
@@ -256,7 +262,7 @@ def _components(region: Bool) -> tuple[NDArray[np.integer[Any]], NDArray[np.inte
 
 
 def _larger_than(region: Bool, pixels: float) -> Bool:
-    """The connected parts of ``region`` of at least ``pixels`` (and at least one)."""
+    """The connected components of ``region`` with at least ``pixels`` pixels (and at least one)."""
     labels, sizes = _components(region)
     result: Bool = (sizes >= max(pixels, 1))[labels]
     return result

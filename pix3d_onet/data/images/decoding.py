@@ -1,8 +1,10 @@
-"""Image files and masks to arrays; steps 1 to 3 of the policy in ``data.images.crop``. Nothing is trusted."""
+"""Decode image files and masks to arrays, with all checks; steps 1 to 3 of ``data.images.crop``."""
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,34 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from pix3d_onet.data.images.jpeg import MAX_PAINTED, MAX_SCANS, count_scans
 from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.types import Bool, UInt8
 
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "TGA", "JPEG2000", "AVIF")
-"""Pillow's names of the formats that are opened, where the installed Pillow has them (AVIF: from 11.3 on)."""
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "TGA", "JPEG2000", "AVIF", "HEIF")
+"""Pillow's names of the allowed formats, if the installed Pillow has them (AVIF: from 11.3 on; HEIF: with the package
+pillow-heif)."""
+HEIC_BRANDS = rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)"
+UNREAD: tuple[tuple[bytes, str], ...] = (
+    (HEIC_BRANDS, "HEIC: install pillow-heif, or convert it to JPEG or PNG"),
+    (rb"....ftypavi[fs]", "AVIF, which this Pillow does not read: convert it to PNG, or install Pillow 11.3 or newer"),
+    (rb"\xff\x0a|....JXL ", "JPEG XL: convert it to JPEG or PNG"),
+    (
+        rb"II\*\x00|MM\x00\*",
+        "a TIFF of a kind that Pillow does not read, such as several float channels: convert it to PNG",
+    ),
+    (rb"%PDF", "a PDF: export its picture as PNG"),
+    (rb"\s*(?:<\?xml[^>]*>)?\s*(?:<!--.*?-->\s*)*<svg", "an SVG drawing: export it as PNG"),
+    (rb"\s*<(?:!doctype html|html)", "an HTML page: download the picture itself"),
+    (rb"version https://git-lfs", "a Git LFS pointer: fetch what it points to (git lfs pull)"),
+)
+"""First bytes of a file that cannot be opened → what it is and what to do."""
+HEAD_BYTES = 512
+"""Number of first bytes that are compared with ``UNREAD``."""
+UNIT_FLOAT = 2.0
+"""If no floating-point sample exceeds this, the range is [0, 1] (resampling may overshoot 1), else [0, 255]."""
 ORIENTATION = 0x0112
-"""The EXIF tag that says how stored pixels lie; 1 is upright."""
+"""The EXIF tag for the orientation of the stored pixels; 1 is upright."""
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -26,23 +49,27 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What brings each orientation upright; as ``ImageOps.exif_transpose``, which also rewrites the metadata and so fails
-where only they are damaged."""
+"""Orientation → operation that makes the picture upright. ``ImageOps.exif_transpose`` also rewrites the metadata, and
+fails if they are damaged."""
 SIDEWAYS = 5
-"""From this orientation on, width and height change places."""
+"""From this orientation on, width and height are swapped."""
 MAX_PIXELS = 100_000_000
 """Largest declared number of pixels; Pix3D's largest picture has 12 million."""
 MASK_THRESHOLD = 128
-"""Masks of the release hold 0 and 255; the middle is where resized or JPEG-compressed ones are cut."""
+"""Masks of the release hold 0 and 255; this is the middle, for resized or JPEG-compressed masks."""
 WHITE = 248
-"""In a picture on white, a pixel is background when no channel is below this (JPEG leaves ripples around an edge)."""
+"""In a picture on white, a pixel is background if no channel is below this (JPEG causes ripples near edges)."""
 STAGE = "image"
+BAND_PIXELS = 4_000_000
+"""Pixels that are converted at a time."""
+BAND_ROWS = 64
+"""Rows of deep grey that are converted at a time."""
 
 
 def read_rgb(path: Path, *, upright: bool = False) -> tuple[UInt8, Bool | None]:
-    """(H, W, 3) uint8 colours, transparency over white, and (H, W) bool of its alpha (None: it has none).
+    """(H, W, 3) uint8 colours, blended onto white, and (H, W) bool of the alpha channel (None: it has none).
 
-    ``upright`` turns the pixels as the EXIF orientation says. Raises RejectError ``missing-image``, ``bad-image`` or
+    ``upright`` applies the EXIF orientation. Raises RejectError ``missing-image``, ``bad-image`` or
     ``image-too-large``.
     """
     with _opened(path, "image", upright=upright) as picture:
@@ -52,7 +79,7 @@ def read_rgb(path: Path, *, upright: bool = False) -> tuple[UInt8, Bool | None]:
 
 
 def array_rgb(pixels: UInt8) -> tuple[UInt8, Bool | None]:
-    """A picture in memory as :func:`read_rgb` gives it: ``pixels`` (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
+    """As :func:`read_rgb`, for a picture in memory: ``pixels`` (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
 
     InputError for any other array.
     """
@@ -62,13 +89,28 @@ def array_rgb(pixels: UInt8) -> tuple[UInt8, Bool | None]:
 
 
 def _on_white(picture: Image.Image) -> tuple[UInt8, Bool | None]:
-    """(H, W, 3) uint8 with transparency over white, and (H, W) bool of the alpha, None without one."""
+    """(H, W, 3) uint8 blended onto white, and (H, W) bool of the alpha channel; None if it has none."""
+    rgb = np.empty((picture.height, picture.width, 3), dtype=np.uint8)
     if not picture.has_transparency_data:
-        return np.asarray(picture.convert("RGB")), None
-    rgba = picture.convert("RGBA")
-    alpha = np.asarray(rgba)[..., 3] >= MASK_THRESHOLD
-    white = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
-    return np.asarray(white.convert("RGB")), alpha
+        for rows, band in _bands(picture):
+            rgb[rows] = np.asarray(band.convert("RGB"))
+        return rgb, None
+    alpha = np.empty(rgb.shape[:2], dtype=np.bool_)
+    for rows, band in _bands(picture):
+        rgba = band.convert("RGBA")
+        alpha[rows] = np.asarray(rgba)[..., 3] >= MASK_THRESHOLD
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        rgb[rows] = np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+    return rgb, alpha
+
+
+def _bands(picture: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """Some rows of the picture after others, so that nothing but picture and result is there in full size."""
+    height = max(1, BAND_PIXELS // max(picture.width, 1))
+    for top in range(0, picture.height, height):
+        bottom = min(top + height, picture.height)
+        whole = height >= picture.height
+        yield slice(top, bottom), picture if whole else picture.crop((0, top, picture.width, bottom))
 
 
 def read_mask(path: Path, *, upright: bool = False) -> Bool:
@@ -85,13 +127,14 @@ def read_mask(path: Path, *, upright: bool = False) -> Bool:
 
 
 def array_mask(values: NDArray[Any]) -> Bool:
-    """(H, W) of a mask's values → (H, W) bool, as :func:`read_mask` takes them; InputError for another shape."""
+    """(H, W) mask values → (H, W) bool, as in :func:`read_mask`; InputError for another shape."""
     if values.ndim != 2:
         raise InputError(f"a mask must be (H, W), not {values.shape}.")
     values = np.nan_to_num(values)
     highest = values.max(initial=0)
-    # the scale is told by the highest value, since files of 16 bits hold 0 and 1, or 0 and 255, too
-    threshold = 0.5 if highest <= 1 else MASK_THRESHOLD if highest <= 255 else MASK_THRESHOLD * 257
+    unit = UNIT_FLOAT if values.dtype.kind == "f" else 1
+    # the highest value gives the scale: 16-bit files may also hold only 0 and 1, or 0 and 255
+    threshold = 0.5 if highest <= unit else MASK_THRESHOLD if highest <= 255 else MASK_THRESHOLD * 257
     result: Bool = np.asarray(values >= threshold, dtype=np.bool_)
     return result
 
@@ -103,21 +146,23 @@ def declared_size(path: Path, what: str = "image", *, upright: bool = False) -> 
     """
     with _opened(path, what, load=False) as picture:
         width, height = picture.size
-        # the size of a TIFF is that of the upright picture already: Pillow itself turns it when it is loaded
+        # the size of a TIFF is already that of the upright picture: Pillow rotates it while loading
         sideways = upright and picture.format != "TIFF" and _orientation(picture) >= SIDEWAYS
         return (height, width) if sideways else (width, height)
 
 
 def _alpha_of_a_mask(picture: Image.Image) -> UInt8 | None:
-    """(H, W) uint8 transparency of a mask; None where it has none, or one that is the same everywhere."""
+    """(H, W) uint8 alpha channel of a mask; None if it has none, or a constant one."""
     if "A" not in picture.getbands() and not (picture.mode == "P" and "transparency" in picture.info):
         return None
-    alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+    alpha = np.empty((picture.height, picture.width), dtype=np.uint8)
+    for rows, band in _bands(picture):
+        alpha[rows] = np.asarray(band.convert("RGBA").getchannel("A"))
     return alpha if alpha.size and alpha.min() < alpha.max() else None
 
 
 def _orientation(picture: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 where there is none or it cannot be read: damaged metadata lose no picture."""
+    """The EXIF orientation, 1 to 8; 1 if there is none or it is damaged, since the pixels can still be used."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -128,36 +173,81 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _not_white(rgb: UInt8) -> Bool:
-    """(H, W) bool: what differs from white."""
+    """(H, W) bool: pixels that are not white."""
     return np.asarray(rgb.min(axis=-1) < WHITE)
 
 
 def _eight_bits(picture: Image.Image) -> UInt8:
-    """Deeper grey → 8 bits: 16-bit samples by their high byte, others as they are, clipped."""
-    values = np.asarray(picture).astype(np.float64)
-    if picture.mode.startswith("I;16") or values.max(initial=0) > 255:
-        values = values / 257
-    return np.clip(np.nan_to_num(values), 0, 255).astype(np.uint8)
+    """Grey with more than 8 bits → 8 bits: floats in [0, 1] × 255, the high byte of 16 bits, others clipped."""
+    pixels = np.asarray(picture)
+    bands = [slice(top, top + BAND_ROWS) for top in range(0, len(pixels), BAND_ROWS)]
+    highest = max((values[np.isfinite(values)].max(initial=0) for values in map(pixels.__getitem__, bands)), default=0)
+    unit = picture.mode == "F" and highest <= UNIT_FLOAT
+    deep = picture.mode.startswith("I;16") or highest > 255
+    result = np.empty(pixels.shape, dtype=np.uint8)
+    for rows in bands:
+        values = pixels[rows].astype(np.float64)
+        values = np.rint(values * 255) if unit else values / 257 if deep else values
+        result[rows] = np.clip(np.nan_to_num(values), 0, 255)
+    return result
+
+
+def no_file(path: Path) -> str:
+    """Why the file ``path`` cannot be found, as text to follow its name."""
+    text = str(path)
+    if text in ("-", "/dev/stdin"):
+        return "is standard input, which is not supported: give the name of a file"
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
+        return "is a URL: download the picture, and give the file"
+    return "does not exist"
+
+
+def _unread(path: Path) -> str:
+    """What kind of file it is, judged by its first bytes, if Pillow cannot open it."""
+    with path.open("rb") as handle:
+        head = handle.read(HEAD_BYTES)
+    if not head:
+        return "it is empty"
+    found = next((words for pattern, words in UNREAD if re.match(pattern, head, re.DOTALL | re.IGNORECASE)), "")
+    return f"it is {found}" if found else "it is not a picture in a known format"
+
+
+def _register_heif(path: Path) -> None:
+    """Enable HEIC in Pillow if ``path`` is such a picture and pillow-heif is installed."""
+    if "HEIF" in Image.OPEN:
+        return
+    with path.open("rb") as handle:
+        if not re.match(HEIC_BRANDS, handle.read(HEAD_BYTES), re.DOTALL):
+            return
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return
+    register_heif_opener()
 
 
 class _opened:  # noqa: N801 — reads as a verb
-    """Open (and decode) an image safely; everything that can go wrong with its bytes becomes a RejectError."""
+    """Open (and decode) an image safely; every error in its content becomes a RejectError."""
 
     def __init__(self, path: Path, what: str, *, load: bool = True, upright: bool = False) -> None:
         self.path, self.what, self.load, self.upright = path, what, load, upright
-        self.name = path.name if what == "image" else f"{what} {path.name}"  # a mask often has its picture's name
+        self.name = (
+            path.name if what == "image" else f"{what} {path.name}"
+        )  # a mask often has the same name as its picture
         self.picture: Image.Image | None = None
 
     def __enter__(self) -> Image.Image:
         try:
             if not self.path.is_file():
-                raise RejectError(f"missing-{self.what}", f"{self.name} does not exist", STAGE)
+                raise RejectError(f"missing-{self.what}", self._missing(), STAGE)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels decide
-                Image.init()  # registers the formats; free after the first call
+                warnings.simplefilter("ignore")  # Pillow warns about unusual metadata, which do not matter
+                Image.init()  # registers the formats; does nothing after the first call
+                _register_heif(self.path)
                 self.picture = Image.open(self.path, formats=[f for f in FORMATS if f in Image.OPEN])
                 self._check_size(*self.picture.size)
                 if self.load:
+                    self._check_scans(self.picture)
                     self.picture.load()
                 if self.upright and (orientation := _orientation(self.picture)) in UPRIGHT:
                     self.picture = self.picture.transpose(UPRIGHT[orientation])
@@ -166,8 +256,8 @@ class _opened:  # noqa: N801 — reads as a verb
             raise
         except Image.DecompressionBombError as error:
             raise RejectError("image-too-large", f"{self.name}: {error}", STAGE) from None
-        except UnidentifiedImageError:  # its own words would name the file once more
-            detail = f"{self.name} cannot be read: its content is no picture of a known format"
+        except UnidentifiedImageError:  # its message would repeat the file's name
+            detail = f"{self.name} cannot be read: {_unread(self.path)}"
             raise RejectError(f"bad-{self.what}", detail, STAGE) from None
         except Exception as error:  # noqa: BLE001 — decoders raise almost anything on broken bytes
             self.close()
@@ -175,9 +265,22 @@ class _opened:  # noqa: N801 — reads as a verb
             raise RejectError(f"bad-{self.what}", f"{self.name} cannot be read: {text}", STAGE) from None
         return self.picture
 
+    def _missing(self) -> str:
+        why = no_file(self.path)
+        return f"{self.name if why == 'does not exist' else self.path} {why}"
+
     def _check_size(self, width: int, height: int) -> None:
         if width * height > MAX_PIXELS:
             detail = f"{self.name} declares {width}×{height} pixels, more than {MAX_PIXELS:,}"
+            raise RejectError("image-too-large", detail, STAGE)
+
+    def _check_scans(self, picture: Image.Image) -> None:
+        if picture.format not in ("JPEG", "MPO"):
+            return
+        scans, pixels = count_scans(self.path), picture.width * picture.height
+        if scans > MAX_SCANS or scans * pixels > MAX_PAINTED:
+            number = f"{scans}" if scans <= MAX_SCANS else f"more than {MAX_SCANS}"
+            detail = f"{self.name} paints its {pixels:,} pixels {number} times (scans of a progressive JPEG)"
             raise RejectError("image-too-large", detail, STAGE)
 
     def close(self) -> None:

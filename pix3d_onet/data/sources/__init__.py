@@ -1,1 +1,1 @@
-"""Where shapes and pictures come from: Pix3D, ShapeNet, folders of meshes, the original layout; and their splits."""
+"""List the shapes and pictures of Pix3D, ShapeNet, folders of meshes and the original layout; assign splits."""

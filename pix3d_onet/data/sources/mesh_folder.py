@@ -1,48 +1,81 @@
-"""Any folder of meshes as a source: one shape a file, no photos (``render_views`` makes pictures)."""
+"""Any folder of meshes as a source: one shape per file, no photos (``render_views`` makes pictures)."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.errors import InputError, RejectError
-from pix3d_onet.files import inside
-from pix3d_onet.types import Rejected, SourceListing, SourceShape
-
-SUFFIXES = (".obj", ".off", ".ply", ".stl", ".glb", ".gltf")
-"""Endings that are taken for meshes, in any case."""
-CATEGORY = "mesh"
-"""Category of the files that lie in no subfolder; others are of their first subfolder's."""
+from pix3d_onet.data.sources.grouping import category_of, group_of
+from pix3d_onet.errors import ConfigError, InputError, RejectError
+from pix3d_onet.files import inside, printable
+from pix3d_onet.types import MESH_SUFFIXES, Rejected, SourceListing, SourceShape
 
 
 def list_meshes(root: Path, config: PrepareConfig, *, split_files: Sequence[Path] = ()) -> SourceListing:
-    """Every mesh file below ``root``, in the order of their relative paths.
+    """Every mesh file below ``root`` that matches ``config.pattern``, in the order of their relative paths.
 
-    The object's id is the path without its ending (with it, where two files differ in nothing else); a shape is its own
-    group. Links are followed for files, never for folders, and only inside ``root``: others are rejects. Hidden files
-    and folders are left out. Raises InputError when ``root`` is no folder or holds no mesh.
+    The object's id is the path without its extension (with it, if two files differ only in that). ``config.group_by``
+    gives the group, and the first folder the category, see :mod:`~pix3d_onet.data.sources.grouping`. Links to files
+    inside ``root`` are followed; links that lead out, and names that are not UTF-8, are rejects. Links to folders,
+    hidden files and hidden folders are skipped.
+
+    Raises InputError if ``root`` is not a folder or holds no mesh, ConfigError for an unknown category.
     """
     if not root.is_dir():
         raise InputError(f"no folder at {root}.", hint="Name a folder of meshes.")
-    found = sorted(path.relative_to(root).as_posix() for path in _walk(root))
-    stems = [name[: -len(Path(name).suffix)] for name in found]
-    shapes, rejected = [], []
-    for name, stem in zip(found, stems, strict=True):
-        object_id = stem if stems.count(stem) == 1 else name
-        category = name.split("/")[0] if "/" in name else CATEGORY
-        if "all" not in config.categories and category not in config.categories:
+    every = sorted(path.relative_to(root).as_posix() for path in _walk(root))
+    if not every:
+        raise InputError(f"{root} holds no mesh file.", hint=f"Looked for {', '.join(MESH_SUFFIXES)}.")
+    found = [name for name in every if _fits(name, config.pattern)]
+    if not found:
+        raise InputError(f"none of {len(every)} mesh files in {root} matches `pattern={config.pattern!r}`.")
+    groups = group_of(found, config.group_by)
+    categories = category_of(groups)
+    _check_categories(root, set(categories.values()), config.categories)
+    stems = Counter(map(_stem, found))
+    shapes, rejected, skipped = [], [], Counter({"pattern": len(every) - len(found)})
+    for name in found:
+        object_id = _stem(name) if stems[_stem(name)] == 1 else name
+        if "all" not in config.categories and categories[name] not in config.categories:
+            skipped["category"] += 1
             continue
         try:
+            if printable(name) != name:
+                raise RejectError("bad-name", f"the file's name is not UTF-8: {printable(name)}")
             path = inside(root, name)
         except RejectError as error:
-            rejected.append(Rejected(object_id, name, "parse", error.reason, error.message))
+            rejected.append(Rejected(printable(object_id), printable(name), "parse", error.reason, error.message))
             continue
-        shapes.append(SourceShape(object_id, category, object_id, path, ()))
-    if not found:
-        raise InputError(f"{root} holds no mesh file.", hint=f"Looked for {', '.join(SUFFIXES)}.")
-    return SourceListing("meshes", root, tuple(shapes), tuple(rejected), len(shapes) + len(rejected))
+        shapes.append(SourceShape(object_id, categories[name], groups[name], path, ()))
+    return SourceListing(
+        "meshes",
+        root,
+        tuple(shapes),
+        tuple(rejected),
+        len(every),
+        skipped={key: count for key, count in skipped.items() if count},
+        grouping=config.group_by,
+    )
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Whether a path matches a pattern with ``*``, ``?``, ``[]``; without ``/`` it applies only to the file's name."""
+    return not pattern or fnmatchcase(name if "/" in pattern else name.rpartition("/")[2], pattern)
+
+
+def _check_categories(root: Path, have: set[str], wanted: Sequence[str]) -> None:
+    unknown = [c for c in wanted if c != "all" and c not in have]
+    if unknown:
+        listed = ", ".join(printable(c) for c in sorted(have))
+        raise ConfigError(f"`categories={unknown[0]}`: {root} has only {listed} (or all).")
+
+
+def _stem(name: str) -> str:
+    return name[: -len(Path(name).suffix)]
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -50,5 +83,5 @@ def _walk(root: Path) -> Iterator[Path]:
         names[:] = [n for n in names if not n.startswith(".")]
         for name in files:
             path = Path(folder, name)
-            if not name.startswith(".") and path.suffix.lower() in SUFFIXES:
+            if not name.startswith(".") and path.suffix.lower() in MESH_SUFFIXES:
                 yield path

@@ -1,24 +1,23 @@
-"""The folder layout of the original Occupancy Networks code (Mescheder et al., CVPR 2019), read and written.
+"""Read and write the folder layout of the original Occupancy Networks code (Mescheder et al., CVPR 2019).
 
 ::
 
     metadata.yaml                       class folder → id and name
-    <class>/{train,val,test}.lst        model names, one a line, no newline at the end
+    <class>/{train,val,test}.lst        model names, one per line, no newline at the end
     <class>/<model>/points.npz          points (P, 3) float16, occupancies (P/8,) uint8 packed, loc (3,), scale ()
     <class>/<model>/pointcloud.npz      points (Q, 3) float16, normals (Q, 3) float16, loc (3,), scale ()
     <class>/<model>/img_choy2016/000.jpg ...  and cameras.npz: camera_mat_<i> (3, 3), world_mat_<i> (3, 4)
 
-Points are in the normalised frame, ``(original - loc) / scale``. ``world_mat`` takes the *original* frame to a camera
-with axes right, down, forward; ``camera_mat`` takes that to pixels of the stored picture. Two extras, which the
-original code does not look at, let a data set of ours come back whole: ``mesh.off`` (normalised frame) and
-``img_choy2016_mask/000.png``.
+Points are in the normalised frame, ``(original - loc) / scale``. ``world_mat`` maps the *original* frame to a camera
+with axes right, down, forward; ``camera_mat`` maps that to pixels of the stored picture. Two additional files, which
+the original code ignores, make an exported data set complete when it is read again: ``mesh.off`` (normalised frame)
+and ``img_choy2016_mask/000.png``.
 """
 
 from __future__ import annotations
 
 import io
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,17 +28,16 @@ from numpy.typing import NDArray
 from pix3d_onet.config import SPLITS, PrepareConfig
 from pix3d_onet.data.images.decoding import declared_size
 from pix3d_onet.errors import ConfigError, InputError, RejectError
-from pix3d_onet.files import inside, write_bytes
+from pix3d_onet.files import inside, read_text, write_bytes
+from pix3d_onet.files.npz import TooLargeError, read_arrays
+from pix3d_onet.rotations import rotation_problem
 from pix3d_onet.types import Bool, Camera, Float64, Rejected, SourceListing, SourceShape, SourceView
 
 POINTS, CLOUD, MESH = "points.npz", "pointcloud.npz", "mesh.off"
 PICTURES, MASKS, CAMERAS = "img_choy2016", "img_choy2016_mask", "cameras.npz"
 PICTURE_SUFFIXES = (".jpg", ".png")
-MAX_ARRAY_BYTES = 1 << 30
-"""Largest declared size of one array in an .npz (a zip's own figures are checked before anything is unpacked)."""
 FOCAL_TOLERANCE = 1e-3
-"""Relative difference of the two focal lengths, and of skew to focal, up to which a camera has square pixels."""
-ROTATION_TOLERANCE = 1e-3
+"""Largest skew, and largest difference of the two focal lengths, relative to the focal length, for square pixels."""
 FLIP = np.diag([-1.0, -1.0, 1.0])
 """Camera axes right, down, forward ↔ left, up, forward."""
 STAGE = "parse"
@@ -56,11 +54,11 @@ class GivenPoints:
 
 
 def list_onet(root: Path, config: PrepareConfig, *, split_files: Sequence[Path] = ()) -> SourceListing:
-    """Every model of the chosen classes that has ``points.npz``, sorted; the ``*.lst`` files are its fixed splits.
+    """Every model of the chosen classes that has ``points.npz``, sorted; the ``*.lst`` files give its split.
 
-    The object's id is ``class/model``. A model that a list names and that is not there is a reject. With
-    the split ``lst`` only the models of the lists are taken. InputError when ``root`` holds no class folder,
-    ConfigError for a class that it has not.
+    The object's id is ``class/model``. A model that is in a list but has no files is a reject. With the split
+    ``lst`` only models in a list are used. InputError if ``root`` holds no class folder, ConfigError for a class that
+    it does not have.
     """
     if not root.is_dir():
         raise InputError(f"no folder at {root}.", hint="Name the folder that holds <class>/<model>/points.npz.")
@@ -85,8 +83,8 @@ def list_onet(root: Path, config: PrepareConfig, *, split_files: Sequence[Path] 
 
 
 def read_points(path: Path) -> GivenPoints:
-    """Read ``points.npz``; packed and plain labels are both known. RejectError, stage ``labels``, if damaged."""
-    data = read_npz(path, ("points", "occupancies"))
+    """Read ``points.npz`` with packed or plain labels. RejectError, stage ``labels``, if it is damaged."""
+    data = read_npz(path, ("points", "occupancies"), ("loc", "scale"))
     points, labels = _points(data["points"], path), data["occupancies"].ravel()
     if labels.dtype == np.uint8 and labels.size == -(-len(points) // 8):
         labels = np.unpackbits(labels)[: len(points)]
@@ -106,17 +104,15 @@ def read_cloud(path: Path) -> tuple[Float64, Float64]:
     return points, normals / np.maximum(length, np.finfo(np.float64).tiny)
 
 
-def read_npz(path: Path, names: Sequence[str], *, stage: str = "labels") -> dict[str, NDArray[Any]]:
-    """All arrays of an .npz, without pickle and after a look at their declared sizes; ``names`` must be there."""
+def read_npz(
+    path: Path, names: Sequence[str], more: Collection[str] = (), *, stage: str = "labels"
+) -> dict[str, NDArray[Any]]:
+    """The arrays ``names`` of an .npz, and those of ``more`` that it has. RejectError if it is damaged or unpacks to
+    more than ``npz.MAX_NPZ_BYTES``."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            largest = max((i.file_size for i in archive.infolist()), default=0)
-        if largest > MAX_ARRAY_BYTES:
-            raise RejectError("npz-too-large", f"{path.name} unpacks to over {MAX_ARRAY_BYTES >> 20} MiB", stage)
-        with np.load(path, allow_pickle=False) as archive:
-            data = {name: np.asarray(archive[name]) for name in archive.files}
-    except RejectError:
-        raise
+        data = read_arrays(path, {*names, *more})
+    except TooLargeError as error:
+        raise RejectError("npz-too-large", f"{path.name} {error}", stage) from None
     except FileNotFoundError:
         raise RejectError(f"missing-{path.stem}", f"{path.name} does not exist", stage) from None
     except Exception as error:  # noqa: BLE001 - zip and npy readers raise almost anything on damaged bytes
@@ -142,13 +138,13 @@ def matrices(camera: Camera) -> tuple[Float64, Float64]:
 
 
 def camera_from(camera_mat: NDArray[Any], world_mat: NDArray[Any], size: tuple[int, int]) -> Camera:
-    """The inverse of :func:`matrices`. RejectError ``bad-pose`` for what is no camera with square pixels."""
+    """The inverse of :func:`matrices`. RejectError ``bad-pose`` unless it is a camera with square pixels."""
     k, world = np.asarray(camera_mat, dtype=np.float64), np.asarray(world_mat, dtype=np.float64)
     if k.shape != (3, 3) or world.shape != (3, 4) or not (np.isfinite(k).all() and np.isfinite(world).all()):
         raise RejectError("bad-pose", "camera_mat or world_mat is not a finite 3×3 and 3×4 matrix", STAGE)
     rotation, focal = world[:, :3], float(k[0, 0])
-    if np.abs(rotation @ rotation.T - np.eye(3)).max() > ROTATION_TOLERANCE or np.linalg.det(rotation) < 0:
-        raise RejectError("bad-pose", "world_mat is not rigid", STAGE)
+    if problem := rotation_problem(rotation):
+        raise RejectError("bad-pose", f"world_mat is not rigid: {problem}", STAGE)
     uneven = max(abs(focal - k[1, 1]), abs(k[0, 1]), abs(k[1, 0]))
     if not focal > 0 or uneven > FOCAL_TOLERANCE * focal or tuple(k[2]) != (0, 0, 1):
         raise RejectError("bad-pose", "camera_mat has no square pixels", STAGE)
@@ -163,12 +159,12 @@ def _is_class(folder: Path) -> bool:
 
 
 def _read_lists(folder: Path, name: str) -> dict[str, str]:
-    """Object id → split, from the three lists; a model in two lists keeps the first, in the order train, val, test."""
+    """Object id → split, from the three lists; if a model is in two lists, train comes before val, val before test."""
     result: dict[str, str] = {}
     for split in SPLITS:
         path = folder / f"{split}.lst"
         try:
-            lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+            lines = read_text(path).split("\n") if path.exists() else []
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read {path}: {error}.") from None
         for line in lines:
@@ -190,8 +186,8 @@ def _add(
         return
     views, lost = _views(root, object_id)
     rejected += lost
-    # the cloud travels as the shape's second file, so that a change of it is seen as a change of the shape
-    shapes.append(SourceShape(object_id, object_id.split("/", maxsplit=1)[0], object_id, points, views, cloud))
+    category = object_id.split("/", maxsplit=1)[0]
+    shapes.append(SourceShape(object_id, category, object_id, points, views, cloud=cloud))
 
 
 def _views(root: Path, object_id: str) -> tuple[tuple[SourceView, ...], list[Rejected]]:
@@ -200,7 +196,10 @@ def _views(root: Path, object_id: str) -> tuple[tuple[SourceView, ...], list[Rej
     folder = root / object_id / PICTURES
     files = sorted(p for p in folder.glob("*") if p.suffix.lower() in PICTURE_SUFFIXES) if folder.is_dir() else []
     try:
-        cameras = read_npz(inside(root, f"{object_id}/{PICTURES}/{CAMERAS}"), ()) if files else {}
+        path = inside(root, f"{object_id}/{PICTURES}/{CAMERAS}")
+        numbers = [int(p.stem) for p in files if p.stem.isdecimal()]
+        wanted = {f"{name}_{number}" for number in numbers for name in ("camera_mat", "world_mat")}
+        cameras = read_npz(path, (), wanted) if files else {}
     except RejectError as error:
         cameras = {}
         if not error.reason.startswith("missing"):
@@ -218,8 +217,8 @@ def _views(root: Path, object_id: str) -> tuple[tuple[SourceView, ...], list[Rej
 
 
 def _camera(cameras: Mapping[str, NDArray[Any]], picture: Path) -> Camera | None:
-    """The camera of a numbered picture; None where there is none or it is all NaN (a picture without a pose)."""
-    if not picture.stem.isdigit():
+    """The camera of a numbered picture; None if there is none or it is all NaN (a picture without a pose)."""
+    if not picture.stem.isdecimal():
         return None
     k, world = (cameras.get(f"{name}_{int(picture.stem)}") for name in ("camera_mat", "world_mat"))
     if k is None or world is None or np.isnan(k.astype(np.float64)).all():

@@ -1,13 +1,13 @@
-"""Pix3D as it really is: ``pix3d.json`` → shapes, pictures and cameras (Sun et al., CVPR 2018).
+"""Read Pix3D: ``pix3d.json`` → shapes, pictures and cameras (Sun et al., CVPR 2018).
 
-What the release needs and its page does not say:
+Facts about the release that its page does not mention:
 
 - a shape is its *folder*: five chair folders hold stretched variants (``model_<a>_<b>.obj``) and no ``model.obj``;
-- image and mask differ in their extensions, and an extension may lie;
-- flags are JSON booleans, though the page shows strings: both are read, null is "not known";
+- image and mask may have different extensions, and an extension may be wrong;
+- flags are JSON booleans, though the page shows strings; both are read, null means "unknown";
 - ``focal_length`` is in mm on a sensor 32 mm wide; ``X_cam = R·X + t``, ``u = W/2 - f·X/Z``, ``v = H/2 - f·Y/Z``.
 
-A record's id is its ``img`` path, which is what one searches for in the file.
+A record's id is its ``img`` path, so that it can be found in the file.
 """
 
 from __future__ import annotations
@@ -25,13 +25,10 @@ from pix3d_onet.data.images.decoding import declared_size
 from pix3d_onet.data.sources.split_files import carved, read_split_files
 from pix3d_onet.errors import ConfigError, InputError, RejectError
 from pix3d_onet.files import digest, inside, read_json
-from pix3d_onet.types import Camera, Rejected, SourceListing, SourceShape, SourceView
+from pix3d_onet.rotations import rotation_problem
+from pix3d_onet.types import PIX3D_SENSOR_MM, Camera, Rejected, SourceListing, SourceShape, SourceView
 
 INDEX = "pix3d.json"
-SENSOR_WIDTH_MM = 32.0
-"""The release's focal lengths are for a sensor of this width."""
-ROTATION_TOLERANCE = 1e-3
-"""Largest entry of |R·Rᵀ - 1| of a rotation; the release's are orthonormal to 1e-6."""
 STAGE = "parse"
 HOW_TO_GET = (
     "Get Pix3D from the project page of Sun et al. (CVPR 2018), unpack it there and name its folder with `root` or "
@@ -41,8 +38,8 @@ HOW_TO_GET = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pix3DRecord:
-    """One record, checked: its files exist inside the root. ``folder`` is the shape's folder, ``clean`` whether the
-    object is neither truncated nor occluded nor slightly occluded (None = the record does not say)."""
+    """One valid record: its files exist inside the root. ``folder``: the shape's folder; ``clean``: the object is
+    neither truncated nor occluded nor slightly occluded (None = the record does not say)."""
 
     record_id: str
     category: str
@@ -56,14 +53,14 @@ class Pix3DRecord:
 
 
 def list_pix3d(root: Path, config: PrepareConfig, *, split_files: Sequence[Path] = ()) -> SourceListing:
-    """What ``root/pix3d.json`` holds, by the settings' category, flags, pose and images-per-object rules.
+    """The records of ``root/pix3d.json`` that match the settings (category, flags, pose, images per object).
 
-    With ``images_per_object`` ``one`` a folder is one shape: the model of its first usable record; its other records
-    with the same model stand by, in the index's order, should the first picture turn out unreadable. With ``all``
-    every model file is a shape and takes all its records. Shapes are sorted by id. ``split_files`` are the JSON files
-    of a prescribed split (``config.split`` ``s1`` or ``s2``), see :mod:`pix3d_onet.data.sources.split_files`.
+    With ``images_per_object`` ``one`` a folder is one shape: the model of its first usable record. Its other records
+    with the same model are used, in the index's order, if the first picture cannot be read. With ``all`` every model
+    file is a shape with all its records. Shapes are sorted by id. ``split_files``: the JSON files of a prescribed
+    split (``config.split`` ``s1`` or ``s2``), see :mod:`pix3d_onet.data.sources.split_files`.
 
-    Raises InputError for a missing root or a broken index, ConfigError for a category that the index has not.
+    Raises InputError for a missing root or a broken index, ConfigError for a category that the index does not have.
     """
     raw = _read_index(root)
     _check_categories(raw, config.categories)
@@ -84,7 +81,7 @@ def list_pix3d(root: Path, config: PrepareConfig, *, split_files: Sequence[Path]
             record = parse_record(root, item, record_id)
             if config.flags == "clean" and not record.clean:
                 if record.clean is None:
-                    raise RejectError("flags-unknown", "truncated/occluded flags are missing: maybe not clean")
+                    raise RejectError("flags-unknown", "truncated/occluded flags are missing, so it may not be clean")
                 skipped["flags"] += 1
                 continue
             if config.require_pose and record.camera is None:
@@ -101,10 +98,10 @@ def list_pix3d(root: Path, config: PrepareConfig, *, split_files: Sequence[Path]
 
 
 def parse_record(root: Path, item: object, record_id: str) -> Pix3DRecord:
-    """Check one record of the index; the files it names must exist inside ``root``.
+    """Check one record of the index; its files must exist inside ``root``.
 
     Raises RejectError: ``bad-record``, ``unsafe-path``, ``missing-image``, ``missing-mask``, ``missing-model``,
-    ``bad-pose``, or what reading the image's header gives where the record lacks ``img_size``.
+    ``bad-pose``; if the record lacks ``img_size``, also errors of reading the image's header.
     """
     if not isinstance(item, dict):
         raise RejectError("bad-record", f"a record must be an object, not {type(item).__name__}")
@@ -135,7 +132,11 @@ def _nonzero(counts: Counter[str]) -> dict[str, int]:
 def _read_index(root: Path) -> list[Any]:
     if not root.is_dir():
         raise InputError(f"no Pix3D folder at {root}.", hint=HOW_TO_GET)
-    raw = read_json(root / INDEX, what="Pix3D index", hint=HOW_TO_GET)
+    try:
+        path = inside(root, INDEX)
+    except RejectError as error:
+        raise InputError(f"{error.message}.", hint=HOW_TO_GET) from None
+    raw = read_json(path, what="Pix3D index", hint=HOW_TO_GET)
     if not isinstance(raw, list):
         raise InputError(f"{root / INDEX} must hold a list of records, not {type(raw).__name__}.", hint=HOW_TO_GET)
     if not raw:
@@ -149,7 +150,7 @@ def _category(item: object) -> str | None:
 
 
 def _other_category(item: object, wanted: Sequence[str]) -> bool:
-    """Whether the record says that it belongs elsewhere; one that says nothing is looked at, and rejected."""
+    """Whether the record has a category that is not wanted; a record without a category is rejected later."""
     category = _category(item)
     return category is not None and "all" not in wanted and category not in wanted
 
@@ -182,7 +183,7 @@ def _file(root: Path, item: Mapping[str, Any], key: str, what: str) -> Path:
 def _exists(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name that no file system takes
+    except (OSError, ValueError):  # a name that no file system accepts
         return False
 
 
@@ -200,20 +201,18 @@ def _clean(item: Mapping[str, Any]) -> bool | None:
 
 
 def _camera(item: Mapping[str, Any], image: Path) -> Camera | None:
-    """The record's camera; None where it has none; RejectError ``bad-pose`` where it has an impossible one."""
+    """The record's camera; None if it has none; RejectError ``bad-pose`` if it is not a valid one."""
     values = [item.get(key) for key in ("rot_mat", "trans_mat", "focal_length")]
     if any(v is None for v in values):
         return None
     rotation, translation = _numbers(values[0], (3, 3), "rot_mat"), _numbers(values[1], (3,), "trans_mat")
     focal_mm = float(_numbers(values[2], (), "focal_length"))
-    with np.errstate(over="ignore", invalid="ignore"):
-        drift = np.abs(rotation @ rotation.T - np.eye(3)).max()
-    if not drift <= ROTATION_TOLERANCE or np.linalg.det(rotation) < 0:
-        raise RejectError("bad-pose", f"rot_mat is not a rotation (R·Rᵀ is off by {drift:.2g})")
+    if problem := rotation_problem(rotation):
+        raise RejectError("bad-pose", f"rot_mat is not a rotation ({problem})")
     if focal_mm <= 0:
         raise RejectError("bad-pose", f"focal_length is {focal_mm:g} mm")
     width, height = _image_size(item.get("img_size"), image)
-    return Camera(rotation, translation, focal_mm / SENSOR_WIDTH_MM * width, width, height)
+    return Camera(rotation, translation, focal_mm / PIX3D_SENSOR_MM * width, width, height)
 
 
 def _image_size(value: object, image: Path) -> tuple[int, int]:
@@ -267,10 +266,10 @@ def _shape(object_id: str, members: Sequence[Pix3DRecord]) -> SourceShape:
 
 
 def _object_ids(keys: Iterable[str]) -> dict[str, str]:
-    """A name for every shape, fit for a file: ``model/chair/IKEA_POANG`` → ``chair-IKEA_POANG``.
+    """An id for every shape that is a valid file name: ``model/chair/IKEA_POANG`` → ``chair-IKEA_POANG``.
 
-    It depends on the key alone, whatever else is in the index: what the plain rule would make ambiguous or unfit
-    carries a digest of its key.
+    It depends only on the key, not on other entries of the index: if this rule would give an ambiguous or invalid
+    name, a digest of the key is appended.
     """
     result: dict[str, str] = {}
     for key in keys:
@@ -286,10 +285,10 @@ def _object_ids(keys: Iterable[str]) -> dict[str, str]:
 def _prescribed(config: PrepareConfig, split_files: Sequence[Path]) -> dict[str, str] | None:
     if config.split not in ("s1", "s2"):
         if split_files:
-            raise ConfigError("`split_files` goes with `split=s1` or `split=s2`.")
+            raise ConfigError("`split_files` needs `split=s1` or `split=s2`.")
         return None
     if not split_files:
         raise ConfigError(
-            f"`split={config.split}` needs `split_files` with the split's JSON (Mesh R-CNN's, one a split)."
+            f"`split={config.split}` needs `split_files` with the JSON of Mesh R-CNN (one file per split)."
         )
     return read_split_files(split_files)

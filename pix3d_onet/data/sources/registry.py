@@ -1,8 +1,8 @@
-"""Where shapes and pictures come from: one line of :data:`SOURCES` and one small file each.
+"""The table of sources: each is one entry of :data:`SOURCES` and one small file.
 
 A source is a function ``list_x(root, config, *, split_files=()) -> SourceListing`` that reads an index or walks a
-folder, opens no mesh and no picture (a header at most), and names every record that it cannot use. The command
-``onet prepare NAME`` exists as soon as the line does.
+folder. It opens no mesh and no picture (a header at most), and lists every record that it cannot use. Each entry gives
+a command ``onet prepare NAME``.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from pix3d_onet.types import SourceListing
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A line of the table.
+    """One entry of the table.
 
-    ``function``: ``module:name`` of the listing function, imported when it is used. ``root`` is the default of
-    the root (and ``env`` a variable that overrides it); empty makes the folder a required argument ``DIR``.
-    ``takes``: which settings the source knows, by option name: ``category`` (with its ``default_category``),
-    ``images-per-object``, ``flags``, ``require-pose``, and ``splits``, the splits besides ``shape``.
-    ``default_split`` is its default. ``render_views`` is the default number of rendered views (for
-    sources without photos). ``geometry``: ``module:name`` of what replaces ``preparation.from_mesh.shape_geometry``
-    where the source has labels instead of meshes. ``example`` is a folder for the command's help.
+    ``function``: ``module:name`` of the listing function, imported when it is used. ``root``: default folder
+    (``env``: environment variable that overrides it); if empty, the folder is a required argument ``DIR``.
+    ``takes``: options of the source: ``category`` (with its ``default_category``), ``images-per-object``, ``flags``,
+    ``require-pose``, ``group-by`` (with ``pattern``). ``splits``: the splits besides ``shape``; ``default_split``: the
+    default. ``render_views``: default number of rendered views (for sources without photos). ``geometry``:
+    ``module:name`` of a ``preparation.worker.Geometry``, for sources that have labels instead of meshes. ``example``: a
+    folder for the command's help.
     """
 
     name: str
@@ -44,14 +44,14 @@ class Source:
     geometry: str = ""
 
     def list(self, root: Path, config: PrepareConfig, *, split_files: Sequence[Path] = ()) -> SourceListing:
-        """Read what the source holds under ``root``; raises InputError or ConfigError with one clear line."""
+        """List the source in ``root``; raises InputError or ConfigError."""
         module, name = self.function.split(":")
         listing: Callable[..., SourceListing] = getattr(importlib.import_module(module), name)
         return listing(root, config, split_files=split_files)
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """The settings of ``PrepareConfig`` (as JSON) that are other than its own defaults for this source."""
+        """The source's own defaults for settings of ``PrepareConfig``, as JSON."""
         return {
             "categories": [self.default_category],
             "images_per_object": "one" if "images-per-object" in self.takes else "all",
@@ -60,7 +60,7 @@ class Source:
         }
 
     def load_geometry(self) -> Callable[..., Any] | None:
-        """The function that ``geometry`` names, imported; None for sources of meshes."""
+        """Import the function named by ``geometry``; None for sources with meshes."""
         if not self.geometry:
             return None
         module, name = self.geometry.split(":")
@@ -73,7 +73,7 @@ SOURCES: dict[str, Source] = {
     for source in (
         Source(
             name="pix3d",
-            summary="Pix3D: photos, masks, poses and CAD models in the release's layout.",
+            summary="Pix3D: photos, masks, poses and CAD models.",
             function="pix3d_onet.data.sources.pix3d:list_pix3d",
             example="data/pix3d",
             root="data/pix3d",
@@ -84,7 +84,7 @@ SOURCES: dict[str, Source] = {
         ),
         Source(
             name="shapenet",
-            summary="ShapeNetCore v1 or v2, with Choy's renderings where they lie beside it, or rendered views.",
+            summary="ShapeNetCore v1 or v2. Pictures: Choy's renderings if they are beside it, else rendered views.",
             function="pix3d_onet.data.sources.shapenet:list_shapenet",
             example="data/ShapeNet",
             takes=frozenset({"category"}),
@@ -93,15 +93,15 @@ SOURCES: dict[str, Source] = {
         ),
         Source(
             name="meshes",
-            summary="Any folder of meshes (OBJ, OFF, PLY, STL, GLB); pictures are rendered.",
+            summary="A folder of meshes (OBJ, OFF, PLY, STL, GLB). Pictures are rendered.",
             function="pix3d_onet.data.sources.mesh_folder:list_meshes",
             example="models/",
-            takes=frozenset({"category"}),
+            takes=frozenset({"category", "group-by"}),
             render_views=24,
         ),
         Source(
             name="onet",
-            summary="The original Occupancy Networks layout: points.npz, pointcloud.npz, img_choy2016/, *.lst.",
+            summary="The original Occupancy Networks layout. Reads points.npz, pointcloud.npz, img_choy2016/, *.lst.",
             function="pix3d_onet.data.sources.onet_layout:list_onet",
             example="ShapeNet/",
             takes=frozenset({"category"}),
@@ -111,4 +111,4 @@ SOURCES: dict[str, Source] = {
         ),
     )
 }
-"""Name → source, in the order of the help."""
+"""Name → source."""

@@ -1,12 +1,14 @@
-"""ShapeNetCore v1 and v2 (Chang et al. 2015) as a source, with Choy's renderings (3D-R2N2, ECCV 2016) when present.
+"""Read ShapeNetCore v1 and v2 (Chang et al. 2015), with Choy's renderings (3D-R2N2, ECCV 2016) if present.
 
-What is looked for below the root::
+Files below the root::
 
     ShapeNetCore.v1/<synset>/<model>/model.obj                        or the synsets directly in the root
     ShapeNetCore.v2/<synset>/<model>/models/model_normalized.obj      likewise
     ShapeNetRendering/<synset>/<model>/rendering/{00..23}.png         with rendering_metadata.txt
 
-ShapeNet's model axes are +y up and -z front, which is what Pix3D's are, so poses mean the same.
+If the root is the folder of the synsets, the renderings may be beside it; then the listing's root is its parent.
+
+ShapeNet's model axes are +y up and -z front, as in Pix3D, so poses have the same meaning.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import numpy as np
 
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.errors import ConfigError, InputError, RejectError
-from pix3d_onet.files import inside
+from pix3d_onet.files import inside, read_text
 from pix3d_onet.types import Camera, Rejected, SourceListing, SourceShape, SourceView
 
 SYNSETS = {
@@ -36,17 +38,18 @@ SYNSETS = {
     "04379243": "table", "04401088": "telephone", "04460130": "tower", "04468005": "train", "04530566": "vessel",
     "04554684": "washer",
 }  # fmt: skip
-"""WordNet offset → category, of the 55 categories of ShapeNetCore (taxonomy.json)."""
+"""WordNet offset → category, for the 55 categories of ShapeNetCore (taxonomy.json)."""
 CORES = ("ShapeNetCore.v2", "ShapeNetCore.v1", ".")
 RENDERINGS = "ShapeNetRendering"
 MODELS = ("models/model_normalized.obj", "model.obj")
-"""Where a model's mesh is: v2, v1."""
+"""Path of the mesh in a model's folder: v2, v1."""
 CHOY_SIDE = 137
 """Side of Choy's pictures, pixels."""
 CHOY_FOCAL_MM, CHOY_SENSOR_MM = 35.0, 32.0
-"""His Blender camera."""
+"""Focal length and sensor width of Choy's Blender camera, millimetres."""
 CHOY_DISTANCE = 1.75
-"""Blender units that a distance of 1 in ``rendering_metadata.txt`` stands for."""
+"""Blender units per unit of distance in ``rendering_metadata.txt``."""
+MAX_METADATA_BYTES = 1 << 20
 STAGE = "parse"
 
 
@@ -54,16 +57,18 @@ def list_shapenet(root: Path, config: PrepareConfig, *, split_files: Sequence[Pa
     """Every model of the chosen categories (names of :data:`SYNSETS` or WordNet offsets), sorted by id.
 
     A model is its own group; its id is ``synset/model``. Models without a mesh file and renderings without a readable
-    camera are rejects. Raises InputError when ``root`` holds no synset, ConfigError for an unknown category.
+    camera are rejects. Raises InputError if ``root`` holds no synset, ConfigError for an unknown category.
     """
     if not root.is_dir():
         raise InputError(f"no ShapeNet folder at {root}.", hint="Name the folder that holds ShapeNetCore's synsets.")
     core = next((root / c for c in CORES if any(_synsets(root / c))), None)
+    if core == root / "." and not (root / RENDERINGS).is_dir() and (root.resolve().parent / RENDERINGS).is_dir():
+        core, root = root.resolve(), root.resolve().parent  # the renderings are beside the folder of the synsets
     if core is None:
         raise InputError(
             f"{root} holds no ShapeNet synset.", hint="Looked for folders such as 03001627/<model>/model.obj."
         )
-    wanted = _wanted(config.categories)
+    wanted = _wanted(config.categories, sorted(p.name for p in _synsets(core)))
     shapes: list[SourceShape] = []
     rejected: list[Rejected] = []
     for folder in sorted(_synsets(core)):
@@ -77,9 +82,9 @@ def list_shapenet(root: Path, config: PrepareConfig, *, split_files: Sequence[Pa
 def choy_camera(azimuth: float, elevation: float, distance: float) -> Camera:
     """The camera of a line of ``rendering_metadata.txt``: degrees, degrees, and a distance in units of 1.75.
 
-    Blender's camera stands on the +x axis and is turned by minus the azimuth around +z (up), by the elevation upwards,
-    looking at the origin; the OBJ importer had turned the model's (x, y, z) to (x, -z, y), so that in the model's frame
-    the eye is at (cos a cos e, sin e, sin a cos e). Camera axes of the result: left, up, forward.
+    Blender's camera starts on the +x axis, is rotated by minus the azimuth around +z (up) and by the elevation upwards,
+    and looks at the origin. The OBJ importer rotates the model's (x, y, z) to (x, -z, y). So in the model frame the
+    camera is at (cos a cos e, sin e, sin a cos e). Camera axes of the result: left, up, forward.
     """
     a, e = math.radians(azimuth), math.radians(elevation)
     forward = -np.array([math.cos(e) * math.cos(a), math.sin(e), math.cos(e) * math.sin(a)])
@@ -95,13 +100,15 @@ def _synsets(core: Path) -> Iterator[Path]:
         yield from (p for p in core.iterdir() if len(p.name) == 8 and p.name.isdigit() and p.is_dir())
 
 
-def _wanted(categories: Sequence[str]) -> frozenset[str] | None:
+def _wanted(categories: Sequence[str], present: Sequence[str]) -> frozenset[str] | None:
+    """The synsets of the categories; None: all. ConfigError for one that is not in ``present``."""
     if "all" in categories:
         return None
     offsets = {name: offset for offset, name in SYNSETS.items()}
     for name in categories:
-        if name not in offsets and not (len(name) == 8 and name.isdigit()):
-            raise ConfigError(f"`categories={name}` is no category of ShapeNetCore (try chair, or 03001627).")
+        if offsets.get(name, name) not in present:
+            here = ", ".join(SYNSETS.get(offset, offset) for offset in present)
+            raise ConfigError(f"`categories={name}`: the source has only {here} (or all), by name or WordNet offset.")
     return frozenset(offsets.get(name, name) for name in categories)
 
 
@@ -126,7 +133,7 @@ def _choy_views(root: Path, synset: str, name: str) -> tuple[list[SourceView], l
     relative = f"{RENDERINGS}/{synset}/{name}/rendering"
     try:
         folder = inside(root, relative)
-        lines = (folder / "rendering_metadata.txt").read_text(encoding="ascii").splitlines()
+        lines = read_text(folder / "rendering_metadata.txt", limit=MAX_METADATA_BYTES).splitlines()
     except (RejectError, OSError, UnicodeDecodeError):
         return [], []
     for number, line in enumerate(filter(str.strip, lines)):

@@ -1,12 +1,12 @@
 """Prescribed splits: the S1 and S2 of Mesh R-CNN (Gkioxari et al., ICCV 2019).
 
-A file is read in either of two forms:
+A file has one of two forms:
 
-- COCO, as Mesh R-CNN publishes them: ``{"images": [{"file_name": "img/bed/0001.png", …}], "annotations": …}``, one
-  file a split, whose *name* holds ``train``, ``val`` or ``test`` (``pix3d_s1_train.json``);
+- COCO, as published by Mesh R-CNN: ``{"images": [{"file_name": "img/bed/0001.png", …}], "annotations": …}``, one
+  file per split, whose *name* contains ``train``, ``val`` or ``test`` (``pix3d_s1_train.json``);
 - plain: ``{"train": ["img/bed/0001.png", …], "test": […]}``.
 
-Both benchmarks prescribe train and test only; validation is carved out of train, by picture for S1 (random pictures)
+Both benchmarks prescribe only train and test. Validation is taken from train, by picture for S1 (random pictures)
 and by shape for S2 (disjoint shapes), see :func:`pix3d_onet.data.sources.splits.carve_validation`.
 """
 
@@ -27,7 +27,7 @@ FORMS = 'Give Mesh R-CNN\'s pix3d_s1_train.json and pix3d_s1_test.json (or s2), 
 
 
 def read_split_files(files: Sequence[Path]) -> dict[str, str]:
-    """Picture path (``img/bed/0001.png``) → split. InputError for a file of another form or a picture in two splits."""
+    """Picture path (``img/bed/0001.png``) → split. InputError for an unknown form or a picture in two splits."""
     result: dict[str, str] = {}
     for path in files:
         document = read_json(path, what="split file", hint=FORMS)
@@ -46,7 +46,7 @@ def _splits_of(path: Path, document: object) -> dict[str, list[str]]:
     if "images" in document:
         named = [s for s in SPLITS if re.search(rf"(?<![a-z]){s}(?![a-z])", path.stem.lower())]
         if len(named) != 1:
-            raise InputError(f"the name of {path} must hold train, val or test.", hint=FORMS)
+            raise InputError(f"the name of {path} must contain train, val or test.", hint=FORMS)
         return {named[0]: list(_names(path, document["images"]))}
     return {split: list(_names(path, document[split])) for split in SPLITS if split in document}
 
@@ -60,7 +60,7 @@ def _names(path: Path, items: Any) -> Iterable[str]:
 
 
 def carved(prescribed: Mapping[str, str], shapes: Sequence[SourceShape], config: PrepareConfig) -> dict[str, str]:
-    """The split of every listed picture; where no picture is in val, a part of train becomes val."""
+    """The split of every listed picture; if no picture is in val, a part of train becomes val."""
     listed = {view.record_id: shape for shape in shapes for view in shape.views}
     fixed = {record: prescribed[record] for record in listed}
     if "val" in fixed.values():

@@ -1,22 +1,27 @@
-"""Train, validation and test: by group, seeded, the same whatever the order in which anything was listed.
+"""Assign shapes to train, validation and test: by group, seeded, independent of the order of listing.
 
-Groups are ordered by a hash of the seed and their name, and dealt out so that the totals are exact and every
-category comes as close to its shares as whole groups allow. Adding a file elsewhere, another locale or another file
-system changes nothing.
+Groups are sorted by a hash of the seed and their name, and assigned so that the totals are exact and every category
+is as close to its fractions as whole groups allow. Locale and file system have no influence.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from pix3d_onet.config import SPLITS, PrepareConfig
+from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.errors import InputError
-from pix3d_onet.types import PreparedShape, SourceListing, SourceShape
+from pix3d_onet.types import SourceListing, SourceShape
+
+PRESCRIBED = ("s1", "s2", "lst")
+"""Splits prescribed by a source or a benchmark."""
 
 
 def split_counts(total: int, fractions: Sequence[float]) -> tuple[int, int, int]:
-    """Whole numbers that sum to ``total``: largest remainders; from 3 on, no share above 0 stays empty.
+    """Integers that sum to ``total``, by largest remainder; if ``total`` ≥ 3, no fraction above 0 gets 0.
 
     163 with 70/10/20 % gives 114, 16, 33.
     """
@@ -35,12 +40,14 @@ def split_counts(total: int, fractions: Sequence[float]) -> tuple[int, int, int]
 
 
 def assign(groups: Mapping[str, str], fractions: Sequence[float], seed: int) -> dict[str, str]:
-    """Deal out ``groups`` (name → category) to ``train``, ``val`` and ``test``: name → split.
+    """Assign ``groups`` (name → category) to ``train``, ``val`` and ``test``: name → split.
 
-    Groups stand in the order of (category, hash of seed and name); the next one always goes to the split that lags
-    most behind its share, so that every prefix, and with it every category, is within about one group of its shares.
+    Groups are sorted by (category, hash of seed and name), or only by the hash if no two have the same category. Each
+    one goes to the split that is furthest below its fraction, so that every prefix, and thus every category, is within
+    about one group of its fractions.
     """
-    names = sorted(groups, key=lambda name: (groups[name], _key(seed, name), name))
+    alone = len(set(groups.values())) == len(groups)  # then sorting by category would fix the whole order
+    names = sorted(groups, key=lambda name: ("" if alone else groups[name], _key(seed, name), name))
     counts = split_counts(len(names), fractions)
     given = [0, 0, 0]
     result: dict[str, str] = {}
@@ -53,9 +60,9 @@ def assign(groups: Mapping[str, str], fractions: Sequence[float], seed: int) -> 
 
 
 def carve_validation(train: Mapping[str, str], fractions: Sequence[float], seed: int) -> set[str]:
-    """Names to move from a prescribed ``train`` (name → category) to ``val``, where a benchmark prescribes none.
+    """Names to move from a prescribed ``train`` (name → category) to ``val``, if a benchmark prescribes none.
 
-    Their share is val/(train + val) of ``fractions``.
+    Their fraction is val/(train + val) of ``fractions``.
     """
     whole = fractions[0] + fractions[1]
     if whole <= 0 or fractions[1] <= 0:
@@ -64,34 +71,70 @@ def carve_validation(train: Mapping[str, str], fractions: Sequence[float], seed:
     return {name for name, split in dealt.items() if split == "val"}
 
 
+def united(names: Iterable[str], alike: Iterable[Collection[str]]) -> dict[str, str]:
+    """Name → the alphabetically first name of its connected component; each set in ``alike`` connects its names."""
+    home = {name: name for name in names}
+
+    def find(name: str) -> str:
+        while home[name] != name:
+            home[name] = name = home[home[name]]
+        return name
+
+    for members in alike:
+        first, *others = sorted(find(m) for m in members)
+        for other in others:
+            home[find(other)] = find(first)
+    roots: dict[str, str] = {}
+    for name in sorted(home):
+        roots.setdefault(find(name), name)
+    return {name: roots[find(name)] for name in home}
+
+
 class Splitter:
-    """Which split a shape and its pictures belong to; made from what is listed, so a reject moves nothing else."""
+    """Assigns shapes and pictures to splits, from the source's listing, so that a later reject moves no other shape.
+
+    Shapes with equal content are one group, whatever their names: models with equal bytes or equal geometry, shapes
+    with the same picture. Prescribed splits (``s1``, ``s2``, ``lst``) are not changed.
+    """
 
     def __init__(self, listing: SourceListing, shapes: Sequence[SourceShape], config: PrepareConfig) -> None:
         self.mode, self.fixed = config.split, listing.fixed_splits
-        if self.mode in ("s1", "s2", "lst") and not self.fixed:
+        self.fractions, self.seed = config.fractions, config.seed
+        if self.mode in PRESCRIBED and not self.fixed:
             raise InputError(f"the source prescribes no split, but `split={self.mode}` asks for it.")
         if self.mode == "image":
-            names = {v.record_id: s.category for s in shapes for v in s.views}
+            self.names = {v.record_id: s.category for s in shapes for v in s.views}
         else:
-            names = {s.group: s.category for s in shapes}
-        self.dealt = assign(names, config.fractions, config.seed)
+            self.names = {s.group: s.category for s in shapes}
 
-    def views(self, shape: PreparedShape) -> tuple[str, ...]:
-        """The split of each picture; a rendered one goes with the shape's first photo."""
-        if self.mode == "shape":
-            return (self.dealt[shape.group],) * len(shape.views)
-        table = self.dealt if self.mode == "image" else self.fixed
-        home = self.shape(shape)
-        return tuple(home if v.rendered else table.get(v.record_id, home) for v in shape.views)
+    def split(self, entries: Sequence[ShapeEntry], geometry: Sequence[str]) -> list[ShapeEntry]:
+        """``entries`` with splits of shapes and pictures, and a common group for groups with equal content.
 
-    def shape(self, shape: PreparedShape) -> str:
-        """The split of the shape: its group's, or its first photo's where pictures are split."""
+        ``geometry``: digest of each entry's stored mesh.
+        """
+        by_image = self.mode == "image"
+        content: dict[str, set[str]] = defaultdict(set)
+        for entry, shape in zip(entries, geometry, strict=True):
+            for record, sha in zip(entry.record_ids, entry.image_sha256, strict=True):
+                if sha and (not by_image or record in self.names):
+                    content[f"picture {sha}"].add(record if by_image else entry.group)
+            if not by_image:
+                content[f"mesh {entry.mesh_sha256}"].add(entry.group)
+                content[f"geometry {shape}"].add(entry.group)
+        alike = [] if self.mode in PRESCRIBED else [names for names in content.values() if len(names) > 1]
+        home = united(self.names, alike)
+        dealt = assign({name: self.names[name] for name in home.values()}, self.fractions, self.seed)
+        table = self.fixed if self.mode in PRESCRIBED else {name: dealt[first] for name, first in home.items()}
+        return [self._placed(entry, table, home) for entry in entries]
+
+    def _placed(self, entry: ShapeEntry, table: Mapping[str, str], home: Mapping[str, str]) -> ShapeEntry:
+        """The entry with its splits; a rendered view, whose id is in no table, gets that of the first photo."""
         if self.mode == "shape":
-            return self.dealt[shape.group]
-        table = self.dealt if self.mode == "image" else self.fixed
-        named = [table[v.record_id] for v in shape.views if v.record_id in table]
-        return named[0] if named else table.get(shape.object_id, table.get(shape.group, "train"))
+            split = table[entry.group]
+            return replace(entry, group=home[entry.group], split=split, image_splits=(split,) * entry.images)
+        named = [table[record] for record in entry.record_ids if record in table]
+        split = named[0] if named else table.get(entry.object_id, table.get(entry.group, "train"))
+        return replace(entry, split=split, image_splits=tuple(table.get(r, split) for r in entry.record_ids))
 
 
 def _key(seed: int, name: str) -> bytes:

@@ -24,16 +24,12 @@ The schema (version 1), all coordinates in the normalised frame, S shapes and N 
 
 Reading needs nothing of ours: ``-0.55 + (cells + 0.5) * 1.1 / 65536`` and ``np.unpackbits``.
 
-``shape_problems`` compares a shard's headers with it, before any array is read.
+``shard_file`` compares a shard's headers with it, before any array is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import h5py
-
-from pix3d_onet.data.store.manifest import FORMAT, FORMAT_VERSION, Manifest
+from pix3d_onet.data.store.manifest import Manifest
 
 
 def expected_shapes(manifest: Manifest, name: str) -> dict[str, tuple[tuple[int | None, ...], str]]:
@@ -67,27 +63,3 @@ def expected_shapes(manifest: Manifest, name: str) -> dict[str, tuple[tuple[int 
             "images/rendered": ((pictures,), "uint8"),
         }
     return expected
-
-
-def shape_problems(file: h5py.File, manifest: Manifest, name: str) -> Iterator[str]:
-    """What in an open shard has another name, shape or type than documented: a header that lies must not be read.
-
-    Nothing of variable length is opened (strings, also those of attributes): a damaged heap can send HDF5 into an
-    endless loop.
-    """
-    if file.attrs.get("version") != FORMAT_VERSION:
-        yield f"is not an {FORMAT} shard of version {FORMAT_VERSION}"
-        return
-    for key, (shape, dtype) in expected_shapes(manifest, name).items():
-        found = file.get(key)
-        if not isinstance(found, h5py.Dataset):
-            yield f"lacks {key}"
-            continue
-        fits = len(found.shape) == len(shape) and all(n in (None, m) for m, n in zip(found.shape, shape, strict=True))
-        if not fits or str(found.dtype) != dtype:
-            wanted = "×".join("?" if n is None else str(n) for n in shape)
-            yield f"{key} is {'×'.join(map(str, found.shape))} {found.dtype}, not {wanted} {dtype}"
-        elif found.chunks is None and dtype != "object" and found.nbytes > file.id.get_filesize():
-            yield f"{key} is larger than its file"
-    if file.attrs.get("points_count") != manifest.config["points"]:
-        yield "points_count differs from the manifest"

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from pix3d_onet.data.store.no_dataset import no_dataset
 from pix3d_onet.errors import InputError
-from pix3d_onet.files import digest, read_json
+from pix3d_onet.files import digest, is_finite, is_own_file, read_json
+from pix3d_onet.types import Provenance, ShapeIdentity
 
 FORMAT = "onet-dataset"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+LARGEST, LONGEST = 2**53, 4096
+"""Numbers (bytes of a shard) and texts (paths) in the rows are at most so large and long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,27 @@ class ShapeEntry:
     image_splits: tuple[str, ...]
     qc: Mapping[str, Any] = field(default_factory=dict)
     source_sha256: str = ""
+
+    @property
+    def identity(self) -> ShapeIdentity:
+        """Which shape this is."""
+        return ShapeIdentity(self.object_id, self.category, self.group)
+
+    @property
+    def provenance(self) -> Provenance:
+        """What it was made from."""
+        return Provenance(self.source_mesh, self.mesh_sha256, self.source_sha256)
+
+
+def is_figure(value: object) -> bool:
+    """Whether a quality figure is a number that can be added to others: a stranger's may be infinite or endless."""
+    return isinstance(value, bool | int | float) and abs(value) <= LARGEST
+
+
+def named_warnings(entry: ShapeEntry) -> list[str]:
+    """The warnings among a shape's quality figures."""
+    named = entry.qc.get("warnings", ())
+    return [str(name) for name in named] if isinstance(named, list | tuple) else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +111,72 @@ def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def is_dataset(folder: Path) -> bool:
+    """Whether ``folder`` has a manifest of ours, sound or not, as a file of its own."""
+    if not is_own_file(folder / MANIFEST):
+        return False
+    try:
+        document = read_json(folder / MANIFEST, follow=False)
+    except InputError:
+        return False
+    return isinstance(document, dict) and document.get("format") == FORMAT
+
+
+JSON_TYPES: Mapping[str, type] = {"str": str, "int": int, "tuple[str, ...]": list, "Mapping[str, Any]": dict}
+"""Annotation of a field → the type that it has in JSON."""
+SIZES = {"points": 10_000_000, "surface_points": 10_000_000, "image_size": 4096}
+"""The settings that say how large the arrays are, and their largest values."""
+
+
+def _check_columns(rows: list[dict[str, Any]], kind: type[ShapeEntry | ShardEntry]) -> None:
+    """TypeError where a field of any row has another type than documented; column by column, which is quick."""
+    for field_ in dataclasses.fields(kind):
+        required = field_.default is MISSING and field_.default_factory is MISSING
+        cells = [row[field_.name] for row in rows if required or field_.name in row]
+        wanted = JSON_TYPES[str(field_.type)]
+        good = set(map(type, cells)) <= {wanted}
+        if good and wanted is list:
+            good = set(map(type, chain.from_iterable(cells))) <= {str}
+        if good and wanted is int:
+            good = min(cells, default=0) >= 0 and max(cells, default=0) <= LARGEST
+        if good and wanted is str:
+            good = max(map(len, cells), default=0) <= LONGEST
+        if not good:
+            raise TypeError(f"{field_.name} is no {field_.type}")
+
+
+def _check_config(config: Any) -> None:
+    for key, most in SIZES.items():
+        if type(config[key]) is not int or not 0 <= config[key] <= most:
+            raise ValueError(f"{key} is {config[key]!r:.40}")
+
+
 def read_manifest(root: Path) -> Manifest:
     """Parse ``root/manifest.json``; InputError when it is missing, not ours, of another version or malformed."""
     path = root / MANIFEST
     hint = "Make a data set with `onet prepare`."
-    if not root.is_dir():
-        raise InputError(f"data set not found: {root}.", hint=hint)
-    document = read_json(path, what="data set manifest", hint=hint)
+    if not path.is_file() and not path.is_symlink():
+        raise no_dataset(root, MANIFEST)
+    document = read_json(path, what="data set manifest", hint=hint, follow=False)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"{path} is not an onet data set manifest.", hint=hint)
     if document.get("version") != FORMAT_VERSION:
         raise InputError(
-            f"{path} has format version {document.get('version')}; this onet reads version {FORMAT_VERSION}.",
+            f"{path} has format version {document.get('version')!s:.40}; this onet reads version {FORMAT_VERSION}.",
             hint="Prepare the data set again, or use the onet that wrote it.",
         )
     try:
+        for key in ("shapes", "shards"):
+            if not isinstance(document[key], list) or not all(type(row) is dict for row in document[key]):
+                raise TypeError(f"{key} is no list of objects")
+        for key in ("config", "source", "counts"):
+            if not isinstance(document[key], dict) or not is_finite(document[key]):
+                raise TypeError(f"{key} is no object of finite numbers")
+        if not isinstance(document["config_hash"], str):
+            raise TypeError("config_hash is no text")
+        _check_columns(document["shapes"], ShapeEntry)
+        _check_columns(document["shards"], ShardEntry)
+        _check_config(document["config"])
         rows: list[dict[str, Any]] = [
             {k: tuple(v) if isinstance(v, list) else v for k, v in s.items()} for s in document["shapes"]
         ]
@@ -106,8 +184,9 @@ def read_manifest(root: Path) -> Manifest:
         shards = tuple(ShardEntry(**s) for s in document["shards"])
         files = {s.file for s in shards}
         for shape in shapes:
-            if shape.shard not in files or len(shape.record_ids) != shape.images:
-                raise ValueError(f"shape {shape.object_id} is inconsistent")
+            lists = {len(shape.record_ids), len(shape.image_sha256), len(shape.image_splits)}
+            if shape.shard not in files or lists != {shape.images}:
+                raise ValueError(f"shape {shape.object_id:.80} is inconsistent")
         for shard in shards:
             if Path(shard.file).name != shard.file:
                 raise ValueError(f"shard {shard.file} is not a plain file name")
@@ -120,4 +199,5 @@ def read_manifest(root: Path) -> Manifest:
             counts=document["counts"],
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} is damaged ({error}).", hint="Run `onet verify`, or prepare again.") from None
+        what = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise InputError(f"{path} is damaged ({what}).", hint="Run `onet verify`, or prepare again.") from None

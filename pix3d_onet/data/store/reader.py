@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +16,13 @@ from numpy.typing import NDArray
 from pix3d_onet import lattice
 from pix3d_onet.config import SPLITS
 from pix3d_onet.data.store import encoding
-from pix3d_onet.data.store.layout import shape_problems
 from pix3d_onet.data.store.manifest import ShapeEntry, read_manifest
+from pix3d_onet.data.store.shard_file import open_checked, read_picture
 from pix3d_onet.errors import InputError
 from pix3d_onet.types import Float32, Mesh, Sample, UInt8, UInt16, View
+
+DAMAGE = (KeyError, OSError, ValueError, IndexError, zlib.error)
+"""What reading the arrays of a damaged shard raises."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,13 +51,18 @@ class Dataset:
     """A prepared data set opened for reading; shards are opened on demand and kept open.
 
     ``Dataset(root)`` reads only the manifest. Use as a context manager or call ``close``. Raises InputError for
-    anything missing or damaged.
+    anything missing or damaged. Worker processes, forked or spawned, may be handed one: each opens the shards anew.
     """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self.manifest = read_manifest(self.root)
         self._files: dict[str, h5py.File] = {}
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process: no handles, shards are opened again there."""
+        return {**self.__dict__, "_files": {}}
 
     def __enter__(self) -> Dataset:
         return self
@@ -68,20 +78,10 @@ class Dataset:
 
     def shard(self, name: str) -> h5py.File:
         """The open HDF5 file of a shard (pickles nothing, runs nothing)."""
+        if self._process != os.getpid():  # forked: HDF5's handles belong to the process that opened them
+            self._files, self._process = {}, os.getpid()
         if name not in self._files:
-            path = self.root / name
-            try:
-                self._files[name] = h5py.File(path, "r")
-            except OSError as error:
-                detail = "is missing" if not path.exists() else f"cannot be read ({error})"
-                raise InputError(f"shard {path} {detail}.", hint="Run `onet verify`, then prepare again.") from None
-            try:
-                problem = next(shape_problems(self._files[name], self.manifest, name), "")
-            except Exception as error:  # noqa: BLE001 - h5py raises many kinds on damaged headers
-                problem = str(error)
-            if problem:
-                self._files.pop(name).close()
-                raise InputError(f"shard {path} is damaged ({problem}).", hint="Run `onet verify`, then prepare again.")
+            self._files[name] = open_checked(self.root, name, self.manifest)
         return self._files[name]
 
     def entries(self, split: str | None = None) -> tuple[ShapeEntry, ...]:
@@ -111,25 +111,25 @@ class Dataset:
                 loc=file["loc"][row],
                 scale=float(file["scale"][row]),
             )
-        except (KeyError, OSError, ValueError, IndexError) as error:
+        except DAMAGE as error:
             raise InputError(
                 f"shard {self.root / entry.shard} is damaged ({error}).", hint="Run `onet verify`."
             ) from None
 
-    def _picture_rows(self, file: h5py.File, entry: ShapeEntry, split: str | None) -> list[tuple[int, str]]:
-        """Rows and record ids of the shape's pictures; ids are the manifest's, HDF5's strings are not opened."""
+    def _picture_rows(self, file: h5py.File, entry: ShapeEntry, split: str | None) -> list[tuple[int, str, str]]:
+        """Row, record id and digest of the shape's pictures, from the manifest: HDF5's strings are not opened."""
         if not entry.images:
             return []
         rows = np.flatnonzero(file["images/shape"][:] == entry.row)
         if len(rows) != entry.images:
             raise InputError(f"shard {self.root / entry.shard} does not match the manifest.", hint="Run `onet verify`.")
-        found = zip(rows, entry.record_ids, entry.image_splits, strict=True)
-        return [(int(row), record_id) for row, record_id, home in found if split in (None, home)]
+        found = zip(rows, entry.record_ids, entry.image_sha256, entry.image_splits, strict=True)
+        return [(int(row), record_id, sha256) for row, record_id, sha256, home in found if split in (None, home)]
 
     def cameras_known(self, entry: ShapeEntry, split: str | None = None) -> NDArray[np.bool_]:
         """(n,) bool: which of the shape's pictures in ``split`` have pose and intrinsics; reads nothing else."""
         file = self.shard(entry.shard)
-        rows = [row for row, _ in self._picture_rows(file, entry, split)]
+        rows = [row for row, *_ in self._picture_rows(file, entry, split)]
         finite = [
             bool(np.isfinite(file["images/pose"][row]).all() and np.isfinite(file["images/intrinsics"][row]).all())
             for row in rows
@@ -140,19 +140,20 @@ class Dataset:
         """Whether any picture of ``split`` is a photo, not a rendered view; reads nothing else."""
         for entry in self.entries(split):
             file = self.shard(entry.shard)
-            if any(not file["images/rendered"][row] for row, _ in self._picture_rows(file, entry, split)):
+            if any(not file["images/rendered"][row] for row, *_ in self._picture_rows(file, entry, split)):
                 return True
         return False
 
     def _views(self, file: h5py.File, entry: ShapeEntry, split: str | None) -> Iterator[View]:
-        for row, record_id in self._picture_rows(file, entry, split):
+        for row, record_id, sha256 in self._picture_rows(file, entry, split):
             yield View(
-                rgb=file["images/rgb"][row],
-                mask=file["images/mask"][row].astype(np.bool_),
+                rgb=read_picture(file["images/rgb"], row),
+                mask=read_picture(file["images/mask"], row).astype(np.bool_),
                 pose=file["images/pose"][row],
                 intrinsics=file["images/intrinsics"][row],
                 record_id=record_id,
                 rendered=bool(file["images/rendered"][row]),
+                sha256=sha256,
             )
 
     def arrays(self, split: str) -> SplitArrays:
@@ -160,35 +161,38 @@ class Dataset:
         entries = self.entries(split)
         if not entries:
             raise InputError(f"the {split} split of {self.root} is empty.", hint="Prepare more shapes.")
-        points, occupancy, rgb, mask, pose, intrinsics, index, ids, rendered = ([] for _ in range(9))
+        count, side = sum(e.image_splits.count(split) for e in entries), int(self.manifest.config["image_size"])
+        if not count:
+            raise InputError(
+                f"the {split} split of {self.root} has no pictures.", hint="Prepare with `render_views=N`."
+            )
+        points, occupancy, pose, intrinsics, index, rendered = ([] for _ in range(6))
+        ids: list[str] = []
+        rgb = np.empty((count, side, side, 3), dtype=np.uint8)  # at once: lists would hold every picture twice
+        mask = np.empty((count, side, side), dtype=np.bool_)
         for position, entry in enumerate(entries):
             file = self.shard(entry.shard)
             try:
                 points.append(file["points"][entry.row])
                 occupancy.append(file["occupancy"][entry.row])
                 for view in self._views(file, entry, split):
-                    rgb.append(view.rgb)
-                    mask.append(view.mask)
+                    rgb[len(ids)], mask[len(ids)] = view.rgb, view.mask
                     pose.append(view.pose)
                     intrinsics.append(view.intrinsics)
                     index.append(position)
                     ids.append(view.record_id)
                     rendered.append(view.rendered)
-            except (KeyError, OSError, ValueError, IndexError) as error:
+            except DAMAGE as error:
                 raise InputError(
                     f"shard {self.root / entry.shard} is damaged ({error}).", hint="Run `onet verify`."
                 ) from None
-        if not rgb:
-            raise InputError(
-                f"the {split} split of {self.root} has no pictures.", hint="Prepare with `render_views=N`."
-            )
         return SplitArrays(
             object_ids=tuple(e.object_id for e in entries),
             categories=tuple(e.category for e in entries),
             points_q=np.stack(points),
             occupancy=np.stack(occupancy),
-            rgb=np.stack(rgb),
-            mask=np.stack(mask),
+            rgb=rgb,
+            mask=mask,
             pose=np.stack(pose),
             intrinsics=np.stack(intrinsics),
             shape_index=np.array(index, dtype=np.int64),

@@ -12,27 +12,38 @@ import numpy as np
 from pix3d_onet.data.store import encoding
 from pix3d_onet.data.store.manifest import FORMAT, FORMAT_VERSION, ShardEntry
 from pix3d_onet.files import file_digest, writing
-from pix3d_onet.types import PreparedShape
+from pix3d_onet.types import PreparedShape, ShapeGeometry, View
+
+TEXT = h5py.string_dtype("utf-8")
 
 
 def write_shard(path: Path, shapes: Sequence[PreparedShape]) -> ShardEntry:
     """Write ``shapes`` to ``path`` (atomically, same bytes for the same shapes) and return its manifest entry."""
     if not shapes:
         raise ValueError("a shard needs at least one shape")
-    with writing(path) as part, h5py.File(part, "w", libver=("v110", "v110")) as file:
+    options = {"libver": ("v110", "v110"), "locking": False}  # nobody else knows the file's name: no lock is needed
+    with writing(path) as part, h5py.File(part, "w", **options) as file:
         _fill(file, shapes)
     return ShardEntry(path.name, file_digest(path), path.stat().st_size, len(shapes))
 
 
 def _fill(file: h5py.File, shapes: Sequence[PreparedShape]) -> None:
-    text = h5py.string_dtype("utf-8")
     file.attrs["format"] = FORMAT
     file.attrs["version"] = FORMAT_VERSION
-    file.attrs["points_count"] = shapes[0].points_q.shape[0]
+    _fill_geometry(file, [s.geometry for s in shapes])
+    names = [s.identity for s in shapes]
+    file.create_dataset("object_id", data=[n.object_id for n in names], dtype=TEXT, track_times=False)
+    file.create_dataset("category", data=[n.category for n in names], dtype=TEXT, track_times=False)
+    views = [(row, view) for row, shape in enumerate(shapes) for view in shape.views]
+    if views:
+        _fill_views(file, views)
+
+
+def _fill_geometry(file: h5py.File, shapes: Sequence[ShapeGeometry]) -> None:
+    file.attrs["points_count"] = len(shapes[0].points_q)
     file.create_dataset("points", data=np.stack([s.points_q for s in shapes]), track_times=False)
-    file.create_dataset(
-        "occupancy", data=np.stack([encoding.pack_bits(s.occupancy) for s in shapes]), track_times=False
-    )
+    packed = np.stack([encoding.pack_bits(s.occupancy) for s in shapes])
+    file.create_dataset("occupancy", data=packed, track_times=False)
     file.create_dataset("surface/points", data=np.stack([s.surface_points_q for s in shapes]), track_times=False)
     file.create_dataset("surface/normals", data=np.stack([s.surface_normals_q for s in shapes]), track_times=False)
     vertices = np.concatenate([s.mesh.vertices.astype(np.float32) for s in shapes])
@@ -45,11 +56,10 @@ def _fill(file: h5py.File, shapes: Sequence[PreparedShape]) -> None:
     file.create_dataset("mesh/face_offset", data=offset_f, track_times=False)
     file.create_dataset("loc", data=np.stack([s.normalisation.loc for s in shapes]), track_times=False)
     file.create_dataset("scale", data=np.array([s.normalisation.scale for s in shapes]), track_times=False)
-    file.create_dataset("object_id", data=[s.object_id for s in shapes], dtype=text, track_times=False)
-    file.create_dataset("category", data=[s.category for s in shapes], dtype=text, track_times=False)
-    views = [(row, view) for row, shape in enumerate(shapes) for view in shape.views]
-    if not views:
-        return
+
+
+def _fill_views(file: h5py.File, views: Sequence[tuple[int, View]]) -> None:
+    """``views``: each picture with the row of its shape, ascending."""
     side = views[0][1].mask.shape
     deflate: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "track_times": False}
     rgb = np.stack([v.rgb for _, v in views])
@@ -59,6 +69,6 @@ def _fill(file: h5py.File, shapes: Sequence[PreparedShape]) -> None:
     file.create_dataset("images/pose", data=np.stack([v.pose for _, v in views]), track_times=False)
     file.create_dataset("images/intrinsics", data=np.stack([v.intrinsics for _, v in views]), track_times=False)
     file.create_dataset("images/shape", data=np.array([row for row, _ in views], dtype=np.int64), track_times=False)
-    file.create_dataset("images/record_id", data=[v.record_id for _, v in views], dtype=text, track_times=False)
+    file.create_dataset("images/record_id", data=[v.record_id for _, v in views], dtype=TEXT, track_times=False)
     rendered = np.array([v.rendered for _, v in views], dtype=np.uint8)
     file.create_dataset("images/rendered", data=rendered, track_times=False)

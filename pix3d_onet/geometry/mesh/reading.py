@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pix3d_onet.errors import MissingDependencyError, RejectError
+from pix3d_onet.files import read_bytes
 from pix3d_onet.geometry.mesh.cleaning import clean_counted, merge_vertices
 from pix3d_onet.geometry.mesh.formats.gltf.container import SideFiles
 from pix3d_onet.geometry.mesh.formats.gltf.scene import parse_gltf
@@ -18,7 +19,7 @@ from pix3d_onet.geometry.mesh.formats.ply import parse_ply
 from pix3d_onet.geometry.mesh.formats.soup import Soup
 from pix3d_onet.geometry.mesh.formats.stl import parse_stl
 from pix3d_onet.geometry.mesh.topology import is_watertight
-from pix3d_onet.types import Mesh
+from pix3d_onet.types import MESH_SUFFIXES, Mesh
 
 READERS: Mapping[str, Callable[[bytes], Soup]] = {
     ".obj": parse_obj,
@@ -26,8 +27,7 @@ READERS: Mapping[str, Callable[[bytes], Soup]] = {
     ".ply": parse_ply,
     ".stl": parse_stl,
 }
-MESH_SUFFIXES = (*READERS, ".glb", ".gltf")
-"""Formats that ``load_mesh`` reads, by file name ending (case does not matter)."""
+"""Ending → parser; glTF, which may have side files, has its own. Together they are ``types.MESH_SUFFIXES``."""
 MAX_MESH_BYTES = 1 << 30
 """Larger files are rejected unread."""
 MAX_LOST_SHARE = 0.01
@@ -90,7 +90,7 @@ def _read(path: Path) -> bytes:
             raise RejectError("unreadable-mesh", "not a file")
         if status.st_size > MAX_MESH_BYTES:
             raise RejectError("mesh-too-large", f"over {MAX_MESH_BYTES >> 20} MiB")
-        return path.read_bytes()
+        return read_bytes(path, limit=MAX_MESH_BYTES)
     except FileNotFoundError:
         raise RejectError("missing-mesh", "does not exist") from None
     except OSError as error:

@@ -1,1 +1,1 @@
-"""Pictures of meshes: a z-buffer rasteriser, cameras, previews."""
+"""Render meshes: a z-buffer rasteriser, cameras, previews."""

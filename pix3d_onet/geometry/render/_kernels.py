@@ -1,4 +1,4 @@
-"""The inner loops of the renderer, compiled by numba (cached on disk, GIL released, one thread, deterministic)."""
+"""Inner loops of the renderer, compiled with numba (cached on disk, GIL released, one thread, deterministic)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 Int32 = NDArray[np.int32]
 
 DEGENERATE_AREA = 1e-9
-"""Twice the area in pixels² under which a projected triangle covers no sample."""
+"""A projected triangle is skipped if twice its area, in pixels², is below this."""
 
 
 def _jit(function: F) -> F:
@@ -65,10 +65,10 @@ def rasterise(screen: Float64, faces: Int32, inverse_depth: Float32, ids: Int32)
 
 @_jit
 def corner_normals(faces: Int32, face_normals: Float64, starts: Int32, incident: Int32, crease: float) -> Float32:
-    """(F, 3, 3) normals at every corner of every face: the mean of the face normals around the vertex that are
-    within the crease angle (cosine ``crease``) of the face's own, whatever way round they are wound.
+    """(F, 3, 3) normals at every corner of every face: the mean of the face normals around the vertex that are within
+    the crease angle (cosine ``crease``) of the face's own; winding is ignored.
 
-    ``face_normals`` (F, 3) carry the area as their length; ``incident[starts[v]:starts[v + 1]]`` are the faces of
+    ``face_normals`` (F, 3) have the face area as length; ``incident[starts[v]:starts[v + 1]]`` are the faces of
     vertex v.
     """
     count = faces.shape[0]
@@ -112,9 +112,9 @@ def _weights(screen: Float64, face: Int32, u: float, v: float, depth: float) -> 
 def _light(
     nx: float, ny: float, nz: float, up: float, dx: float, dy: float, ray: float, lights: Float64
 ) -> tuple[float, float]:
-    """Diffuse light and gloss on a surface with unit normal n (camera frame, turned towards the eye).
+    """Diffuse and specular light on a surface with unit normal n (camera frame, facing the camera).
 
-    ``up`` is the y of the normal in the model's frame; (dx, dy, 1) / ``ray`` is the direction of sight.
+    ``up``: y of the normal in the model frame; (dx, dy, 1) / ``ray``: viewing direction.
     """
     light = AMBIENT + SKY * up + HEAD * -(nx * dx + ny * dy + nz) / ray
     for k in range(lights.shape[0]):
@@ -141,12 +141,12 @@ def shade(
     lights: Float64,
     out: Float32,
 ) -> None:
-    """Colour every sample that a triangle covers: ``out`` (H, W, 3) linear light, white where there is none.
+    """Shade every sample that a triangle covers: ``out`` (H, W, 3) linear light, white elsewhere.
 
-    ``source`` (F,) maps a drawn (maybe clipped) triangle to its row of ``normals`` (F', 3, 3, model frame) and
+    ``source`` (F,) maps a drawn (possibly clipped) triangle to its row of ``normals`` (F', 3, 3, model frame) and
     ``colours`` (F', 3); ``rays`` (3, 3) = inverse intrinsics; ``rotation`` (3, 3) model → camera. ``lights`` (L, 5):
     direction towards the light in the camera frame, diffuse strength, wrap. Both sides of a face are lit alike,
-    because a CAD model's winding says little.
+    because the winding of CAD models is unreliable.
     """
     height, width = ids.shape
     for y in range(height):
@@ -169,7 +169,7 @@ def shade(
             length = math.sqrt(nx * nx + ny * ny + nz * nz)
             scale = 0.0 if length == 0.0 else 1.0 / length
             if nx * dx + ny * dy + nz > 0.0:
-                scale = -scale  # turn the normal towards the eye
+                scale = -scale  # make the normal face the camera
             light, gloss = _light(nx * scale, ny * scale, nz * scale, my * scale, dx, dy, ray, lights)
             for k in range(3):
                 out[y, x, k] = min(max(colours[s, k] * light + gloss, 0.0), 1.0)
@@ -179,8 +179,8 @@ def shade(
 def resolve(
     linear: Float32, ids: Int32, inverse_depth: Float32, factor: int, rgb: UInt8, mask: Bool, depth: Float32
 ) -> None:
-    """Average ``factor``² samples a pixel: ``rgb`` (H, W, 3) display codes, ``mask`` (H, W) at least half covered,
-    ``depth`` (H, W) the nearest sample, infinity where no sample hits."""
+    """Average ``factor``² samples per pixel: ``rgb`` (H, W, 3) display values, ``mask`` (H, W) at least half covered,
+    ``depth`` (H, W) of the nearest sample, infinity if there is none."""
     height, width = mask.shape
     total = factor * factor
     for y in range(height):

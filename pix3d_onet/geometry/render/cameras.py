@@ -1,4 +1,4 @@
-"""Cameras around a mesh: poses that look at it, intrinsics that frame it."""
+"""Cameras around a mesh: poses that look at it, intrinsics that fit it into the picture."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import numpy as np
 from pix3d_onet.types import Float64
 
 AZIMUTH = (-180.0, 180.0)
-"""Degrees around the up axis; 0 = from the front (model -z), uniform."""
+"""Degrees around the up axis, uniform; 0 = from the front (model -z)."""
 ELEVATION = (-5.0, 50.0)
 """Degrees above the horizon, uniform."""
 FIELD_OF_VIEW = (25.0, 65.0)
-"""Degrees of the whole picture before it is cropped to the object, uniform (Pix3D's median lens has 50)."""
+"""Degrees, uniform, before the picture is cropped to the object (the median in Pix3D is 50)."""
 CLOSENESS = (1.05, 1.4)
-"""Distance as a multiple of that at which the bounding sphere just fits the field of view, uniform."""
+"""Distance, uniform, as a multiple of the distance at which the bounding sphere fits the field of view."""
 ROLL = (-3.0, 3.0)
 """Degrees around the optical axis, uniform."""
 MARGIN = 0.1
-"""White margin around the object's box, as a fraction of its longest side, on each side: as photographs are cropped."""
+"""White margin on each side of the object's box, as a fraction of its longest side; as for photos."""
 
 
 def look_at_pose(azimuth: float, elevation: float, roll: float, distance: float, centre: Float64) -> Float64:
     """(4, 4) rigid pose of a camera ``distance`` away from ``centre`` that looks at it; angles in radians.
 
-    Rows of the rotation are the camera's left, up and forward axes; azimuth 0, elevation 0, roll 0 is the identity:
-    from model -z along +z, as Pix3D's frontal view.
+    Rows of the rotation are the camera's left, up and forward axes. Azimuth, elevation and roll 0 give the identity:
+    from model -z along +z, like Pix3D's frontal view.
     """
     ca, sa, ce, se, cr, sr = (f(x) for x in (azimuth, elevation, roll) for f in (math.cos, math.sin))
     around = np.array([[ca, 0.0, -sa], [0.0, 1.0, 0.0], [sa, 0.0, ca]])
@@ -39,7 +39,7 @@ def look_at_pose(azimuth: float, elevation: float, roll: float, distance: float,
 
 
 def random_pose(rng: np.random.Generator, bounds: Float64) -> Float64:
-    """(4, 4) pose of a random camera around the box ``bounds`` (2, 3); ranges at the top of the module."""
+    """(4, 4) pose of a random camera around the box ``bounds`` (2, 3), with the ranges at the top of the module."""
     azimuth, elevation, roll, field = (math.radians(rng.uniform(*r)) for r in (AZIMUTH, ELEVATION, ROLL, FIELD_OF_VIEW))
     radius = float(np.linalg.norm(bounds[1] - bounds[0])) / 2
     distance = rng.uniform(*CLOSENESS) * radius / math.sin(field / 2)
@@ -47,9 +47,9 @@ def random_pose(rng: np.random.Generator, bounds: Float64) -> Float64:
 
 
 def frame(points: Float64, pose: Float64, size: int, margin: float) -> Float64:
-    """(3, 3) intrinsics with which ``points`` (N, 3) fill a ``size``² picture but for ``margin``, centred.
+    """(3, 3) intrinsics with which ``points`` (N, 3) are centred in a ``size``² picture and fill it up to ``margin``.
 
-    All points must lie in front of the camera.
+    All points must be in front of the camera.
     """
     camera = points @ pose[:3, :3].T + pose[:3, 3]
     flat = camera[:, :2] / camera[:, 2:]  # left/forward, up/forward

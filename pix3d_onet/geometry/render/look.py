@@ -1,7 +1,7 @@
-"""How a mesh is shown to a person: one camera, one light, one colour each, for previews, reports and the 3D views.
+"""Camera, lights and colours that previews, reports and 3D views share.
 
-Numpy alone, so that a report needs no numba. ``_kernels`` draws this for previews, ``report.shade`` for thumbnails and
-``viewer.js`` in a browser; a test holds the first two equal, and the third gets these numbers with its page.
+Only numpy, so that a report needs no numba. ``_kernels`` uses them for previews, ``report.shade`` for thumbnails and
+``viewer.js`` in a browser. A test compares the first two; the third gets these numbers with its page.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from pix3d_onet.types import Float64, Int64
 AZIMUTH, ELEVATION = 35.0, 22.0
 """Degrees of the three-quarter view: right of the front, above the seat."""
 FIELD_OF_VIEW = 26.5
-"""Degrees; long, as in product photographs, so that proportions stay true."""
+"""Degrees; a long lens, as in product photos, so that proportions are not distorted."""
 DISTANCE = 4.0
-"""From the centre of the box, in its longest sides. A cube of side 1.1, what a network can fill, just fits."""
+"""From the centre of the box, in its longest sides. A cube of side 1.1, the network's box, just fits."""
 CREASE = math.cos(math.radians(35))
 """Faces whose normals differ by less than this angle are shaded as one smooth surface."""
 LIGHTS = np.array([[0.45, 0.75, -0.55, 0.80, 0.0], [-0.75, 0.15, -0.45, 0.22, 0.2]])
 """Key and fill light: direction towards it in the camera frame (left, up, forward), strength, wrap."""
 AMBIENT, SKY, HEAD = 0.16, 0.16, 0.08
-"""Light from everywhere, more of it from above (less from below), and a little from the eye."""
+"""Ambient light, its increase from above (and decrease from below), and a light at the camera."""
 GLOSS, SHININESS = 0.06, 16
 """Strength and exponent of the key light's highlight (Blinn 1977)."""
 GAMMA = 2.2
-"""Linear light → display code."""
+"""Exponent of the display: linear light = display value ** GAMMA."""
 TRUTH_COLOUR = (0.64, 0.66, 0.69)
 """Ground truth is grey in every picture (linear RGB)."""
 PREDICTION_COLOUR = (0.36, 0.62, 0.84)
@@ -44,10 +44,10 @@ def intrinsics(size: int) -> Float64:
 
 
 def brightness(normals: Float64, up: Float64, sight: Float64) -> tuple[Float64, Float64]:
-    """(K,) diffuse light and (K,) gloss: what ``_kernels`` computes of a sample, here of all.
+    """(K,) diffuse and (K,) specular light of K samples, as ``_kernels`` computes them for one.
 
-    ``normals`` (K, 3) and ``sight`` (K, 3) unit vectors in the camera frame, normals turned towards the eye, sight
-    away from it; ``up`` (K,) the y of the normals in the model's frame.
+    ``normals`` and ``sight`` (K, 3): unit vectors in the camera frame, normals facing the camera, sight pointing away
+    from it; ``up`` (K,): y of the normals in the model frame.
     """
     lights = LIGHTS.copy()
     lights[:, :3] /= np.linalg.norm(lights[:, :3], axis=1, keepdims=True)
@@ -60,7 +60,7 @@ def brightness(normals: Float64, up: Float64, sight: Float64) -> tuple[Float64, 
 
 
 def welded(vertices: Float64) -> Int64:
-    """(V,) number of every vertex's place: OBJ exporters split vertices that a smooth surface shares."""
+    """(V,) index of every vertex's position; equal positions are merged, because OBJ exporters split vertices."""
     grid = WELD * max(float(np.ptp(vertices, axis=0).max()), np.finfo(np.float64).tiny)
     keys = np.round(vertices / grid).astype(np.int64)
     order = np.lexsort(keys.T)
@@ -71,7 +71,7 @@ def welded(vertices: Float64) -> Int64:
 
 
 def to_json() -> dict[str, Any]:
-    """The numbers that ``viewer.js`` draws by; directions in WebGL's axes (right, up, towards the viewer)."""
+    """The numbers for ``viewer.js``; directions in WebGL's axes (right, up, towards the viewer)."""
     flipped = LIGHTS * [-1, 1, -1, 1, 1]
     return {
         "azimuth": AZIMUTH,

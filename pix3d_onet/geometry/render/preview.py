@@ -1,4 +1,4 @@
-"""A picture of a reconstruction: the photo as the network saw it, and the mesh from two sides."""
+"""Draw a reconstruction: the photo as the network saw it, and the mesh from two sides."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from pix3d_onet.geometry.render.scene import Scene
 from pix3d_onet.types import Float64, Mesh, UInt8, View
 
 SIDES = ((look.AZIMUTH, look.ELEVATION), (look.AZIMUTH + 180, look.ELEVATION))
-"""Azimuth and elevation of the two views in degrees: that of a report's thumbnails, and from behind."""
+"""Azimuth and elevation of the two views in degrees: as in a report's thumbnails, and from behind."""
 UNIT_BOX = np.array([[-0.5, -0.5, -0.5], [0.5, 0.5, 0.5]])
-"""Low and high corner of the box of every shape in the normalised frame, whose longest side is 1."""
+"""Lowest and highest corner of the cube that contains every shape in the normalised frame."""
 LINE = 208
 """Grey value of the lines between the entries of a contact sheet."""
 GREY = (112, 112, 112)
-"""Colour of the words on a contact sheet."""
+"""Colour of text on a contact sheet."""
 TEXT_SHARE = 0.045
-"""Height of the words, as a share of a picture's side."""
+"""Height of the text, as a fraction of a picture's side."""
 
 
 def mesh_pictures(
     mesh: Mesh, size: int, box: Float64 | None = None, colour: tuple[float, float, float] = look.TRUTH_COLOUR
 ) -> list[UInt8]:
-    """The mesh from the sides of :data:`SIDES`, (size, size, 3) uint8 each; white pictures for an empty mesh.
+    """The mesh from the directions in :data:`SIDES`, (size, size, 3) uint8 each; white pictures for an empty mesh.
 
-    ``box`` (2, 3), low and high corner, is what fills a picture, wherever the mesh is; None: the mesh's own box.
-    ``colour`` linear RGB.
+    ``box`` (2, 3): lowest and highest corner of the box that fills the picture; None: the mesh's bounding box.
+    ``colour``: linear RGB.
     """
     if not len(mesh.faces):
         return [np.full((size, size, 3), 255, np.uint8) for _ in SIDES]
@@ -48,16 +48,16 @@ def mesh_pictures(
 def preview(view: View, mesh: Mesh, size: int = 320) -> UInt8:
     """(size, 3·size, 3) uint8: the network's picture, then the mesh in the normalised frame from two sides.
 
-    The unit box fills the pictures of the mesh, not the mesh: what is too small, or off its place, looks so.
+    The unit box, not the mesh, fills the picture, so that a mesh with a wrong size or position is noticed.
     """
     photo = np.asarray(Image.fromarray(view.rgb).resize((size, size), Image.Resampling.BICUBIC))
     return np.concatenate([photo, *mesh_pictures(mesh, size, UNIT_BOX, look.PREDICTION_COLOUR)], axis=1)
 
 
 def without_mesh(photo: UInt8 | None, words: str, size: int = 320) -> UInt8:
-    """(size, 3·size, 3) uint8, as :func:`preview`: the whole photo (H, W, 3) uint8, and why there is no mesh of it.
+    """(size, 3·size, 3) uint8, as :func:`preview`: the whole photo (H, W, 3) uint8, and why it has no mesh.
 
-    ``photo`` None leaves its place white.
+    If ``photo`` is None, its place is white.
     """
     tile = Image.new("RGB", (3 * size, size), "white")
     if photo is not None:
@@ -82,12 +82,12 @@ def labelled(tile: UInt8, name: str) -> UInt8:
 
 
 def _font(size: int) -> Any:
-    """The font of the words on a tile ``size`` pixels high."""
+    """The font for text on a tile ``size`` pixels high."""
     return ImageFont.load_default(max(8, round(TEXT_SHARE * size)))
 
 
 def _wrapped(draw: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> str:
-    """``text`` in lines of at most ``width`` pixels; words that are longer are cut anywhere."""
+    """``text`` in lines of at most ``width`` pixels; a longer word is broken anywhere."""
     lines = [""]
     for word in text.encode("utf-8", "replace").decode().split():
         if lines[-1] and draw.textlength(f"{lines[-1]} {word}", font=font) <= width:
@@ -102,9 +102,9 @@ def _wrapped(draw: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> str
 
 
 def contact_sheet(previews: Sequence[UInt8], columns: int = 2) -> UInt8:
-    """Previews of one size, (H, W, 3) uint8 each, side by side and below each other; what is left over is white.
+    """Previews of one size, (H, W, 3) uint8 each, in a grid with ``columns`` columns; empty cells are white.
 
-    A light grey line, 1 pixel wide, parts the entries: it lies on the first row or column of the later one.
+    A light grey line, 1 pixel wide, separates the entries; it is drawn on the first row or column of the later one.
     """
     height, width = previews[0].shape[:2]
     rows = -(-len(previews) // columns)

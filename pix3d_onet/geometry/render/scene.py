@@ -1,8 +1,8 @@
-"""Shaded pictures of a mesh with exact mask, depth and camera: a z-buffer rasteriser, no OpenGL, no GPU.
+"""Render shaded pictures of a mesh with exact mask, depth and camera; a z-buffer rasteriser without OpenGL or GPU.
 
 Frames are those of ``types``: ``X_cam = pose @ X``, ``(u, v, 1)·Z = intrinsics @ X_cam``, the camera looks along +z.
-Cameras drawn here follow Pix3D's convention (camera axes left, up, forward; negative focal entries), so that a
-rendered view and a photograph mean the same thing by a pose.
+Random cameras follow Pix3D's convention (camera axes left, up, forward; negative focal entries), so that a pose has
+the same meaning for a rendered view and for a photo.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ GREY = (0.48, 0.46, 0.44)
 NEAR = 1e-4
 """Nearest drawn depth as a fraction of the distance to the farthest vertex; triangles that cross it are clipped."""
 SUPERSAMPLE = 2
-"""Samples a pixel along each axis."""
+"""Samples per pixel along each axis."""
 
 
 class Rendering(NamedTuple):
     """``rgb`` (H, W, 3) uint8 on white; ``mask`` (H, W) bool, at least half of the pixel covered; ``depth`` (H, W)
-    float32, Z of the nearest sample in the pose's units, infinity where there is none."""
+    float32, Z of the nearest sample in the pose's units, infinity if there is none."""
 
     rgb: UInt8
     mask: Bool
@@ -37,10 +37,10 @@ class Rendering(NamedTuple):
 
 
 class Scene:
-    """A mesh made ready for many pictures: normals are computed once.
+    """A mesh to be rendered many times; its normals are computed once.
 
-    ``colours``: one linear albedo (3,) or one a face (F, 3); default a warm grey. RejectError ``empty-mesh`` when there
-    is nothing to draw.
+    ``colours``: one linear albedo (3,) or one per face (F, 3); default a warm grey. RejectError ``empty-mesh`` if the
+    mesh has no faces.
     """
 
     def __init__(self, mesh: Mesh, colours: NDArray[np.floating[Any]] | None = None) -> None:
@@ -60,9 +60,8 @@ class Scene:
         *,
         supersample: int = SUPERSAMPLE,
     ) -> Rendering:
-        """One picture. ``pose`` (4, 4) mesh frame → camera; ``intrinsics`` (3, 3); ``size`` side or (width, height).
-
-        With ``supersample`` 1, mask and depth are those of the pixel centres.
+        """Render one picture. ``pose`` (4, 4) mesh frame → camera; ``intrinsics`` (3, 3); ``size``: side or (width,
+        height), pixels. With ``supersample`` 1, mask and depth are those of the pixel centres.
         """
         width, height = (size, size) if isinstance(size, int) else size
         zoom = np.diag([supersample, supersample, 1.0]) @ np.asarray(intrinsics, dtype=np.float64)
@@ -89,7 +88,7 @@ class Scene:
         *,
         supersample: int = SUPERSAMPLE,
     ) -> Bool:
-        """(H, W) bool: the mask of ``view`` without the shading: pixels of which the mesh covers at least half."""
+        """(H, W) bool: the mask of ``view``, without shading: pixels of which the mesh covers at least half."""
         width, height = (size, size) if isinstance(size, int) else size
         zoom = np.diag([supersample, supersample, 1.0]) @ np.asarray(intrinsics, dtype=np.float64)
         matrix = np.asarray(pose, dtype=np.float64)
@@ -105,7 +104,7 @@ class Scene:
             camera, faces, source = _clip(camera, faces, near)
         projected = camera @ intrinsics.T
         screen = np.empty_like(projected)
-        with np.errstate(divide="ignore", invalid="ignore"):  # vertices behind the camera that no face uses any more
+        with np.errstate(divide="ignore", invalid="ignore"):  # vertices behind the camera, unused after clipping
             screen[:, :2] = projected[:, :2] / projected[:, 2:]
             screen[:, 2] = 1.0 / camera[:, 2]
         ids = np.full((height, width), -1, dtype=np.int32)
@@ -129,9 +128,9 @@ def random_views(
 ) -> tuple[View, ...]:
     """``count`` shaded pictures of a mesh in the normalised frame from random cameras; ``name`` is the shape's id.
 
-    Azimuth, elevation, roll, field of view and distance are uniform in the ranges above; the camera looks at the
-    middle of the box; then the picture is cropped to the object with ``margin`` as a photograph is, and the
-    intrinsics say so. View k depends on ``seed``, ``name`` and k alone.
+    Azimuth, elevation, roll, field of view and distance are uniform in the ranges of ``cameras``; the camera looks at
+    the centre of the box. The picture is cropped to the object with ``margin``, like a photo; the intrinsics include
+    the crop. View k depends only on ``seed``, ``name`` and k.
     """
     if count == 0:
         return ()
@@ -156,7 +155,7 @@ def random_views(
 
 
 def _normals(mesh: Mesh) -> Float32:
-    """(F, 3, 3) corner normals; vertices at the same place count as one, because OBJ exporters split them."""
+    """(F, 3, 3) corner normals; vertices at the same position are merged, because OBJ exporters split them."""
     triangles = mesh.triangles
     face_normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
     faces = welded(mesh.vertices)[mesh.faces].astype(np.int32)
@@ -167,7 +166,7 @@ def _normals(mesh: Mesh) -> Float32:
 
 
 def _clip(camera: Float64, faces: Any, near: float) -> tuple[Float64, Any, Any]:
-    """Cut triangles at the plane Z = near. Returns vertices with the new ones appended, faces, and their source."""
+    """Clip triangles at the plane Z = near. Returns vertices (new ones appended), faces, and each face's source."""
     behind = camera[:, 2] < near
     hidden = behind[faces].sum(axis=1)
     keep = np.flatnonzero(hidden == 0)

@@ -1,1 +1,1 @@
-"""Procedural furniture in the Pix3D layout."""
+"""Generate procedural furniture in the Pix3D layout."""

@@ -1,7 +1,7 @@
-"""What stands behind a synthetic object: a wall, a floor in perspective, a soft shadow, and the camera's noise.
+"""The background of a synthetic object: a wall, a floor in perspective, a soft shadow, and camera noise.
 
-All arrays are linear light or display codes of one picture, (H, W, 3); nothing here is white, so that forgetting the
-mask is seen at once.
+All arrays are linear light or display values of one picture, (H, W, 3). The background is never white, so that code
+that forgets the mask is noticed at once.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pix3d_onet.types import Bool, Float32, Float64, UInt8
 PLANK = 0.14
 """Width of a floor board as a fraction of the object's longest side."""
 SHADOW = 0.55
-"""Darkest share of light that the contact shadow takes away."""
+"""Largest fraction of light that the contact shadow removes."""
 
 
 def behind(
     picture: Rendering, pose: Float64, intrinsics: Float64, bounds: Float64, rng: np.random.Generator
 ) -> Float32:
-    """(H, W, 3) float32 display values in [0, 1]: ``picture`` (one sample a pixel) in front of a room."""
+    """(H, W, 3) float32 display values in [0, 1]: ``picture`` (one sample per pixel) in front of a room."""
     height, width = picture.mask.shape
     wall = rng.uniform(0.35, 0.75) * (1 + rng.uniform(-0.12, 0.12, 3))
     floor = rng.uniform(0.25, 0.6) * np.array([1.0, rng.uniform(0.75, 1.0), rng.uniform(0.5, 0.95)])
@@ -48,7 +48,7 @@ def behind(
 
 
 def pole_in_front(rgb: Float32, mask: Bool, rng: np.random.Generator) -> tuple[Float32, Bool]:
-    """A thin vertical bar across the object: ``slightly_occluded``. It is not the object's, so the mask loses it."""
+    """Draw a thin vertical bar in front of the object (``slightly_occluded``) and remove it from the mask."""
     width = mask.shape[1]
     columns = np.flatnonzero(mask.any(axis=0))
     centre = rng.uniform(columns[0], columns[-1] + 1)
@@ -64,7 +64,7 @@ def pole_in_front(rgb: Float32, mask: Bool, rng: np.random.Generator) -> tuple[F
 
 
 def develop(rgb: Float32, mask: Bool, factor: int, rng: np.random.Generator) -> tuple[UInt8, Bool]:
-    """Average ``factor``² samples a pixel, then exposure, white balance and sensor noise; the mask by majority."""
+    """Average ``factor``² samples per pixel, then apply exposure, white balance and noise; the mask by majority."""
     height, width = mask.shape[0] // factor, mask.shape[1] // factor
     small = rgb.reshape(height, factor, width, factor, 3).mean(axis=(1, 3))
     balance = rng.uniform(0.92, 1.06) * (1 + rng.uniform(-0.03, 0.03, 3))
@@ -75,7 +75,7 @@ def develop(rgb: Float32, mask: Bool, factor: int, rng: np.random.Generator) -> 
 
 
 def _clouds(rng: np.random.Generator, height: int, width: int) -> NDArray[Any]:
-    """(H, W) smooth noise in [-1, 1]: a coarse grid, linearly interpolated."""
+    """(H, W) smooth noise in [-1, 1]: a coarse random grid, linearly interpolated."""
     coarse = rng.uniform(-1, 1, (6, 6))
     y, x = np.linspace(0, 5, height), np.linspace(0, 5, width)
     rows = np.stack([np.interp(y, np.arange(6), coarse[:, k]) for k in range(6)], axis=1)  # (H, 6)

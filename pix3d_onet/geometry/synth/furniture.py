@@ -1,4 +1,4 @@
-"""Procedural furniture: a design a category, every dimension drawn. See ``parts`` for frame and units."""
+"""Procedural furniture: one design per category with random dimensions. See ``solids`` for frame and units."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Rng = np.random.Generator
 
 
 def _curved_back(width: float, height: float, bend: float, base: tuple[float, float], tilt: float) -> Float64:
-    """(R, C, 3) grid of a backrest bent around the sitter; ``base`` = (y, z) of its lower edge."""
+    """(R, C, 3) grid of a curved backrest; ``base`` = (y, z) of its lower edge."""
     u, v = np.meshgrid(np.linspace(-1, 1, 13), np.linspace(0, 1, 7))
     lean = math.tan(tilt) * v * height
     return np.stack([u * width / 2, base[0] + v * height, base[1] + lean - bend * u**2], axis=2)
 
 
 def _legs(rng: Rng, width: float, depth: float, top: float, material: str) -> list[Part]:
-    """Legs of a seat or a table top that stands at height ``top``: posts, splayed cones, sled, star or side panels."""
+    """Legs for a seat or table top at height ``top``: posts, splayed cones, sled, star or side panels."""
     style = rng.choice(["posts", "cones", "sled", "star", "panels"], p=[0.3, 0.25, 0.15, 0.2, 0.1])
     x, z = width / 2 - 0.03, depth / 2 - 0.03
     corners = [(sx * x, sz * z) for sx in (-1, 1) for sz in (-1, 1)]
@@ -162,7 +162,7 @@ def desk(rng: Rng) -> list[Part]:
 
 
 def bookcase(rng: Rng) -> list[Part]:
-    """Uprights, shelves and often a back without thickness."""
+    """Uprights, shelves and often a back of zero thickness."""
     width, height, depth, thick = (
         rng.uniform(0.5, 1.2),
         rng.uniform(0.9, 2.1),
@@ -255,4 +255,4 @@ PALETTES: dict[str, tuple[tuple[float, float, float], ...]] = {
     "plastic": ((0.04, 0.04, 0.04), (0.30, 0.30, 0.30)),
     "linen": ((0.78, 0.77, 0.74), (0.62, 0.66, 0.70)),
 }
-"""Material → linear albedos to choose from, one an object."""
+"""Material → linear albedos; each object uses one of them."""

@@ -1,7 +1,7 @@
-"""A synthetic data set in the exact layout of the Pix3D release: models, photographs, masks, poses, key points.
+"""Write a synthetic data set in the exact layout of the Pix3D release: models, photos, masks, poses, key points.
 
-The furniture is messy on purpose (``parts.DEFECTS``, open sheets, overlaps). Picture, mask and pose agree because the
-picture is rendered from the model as written. Same settings, same bytes.
+The furniture has the defects of real CAD models (``solids.DEFECTS``, open sheets, overlaps). Picture, mask and pose
+agree, because the picture is rendered from the written model. Same settings, same bytes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,47 +20,58 @@ from PIL import Image
 
 from pix3d_onet.errors import ConfigError, InputError, SettingError
 from pix3d_onet.events import Emit, Progress, ignore
-from pix3d_onet.files import PART_SUFFIX, read_json, write_bytes, write_json, write_text
+from pix3d_onet.files import (
+    check_claim,
+    is_own_file,
+    member,
+    read_json,
+    remove,
+    remove_empty,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from pix3d_onet.geometry.render.cameras import look_at_pose
 from pix3d_onet.geometry.render.scene import Scene
 from pix3d_onet.geometry.synth import backdrop
 from pix3d_onet.geometry.synth.furniture import DESIGNS, PALETTES
 from pix3d_onet.geometry.synth.solids import Part, assemble, spoil
 from pix3d_onet.seeding import generator
-from pix3d_onet.types import Bool, Camera, Float64, Mesh, UInt8
+from pix3d_onet.types import PIX3D_SENSOR_MM, Bool, Camera, Float64, Mesh, UInt8
 
 SETTINGS_FILE = "synth.json"
-"""Written first: claims the folder. ``pix3d.json`` is written last: the data set is whole."""
+"""Written first, to claim the folder. ``pix3d.json`` is written last, when the data set is complete."""
 INDEX_FILE = "pix3d.json"
+KIND = "synthetic data set"
+FOLDERS = ("img", "mask", "model")
+MODEL_FILES = ("model.obj", "3d_keypoints.txt", "voxel.mat")
 VOXELS = 128
-"""Cells along each axis of the release's voxel grids."""
-SENSOR_WIDTH = 32.0
-"""Millimetres; the release's focal lengths refer to it."""
+"""Cells per axis of the release's voxel grids."""
 FOCAL = (26.0, 70.0)
-"""Millimetres, uniform."""
+"""Focal length in millimetres, uniform."""
 SIZES = ((320, 400), (400, 320), (360, 360), (448, 336), (336, 448))
 """Width and height of the pictures, pixels."""
 AZIMUTH_SPREAD, ELEVATION_RANGE, ROLL_SPREAD = math.radians(70), (math.radians(-3), math.radians(38)), math.radians(2)
-"""Photographers stand in front, a little above: azimuth normal around 0 with this spread, elevation uniform."""
+"""Photos are taken from the front, slightly above: azimuth and roll normal around 0, elevation uniform."""
 LONGEST_SIDE = (0.7, 1.0)
-"""Model units of the longest side, uniform; one model in ``HUGE_EVERY`` is 100 times larger, as in the release."""
+"""Longest side in model units, uniform; one model in ``HUGE_EVERY`` is 100 times larger, as in the release."""
 HUGE_EVERY = 20
 TRUNCATED_SHARE, OCCLUDED_SHARE = 0.06, 0.08
 SPRINKLE = 0.7
-"""Spacing in cells of the points that mark a surface in the voxel grid: closer than a cell, so that no hole is left."""
+"""Spacing, in cells, of the points that mark a surface in the voxel grid; below 1, so that there are no holes."""
 KEYPOINTS = 10
 ANNOTATORS = 3
 HIDDEN_BY = 0.01
-"""A key point this share of its depth behind the picture's surface is hidden."""
+"""A key point is hidden if it is behind the visible surface by more than this fraction of its depth."""
 MAT_HEADER = b"MATLAB 5.0 MAT-file, written by onet synth".ljust(116)
-"""In place of scipy's, which holds the time."""
+"""Replaces scipy's header, which contains the time."""
 ZOOM = 2
-"""Pictures are composed at this multiple of their size and averaged down."""
+"""Pictures are rendered at this multiple of their size and averaged down."""
 
 
 @dataclass(frozen=True, slots=True)
 class SynthResult:
-    """What ``synth_pix3d`` left in ``out``; ``written`` is False when the same data set was there already."""
+    """Result of ``synth_pix3d``; ``written`` is False if the same data set already existed in ``out``."""
 
     out: Path
     objects: int
@@ -104,17 +114,17 @@ def synth_pix3d(
     overwrite: bool = False,
     emit: Emit = ignore,
 ) -> SynthResult:
-    """Write ``objects`` shapes a category with ``images_per_object`` pictures each to ``out``.
+    """Write ``objects`` shapes per category with ``images_per_object`` pictures each to ``out``.
 
-    ``category``: names of ``furniture.DESIGNS`` or ``"all"``. An interrupted call is continued by the same call; a
-    finished one does nothing. ConfigError for a wrong setting, InputError when ``out`` holds something else (with
-    ``overwrite`` another synthetic data set gives way).
+    ``category``: names in ``furniture.DESIGNS`` or ``"all"``. The same call continues an interrupted one, and does
+    nothing after a finished one. ConfigError for a wrong setting, InputError if ``out`` holds something else (with
+    ``overwrite`` another synthetic data set is replaced).
     """
     names = tuple(DESIGNS) if category == "all" else (category,) if isinstance(category, str) else tuple(category)
     settings = _Settings(names, objects, images_per_object, seed)
     _check(settings)
-    if _claim(out, settings, overwrite):
-        return _result(out, settings, read_json(out / INDEX_FILE), written=False)
+    if _claim(out, settings, overwrite, emit):
+        return _result(out, settings, read_json(out / INDEX_FILE, follow=False), written=False)
     records: list[dict[str, Any]] = []
     defects: dict[str, list[str]] = {}
     total = len(names) * objects
@@ -141,7 +151,7 @@ def _check(settings: _Settings) -> None:
         if name not in DESIGNS:
             raise SettingError("categories", f"one of {', '.join(DESIGNS)} or all", name)
     if not settings.categories or len(set(settings.categories)) != len(settings.categories):
-        raise ConfigError("`categories` must be given once for each category.")
+        raise ConfigError("`categories` must name each category once, and at least one.")
     if not 1 <= settings.objects <= 99_999:
         raise SettingError("objects", "between 1 and 99999", settings.objects)
     if not 1 <= settings.images_per_object <= 999:
@@ -150,39 +160,72 @@ def _check(settings: _Settings) -> None:
         raise SettingError("seed", "0 or more", settings.seed)
 
 
-def _claim(out: Path, settings: _Settings, overwrite: bool) -> bool:
-    """Make sure that ``out`` is ours to write; True when the finished data set is there already."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file.", hint="Give a folder.")
-    wanted = {**asdict(settings), "categories": list(settings.categories)}
-    found = read_json(out / SETTINGS_FILE) if (out / SETTINGS_FILE).exists() else None
-    ours = isinstance(found, dict) and found.get("settings") == wanted
+def _claim(out: Path, settings: _Settings, overwrite: bool, emit: Emit) -> bool:
+    """Check that ``out`` may be written; True if the finished data set already exists."""
+    ours = check_claim(
+        out,
+        KIND,
+        files=(SETTINGS_FILE, INDEX_FILE),
+        folders=FOLDERS,
+        known=lambda folder: _settings_of(folder) is not None,
+        overwrite=overwrite,
+        emit=emit,
+    )
+    before = _settings_of(out) if ours else None
+    if before == settings and is_own_file(out / INDEX_FILE):
+        return True
+    if before not in (None, settings) and not overwrite:
+        hint = "Take another folder, or `overwrite=True`."
+        raise InputError(f"{out} holds another synthetic data set.", hint=hint)
     try:
-        if ours and (out / INDEX_FILE).exists():
-            return True
-        if found is not None and not ours:
-            if not overwrite:
-                raise InputError(
-                    f"{out} holds another synthetic data set.", hint="Take another folder, or `overwrite=True`."
-                )
-            (out / INDEX_FILE).unlink(missing_ok=True)
-            for name in ("img", "mask", "model"):
-                shutil.rmtree(out / name, ignore_errors=True)
-        elif found is None and out.is_dir() and any(not p.name.endswith(PART_SUFFIX) for p in out.iterdir()):
-            raise InputError(f"{out} is not empty.", hint="Give a new folder.")
-        write_json(out / SETTINGS_FILE, {"settings": wanted})
+        remove(out / INDEX_FILE)
+        if before is not None and before != settings:
+            _remove(out, before)
+        write_json(out / SETTINGS_FILE, {"settings": asdict(settings)})
     except OSError as error:
         raise InputError(f"cannot write to {out}: {error.strerror}.") from None
     return False
 
 
+def _settings_of(out: Path) -> _Settings | None:
+    """The settings of the synthetic data set in ``out``, complete or not; None if there is none by onet."""
+    if not is_own_file(out / SETTINGS_FILE):
+        return None
+    try:
+        found = read_json(out / SETTINGS_FILE, follow=False)["settings"]
+        settings = _Settings(**{**found, "categories": tuple(found["categories"])})
+        _check(settings)
+    except (InputError, ConfigError, KeyError, TypeError):
+        return None
+    return settings
+
+
+def _remove(out: Path, settings: _Settings) -> None:
+    """Remove the files of the synthetic data set with these ``settings`` by name, and then empty folders."""
+    for category in settings.categories:
+        for index in range(settings.objects):
+            folder = f"model/{category}/{_name(category, index)}"
+            for name in MODEL_FILES:
+                remove(member(out, *folder.split("/"), name))
+        for number in range(1, settings.objects * settings.images_per_object + 1):
+            for name in (f"img/{category}/{number:04d}.jpg", f"img/{category}/{number:04d}.png"):
+                remove(member(out, *name.split("/")))
+            remove(member(out, "mask", category, f"{number:04d}.png"))
+    for name in FOLDERS:
+        remove_empty(out / name)
+
+
 def _result(out: Path, settings: _Settings, records: Any, *, written: bool) -> SynthResult:
-    notes = read_json(out / SETTINGS_FILE).get("defects", {})
+    notes = read_json(out / SETTINGS_FILE, follow=False).get("defects", {})
     counts: dict[str, int] = {}
     for kind in sorted(kind for kinds in notes.values() for kind in kinds):
         counts[kind] = counts.get(kind, 0) + 1
     total = len(settings.categories) * settings.objects
     return SynthResult(out, total, len(records), settings.categories, counts, written)
+
+
+def _name(category: str, index: int) -> str:
+    return f"SYNTH_{category.upper()}_{index + 1:03d}"
 
 
 def _make(category: str, index: int, seed: int) -> _Object:
@@ -191,7 +234,7 @@ def _make(category: str, index: int, seed: int) -> _Object:
     mesh, owner = assemble(parts)
     low, high = mesh.bounds
     scale = rng.uniform(*LONGEST_SIDE) / float((high - low).max()) * (100 if rng.integers(HUGE_EVERY) == 0 else 1)
-    # rounded as the OBJ will say, so that picture and file show the same shape
+    # rounded as in the OBJ file, so that picture and file have the same shape
     mesh = Mesh(np.round((mesh.vertices - (low + high) / 2) * scale, 6), mesh.faces)
     placed, start = [], 0
     for part in parts:
@@ -202,13 +245,13 @@ def _make(category: str, index: int, seed: int) -> _Object:
         start = end
     paint = {name: options[int(rng.integers(len(options)))] for name, options in PALETTES.items()}
     shades = np.array([paint[p.material] for p in parts]) * rng.uniform(0.92, 1.08, (len(parts), 1))
-    name = f"SYNTH_{category.upper()}_{index + 1:03d}"
+    name = _name(category, index)
     keypoints = _farthest(mesh.vertices[np.unique(mesh.faces)], KEYPOINTS)
     return _Object(category, name, tuple(placed), mesh, shades[owner], keypoints, defects)
 
 
 def _farthest(points: Float64, count: int) -> Float64:
-    """(count, 3): vertices far from each other, the first being the lowest left front one."""
+    """(count, 3): farthest-point sampling of vertices, starting with the lowest left front one."""
     chosen = [int(np.argmin(points.sum(axis=1)))]
     distance = np.full(len(points), np.inf)
     while len(chosen) < count:
@@ -225,7 +268,7 @@ def _write_model(out: Path, thing: _Object) -> None:
         lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in part.vertices]
         lines += ["f " + " ".join(str(i + offset) for i in polygon) for polygon in part.polygons]
         offset += len(part.vertices)
-    folder = out / thing.folder
+    folder = member(out, *thing.folder.split("/"), "model.obj").parent
     write_text(folder / "model.obj", "\n".join(lines) + "\n")
     write_text(folder / "3d_keypoints.txt", "".join(f"{x:.6f} {y:.6f} {z:.6f}\n" for x, y, z in thing.keypoints))
     buffer = io.BytesIO()
@@ -236,7 +279,7 @@ def _write_model(out: Path, thing: _Object) -> None:
 def voxels(parts: Sequence[Part], mesh: Mesh) -> UInt8:
     """(128, 128, 128) uint8 in the release's convention: index = (x-c, -(z-c), y-c)/longest·128 + 64.
 
-    Solids are filled and every surface marks the cells that it passes, as the release's grids thicken thin panels.
+    Solids are filled, and every surface marks the cells that it crosses; so thin panels are thick, as in the release.
     """
     low, high = mesh.bounds
     cell = float((high - low).max()) / VOXELS
@@ -275,16 +318,16 @@ def _sprinkle(triangles: Float64, spacing: float) -> Float64:
 
 
 def _camera(thing: _Object, rng: np.random.Generator, truncated: bool) -> tuple[Camera, float, float]:
-    """A camera that shows the whole object (or not, when ``truncated``), its focal length in mm and its roll."""
+    """A camera that shows the whole object (only a part if ``truncated``), its focal length in mm and its roll."""
     width, height = SIZES[int(rng.integers(len(SIZES)))]
     focal_mm = float(np.round(rng.uniform(*FOCAL), 6))
-    focal = focal_mm / SENSOR_WIDTH * width
+    focal = focal_mm / PIX3D_SENSOR_MM * width
     low, high = thing.mesh.bounds
     azimuth, roll = float(rng.normal(0, AZIMUTH_SPREAD)), float(rng.normal(0, ROLL_SPREAD))
     pose = look_at_pose(azimuth, rng.uniform(*ELEVATION_RANGE), roll, 0.0, (low + high) / 2)
     local = thing.mesh.vertices @ pose[:3, :3].T + pose[:3, 3]
     fill = rng.uniform(0.6, 0.92)
-    # the distance at which every vertex stays within `fill` of the half picture
+    # the distance at which every vertex is within `fill` of half the picture
     half = np.array([width, height]) / 2 * fill
     distance = float((focal * np.abs(local[:, :2]) / half - local[:, 2:]).max())
     shift = (rng.uniform(-1, 1, 2) * (1 - fill) / 2) * np.array([width, height]) / 2 / focal * distance
@@ -295,7 +338,7 @@ def _camera(thing: _Object, rng: np.random.Generator, truncated: bool) -> tuple[
 
 
 def _shoot(out: Path, thing: _Object, scene: Scene, number: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Take one picture of ``thing`` and write it; returns its record of ``pix3d.json``."""
+    """Render one picture of ``thing`` and write it; returns its record for ``pix3d.json``."""
     truncated, occluded = bool(rng.random() < TRUNCATED_SHARE), bool(rng.random() < OCCLUDED_SHARE)
     camera, focal_mm, roll = _camera(thing, rng, truncated)
     pose = np.eye(4)
@@ -310,8 +353,8 @@ def _shoot(out: Path, thing: _Object, scene: Scene, number: int, rng: np.random.
     photo, covered = backdrop.develop(rgb, mask, ZOOM, rng)
     ending = "jpg" if rng.random() < 0.4 else "png"
     image, mask_name = f"img/{thing.category}/{number:04d}.{ending}", f"mask/{thing.category}/{number:04d}.png"
-    write_bytes(out / image, _encoded(photo, ending))
-    write_bytes(out / mask_name, _encoded(covered.astype(np.uint8) * np.uint8(255), "png"))
+    write_bytes(member(out, *image.split("/")), _encoded(photo, ending))
+    write_bytes(member(out, *mask_name.split("/")), _encoded(covered.astype(np.uint8) * np.uint8(255), "png"))
     return _record(thing, camera, covered, image, mask_name) | {
         "2d_keypoints": _annotate(thing.keypoints, camera, picture.depth, rng),
         "focal_length": focal_mm,
@@ -322,7 +365,7 @@ def _shoot(out: Path, thing: _Object, scene: Scene, number: int, rng: np.random.
 
 
 def _record(thing: _Object, camera: Camera, mask: Bool, image: str, mask_name: str) -> dict[str, Any]:
-    """The record with the release's keys in their order."""
+    """The record with the release's keys in the same order."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return {
         "img": image,
@@ -349,13 +392,13 @@ def _record(thing: _Object, camera: Camera, mask: Bool, image: str, mask_name: s
 
 
 def _annotate(keypoints: Float64, camera: Camera, depth: Any, rng: np.random.Generator) -> list[list[list[float]]]:
-    """(annotators, points, 2): where each annotator saw a key point, a pixel off; -1 where it is hidden."""
+    """(annotators, points, 2): each annotator's key points in pixels, with an error of about 1; -1 = hidden."""
     local = keypoints @ camera.rotation.T + camera.translation
     pixels = (local @ camera.intrinsics.T)[:, :2] / local[:, 2:]
     cells = np.floor(pixels * ZOOM).astype(np.int64)
     within: Bool = np.asarray(((pixels >= 0) & (pixels < (camera.width, camera.height))).all(axis=1))
     seen = within.copy()
-    near = depth[cells[within, 1], cells[within, 0]]  # infinite where the point's pixel shows the background
+    near = depth[cells[within, 1], cells[within, 0]]  # infinity if the pixel shows the background
     seen[within] = np.isfinite(near) & (local[within, 2] <= near * (1 + HIDDEN_BY))
     marks = np.round(pixels + rng.normal(0, 1.0, (ANNOTATORS, *pixels.shape)), 3)
     return cast(list[list[list[float]]], np.where(seen[:, None], marks, -1.0).tolist())

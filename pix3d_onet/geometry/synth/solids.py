@@ -1,6 +1,6 @@
-"""Building blocks of procedural furniture: convex solids and open sheets, and the defects that CAD exports have.
+"""Building blocks of procedural furniture: convex solids and open sheets, and typical defects of CAD exports.
 
-Frame: Pix3D's model axes (+x left, +y up, +z inward: the front looks along -z), metres until the writer scales them.
+Frame: Pix3D's model axes (+x left, +y up, +z inward: the front faces -z), in metres until ``release`` scales them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Part:
     """One piece: ``vertices`` (V, 3) float64 and ``polygons`` into them, counter-clockwise from outside.
 
     ``solid`` parts are convex and closed before any defect; ``material`` is a key of the palette; ``planes``
-    (K, 4) are the half-spaces ``n·x <= d`` of a solid (they survive defects: what was meant stays known).
+    (K, 4) are the half-spaces ``n·x <= d`` of a solid; defects do not change them, so the true solid stays known.
     """
 
     vertices: Float64
@@ -33,12 +33,12 @@ class Part:
 
     @property
     def triangles(self) -> Int64:
-        """(T, 3) int64: the polygons as fans."""
+        """(T, 3) int64: the polygons as triangle fans."""
         fans = [(p[0], p[k], p[k + 1]) for p in self.polygons for k in range(1, len(p) - 1)]
         return np.array(fans, dtype=np.int64).reshape(-1, 3)
 
     def holds(self, points: Float64) -> Bool:
-        """(N, 3) → (N,) bool: inside the solid; all false for a sheet."""
+        """(N, 3) points → (N,) bool: inside the solid; all false for a sheet."""
         if not self.solid:
             return np.zeros(len(points), dtype=np.bool_)
         return np.asarray((points @ self.planes[:, :3].T <= self.planes[:, 3]).all(axis=1))
@@ -49,7 +49,7 @@ def _solid(vertices: Float64, polygons: Sequence[Polygon], material: str) -> Par
     for polygon in polygons:
         corners = vertices[list(polygon)]
         following = np.roll(corners, -1, axis=0)
-        normal = np.cross(corners, following).sum(axis=0)  # Newell: robust where a cap's first corners are in line
+        normal = np.cross(corners, following).sum(axis=0)  # Newell's method: robust if the first corners are collinear
         length = float(np.linalg.norm(normal))
         if length > 0.0:
             planes.append([*(normal / length), float(normal @ corners.mean(axis=0)) / length])
@@ -57,7 +57,7 @@ def _solid(vertices: Float64, polygons: Sequence[Polygon], material: str) -> Par
 
 
 def box(centre: Sequence[float], size: Sequence[float], material: str, tilt: float = 0.0) -> Part:
-    """A box; ``tilt`` radians around the x axis through its centre (positive leans the top backwards)."""
+    """A box; ``tilt``: radians around the x axis through its centre (positive: the top leans backwards)."""
     signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=np.float64)
     local = signs * np.asarray(size) / 2
     c, s = math.cos(tilt), math.sin(tilt)
@@ -69,7 +69,7 @@ def box(centre: Sequence[float], size: Sequence[float], material: str, tilt: flo
 def tube(
     start: Sequence[float], end: Sequence[float], radii: tuple[float, float], material: str, sides: int = 12
 ) -> Part:
-    """A cylinder or cone frustum from ``start`` to ``end`` with the radii at both."""
+    """A cylinder or cone frustum from ``start`` to ``end``; ``radii`` at both ends."""
     a, b = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
     axis = (b - a) / np.linalg.norm(b - a)
     helper = np.array([1.0, 0.0, 0.0]) if abs(axis[0]) < 0.9 else np.array([0.0, 0.0, 1.0])
@@ -119,7 +119,7 @@ def cushion(centre: Sequence[float], size: Sequence[float], material: str, steps
 
 
 def sheet(grid: Float64, material: str) -> Part:
-    """An open surface without thickness through ``grid`` (R, C, 3)."""
+    """An open surface of zero thickness through ``grid`` (R, C, 3)."""
     rows, columns, _ = grid.shape
     quads = [
         (r * columns + c, r * columns + c + 1, (r + 1) * columns + c + 1, (r + 1) * columns + c)
@@ -130,7 +130,7 @@ def sheet(grid: Float64, material: str) -> Part:
 
 
 def path(points: Sequence[Sequence[float]], radius: float, material: str, sides: int = 10) -> list[Part]:
-    """A bent tube: one cylinder a segment, overlapping at the bends as exporters leave them."""
+    """A bent tube: one cylinder per segment, overlapping at the bends as in CAD exports."""
     return [tube(a, b, (radius, radius), material, sides) for a, b in pairwise(points)]
 
 
@@ -169,11 +169,11 @@ DEFECTS = {
     "mixed-winding": _mixed,
     "unmerged-vertices": _split,
 }
-"""What goes wrong in CAD exports, after the release's own models. Overlaps and sheets come with the designs."""
+"""Defects of CAD exports, modelled after the release. Overlaps and sheets are part of the designs."""
 
 
 def spoil(parts: Sequence[Part], rng: np.random.Generator) -> tuple[list[Part], tuple[str, ...]]:
-    """Give some parts defects; returns the parts and the sorted names of the defects (empty for one object in five)."""
+    """Add defects to some parts; returns the parts and the sorted names of the defects (none in one object of five)."""
     if rng.random() < 0.2:
         return list(parts), ()
     kinds = rng.permutation(list(DEFECTS))[: int(rng.integers(1, 4))]
@@ -188,7 +188,7 @@ def spoil(parts: Sequence[Part], rng: np.random.Generator) -> tuple[list[Part], 
 
 
 def assemble(parts: Sequence[Part]) -> tuple[Mesh, Int64]:
-    """All parts as one mesh, and the index of the part of each face, (F,) int64."""
+    """All parts as one mesh, and the part index of each face, (F,) int64."""
     starts = np.cumsum([0, *(len(p.vertices) for p in parts)])
     faces = [p.triangles + start for p, start in zip(parts, starts[:-1], strict=True)]
     owner = np.repeat(np.arange(len(parts)), [len(f) for f in faces])

@@ -18,7 +18,7 @@ import torch
 from pix3d_onet.config import DecoderPrecision, ExtractionConfig, ModelConfig, PrepareConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.files import read_json
-from pix3d_onet.learning.checkpoint import checkpoint_file, load_model, no_network
+from pix3d_onet.learning.checkpoint import load_model
 from pix3d_onet.learning.extraction.extract import (
     THRESHOLD,
     Extraction,
@@ -29,6 +29,8 @@ from pix3d_onet.learning.extraction.extract import (
 )
 from pix3d_onet.learning.extraction.surface_sampling import Field
 from pix3d_onet.learning.pictures import focal_of
+from pix3d_onet.learning.torch_threads import Threads
+from pix3d_onet.runs.folder import check_network
 from pix3d_onet.types import Float32, Mesh, Sample, View
 
 AS_USUAL = ExtractionConfig()
@@ -80,6 +82,8 @@ class NetworkPredictor:
     image_size: int | None = None
     device: torch.device | None = None
     crop_margin: float = PrepareConfig().crop_margin
+    threads: Threads | None = None
+    """Looked at before every picture."""
     origin: Mapping[str, Any] = field(default_factory=dict)
     """Which run it is of, JSON-able."""
 
@@ -96,6 +100,8 @@ class NetworkPredictor:
 
     def field(self, view: View) -> AbstractContextManager[tuple[Field, torch.device]]:
         """``extract.image_field`` of a picture and its camera, with this network's settings."""
+        if self.threads is not None:
+            self.threads.look()
         return image_field(
             self.model,
             view.rgb,
@@ -144,11 +150,7 @@ class RunSettings:
 
 def run_settings(run: Path) -> RunSettings:
     """Read the JSON beside a run's best checkpoint. InputError when it is missing or damaged."""
-    path = checkpoint_file(run).with_suffix(".json")
-    if not run.exists():
-        raise InputError(f"run not found: {run}.", hint="Train one with `onet train`.")
-    if not path.exists():
-        raise no_network(run)
+    path = check_network(run)
     document = read_json(path, what="description of the run's network", hint="Train one with `onet train`.")
     try:
         if "train" not in document:
@@ -171,7 +173,11 @@ def run_settings(run: Path) -> RunSettings:
 
 
 def network_predictor(
-    run: Path, extraction: ExtractionConfig = AS_USUAL, *, device: torch.device | None = None
+    run: Path,
+    extraction: ExtractionConfig = AS_USUAL,
+    *,
+    device: torch.device | None = None,
+    threads: Threads | None = None,
 ) -> NetworkPredictor:
     """The best network of a stored run, with the picture side, margin and (unless given) threshold of its training."""
     settings = run_settings(run)
@@ -185,5 +191,6 @@ def network_predictor(
         image_size=settings.image_size,
         device=device,
         crop_margin=settings.crop_margin,
+        threads=threads,
         origin={"run": settings.name, "folder": run.resolve().name, "run_id": settings.run_id, "step": settings.step},
     )

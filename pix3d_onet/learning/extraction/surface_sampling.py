@@ -85,7 +85,7 @@ def _zeros(count: int, dtype: type[np.generic], device: torch.device) -> Tensor:
     return torch.zeros(count, dtype=torch.float32 if dtype is np.float32 else torch.bool, device=device)
 
 
-class _Sampler:
+class Sampler:
     """The lattice being filled: asks the field in chunks and keeps what it said."""
 
     def __init__(self, field: Field, resolution: int, level: float, device: torch.device, chunk: int | None) -> None:
@@ -157,7 +157,7 @@ def sample_surface(
     if not 1 <= resolution <= MAX_RESOLUTION:
         raise ValueError(f"resolution must be between 1 and {MAX_RESOLUTION}, not {resolution}")
     device = torch.device(device)
-    sampler = _Sampler(field, resolution, level, device, chunk)
+    sampler = Sampler(field, resolution, level, device, chunk)
     steps = coarse_steps(resolution, coarse).to(device)
     sampler.sample(sampler.code(torch.cartesian_prod(steps + 1, steps + 1, steps + 1)))
     seeds = torch.cat([_seeds(sampler, steps), _hidden(sampler, steps)])
@@ -168,7 +168,7 @@ def sample_surface(
     )
 
 
-def _seeds(sampler: _Sampler, steps: Tensor) -> Tensor:
+def _seeds(sampler: Sampler, steps: Tensor) -> Tensor:
     """Flat indices of cells around every fine crossing on coarse edges whose ends disagree (and leaving the box)."""
     beyond = torch.full_like(steps[:1], -1), torch.full_like(steps[:1], sampler.resolution + 1)
     ends = torch.cat([beyond[0], steps, beyond[1]]) + 1
@@ -185,7 +185,7 @@ def _seeds(sampler: _Sampler, steps: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def _hidden(sampler: _Sampler, steps: Tensor) -> Tensor:
+def _hidden(sampler: Sampler, steps: Tensor) -> Tensor:
     """Seeds of what lies between the corners of coarse cells whose corners agree: boards, rods, slits.
 
     A cell is looked into if its corners come near the level, measured by how much the field changes around it: first
@@ -230,7 +230,7 @@ def _pooled(values: Tensor, width: int, padding: int = 0) -> Tensor:
     return max_pool3d(values[None, None], width, stride=1, padding=padding)[0, 0]
 
 
-def _crossings(sampler: _Sampler, start: Tensor, length: Tensor, axis: int) -> Tensor:
+def _crossings(sampler: Sampler, start: Tensor, length: Tensor, axis: int) -> Tensor:
     """Sample coarse edges (E,) along their ``length``; the cells around each fine edge whose ends disagree."""
     if not len(start):
         return start
@@ -243,7 +243,7 @@ def _crossings(sampler: _Sampler, start: Tensor, length: Tensor, axis: int) -> T
     return torch.cat([edge, edge - first, edge - second, edge - first - second])
 
 
-def _flood(sampler: _Sampler, todo: Tensor) -> Tensor:
+def _flood(sampler: Sampler, todo: Tensor) -> Tensor:
     """All cells of the surface that passes through the cells ``todo`` (flat, distinct), ascending; corners sampled.
 
     A cell is named by its lowest corner. Cells join through faces whose corners disagree, as the triangles of

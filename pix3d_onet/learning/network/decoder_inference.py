@@ -21,13 +21,11 @@ from torch.nn import functional
 from pix3d_onet.config import POINTS_HALF_SIDE
 from pix3d_onet.learning.network.decoder import BATCH_NORM_EPS, ConditionalBatchNorm, ConditionalDecoder, ResidualBlock
 
-CHUNK = 1024
-"""Points, times the threads, worked on at once on a CPU where places are not told apart: their two buffers stay in the
-second-level cache."""
-PLACE_CHUNK = 512
-"""Points of one place, times the threads: fewer leave out more units, more multiply faster (best: 256 to 1024)."""
-PLACE_MOST = 4096
-"""Points of one place whatever the threads: more are no place any more."""
+CHUNK = 2048
+"""Points worked on at once on a CPU where places are not told apart: their two buffers stay in the caches. Whatever the
+threads, as for places: results must not depend on how many there are."""
+PLACE_CHUNK = 1024
+"""Points of one place: fewer leave out more units, more multiply faster (best: 256 to 1024 for each thread)."""
 GPU_CHUNK = 1 << 18
 """Points at once on a GPU, which wants large products: 268 MB a buffer."""
 SLOPE_SHARE = 8
@@ -95,7 +93,7 @@ class FoldedDecoder:
         scale, shift = affine(decoder.bn)
         self.last = (scale.to(dtype), (shift + scale * bias).to(dtype))
         self.out_weight = decoder.fc_out.weight.double().reshape(-1).to(dtype)  # (F,)
-        self.out_bias = float(decoder.fc_out.bias.double())
+        self.out_bias = decoder.fc_out.bias.float().reshape(())  # on the device: to fetch it would wait for a GPU
 
     def __call__(self, points: Tensor) -> Tensor:
         """points (T, 3) in the normalised frame → logits (T,) float32 on the decoder's device."""
@@ -128,9 +126,9 @@ class FoldedDecoder:
         if not len(points):
             return
         if self.by_place:
-            yield from torch.split(by_place(points), min(PLACE_MOST, PLACE_CHUNK * torch.get_num_threads()))
+            yield from torch.split(by_place(points), PLACE_CHUNK)
             return
-        chunk = CHUNK * torch.get_num_threads() if self.device.type == "cpu" else GPU_CHUNK // share
+        chunk = CHUNK if self.device.type == "cpu" else GPU_CHUNK // share
         for start in range(0, points.shape[0], chunk):
             yield slice(start, start + chunk)
 

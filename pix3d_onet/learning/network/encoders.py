@@ -8,7 +8,7 @@ half and quarter size; their codes are added. The pose's code is concatenated.
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
+import re
 from typing import Any
 
 import timm
@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pix3d_onet.config import ENCODER_ALIASES, ModelConfig
+from pix3d_onet.config import ModelConfig, encoder_name
 from pix3d_onet.errors import ConfigError
-from pix3d_onet.learning.network.pretrained import fetch_pretrained, load_backbone_weights
+from pix3d_onet.learning.network.backbone_weights import FileWeights
+from pix3d_onet.learning.network.pretrained import fetch_pretrained
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -34,18 +35,10 @@ FPN_LEVELS = 3
 """Deepest feature levels that ``pyramid="fpn"`` joins."""
 
 
-def timm_name(encoder: str) -> str:
-    """timm's name of an encoder: ``convnext`` and ``timm:NAME`` are spelled out."""
-    name = encoder.removeprefix("timm:")
-    return ENCODER_ALIASES.get(name, name)
-
-
 def make_backbone(name: str, **options: Any) -> nn.Module:
     """A randomly initialised timm backbone; ConfigError for a name that timm does not know or cannot build so."""
     if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=5)
-        hint = f"Close names: {', '.join(close)}." if close else "Any name of timm.list_models() will do."
-        raise ConfigError(f"`encoder`: timm has no model {name!r}.", hint=hint)
+        raise ConfigError(f"`encoder`: timm has no model {name!r}.", hint=suggestion(name))
     any_size: dict[str, Any] = {
         "dynamic_img_size": True
     }  # transformers otherwise take one size only; the others do not know it
@@ -62,10 +55,22 @@ def make_backbone(name: str, **options: Any) -> nn.Module:
     return backbone
 
 
-def initialise(backbone: nn.Module, name: str, *, pretrained: bool, weights: Path | None) -> None:
-    """Load published or given weights into ``backbone`` (``learning.network.pretrained``), or leave it as it is."""
+def suggestion(name: str) -> str:
+    """What may have been meant by a name that timm does not know: other case, a hub's address, a misspelling."""
+    arch, dot, tag = name.rpartition("/")[2].rpartition(":")[2].partition(".")
+    plain = {re.sub(r"[^a-z0-9]", "", known): known for known in timm.list_models()}
+    meant = plain.get(re.sub(r"[^a-z0-9]", "", arch.lower()))
+    if meant is not None:
+        tagged = f"{meant}{dot}{tag.lower()}"
+        return f"Did you mean `encoder={tagged if timm.is_model_pretrained(tagged) else meant}`?"
+    close = difflib.get_close_matches(arch.lower(), timm.list_models(), n=5)
+    return f"Close names: {', '.join(close)}." if close else "Any name of timm.list_models() will do."
+
+
+def initialise(backbone: nn.Module, name: str, *, pretrained: bool, weights: FileWeights | None) -> None:
+    """Load a file's weights or the published ones into ``backbone``, or leave it as it is."""
     if weights is not None:
-        load_backbone_weights(backbone, name, weights)
+        weights.fill(backbone, name)
     elif pretrained:
         fetch_pretrained(backbone, name)
 
@@ -79,7 +84,7 @@ class ImageEncoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, c_dim: int, *, pretrained: bool = False, weights: Path | None = None) -> None:
+    def __init__(self, name: str, c_dim: int, *, pretrained: bool = False, weights: FileWeights | None = None) -> None:
         super().__init__()
         self.backbone = make_backbone(name, num_classes=0)
         initialise(self.backbone, name, pretrained=pretrained, weights=weights)
@@ -120,7 +125,7 @@ class PyramidEncoder(nn.Module):
         *,
         shared: bool = False,
         pretrained: bool = False,
-        weights: Path | None = None,
+        weights: FileWeights | None = None,
     ) -> None:
         super().__init__()
         self.scales = scales
@@ -154,7 +159,7 @@ class FpnEncoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, c_dim: int, *, pretrained: bool = False, weights: Path | None = None) -> None:
+    def __init__(self, name: str, c_dim: int, *, pretrained: bool = False, weights: FileWeights | None = None) -> None:
         super().__init__()
         full = make_backbone(name, num_classes=0)
         initialise(full, name, pretrained=pretrained, weights=weights)
@@ -231,9 +236,9 @@ def _near(translation: Tensor) -> Tensor:
     return near
 
 
-def make_image_encoder(config: ModelConfig, *, pretrained: bool, weights: Path | None) -> nn.Module:
+def make_image_encoder(config: ModelConfig, *, pretrained: bool, weights: FileWeights | None) -> nn.Module:
     """The image encoder that ``config`` describes."""
-    name = timm_name(config.encoder)
+    name = encoder_name(config.encoder)
     if config.scales == 1:
         return ImageEncoder(name, config.c_dim, pretrained=pretrained, weights=weights)
     if config.pyramid == "fpn":

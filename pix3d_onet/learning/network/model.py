@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from pix3d_onet.config import ModelConfig
+from pix3d_onet.learning.network.backbone_weights import FileWeights, Taken
 from pix3d_onet.learning.network.decoder import ConditionalDecoder
 from pix3d_onet.learning.network.decoder_inference import FoldedDecoder
 from pix3d_onet.learning.network.encoders import POSE_DIM, PoseEncoder, make_image_encoder
+from pix3d_onet.learning.network.weights_file import weights_path
 
 
 class OccupancyNetwork(nn.Module):
@@ -26,7 +28,10 @@ class OccupancyNetwork(nn.Module):
         self.config = config
         self.image_size: int | None = None
         """Side of the pictures it was trained on, where that is known (``load_model`` sets it)."""
-        self.encoder = make_image_encoder(config, pretrained=pretrained, weights=weights)
+        given = None if weights is None else FileWeights(weights_path(weights))
+        self.encoder = make_image_encoder(config, pretrained=pretrained, weights=given)
+        self.encoder_weights: Taken | None = given.taken if given is not None else None
+        """What was loaded from a file of encoder weights; None where there was none."""
         self.pose_encoder = PoseEncoder(config.pose) if config.pose != "none" else None
         code_dim = config.c_dim + (POSE_DIM if self.pose_encoder is not None else 0)
         self.decoder = ConditionalDecoder(code_dim, config.hidden_dim, config.blocks)
@@ -35,11 +40,6 @@ class OccupancyNetwork(nn.Module):
     def needs_pose(self) -> bool:
         """Whether ``encode`` needs a pose."""
         return self.pose_encoder is not None
-
-    @property
-    def needs_focal(self) -> bool:
-        """Whether ``encode`` needs a focal length, too."""
-        return self.config.pose == "6d"
 
     def encode(self, images: Tensor, pose: Tensor | None = None, focal: Tensor | None = None) -> Tensor:
         """images (B, 3, H, W), pose (B, 4, 4), focal (B,) in image sides → code (B, C). ValueError without a pose."""
@@ -87,7 +87,7 @@ def _cost(config: ModelConfig, image_size: int) -> tuple[int, float, float]:
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"):
-        model = build_model(config).eval()
+        model = build_model(config).eval().requires_grad_(False)  # the counter looks for the gradients of what has one
         images = torch.empty(1, 3, image_size, image_size)
         pose, focal = torch.empty(1, 4, 4), torch.empty(1)
         points = torch.empty(1, 1024, 3)

@@ -1,11 +1,9 @@
-"""Initial weights of an encoder: timm's published ones, or a file. Nothing that is loaded can run code."""
+"""An encoder's published weights: timm's, from the local cache or the model hub."""
 
 from __future__ import annotations
 
-import codecs
 import logging
 import os
-import pickle
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,79 +11,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
 import timm
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from pix3d_onet.errors import InputError
 
 HINT = "Start from random weights with `pretrained=False`, or give a file with `weights=FILE`."
-WRAPPERS = ("state_dict", "model", "model_state", "net")
-"""Keys under which checkpoints keep their tensors."""
-
-
-NUMPY_SCALARS: tuple[Any, ...] = (
-    (np.dtype, "numpy.dtype"),
-    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
-    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
-    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32)),
-    codecs.encode,
-)
-"""What else than tensors a checkpoint may hold: NumPy numbers (the original keeps its best score as one). None of
-them runs code; everything beyond is refused."""
-
-
-def read_tensors(path: Path) -> dict[str, Any]:
-    """The top-level dict of a ``.safetensors`` or PyTorch file, read without running anything in it.
-
-    InputError when the file is missing, unreadable or no such file.
-    """
-    if not path.is_file():
-        raise InputError(f"weights file not found: {path}.")
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        with torch.serialization.safe_globals(list(NUMPY_SCALARS)):
-            document = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise InputError(
-            f"{path} is refused: it is damaged, or holds something else than tensors and numbers."
-        ) from None
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        line = str(error).strip().splitlines()
-        raise InputError(
-            f"{path} is not a readable weights file ({line[0] if line else type(error).__name__})."
-        ) from None
-    if not isinstance(document, dict):
-        raise InputError(f"{path} holds a {type(document).__name__}, not a dict of tensors.")
-    return document
-
-
-def unwrap(document: dict[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, without the wrappers that training scripts put around them."""
-    for key in WRAPPERS:
-        if isinstance(document.get(key), dict):
-            document = document[key]
-    return {key.removeprefix("module."): value for key, value in document.items() if isinstance(value, Tensor)}
-
-
-def load_backbone_weights(backbone: nn.Module, name: str, path: Path) -> None:
-    """Load an encoder's weights (timm's or the model's own published naming) from ``path`` into ``backbone``.
-
-    The classifier is dropped. InputError unless every tensor of the backbone is found with its shape.
-    """
-    state = unwrap(read_tensors(path))
-    overlay = {"state_dict": state}
-    try:
-        loaded = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0)
-        backbone.load_state_dict(loaded.state_dict())
-    except (RuntimeError, KeyError, ValueError, AttributeError, AssertionError) as error:
-        first = str(error).strip().splitlines()
-        detail = " ".join(line.strip() for line in first[:2])[:200]
-        raise InputError(f"{path} does not hold weights of {name} ({detail}).", hint=HINT) from None
 
 
 def fetch_pretrained(backbone: nn.Module, name: str) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pix3d_onet import seeding
-from pix3d_onet.learning.training.batches import Batch
+from pix3d_onet.learning.training.batches import Batch, sent
 
 GAMMA = 0.35
 """Half-range of the logarithm of the gamma exponent."""
@@ -34,7 +34,7 @@ def augment(batch: Batch, kinds: tuple[str, ...], seed: int, step: int, first: i
     """
     count = len(batch.images)
     numbers = seeding.generator(seed, "augment", str(step)).random((first + count, COLUMNS))[first:]
-    u = torch.from_numpy((2 * numbers - 1).astype(np.float32)).to(batch.images.device)  # (B, 9) in [-1, 1)
+    u = sent((2 * numbers - 1).astype(np.float32), batch.images.device)  # (B, 9) in [-1, 1)
     if "color" in kinds:
         batch = replace(batch, images=color(batch.images, u[:, 0], u[:, 1:4], (u[:, 4] + 1) / 2))
     if "crop" in kinds:
@@ -70,7 +70,8 @@ def flip(batch: Batch, chosen: Tensor) -> Batch:
     With p' = M p the pose becomes (M R M, M t), a rotation again.
     """
     images = torch.where(chosen[:, None, None, None], batch.images.flip(-1), batch.images)
-    mirror = torch.tensor([-1.0, 1.0, 1.0, 1.0], device=batch.images.device)
+    mirror = torch.ones(4, device=batch.images.device)
+    mirror[0] = -1.0
     points = torch.where(chosen[:, None, None], batch.points * mirror[:3], batch.points)
     pose = torch.where(chosen[:, None, None], mirror[:, None] * batch.pose * mirror, batch.pose)
     images = images.contiguous(memory_format=torch.channels_last)

@@ -6,7 +6,6 @@ what makes resuming exact and lets a diverged run name the pictures of its last 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -226,8 +225,8 @@ class ResidentSplit:
         return cells, labels
 
 
-def sent(values: NDArray[np.int64], device: torch.device) -> Tensor:
-    """``values`` on ``device``. From ordinary memory, PyTorch would wait for all that the GPU has still to do."""
+def sent(values: NDArray[Any], device: torch.device) -> Tensor:
+    """``values`` on ``device``, copied through pinned memory, so that the copy does not wait for queued GPU work."""
     tensor = torch.from_numpy(values)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
@@ -273,12 +272,6 @@ def has_split(dataset: Dataset, split: str, *, need_pose: bool = False) -> bool:
     """Whether the split has a picture (``need_pose``: one with a camera)."""
     entries = (entry for entry in dataset.entries(split) if split in entry.image_splits)
     return any(not need_pose or dataset.cameras_known(entry, split).any() for entry in entries)
-
-
-def picture_counts(dataset: Dataset) -> dict[str, int]:
-    """Pictures in each split."""
-    entries: Sequence[Any] = dataset.manifest.shapes
-    return {name: sum(e.image_splits.count(name) for e in entries) for name in ("train", "val", "test")}
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:

@@ -88,6 +88,7 @@ def write_examples(
         chosen = examples_split(dataset, split, need_pose=need_pose)
         entries = choose_examples(dataset, chosen, count, need_pose=need_pose)
         examples, seconds = [], []
+        emit(Progress("examples", 0, len(entries)))
         for i, entry in enumerate(entries):
             sample = dataset.sample(entry, chosen)
             view = shown_view(sample)

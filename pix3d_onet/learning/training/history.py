@@ -4,45 +4,54 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pix3d_onet.files import write_text
+from pix3d_onet.files import append_text, write_text
+from pix3d_onet.runs.folder import RunFolder
 from pix3d_onet.runs.record import HistoryRow
-
-HISTORY_FILE = "history.csv"
-EVENTS_FOLDER = "tensorboard"
 
 
 class Curves:
-    """Appends a row per validation to ``folder/history.csv`` and to TensorBoard."""
+    """The validations of a run in ``folder``: as a table and, where it is installed, as TensorBoard's events.
+
+    ``rewrite`` comes first: files that a killed run has left may be ahead of the checkpoint that it goes on from.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = RunFolder(folder)
         self._writer: Any = None
         self._tried = False
 
+    def rewrite(self, rows: Sequence[HistoryRow]) -> None:
+        """Begin with the rows of a checkpoint, none for a new run: what came after is trained, and told, again."""
+        self.folder.forget_curves()
+        if not rows:
+            return
+        write_text(self.folder.history, _line(HistoryRow.__slots__) + "".join(_line(_values(r)) for r in rows))
+        now = time.time() - rows[-1].seconds
+        for row in rows:
+            self._board(row, now + row.seconds)
+
     def append(self, row: HistoryRow) -> None:
         """One validation."""
-        path = self.folder / HISTORY_FILE
+        path = self.folder.history
         fresh = not path.exists()
-        with path.open("a", encoding="utf-8", newline="") as handle:
-            handle.write((_line(HistoryRow.__slots__) if fresh else "") + _line(_values(row)))
-        self._board(row)
+        append_text(path, (_line(HistoryRow.__slots__) if fresh else "") + _line(_values(row)))
+        self._board(row, time.time())
 
-    def rewrite(self, rows: Sequence[HistoryRow]) -> None:
-        """Start again from the rows of a checkpoint: what came after it is trained again."""
-        write_text(self.folder / HISTORY_FILE, _line(HistoryRow.__slots__) + "".join(_line(_values(r)) for r in rows))
-
-    def _board(self, row: HistoryRow) -> None:
+    def _board(self, row: HistoryRow, wall_time: float) -> None:
         if not self._tried:
             self._tried = True
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 return
-            self._writer = SummaryWriter(str(self.folder / EVENTS_FOLDER))
+            # a TensorBoard that is running forgets what it has read of the files that are gone
+            events = self.folder.writable(self.folder.events / "events").parent
+            self._writer = SummaryWriter(str(events), purge_step=0)
         if self._writer is None:
             return
         tags = {
@@ -53,7 +62,7 @@ class Curves:
             "speed/shapes_per_second": row.shapes_per_second,
         }
         for tag, value in tags.items():
-            self._writer.add_scalar(tag, value, row.step)
+            self._writer.add_scalar(tag, value, row.step, walltime=wall_time)
 
     def close(self) -> None:
         """Flush the events."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
+from typing import Any
 
 import torch
+from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
 from pix3d_onet.config import TrainConfig
@@ -51,20 +52,14 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-class MovingAverage:
-    """Exponential moving average of weights and running statistics; integers are copied."""
+def moving_average(model: OccupancyNetwork, decay: float) -> Any:
+    """timm's exponential moving average of weights and running statistics (integers are copied); ``module`` holds it.
 
-    def __init__(self, model: OccupancyNetwork, decay: float) -> None:
-        self.decay = decay
-        self.model = copy.deepcopy(model).requires_grad_(False).eval()
-
-    @torch.no_grad()
-    def update(self, model: OccupancyNetwork, step: int) -> None:
-        """Fold in the weights after ``step``; the decay warms up so that early averages are not mostly noise."""
-        decay = min(self.decay, (1 + step) / (10 + step))  # as in TensorFlow's ExponentialMovingAverage
-        own, new = list(self.model.state_dict().values()), list(model.state_dict().values())
-        floats = [(a, b) for a, b in zip(own, new, strict=True) if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
-        for a, b in zip(own, new, strict=True):
-            if not a.is_floating_point():
-                a.copy_(b)
+    The decay after 1-based ``step`` is min(decay, (1 + step) / (10 + step)), as in TensorFlow's
+    ExponentialMovingAverage, so that early averages are not mostly noise: timm's warm-up 1 - (1 + s / gamma)^-power
+    with s = step + 1, gamma 9 and power 1. (PyTorch's ``AveragedModel`` starts over at its first update, and keeps a
+    counter of its own in the state.)
+    """
+    average = ModelEmaV3(model, decay, use_warmup=True, warmup_gamma=9.0, warmup_power=1.0, update_after_step=-2)
+    average.module.requires_grad_(False)
+    return average

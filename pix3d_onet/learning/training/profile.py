@@ -11,6 +11,7 @@ from pix3d_onet.errors import ConfigError
 from pix3d_onet.events import Emit, Note
 from pix3d_onet.files import write_text, writing
 from pix3d_onet.learning.training.trainer import Trainer
+from pix3d_onet.runs.folder import RunFolder
 
 WARM_UP = 2
 """Steps before the traced ones: the first pay for allocation and compilation."""
@@ -44,8 +45,8 @@ def profile_steps(trainer: Trainer, steps: int, folder: Path, emit: Emit) -> Non
         trainer.look()
     key = "self_cuda_time_total" if len(activities) > 1 else "self_cpu_time_total"
     table = recorded.key_averages().table(sort_by=key, row_limit=ROWS, max_name_column_width=NAME_WIDTH)
-    target = folder / "profile"
-    target.mkdir(parents=True, exist_ok=True)
+    run = RunFolder(folder)
+    target = run.writable(run.profile / TRACE_FILE).parent
     with writing(target / TRACE_FILE) as part:
         recorded.export_chrome_trace(str(part))
     write_text(target / TABLE_FILE, table)

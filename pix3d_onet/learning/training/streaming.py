@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pix3d_onet.data.store.reader import Dataset
+from pix3d_onet.data.store.shard_file import open_checked, read_picture
 from pix3d_onet.errors import InputError
 from pix3d_onet.learning.pictures import focal_lengths, resize_images
 from pix3d_onet.learning.training.batches import BITS, Choice, Draw, RawBatch, pieces
@@ -42,6 +43,7 @@ class StreamedSplit:
 
     def __init__(self, dataset: Dataset, split: str, size: int, choice: Choice) -> None:
         self.root, self.size = dataset.root, size
+        self._manifest = dataset.manifest
         self.device = torch.device("cpu")
         self._open: OrderedDict[str, _Shard] = OrderedDict()
         self._lock = threading.RLock()
@@ -92,7 +94,8 @@ class StreamedSplit:
     def pictures(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
         """Images (n, 3, H, W) uint8, poses and focal lengths of pictures."""
         with self._lock:
-            rgb = [self._shard(self.rows[i][0]).file["images/rgb"][self.rows[i][1]] for i in rows.tolist()]
+            places = [self.rows[i] for i in rows.tolist()]
+            rgb = [read_picture(self._shard(name).file["images/rgb"], row) for name, row in places]
         index = torch.from_numpy(rows)
         return resize_images(np.stack(rgb), self.size), self.pose[index], self.focal[index]
 
@@ -127,8 +130,8 @@ class StreamedSplit:
             self._open.move_to_end(name)
             return self._open[name]
         path = self.root / name
+        file = open_checked(self.root, name, self._manifest)
         try:
-            file = h5py.File(path, "r")
             shard = _Shard(file, _mapped(file["points"], path), _mapped(file["occupancy"], path))
         except (OSError, KeyError, ValueError) as error:
             raise InputError(f"shard {path} cannot be read ({error}).", hint="Run `onet verify`.") from None

@@ -22,18 +22,21 @@ from pix3d_onet.events import Emit, Note, TrainStep
 from pix3d_onet.learning import checkpoint, distributed
 from pix3d_onet.learning.device import autocast
 from pix3d_onet.learning.network.model import OccupancyNetwork
+from pix3d_onet.learning.torch_threads import Threads
 from pix3d_onet.learning.training.augment import augment
 from pix3d_onet.learning.training.batches import Batch, Decoding, Plan, RawBatch, ResidentSplit, Split
 from pix3d_onet.learning.training.history import Curves
 from pix3d_onet.learning.training.optim import (
-    MovingAverage,
     backbones,
     learning_rate,
     make_optimizer,
+    moving_average,
     set_learning_rate,
 )
 from pix3d_onet.learning.training.streaming import Prefetch
 from pix3d_onet.learning.training.validate import Advance, Scores, evaluate_split, unwatched
+from pix3d_onet.runs.folder import RunFolder
+from pix3d_onet.runs.forecast import forecast
 from pix3d_onet.runs.record import HistoryRow
 
 SAVE_SECONDS = 60.0
@@ -55,6 +58,9 @@ class Progress:
     seconds: float = 0.0
     train_seconds: float = 0.0
     wait_seconds: float = 0.0
+    val_seconds: float = 0.0
+    threads: list[int] = field(default_factory=list)
+    """The numbers of threads that it was made with."""
     history: list[HistoryRow] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -111,6 +117,8 @@ class Setting:
     train: Split
     val: Split
     emit: Emit
+    test_pictures: int = 0
+    threads: Threads | None = None
 
 
 class Trainer:
@@ -120,7 +128,7 @@ class Trainer:
         self.setting, self.config = setting, setting.config
         self.model = model
         self.optimizer = make_optimizer(model, self.config, setting.device)
-        self.average = MovingAverage(model, self.config.ema) if self.config.ema > 0 else None
+        self.average = moving_average(model, self.config.ema) if self.config.ema > 0 else None
         self.scaler = torch.amp.GradScaler(setting.device.type, enabled=setting.precision == "fp16")
         self.network: nn.Module = distributed.wrap(model, setting.group, setting.device)
         if compiled:
@@ -132,6 +140,8 @@ class Trainer:
         self.decoding = Decoding(setting.device)
         self.ahead = None if train.device == setting.device and isinstance(train, ResidentSplit) else Prefetch(self.raw)
         self.progress = Progress()
+        val = setting.val
+        self.forecast = forecast(self.config, len(val), setting.test_pictures, val.points_count)
         self.pending: list[tuple[int, Tensor]] = []
         self.best_state: dict[str, Tensor] | None = None
         self.saved_at = time.monotonic()
@@ -141,16 +151,20 @@ class Trainer:
     @property
     def evaluated(self) -> OccupancyNetwork:
         """The network that is validated and kept: the moving average where there is one."""
-        return self.average.model if self.average is not None else self.model
+        network: OccupancyNetwork = self.average.module if self.average is not None else self.model
+        return network
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
     def run(self) -> str:
         """Train to the end. InterruptedRunError after a signal (state saved), DivergedError on a loss that is NaN."""
         with self.stop.listening():
+            if self.curves is not None:
+                self.curves.rewrite(self.progress.history)
             self.set_training()
             started, before = time.monotonic(), self.progress.seconds
             while self.progress.step < self.config.steps and not self.patience_ended:
+                self.look_at_threads()
                 self.step(self.progress.step + 1)
                 self.progress.seconds = before + time.monotonic() - started
                 step = self.progress.step
@@ -162,6 +176,13 @@ class Trainer:
                 self.leave_if_asked()
             self.save()
         return "completed" if self.progress.step == self.config.steps else "patience"
+
+    def look_at_threads(self) -> None:
+        """Follow the load of the machine, and note the number of threads of what is to come."""
+        if self.setting.threads is not None:
+            self.setting.threads.look()
+        if (count := torch.get_num_threads()) not in self.progress.threads:
+            self.progress.threads.append(count)
 
     @property
     def patience_ended(self) -> bool:
@@ -234,15 +255,17 @@ class Trainer:
         best = p.best_iou if p.best_iou >= 0 else None
         lr = learning_rate(self.config, p.step)
         speed = rate * self.config.batch_size
-        self.setting.emit(TrainStep(p.step, self.config.steps, loss, speed, lr, iou, best, rate))
+        left = self.forecast.seconds_left(p)
+        self.setting.emit(TrainStep(p.step, self.config.steps, loss, speed, lr, iou, best, left))
 
     def diverged(self, number: int) -> DivergedError:
         """The error of a loss that is not finite; names the pictures of that step."""
         names = [self.setting.train.record_ids[i] for i in sorted(set(self.plan.draw(number).pictures.tolist()))]
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        saved = "The last checkpoint is from before. " if RunFolder(self.setting.folder).has_network else ""
         return DivergedError(
             f"the loss or the weights are not finite at step {number}; the batch was {shown}.",
-            hint="The last checkpoint is from before; try a lower `lr` or `precision='fp32'`.",
+            hint=f"{saved}Try a lower `lr` or `precision='fp32'`.",
         )
 
     def close(self) -> None:
@@ -257,7 +280,9 @@ class Trainer:
     def validate(self, seconds: float) -> None:
         """IoU on the validation pictures; keep the network when it is the best so far; append to the history."""
         config, p = self.config, self.progress
+        begin = time.perf_counter()
         scores = self.scores(self.setting.val, (config.threshold,))
+        p.val_seconds += time.perf_counter() - begin
         iou = scores.mean_iou(config.threshold)
         val_loss = float(scores.loss.mean()) * self.points
         if not math.isfinite(val_loss):  # the weights went in the step whose loss, taken before it, was still sound
@@ -287,6 +312,12 @@ class Trainer:
     def scores(self, split: Split, thresholds: tuple[float, ...], advance: Advance = unwatched) -> Scores:
         """Counts of a split, each process a share, added up."""
         group, device = self.setting.group, self.setting.device
+        self.look_at_threads()
+
+        def scored(done: int, total: int) -> None:
+            self.look_at_threads()
+            advance(done, total)
+
         mine = evaluate_split(
             self.evaluated,
             split,
@@ -294,7 +325,7 @@ class Trainer:
             points=self.config.val_points,
             rank=group.rank,
             world=group.world,
-            advance=advance,
+            advance=scored,
         )
         if group.world == 1:
             return mine
@@ -333,7 +364,7 @@ class Trainer:
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
         if self.average is not None:
-            tensors.update({f"average.{key}": value for key, value in self.average.model.state_dict().items()})
+            tensors.update({f"average.{key}": value for key, value in self.average.module.state_dict().items()})
         header = {**self.setting.identity, "progress": self.progress.to_json(), "scaler": self.scaler.state_dict()}
         checkpoint.save_last(folder, self.progress.step, tensors, header)
 
@@ -345,7 +376,7 @@ class Trainer:
         """Take up the state of a checkpoint."""
         self.model.load_state_dict(part(tensors, "model."))
         if self.average is not None:
-            self.average.model.load_state_dict(part(tensors, "average."))
+            self.average.module.load_state_dict(part(tensors, "average."))
         for index, parameter in enumerate(self.parameters()):
             state = part(tensors, f"optimizer.{index}.")
             for key, value in state.items():  # in the parameter's memory layout, so that arithmetic is the same
@@ -355,8 +386,6 @@ class Trainer:
         if header["scaler"]:
             self.scaler.load_state_dict(header["scaler"])
         self.progress = Progress.from_json(header["progress"])
-        if self.curves is not None:
-            self.curves.rewrite(self.progress.history)
         self.setting.emit(Note(f"resumed after step {self.progress.step}"))
 
 

@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import Any, Generic, TypeVar
 
+from pix3d_onet.errors import MissingDependencyError, OnetError
+from pix3d_onet.machine.threads import ThreadGovernor, usable_cores
 from pix3d_onet.preparation.execution.dask_backend import ClusterTaskError, connected, one_task_at_a_time
 
 T = TypeVar("T")
@@ -65,13 +67,6 @@ class Plan(Generic[T, R]):
     warm_up: str = ""
 
 
-def usable_cores() -> int:
-    """Cores that this process may use (affinity and container limits count)."""
-    import joblib
-
-    return int(joblib.cpu_count())
-
-
 def run(tasks: Iterable[T], plan: Plan[T, R]) -> Generator[tuple[T, R | Failure], None, None]:
     """Yield (task, result or Failure) for every task, in the order in which they finish.
 
@@ -79,8 +74,11 @@ def run(tasks: Iterable[T], plan: Plan[T, R]) -> Generator[tuple[T, R | Failure]
     """
     waiting = deque(tasks)
     if plan.backend == "inline":
+        governor = ThreadGovernor(usable_cores())
         for task in waiting:
-            yield task, plan.function(task)
+            with kernel_threads(governor.look()):
+                result = plan.function(task)
+            yield task, result
         return
     if plan.backend == "loky" and plan.jobs == 1:
         yield from _one_by_one(waiting, plan)
@@ -94,6 +92,25 @@ def run(tasks: Iterable[T], plan: Plan[T, R]) -> Generator[tuple[T, R | Failure]
             if not suspects:  # the pool cannot even start
                 suspects = {0: (waiting.popleft(), time.monotonic())}
             yield from _investigate(suspects, broken, plan)
+
+
+@contextlib.contextmanager
+def kernel_threads(most: int) -> Iterator[None]:
+    """Let compiled kernels use ``most`` threads in this process while in the block, or fewer where numba is set so.
+
+    Their results do not depend on it. A worker's kernels have one thread: there the number of workers is what counts.
+    """
+    try:
+        import numba
+    except ImportError:  # what stands in for the geometry needs none
+        yield
+        return
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(most, before))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 def _pooled(
@@ -155,6 +172,7 @@ def _one_by_one(waiting: deque[T], plan: Plan[T, R]) -> Iterator[tuple[T, R | Fa
             task = waiting.popleft()
             if executor is None:
                 executor = ProcessPoolExecutor(1, env=_thread_limits(), **_birth(plan))
+                _start(executor)
             started = time.monotonic()
             with deaf_to_ctrl_c():
                 future = executor.submit(_guarded, plan.function, 0, task, frame)
@@ -172,6 +190,19 @@ def _one_by_one(waiting: deque[T], plan: Plan[T, R]) -> Iterator[tuple[T, R | Fa
     finally:
         if executor is not None:
             executor.shutdown(wait=False, kill_workers=True)
+
+
+def _start(executor: Any) -> None:
+    """Wait for the worker; MissingDependencyError where it dies before it has a task."""
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    with deaf_to_ctrl_c():
+        started = executor.submit(_alive)
+    try:
+        started.result(timeout=STARTUP_SECONDS)
+    except (BrokenProcessPool, TimeoutError) as error:
+        why = _cause(str(error)) if isinstance(error, BrokenProcessPool) else "it takes too long"
+        raise _cannot_start(why) from None
 
 
 def _timeout(limit: float) -> Failure:
@@ -193,8 +224,26 @@ class _Frame:
     home: int
 
 
+_unfit: list[OnetError] = []
+"""In a worker that could not start: why. It would fail every task, for no fault of theirs."""
+
+
+def _cannot_start(why: OnetError | str) -> OnetError:
+    if isinstance(why, OnetError):
+        return why
+    hint = "Give workers more memory (`memory_limit`), or run `onet doctor`."
+    return MissingDependencyError(f"a worker process cannot start: {why}.", hint=hint)
+
+
+def _alive() -> None:
+    """The first task of a worker: to have started."""
+    if _unfit:
+        raise _unfit[0]
+
+
 def _guarded(function: Callable[[T], R], number: int, task: T, frame: _Frame) -> tuple[int, R]:
     """In the worker: run one task under its watchdog."""
+    _alive()
     at_home = os.getpid() == frame.home  # where joblib may not start workers, it works in the caller's own process
     if not frame.seconds or at_home or not (frame.own or one_task_at_a_time()):
         return number, function(task)
@@ -239,8 +288,12 @@ def _settle_in(memory: int, warm_up: str, home: int) -> None:
             resource.setrlimit(resource.RLIMIT_DATA, (memory, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     warnings.simplefilter("ignore")
     if warm_up:
-        with contextlib.suppress(ImportError, OSError):  # the task itself will say it better
+        try:
             importlib.import_module(warm_up)
+        except (ImportError, OSError):  # the task itself will say it better
+            pass
+        except (OnetError, MemoryError, RuntimeError) as error:
+            _unfit.append(_cannot_start(error if isinstance(error, OnetError) else str(error) or type(error).__name__))
 
 
 def _birth(plan: Plan[T, R]) -> dict[str, Any]:

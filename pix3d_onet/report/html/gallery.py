@@ -6,7 +6,6 @@ from typing import Any
 
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.geometry.render.look import PREDICTION_COLOUR, TRUTH_COLOUR
-from pix3d_onet.report.curves import label_of
 from pix3d_onet.report.gallery import Gallery, with_mask
 from pix3d_onet.report.html.mesh_view import encode_mesh
 from pix3d_onet.report.html.templating import data_url
@@ -59,7 +58,7 @@ def thumbnail_rows(shown: Gallery, thumbnails: Thumbnails, emit: Emit = ignore) 
             emit(Progress("report", done, total))
             example = shown.inputs[record] if variant is None else shown.cells.get((variant, record))
             cells.append(_thumbnail(example, thumbnails, truth=variant is None) if example else None)
-        label = "Ground truth" if variant is None else label_of(variant)
+        label = "Ground truth" if variant is None else shown.labels[variant]
         rows.append({"variant": variant, "label": label, "cells": cells})
     return rows
 

@@ -14,7 +14,7 @@ from pix3d_onet.data.store.manifest import Manifest
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.geometry.render import look
 from pix3d_onet.report import formats
-from pix3d_onet.report.curves import label_of, mean_curve
+from pix3d_onet.report.curves import mean_curve
 from pix3d_onet.report.gallery import Gallery
 from pix3d_onet.report.html.gallery import gallery_data, thumbnail_rows
 from pix3d_onet.report.html.quality import quality
@@ -54,7 +54,11 @@ def html_page(
         data = page_data(group, table, kept)
         rows = thumbnail_rows(kept, thumbnails, emit)
         text = render("report.html", **about, data=data, pictures=data["gallery"]["records"], thumbnails=rows)
-        if len(text.encode()) <= PAGE_BUDGET or not records:
+        size = len(text.encode())
+        if size <= PAGE_BUDGET:
+            return text
+        if not records:
+            emit(Note(f"HTML page: {size / 1e6:.0f} MB, for the runs' records and scores alone.", "warning"))
             return text
         records = records[:-1]
         emit(Note(f"HTML page: {len(records)} of {len(shown.records)} pictures, to stay below 10 MB."))
@@ -82,7 +86,7 @@ def _about(group: RunGroup, table: Table) -> dict[str, Any]:
         },
         "best": best,
         "provenance": PROVENANCE,
-        "scored": [(r.variant, label_of(r.variant)) for r in scored],
+        "scored": [(r.variant, r.label) for r in scored],
         "rival": rival,
     }
 
@@ -105,7 +109,7 @@ def page_data(group: RunGroup, table: Table, shown: Gallery) -> dict[str, Any]:
     scores = {name: shape_scores(group.of(name), split) for name in names}
     return {
         "table": table.to_json(),
-        "variants": {n: _style(n, looks[n]) for n in names},
+        "variants": {r.variant: _style(r.label, looks[r.variant]) for r in table.rows if r.runs},
         "curves": curves,
         "scores": {n: {k: round(v, 5) for k, v in s.items()} for n, s in scores.items() if s},
         "runs": {name: [_run(r) for r in group.of(name)] for name in names},
@@ -114,8 +118,8 @@ def page_data(group: RunGroup, table: Table, shown: Gallery) -> dict[str, Any]:
     }
 
 
-def _style(name: str, style: Style) -> dict[str, str]:
-    return {"label": label_of(name), "colour": style.colour, "dark": style.dark, "dash": style.dash}
+def _style(label: str, style: Style) -> dict[str, str]:
+    return {"label": label, "colour": style.colour, "dark": style.dark, "dash": style.dash}
 
 
 def _rounded(values: Sequence[float] | np.ndarray[Any, Any]) -> list[float]:
@@ -128,7 +132,7 @@ def _run(run: StoredRun) -> dict[str, Any]:
         "best validation IoU": f"{record.best_val_iou:.4f} at step {record.best_step}",
         "last validation IoU": f"{record.last_val_iou:.4f} at step {record.steps_done or record.history[-1].step}",
         "parameters": f"{record.params:,}",
-        "trained in": formats.duration(record.seconds),
+        "trained and scored in": formats.duration(record.seconds),
         "device": str(record.device.get("name") or record.device.get("type") or "unknown"),
         "waiting for data": f"{record.data_wait_share * 100:.1f} %",
         "peak memory": formats.size(record.peak_memory_bytes or None) or "not measured",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet.config import SPLITS
-from pix3d_onet.data.store.manifest import Manifest, ShapeEntry
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, is_figure, named_warnings
 from pix3d_onet.types import Float64
 
 BINS = 24
@@ -24,7 +24,7 @@ def numeric_quality(shapes: Sequence[ShapeEntry]) -> dict[str, Float64]:
     for shape in shapes:
         for name, value in _flat(shape.qc):
             gathered.setdefault(name, []).append(value)
-    return {k: a for k, v in gathered.items() if len(a := np.array([x for x in v if np.isfinite(x)]))}
+    return {k: a for k, v in gathered.items() if len(a := np.array(v))}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
@@ -33,7 +33,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
             found += _flat(value, f"{name}.")
-        elif isinstance(value, bool | int | float):
+        elif is_figure(value):
             found.append((name, float(value)))
     return found
 
@@ -42,7 +42,7 @@ def quality(manifest: Manifest) -> dict[str, Any]:
     """What the page shows of a data set: shapes and pictures per split, warnings, a histogram of every figure."""
     shapes = manifest.shapes
     varying = [(name, values) for name, values in numeric_quality(shapes).items() if np.ptp(values) > 0]
-    warned = [(s.object_id, [str(w) for w in s.qc.get("warnings", ())]) for s in shapes]
+    warned = [(s.object_id, named_warnings(s)) for s in shapes]
     return {
         "method": str(manifest.config.get("watertight", "")),
         "points": f"{int(manifest.config.get('points', 0)):,}",

@@ -122,10 +122,10 @@ def test_a_doubtful_automatic_mask_is_a_warning_and_a_plain_one_is_not(tmp_path)
     two[20:100, 230:270] = (110, 60, 30)
     assert auto_cut(two).doubts == ("it is in 2 parts",)
     restless = np.where(mask[..., None], rgb, np.random.default_rng(0).integers(0, 256, rgb.shape)).astype(np.uint8)
-    assert "the ground is not plain" in auto_cut(restless).doubts
+    assert "the background is not plain" in auto_cut(restless).doubts
     load_cutout(save(tmp_path / "restless.png", restless), "auto", emit=notes.append, **SIZE)
     assert notes[0].level == "warning"
-    assert "restless.png: the automatic mask may be wrong (the ground is not plain" in notes[0].message
+    assert "restless.png: the automatic mask may be wrong (the background is not plain" in notes[0].message
 
 
 @pytest.mark.realdata
@@ -164,6 +164,13 @@ def test_rembg_is_asked_for_by_name(monkeypatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "rembg", None)
     with pytest.raises(MissingDependencyError, match="rembg"):
         rembg_mask(scene()[0])
+
+
+def test_the_automatic_mask_names_the_library_that_it_needs(monkeypatch) -> None:
+    for module in ("skimage", "skimage.color", "skimage.filters"):
+        monkeypatch.setitem(__import__("sys").modules, module, None)
+    with pytest.raises(MissingDependencyError, match="scikit-image"):
+        auto_cut(scene()[0])
 
 
 def test_what_rembg_cut_out_says_so(tmp_path, monkeypatch) -> None:

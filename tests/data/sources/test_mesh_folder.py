@@ -1,16 +1,16 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from helpers.shared import real
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data.sources.mesh_folder import SUFFIXES, list_meshes
+from pix3d_onet.data.sources.mesh_folder import list_meshes
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.data.store.reader import load_dataset
-from pix3d_onet.errors import InputError
-from pix3d_onet.geometry.mesh.reading import MESH_SUFFIXES
+from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.inspection.verify import verify
 from pix3d_onet.preparation.job import Execution, prepare
 
@@ -23,23 +23,47 @@ def write(path: Path, text: str = TETRAHEDRON) -> None:
     path.write_text(text)
 
 
-def test_the_endings_are_those_that_are_read() -> None:
-    assert set(SUFFIXES) == set(MESH_SUFFIXES)
-
-
 def test_ids_follow_paths_and_categories_folders(tmp_path: Path) -> None:
-    for name in ("b/one.OBJ", "a/x/two.obj", "top.off", "a/x/two.ply", ".hidden/no.obj", "a/.no.obj", "a/readme.txt"):
+    left_out = (".hidden/no.obj", "a/.no.obj", "a/readme.txt")
+    for name in ("b/one.OBJ", "a/x/two.obj", "top.off", "a/x/two.ply", "a/three.stl", *left_out):
         write(tmp_path / name)
     listing = list_meshes(tmp_path, ALL)
     found = [(s.object_id, s.category, s.group) for s in listing.shapes]
     assert found == [
-        ("a/x/two.obj", "a", "a/x/two.obj"),
-        ("a/x/two.ply", "a", "a/x/two.ply"),
-        ("b/one", "b", "b/one"),
+        ("a/three", "a", "a/three"),
+        ("a/x/two.obj", "a", "a/x/two"),
+        ("a/x/two.ply", "a", "a/x/two"),
+        ("b/one", "mesh", "b/one"),
         ("top", "mesh", "top"),
     ]
-    only = list_meshes(tmp_path, PrepareConfig(categories=("b",)))
-    assert [s.object_id for s in only.shapes] == ["b/one"]
+    only = list_meshes(tmp_path, PrepareConfig(categories=("a",)))
+    assert [s.object_id for s in only.shapes] == ["a/three", "a/x/two.obj", "a/x/two.ply"]
+    assert only.skipped == {"category": 2}
+    with pytest.raises(ConfigError, match=r"has only a, mesh"):
+        list_meshes(tmp_path, PrepareConfig(categories=("lamp",)))
+
+
+def test_a_pattern_takes_one_of_the_variants(tmp_path: Path) -> None:
+    for name in ("u1/raw_model.obj", "u1/normalized_model.obj", "u2/raw_model.obj", "u2/normalized_model.obj"):
+        write(tmp_path / name)
+    for pattern in ("normalized_model.obj", "*/norm*.obj"):
+        listing = list_meshes(tmp_path, PrepareConfig(categories=("all",), pattern=pattern))
+        assert [s.object_id for s in listing.shapes] == ["u1/normalized_model", "u2/normalized_model"]
+        assert listing.skipped == {"pattern": 2}
+    with pytest.raises(InputError, match="none of 4"):
+        list_meshes(tmp_path, PrepareConfig(categories=("all",), pattern="x"))
+
+
+def test_names_that_are_not_utf8_are_rejects_that_can_be_read(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "good.obj")
+    try:
+        write(tmp_path / "in" / os.fsdecode(b"caf\xe9.obj"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    out = tmp_path / os.fsdecode(b"o\xfft")
+    result = prepare(list_meshes(tmp_path / "in", ALL), ALL, out, Execution(backend="inline"))
+    assert [(r.object_id, r.reason) for r in result.rejected] == [("caf\\xe9", "bad-name")]
+    assert [s.object_id for s in load_dataset(out, None)] == ["good"]
 
 
 def test_links_lead_nowhere_outside(tmp_path: Path) -> None:

@@ -293,7 +293,7 @@ def test_arrays_that_make_no_sense_are_rejects_and_no_pickle_is_opened(
 
 
 def test_a_zip_that_declares_too_much_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "MAX_ARRAY_BYTES", 1000)
+    monkeypatch.setattr("pix3d_onet.files.npz.MAX_NPZ_BYTES", 1000)
     with zipfile.ZipFile(tmp_path / "points.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("points.npy", b"\0" * 100_000)
     with pytest.raises(RejectError) as caught:
@@ -337,11 +337,15 @@ def test_exports_never_overwrite_what_is_not_theirs(source: Path, copy: Path, tm
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("x")
     with pytest.raises(InputError, match="not empty"):
-        export_onet(source, tmp_path / "full", overwrite=True)
+        export_onet(source, tmp_path / "full")
+    export_onet(source, tmp_path / "full", overwrite=True)
+    assert (tmp_path / "full" / "mine.txt").read_text() == "x"
     with pytest.raises(InputError, match="another export"):
         export_onet(source, copy, image_size=64)
     export_onet(source, copy, image_size=96)  # the same again: continued
+    (copy / "mine.txt").write_text("x")
     export_onet(source, copy, image_size=64, overwrite=True)
+    assert (copy / "mine.txt").read_text() == "x"
     assert Image.open(next(copy.rglob("000.jpg"))).size == (64, 64)
 
 

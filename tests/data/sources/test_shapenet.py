@@ -73,8 +73,22 @@ def test_wrong_input_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no ShapeNet synset"):
         list_shapenet(tmp_path, PrepareConfig())
     model(tmp_path, ".", CHAIR, "a", "model.obj")
-    with pytest.raises(ConfigError, match="boat"):
-        list_shapenet(tmp_path, PrepareConfig(categories=("boat",)))
+    for unknown in ("boat", "table", "04379243"):  # no category, and one that is not here
+        with pytest.raises(ConfigError, match="the source has only chair"):
+            list_shapenet(tmp_path, PrepareConfig(categories=(unknown,)))
+
+
+def test_renderings_lie_beside_the_folder_that_is_named(tmp_path: Path) -> None:
+    model(tmp_path, "ShapeNetCore.v1", CHAIR, "a", "model.obj")
+    folder = tmp_path / "ShapeNetRendering" / CHAIR / "a" / "rendering"
+    folder.mkdir(parents=True)
+    (folder / "rendering_metadata.txt").write_text("30 25 0 0.8 25\n")
+    (folder / "00.png").touch()
+    above = list_shapenet(tmp_path, PrepareConfig())
+    beside = list_shapenet(tmp_path / "ShapeNetCore.v1", PrepareConfig())
+    assert [v.record_id for s in beside.shapes for v in s.views] == [f"{CHAIR}/a/00"]
+    assert beside.root.resolve() == above.root.resolve() == tmp_path.resolve()
+    assert [s.object_id for s in beside.shapes] == [s.object_id for s in above.shapes]
 
 
 def test_there_are_55_categories() -> None:

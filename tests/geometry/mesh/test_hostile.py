@@ -19,7 +19,7 @@ from pix3d_onet import Mesh
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.topology import is_watertight, volume
-from pix3d_onet.preparation.from_mesh import ShapeGeometry, shape_geometry
+from pix3d_onet.preparation.from_mesh import GeometryResult, shape_geometry
 
 RESOLUTION = 32
 MEMORY_BOUND = 50 << 20
@@ -105,7 +105,7 @@ REFUSED: dict[str, tuple[Callable[[], str], str]] = {
 }
 
 
-def prepared(folder: Path, text: str, method: str = "tight", resolution: int = RESOLUTION) -> ShapeGeometry:
+def prepared(folder: Path, text: str, method: str = "tight", resolution: int = RESOLUTION) -> GeometryResult:
     """The whole road: load, watertight, labels, surface, decimate, qc."""
     path = folder / "model.obj"
     path.write_text(text)
@@ -135,13 +135,13 @@ print(max(peaks) - peaks[0])
 """Prepares the named models in turn and prints by how much the later ones raised the peak of the first."""
 
 
-def assert_sound(shape: ShapeGeometry) -> None:
-    for mesh in (shape.full_mesh, shape.mesh):
+def assert_sound(shape: GeometryResult) -> None:
+    for mesh in (shape.full_mesh, shape.stored.mesh):
         assert is_watertight(mesh)
         assert np.isfinite(mesh.vertices).all()
         assert volume(mesh) > 0
     assert np.ptp(shape.full_mesh.bounds, axis=0).max() == pytest.approx(1.0)
-    assert shape.qc["label_agreement"] >= 0.999
+    assert shape.stored.qc["label_agreement"] >= 0.999
 
 
 @pytest.mark.parametrize("method", ["tight", "fusion"])
@@ -187,9 +187,9 @@ def test_extreme_units_do_not_take_memory(tmp_path: Path) -> None:
 def test_many_components_are_all_kept(tmp_path: Path) -> None:
     shape = prepared(tmp_path, many(10_000), resolution=256)
     assert_sound(shape)
-    assert shape.qc["components_before"] == 10_000
-    assert shape.qc["components"] >= 9_990
-    assert shape.qc["lost_components"] == 0
+    assert shape.stored.qc["components_before"] == 10_000
+    assert shape.stored.qc["components"] >= 9_990
+    assert shape.stored.qc["lost_components"] == 0
 
 
 @pytest.mark.slow

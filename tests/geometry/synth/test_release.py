@@ -158,8 +158,11 @@ def test_a_finished_folder_is_left_alone_and_an_interrupted_one_is_continued(tmp
 def test_foreign_folders_are_never_touched(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
     with pytest.raises(InputError, match="not empty"):
-        release.synth_pix3d(tmp_path, objects=1, overwrite=True)
+        release.synth_pix3d(tmp_path, objects=1)
     assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
+    for seed in (0, 1):
+        assert release.synth_pix3d(tmp_path, objects=1, seed=seed, overwrite=True).written
+        assert (tmp_path / "precious.txt").read_text() == "mine"
     file = tmp_path / "precious.txt"
     with pytest.raises(InputError, match="is a file"):
         release.synth_pix3d(file, objects=1)

@@ -1,6 +1,7 @@
-"""A tiny training run that may be killed at any moment: ``python killable_run.py DATA OUT`` starts or continues it.
+"""A tiny training run that may be killed at any moment: ``killable_run.py DATA OUT EVERY`` starts or continues it.
 
-Prints the number of every finished step, so that its killer knows when to strike. Saves at every validation.
+Prints the number of every finished step, so that its killer knows when to strike. Saves at every EVERYth validation, so
+that checkpoints lag behind the history; at 0 only at the end.
 """
 
 from __future__ import annotations
@@ -31,5 +32,12 @@ def tell(event: Event) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    trainer.SAVE_SECONDS = 0.0
+    every, validate = int(sys.argv[3]), trainer.Trainer.validate
+
+    def validate_and_save(self: trainer.Trainer, seconds: float) -> None:
+        number = self.progress.step // CONFIG.val_every
+        trainer.SAVE_SECONDS = 0.0 if every and number % every == 0 else float("inf")
+        validate(self, seconds)
+
+    trainer.Trainer.validate = validate_and_save  # type: ignore[method-assign]
     train(MODEL, CONFIG, Path(sys.argv[1]), Path(sys.argv[2]), name="tiny", device="cpu", resume=True, emit=tell)

@@ -53,6 +53,14 @@ def verdict(vertices: Array, faces: Array, normal: Array, overlap: float) -> int
     return int(-seen[seen < 0].sum() > overlap * seen[seen > 0].sum())
 
 
+def last_verdict(vertices: Array, faces: Array, normal: Array, overlap: float, sliver: float) -> int:
+    """2 for triangles that overlap, unless all their area is below ``sliver`` of the square of the longest side."""
+    corners = vertices[faces]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum() / 2
+    longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max()
+    return 2 * int(verdict(vertices, faces, normal, overlap) > 0 and area > sliver * longest**2)
+
+
 def fans(vertices: Array, polygons: list[list[int]], overlap: float) -> tuple[list[list[int]], list[int]]:
     """Triangles of all polygons, and the verdict on each."""
     faces, verdicts = [], []

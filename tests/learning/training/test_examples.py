@@ -18,7 +18,8 @@ from pix3d_onet.learning.training.examples import (
     examples_split,
     write_examples,
 )
-from pix3d_onet.runs.examples import EXAMPLES_FILE, MAX_FACES, read_examples
+from pix3d_onet.runs.examples import MAX_FACES, read_examples
+from pix3d_onet.runs.folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def model(run: Path):
 
 def test_the_file_has_what_the_figures_read(data, model, tmp_path) -> None:
     write_examples(model, data, tmp_path, count=2, resolution=24, image_size=64)
-    with np.load(tmp_path / EXAMPLES_FILE, allow_pickle=False) as file:
+    with np.load(RunFolder(tmp_path).examples, allow_pickle=False) as file:
         arrays = {k: file[k] for k in file}
     assert arrays["rgb"].shape == (2, 32, 32, 3)
     assert arrays["mask"].dtype == np.bool_
@@ -47,14 +48,14 @@ def test_the_file_has_what_the_figures_read(data, model, tmp_path) -> None:
             assert faces.dtype == np.uint32
             assert 0 < len(faces) <= EXAMPLE_FACES
             assert faces.max() < len(vertices)
-    assert [p.name for p in tmp_path.iterdir()] == [EXAMPLES_FILE]
+    assert [p.name for p in tmp_path.iterdir()] == ["examples.npz"]
     assert [e.record_id for e in read_examples(tmp_path)] == arrays["record_id"].tolist()
     assert EXAMPLE_FACES <= MAX_FACES
 
 
 def test_iou_is_that_of_the_stored_points_unless_it_is_known(data, model, tmp_path) -> None:
     write_examples(model, data, tmp_path, count=1, resolution=16, image_size=32)
-    with np.load(tmp_path / EXAMPLES_FILE) as file:
+    with np.load(RunFolder(tmp_path).examples) as file:
         record, value, rgb = str(file["record_id"][0]), float(file["iou"][0]), file["rgb"][0]
     with Dataset(data) as dataset:
         sample = next(dataset.sample(e, "test") for e in dataset.entries("test") if record in e.record_ids)
@@ -66,7 +67,7 @@ def test_iou_is_that_of_the_stored_points_unless_it_is_known(data, model, tmp_pa
     inside = (values > logit(0.2)).numpy()
     assert value == pytest.approx((inside & sample.occupancy).sum() / (inside | sample.occupancy).sum(), abs=2e-3)
     write_examples(model, data, tmp_path, count=1, resolution=16, image_size=32, scores={record: 0.25})
-    with np.load(tmp_path / EXAMPLES_FILE) as file:
+    with np.load(RunFolder(tmp_path).examples) as file:
         assert file["iou"][0] == 0.25
 
 
@@ -97,7 +98,7 @@ def test_split_is_test_then_what_was_asked_for(data, tmp_path) -> None:
 def test_an_empty_reconstruction_is_an_empty_mesh(data, tmp_path) -> None:
     empty = load_model(stored_run.store_run(tmp_path / "run", empty=True))
     write_examples(empty, data, tmp_path, count=1, resolution=16)
-    with np.load(tmp_path / EXAMPLES_FILE) as file:
+    with np.load(RunFolder(tmp_path).examples) as file:
         assert file["pred_vertices_0"].shape == (0, 3)
         assert file["iou"][0] == 0
 
@@ -112,7 +113,7 @@ def test_a_network_with_a_pose_branch_is_shown_pictures_with_a_camera_only(tmp_p
     folder = datasets.make_dataset(tmp_path / "d", shapes=12, points=64, image_size=32, without_pose=(10,))
     posed = load_model(stored_run.store_run(tmp_path / "run", pose="matrix"))
     write_examples(posed, folder, tmp_path, resolution=8, image_size=32)
-    with np.load(tmp_path / EXAMPLES_FILE) as file:
+    with np.load(RunFolder(tmp_path).examples) as file:
         assert file["object_id"].tolist() == ["ball_011"]
 
 

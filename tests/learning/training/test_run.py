@@ -24,10 +24,11 @@ from pix3d_onet.errors import BusyError, ConfigError, DivergedError, InputError,
 from pix3d_onet.events import Event, Note, TrainStep
 from pix3d_onet.learning.checkpoint import load_model
 from pix3d_onet.learning.device import forget_peak, peak_memory
-from pix3d_onet.learning.training import fitting, run_folder, trainer
+from pix3d_onet.learning.training import fitting, trainer
 from pix3d_onet.learning.training import run as training
-from pix3d_onet.learning.training.optim import MovingAverage, learning_rate
+from pix3d_onet.learning.training.optim import learning_rate, moving_average
 from pix3d_onet.learning.training.run import run_identity, train
+from pix3d_onet.locks import locked
 from pix3d_onet.runs.record import RunRecord, read_run
 
 MODEL = ModelConfig("resnet18", c_dim=8, hidden_dim=16, blocks=1)
@@ -135,6 +136,20 @@ def test_same_seed_same_bytes_and_another_seed_others(data: Path, tmp_path: Path
     )
 
 
+def test_the_numbers_of_threads_are_recorded_and_are_no_part_of_the_identity(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed = run(data, tmp_path / "fixed", threads=2)
+    assert (fixed.device["threads"], torch.get_num_threads()) == (2, 1)
+    changing = itertools.cycle((1, 2))
+    monkeypatch.setattr(trainer.Threads, "look", lambda self: torch.set_num_threads(next(changing)))
+    changed = run(data, tmp_path / "changed", threads=1)
+    assert (changed.device["threads"], torch.get_num_threads()) == ("1-2", 1)
+    assert changed.run_id == fixed.run_id
+    with pytest.raises(ConfigError, match="threads"):
+        run(data, tmp_path / "wrong", threads=-1)
+
+
 # -- interruption --
 
 
@@ -225,8 +240,10 @@ def test_finished_runs_are_never_overwritten(data: Path, tmp_path: Path) -> None
     before = (out / "run.json").read_bytes()
     with pytest.raises(InputError, match="a finished run"):
         run(data, out)
-    with pytest.raises(InputError, match="another finished run"):
-        run(data, out, dataclasses.replace(CONFIG, seed=5), resume=True)
+    longer = dataclasses.replace(CONFIG, steps=CONFIG.steps + 1, lr=0.01)
+    with pytest.raises(InputError, match=r"another finished run: steps was \d+, now \d+; lr was .*, now 0\.01") as told:
+        run(data, out, longer, resume=True)
+    assert f"`init_from={out}`" in told.value.hint
     assert run(data, out, resume=True).run_id == record.run_id
     assert (out / "run.json").read_bytes() == before
 
@@ -241,17 +258,8 @@ def test_an_unfinished_run_needs_resume_and_the_same_settings(data: Path, tmp_pa
         run(data, out, dataclasses.replace(CONFIG, lr=0.002), resume=True)
 
 
-def test_a_failed_start_leaves_no_run_behind(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="weights file not found"):
-        run(data, tmp_path / "run", weights=tmp_path / "absent.pth")
-    with pytest.raises(ConfigError, match="encoder"):
-        run(data, tmp_path / "run", model=dataclasses.replace(MODEL, encoder="resnet17"))
-    assert not (tmp_path / "run" / "config.json").exists()
-    run(data, tmp_path / "run", dataclasses.replace(CONFIG, steps=1))
-
-
 def test_two_processes_cannot_train_in_one_folder(data: Path, tmp_path: Path) -> None:
-    with run_folder.locked(tmp_path / "run"), pytest.raises(BusyError, match="another process"):
+    with locked(tmp_path / "run"), pytest.raises(BusyError, match="another onet"):
         run(data, tmp_path / "run")
 
 
@@ -437,7 +445,7 @@ def test_moving_average_is_the_recursion() -> None:
     from pix3d_onet.learning.network.model import build_model
 
     model = build_model(MODEL)
-    average = MovingAverage(model, 0.5)
+    average = moving_average(model, 0.5)
     weight = model.decoder.fc_p.weight
     expected = weight.detach().clone()
     for step in range(10, 14):
@@ -445,8 +453,18 @@ def test_moving_average_is_the_recursion() -> None:
             weight += 1
         average.update(model, step)
         expected = 0.5 * expected + 0.5 * weight.detach()
-    torch.testing.assert_close(average.model.decoder.fc_p.weight, expected)
-    assert not average.model.decoder.fc_p.weight.requires_grad
+    torch.testing.assert_close(average.module.decoder.fc_p.weight, expected)
+    assert not average.module.decoder.fc_p.weight.requires_grad
+
+
+def test_the_decay_of_the_moving_average_warms_up_as_tensorflow_s() -> None:
+    from pix3d_onet.learning.network.model import build_model
+
+    model = build_model(MODEL)
+    for decay in (0.5, 0.99, 0.9999):
+        average = moving_average(model, decay)
+        for step in (1, 2, 3, 10, 100, 12_345):
+            assert average.get_decay(step) == pytest.approx(min(decay, (1 + step) / (10 + step)), rel=1e-12)
 
 
 # -- identity --

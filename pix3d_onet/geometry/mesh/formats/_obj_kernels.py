@@ -309,5 +309,5 @@ def scan_obj(text: Any) -> Any:
         continued = False
         if end > i and (text[end - 1] == _BACKSLASH or _blank(text[end - 1])):
             continued = text[i] != _HASH and _is_continued(text, start, end)
-        i = end + 1
+        i = end + 2 if end + 1 < n and text[end] == _RETURN and text[end + 1] == _NEWLINE else end + 1
     return vertices[:v], corners[:c], sizes[:f], counts

@@ -37,7 +37,8 @@ def walk_rows(data: Any, start: int, rows: int, widths: Any, count_widths: Any, 
             if k == wanted:
                 offsets[row] = at
                 lengths[row] = length
-            if length > len(data) or at + length * widths[k] > len(data):
+            # a text file's length may be negative, and one of 8 bytes wraps
+            if length < 0 or length > len(data) or at + length * widths[k] > len(data):
                 return offsets, lengths, -1 - row
             at += length * widths[k]
     return offsets, lengths, at

@@ -14,6 +14,10 @@ OVERLAP = 1e-6
 """Share of a polygon's area by which triangles may overlap before they count as wrong: rounding of nearly straight
 corners stays far below, a real concave corner far above."""
 
+SLIVER = 1e-4
+"""Area of a polygon, in squares of its longest side, below which overlaps of its triangles do not matter: corners in
+line, but for the digits they are written with."""
+
 
 @njit(cache=True, nogil=True)
 def _newell(vertices: Any, corners: Any, start: int, end: int) -> Any:
@@ -80,6 +84,20 @@ def verdict_of(vertices: Any, faces: Any, normal: Any) -> int:
 
 
 @njit(cache=True, nogil=True)
+def last_verdict(vertices: Any, faces: Any, normal: Any) -> int:
+    """:func:`verdict_of` for triangles that nothing can mend: CROSSED where they overlap, unless they are a sliver."""
+    if verdict_of(vertices, faces, normal) == FINE:
+        return FINE
+    whole, longest = 0.0, 0.0
+    for f in range(len(faces)):
+        whole += _area(vertices, faces[f, 0], faces[f, 1], faces[f, 2])
+        for k in range(3):
+            side = vertices[faces[f, k]] - vertices[faces[f, k - 1]]
+            longest = max(longest, side[0] * side[0] + side[1] * side[1] + side[2] * side[2])
+    return FINE if whole <= 2 * SLIVER * longest else CROSSED
+
+
+@njit(cache=True, nogil=True)
 def fans(vertices: Any, corners: Any, sizes: Any, faces: Any, verdicts: Any) -> None:
     """Fill ``faces`` (Σ(size - 2), 3) with every polygon's fan, in order, and ``verdicts`` (P,).
 
@@ -104,5 +122,6 @@ def fans(vertices: Any, corners: Any, sizes: Any, faces: Any, verdicts: Any) -> 
                 a, b, c, d = corners[start], corners[start + 1], corners[start + 2], corners[start + 3]
                 own[0, 0], own[0, 1], own[0, 2] = b, c, d
                 own[1, 0], own[1, 1], own[1, 2] = b, d, a
-                verdicts[p] = CROSSED if verdict_of(vertices, own, normal) != FINE else FINE
+            if verdicts[p] == CROSSED or (verdicts[p] == CONCAVE and count == 2):
+                verdicts[p] = last_verdict(vertices, own, normal)
         start, row = end, row + count

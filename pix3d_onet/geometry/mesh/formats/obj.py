@@ -14,12 +14,15 @@ import numpy as np
 from pix3d_onet.geometry.mesh.formats._obj_kernels import COUNTS, scan_obj
 from pix3d_onet.geometry.mesh.formats.polygons import triangulate
 from pix3d_onet.geometry.mesh.formats.soup import Soup, damaged, truncated, unsupported
-from pix3d_onet.geometry.mesh.formats.text import comma_hint, plain, shown
+from pix3d_onet.geometry.mesh.formats.text import comma_hint, doubt_of_last_index, plain, shown
 from pix3d_onet.types import Int64
 
-CONTINUED = re.compile(rb"(?:(?<=[\r\n])|\A)[ \t]*[vf][ \t](?:[^#\\\r\n]|\\[ \t]*(?:\r\n|\r|\n))*")
-"""A vertex or face with its continuation lines. Only these are continued: a backslash that ends a comment, a name or a
-Windows path must not swallow the vertex in the next line."""
+CONTINUED = re.compile(
+    rb"(?:(?<=[\r\n])|\A)[ \t]*[vf][ \t](?:[^#\\\r\n]|\\[ \t]*(?:\r\n|\r|\n)(?![ \t]*[A-Za-z]))*"
+    rb"(\\[ \t]*(?=[\r\n]))?"
+)
+"""A vertex or face with its continuation lines. Only these are continued, and only by lines that begin with no letter:
+a backslash that ends a comment, a name or a Windows path, or is left over, must not swallow the next line's vertex."""
 LINE_JOIN = re.compile(rb"\\[ \t]*(\r\n|\r|\n)")
 SURFACES = re.compile(rb"(?:(?<=[\r\n])|\A)[ \t]*(surf|bsp|bzp|cdp|cdc|fo|call)(?=[ \t\r\n]|\Z)")
 """Statements whose surface (or file) is not read: free-form and superseded surfaces (OBJ specification 3.0)."""
@@ -35,7 +38,7 @@ def parse_obj(data: bytes) -> Soup:
     vertices, corners, sizes, found = scan_obj(np.frombuffer(data, dtype=np.uint8))
     counts = dict(zip(COUNTS, found.tolist(), strict=True))
     _refuse(data, counts)
-    doubt = _doubt_at_end(counts, len(vertices), corners, len(sizes))
+    doubt = _doubt_at_end(data, counts, len(vertices), corners)
     cut = triangulate(vertices, corners, sizes)
     remark = _quoted(data, counts["bad_vertex_at"], "not a vertex") if counts["bad_vertices"] else ""
     lost = {"few-corners": counts["few_corners"], "crossed": cut.crossed}
@@ -49,7 +52,9 @@ def _joined(data: bytes) -> bytes:
 
     def join(match: re.Match[bytes]) -> bytes:
         at_end = match.end() == len(data)  # no line end there: it may be cut off
-        return LINE_JOIN.sub(b" ", match[0]) + (b"" if at_end else b"".join(LINE_JOIN.findall(match[0])))
+        return LINE_JOIN.sub(b" ", match[0].removesuffix(match[1] or b"")) + (
+            b"" if at_end else b"".join(LINE_JOIN.findall(match[0]))
+        )
 
     return CONTINUED.sub(join, data)
 
@@ -63,7 +68,7 @@ def _refuse(data: bytes, counts: Mapping[str, int]) -> None:
         raise unsupported(f"it has surfaces that are not read: {shown(surface[1])}")
 
 
-def _doubt_at_end(counts: Mapping[str, int], vertices: int, corners: Int64, faces: int) -> str:
+def _doubt_at_end(data: bytes, counts: Mapping[str, int], vertices: int, corners: Int64) -> str:
     """A sentence where the last line, a face without a line end, may be cut off. RejectError where it surely is."""
     last = counts["last_face_corners"]
     if last < 0:
@@ -74,9 +79,9 @@ def _doubt_at_end(counts: Mapping[str, int], vertices: int, corners: Int64, face
     unused = vertices - len(np.unique(corners))
     if unused:
         return f"its last line, a face, has no end, {unused} vertices are in no face"
-    if faces > 1 and last < counts["least_corners"]:
+    if last < counts["least_corners"] < len(data):
         return "its last line, a face, has no end and fewer corners than all others"
-    return ""
+    return doubt_of_last_index(data, vertices)
 
 
 def _quoted(data: bytes, at: int, what: str) -> str:

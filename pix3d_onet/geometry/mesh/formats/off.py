@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from itertools import accumulate, chain
 
 import numpy as np
 
 from pix3d_onet.geometry.mesh.formats.polygons import triangulate
 from pix3d_onet.geometry.mesh.formats.soup import Soup, damaged, truncated, unsupported
-from pix3d_onet.geometry.mesh.formats.text import not_a_number, numbers, plain, shown
+from pix3d_onet.geometry.mesh.formats.text import doubt_of_last_index, not_a_number, numbers, plain, shown
 from pix3d_onet.types import Float64, Int64
 
 HEADER = re.compile(rb"(ST)?(C)?(N)?(4)?(n)?OFF(?=[\s\d]|\Z)")
@@ -33,14 +34,15 @@ def parse_off(data: bytes) -> Soup:
         vertices = _vertices(body[:vertex_count])
         faces = _lines_of_faces(body[vertex_count:])
     else:
-        vertices, faces = _free_layout(b" ".join(body).split(), vertex_count, face_count, len(body))
+        vertices, faces = _free_layout([line.split() for line in body], vertex_count, face_count)
     sizes, corners = faces
     keep = sizes >= 3
     few = int((~keep).sum())
     if few:
         corners, sizes = corners[np.repeat(keep, sizes)], sizes[keep]
     cut = triangulate(vertices, corners, sizes)
-    return Soup(vertices, cut.faces, {"few-corners": few, "crossed": cut.crossed})
+    lost = {"few-corners": few, "crossed": cut.crossed}
+    return Soup(vertices, cut.faces, lost, doubt=doubt_of_last_index(text, len(vertices)))
 
 
 def _counts(lines: list[bytes]) -> tuple[list[bytes], tuple[int, int]]:
@@ -62,14 +64,12 @@ def _counts(lines: list[bytes]) -> tuple[list[bytes], tuple[int, int]]:
 
 
 def _vertices(lines: list[bytes]) -> Float64:
-    tokens = b" ".join(lines).split()
-    if len(tokens) != 3 * len(lines):  # colours, normals: those stand behind
-        rows = [line.split(maxsplit=3)[:3] for line in lines]
-        short = next((line for line, row in zip(lines, rows, strict=True) if len(row) < 3), None)
-        if short is not None:
-            raise damaged(f"{shown(short)} is not a vertex")
-        tokens = [token for row in rows for token in row]
-    return numbers(tokens).reshape(-1, 3)
+    rows = [line.split() for line in lines]
+    width = len(rows[0]) if rows else 3  # colours and normals stand behind
+    odd = next((line for line, row in zip(lines, rows, strict=True) if len(row) != width or width < 3), None)
+    if odd is not None:
+        raise damaged(f"{shown(odd)} is not a vertex, or not one like the first")
+    return numbers([token for row in rows for token in row[:3]]).reshape(-1, 3)
 
 
 def _lines_of_faces(lines: list[bytes]) -> tuple[Int64, Int64]:
@@ -85,13 +85,18 @@ def _lines_of_faces(lines: list[bytes]) -> tuple[Int64, Int64]:
     return np.array(sizes, dtype=np.int64), _integers(corners)
 
 
-def _free_layout(
-    tokens: list[bytes], vertex_count: int, face_count: int, lines: int
-) -> tuple[Float64, tuple[Int64, Int64]]:
-    """Vertices, and sizes and corners, of a file without extras whose lines do not follow the usual layout."""
+def _free_layout(lines: list[list[bytes]], vertex_count: int, face_count: int) -> tuple[Float64, tuple[Int64, Int64]]:
+    """Vertices, and sizes and corners, of a file without extras whose lines do not follow the usual layout.
+
+    The vertices end where a line does, unless there is only one: with a count too high, the last would be made of the
+    first face, and the rest might fit.
+    """
     declared = f"it declares {vertex_count} vertices and {face_count} faces"
+    tokens = list(chain.from_iterable(lines))
     if len(tokens) < 3 * vertex_count + face_count:
-        raise truncated(f"{declared} and has {lines} lines")
+        raise truncated(f"{declared} and has {len(lines)} lines")
+    if len(lines) > 1 and 3 * vertex_count not in accumulate(map(len, lines)):
+        raise damaged(f"{declared} in {len(lines)} lines, and the last vertex ends within one")
     vertices = numbers(tokens[: 3 * vertex_count]).reshape(-1, 3)
     sizes: list[int] = []
     corners: list[bytes] = []

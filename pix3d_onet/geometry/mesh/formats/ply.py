@@ -12,7 +12,7 @@ from pix3d_onet.geometry.mesh.formats._ply_kernels import gather, walk_rows
 from pix3d_onet.geometry.mesh.formats.polygons import triangulate
 from pix3d_onet.geometry.mesh.formats.soup import Soup, damaged, truncated, unsupported
 from pix3d_onet.geometry.mesh.formats.strips import strip_triangles
-from pix3d_onet.geometry.mesh.formats.text import numbers, plain, shown
+from pix3d_onet.geometry.mesh.formats.text import doubt_of_last_index, numbers, plain, shown
 from pix3d_onet.types import Float64, Int64, UInt8
 
 TYPES = {
@@ -24,7 +24,6 @@ TYPES = {
 ENCODINGS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
 INDEX_LISTS = ("vertex_indices", "vertex_index")
 HEADER_END = re.compile(rb"(?:\A|[\r\n])end_header[ \t]*(\r\n|\r|\n)")
-MAX_HEADER = 1 << 16
 _NONE = np.zeros(0, dtype=np.int64)
 
 
@@ -65,10 +64,13 @@ def parse_ply(data: bytes) -> Soup:
     """Triangles of a PLY file's bytes. RejectError for a file whose content is not what its header declares."""
     order, elements, body = _header(data)
     data_view = lengths = np.frombuffer(body, dtype=np.uint8)
-    if not order:
+    is_text = not order
+    if is_text:
         order, (elements, data_view, lengths) = "<", _as_binary(body, elements)
     tables, end = _tables(elements, order, data_view, lengths)
-    if rest := data_view[end:].tobytes().strip(b"\x00 \t\r\n"):
+    if is_text and end < len(lengths):
+        raise damaged(f"{(len(lengths) - end) // 8} numbers follow the last element that its header declares")
+    if not is_text and (rest := body[end:].strip(b"\x00 \t\r\n")):
         raise damaged(f"{len(rest)} bytes follow the last element that its header declares")
     if "vertex" not in tables:
         raise damaged("it declares no vertices")
@@ -82,14 +84,15 @@ def parse_ply(data: bytes) -> Soup:
         corners, sizes = corners[np.repeat(keep, sizes)], sizes[keep]
     cut = triangulate(vertices, corners, sizes)
     faces = np.concatenate([cut.faces, _triangles_of_strips(strips)]) if len(strips.items) else cut.faces
-    return Soup(vertices, faces, {"few-corners": int((~keep).sum()), "crossed": cut.crossed}, left_out)
+    lost = {"few-corners": int((~keep).sum()), "crossed": cut.crossed}
+    return Soup(vertices, faces, lost, left_out, doubt=doubt_of_last_index(body, len(vertices)) if is_text else "")
 
 
 def _header(data: bytes) -> tuple[str, tuple[_Element, ...], bytes]:
     """Byte order (empty for text), elements, and the bytes behind the header."""
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         data = plain(data)
-    end = HEADER_END.search(data, 0, MAX_HEADER)
+    end = HEADER_END.search(data)
     if not re.match(rb"ply[ \t]*[\r\n]", data) or end is None:
         raise damaged("no PLY header")
     order = None
@@ -114,7 +117,8 @@ def _header(data: bytes) -> tuple[str, tuple[_Element, ...], bytes]:
     names = [name for name, _, _ in elements]
     if twice := next((n for n in names if names.count(n) > 1), ""):
         raise damaged(f"element {twice!r:.60} is declared twice")
-    return order, tuple(_Element(n, rows, tuple(ps)) for n, rows, ps in elements), data[end.end() :]
+    begin = end.end() - (end[1] == b"\r\n" and b"\n" not in data[: end.start()])  # lines end in CR: LF is a number's
+    return order, tuple(_Element(n, rows, tuple(ps)) for n, rows, ps in elements), data[begin:]
 
 
 def _wanted(element: _Element) -> list[int] | int | None:
@@ -134,9 +138,14 @@ def _wanted(element: _Element) -> list[int] | int | None:
 
 def _as_binary(text: bytes, elements: tuple[_Element, ...]) -> tuple[tuple[_Element, ...], UInt8, UInt8]:
     """A text body as if it were binary, every number 8 bytes: elements, values (float64) and the lengths of lists
-    (int64, at the same places). So one walk serves both.
+    (int64, at the same places). So one walk serves both. RejectError unless every row is a line: otherwise a vertex
+    too many would be made of the first face, and the rest might fit.
     """
-    tokens = numbers(plain(text).split())
+    text = plain(text)
+    rows, lines = sum(e.rows for e in elements if e.properties), sum(1 for line in text.splitlines() if line.strip())
+    if rows != lines:
+        raise (truncated if lines < rows else damaged)(f"its header declares {rows} rows, {lines} lines follow it")
+    tokens = numbers(text.split())
     with np.errstate(invalid="ignore"):
         whole = tokens.astype("<i8")
     wide = [tuple(_Property(p.name, "f8", p.count and "u8") for p in e.properties) for e in elements]
@@ -160,17 +169,22 @@ def _tables(elements: tuple[_Element, ...], order: str, data: UInt8, lengths: UI
                 tables[element.name] = _Table(columns, _NONE, _NONE)
             at += element.rows * record.itemsize
             continue
-        if isinstance(wanted, list) or any(p.count[:1] == "f" for p in kinds):
-            raise unsupported(f"element {element.name} has lists of an odd kind")
-        column = -1 if wanted is None else wanted
+        if any(p.count[:1] == "f" for p in kinds):
+            raise unsupported(f"the lists of element {element.name} have lengths that are no integers")
         widths = np.array([p.width for p in kinds], dtype=np.int64)
         counts = np.array([int(p.count[1:]) if p.count else 0 for p in kinds], dtype=np.int64)
-        offsets, sizes, end = walk_rows(lengths, at, element.rows, widths, counts, column, order == "<")
-        if end < 0:
-            raise truncated(f"it declares {element.rows} of element {element.name}, of which {-1 - end} can be read")
-        if column >= 0:
-            items = gather(data, offsets, sizes, kinds[column].width).view(order + kinds[column].kind)
-            tables[element.name] = _Table(np.zeros((0, 3)), sizes, _indices(items))
+        found = []
+        for column in wanted if isinstance(wanted, list) else [-1 if wanted is None else wanted]:
+            offsets, sizes, end = walk_rows(lengths, at, element.rows, widths, counts, column, order == "<")
+            if end < 0:
+                raise truncated(f"it declares {element.rows} of element {element.name}, {-1 - end} can be read")
+            if column >= 0:
+                found.append(gather(data, offsets, sizes, kinds[column].width).view(order + kinds[column].kind))
+        if isinstance(wanted, list):
+            columns = np.stack([items.astype(np.float64) for items in found], axis=1)
+            tables[element.name] = _Table(columns, _NONE, _NONE)
+        elif found:
+            tables[element.name] = _Table(np.zeros((0, 3)), sizes, _indices(found[0]))
         at = end
     return tables, at
 

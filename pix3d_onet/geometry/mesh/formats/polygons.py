@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pix3d_onet.geometry.mesh.formats._polygon_kernels import CONCAVE, CROSSED, FINE, fans, verdict_of
+from pix3d_onet.geometry.mesh.formats._polygon_kernels import CONCAVE, CROSSED, fans, last_verdict
 from pix3d_onet.geometry.mesh.formats.soup import MAX_FACES, too_large
 from pix3d_onet.types import Float64, Int64
 
@@ -22,7 +22,7 @@ MAX_CONCAVE_CORNERS = 20_000
 @dataclass(frozen=True, slots=True, eq=False)
 class Triangles:
     """``faces`` (F, 3) int64 in the polygons' order; ``crossed`` polygons cross themselves or are folded so far that no
-    triangulation covers them once."""
+    triangulation covers them once (slivers, whose area does not matter, are not counted)."""
 
     faces: Int64
     crossed: int
@@ -53,7 +53,7 @@ def triangulate(vertices: Float64, corners: Int64, sizes: Int64) -> Triangles:
 
 
 def _clipped(vertices: Float64, polygon: Int64) -> tuple[Int64, int]:
-    """Triangles (n - 2, 3) of a concave polygon (n,), and FINE, or CROSSED where they overlap all the same."""
+    """Triangles (n - 2, 3) of a concave polygon (n,), and their verdict."""
     import manifold3d
 
     if len(polygon) > MAX_CONCAVE_CORNERS:
@@ -66,5 +66,4 @@ def _clipped(vertices: Float64, polygon: Int64) -> tuple[Int64, int]:
     across /= np.linalg.norm(across)
     flat = local @ np.stack([across, np.cross(normal, across)], axis=1)
     found = np.asarray(manifold3d.triangulate([flat]), dtype=np.int64)
-    right = verdict_of(local, found, (normal[0], normal[1], normal[2])) == FINE
-    return polygon[found], FINE if right else CROSSED
+    return polygon[found], last_verdict(local, found, (normal[0], normal[1], normal[2]))

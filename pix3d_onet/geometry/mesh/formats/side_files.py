@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from pix3d_onet.errors import RejectError
-from pix3d_onet.files import digest, file_digest
-from pix3d_onet.geometry.mesh.formats.gltf.container import SideFiles, external_uris, read_document
+from pix3d_onet.files import digest, file_digest, read_bytes
+from pix3d_onet.geometry.mesh.formats.gltf.container import MAX_BUFFER_BYTES, SideFiles, external_uris, read_document
 
 WITH_SIDE_FILES = (".gltf", ".glb")
 
@@ -21,7 +21,7 @@ def mesh_files(path: Path, root: Path) -> list[Path]:
     files = SideFiles(path.parent, root)
     found = [path]
     try:
-        for uri in external_uris(read_document(path.read_bytes()).root):
+        for uri in external_uris(read_document(read_bytes(path, limit=MAX_BUFFER_BYTES)).root):
             found.append(files.path(uri))
     except RejectError:
         pass
@@ -35,12 +35,12 @@ def mesh_digest(path: Path, root: Path) -> str:
     """
     first, *others = mesh_files(path, root)
     if not others:
-        return file_digest(first)
-    return digest(json.dumps([file_digest(first), *map(_content, others)]).encode())
+        return file_digest(first, limit=MAX_BUFFER_BYTES)
+    return digest(json.dumps([file_digest(first, limit=MAX_BUFFER_BYTES), *map(_content, others)]).encode())
 
 
 def _content(path: Path) -> str:
     try:
-        return file_digest(path)
+        return file_digest(path, limit=MAX_BUFFER_BYTES)
     except OSError as error:
         return f"unreadable: {error.strerror}"

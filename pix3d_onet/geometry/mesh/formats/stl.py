@@ -15,12 +15,12 @@ HEADER = 84
 """Bytes of a binary file before its triangles: 80 of comment and their number."""
 RECORD = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 FACET = re.compile(
-    rb"\s*facet\b[^\r\n]*\s+outer\s+loop\s+vertex\s+(\S+)\s+(\S+)\s+(\S+)\s+vertex\s+(\S+)\s+(\S+)\s+(\S+)"
-    rb"\s+vertex\s+(\S+)\s+(\S+)\s+(\S+)\s+endloop\s+endfacet\b",
+    rb"\s*facet(?:\s+normal(?:\s+(?!outer)\S+){0,3})?\s+outer\s+loop\s+vertex\s+(\S+)\s+(\S+)\s+(\S+)"
+    rb"\s+vertex\s+(\S+)\s+(\S+)\s+(\S+)\s+vertex\s+(\S+)\s+(\S+)\s+(\S+)\s+endloop\s+endfacet\b",
     re.IGNORECASE,
 )
-BETWEEN = re.compile(rb"\s*(?:end\s?solid\b[^\r\n]*|solid\b[^\r\n]*|color\b[^\r\n]*)", re.IGNORECASE)
-"""Lines that may stand between facets."""
+BETWEEN = re.compile(rb"\s*(?:end\s?solid|solid|color)\b[^\r\n]*?(?=\s+facet\s+normal\s|[\r\n]|\Z)", re.IGNORECASE)
+"""What may stand between facets: a line, or less where the next facet begins in the same one."""
 
 
 def parse_stl(data: bytes) -> Soup:
@@ -46,7 +46,8 @@ def _is_text(data: bytes) -> bool:
     head = data[:2000]
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or (head.count(0) * 3 > len(head) and b"s\x00o\x00l\x00" in head):
         return True
-    return re.match(rb"(?:\xef\xbb\xbf)?\s*solid\b", head, re.IGNORECASE) is not None and b"\x00" not in head[80:]
+    named = re.match(rb"(?:\xef\xbb\xbf)?\s*(solid|facet)\b", head, re.IGNORECASE) is not None
+    return named and (b"\x00" not in head[80:] or b"endfacet" in head.lower())
 
 
 def _binary(data: bytes) -> tuple[Float64, dict[str, int], str]:

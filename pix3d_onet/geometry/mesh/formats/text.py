@@ -20,6 +20,7 @@ BYTE_ORDER_MARKS = (
 PROBE = 512
 """Bytes looked at to tell UTF-16 without a mark: of ASCII text every second byte is zero."""
 PADDING = re.compile(rb"\x00+(?=[\r\n]|\Z)")
+LAST_INDEX = re.compile(rb"[ \t](\d{1,18})\Z")
 DECIMAL_COMMA = re.compile(rb"\d,\d")
 
 
@@ -54,6 +55,13 @@ def _decoded(data: bytes) -> bytes:
         return data.decode(encoding).encode()
     except UnicodeDecodeError as error:
         raise damaged(f"not {encoding.upper()} text, as its first bytes say ({error.reason})") from None
+
+
+def doubt_of_last_index(text: bytes, vertices: int) -> str:
+    """A sentence where ``text`` has no last line end and another digit would make its last index another index."""
+    found = LAST_INDEX.search(text, max(0, len(text) - 20))
+    cut = found is not None and 0 < 10 * int(found[1]) <= vertices
+    return "its last line has no end, its last index may lack digits" if cut else ""
 
 
 def numbers(tokens: list[bytes]) -> Float64:

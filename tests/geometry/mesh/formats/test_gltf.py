@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_from_bytes
 
 import numpy as np
 import pytest
@@ -165,7 +167,7 @@ def test_a_plain_fallback_is_read_without_the_library(tmp_path: Path, monkeypatc
 
 
 def test_required_extensions_are_named_and_harmless_ones_pass(tmp_path: Path) -> None:
-    for name in ("KHR_materials_unlit", "KHR_texture_basisu", "KHR_lights_punctual", "EXT_mesh_features"):
+    for name in ("KHR_materials_unlit", "KHR_texture_basisu", "KHR_lights_punctual", "FB_ngon_encoding"):
         writer = box()
         writer.use(name)
         assert volume(read(writer, tmp_path).mesh) == pytest.approx(6)
@@ -204,6 +206,12 @@ def bare(writer: Writer) -> None:
     writer.json["meshes"][0]["primitives"][0].pop("attributes")
 
 
+def restarted(writer: Writer) -> None:
+    corners = np.insert(FACES.reshape(-1), 18, 65535)
+    index = writer.accessor(corners.reshape(-1, 1), "SCALAR", "u2")
+    writer.json["meshes"][0]["primitives"][0] |= {"indices": index, "mode": 5}
+
+
 BROKEN: dict[str, tuple[Callable[[Writer], None], str]] = {
     "count beyond its view": (edit("accessors", 0, count=9), "truncated-mesh"),
     "huge count": (edit("accessors", 0, count=HUGE), "mesh-too-large"),
@@ -233,6 +241,8 @@ BROKEN: dict[str, tuple[Callable[[Writer], None], str]] = {
     "version 1": (lambda w: w.json.update(asset={"version": "1.0"}), "mesh-feature"),
     "hidden nodes": (edit("nodes", 0, extensions={"KHR_node_visibility": {"visible": False}}), "mesh-feature"),
     "meshes as an object": (lambda w: w.json.update(meshes={}), "unreadable-mesh"),
+    "restarted strip": (restarted, "unreadable-mesh"),
+    "a mode of none": (lambda w: w.json["meshes"][0]["primitives"][0].update(mode=7), "unreadable-mesh"),
     "primitive without attributes": (bare, "unreadable-mesh"),
     "index beyond the vertices": (edit("accessors", 0, count=7), "damaged-mesh"),
 }  # fmt: skip
@@ -298,6 +308,38 @@ def test_a_buffer_through_a_link_that_leads_out_is_refused(tmp_path: Path) -> No
     with pytest.raises(RejectError) as caught:
         read_mesh(path, root=root)
     assert caught.value.reason == "unsafe-path"
+
+
+@pytest.mark.parametrize(
+    ("head", "encode"),
+    [
+        ("data:;base64,", lambda data: base64.encodebytes(data).decode()),
+        ("data:text/plain;charset=x;base64, ", lambda data: base64.b64encode(data).decode().rstrip("=")),
+        ("DATA:model/x;BASE64,", lambda data: quote(base64.b64encode(data).decode(), safe="")),
+        ("data:application/octet-stream,", quote_from_bytes),
+    ],
+)
+def test_data_uris_as_browsers_decode_them(tmp_path: Path, head: str, encode: Callable[[bytes], str]) -> None:
+    writer = box()
+    writer.data += b"\xc3\xa9!!"
+    data = bytes(writer.data)
+    assert len(data) % 3  # padded
+    buffers = [{"byteLength": len(data), "uri": head + encode(data)}]
+    (tmp_path / "a.gltf").write_text(json.dumps(writer.json | {"buffers": buffers}))
+    assert volume(read_mesh(tmp_path / "a.gltf").mesh) == pytest.approx(6)
+
+
+def test_what_writers_get_slightly_wrong_is_read(tmp_path: Path) -> None:
+    writer = box(matrix=[1, 0, 0, 1e-9, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1.0000001])
+    writer.json["asset"]["version"] = 2.0
+    path = writer.save(tmp_path, "glb", RNG)
+    data = path.read_bytes()
+    length = int.from_bytes(data[12:16], "little")
+    text = data[20 : 20 + length].rstrip() + b"\0" * 4  # NUL for the blanks of the format
+    text += b"\0" * (-len(text) % 4)
+    rest = len(text).to_bytes(4, "little") + data[16:20] + text + data[20 + length :]
+    path.write_bytes(data[:8] + (12 + len(rest)).to_bytes(4, "little") + rest)
+    assert volume(read_mesh(path).mesh) == pytest.approx(6)
 
 
 def test_the_bytes_tell_glb_from_gltf(tmp_path: Path) -> None:

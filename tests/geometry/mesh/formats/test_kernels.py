@@ -14,7 +14,7 @@ pytest.importorskip("numba")
 
 from pix3d_onet.geometry.mesh.formats._obj_kernels import scan_obj
 from pix3d_onet.geometry.mesh.formats._ply_kernels import gather, walk_rows
-from pix3d_onet.geometry.mesh.formats._polygon_kernels import OVERLAP, fans, verdict_of
+from pix3d_onet.geometry.mesh.formats._polygon_kernels import OVERLAP, SLIVER, fans, last_verdict, verdict_of
 
 NUMBERS = st.one_of(
     st.floats(-1e6, 1e6).map(repr), st.sampled_from(["1e", ".5", "5.", "+2", "1x", "--1", "nan", "1e-320", "1e5", "#"])
@@ -40,7 +40,7 @@ def test_obj_text(lines: list[str], end: str) -> None:
     assert [part.tolist() for part in np.split(corners, np.cumsum(sizes)[:-1])] == (faces or [[]])
 
 
-@pytest.mark.kernel("fans", "verdict_of")
+@pytest.mark.kernel("fans", "verdict_of", "last_verdict")
 @pytest.mark.parametrize("seed", range(20))
 def test_fans_and_their_verdicts(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -57,6 +57,11 @@ def test_fans_and_their_verdicts(seed: int) -> None:
     normal = reference.newell(vertices[polygons[0]])
     own = faces[: sizes[0] - 2]
     assert verdict_of(vertices, own, tuple(normal)) == reference.verdict(vertices, own, normal, OVERLAP)
+    for flat in (1, 1e-2, 1e-5):
+        bow = rng.normal(size=(4, 3)) * (1, flat, 0)
+        own, normal = np.array([[0, 1, 2], [0, 2, 3]]), reference.newell(bow)
+        expected = reference.last_verdict(bow, own, normal, OVERLAP, SLIVER)
+        assert last_verdict(bow, own, tuple(normal)) == expected
 
 
 @pytest.mark.kernel("walk_rows", "gather")

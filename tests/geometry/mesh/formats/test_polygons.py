@@ -113,6 +113,15 @@ def test_polygons_that_cross_themselves_are_counted(corners: list[tuple[float, f
     assert triangulate(points, np.arange(len(corners)), np.array([len(corners)])).crossed == 1
 
 
+def test_corners_in_line_but_for_rounding_are_no_crossing() -> None:
+    rng = np.random.default_rng(0)
+    along = np.sort(rng.random((200, 5)), axis=1)[:, :, None]
+    points = rng.normal(size=(200, 1, 3)) + along * rng.normal(size=(200, 1, 3))
+    for size in (4, 5):
+        corners = np.arange(1000).reshape(200, 5)[:, :size].ravel()
+        assert triangulate(points.reshape(-1, 3), corners, np.full(200, size)).crossed == 0
+
+
 @pytest.mark.parametrize("bad", [-1, 99])
 def test_a_polygon_with_a_corner_that_is_none_is_lost_as_a_whole(bad: int) -> None:
     points = np.c_[np.array(HEXAGON[0], dtype=np.float64), np.zeros(6)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,14 @@ SOUND_OBJ: dict[str, bytes] = {
     "comment behind a face": obj().replace("f 9 10", "f 9 10 \\\n").replace("16\n", "16 # C:\\\n", 1).encode(),
     "continued faces": obj().replace("f 9 10 11 12", "f 9 10 \\\n 11 \\  \n12").encode(),
     "continued with CR LF": obj().replace("\n", "\r\n").replace("f 9 10", "f 9 \\\r\n10").encode(),
+    "continued, then a comment": obj().replace("f 9 10", "f 9 \\\n10").replace("16\n", "16 # C:\\\n", 1).encode(),
+    "continued texture coordinates in CR LF": (obj() + "vt 0 \\\n0.5\n").replace("\n", "\r\n").encode(),
     "continued before a blank line": obj().replace("15 16\n", "15 16 \\\n\n").encode(),
+    "a backslash behind a vertex and a face": obj()
+    .replace("v 4 3 0", "v 4 3 0 \\")
+    .replace("15 16\n", "15 16\\\n")
+    .encode(),
+    "a backslash behind a face, then a material": obj().replace("15 16\n", "15 16 \\\nusemtl a\n").encode(),
     "continued vertex": obj().replace("v 4 3 0", "v 4 \\\n3 0").encode(),
     "CR only": obj().replace("\n", "\r").encode(),
     "CR LF": obj().replace("\n", "\r\n").encode(),
@@ -135,6 +143,17 @@ def test_an_obj_cut_off_within_a_line_is_never_another_solid(tmp_path: Path) -> 
             assert unbalanced_edges(found.mesh), length
 
 
+@pytest.mark.parametrize("suffix", ["obj", "off", "ply"])
+def test_a_last_index_that_may_lack_digits_condemns_an_open_surface_alone(tmp_path: Path, suffix: str) -> None:
+    """``11`` cut to ``1`` is the index of another vertex."""
+    data = {"obj": obj(), "off": off(), "ply": ply().decode()}[suffix].rstrip("\n")
+    if suffix == "obj":  # a last face that names no corner twice when it is cut
+        data = data.replace("f 2 3 11 10\n", "") + "\nf 10 2 3 11"
+    assert_beam(read(tmp_path, f"a.{suffix}", data))
+    found = refused(tmp_path, f"a.{suffix}", data[:-1])
+    assert (found.reason, "may lack digits" in found.message) == ("truncated-mesh", True), found.message
+
+
 def test_few_lost_faces_are_counted_and_many_are_a_reject(tmp_path: Path) -> None:
     boxes = [obj(np.add(BOX, (2 * k, 0, 0)), []) for k in range(20)]
     faces = [[v + 8 * k for v in face] for k in range(20) for face in BOX_FACES]
@@ -184,6 +203,9 @@ BROKEN_OFF = {
     "binary": ("OFF BINARY\n\0\0\0\x08", "mesh-feature"),
     "no counts": (off("OFF\nabc"), "unreadable-mesh"),
     "more faces declared": (off().replace("16 10 24", "16 11 24"), "truncated-mesh"),
+    "more vertices declared": (off().replace("16 10 24", "17 10 24"), "unreadable-mesh"),
+    "a vertex for a face": (off().replace("16 10 24", "17 9 24"), "unreadable-mesh"),
+    "a number moved to the next vertex": (off().replace("0 0 0\n4 0 0", "0 0\n0 4 0 0"), "unreadable-mesh"),
     "fewer faces declared": (off().replace("16 10 24", "16 9 24"), "unreadable-mesh"),
     "fewer vertices declared": (off().replace("16 10 24", "15 10 24"), "unreadable-mesh"),
     "decimal commas": (off(vertices=VERTICES + 0.5).replace(".", ","), "unreadable-mesh"),
@@ -254,6 +276,48 @@ def test_ply_with_cr_lf(tmp_path: Path) -> None:
     assert_beam(read(tmp_path, "a.ply", head.replace(b"\n", b"\r\n") + b"end_header\r\n" + body))
 
 
+@pytest.mark.parametrize("order", ["", "<", ">"])
+def test_ply_vertices_with_lists_and_a_long_header(tmp_path: Path, order: str) -> None:
+    data = ply(order)
+    start = data.index(b"end_header\n") + 11
+    head = data[:start].replace(b"property float y", b"property list uchar short near\nproperty float y")
+    head = head.replace(b"obj_info x\n", b"comment " + b"x" * 100_000 + b"\n")
+    near = [list(range(k % 3)) for k in range(len(VERTICES))]
+    if order:
+        rows = (
+            struct.pack(f"{order}fB{len(n)}hff", x, len(n), *n, y, z)
+            for (x, y, z), n in zip(VERTICES, near, strict=True)
+        )
+        body = b"".join(rows) + data[start + 12 * len(VERTICES) :]
+    else:
+        lines = [
+            f"{x:g} {len(n)} {' '.join(map(str, n))} {y:g} {z:g}" for (x, y, z), n in zip(VERTICES, near, strict=True)
+        ]
+        body = "\n".join(lines).encode() + b"\n" + b"\n".join(data[start:].split(b"\n")[len(VERTICES) :])
+    assert_beam(read(tmp_path, "a.ply", head + body))
+
+
+def test_a_ply_header_in_cr_does_not_swallow_a_byte_of_its_body(tmp_path: Path) -> None:
+    """The first number may begin with the byte of a line feed."""
+    head, body = ply("<").split(b"end_header\n")
+    assert_beam(read(tmp_path, "a.ply", head.replace(b"\n", b"\r") + b"end_header\r\n" + body[1:]))
+
+
+@pytest.mark.parametrize("count", ["-1", "-9", "nan", "99999999999999999999", "9223372036854775808"])
+def test_lengths_of_ply_lists_that_are_none_are_refused(tmp_path: Path, count: str) -> None:
+    """They wrap when read as 64 bits; nothing may be written outside of its array."""
+    data = ply().replace(b"\n4 0 1 9 8\n", f"\n{count} 0 1 9 8\n".encode())
+    assert refused(tmp_path, "a.ply", data).reason == "truncated-mesh"
+
+
+def test_rows_of_a_ply_text_are_lines(tmp_path: Path) -> None:
+    """A vertex too many is not made of the first face, even where the rest fits."""
+    more = ply().replace(b"element vertex 16", b"element vertex 17")
+    assert "declares 27 rows, 26 lines" in refused(tmp_path, "a.ply", more).message
+    found = refused(tmp_path, "a.ply", ply().rstrip() + b" 1 2 3 4 5 6")
+    assert "6 numbers follow" in found.message
+
+
 @pytest.mark.parametrize("order", ["", "<"])
 def test_a_ply_that_is_cut_off_or_lies_about_its_counts_is_refused(tmp_path: Path, order: str) -> None:
     data = ply(order)
@@ -306,6 +370,12 @@ SOUND_STL: dict[str, bytes] = {
     "text in UTF-16": stl_text().encode("utf-16"),
     "text without endsolid": stl_text(end="").encode(),
     "text of two solids": stl_text().replace("  facet", "endsolid a\nsolid b vertex facet\n  facet", 3).encode(),
+    "text in one line": stl_text().replace("\n", " ").encode(),
+    "text of two facets in a line": re.sub(r"(endfacet)\n(.*?endfacet)", r"\1 \2", stl_text(), flags=re.S)
+    .replace("\n ", " ")
+    .encode(),
+    "text without solid": stl_text().split("\n", 1)[1].encode(),
+    "text without normals": stl_text().replace(" normal 0 0 0", "").encode(),
     "binary": stl_binary(),
     "binary that begins with solid": stl_binary(header=b"solid facet normal"),
     "binary with a tail": stl_binary(tail=b"made by"),
@@ -332,6 +402,7 @@ BROKEN_STL: dict[str, tuple[bytes, str]] = {
     "decimal commas": (stl_text().replace(".", ",").encode(), "unreadable-mesh"),
     "a facet of four corners": (stl_text().replace("    endl", CORNER + "    endl", 1).encode(), "unreadable-mesh"),
     "a facet of two corners": (stl_text().replace(CORNER, "", 1).encode(), "unreadable-mesh"),
+    "NUL within text": (stl_text().replace("outer", "ou\0er", 1).encode(), "unreadable-mesh"),
     "a page of the web": (b"<!DOCTYPE html><html>" * 9, "truncated-mesh"),
     "empty": (b"", "truncated-mesh"),
 }  # fmt: skip

@@ -8,6 +8,9 @@ from typing import Any
 
 from pix3d_onet.geometry.mesh.formats.soup import damaged
 
+_ANY = 1 << 53
+"""Integers up to here are exact whatever a JSON library reads them as."""
+
 
 class Checked:
     """A JSON object and what it is, for messages. Every method raises RejectError ``unreadable-mesh``."""
@@ -46,13 +49,14 @@ class Checked:
             raise damaged(f"{self.what}: {key} is neither true nor false")
         return value
 
-    def integer(self, key: str, default: int | None = None, *, low: int = 0, high: int = 1 << 53) -> int:
+    def integer(self, key: str, default: int | None = None, *, low: int = 0, high: int = _ANY) -> int:
         """An integer within bounds; ``default`` where it is absent (None: it must be there)."""
         value = self.value.get(key, default)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise damaged(f"{self.what}: {key} is {str(value)[:40]}, not an integer from {low} on")
+            bounds = f"from {low} on" if high == _ANY else f"from {low} to {high}"
+            raise damaged(f"{self.what}: {key} is {repr(value)[:40]}, not an integer {bounds}")
         return value
 
     def numbers(self, key: str, count: int, default: tuple[float, ...]) -> list[float]:

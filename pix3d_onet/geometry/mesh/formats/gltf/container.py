@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 from pix3d_onet.errors import RejectError
-from pix3d_onet.files import inside
+from pix3d_onet.files import inside, read_bytes
 from pix3d_onet.geometry.mesh.formats.gltf.checked import Checked
 from pix3d_onet.geometry.mesh.formats.soup import damaged, too_large, truncated, unsupported
 
@@ -37,11 +37,12 @@ READ = (
 )
 """Extensions that change geometry and are read."""
 HARMLESS = re.compile(
-    r"(KHR|EXT|MSFT|ADOBE|NV|VRMC?|OMI|MOZ|GODOT|SKETCHFAB|CESIUM)_(materials?|texture|lights?|xmp|animation|audio|"
+    r"(KHR|EXT|MSFT|ADOBE|NV|VRMC?|OMI|MOZ|GODOT|SKETCHFAB|CESIUM|GOOGLE)_(materials?|texture|lights?|xmp|animation|audio|"
     r"physics|implicit|interactivity|camera|emitter|packing|springBone|constraint|hubs|techniques)\w*"
     r"|KHR_node_(selectability|hoverability)|EXT_mesh_features|EXT_structural_metadata|EXT_instance_features"
     r"|EXT_mesh_manifold|EXT_property_\w+|CESIUM_primitive_outline|EXT_mesh_primitive_edge_visibility"
-    r"|FB_geometry_metadata|AGI_\w+|MSFT_lod|VRM|VRMC_\w+"
+    r"|FB_geometry_metadata|FB_ngon_encoding|GODOT_single_root|GRIFFEL_bim_data|(AGI|ASOBO|NEEDLE|OMI|VRMC)_\w+"
+    r"|MSFT_lod|VRM"
 )
 """Extensions that leave a model's rest shape as it is: materials, lights, metadata, coarser levels of detail."""
 
@@ -83,7 +84,7 @@ class SideFiles:
                 raise damaged(f"its buffer {uri[:80]!r} does not exist")
             if path.stat().st_size > MAX_BUFFER_BYTES:
                 raise too_large(f"its buffer {uri[:80]!r} has over {MAX_BUFFER_BYTES >> 20} MiB")
-            return path.read_bytes()
+            return read_bytes(path, limit=MAX_BUFFER_BYTES)
         except OSError as error:
             raise damaged(f"its buffer {uri[:80]!r}: {error.strerror}") from None
 
@@ -100,15 +101,16 @@ def read_document(data: bytes) -> Document:
     """The document in the bytes of a .gltf or .glb file: they tell which it is, not the name."""
     text, chunk = _chunks(data) if data.startswith(MAGIC) else (data, None)
     try:
-        value = json.loads(text.removeprefix(b"\xef\xbb\xbf"), parse_constant=_no_number)
+        # some writers pad the chunk with NUL, where the format has spaces
+        value = json.loads(text.removeprefix(b"\xef\xbb\xbf").rstrip(b"\x00"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise damaged(f"its JSON cannot be read ({str(error)[:80]})") from None
     if not isinstance(value, dict):
         raise damaged("its JSON is not an object")
     root = Checked(value, "the document")
-    version = root.part("asset").get("version", "2.0") if "asset" in root else "2.0"
-    if not isinstance(version, str) or not version.startswith("2."):
-        raise unsupported(f"glTF version {str(version)[:20]!r}; 2.x is read")
+    version = str(root.part("asset").get("version", "2.0") if "asset" in root else "2.0")
+    if version.partition(".")[0] != "2":
+        raise unsupported(f"glTF version {version[:20]!r}; 2.x is read")
     return Document(root, chunk)
 
 
@@ -165,9 +167,12 @@ def embedded(uri: str) -> bytes:
     head = DATA_URI.match(uri)
     if head is None:
         raise damaged("a data: URI without data")
-    body = unquote(uri[head.end() :])
+    body = unquote_to_bytes(uri[head.end() :])
+    if not head[1]:
+        return body
+    body = b"".join(body.split())  # as browsers decode it: blanks do not count, padding may be missing
     try:
-        return base64.b64decode(body, validate=True) if head[1] else body.encode("latin-1")
+        return base64.b64decode(body + b"=" * (-len(body) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise damaged(f"a data: URI that cannot be decoded ({error})") from None
 

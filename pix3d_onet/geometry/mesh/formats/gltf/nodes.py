@@ -56,8 +56,9 @@ def _local(node: Checked) -> Float64:
         if any(key in node for key in ("translation", "rotation", "scale")):
             raise damaged(f"{node.what} has a matrix and parts of one")
         matrix: Float64 = np.array(node.numbers("matrix", 16, ())).reshape(4, 4).T
-        if not np.array_equal(matrix[3], (0, 0, 0, 1)):
+        if np.abs(matrix[3] - IDENTITY[3]).max() > 1e-6:  # writers multiply matrices in float32
             raise unsupported(f"{node.what}: its matrix is not affine")
+        matrix[3] = IDENTITY[3]
         return matrix
     translation = np.array(node.numbers("translation", 3, (0, 0, 0)))
     rotation = np.array(node.numbers("rotation", 4, (0, 0, 0, 1)))

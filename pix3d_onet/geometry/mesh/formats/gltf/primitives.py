@@ -63,9 +63,19 @@ def triangles(primitive: Primitive, accessors: Accessors, weights: list[float]) 
         vertices, faces = _draco(primitive, packed, accessors, position)
     else:
         vertices = accessors.floats(position, "VEC3")
-        corners = accessors.integers(spec.integer("indices"))[:, 0] if "indices" in spec else np.arange(len(vertices))
-        faces = _faces(corners, primitive.mode)
+        faces = _faces(_corners(primitive, accessors, len(vertices)), primitive.mode)
     return _morphed(vertices, spec, accessors, weights), faces
+
+
+def _corners(primitive: Primitive, accessors: Accessors, vertices: int) -> Int64:
+    """(N,) indices. RejectError for a strip or a fan with the restart value, which glTF 2.0 (3.7.2.1) forbids."""
+    if "indices" not in primitive.spec:
+        return np.arange(vertices)
+    index = primitive.spec.integer("indices")
+    corners = accessors.integers(index)[:, 0]
+    if primitive.mode != TRIANGLES and (corners == np.iinfo(accessors.component(index)).max).any():
+        raise damaged(f"{primitive.spec.what}: its strip has primitive restarts")
+    return corners
 
 
 def _faces(corners: Int64, mode: int) -> Int64:

@@ -1,0 +1,200 @@
+"""``onet bench``: train the missing runs of an ablation and print its table."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from onet_cli import ui
+from onet_cli.options import DATA, FOLDER, SUITE_HELP, setting, threads_option
+from pix3d_onet.config import TrainConfig, TrainPreset
+
+if TYPE_CHECKING:
+    from pix3d_onet.ablation.bench import BenchResult, PlannedRun
+    from pix3d_onet.ablation.selection import Selection
+    from pix3d_onet.events import Emit
+    from pix3d_onet.report.build import Report
+
+
+class Seeds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """``0,1,2`` as a tuple of seeds."""
+
+    name = "N,N,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Parse ``value``; anything but a list of integers ≥ 0 is a usage error."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            seeds = tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of seeds such as 0,1,2.", param, ctx)
+        if any(seed < 0 for seed in seeds):
+            self.fail("a seed must be 0 or more.", param, ctx)
+        return seeds
+
+
+def changed(name: str, **options: Any) -> Callable[[Any], Any]:
+    """The option of a training setting that the recipe decides unless it is given."""
+    return setting(TrainConfig, name, unset=True, default_text="the recipe's", **options)
+
+
+@click.command()
+@click.option("--all", "all_", is_flag=True, help="The seven variants of Table 1 (the same as --suite table1).")
+@click.option("--suite", multiple=True, help=SUITE_HELP)
+@click.option("--variant", multiple=True, help="One variant, or timm:NAME for any encoder; repeatable.")
+@click.option("--base", help="Variant to compare the others with  [default: the suite's]")
+@click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Prepared data set.")
+@click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Folder for the runs.")
+@click.option(
+    "--preset", type=click.Choice(get_args(TrainPreset)), help="Training settings  [default: the suite's, or paper]"
+)
+@changed("steps")
+@changed("batch_size", type=click.IntRange(min=1), help="Pictures per step.")
+@changed("image_size")
+@click.option("--seeds", type=Seeds(), help="Train each variant once per seed  [default: the suite's, or 0]")
+@changed("pretrained")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
+@threads_option
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Runs trained at the same time, each in its own process and on its own GPU.",
+)
+@click.option("--watch", is_flag=True, help="Show all runs in a live table while they train.")
+@click.option("--report/--no-report", "with_report", default=True, help="Write OUT/report.", show_default=True)
+@click.option("--overwrite", is_flag=True, help="Also use a folder that onet did not make.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and train nothing.")
+@ui.common_options
+def bench(
+    *,
+    all_: bool,
+    suite: tuple[str, ...],
+    variant: tuple[str, ...],
+    base: str | None,
+    data: Path,
+    out: Path,
+    device: str,
+    threads: int,
+    jobs: int,
+    watch: bool,
+    with_report: bool,
+    overwrite: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **settings: Any,
+) -> None:
+    """Run an ablation and print its table: Table 1 beside the numbers published in the report, or another suite.
+
+    --suite my.toml trains variants of your own, with labels, base and recipe (docs/variants.md).
+
+    Finished runs are kept, and an interrupted run is continued. If a run fails, the others go on, the table is printed
+    without it, and the exit status is 3. The same command tries failed runs again.
+
+    \b
+    Example:
+      onet bench --all --data data/prepared/pix3d-chair --preset quick
+      onet bench --variant resnet18 --variant convnext --seeds 0,1,2
+      onet bench --suite my.toml --variant timm:mobilenetv3_small_050
+      onet bench --suite pyramid --jobs 4 --watch
+    """
+    from pix3d_onet.ablation.bench import bench as run_bench
+    from pix3d_onet.ablation.selection import select
+    from pix3d_onet.files import check_writable
+
+    chosen = select((("table1",) if all_ else ()) + suite, variant, base)
+    plan = make_plan(chosen, data, out, settings)
+    if dry_run:
+        render_plan(plan, as_json=as_json)
+        return
+    if any(p.state != "done" for p in plan):
+        check_writable(out)
+    from onet_cli.watch import live_table
+    from pix3d_onet.learning.device import devices_of_jobs
+    from pix3d_onet.report.build import keep_report
+
+    shown = live_table(plan) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
+    with shown as emit:
+        devices = devices_of_jobs(device, jobs)
+        result = run_bench(plan, data, _train(threads), out=out, devices=devices, overwrite=overwrite, emit=emit)
+        made = summarise(result, chosen, out=out, data=data, emit=emit)
+    if with_report:  # before printing, so that the files are also written if the output pipe is closed
+        with ui.live(quiet=quiet, verbose=verbose) as emit:
+            keep_report(made, out, chosen.name, overwrite=overwrite, emit=emit)
+    render(made, result, as_json=as_json, quiet=quiet)
+    if result.failures:
+        names = ", ".join(f.run.name for f in result.failures)
+        many = ui.counted(len(result.failures), "run")
+        ui.say(f"onet: error: {many} failed: {names}. Their cells in the table are blank.", err=True)
+        raise click.exceptions.Exit(3)
+
+
+def make_plan(chosen: Selection, data: Path, out: Path, settings: dict[str, Any]) -> tuple[PlannedRun, ...]:
+    """The requested runs; their ids depend on the data set's content. Options override the suite file."""
+    from pix3d_onet.ablation.bench import PRESETS, plan_runs
+    from pix3d_onet.data.store.manifest import read_manifest
+    from pix3d_onet.learning.training.run import run_identity
+
+    changed = {k: v for k, v in settings.items() if k not in ("preset", "seeds") and v is not None}
+    config = PRESETS[settings["preset"] or chosen.preset or "paper"]
+    config = dataclasses.replace(config, **{**chosen.recipe, **changed})
+    seeds = settings["seeds"] or chosen.seeds or (0,)
+    data_hash = read_manifest(data).data_hash
+    return plan_runs(chosen.variants, seeds, config, out, lambda v, c: run_identity(v.model, c, data_hash, None))
+
+
+def _train(threads: int) -> Any:
+    from pix3d_onet.learning.training.run import train
+
+    return functools.partial(train, threads=threads)
+
+
+def summarise(result: BenchResult, chosen: Selection, *, out: Path, data: Path, emit: Emit) -> Report:
+    """The table of the requested variants, including runs of earlier calls."""
+    from pix3d_onet.ablation.stored_runs import key_of
+    from pix3d_onet.report.build import Rows, read_report
+
+    key = key_of(result.runs[0], result.runs)
+    return read_report(out, setting=key, rows=Rows(chosen, all_rows=True), data=data, emit=emit)
+
+
+def render_plan(plan: Sequence[PlannedRun], *, as_json: bool) -> None:
+    """Print the planned runs and their states."""
+    if as_json:
+        states = [
+            {
+                "variant": p.variant.name,
+                "seed": p.config.seed,
+                "run_id": p.run_id,
+                "path": p.folder.as_posix(),
+                "state": p.state,
+            }
+            for p in plan
+        ]
+        ui.print_json({"plan": states})
+        return
+    rows = [(p.variant.name, p.config.seed, p.run_id, p.state) for p in plan]
+    ui.out().print(ui.table("Plan", ("variant", ">seed", "run", "state"), rows))
+
+
+def render(made: Report, result: BenchResult, *, as_json: bool, quiet: bool) -> None:
+    """Print the table or its JSON document, then the number of runs trained."""
+    from onet_cli.tables import print_table
+
+    if as_json:
+        ui.print_json(
+            {**made.table.to_json(), "trained": result.trained, "failed": [f.run.name for f in result.failures]}
+        )
+    else:
+        print_table(ui.out(), made.table)
+    if not quiet:
+        ui.say(f"{result.trained} trained, {len(result.runs) - result.trained} already there.", err=True)

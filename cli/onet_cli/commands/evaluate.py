@@ -1,0 +1,140 @@
+"""``onet evaluate``: score runs and baselines against the stored ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+from click.core import ParameterSource
+
+from onet_cli import ui
+from onet_cli.options import DATA, FOLDER, setting, settings, threads_option
+from onet_cli.scores import render, to_document
+from pix3d_onet.config import Baseline, EvaluationConfig, EvaluationProtocol, ExtractionConfig
+from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.evaluation.request import Request
+from pix3d_onet.files import check_writable, write_json, write_text
+
+if TYPE_CHECKING:
+    from pix3d_onet.evaluation.evaluate import Evaluation
+
+EXTRACTION = ("threshold", "resolution", "coarse", "precision")
+SCORING = ("split", "protocol", "samples", "voxels", "limit", "seed")
+UNUSED: dict[EvaluationProtocol, tuple[str, ...]] = {
+    "onet": ("voxels",),
+    "pix3d": ("resolution", "coarse", "threshold", "samples", "seed", "precision"),
+}
+"""Protocol → options that it does not use."""
+
+
+@click.command()
+@click.argument("runs", nargs=-1, type=FOLDER, metavar="[RUN]...")
+@click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Prepared data set.")
+@settings(EvaluationConfig, "split", "protocol")
+@click.option("--baselines", "all_baselines", is_flag=True, help="Add all three baselines as rows.")
+@click.option(
+    "--baseline",
+    "baselines",
+    multiple=True,
+    type=click.Choice(get_args(Baseline)),
+    help="Add one baseline as a row; repeatable.",
+)
+@click.option("--against", metavar="ROW", help="Compare all rows with this one [default: retrieval, or the first].")
+@settings(ExtractionConfig, "threshold", "resolution", "coarse")
+@settings(EvaluationConfig, "samples", "voxels", "limit", "seed")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@threads_option
+@setting(ExtractionConfig, "precision")
+@click.option("--csv", "csv_file", type=FOLDER, help="Write one line per picture to this file.")
+@click.option("--out", type=FOLDER, help="Write the JSON document to this file.")
+@ui.common_options
+def evaluate(
+    *,
+    runs: tuple[Path, ...],
+    data: Path,
+    all_baselines: bool,
+    baselines: tuple[Baseline, ...],
+    against: str | None,
+    device: str,
+    threads: int,
+    csv_file: Path | None,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **fields: Any,
+) -> None:
+    """Score trained RUNs and baselines on a split: IoU, Chamfer-L1, normal consistency, F-score.
+
+    Protocol "onet" is that of Occupancy Networks: the field is scored on the stored points, the extracted mesh on
+    surface samples. Protocol "pix3d" is the official one of Pix3D: IoU on 32³ voxels after aligning bounding boxes,
+    with the one threshold that is best on the scored pictures. Do not compare numbers across protocols.
+
+    \b
+    Example:
+      onet evaluate runs/convnext --data data/prepared/pix3d-chair --baselines
+      onet evaluate --baseline retrieval --split val --csv scores.csv
+      onet evaluate runs/resnet18 --protocol pix3d --json
+    """
+    named = (*(get_args(Baseline) if all_baselines else ()), *baselines)
+    config = EvaluationConfig(**{name: fields[name] for name in SCORING})
+    extraction = ExtractionConfig(**{name: fields[name] for name in EXTRACTION})
+    request = Request(data, runs, tuple(dict.fromkeys(named)), against, device, threads, config, extraction)
+    check_given(config.protocol)
+    check_places(csv_file, out)
+
+    from pix3d_onet.evaluation.job import evaluate_rows, joined
+
+    results: list[Evaluation] = []
+    failed: list[InputError] = []
+    try:
+        with ui.live(quiet=quiet, verbose=verbose) as emit:
+            for outcome in evaluate_rows(request, emit):
+                if isinstance(outcome, InputError):
+                    failed.append(outcome)
+                else:
+                    results.append(outcome)
+    finally:  # show the finished rows also after Ctrl-C or a full disk
+        if results:
+            finish(results, request, as_json=as_json, csv_file=csv_file, out=out)
+    if failed:
+        raise joined(failed)
+
+
+def check_given(protocol: EvaluationProtocol) -> None:
+    """ConfigError if an option was given that the protocol does not use."""
+    given = click.get_current_context().get_parameter_source
+    for name in UNUSED[protocol]:
+        if given(name) is ParameterSource.COMMANDLINE:
+            raise ConfigError(f"--{name} has no effect with --protocol {protocol}.", hint="Leave it out.")
+
+
+def check_places(csv_file: Path | None, out: Path | None) -> None:
+    """InputError for a file that cannot be written; ConfigError if both are the same file."""
+    for place in (csv_file, out):
+        if place is not None:
+            check_writable(place, file=True)
+    if csv_file is not None and out is not None and csv_file.absolute() == out.absolute():
+        raise ConfigError(f"--csv and --out are both {out}.", hint="Name two files.")
+
+
+def finish(
+    results: Sequence[Evaluation], request: Request, *, as_json: bool, csv_file: Path | None, out: Path | None
+) -> None:
+    """Print the tables or the JSON document, and write the requested files."""
+    from pix3d_onet.evaluation.evaluate import rows_csv
+    from pix3d_onet.evaluation.job import compare_rows
+
+    split, protocol = request.config.split, request.config.protocol
+    found = compare_rows(results, request.against)
+    document = to_document(results, found, split=split, protocol=protocol)
+    if csv_file is not None:  # before anything is printed: a closed pipe must not cost the files
+        write_text(csv_file, rows_csv(results))
+    if out is not None:
+        write_json(out, document)
+    if as_json:
+        ui.print_json(document)
+    else:
+        render(results, found, protocol=protocol)

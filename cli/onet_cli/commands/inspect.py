@@ -1,0 +1,171 @@
+"""``onet inspect``: show what is in a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from onet_cli import ui
+from pix3d_onet.config import SPLITS
+from pix3d_onet.data.store.quality_figures import FIGURES, RULES, direction
+from pix3d_onet.escape import shortened
+
+if TYPE_CHECKING:
+    from pix3d_onet.inspection.summary import QcRow, Summary
+
+SHOWN = 50
+"""Categories, reasons or warnings that are listed; ``--json`` has them all."""
+SHEET, QC_SHEET = "contact-sheet.png", "worst-shapes.png"
+QC_PAGE = "docs/qc.md"
+
+
+@click.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--out", "--sheet", "sheet", type=click.Path(path_type=Path), help=f"Picture to write [DATASET/{SHEET}].")
+@click.option("--no-sheet", is_flag=True, help="Print only the table.")
+@click.option("--qc", is_flag=True, help=f"Show quality figures and the worst shapes [DATASET/{QC_SHEET}].")
+@click.option("--split", type=click.Choice(SPLITS), help="Show only pictures of this split.")
+@click.option(
+    "--shapes", default=24, show_default=True, type=click.IntRange(1, 400), help="Number of shapes on the sheet."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed for choosing the shapes.")
+@click.option("--overwrite", is_flag=True, help="Replace a picture that onet did not write.")
+@ui.common_options
+def inspect(
+    dataset: Path,
+    sheet: Path | None,
+    no_sheet: bool,
+    qc: bool,
+    split: str | None,
+    shapes: int,
+    seed: int,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Show what is in a prepared data set: a table, and a sheet of pictures, masks and meshes.
+
+    \b
+    Example:
+      onet inspect data/prepared/pix3d-chair --qc
+    """
+    from pix3d_onet.data.store.manifest import read_manifest
+    from pix3d_onet.inspection.summary import summarise, worst_shapes
+
+    summary = summarise(dataset)
+    path = (
+        None if no_sheet else place_for(sheet, dataset / (QC_SHEET if qc else SHEET), overwrite=overwrite, quiet=quiet)
+    )
+    if path is not None:
+        from pix3d_onet.inspection.contact_sheet import contact_sheet
+
+        contact_sheet(dataset, path, shapes=shapes, worst=qc, split=split, seed=seed)
+    worst = [(e.object_id, why) for e, why in worst_shapes(read_manifest(dataset), shapes)] if qc else []
+    ui.print_json(document(summary, path, worst)) if as_json else render(summary, path, worst)
+
+
+def place_for(wanted: Path | None, default: Path, *, overwrite: bool, quiet: bool) -> Path | None:
+    """Where to write the sheet; None, with a warning, if none was requested and the default cannot be written."""
+    from pix3d_onet.errors import InputError
+    from pix3d_onet.files import check_writable
+    from pix3d_onet.inspection.contact_sheet import check_place
+
+    try:
+        check_writable(wanted or default)
+        check_place(wanted or default, overwrite=overwrite)
+    except InputError as error:
+        if wanted is not None:
+            raise
+        if not quiet:
+            ui.say(f"no pictures: {error.message} Name a file with --out.", err=True)
+        return None
+    return wanted or default
+
+
+def document(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -> dict[str, object]:
+    """The JSON document."""
+    return {
+        "dataset": str(summary.root),
+        "data_hash": summary.data_hash,
+        "source": dict(summary.source),
+        "config": dict(summary.config),
+        "shapes": summary.shapes,
+        "pictures": summary.pictures,
+        "bytes": summary.bytes,
+        "bytes_per_shape": summary.bytes_per_shape,
+        "splits": {
+            s.name: {"shapes": s.shapes, "pictures": s.pictures, "categories": dict(s.categories)}
+            for s in summary.splits
+        },
+        "categories": dict(summary.categories),
+        "rejects": dict(summary.rejects),
+        "warnings": dict(summary.warnings),
+        "qc": {r.key: figure(r) for r in summary.qc},
+        "worst": [{"object_id": name, "why": why} for name, why in worst],
+        "sheet": str(sheet) if sheet else None,
+    }
+
+
+def listed(items: Sequence[str]) -> str:
+    """The first items and how many more there are."""
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return ", ".join(shortened(item, 200) for item in items[:SHOWN]) + more
+
+
+def figure(row: QcRow) -> dict[str, object]:
+    """One figure over all shapes for the JSON document, with what it means where this version knows it."""
+    over = {"shapes": row.count, "min": row.least, "median": row.median, "max": row.most, "worst": row.worst}
+    known = FIGURES.get(row.key)
+    return {**over, "unit": known.unit, "ideal": known.ideal, "meaning": known.meaning} if known else over
+
+
+def quality_rows(summary: Summary) -> list[tuple[str, ...]]:
+    """Every figure over all shapes, with its unit, its ideal, and the shape that is farthest from it."""
+    rows: list[tuple[str, ...]] = []
+    for r in summary.qc:
+        known = FIGURES.get(r.key)
+        unit, ideal = (known.unit, direction(known).split(",")[0]) if known else ("", "")
+        rows.append((r.key, unit, ideal, f"{r.least:.4g}", f"{r.median:.4g}", f"{r.most:.4g}", r.worst))
+    return rows
+
+
+def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -> None:
+    """Print the tables, then the sheet's path."""
+    console = ui.out()
+    names = list(summary.categories)
+    rows: list[list[object]] = [
+        ["pictures", *(s.pictures for s in summary.splits), summary.pictures],
+        ["shapes", *(s.shapes for s in summary.splits), summary.shapes],
+    ]
+    for name in names[:SHOWN] if len(names) > 1 else ():
+        rows.append([f"  {name}", *(s.categories.get(name, 0) for s in summary.splits), summary.categories[name]])
+    columns = ["", *(f">{s.name}" for s in summary.splits), ">all"]
+    console.print(ui.table(f"{summary.root} ({summary.data_hash})", columns, rows))
+    if len(names) > SHOWN:
+        console.print(f"{len(names) - SHOWN} more categories; --json lists them all.")
+    points, side = summary.config.get("points"), summary.config.get("image_size")
+    console.print(
+        f"{listed(names)}; {points} labelled points per shape, pictures of {side}×{side}, "
+        f"{summary.bytes / 1e6:.1f} MB, {summary.bytes_per_shape / 1e3:.0f} kB per shape",
+        soft_wrap=True,
+    )
+    if summary.rejects:
+        console.print(f"rejected: {listed([f'{n} × {k}' for k, n in summary.rejects.items()])}", soft_wrap=True)
+    rules = {rule.name: rule.meaning for rule in RULES}
+    for name, count in list(summary.warnings.items())[:SHOWN]:
+        line = f"warning: {count} × {name}" + (f" ({rules[name]})" if name in rules else "")
+        console.print(shortened(line), soft_wrap=True)
+    if len(summary.warnings) > SHOWN:
+        console.print(f"{len(summary.warnings) - SHOWN} more warnings; --json lists them all.")
+    if worst:
+        columns = ["figure", "unit", ">ideal", ">least", ">median", ">most", "worst"]
+        console.print(ui.table("Quality", columns, quality_rows(summary)))
+        console.print(ui.table("Worst shapes", ["shape", "why"], worst))
+    if worst or summary.warnings:
+        console.print(f"what the figures and warnings mean: {QC_PAGE}", soft_wrap=True)
+    if sheet:
+        console.print(f"pictures: {sheet}", soft_wrap=True)

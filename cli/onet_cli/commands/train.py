@@ -1,0 +1,157 @@
+"""``onet train``: train one network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from onet_cli import ui
+from onet_cli.options import DATA, FOLDER, Count, setting, settings, threads_option
+from pix3d_onet.config import ModelConfig, Residence, TrainConfig
+from pix3d_onet.files import check_writable
+
+if TYPE_CHECKING:
+    from pix3d_onet.runs.record import RunRecord
+
+MODEL_FIELDS = ("encoder", "scales", "pyramid", "pose")
+
+
+@click.command()
+@settings(ModelConfig, *MODEL_FIELDS)
+@click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Prepared data set.")
+@click.option("--out", type=FOLDER, help="Run folder [default: runs/NAME/SEED].")
+@click.option("--name", help="Name of the run [default: from encoder, scales and pose].")
+@settings(TrainConfig, "steps", "batch_size", batch_size={"type": Count()})
+@settings(TrainConfig, "points_per_shape", "image_size", "lr", "weight_decay", "schedule", "warmup", "ema", "augment")
+@settings(TrainConfig, "views", "patience", "freeze_encoder", "pretrained")
+@click.option("--weights", type=FOLDER, help="Load the encoder's weights from this file instead.")
+@click.option("--init-from", type=FOLDER, help="Start from the best network of another run.")
+@settings(TrainConfig, "val_every", "val_points", "threshold", "seed")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
+@threads_option
+@setting(TrainConfig, "precision")
+@click.option("--compile", "compiled", is_flag=True, help="Compile the network: the start is slower, each step faster.")
+@click.option(
+    "--data-in",
+    "residence",
+    type=click.Choice(get_args(Residence)),
+    default="auto",
+    show_default=True,
+    help="Where to keep the training data; auto = the fastest place where they fit.",
+)
+@click.option(
+    "--examples/--no-examples", default=True, show_default=True, help="Reconstruct pictures for the figures at the end."
+)
+@click.option(
+    "--profile", type=click.IntRange(min=0), default=0, help="Trace N steps and print the time per operation."
+)
+@click.option("--resume", is_flag=True, help="Continue an interrupted run exactly where it stopped.")
+@click.option("--overwrite", is_flag=True, help="Also write to a folder that onet did not make.")
+@ui.common_options
+def train(
+    data: Path,
+    out: Path | None,
+    name: str | None,
+    weights: Path | None,
+    init_from: Path | None,
+    device: str,
+    threads: int,
+    compiled: bool,
+    residence: Residence,
+    profile: int,
+    examples: bool,
+    resume: bool,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **fields: Any,
+) -> None:
+    """Train one network. Ctrl-C or SIGTERM saves it and stops; --resume continues exactly there.
+
+    On several GPUs: torchrun --nproc-per-node 8 $(which onet) train ...
+
+    \b
+    Example:
+      onet train --encoder convnext --data data/prepared/pix3d-chair --out runs/convnext
+      onet train --encoder resnet18 --no-pretrained --steps 300 --image-size 96 --device cpu
+    """
+    from pix3d_onet.learning.training.run import train as run
+
+    model = ModelConfig(**{key: fields.pop(key) for key in MODEL_FIELDS})
+    config = TrainConfig(**fields)
+    name = name or model.default_name
+    folder = out or Path("runs") / name / str(config.seed)
+    check_writable(folder)
+    silent = quiet or os.environ.get("RANK", "0") != "0"
+    with ui.live(quiet=silent, verbose=verbose) as emit:
+        record = run(
+            model, config, data, folder, name=name, resume=resume, overwrite=overwrite, init_from=init_from,
+            weights=weights, device=device, threads=threads, compile=compiled, residence=residence, profile=profile,
+            examples=examples, emit=emit,
+        )  # fmt: skip
+    if os.environ.get("RANK", "0") == "0":
+        render(record, folder, as_json=as_json, quiet=quiet)
+
+
+def render(record: RunRecord, folder: Path, *, as_json: bool, quiet: bool) -> None:
+    """Print the summary panel, or the JSON document."""
+    if as_json:
+        ui.print_json(document(record, folder))
+    elif not quiet:
+        ui.out().print(ui.panel(record.name, summary(record, folder)))
+
+
+def document(record: RunRecord, folder: Path) -> dict[str, Any]:
+    """The JSON document of a run: the record without its long lists."""
+    return {
+        "run": str(folder),
+        "name": record.name,
+        "run_id": record.run_id,
+        "params": record.params,
+        "best_val_iou": record.best_val_iou,
+        "best_step": record.best_step,
+        "last_val_iou": record.last_val_iou,
+        "val_threshold": record.val_threshold,
+        "val_iou_at_threshold": record.val_iou_at_threshold,
+        "test_iou": test_iou(record),
+        "steps": record.steps_done,
+        "stopped": record.stopped,
+        "seconds": record.seconds,
+        "shapes_per_second": record.shapes_per_second,
+        "data_wait_share": record.data_wait_share,
+        "peak_memory_bytes": record.peak_memory_bytes,
+        "device": dict(record.device),
+        "data": dict(record.data),
+        "model": dict(record.model),
+        "train": dict(record.train),
+    }
+
+
+def test_iou(record: RunRecord) -> float | None:
+    """Mean over the test pictures; None when there are none."""
+    return sum(record.test_scores.values()) / len(record.test_scores) if record.test_scores else None
+
+
+def summary(record: RunRecord, folder: Path) -> list[tuple[str, object]]:
+    """Names and values for the summary panel."""
+    minutes, seconds = divmod(round(record.seconds), 60)
+    test = test_iou(record)
+    chosen = f"{record.val_iou_at_threshold:.4f} at {record.val_threshold}" if record.val_iou_at_threshold else "-"
+    rows: list[tuple[str, object]] = [
+        ("val IoU", f"{record.best_val_iou:.4f} (step {record.best_step}, threshold {record.train['threshold']})"),
+        ("val IoU, threshold chosen on val", chosen),
+        ("test IoU", "-" if test is None else f"{test:.4f}"),
+        ("parameters", f"{record.params:,}"),
+        ("steps", f"{record.steps_done} ({record.stopped})"),
+        ("time", f"{minutes} min {seconds} s with scoring; training: {record.shapes_per_second:.3g} shapes/s"),
+        ("waiting for data", f"{record.data_wait_share:.1%}"),
+        ("peak memory", f"{record.peak_memory_bytes / 2**30:.2f} GiB"),
+        ("device", f"{record.device['name']}, {record.device['precision']}, {record.device['processes']} process(es)"),
+        ("threads", record.device.get("threads", "-")),
+        ("run", f"{folder} ({record.run_id})"),
+    ]
+    return rows

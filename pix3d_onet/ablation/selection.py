@@ -1,0 +1,105 @@
+"""What an ablation compares: suites and variants of the package, of a file of one's own, or any timm encoder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pix3d_onet.ablation.variants import BASE, SUITES, VARIANTS, Variant, suite, variant
+from pix3d_onet.config import ModelConfig, TrainPreset
+from pix3d_onet.errors import ConfigError
+
+TIMM = "timm:"
+"""What a name begins with that stands for an encoder of timm, not for a variant."""
+FILE_SUFFIX = ".toml"
+MIXED = "Ablation"
+"""Title of a table that is of no suite alone."""
+TABLE1 = "table1"
+"""The suite that is the table of the report being reproduced."""
+NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+"""What a variant's name, which is a folder's, must not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Variants that are trained and shown together, in the order of the table's rows.
+
+    ``name`` of the suite, empty for a mixture; ``base`` is the variant that the others are compared with; ``preset``,
+    ``recipe`` (TrainConfig fields) and ``seeds`` are what a suite file says of the training, None or empty where it
+    says nothing.
+    """
+
+    name: str
+    title: str
+    variants: tuple[Variant, ...]
+    base: str
+    preset: TrainPreset | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+
+
+def select(suites: Sequence[str], names: Sequence[str] = (), base: str | None = None) -> Selection:
+    """The variants of the ``suites`` (names, or suite files) and of the ``names`` (``timm:NAME`` for any encoder).
+
+    Each stands once, in that order. ConfigError where there is none, for unknown names, for two variants of one name,
+    for two suite files that say different things of the training, and for a ``base`` that is not among them.
+    """
+    parts = [_suite(name) for name in suites]
+    chosen: dict[str, Variant] = {}
+    for v in (*(v for part in parts for v in part.variants), *map(_variant, names)):
+        if chosen.setdefault(v.name, v) != v:
+            raise ConfigError(f"two variants are called {v.name!r}.", hint="Rename one of them in its suite file.")
+    if not chosen:
+        raise ConfigError("nothing to run.", hint="Give `all=True`, `suite=NAME` or `variant=NAME`.")
+    told = [part for part in parts if part.preset or part.recipe or part.seeds]
+    if any((t.preset, t.recipe, t.seeds) != (told[0].preset, told[0].recipe, told[0].seeds) for t in told):
+        raise ConfigError("these suite files train differently.", hint="Call `onet bench` for each of them.")
+    if len(parts) == 1 and not names:
+        return with_base(parts[0], base)
+    default = BASE if BASE in chosen else next(iter(chosen))
+    preset, recipe, seeds = (told[0].preset, told[0].recipe, told[0].seeds) if told else (None, {}, ())
+    return with_base(Selection("", MIXED, tuple(chosen.values()), default, preset, recipe, seeds), base)
+
+
+def with_base(selection: Selection, base: str | None) -> Selection:
+    """``selection`` compared with another of its variants (None: its own base); ConfigError if it has none so named."""
+    if base is None:
+        return selection
+    names = [v.name for v in selection.variants]
+    if base not in names:
+        raise ConfigError(f"no variant {base!r} in this table to compare with.", hint=f"It has {', '.join(names)}.")
+    return replace(selection, base=base)
+
+
+def _suite(name: str) -> Selection:
+    if name.endswith(FILE_SUFFIX):
+        from pix3d_onet.ablation.suite_file import read_suite
+
+        return read_suite(Path(name))
+    if name not in SUITES and Path(name).is_file():
+        raise ConfigError(f"{name} is not named as a suite file.", hint=f"Its name must end in {FILE_SUFFIX}.")
+    return named_suite(name)
+
+
+def named_suite(name: str) -> Selection:
+    """A suite of the package; ConfigError that lists the names when there is none."""
+    found = suite(name)
+    members = tuple(variant(n) for n in found.variants)
+    return Selection(name, found.title, members, members[0].name)
+
+
+def _variant(name: str) -> Variant:
+    return encoder_variant(name) if name.startswith(TIMM) else variant(name)
+
+
+def encoder_variant(encoder: str) -> Variant:
+    """The variant that is this encoder alone: one of the package where it has it, else one called as the encoder is."""
+    model = ModelConfig(encoder)
+    for known in VARIANTS.values():
+        if not known.train and known.model.architecture() == model.architecture():
+            return known
+    name = encoder.removeprefix(TIMM)
+    return Variant(NOT_IN_A_NAME.sub("-", name), name, model)

@@ -1,0 +1,215 @@
+"""A suite of one's own: a TOML file that says which variants are compared, how they are called and trained.
+
+::
+
+    title = "Small encoders"            # of the table; default: the file's name
+    suites = ["pose"]                   # rows of the package's suites, before one's own
+    base = "resnet18"                   # what the others are compared with; default: the first row
+    seeds = [0, 1, 2]                   # default: 0
+
+    [recipe]                            # of all variants; default: the preset paper
+    preset = "quick"
+    steps = 500                         # any field of TrainConfig but seed
+
+    [[variant]]                         # a row; one of the package's needs its name alone
+    name = "resnet18"
+    label = "ResNet-18"
+
+    [[variant]]
+    name = "mobilenet"                  # letters, digits, . _ -
+    label = "MobileNetV3"               # default: the name
+    encoder = "timm:mobilenetv3_small_050"   # any field of ModelConfig
+    train = { ema = 0.99 }              # what it changes in the recipe
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+from pix3d_onet.ablation.selection import NOT_IN_A_NAME, Selection, named_suite
+from pix3d_onet.ablation.variants import SUITES, VARIANTS, Variant
+from pix3d_onet.config import Config, ModelConfig, TrainConfig, TrainPreset, alternatives
+from pix3d_onet.errors import ConfigError, InputError, SettingError
+
+MOST_BYTES = 65_536
+"""A suite file is written by hand; anything larger is another file."""
+MODEL_KEYS = tuple(f.name for f in dataclasses.fields(ModelConfig))
+RECIPE_KEYS = tuple(f.name for f in dataclasses.fields(TrainConfig) if f.name != "seed")
+KINDS: Mapping[type, str] = {str: "text", list: "a list", dict: "a table"}
+FILE_KEYS = ("title", "suites", "base", "seeds", "recipe", "variant")
+
+Place = tuple[str | int, ...]
+"""Where a value stands in the document: keys, and indices of ``[[variant]]`` tables."""
+
+
+def read_suite(path: Path) -> Selection:
+    """Parse a suite file. InputError when it cannot be read; ConfigError with its line and key for what is wrong."""
+    try:
+        with path.open("rb") as handle:
+            data = handle.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise InputError(f"suite file not found: {path}.") from None
+    except OSError as error:
+        raise InputError(f"cannot read suite file {path}: {error.strerror}.") from None
+    if len(data) > MOST_BYTES:
+        raise InputError(f"{path} is larger than {MOST_BYTES // 1024} KiB, and so no suite file.")
+    try:
+        text = data.decode()
+        document = tomllib.loads(text)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}.") from None
+    return _Suite(path, text, document).selection()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Suite:
+    """A parsed suite file; every method takes where a value stands, so that an error can name its line."""
+
+    path: Path
+    text: str
+    document: Mapping[str, Any]
+
+    def selection(self) -> Selection:
+        """What the file says."""
+        top = self.document
+        self.check_keys((), top, FILE_KEYS)
+        rows = [v for i, name in enumerate(self.strings("suites")) for v in self.suite(("suites", i), name)]
+        own = self.get("variant", list, [])
+        rows += [self.variant(("variant", i), table) for i, table in enumerate(own)]
+        if not rows:
+            self.fail((), "it names no variant", "Add a [[variant]] with a name, or suites.")
+        names = [row.name for row in rows]
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                self.fail(("variant", max(0, i - len(rows) + len(own)), "name"), f"{name!r} is a row already")
+        base = self.get("base", str, names[0])
+        if base not in names:
+            self.fail(("base",), f"base must be one of its rows ({', '.join(names)}), not {base!r}")
+        preset, recipe = self.recipe()
+        title = self.get("title", str, self.path.stem)
+        return Selection(self.path.stem, title, tuple(rows), base, preset, recipe, self.seeds())
+
+    def suite(self, where: Place, name: str) -> tuple[Variant, ...]:
+        """The rows of a suite of the package."""
+        if name not in SUITES:
+            self.fail(where, f"no suite {name!r}", f"Choose from {', '.join(SUITES)}.")
+        return named_suite(name).variants
+
+    def variant(self, where: Place, table: object) -> Variant:
+        """One row: a variant of the package under a label of one's own, or a new one."""
+        if not isinstance(table, dict):
+            self.fail(where, "a variant must be a table", "Write [[variant]] above its keys.")
+        self.check_keys(where, table, ("name", "label", *MODEL_KEYS, "train"))
+        if "name" not in table:
+            self.fail(where, "this variant has no name")
+        for key in ("name", "label"):
+            if key in table and not (isinstance(table[key], str) and table[key].strip()):
+                self.fail((*where, key), f"{key} must be text, not {table[key]!r}")
+        name = table["name"]
+        if NOT_IN_A_NAME.search(name) or name.startswith("."):
+            self.fail((*where, "name"), f"name must be of letters, digits, '.', '_' and '-', not {name!r}")
+        changed = [key for key in table if key not in ("name", "label")]
+        if name in VARIANTS:
+            if changed:
+                hint = f"{name} is a variant of the package: give yours another name."
+                self.fail((*where, changed[0]), f"{changed[0]} cannot be changed for {name!r}", hint)
+            return dataclasses.replace(VARIANTS[name], label=table.get("label", VARIANTS[name].label))
+        model = self.settings(ModelConfig, where, {k: v for k, v in table.items() if k in MODEL_KEYS})
+        if "encoder" not in model:
+            hint = f'The package has no variant {name!r}: say what it is, encoder = "timm:NAME" for example.'
+            self.fail((*where, "name"), "this variant has no encoder", hint)
+        train = table.get("train", {})
+        if not isinstance(train, dict):
+            self.fail((*where, "train"), f"train must be a table, not {train!r}")
+        self.check_keys((*where, "train"), train, RECIPE_KEYS)
+        changes = self.settings(TrainConfig, (*where, "train"), train)
+        return Variant(str(name), str(table.get("label", name)), ModelConfig(**model), train=changes)
+
+    def recipe(self) -> tuple[TrainPreset | None, dict[str, Any]]:
+        """The preset, None where none is named, and what is changed in it."""
+        table = self.get("recipe", dict, {})
+        self.check_keys(("recipe",), table, ("preset", *RECIPE_KEYS))
+        preset, names = table.get("preset"), get_args(TrainPreset)
+        if preset is not None and preset not in names:
+            self.fail(("recipe", "preset"), f"preset must be {alternatives(list(names))}, not {preset!r}")
+        changes = {key: value for key, value in table.items() if key != "preset"}
+        return preset, self.settings(TrainConfig, ("recipe",), changes)
+
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds, empty where the file names none."""
+        seeds = self.get("seeds", list, [])
+        for i, seed in enumerate(seeds):
+            self.settings(TrainConfig, ("seeds", i), {"seed": seed}, named=False)
+            if seed in seeds[:i]:
+                self.fail(("seeds", i), f"seed {seed} is named twice")
+        return tuple(seeds)
+
+    def settings(
+        self, config: type[Config], where: Place, table: Mapping[str, Any], *, named: bool = True
+    ) -> dict[str, Any]:
+        """``table`` as fields of ``config``, each checked by itself so that its line can be named."""
+        for key, value in table.items():
+            place = (*where, key) if named else where
+            try:
+                config.from_json({key: value})
+            except SettingError as error:
+                self.fail(place, f"{key} must be {error.rule}, not {value!r}")
+            except (ConfigError, TypeError):
+                wanted = next(type(f.default) for f in dataclasses.fields(config) if f.name == key)
+                self.fail(place, f"{key} must be of type {wanted.__name__}, not {value!r}")
+        return {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
+
+    def strings(self, key: str) -> list[str]:
+        """A list of texts."""
+        values: list[object] = self.get(key, list, [])
+        for i, value in enumerate(values):
+            if not isinstance(value, str):
+                self.fail((key, i), f"{key} must be a list of names, not {value!r}")
+        return [str(value) for value in values]
+
+    def get(self, key: str, kind: type, default: Any) -> Any:
+        """A value of the top level, of the type it must have."""
+        value = self.document.get(key, default)
+        if not isinstance(value, kind):
+            word = KINDS[kind]
+            self.fail((key,), f"{key} must be {word}, not {value!r}")
+        return value
+
+    def check_keys(self, where: Place, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
+        """Fail on the first key that means nothing there."""
+        for key in table:
+            if key not in known:
+                place = "".join(f" in {part}" for part in where if isinstance(part, str))
+                self.fail((*where, key), f"no key {key!r}{place}", f"Choose from {', '.join(known)}.")
+
+    def fail(self, where: Place, problem: str, hint: str = "") -> NoReturn:
+        """ConfigError with the line at which the value at ``where`` begins."""
+        line = line_of(self.text, where)
+        raise ConfigError(f"{self.path}{f', line {line}' if line else ''}: {problem}.", hint=hint)
+
+
+def line_of(text: str, where: Place) -> int:
+    """The line (from 1) on which the value at ``where`` begins; of a list's item, the list. 0 for the whole document.
+
+    It follows the last line up to which the text is TOML without that value: exact, whatever strings and comments hold.
+    """
+    lines, begin = text.splitlines(keepends=True), 0
+    for end in range(1, len(lines) + 1 if where else 0):
+        try:
+            document: Any = tomllib.loads("".join(lines[:end]))
+        except tomllib.TOMLDecodeError:
+            continue  # inside a value of several lines
+        for part in where:
+            inner = isinstance(document, dict) and part in document
+            inner = inner or (isinstance(document, list) and isinstance(part, int) and part < len(document))
+            if not inner:
+                begin = end
+                break
+            document = document[part]
+        else:
+            return begin + 1
+    return 0

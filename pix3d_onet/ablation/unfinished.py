@@ -1,0 +1,57 @@
+"""Runs that were started and not finished: which, how far, and how to go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pix3d_onet.errors import InputError
+from pix3d_onet.files import read_json
+from pix3d_onet.runs.folder import CONFIG_FILE, RunFolder
+
+CONTINUE = "The command that started a run continues it: `onet bench` as it was, `onet train` with `resume=True`."
+"""How to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedRun:
+    """A run without a record: interrupted, failed, or still running. ``step`` of ``steps`` are saved."""
+
+    variant: str
+    seed: int
+    step: int
+    steps: int
+    place: str
+
+    @property
+    def summary(self) -> str:
+        """One line for a person."""
+        return f"{self.variant}, seed {self.seed} (step {self.step} of {self.steps} saved, in {self.place})"
+
+
+def find_unfinished(root: Path) -> tuple[UnfinishedRun, ...]:
+    """All unfinished runs in or below ``root``, in the order of their paths; those that cannot be read are left out."""
+    found = []
+    for path in sorted(root.rglob(CONFIG_FILE)):
+        folder = path.parent
+        if RunFolder(folder).record.is_file():
+            continue
+        try:
+            document = read_json(path)
+        except InputError:
+            continue
+        if (run := _run(folder, document, folder.relative_to(root).as_posix())) is not None:
+            found.append(run)
+    return tuple(found)
+
+
+def _run(folder: Path, document: Any, place: str) -> UnfinishedRun | None:
+    """The run of a folder with that configuration; None where it is something else's."""
+    if not isinstance(document, dict) or "run_id" not in document or not isinstance(document.get("train"), dict):
+        return None
+    name, seed, steps = document.get("name"), document["train"].get("seed"), document["train"].get("steps")
+    if not (isinstance(name, str) and isinstance(seed, int) and isinstance(steps, int)):
+        return None
+    saved = [int(path.stem.removeprefix("step-")) for path in RunFolder(folder).steps()]
+    return UnfinishedRun(name, seed, max(saved, default=0), steps, place)

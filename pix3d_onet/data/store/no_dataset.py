@@ -1,0 +1,45 @@
+"""What a folder without a manifest is instead of a data set, and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pix3d_onet.errors import InputError
+from pix3d_onet.types import MESH_SUFFIXES
+
+PARTS = ".parts"
+"""Where preparing keeps finished shapes until the data set is whole."""
+NAMED = 4
+"""Data sets that an error names at most."""
+
+
+def no_dataset(root: Path, manifest: str) -> InputError:
+    """The error for ``root``, which has no file called ``manifest``."""
+    hint = "Make a data set with `onet prepare`."
+    if not root.is_dir():
+        return InputError(f"data set not found: {root}.", hint=hint)
+    if (root / PARTS).is_dir():
+        kept = sum(p.suffix in (".npz", ".json") for p in (root / PARTS).iterdir())
+        hint = "Call the same `onet prepare` again: it goes on where it stopped."
+        return InputError(f"data set {root} is unfinished: it has no manifest yet; {kept} shapes are kept.", hint=hint)
+    if below := sorted(path.parent for path in root.glob(f"*/{manifest}")):
+        named = ", ".join(map(str, below[:NAMED])) + (", …" if len(below) > NAMED else "")
+        return InputError(f"{root} is a folder of data sets.", hint=f"Name one of them: {named}.")
+    if (what := _source(root)) is not None:
+        kind, command = what
+        return InputError(f"{root} is {kind}, not a prepared data set.", hint=f"Prepare it: {command}")
+    return InputError(f"data set manifest not found: {root / manifest}.", hint=hint)
+
+
+def _source(root: Path) -> tuple[str, str] | None:
+    """What a raw folder is, and the command that prepares it; None for a folder of no known kind."""
+    out = f"`out=data/prepared/{root.resolve().name}`"
+    if (root / "pix3d.json").is_file():
+        return "a Pix3D release", f"onet prepare pix3d `root={root}` {out}"
+    if (root / "metadata.yaml").is_file() or any(root.glob("*/train.lst")):
+        return "in the layout of the original code", f"onet prepare onet {root} {out}"
+    if (root / "taxonomy.json").is_file():
+        return "a ShapeNet release", f"onet prepare shapenet {root} {out}"
+    if any(path.suffix.lower() in MESH_SUFFIXES for path in root.iterdir()):
+        return "a folder of meshes", f"onet prepare meshes {root} {out}"
+    return None

@@ -1,0 +1,196 @@
+"""Weights files of any origin → their tensors by dotted name. Nothing in a file is run; what it is instead is said."""
+
+from __future__ import annotations
+
+import codecs
+import itertools
+import pickle
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pix3d_onet.errors import InputError
+from pix3d_onet.learning.network.archive import check_archive, check_tensors
+from pix3d_onet.runs.folder import BEST, NETWORK_FILE
+
+FOLDER_FILES = (f"{BEST}/{NETWORK_FILE}", "model.safetensors", "pytorch_model.bin")
+"""Where a folder keeps its weights: a run of ours, a download from a model hub in the new and the old form."""
+MOST_NESTED = 8
+"""Dicts inside dicts that are looked into; a pickle can hold a dict that contains itself."""
+MOST_TENSORS = 1_000_000
+"""Values in these dicts and lists that are looked at."""
+DAMAGE = (
+    *(OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, MemoryError),
+    *(SafetensorError, zipfile.BadZipFile),
+)
+"""What the readers raise on damaged files: they trust the order of a pickle's instructions."""
+NAMES_SHOWN = 3
+"""Names that an error lists before it counts the rest."""
+HEAD_BYTES = 1024
+"""Beginning of a file from which its kind is told."""
+LONGEST_HEADER = 100_000_000
+"""Bytes of JSON that safetensors allows after the eight bytes of their count; text read as a count is far above it."""
+
+NUMPY_SCALARS: tuple[Any, ...] = (
+    (np.dtype, "numpy.dtype"),
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
+    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
+    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32)),
+    codecs.encode,
+)
+"""What else than tensors a checkpoint may hold: NumPy numbers (the original keeps its best score as one). None of
+them runs code; everything beyond is refused."""
+
+OPTIMIZER_STATE = ("exp_avg", "exp_avg_sq", "momentum_buffer", "step")
+"""Names of an optimiser's tensors in PyTorch."""
+DOWNLOAD = "Download the file itself, then compare its size with the one stated at its source."
+TENSORS_ALONE = (
+    "Where you trust its source, open it with the library that wrote it and save the tensors alone: "
+    "torch.save({name: tensor, ...}, 'tensors.pth'), of a whole module its state_dict()."
+)
+FOREIGN_KINDS: tuple[tuple[bytes, str, str], ...] = (
+    (rb"version https://git-lfs", "a Git LFS pointer", "Fetch what it points to: git lfs pull."),
+    (rb"\s*(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|\?xml)", "an HTML page", DOWNLOAD),
+    (rb"\x89HDF", "an HDF5 file", "Convert it to safetensors, with timm's names of the tensors."),
+    (rb"GGUF", "a GGUF file", "Convert it to safetensors, with timm's names of the tensors."),
+    (rb"\x93NUMPY", "a NumPy array", "Convert it to safetensors, with timm's names of the tensors."),
+    (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd", "a compressed archive", "Unpack it first."),
+    (rb"\s*[{\[]", "a JSON document", "Give the file of tensors; of weights in several files, merge them into one."),
+)
+"""Regular expression of a file's first bytes, what it is, and what to do; none of them can begin a weights file."""
+
+
+def weights_path(path: Path) -> Path:
+    """The weights file that ``path`` means: itself, or in a folder the run's best network or the hub's file."""
+    if not path.is_dir():
+        return path
+    for name in FOLDER_FILES:
+        if (path / name).is_file():
+            return path / name
+    raise InputError(f"{path} is a folder without weights ({', '.join(FOLDER_FILES)}).", hint="Name a file.")
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """The top-level dict of a safetensors or PyTorch file, told apart by content, read without running anything.
+
+    InputError says what the file is where it is neither: missing, empty, a Git LFS pointer, an HTML page, a pickled
+    object, damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"weights file not found: {path}.")
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(HEAD_BYTES)
+        if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < LONGEST_HEADER:
+            return dict(load_file(path))
+        _refuse_foreign(path, head)
+        check_archive(path)
+        with torch.serialization.safe_globals(list(NUMPY_SCALARS)), path.open("rb") as handle:
+            document = torch.load(handle, map_location="cpu", weights_only=True)  # by a path it would go by the suffix
+    except pickle.UnpicklingError as error:
+        raise _refused_pickle(path, str(error)) from None
+    except DAMAGE as error:
+        line = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
+        raise InputError(
+            f"{path} is not a readable weights file: damaged or cut short ({line}).", hint=DOWNLOAD
+        ) from None
+    if isinstance(document, Tensor):
+        raise InputError(f"{path} holds a single tensor, not a dict of tensors by name.")
+    if not isinstance(document, dict):
+        raise InputError(f"{path} holds a {type(document).__name__}, not a dict of tensors.")
+    try:
+        check_tensors(flatten(document).values(), path.stat().st_size)
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}.", hint=DOWNLOAD) from None
+    return document
+
+
+def _refuse_foreign(path: Path, head: bytes) -> None:
+    if not head.strip():
+        raise InputError(f"{path} is {'blank' if head else 'empty (0 bytes)'}.", hint=DOWNLOAD)
+    for pattern, kind, hint in FOREIGN_KINDS:
+        if re.match(pattern, head, re.IGNORECASE):
+            raise InputError(f"{path} is {kind}, not a file of tensors.", hint=hint)
+    if not head.startswith(b"PK"):
+        return
+    names = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else ["data.pkl"]
+    if any(name.endswith("/constants.pkl") for name in names) and any("/code/" in name for name in names):
+        raise InputError(f"{path} is a TorchScript program, which is not run.", hint=TENSORS_ALONE)
+    if not any(name.rpartition("/")[2] == "data.pkl" for name in names):
+        raise InputError(f"{path} is a zip archive without PyTorch's data.pkl.", hint="Unpack it first.")
+
+
+def _refused_pickle(path: Path, message: str) -> InputError:
+    """The error for a pickle that PyTorch's safe reader refuses; names the object where the reader does."""
+    found = re.search(r"GLOBAL ([\w.]+)", message) or re.search(r"class ([\w.]+)", message)
+    if found is None:
+        return InputError(
+            f"{path} is refused: it is damaged, or holds something else than tensors and numbers.", hint=TENSORS_ALONE
+        )
+    return InputError(
+        f"{path} is refused: besides tensors it holds {found[1]}, a pickled object, and pickles are not run.",
+        hint=TENSORS_ALONE,
+    )
+
+
+def flatten(document: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """All dense tensors of nested dicts and lists, by their keys joined with dots, in the file's order.
+
+    ValueError for more than ``MOST_TENSORS`` entries: a list that holds itself many times has no end.
+    """
+    found = list(itertools.islice(_walk(document, "", MOST_NESTED), MOST_TENSORS + 1))
+    if len(found) > MOST_TENSORS:
+        raise ValueError(f"it holds more than {MOST_TENSORS:,} values")
+    return {name: value for name, value in found if value is not None}
+
+
+def _walk(node: Any, prefix: str, depth: int) -> Iterator[tuple[str, Tensor | None]]:
+    """Dense tensors by name, and None for every other value, so that whoever asks can count."""
+    items = node.items() if isinstance(node, Mapping) else enumerate(node)
+    for key, value in items:
+        if isinstance(value, Tensor):
+            if value.layout is torch.strided and not value.is_meta:
+                yield f"{prefix}{key}", value.detach()
+            continue
+        yield "", None
+        if isinstance(value, (Mapping, list, tuple)) and depth:
+            yield from _walk(value, f"{prefix}{key}.", depth - 1)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file by dotted name. InputError when there are none, or only an optimiser's."""
+    document = read_document(path)
+    tensors = flatten(document)
+    if not tensors:
+        keys = listing([str(key) for key in document]) or "none"
+        raise InputError(f"{path} holds no tensors; its keys: {keys}.", hint="Give the file that has the weights.")
+    if all(_of_optimizer(name) for name in tensors):
+        raise InputError(
+            f"{path} holds an optimiser's state only ({listing(list(tensors))}).",
+            hint="Give the checkpoint that has the weights.",
+        )
+    return tensors
+
+
+def _of_optimizer(name: str) -> bool:
+    parts = name.split(".")
+    return any("optim" in part for part in parts[:-1]) or parts[-1] in (
+        "exp_avg",
+        "exp_avg_sq",
+        "momentum_buffer",
+        "step",
+    )
+
+
+def listing(names: list[str]) -> str:
+    """The first few names and how many more there are."""
+    shown = ", ".join(name[:80] for name in names[:NAMES_SHOWN])
+    return f"{shown} and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else shown

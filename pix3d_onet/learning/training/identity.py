@@ -1,0 +1,157 @@
+"""Which run this is, and whether its folder holds it already: finished, to be continued, or another one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.events import Emit, ignore
+from pix3d_onet.files import check_claim, file_digest, read_json, remove, write_json
+from pix3d_onet.learning import checkpoint
+from pix3d_onet.runs.folder import FILES, FOLDERS, RunFolder, is_run, network_file
+from pix3d_onet.runs.record import RunRecord, read_run
+
+NAMED_DIFFERENCES = 3
+"""Settings that an error names at most."""
+
+
+def run_identity(
+    model: ModelConfig, config: TrainConfig, data_hash: str, weights: str | Path | None = None, init: str = ""
+) -> str:
+    """First 12 hex digits of the SHA-256 of what defines a run.
+
+    ``weights`` is a file (its digest counts), a digest, or None: then ``pretrained`` or nothing as ``config`` says;
+    ``init`` says which run's network was the start (``initial_run``). Device and speed settings define nothing.
+    """
+    document = {
+        "model": model.to_json(),
+        "train": config.to_json(),
+        "data": data_hash,
+        "weights": describe_weights(config, weights),
+        "init": init,
+    }
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def describe_weights(config: TrainConfig, weights: str | Path | None) -> str:
+    """A digest, ``pretrained``, or nothing. InputError for a file that is missing."""
+    if isinstance(weights, Path):
+        if not weights.is_file():
+            raise InputError(f"weights file not found: {weights}.")
+        return file_digest(weights)
+    return weights or ("pretrained" if config.pretrained else "")
+
+
+def check_output(out: Path, *, overwrite: bool, emit: Emit = ignore) -> bool:
+    """Whether ``out`` holds a run of ours, whole or begun; False: free to be taken. InputError otherwise."""
+    return check_claim(out, "run", files=FILES, folders=FOLDERS, known=is_run, overwrite=overwrite, emit=emit)
+
+
+def begin(out: Path, identity: dict[str, Any]) -> None:
+    """Make ``out`` the folder of a run that starts: nothing of an earlier one, or of somebody else, passes for its."""
+    for name in FILES:
+        remove(out / name)
+    write_json(RunFolder(out).config, identity)
+
+
+def finished_run(out: Path, identity: Mapping[str, Any], resume: bool) -> RunRecord | None:
+    """The record of a folder that is finished, when it is this run and ``resume`` allows it; None = not finished.
+
+    InputError for any other finished run: nothing is overwritten.
+    """
+    if RunFolder(out).state != "done":
+        return None
+    record = read_run(out)
+    if record.run_id != identity["run_id"]:
+        before = {"model": record.model, "train": record.train, "data": record.data, "weights": record.weights}
+        hint = f"Choose another `out`; with `init_from={out}` it starts from that run's network."
+        raise InputError(f"{out} holds another finished run: {_difference(before, identity)}.", hint=hint)
+    if not resume:
+        hint = "Choose another `out`, or remove the folder."
+        raise InputError(f"{out} holds a finished run ({record.name}).", hint=hint)
+    RunFolder(out).forget_steps()  # a kill may have come between the record and this
+    return record
+
+
+def unfinished_run(out: Path, identity: Mapping[str, Any], resume: bool) -> checkpoint.Found | None:
+    """The checkpoint of ``out`` to go on from; None = from the start. InputError when it is not this run's folder.
+
+    A folder in which nothing was saved yet is free: its start failed, or was killed early.
+    """
+    folder = RunFolder(out)
+    if not folder.config.exists():
+        return None
+    if not folder.has_network:
+        return None
+    if not resume:
+        hint = "Continue it with `resume=True`, or choose another `out`."
+        raise InputError(f"{out} holds an unfinished run.", hint=hint)
+    before = read_json(folder.config, what="run configuration", follow=False)
+    if not isinstance(before, dict) or before.get("run_id") != identity["run_id"]:
+        raise InputError(f"{out} holds another run: {_difference(before, identity)}.", hint="Choose another `out`.")
+    return checkpoint.read_last(out)
+
+
+def stored_batch_size(out: Path) -> int:
+    """The batch size that an unfinished run in ``out`` started with; 0 when there is none."""
+    train = _configuration(out).get("train")
+    value = train.get("batch_size") if isinstance(train, dict) else None
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def stored_model(out: Path, model: ModelConfig) -> ModelConfig:
+    """``model`` as an unfinished or finished run in ``out`` spells it, where it is the same architecture."""
+    try:
+        stored = ModelConfig.from_json(_configuration(out)["model"])
+    except (TypeError, KeyError, AttributeError, ConfigError):
+        return model
+    return stored if stored.architecture() == model.architecture() else model
+
+
+def _configuration(out: Path) -> dict[str, Any]:
+    """What defines the run in ``out``; empty when there is none."""
+    path = RunFolder(out).config
+    document = read_json(path, what="run configuration", follow=False) if path.exists() else None
+    return document if isinstance(document, dict) else {}
+
+
+def _difference(before: Any, now: Mapping[str, Any]) -> str:
+    """What sets two runs apart, in words: the first settings that differ, the data, or what they start from."""
+    try:
+        model, train = ({**before[section]} for section in ("model", "train"))
+        data, weights = dict(before["data"]), str(before["weights"])
+    except (TypeError, KeyError):
+        return "its configuration is damaged"
+    found = [
+        f"{key} was {old.get(key)!r}, now {new[key]!r}"
+        for old, new in ((model, now["model"]), (train, now["train"]))
+        for key in new
+        if old.get(key) != new[key]
+    ]
+    if data.get("data_hash") != now["data"]["data_hash"]:
+        old, new = (f"{d.get('name')} ({d.get('data_hash')})" for d in (data, now["data"]))
+        found.append(f"the data were {old}, now {new}")
+    if weights != now["weights"]:
+        found.append(f"the weights were {weights or 'random'}, now {now['weights'] or 'random'}")
+    return "; ".join(found[:NAMED_DIFFERENCES]) or "written by another version of onet"
+
+
+def initial_run(init_from: Path | None, model: ModelConfig) -> str:
+    """The run whose network is the start, and that network's digest: an unfinished run's best one still changes.
+
+    Empty without one. InputError for another architecture.
+    """
+    if init_from is None:
+        return ""
+    network = network_file(init_from)
+    header = checkpoint.read_header(network)
+    if ModelConfig.from_json(header.get("model") or {}).architecture() != model.architecture():
+        raise InputError(f"{init_from} is a network of another architecture: {header.get('model')}.")
+    digest = file_digest(network)[:12]
+    return f"run {header['run_id']}, network {digest}" if header.get("run_id") else f"network {digest}"

@@ -1,0 +1,92 @@
+"""Whether an encoder can be trained on pictures of a size, found out by doing it, before a run's folder is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pix3d_onet.config import TrainConfig
+from pix3d_onet.errors import UnsuitableError
+from pix3d_onet.learning.network.model import OccupancyNetwork
+from pix3d_onet.learning.training.optim import backbones, freeze_encoder
+from pix3d_onet.learning.training.trainer import is_out_of_memory
+
+PICTURES = 2
+"""Pictures of the trial: with two, no batch norm has a single value unless the network is at fault."""
+
+
+def check_suitable(network: OccupancyNetwork, config: TrainConfig, world: int = 1) -> None:
+    """Encode two white pictures forwards and backwards as in training; ``network`` is changed and not to be used.
+
+    UnsuitableError where the encoder cannot take pictures of ``image_size``, or where a batch norm would see a single
+    value per channel: it cannot normalise that, and PyTorch refuses to. Where memory does not suffice nothing is said.
+    """
+    values = _values_per_picture(network, config)
+    pictures = config.batch_size // world
+    for name, count in values.items():
+        together = world if type(network.get_submodule(name)) is nn.BatchNorm2d else 1  # see distributed.wrap
+        if count * pictures * together == 1:
+            raise UnsuitableError(
+                f"`batch_size={config.batch_size}` with `image_size={config.image_size}` leaves a batch norm of "
+                f"{network.config.encoder} one value per channel ({name}), which cannot be normalised.",
+                hint="Take `batch_size=2` or more, larger pictures, or `freeze_encoder=True`.",
+            )
+    if config.batch_size * config.points_per_shape == 1:
+        raise UnsuitableError(
+            "`batch_size=1` with `points_per_shape=1` leaves the decoder's batch norms one value per channel.",
+            hint="Take more points.",
+        )
+
+
+def _values_per_picture(network: OccupancyNetwork, config: TrainConfig) -> dict[str, int]:
+    """Name of each batch norm that trains → the fewest values per channel that it saw of one picture."""
+    seen: dict[str, int] = {}
+
+    def watch(name: str) -> Any:
+        def note(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+            count = given[0].numel() // (PICTURES * given[0].shape[1])
+            seen[name] = min(seen.get(name, count), count)
+
+        return note
+
+    network.train()
+    if config.freeze_encoder:
+        freeze_encoder(network)
+        for backbone in backbones(network):
+            backbone.eval()
+    hooks = [
+        module.register_forward_pre_hook(watch(name))
+        for name, module in network.named_modules()
+        if isinstance(module, _BatchNorm) and module.training
+    ]
+    device = next(network.parameters()).device
+    side = config.image_size
+    images = torch.ones(PICTURES, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
+    try:
+        code = network.encode(
+            images, torch.eye(4, device=device).expand(PICTURES, 4, 4), torch.ones(PICTURES, device=device)
+        )
+        code.sum().backward()  # type: ignore[no-untyped-call]
+    except Exception as error:  # noqa: BLE001 - any of timm's thousand networks, which raise anything
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            return {}
+        line = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+        raise UnsuitableError(
+            f"`image_size={side}` does not suit {network.config.encoder} ({line}).", hint=_own_size(network, side)
+        ) from None
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen
+
+
+def _own_size(network: OccupancyNetwork, side: int) -> str:
+    """A hint with the size that timm's encoder was made for; empty where that is the size already."""
+    for backbone in backbones(network):
+        own = (getattr(backbone, "pretrained_cfg", None) or {}).get("input_size")
+        if own and own[-1] != side:
+            return f"It was made for `image_size={own[-1]}`."
+    return ""

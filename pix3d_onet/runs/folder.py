@@ -1,0 +1,204 @@
+"""What lies where in the folder of a training run: the one module that knows, without torch.
+
+::
+
+    config.json             model and training settings; written first
+    history.csv             one row per validation, appended while training
+    tensorboard/            the same as TensorBoard events
+    best/model.safetensors  the best network so far; model.json beside it describes it
+    last/step-N.safetensors everything that an unfinished run needs to go on, and its description
+    last/model.safetensors  in place of these in a finished run: the network at its end
+    profile/                the profiler's trace and table
+    examples.npz            pictures and meshes for the figures (no pickle)
+    run.json                the record; written last, so a folder without it is unfinished
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pix3d_onet.errors import InputError
+from pix3d_onet.files import OF_A_PART, is_own_file, member, read_json, remove, remove_parts
+
+CONFIG_FILE, RUN_FILE, HISTORY_FILE, EXAMPLES_FILE = FILES = ("config.json", "run.json", "history.csv", "examples.npz")
+BEST, LAST, EVENTS, PROFILE = FOLDERS = ("best", "last", "tensorboard", "profile")
+NETWORK_SUFFIX = ".safetensors"
+NETWORK_FILE = f"model{NETWORK_SUFFIX}"
+STEP_FILE = re.compile(r"step-\d{8}\.safetensors")
+STRAY_TENSORS = re.compile(r"\.tmp[0-9A-Za-z]{6}")
+"""A file that safetensors was writing when it was killed."""
+NAMED_RUNS = 4
+"""Runs that an error names at most."""
+
+RunState = Literal["missing", "partial", "done"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The places of one run; none of them need exist. What it removes are files of ours, never what a link leads to."""
+
+    path: Path
+
+    @property
+    def record(self) -> Path:
+        """The run's record."""
+        return self.path / RUN_FILE
+
+    @property
+    def config(self) -> Path:
+        """What defines the run."""
+        return self.path / CONFIG_FILE
+
+    @property
+    def history(self) -> Path:
+        """The validations as a table."""
+        return self.path / HISTORY_FILE
+
+    @property
+    def events(self) -> Path:
+        """The folder of TensorBoard's events."""
+        return self.path / EVENTS
+
+    @property
+    def profile(self) -> Path:
+        """The folder of the profiler's results."""
+        return self.path / PROFILE
+
+    @property
+    def examples(self) -> Path:
+        """Pictures and meshes for the figures."""
+        return self.path / EXAMPLES_FILE
+
+    @property
+    def best(self) -> Path:
+        """The best network."""
+        return self.path / BEST / NETWORK_FILE
+
+    @property
+    def last(self) -> Path:
+        """The network at the end of a finished run."""
+        return self.path / LAST / NETWORK_FILE
+
+    def step(self, number: int) -> Path:
+        """The checkpoint after step ``number`` of an unfinished run."""
+        return self.path / LAST / f"step-{number:08d}{NETWORK_SUFFIX}"
+
+    def steps(self) -> list[Path]:
+        """The checkpoints there are, oldest first."""
+        return [path for path in self._inside(LAST) if STEP_FILE.fullmatch(path.name) and is_own_file(path)]
+
+    def writable(self, place: Path) -> Path:
+        """``place`` of this run, to write to; InputError where a link or a file stands for one of its folders."""
+        return member(self.path, *place.relative_to(self.path).parts)
+
+    @property
+    def state(self) -> RunState:
+        """``done``, ``partial`` (started, not finished) or ``missing``."""
+        if self.record.is_file():
+            return "done"
+        return "partial" if self.config.is_file() else "missing"
+
+    @property
+    def has_network(self) -> bool:
+        """Whether anything of value has been saved: until then the folder is free for any run."""
+        return self.best.is_file() or self.last.is_file() or bool(self.steps())
+
+    def forget_steps(self, keep: int = 0) -> None:
+        """Remove what only an unfinished run needs, but for its newest ``keep`` checkpoints."""
+        for path in self.steps()[: -keep or None]:
+            remove(description(path))
+            remove(path)
+
+    def forget_start(self) -> None:
+        """Remove what a run writes before its first checkpoint."""
+        self.forget_curves()
+        for path in self._inside(PROFILE):
+            remove(path)
+        remove(self.config)
+        for name in FOLDERS:
+            with suppress(OSError):  # missing, or not empty
+                (self.path / name).rmdir()
+
+    def forget_curves(self) -> None:
+        """Remove the history and TensorBoard's events."""
+        remove(self.history)
+        for path in self._inside(EVENTS):
+            if path.name.startswith("events.out.tfevents."):
+                remove(path)
+
+    def clear_strays(self) -> None:
+        """Remove what a kill left half-written: ours and safetensors' own, each as large as a checkpoint."""
+        remove_parts(self.path, FILES)
+        for name in (BEST, LAST):
+            found = self._inside(name)
+            meant = {part[1] for path in found if (part := OF_A_PART.match(path.name))}
+            remove_parts(self.path / name, {name for name in meant if _is_of_a_network(name)})
+            for path in found:
+                if STRAY_TENSORS.fullmatch(path.name):
+                    remove(path)
+
+    def _inside(self, name: str) -> list[Path]:
+        """The entries of a subfolder by name; none where it is a link, which is somebody else's."""
+        folder = self.path / name
+        return [] if folder.is_symlink() or not folder.is_dir() else sorted(folder.iterdir())
+
+
+def _is_of_a_network(name: str) -> bool:
+    file = str(Path(name).with_suffix(NETWORK_SUFFIX))
+    return file == NETWORK_FILE or STEP_FILE.fullmatch(file) is not None
+
+
+def is_run(folder: Path) -> bool:
+    """Whether ``folder`` has the configuration or the record of a run of ours, as a file of its own."""
+    for path in (RunFolder(folder).config, RunFolder(folder).record):
+        if is_own_file(path):
+            try:
+                document = read_json(path, follow=False)
+            except InputError:
+                continue
+            if isinstance(document, dict) and isinstance(document.get("run_id"), str):
+                return all(isinstance(document.get(key), dict) for key in ("model", "train"))
+    return False
+
+
+def description(network: Path) -> Path:
+    """The readable JSON beside a network or checkpoint."""
+    return network.with_suffix(".json")
+
+
+def network_file(run: str | Path) -> Path:
+    """The best network of a run's folder; a ``.safetensors`` file stands for itself."""
+    path = Path(run)
+    return path if path.suffix == NETWORK_SUFFIX else RunFolder(path).best
+
+
+def no_network(run: Path) -> InputError:
+    """The error for a place without a trained network; of a folder that holds runs it names some."""
+    if not run.exists():
+        return InputError(f"run not found: {run}.", hint="Train one with `onet train`.")
+    below = [str(f) for depth in ("*", "*/*") for f in sorted(run.glob(depth)) if RunFolder(f).best.is_file()]
+    hint = "A run has one after its first validation."
+    if below:
+        more = ", …" if len(below) > NAMED_RUNS else ""
+        hint = f"Name one of its runs: {', '.join(below[:NAMED_RUNS])}{more}."
+    return InputError(f"{run} holds no trained network.", hint=hint)
+
+
+def check_network(run: Path) -> Path:
+    """The description of the network in ``run`` (a run's folder, or a network's file); InputError unless it is there
+    with its network."""
+    network = network_file(run)
+    if not network.is_file():
+        raise no_network(run)
+    if not description(network).is_file():
+        raise InputError(f"description of the run's network not found: {description(network)}.")
+    return description(network)
+
+
+def finished_runs(root: Path) -> list[Path]:
+    """The folders of all finished runs in or below ``root``, in the order of their paths."""
+    return [path.parent for path in sorted(root.rglob(RUN_FILE))]

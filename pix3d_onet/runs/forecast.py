@@ -1,0 +1,57 @@
+"""How long a run will still take: steps, validations and the scoring after the last step."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from dataclasses import dataclass
+from math import ceil
+from typing import Protocol
+
+from pix3d_onet.config import TrainConfig
+
+BACKWARD = 3.0
+"""A training step costs about three forward passes: one forward, two backward (Kaplan et al. 2020)."""
+
+
+class Clock(Protocol):
+    """The counters of a run that a forecast is made from."""
+
+    step: int
+    train_seconds: float
+    val_seconds: float
+
+    @property
+    def history(self) -> Sized:
+        """One entry per validation."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """``validation`` is the cost of one in training steps, until one is measured; ``scored`` is the scoring after the
+    last step, in validations."""
+
+    steps: int
+    val_every: int
+    validation: float
+    scored: float
+
+    def seconds_left(self, run: Clock) -> float | None:
+        """Seconds until the record, from the mean speed so far; None before the first step."""
+        if run.step < 1 or run.train_seconds <= 0:
+            return None
+        each = run.train_seconds / run.step
+        done = len(run.history)
+        validation = run.val_seconds / done if done and run.val_seconds else self.validation * each
+        to_come = max(0, ceil(self.steps / self.val_every) - done) + self.scored
+        return (self.steps - run.step) * each + to_come * validation
+
+
+def forecast(config: TrainConfig, val: int, test: int, points: int) -> Forecast:
+    """For ``val`` and ``test`` pictures with ``points`` stored points per shape.
+
+    Points decide: the decoder runs on each, and a validation takes all of a shape.
+    """
+    per_picture = min(config.val_points or points, points)
+    share = val * per_picture / (config.batch_size * min(config.points_per_shape, points))
+    return Forecast(config.steps, config.val_every, share / BACKWARD, 1 + test / max(val, 1))

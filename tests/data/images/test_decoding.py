@@ -1,0 +1,93 @@
+"""Pictures that people have and Pillow has not, or not quite: floats, HEIC, addresses, what is no picture at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pix3d_onet.data.images.decoding import no_file, read_mask, read_rgb
+from pix3d_onet.errors import RejectError
+
+
+def float_tiff(path: Path, values: object) -> Path:
+    Image.fromarray(np.asarray(values, dtype=np.float32)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("samples", "grey"),
+    [
+        ([0.0, 0.5, 1.0], [0, 128, 255]),
+        ([-0.1, 0.5, 1.04], [0, 128, 255]),  # resampling overshoots
+        ([0.0, 0.5, np.nan], [0, 128, 0]),
+        ([0.0, 0.5, np.inf], [0, 128, 255]),
+        ([0.0, 100.0, 255.0], [0, 100, 255]),
+        ([0.0, 25700.0, 65535.0], [0, 100, 255]),
+        ([0.0, 0.0, 0.0], [0, 0, 0]),
+    ],
+)
+def test_floats_are_in_the_range_that_their_highest_tells(
+    tmp_path: Path, samples: list[float], grey: list[int]
+) -> None:
+    rgb, alpha = read_rgb(float_tiff(tmp_path / "x.tiff", [samples]))
+    assert rgb.tolist() == [[[value] * 3 for value in grey]]
+    assert alpha is None
+
+
+@pytest.mark.parametrize("high", [1.0, 1.04, 255.0, 65535.0])
+def test_a_mask_of_floats_is_cut_at_half_its_range(tmp_path: Path, high: float) -> None:
+    path = float_tiff(tmp_path / "x.tiff", [[0.0, 0.4 * high, 0.6 * high, high]])
+    assert read_mask(path).tolist() == [[False, False, True, True]]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(40), "HEIC|cannot be read"),
+        (b"\x00\x00\x00\x0cJXL \r\n\x87\n" + bytes(40), "JPEG XL"),
+        (b"%PDF-1.7\n", "PDF"),
+        (b"<?xml version='1.0'?>\n<!-- drawn -->\n<svg width='3'/>", "SVG"),
+        (b"<!DOCTYPE html><html>", "HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"II*\x00" + bytes(60), "TIFF of a kind"),
+        (b"", "it is empty"),
+        (b"plain words", "not a picture in a known format"),
+    ],
+)
+def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "x.jpg"
+    path.write_bytes(content)
+    for read in (read_rgb, read_mask):
+        with pytest.raises(RejectError, match=told):
+            read(path)
+
+
+def test_heic_is_read_where_pillow_heif_is_installed(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    path = tmp_path / "x.jpg"
+    heif.from_pillow(Image.new("RGB", (64, 48), (200, 100, 50))).save(tmp_path / "x.heic", quality=100)
+    (tmp_path / "x.heic").rename(path)
+    rgb, _ = read_rgb(path)
+    assert rgb.shape == (48, 64, 3)
+    assert np.abs(rgb.astype(int) - (200, 100, 50)).max() <= 6
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("-", "standard input"),
+        ("https://example.org/chair.jpg", "URL"),
+        ("https:/example.org/chair.jpg", "URL"),  # as a path has it
+        ("s3://bucket/chair.jpg", "URL"),
+        ("chair.jpg", "does not exist"),
+        ("a:b/chair.jpg", "does not exist"),
+    ],
+)
+def test_what_is_no_file_is_told(path: str, told: str) -> None:
+    assert told in no_file(Path(path))
+    with pytest.raises(RejectError, match=told) as error:
+        read_rgb(Path(path))
+    assert error.value.reason == "missing-image"

@@ -1,0 +1,316 @@
+"""Encoder weights from files of any origin: whole or not at all, never from the network, checked after loading."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pix3d_onet.config import ModelConfig
+from pix3d_onet.errors import InputError
+from pix3d_onet.learning.network.backbone_weights import FileWeights, Taken, load_backbone
+from pix3d_onet.learning.network.encoders import make_backbone
+from pix3d_onet.learning.network.model import build_model
+from pix3d_onet.learning.network.weights_file import flatten
+
+State = dict[str, Tensor]
+FILE = Path("weights.pth")
+
+
+def randomised(name: str, seed: int, **options: Any) -> State:
+    """A network's state with random numbers in every floating-point tensor."""
+    generator = torch.Generator().manual_seed(seed)
+    state = make_backbone(name, **options).state_dict()
+    return {
+        key: torch.randn(value.shape, generator=generator) if value.is_floating_point() else value
+        for key, value in state.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def resnet() -> State:
+    return randomised("resnet18", 1)
+
+
+@pytest.fixture(autouse=True)
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here may ask timm for its published weights, be they cached or not."""
+    real = timm.create_model
+
+    def create(name: str, *args: Any, pretrained: bool = False, **options: Any) -> nn.Module:
+        assert not pretrained, "asked for published weights"
+        return real(name, *args, **options)
+
+    monkeypatch.setattr(timm, "create_model", create)
+
+
+def under(prefix: str, state: State) -> State:
+    return {f"{prefix}{key}": value for key, value in state.items()}
+
+
+def without_head(state: State) -> State:
+    return {key: value for key, value in state.items() if not key.startswith("fc.")}
+
+
+def other(state: State) -> State:
+    return {key: value + 1 for key, value in state.items()}
+
+
+def our_run(state: State) -> State:
+    model = build_model(ModelConfig("resnet18", c_dim=8, hidden_dim=8, blocks=1))
+    model.encoder.backbone.load_state_dict(without_head(state))  # type: ignore[union-attr]
+    return model.state_dict()
+
+
+def our_pyramid(state: State) -> State:
+    scales = [under(f"encoder.encoders.{i}.backbone.", without_head(s)) for i, s in enumerate((state, other(state)))]
+    return {**scales[1], **scales[0]}
+
+
+def rewritten(state: State, rules: list[tuple[str, Any]]) -> State:
+    found = {}
+    for key, value in state.items():
+        name = key
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        found[name] = value
+    return found
+
+
+HF_PARTS = {"conv": "convolution", "bn": "normalization", "0": "convolution", "1": "normalization"}
+HUGGING_FACE = [
+    (r"^(conv|bn)1\.", lambda m: f"embedder.embedder.{HF_PARTS[m[1]]}."),
+    (
+        r"^layer(\d)\.(\d)\.(conv|bn)(\d)",
+        lambda m: f"encoder.stages.{int(m[1]) - 1}.layers.{m[2]}.layer.{int(m[4]) - 1}.{HF_PARTS[m[3]]}",
+    ),
+    (
+        r"^layer(\d)\.(\d)\.downsample\.(\d)",
+        lambda m: f"encoder.stages.{int(m[1]) - 1}.layers.{m[2]}.shortcut.{HF_PARTS[m[3]]}",
+    ),
+]
+"""timm's names of a ResNet → those of transformers' ResNetModel."""
+FACEBOOK = [
+    (r"^stem\.", "downsample_layers.0."),
+    (r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
+    (r"^stages\.(\d)\.blocks\.", r"stages.\1."),
+    ("conv_dw", "dwconv"),
+    (r"mlp\.fc", "pwconv"),
+    (r"^head\.norm", "norm"),
+]
+"""timm's names of a ConvNeXt → those it was published with."""
+
+
+def moco(state: State) -> dict[str, Any]:
+    queries, keys = under("module.encoder_q.", state), under("module.encoder_k.", other(state))
+    return {"epoch": 3, "state_dict": {**queries, **keys, "module.queue": torch.zeros(4)}}
+
+
+def dino(state: State) -> dict[str, Any]:
+    heads = {"head.mlp.0.weight": torch.zeros(2, 2)}
+    return {
+        "student": {**under("module.backbone.", other(without_head(state))), **under("module.", heads)},
+        "teacher": {**under("backbone.", without_head(state)), **heads},
+        "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 0.1}]},
+    }
+
+
+ALL = "100 of 100 tensors"
+HEAD = "; 2 of the head left out"
+NAMINGS: dict[str, tuple[Callable[[State], dict[str, Any]], str]] = {
+    "timm, torchvision": (lambda s: s, f"{ALL}{HEAD}"),
+    "old, without counters": (lambda s: {k: v for k, v in s.items() if "num_batches" not in k}, f"{ALL}{HEAD}"),
+    "state_dict": (lambda s: {"state_dict": s, "epoch": 1}, f"{ALL}{HEAD}"),
+    "DDP": (lambda s: {"state_dict": under("module.", s)}, f"{ALL} under `module.`{HEAD}"),
+    "Lightning": (
+        lambda s: {"state_dict": under("model.", s), "global_step": 7, "callbacks": {}},
+        f"{ALL} under `model.`{HEAD}",
+    ),
+    "Lightning, a part": (
+        lambda s: {"state_dict": {**under("model.backbone.", without_head(s)), "model.decoder.w": torch.ones(1)}},
+        f"{ALL} under `model.backbone.`",
+    ),
+    "torch.compile": (lambda s: under("_orig_mod.", s), f"{ALL} under `_orig_mod.`{HEAD}"),
+    "torch.compile, a part": (
+        lambda s: {k.replace("layer1.", "layer1._orig_mod."): v for k, v in s.items()},
+        f"{ALL}{HEAD}; names with a wrapper's parts inside",
+    ),
+    "MoCo": (moco, f"{ALL} under `module.encoder_q.`{HEAD}; preferred to `module.encoder_k.`"),
+    "DINO": (dino, f"{ALL} under `teacher.backbone.`; preferred to `student.module.backbone.`"),
+    "MAE-style": (
+        lambda s: {"model": {**without_head(s), "mask_token": torch.zeros(1), "decoder_embed.weight": torch.zeros(1)}},
+        f"{ALL} under `model.`; 2 of the head left out",
+    ),
+    "Hugging Face": (
+        lambda s: {**under("resnet.", rewritten(without_head(s), HUGGING_FACE)), "classifier.1.weight": torch.zeros(1)},
+        f"{ALL} under `resnet.`; Hugging Face's names of a ResNet",
+    ),
+    "moving average": (
+        lambda s: {"state_dict_ema": s, "state_dict": other(s)},
+        f"{ALL} under `state_dict_ema.`{HEAD}; preferred to `state_dict.`",
+    ),
+    "our own run": (our_run, f"{ALL} under `encoder.backbone.`"),
+    "our own run, three scales": (
+        our_pyramid,
+        f"{ALL} under `encoder.encoders.0.backbone.`; preferred to `encoder.encoders.1.backbone.`",
+    ),
+}
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+def test_the_backbone_is_found_whole_in_every_naming(naming: str, resnet: State) -> None:
+    wrap, line = NAMINGS[naming]
+    backbone = make_backbone("resnet18", num_classes=0)
+    taken = load_backbone(backbone, "resnet18", flatten(wrap(resnet)), FILE)
+    for key, value in backbone.state_dict().items():
+        assert torch.equal(value, resnet[key]), key
+    assert taken.line() == line
+
+
+def half(state: State) -> State:
+    keys = list(without_head(state))
+    return {key: state[key] for key in keys[: len(keys) // 2]}
+
+
+REFUSED: dict[str, tuple[Callable[[State], dict[str, Any]], str]] = {
+    "half a file": (half, r"holds 50 of the 100 tensors of resnet18; missing layer3.* and \d+ more"),
+    "one missing": (
+        lambda s: {k: v for k, v in s.items() if k != "layer2.0.bn2.bias"},
+        r"99 of the 100 .* missing layer2\.0\.bn2\.bias\.",
+    ),
+    "foreign names": (
+        lambda s: {f"net.l{i}.w": v for i, v in enumerate(s.values())},
+        r"none of the 100 tensors of resnet18; its 122 have other names: net\.l0\.w, net\.l1\.w, net\.l2\.w and 119",
+    ),
+    "another shape": (
+        lambda s: {**s, "conv1.weight": torch.zeros(64, 1, 7, 7)},
+        r"99 of the 100 .* not fitting conv1\.weight \(64, 1, 7, 7\) instead of \(64, 3, 7, 7\)",
+    ),
+    "quantised": (
+        lambda s: {**s, "conv1.weight": s["conv1.weight"].to(torch.int8)},
+        r"not fitting conv1\.weight in int8",
+    ),
+    "NaN": (lambda s: {**s, "bn1.bias": torch.full((64,), torch.nan)}, r"NaN or infinite values in bn1\.bias"),
+    "a larger network": (
+        lambda _: randomised("resnet34", 2),
+        r"larger network than resnet18: it has 80 more tensors inside the backbone: layer1\.2",
+    ),
+    "two of equal right": (
+        lambda s: {**under("left.", s), **under("right.", other(s))},
+        r"2 different backbones of resnet18: `left\.`, `right\.`",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_anything_less_is_refused_by_name_and_changes_nothing(case: str, resnet: State) -> None:
+    spoil, message = REFUSED[case]
+    backbone = make_backbone("resnet18", num_classes=0)
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    with pytest.raises(InputError, match=message) as error:
+        load_backbone(backbone, "resnet18", flatten(spoil(resnet)), FILE)
+    assert error.value.hint
+    assert "\n" not in str(error.value)
+    assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+
+
+def test_equal_copies_are_one_backbone(resnet: State) -> None:
+    twice = {**under("left.", resnet), **under("right.", resnet)}
+    taken = load_backbone(make_backbone("resnet18", num_classes=0), "resnet18", twice, FILE)
+    assert taken.prefix == "left."
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
+def test_a_change_of_any_one_tensor_changes_the_network(name: str) -> None:
+    """And of nothing else: every tensor of the file is in the network, bit for bit."""
+    state = randomised(name, 3, num_classes=0)
+    for changed in state:
+        file = {**state, changed: state[changed] + 1}
+        backbone = make_backbone(name, num_classes=0)
+        load_backbone(backbone, name, under("module.", file), FILE)
+        differing = [key for key, value in backbone.state_dict().items() if not torch.equal(value, state[key])]
+        assert differing == [changed]
+
+
+@pytest.mark.parametrize(("dtype", "said"), [(torch.float16, "float16"), (torch.bfloat16, "bfloat16")])
+def test_half_precision_is_cast_and_said(dtype: torch.dtype, said: str, resnet: State) -> None:
+    narrow = {key: value.to(dtype) if value.is_floating_point() else value for key, value in resnet.items()}
+    backbone = make_backbone("resnet18", num_classes=0)
+    taken = load_backbone(backbone, "resnet18", narrow, FILE)
+    assert taken.line() == f"{ALL}{HEAD}; {said} cast to float32"
+    assert torch.equal(backbone.state_dict()["conv1.weight"], narrow["conv1.weight"].float())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "convnext_tiny", "vit_b_16"])
+def test_torchvision_s_networks_give_timm_s_the_same_features(name: str) -> None:
+    torchvision = pytest.importorskip("torchvision")
+    torch.manual_seed(0)
+    theirs = torchvision.models.get_model(name, weights=None)
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    ours = {"vit_b_16": "vit_base_patch16_224"}.get(name, name)
+    backbone = make_backbone(ours, num_classes=0)
+    taken = load_backbone(backbone, ours, theirs.state_dict(), FILE)
+    assert taken.taken == taken.total
+    assert taken.left_out == 2
+    last = {"convnext_tiny": "classifier", "vit_b_16": "heads"}.get(name, "fc")
+    head = getattr(theirs, last)
+    images = torch.rand(1, 3, 224, 224)
+    with torch.no_grad():
+        head = head[-1] if isinstance(head, nn.Sequential) else head
+        logits = head(backbone.eval()(images))
+        torch.testing.assert_close(logits, theirs.eval()(images), rtol=1e-3, atol=1e-3)
+
+
+def test_names_of_a_paper_s_own_release_are_timm_s_business() -> None:
+    """ConvNeXt as it was published: ``downsample_layers``, ``dwconv``, ``pwconv``; timm knows how to rename it."""
+    state = randomised("test_convnext", 4, num_classes=0)
+    published = rewritten(state, FACEBOOK)
+    backbone = make_backbone("test_convnext", num_classes=0)
+    taken = load_backbone(backbone, "test_convnext", under("model.", published), FILE)
+    assert all(torch.equal(value, state[key]) for key, value in backbone.state_dict().items())
+    assert "timm" in taken.line()
+
+
+def test_every_scale_gets_the_file_and_the_network_tells_what_it_took(tmp_path: Path, resnet: State) -> None:
+    save_file(resnet, tmp_path / "weights.safetensors")
+    for pyramid in ("separate", "shared", "fpn"):
+        config = ModelConfig("resnet18", scales=3, pyramid=pyramid, c_dim=8, hidden_dim=8, blocks=1)
+        model = build_model(config, weights=tmp_path / "weights.safetensors")
+        convolutions = [value for key, value in model.state_dict().items() if key.endswith("backbone.conv1.weight")]
+        assert len(convolutions) == (3 if pyramid == "separate" else 1)
+        assert all(torch.equal(value, resnet["conv1.weight"]) for value in convolutions)
+        assert model.encoder_weights == Taken("weights.safetensors", "", 100, 100, 2)
+    assert build_model(ModelConfig("resnet18", c_dim=8, hidden_dim=8, blocks=1)).encoder_weights is None
+
+
+def test_a_run_folder_stands_for_its_best_network(tmp_path: Path, resnet: State) -> None:
+    (tmp_path / "run" / "best").mkdir(parents=True)
+    save_file(our_run(resnet), tmp_path / "run" / "best" / "model.safetensors")
+    model = build_model(ModelConfig("resnet18"), weights=tmp_path / "run")
+    assert model.encoder_weights is not None
+    assert model.encoder_weights.line() == f"{ALL} under `encoder.backbone.`"
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputError, match="folder without weights"):
+        build_model(ModelConfig("resnet18"), weights=tmp_path / "other")
+
+
+def test_a_network_that_changes_weights_on_loading_is_caught(tmp_path: Path, resnet: State) -> None:
+    backbone = make_backbone("resnet18", num_classes=0)
+
+    def spoil(module: nn.Module, _: object) -> None:
+        with torch.no_grad():
+            module.conv1.weight.mul_(2)  # type: ignore[union-attr,operator]
+
+    backbone.register_load_state_dict_post_hook(spoil)
+    save_file(resnet, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"changes 1 of its tensors on loading: conv1\.weight"):
+        FileWeights(tmp_path / "w.safetensors").fill(backbone, "resnet18")

@@ -1,0 +1,147 @@
+"""What a run that fails leaves behind: what can be continued, or nothing; and how its files look to others."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.datasets import make_dataset
+
+from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.errors import ConfigError, DivergedError, InputError, UnsuitableError
+from pix3d_onet.events import Event, TrainStep
+from pix3d_onet.learning import checkpoint
+from pix3d_onet.learning.training import examples, trainer
+from pix3d_onet.learning.training.run import train
+from pix3d_onet.runs.folder import RunFolder
+from pix3d_onet.runs.record import RunRecord
+
+MODEL = ModelConfig("mobilenetv3_small_050", c_dim=8, hidden_dim=16, blocks=1)
+CONFIG = TrainConfig(
+    steps=8, batch_size=4, points_per_shape=64, image_size=32, pretrained=False, val_every=2, precision="fp32"
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("data") / "chairs", shapes=9, points=512, image_size=32)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread, no pictures for the figures, and a checkpoint at every validation."""
+    torch.set_num_threads(1)
+    monkeypatch.setattr(examples, "write_examples", lambda *_, **__: None)
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
+
+
+def run(data: Path, out: Path, config: TrainConfig = CONFIG, **options: Any) -> RunRecord:
+    return train(options.pop("model", MODEL), config, data, out, name="tiny", device="cpu", **options)
+
+
+def failing_at(step: int, error: Exception) -> Callable[[Event], None]:
+    def emit(event: Event) -> None:
+        if isinstance(event, TrainStep) and event.step == step and event.val_iou is None:
+            raise error
+
+    return emit
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file but the record, whose seconds are the clock's, and the curves likewise."""
+    files = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*.safetensors")}
+    return {name: path.read_bytes() for name, path in files.items()}
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"weights": Path("absent.pth")}, InputError),
+        ({"init_from": Path("absent")}, InputError),
+        ({"model": dataclasses.replace(MODEL, encoder="resnet17")}, ConfigError),
+        ({"emit": failing_at(1, torch.OutOfMemoryError("CUDA out of memory"))}, UnsuitableError),
+        ({"emit": failing_at(1, DivergedError("not finite"))}, DivergedError),
+        ({"emit": failing_at(1, KeyError("a bug"))}, KeyError),
+        ({"profile": 1000}, ConfigError),
+    ],
+    ids=["weights", "init", "encoder", "memory", "diverged", "bug", "profile"],
+)
+def test_a_failed_start_leaves_nothing_that_blocks_the_next(
+    data: Path, tmp_path: Path, options: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        run(data, tmp_path / "runs/new", **options)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_a_start_was_killed_over_is_taken_by_any_run(data: Path, tmp_path: Path) -> None:
+    """Nothing had been saved: there is nothing to continue, and nothing to lose."""
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    other = dataclasses.replace(CONFIG, lr=2e-3, steps=4)
+    record = run(data, tmp_path / "other", other)
+    folder.config.write_bytes((tmp_path / "other/config.json").read_bytes())
+    folder.history.write_text("step\n1\n2\n")
+    assert run(data, folder.path).run_id != record.run_id
+    assert len(folder.history.read_text().splitlines()) == 1 + CONFIG.steps // CONFIG.val_every
+
+
+def test_a_configuration_that_is_not_ours_is_left_alone(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architectures": ["Other"]}')
+    for resume in (False, True):
+        with pytest.raises(InputError, match="holds"):
+            run(data, tmp_path, resume=resume)
+    assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+    assert "Other" in (tmp_path / "config.json").read_text()
+
+
+@pytest.mark.parametrize("fits", ["nothing", "the best network", "two checkpoints"])
+def test_a_full_disk_is_one_line_and_the_run_goes_on_later(
+    data: Path, tmp_path: Path, small_disk: Callable[[str], Path], fits: str
+) -> None:
+    whole = tmp_path / "whole"
+    run(data, whole)
+    with pytest.raises(KeyError):
+        run(data, tmp_path / "part", emit=failing_at(3, KeyError("stop")))
+    best, step = (p.stat().st_size for p in (RunFolder(whole).best, RunFolder(tmp_path / "part").step(2)))
+    room = {"nothing": 0, "the best network": best, "two checkpoints": best + 2 * step}[fits]
+    out = RunFolder(small_disk(f"{room + best // 4 >> 10}k") / "run")
+    with pytest.raises(InputError, match=f"^no space left on the disk of {out.path}") as full:
+        run(data, out.path)
+    assert "`resume=True`" in full.value.hint
+    assert not list(out.path.rglob(".*"))
+    assert len(out.steps()) == (2 if fits == "two checkpoints" else 0)
+    assert out.path.exists() == (fits != "nothing")
+    small_disk("64m")
+    run(data, out.path, resume=True)
+    assert contents(out.path) == contents(whole)
+
+
+def test_files_have_the_mode_of_any_new_file(data: Path, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        run(data, tmp_path / "run", dataclasses.replace(CONFIG, steps=2))
+    finally:
+        os.umask(before)
+    modes = {p.relative_to(tmp_path).as_posix(): stat.S_IMODE(p.stat().st_mode) for p in tmp_path.rglob("*.*")}
+    assert {"run/best/model.safetensors", "run/last/model.safetensors", "run/run.json"} <= modes.keys()
+    assert set(modes.values()) == {0o640}, modes
+
+
+def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(data, tmp_path / "run", dataclasses.replace(CONFIG, steps=2))
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(InputError, match=r"cannot read checkpoint .*: Permission denied"):
+        checkpoint.load_model(tmp_path / "run")

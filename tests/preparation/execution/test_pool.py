@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import operator
+import os
+from pathlib import Path
+
+import pytest
+
+from pix3d_onet.errors import MissingDependencyError
+from pix3d_onet.preparation.execution.pool import Limits, Plan, kernel_threads, run
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that workers import from."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_worker_that_cannot_start_is_nobodys_reject(jobs: int, modules: Path) -> None:
+    (modules / "broken_install.py").write_text('raise RuntimeError("cannot cache function")\n')
+    plan = Plan(operator.neg, Limits(), jobs, warm_up="broken_install")
+    with pytest.raises(MissingDependencyError, match="cannot start: cannot cache function"):
+        list(run([1, 2], plan))
+
+
+def test_a_worker_that_dies_while_it_starts_is_one_clear_line(modules: Path) -> None:
+    (modules / "deadly_install.py").write_text("import os\nos._exit(7)\n")
+    with pytest.raises(MissingDependencyError, match=r"cannot start: its process died \(EXIT\(7\)\)"):
+        list(run([1], Plan(operator.neg, Limits(), 1, warm_up="deadly_install")))
+
+
+def test_kernels_take_no_more_threads_than_they_are_given_and_get_theirs_back() -> None:
+    numba = pytest.importorskip("numba")
+    before = numba.get_num_threads()
+    for most, used in ((1, 1), (before, before), (before + 5, before)):
+        with kernel_threads(most):
+            assert numba.get_num_threads() == used
+        assert numba.get_num_threads() == before
