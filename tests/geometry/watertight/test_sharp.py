@@ -14,8 +14,7 @@ from pix3d_onet import Mesh, make_watertight
 from pix3d_onet.geometry.mesh.decimation import decimate
 from pix3d_onet.geometry.mesh.inside.winding import winding_numbers
 from pix3d_onet.geometry.mesh.topology import component_labels, is_watertight, volume
-from pix3d_onet.geometry.watertight.brick_grid import frame_for
-from pix3d_onet.geometry.watertight.tight import tight, tight_in
+from pix3d_onet.geometry.watertight.tight import tight
 
 LENGTH = 64.0
 """Voxels along a bar: shorter than a chair's leg, so that its ends weigh in."""
@@ -47,9 +46,7 @@ def in_voxels(body: trimesh.Trimesh) -> tuple[Mesh, float]:
 def test_square_bars_keep_their_volume(width: float, turn: str) -> None:
     body = turned(bar("square", width), turn, np.random.default_rng(int(width)))
     mesh, resolution = in_voxels(body)
-    surface = tight_in(mesh, frame_for(mesh, round(resolution), border=5.5))  # not doubled, whatever is thin
-    assert surface is not None
-    result = surface.mesh()
+    result = make_watertight(mesh, resolution=round(resolution))
     assert is_watertight(result)
     assert component_labels(result)[0] == 1
     assert volume(result) == pytest.approx(body.volume, rel=0.01 if width == 2 else 0.005)

@@ -70,7 +70,7 @@ def drop_rims(
         for up in (True, False):
             other = shifted(out, axis, 1 if up else -1)
             hit = last[axis] if up else shifted(first[axis], axis, -1) - 1
-            found = np.argwhere((out == 0) & (thin <= 1) & (other != 0) & (np.abs(hit) <= 1))
+            found = np.argwhere((out == 0) & (thin == 0) & (other != 0) & (np.abs(hit) <= 1))
             crossings.append((found, found + np.eye(3)[axis] * hit[tuple(found.T)][:, None]))
     nodes, places = (np.concatenate(parts) for parts in zip(*crossings, strict=True))
     for node in np.argwhere(rods):

@@ -22,8 +22,9 @@ REPRESENTED = 3.0
 COVERED = 0.5
 """Squared voxels: a curve all of whose points have an inside node this near is kept without gaps."""
 
-FACE_REACH = 2.0
-"""Voxels within which a crossing in the plane of a face shows that the face bounds something that has nodes."""
+FACE_REACH = 1.7
+"""Voxels within which a crossing in the plane of a face shows that the face bounds something that has nodes. A longer
+reach would take rods that lie in the plane of a solid's face for its rim, and cut them off."""
 
 IN_PLANE = 0.02
 """Voxels off a plane up to which a crossing lies in it."""
@@ -202,7 +203,7 @@ def _crossed_nearby(
                 i, j, k = node[0] + x, node[1] + y, node[2] + z
                 s = table[slot, (i >> 3) + 1, (j >> 3) + 1, (k >> 3) + 1]
                 m = (i & 7) << 6 | (j & 7) << 3 | (k & 7)
-                if s < 0 or out[s, m] != 0 or thin[s, m] > 1:
+                if s < 0 or out[s, m] != 0 or thin[s, m] > 0:
                     continue
                 for turn in range(6):
                     axis, up = turn >> 1, turn & 1
@@ -289,8 +290,8 @@ def drop_rims(
 
     These may stick out farther from the last inside nodes than a rod may. But their faces cross grid edges beside them,
     in the plane of the nearest triangle and within FACE_REACH of the nearest surface point, and ``sharp`` finds them
-    from these crossings. Crossings of nodes that are thin along two axes (``thin_nodes``) do not count: they are those
-    of rods, all of whose length must be kept.
+    from these crossings. Crossings of thin nodes (``thin_nodes``) do not count: they are those of rods and plates, all
+    of whose length must be kept.
     """
     for slot in prange(len(rods)):
         p = np.empty(3)

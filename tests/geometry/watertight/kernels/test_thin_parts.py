@@ -82,7 +82,7 @@ def test_rims_of_solids_are_no_rods(seed: int) -> None:
     rng = np.random.default_rng(seed)
     grid = random_bricks(rng)
     out, elsewhere = levels(rng, grid, 0.3)
-    thin = rng.integers(0, 4, out.shape).astype(np.uint8)
+    thin = rng.integers(0, 2, out.shape).astype(np.uint8)
     first, last = random_hits(rng, grid.count, 0.8)
     nodes = (grid.origins[:, None] + np.argwhere(np.ones((SIDE,) * 3))).reshape(-1, 1, 3)
     triangles = nodes + rng.normal(scale=0.4, size=(len(nodes), 3, 3))
