@@ -107,14 +107,14 @@ _FIGURES = (
     Figure(
         "label_agreement",
         "share",
-        "Stored points, of 20,000, that an independent inside test labels alike.",
+        "Stored points, of 10,000 and off the surface, that an independent inside test labels alike.",
         1.0,
         "higher",
     ),
     Figure(
         "distance_mean",
         "longest sides",
-        "Mean distance between the closed mesh and the visible surface of the file's, both ways.",
+        "Mean distance between the closed (one way: stored) mesh and the visible surface of the file's.",
         0.0,
         "lower",
     ),

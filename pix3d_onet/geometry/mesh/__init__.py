@@ -1,1 +1,1 @@
-"""Triangle meshes: reading, cleaning, topology, labels by rays, sampling, simplification, writing."""
+"""Triangle meshes: reading, cleaning, topology, labels by winding numbers, sampling, simplification, writing."""

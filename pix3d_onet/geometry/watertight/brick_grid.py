@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from pix3d_onet.geometry.mesh.topology import component_labels, measures_of_parts
 from pix3d_onet.geometry.watertight.kernels import flood
@@ -85,6 +86,22 @@ def without_strays(surface: GridSurface) -> GridSurface:
     used = np.zeros(len(surface.vertices), dtype=np.bool_)
     used[faces] = True
     return GridSurface(surface.frame, surface.vertices[used], (np.cumsum(used) - 1)[faces])
+
+
+def between_pieces(surface: GridSurface, nodes: Int64, reach: float) -> Bool:
+    """(K,) bool: nodes, (K, 3) in grid coordinates, within ``reach`` voxels of two pieces of the surface."""
+    found = np.zeros(len(nodes), dtype=np.bool_)
+    if len(nodes) == 0:
+        return found
+    count, labels = component_labels(Mesh(surface.vertices, surface.faces))
+    if count < 2:
+        return found
+    piece = np.empty(len(surface.vertices), dtype=np.int32)
+    piece[surface.faces] = labels[:, None]
+    around: Any = cKDTree(surface.vertices).query_ball_point(nodes, reach)
+    for n, near in enumerate(around):
+        found[n] = len(near) > 0 and bool((piece[near] != piece[near[0]]).any())
+    return found
 
 
 def origins(slots: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -28,6 +28,7 @@ from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.watertight.brick_grid import (
     GridFrame,
     GridSurface,
+    between_pieces,
     fill_cavities,
     frame_for,
     number_bricks,
@@ -36,7 +37,7 @@ from pix3d_onet.geometry.watertight.brick_grid import (
 )
 from pix3d_onet.geometry.watertight.kernels import bricks, flood, marching_cubes, neighbours, thin_parts
 from pix3d_onet.geometry.watertight.sharp import sharpened
-from pix3d_onet.types import Mesh
+from pix3d_onet.types import Int64, Mesh
 
 BAND = 1.05
 """Voxels around triangles in which distances are exact: just over BARRIER; more only costs time."""
@@ -48,6 +49,8 @@ REACH = 2.75
 """Voxels around triangles covered by bricks: BARRIER and a cell's diagonal, so that all surface lies in bricks."""
 THIN_SHARE = 0.025
 """Share of the surface nodes in thin parts above which the resolution is doubled; a plain chair has 0.005 to 0.02."""
+JOINT = 2.0
+"""Voxels from two pieces within which a rim between them is thickened after all: gaps narrower than this are closed."""
 MOST_BRICKS = 16_000
 """Bricks at most, at resolution 256 and in proportion to its square: about 1 GB. Chairs have 2,000 to 15,000."""
 COARSEST = 16
@@ -106,7 +109,7 @@ def tight_in(mesh: Mesh, frame: GridFrame, *, thin_limit: float = np.inf) -> Gri
         return None
     inside = ((out == 0) | ((push > 0) & (distance <= push))).astype(np.uint8)
     brick_inside = (flat_out == 0).astype(np.uint8)
-    rods = np.zeros_like(inside)
+    rods, rims = np.zeros_like(inside), np.zeros(inside.shape, dtype=np.bool_)
     # Thin along one axis only may be the edge of a solid; along two it is a rod.
     zone = (thin >= 2) | ((push > 0) & (distance <= push))
     first_node = origins(slots)
@@ -114,12 +117,27 @@ def tight_in(mesh: Mesh, frame: GridFrame, *, thin_limit: float = np.inf) -> Gri
         more = thin_parts.thin_rods(
             inside, brick_inside, table, first_node, distance, nearest, triangles, zone | rods, again
         )
+        rims |= more
         thin_parts.drop_rims(more, out, flat_out, table, first_node, nearest, triangles, thin, first_hit, last_hit)
         inside |= more
         rods |= more
-    if rods.any():
-        push = np.where(rods != 0, thin_parts.ROD_RADIUS + thin_parts.MARGIN, push)
-    fill_cavities(inside, brick_inside, slots)
-    fractions = thin_parts.edge_fractions(inside, brick_inside, out, table, distance, push, first_hit, last_hit)
-    cubes = marching_cubes.extract(inside, brick_inside, table, first_node, fractions)
-    return without_strays(GridSurface(frame, *sharpened(cubes, triangles, slots, table, fractions)))
+
+    def surfaced() -> GridSurface:
+        pushed = np.where(rods != 0, thin_parts.ROD_RADIUS + thin_parts.MARGIN, push) if rods.any() else push
+        fill_cavities(inside, brick_inside, slots)
+        fractions = thin_parts.edge_fractions(inside, brick_inside, out, table, distance, pushed, first_hit, last_hit)
+        cubes = marching_cubes.extract(inside, brick_inside, table, first_node, fractions)
+        return without_strays(GridSurface(frame, *sharpened(cubes, triangles, slots, table, fractions)))
+
+    result = surfaced()
+    left_out = np.argwhere(rims & (inside == 0))
+    joints = left_out[between_pieces(result, first_node[left_out[:, 0]] + _offsets(left_out[:, 1]), JOINT)]
+    if len(joints):
+        inside[tuple(joints.T)] = rods[tuple(joints.T)] = 1
+        result = surfaced()
+    return result
+
+
+def _offsets(local: Int64) -> Int64:
+    """(K, 3) place in its brick of the nodes of (K,) local indices."""
+    return np.stack([local >> 6, local >> 3 & 7, local & 7], axis=1)

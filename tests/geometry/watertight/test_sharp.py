@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from pix3d_onet import Mesh, make_watertight
 from pix3d_onet.geometry.mesh.decimation import decimate
 from pix3d_onet.geometry.mesh.inside.winding import winding_numbers
 from pix3d_onet.geometry.mesh.topology import component_labels, is_watertight, volume
+from pix3d_onet.geometry.watertight.brick_grid import between_pieces
 from pix3d_onet.geometry.watertight.tight import tight
 
 LENGTH = 64.0
@@ -93,6 +96,18 @@ def test_no_point_is_enclosed_twice_or_backwards() -> None:
     near = mesh.vertices[rng.integers(len(mesh.vertices), size=50_000)] + rng.normal(scale=0.5, size=(50_000, 3))
     found = winding_numbers(mesh, near)
     assert set(np.unique(found)) == {0, 1}
+
+
+def test_nodes_between_two_pieces_are_found() -> None:
+    left, right = trimesh.creation.box((4, 4, 4)), trimesh.creation.box((4, 4, 4))
+    right.apply_translation((5, 0, 0))
+    body = trimesh.util.concatenate([left, right]).subdivide().subdivide()
+    whole = tight(Mesh(body.vertices, body.faces), 16)
+    surface = replace(whole, vertices=body.vertices, faces=body.faces)
+    nodes = np.array([[2, 0, 0], [3, 1, 1], [0, 2, 0], [5, 2, 0], [2, 9, 0]])
+    assert between_pieces(surface, nodes, 1.5).tolist() == [True, True, False, False, False]
+    one = replace(whole, vertices=left.vertices, faces=left.faces)
+    assert not between_pieces(one, nodes, 9.0).any()
 
 
 def test_too_much_surface_gets_a_coarser_grid_and_says_so() -> None:
