@@ -30,8 +30,9 @@ from typing import Any
 import numpy as np
 from solids import Solid, solids
 
+from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.reading import load_mesh
-from pix3d_onet.geometry.mesh.sampling import contains, sample_surface
+from pix3d_onet.geometry.mesh.sampling import sample_surface
 from pix3d_onet.geometry.mesh.topology import is_watertight, volume
 from pix3d_onet.geometry.watertight.methods import make_watertight
 from pix3d_onet.types import Mesh

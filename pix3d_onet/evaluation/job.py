@@ -16,7 +16,8 @@ from pix3d_onet.evaluation.paired import Difference, differences
 from pix3d_onet.evaluation.pix3d_protocol import Lattice, evaluate_pix3d
 from pix3d_onet.evaluation.request import Request
 from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.geometry.mesh.sampling import contains, sample_surface
+from pix3d_onet.geometry.mesh.inside.winding import contains
+from pix3d_onet.geometry.mesh.sampling import sample_surface
 from pix3d_onet.learning.device import choose_device
 from pix3d_onet.learning.extraction.predictor import NetworkPredictor, Predictor, network_predictor, run_settings
 from pix3d_onet.learning.torch_threads import Threads

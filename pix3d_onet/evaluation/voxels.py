@@ -11,7 +11,7 @@ from scipy.ndimage import maximum_filter
 from pix3d_onet.types import Bool, Float32, Float64, Mesh
 
 Contains = Callable[[Mesh, Float32], Bool]
-"""``geometry.mesh.sampling.contains``: mesh, (N, 3) points → (N,) bool."""
+"""``geometry.mesh.inside.winding.contains``: mesh, (N, 3) points → (N,) bool."""
 BATCH = 1 << 20
 """Surface points in memory at a time: 24 MB."""
 

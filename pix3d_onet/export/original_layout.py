@@ -31,7 +31,7 @@ from pix3d_onet.files import (
     write_json,
     write_text,
 )
-from pix3d_onet.geometry.mesh.sampling import contains
+from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.writing import write_mesh
 from pix3d_onet.types import Bool, Camera, Float32, Sample, UInt8, View
 

@@ -18,7 +18,7 @@ from pix3d_onet.config import POINTS_HALF_SIDE
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.cleaning import transformed
-from pix3d_onet.geometry.mesh.inside.solid_angles import surrounded
+from pix3d_onet.geometry.mesh.inside.solid_angles import disagreements, surrounded
 from pix3d_onet.geometry.mesh.raycast import RayScene
 from pix3d_onet.geometry.mesh.reading import load_mesh
 from pix3d_onet.geometry.mesh.topology import unbalanced_edges
@@ -64,9 +64,7 @@ class LabelCheck:
             text = f"{loose} edges of the stored mesh are open or wound inconsistently."
             self.findings.append(checks.error(sample.object_id, text, "Prepare the shape again."))
         points, stored = sample.points[chosen], sample.occupancy[chosen]
-        differ = np.flatnonzero(surrounded(sample.mesh, points) != stored)
-        excused = int((RayScene(sample.mesh).distance(points[differ]) <= slack).sum()) if len(differ) else 0
-        wrong = len(differ) - excused
+        wrong, excused = disagreements(sample.mesh, points, stored, slack)
         agreement = 1 - wrong / max(len(points) - excused, 1)
         self.shapes += 1
         self.points += len(points)

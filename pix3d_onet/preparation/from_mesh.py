@@ -13,10 +13,10 @@ from pix3d_onet.data.store.encoding import encode_normals
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.cleaning import box_normalisation, transformed
 from pix3d_onet.geometry.mesh.decimation import decimate
-from pix3d_onet.geometry.mesh.inside.winding import WindingNumbers
+from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.reading import read_mesh
 from pix3d_onet.geometry.mesh.sampling import draw_cells, sample_surface
-from pix3d_onet.geometry.mesh.topology import is_watertight, volume
+from pix3d_onet.geometry.mesh.topology import bounds_solid, edge_counts, volume
 from pix3d_onet.geometry.watertight.methods import watertight
 from pix3d_onet.lattice import decode_points, encode_points
 from pix3d_onet.preparation import quality
@@ -63,13 +63,13 @@ def shape_geometry(
         result = watertight(source, method=config.watertight, resolution=config.resolution)
         normalisation = box_normalisation(result.mesh)
         full = transformed(result.mesh, normalisation)
-        if config.watertight != "none" and not (is_watertight(full) and volume(full) > 0):
+        edges = edge_counts(full)
+        if config.watertight != "none" and not (bounds_solid(edges) and volume(full) > 0):
             raise RejectError("not-watertight", "the result is not a closed solid", "watertight")
     with watch.stage("labels"):
         cells = draw_cells(config.points, config.seed, object_id)
         points = decode_points(cells)
-        winding = WindingNumbers(full)
-        occupancy = winding.contains(points)
+        occupancy = contains(full, points)
     with watch.stage("surface"):
         surface, normals = sample_surface(full, config.surface_points, config.seed, object_id)
     with watch.stage("decimate"):
@@ -79,7 +79,7 @@ def shape_geometry(
             source=source,
             result=result,
             full=full,
-            winding=winding,
+            edges=edges,
             stored=small,
             stored_error=error,
             normalisation=normalisation,

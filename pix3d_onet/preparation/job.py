@@ -34,7 +34,7 @@ from pix3d_onet.preparation.assemble import assemble, listing_digest
 from pix3d_onet.preparation.execution.pool import Failure, Limits, Plan, run
 from pix3d_onet.preparation.output_folder import TIMINGS, check_output, keep_account, shard_names
 from pix3d_onet.preparation.reopen import read_timings, thaw
-from pix3d_onet.preparation.staging import Contents, Done, Outcome, Staging, fingerprint, read_digest
+from pix3d_onet.preparation.staging import ALGORITHM, Contents, Done, Outcome, Staging, fingerprint, read_digest
 from pix3d_onet.preparation.worker import Geometry, Task, prepare_shape, rejection
 from pix3d_onet.types import Rejected, SourceListing, SourceShape
 
@@ -143,7 +143,8 @@ class _Job:
 
     @property
     def source(self) -> dict[str, Any]:
-        return {"kind": self.listing.kind, "listing_sha256": listing_digest(self.listing, self.shapes)}
+        listing = listing_digest(self.listing, self.shapes)
+        return {"kind": self.listing.kind, "listing_sha256": listing, "algorithm": ALGORITHM}
 
     def begin(self) -> None:
         """Make the folder ours: no manifest of somebody else may pass for that of what is being prepared."""
@@ -162,7 +163,11 @@ class _Job:
         if manifest is None:
             return None
         sound = {s.file for s in manifest.shards if _sound(self.out / s.file, s.sha256)}
-        if again := self._to_do_again(manifest):
+        again = self._to_do_again(manifest)
+        if (again or len(sound) < len(manifest.shards)) and self._is_of_another_algorithm(manifest):
+            (self.out / MANIFEST).unlink()
+            return None
+        if again:
             self._take_apart(manifest, sound, again)
             return None
         self.staging.remove()  # a kill may have come between the manifest and this
@@ -170,6 +175,15 @@ class _Job:
         if len(sound) < len(manifest.shards):
             self._repair(manifest, sound)
         return manifest
+
+    def _is_of_another_algorithm(self, manifest: Manifest) -> bool:
+        """Whether none of its shapes may stand beside new ones. InputError then, unless it may be overwritten."""
+        if manifest.source.get("algorithm", 1) == ALGORITHM:
+            return False
+        if not self.execution.overwrite:
+            text = f"{self.out} was prepared by an onet that made other shapes of the same files: they cannot be mixed."
+            raise InputError(text, hint="Name another `out`, or prepare all of it again with `overwrite=True`.")
+        return True
 
     def _to_do_again(self, manifest: Manifest) -> set[str]:
         """Shapes to prepare anew: changed ones, and with ``retry_failed`` those that were lost or lost a picture."""
@@ -371,7 +385,8 @@ def _differences(manifest: Manifest, config: PrepareConfig, source: Mapping[str,
         return ", ".join(f"{k} {have[k]!r} instead of {want[k]!r}" for k in keys[:3])
     if manifest.source.get("kind") != source["kind"]:
         return f"made from {manifest.source.get('kind')}"
-    return "" if manifest.source == source else "its source has other records now"
+    same = manifest.source.get("listing_sha256") == source["listing_sha256"]
+    return "" if same else "its source has other records now"
 
 
 def _reasons(rejected: Sequence[Rejected]) -> str:

@@ -15,16 +15,18 @@ import numpy as np
 from pix3d_onet.data.store.quality_figures import broken_rules
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.cleaning import box_normalisation
-from pix3d_onet.geometry.mesh.inside.solid_angles import surrounded
-from pix3d_onet.geometry.mesh.inside.winding import WindingNumbers
+from pix3d_onet.geometry.mesh.inside.solid_angles import disagreements
+from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.raycast import RayScene
 from pix3d_onet.geometry.mesh.sampling import sample_surface
-from pix3d_onet.geometry.mesh.topology import component_labels, edge_counts, face_areas, volume
+from pix3d_onet.geometry.mesh.topology import component_labels, face_areas, is_watertight, volume
 from pix3d_onet.geometry.watertight.methods import Watertight
 from pix3d_onet.types import Bool, Float32, Float64, Mesh, Normalisation
 
-AGREEMENT_POINTS = 20_000
-"""Stored points that are labelled again, by solid angles."""
+AGREEMENT_POINTS = 10_000
+"""Stored points that are labelled again, by solid angles of the stored mesh."""
+ROUNDING = 1e-5
+"""Distance from the surface at which solid angles, in float32, are sure."""
 SURFACE_SAMPLES = 10_000
 """Points on either surface for the distances between them."""
 LOST_VOXELS = 2.0
@@ -42,7 +44,7 @@ def judge(
     source: Mesh,
     result: Watertight,
     full: Mesh,
-    winding: WindingNumbers,
+    edges: Mapping[str, int],
     stored: Mesh,
     stored_error: float,
     normalisation: Normalisation,
@@ -54,13 +56,13 @@ def judge(
     """JSON-able figures. ``source`` in the model's frame; ``full``, ``stored``, ``points`` (P, 3) normalised;
     ``reading`` are those of :class:`~pix3d_onet.geometry.mesh.reading.ReadMesh`.
 
-    ``winding`` is that of ``full``, from which the labels ``occupancy`` (P,) come.
-
     RejectError (stage ``qc``) with the name of the first ``reject`` rule that is broken.
     """
-    edges, before = edge_counts(full), edge_counts(source)
-    source_closed = before["boundary"] == before["nonmanifold"] == before["clashes"] == 0
-    again = surrounded(full, points[:AGREEMENT_POINTS])
+    source_closed = is_watertight(source)
+    wrong, excused = disagreements(
+        stored, points[:AGREEMENT_POINTS], occupancy[:AGREEMENT_POINTS], stored_error + ROUNDING
+    )
+    judged = len(points[:AGREEMENT_POINTS]) - excused
     figures: dict[str, Any] = {
         "method": result.method,
         "source_faces": len(source.faces),
@@ -74,10 +76,10 @@ def judge(
         "components_before": component_labels(source)[0],
         "components": component_labels(full)[0],
         "occupied": _rounded(float(occupancy.mean())),
-        "label_agreement": _rounded(float((again == occupancy[:AGREEMENT_POINTS]).mean())),
+        "label_agreement": _rounded(1 - wrong / max(judged, 1)),
         "stored_faces": len(stored.faces),
         "stored_error": _rounded(stored_error),
-        **_distances(source, full, winding, normalisation, result.voxel / normalisation.scale),
+        **_distances(source, full, stored, normalisation, result.voxel / normalisation.scale),
         "box_drift_voxels": _box_drift(source, result),
         **_voxel_agreement(voxel, source, normalisation, points, occupancy),
         **result.info,
@@ -90,22 +92,20 @@ def judge(
     return figures
 
 
-def _distances(
-    source: Mesh, full: Mesh, winding: WindingNumbers, normalisation: Normalisation, voxel: float
-) -> dict[str, Any]:
-    """Distances both ways between the result and the *visible* surface of the source, its bias, and what is lost."""
+def _distances(source: Mesh, full: Mesh, stored: Mesh, normalisation: Normalisation, voxel: float) -> dict[str, Any]:
+    """Distances from the result to the source and from the source's *visible* surface to the stored result, the
+    result's bias, and what is lost."""
     original = Mesh(normalisation.apply(source.vertices), source.faces)
     ours, normals = sample_surface(full, SURFACE_SAMPLES, 0, "qc-result")
     theirs, their_normals = sample_surface(original, SURFACE_SAMPLES, 0, "qc-source")
     step = VISIBLE_VOXELS * voxel * their_normals
-    hidden = winding.contains(theirs + step)
-    hidden[hidden] = winding.contains((theirs - step)[hidden])
-    visible = ~hidden
+    beside = contains(full, np.concatenate([theirs + step, theirs - step, theirs]))
+    before, behind, within = beside.reshape(3, -1)
+    visible = ~(before & behind)
     to_source = ours - RayScene(original).closest(ours)
     out = np.linalg.norm(to_source, axis=1)
-    back = np.linalg.norm(theirs - RayScene(full).closest(theirs), axis=1)
-    lost = back > LOST_VOXELS * voxel
-    lost[lost] = ~winding.contains(theirs[lost])
+    back = RayScene(stored).distance(theirs)
+    lost = (back > LOST_VOXELS * voxel) & ~within
     both = np.concatenate([out, back[visible]]) if visible.any() else out
     return {
         "distance_mean": _rounded(float((out.mean() + (back[visible].mean() if visible.any() else 0.0)) / 2)),

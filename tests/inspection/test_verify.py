@@ -59,6 +59,7 @@ def test_a_prepared_data_set_is_sound(prepared: Path, release: Path) -> None:
         "leakage",
         "duplicates",
         "labels",
+        "source labels",
         "cameras",
         "source",
     ]

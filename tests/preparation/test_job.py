@@ -162,6 +162,27 @@ def test_what_changed_in_the_source_is_done_again(root: Path, copy: Path, tmp_pa
     assert run(other, copy).up_to_date
 
 
+@pytest.mark.parametrize("what", ["source", "shard"])
+def test_shapes_of_two_algorithms_are_never_mixed(root: Path, copy: Path, tmp_path: Path, what: str) -> None:
+    document = json.loads((copy / "manifest.json").read_text())
+    document["source"]["algorithm"] -= 1
+    (copy / "manifest.json").write_text(json.dumps(document))
+    assert run(root, copy).up_to_date  # what is whole stays what it is
+    other = Path(shutil.copytree(root, tmp_path / "root"))
+    if what == "source":
+        write_box(other / "model/chair/BOX_005/model.obj", (1.0, 0.5, 0.5))
+    else:
+        (copy / document["shards"][0]["file"]).unlink()
+    before = contents(copy)
+    with pytest.raises(InputError, match="cannot be mixed"):
+        run(other, copy)
+    assert contents(copy) == before
+    result = run(other, copy, overwrite=True)
+    assert result.resumed == 0
+    run(other, tmp_path / "fresh")
+    assert contents(copy) == contents(tmp_path / "fresh")
+
+
 def test_a_picture_that_was_not_needed_may_change(tmp_path: Path) -> None:
     root, out = tmp_path / "root", tmp_path / "out"
     write_release(root, 3, per_object=2)

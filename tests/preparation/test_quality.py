@@ -17,7 +17,7 @@ from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.store.encoding import decode_normals
 from pix3d_onet.data.store.quality_figures import FIGURES, RULES
 from pix3d_onet.errors import RejectError
-from pix3d_onet.geometry.mesh.sampling import contains
+from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.topology import is_watertight
 from pix3d_onet.geometry.mesh.writing import write_mesh
 from pix3d_onet.lattice import decode_points

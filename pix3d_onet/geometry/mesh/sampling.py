@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pix3d_onet.geometry.mesh.inside.winding import WindingNumbers
+from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.topology import face_areas
 from pix3d_onet.lattice import LATTICE, decode_points
 from pix3d_onet.seeding import generator
@@ -14,11 +14,6 @@ from pix3d_onet.types import Bool, Float32, Float64, Mesh, UInt16
 def draw_cells(n: int, seed: int, name: str = "") -> UInt16:
     """(n, 3) uint16 i.i.d. uniform lattice cells; decode with ``codec.decode_points``."""
     return generator(seed, "points", name).integers(0, LATTICE, size=(n, 3), dtype=np.uint16)
-
-
-def contains(mesh: Mesh, points: Float64 | Float32) -> Bool:
-    """(N,) bool: whether ``mesh`` (closed, any frame) goes around each of (N, 3) points; exact."""
-    return WindingNumbers(mesh).contains(points)
 
 
 def sample_occupancy(mesh: Mesh, n: int, seed: int) -> tuple[Float32, Bool]:

@@ -37,8 +37,12 @@ def unbalanced_edges(mesh: Mesh) -> int:
 
 def is_watertight(mesh: Mesh) -> bool:
     """Every edge is used by exactly two faces, once in each direction."""
-    counts = edge_counts(mesh)
-    return len(mesh.faces) > 0 and counts["boundary"] == counts["nonmanifold"] == counts["clashes"] == 0
+    return bounds_solid(edge_counts(mesh))
+
+
+def bounds_solid(counts: Mapping[str, int]) -> bool:
+    """Whether ``edge_counts`` are those of a closed, consistently wound mesh with at least one face."""
+    return counts["regular"] > 0 and counts["boundary"] == counts["nonmanifold"] == counts["clashes"] == 0
 
 
 def volume(mesh: Mesh) -> float:

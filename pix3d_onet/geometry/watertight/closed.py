@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pix3d_onet.errors import RejectError
-from pix3d_onet.geometry.mesh.inside.winding import WindingNumbers
+from pix3d_onet.geometry.mesh.inside.winding import winding_by_part
 from pix3d_onet.geometry.mesh.topology import component_labels, edge_counts, measures_of_parts, unbalanced_edges
 from pix3d_onet.types import Bool, Float64, Int64, Mesh
 
@@ -104,7 +104,7 @@ def _to_turn(merged: Mesh, parts: NDArray[np.int32], keys: Int64) -> Bool:
         return volumes < 0
     copies = _reversed_copies(keys, volumes)
     owner, point = _points_inside(merged, parts, volumes)
-    asked, around, winding = WindingNumbers(merged).by_part(point, parts)
+    asked, around, winding = winding_by_part(merged, point, parts)
     rank = np.empty(count, dtype=np.int64)
     rank[np.argsort(-np.abs(volumes), kind="stable")] = np.arange(count)
     larger = rank[around] < rank[owner[asked]]

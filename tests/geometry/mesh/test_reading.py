@@ -20,8 +20,9 @@ from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.geometry.mesh.cleaning import box_normalisation, transformed
 from pix3d_onet.geometry.mesh.decimation import decimate
 from pix3d_onet.geometry.mesh.formats.obj import parse_obj
+from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.reading import load_mesh
-from pix3d_onet.geometry.mesh.sampling import contains, sample_occupancy, sample_surface
+from pix3d_onet.geometry.mesh.sampling import sample_occupancy, sample_surface
 from pix3d_onet.geometry.mesh.topology import component_labels, edge_counts, face_areas, is_watertight, volume
 from pix3d_onet.geometry.mesh.writing import vertex_normals, write_mesh
 

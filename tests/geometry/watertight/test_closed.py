@@ -12,7 +12,7 @@ pytest.importorskip("open3d")
 
 from pix3d_onet import Mesh, make_watertight
 from pix3d_onet.errors import RejectError
-from pix3d_onet.geometry.mesh.sampling import contains
+from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.topology import volume
 
 Box = tuple[tuple[float, float, float], tuple[float, float, float]]

@@ -9,7 +9,8 @@ pytest.importorskip("trimesh")
 pytest.importorskip("numba")
 pytest.importorskip("open3d")
 
-from pix3d_onet.geometry.mesh.sampling import contains, sample_surface
+from pix3d_onet.geometry.mesh.inside.winding import contains
+from pix3d_onet.geometry.mesh.sampling import sample_surface
 from pix3d_onet.geometry.mesh.topology import is_watertight, volume
 from pix3d_onet.geometry.synth.furniture import chair, table
 from pix3d_onet.geometry.synth.solids import DEFECTS, Part, assemble

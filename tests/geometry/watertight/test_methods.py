@@ -13,7 +13,7 @@ pytest.importorskip("numba")
 
 from pix3d_onet import Mesh, make_watertight
 from pix3d_onet.errors import ConfigError, RejectError
-from pix3d_onet.geometry.mesh.sampling import contains
+from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.topology import component_labels, edge_counts, is_watertight, volume
 from pix3d_onet.geometry.watertight import depth_fusion as fusion_module
 from pix3d_onet.geometry.watertight.kernels import depth_fusion, marching_cubes

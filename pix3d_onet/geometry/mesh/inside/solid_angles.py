@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pix3d_onet.geometry.mesh.raycast import RayScene
 from pix3d_onet.types import Bool, Float32, Float64, Mesh
 
 
@@ -23,6 +24,13 @@ def solid_angle_winding(mesh: Mesh, points: Float32 | Float64) -> Float64:
     faces = np.ascontiguousarray(mesh.faces, dtype=np.int64)
     queries = np.ascontiguousarray(points, dtype=np.float64)
     return np.asarray(igl.fast_winding_number(np.ascontiguousarray(mesh.vertices), faces, queries), dtype=np.float64)
+
+
+def disagreements(mesh: Mesh, points: Float32 | Float64, labels: Bool, slack: float) -> tuple[int, int]:
+    """How many of the (N,) labels solid angles contradict farther than ``slack`` from the surface, and within it."""
+    differ = np.flatnonzero(surrounded(mesh, points) != labels)
+    excused = int((RayScene(mesh).distance(points[differ]) <= slack).sum()) if len(differ) else 0
+    return len(differ) - excused, excused
 
 
 def surrounded(mesh: Mesh, points: Float32 | Float64) -> Bool:

@@ -22,7 +22,7 @@ FLAT = 0.025
 """Voxels that one end of a step may lie off the plane of the other; circles of over 12 voxels stay within it."""
 ON_PLANES = 0.1
 """Share by which a step's middle may be nearer to the surface than to the planes of its ends that meet in an edge."""
-SLIGHT = 0.03
+SLIGHT = 0.05
 """Voxels from a step's middle to the nearer of the planes of its ends under which a shallow edge is left out: scanned
 and remeshed models are full of them, and they would double the faces."""
 SHALLOW = 0.9
