@@ -42,6 +42,7 @@ CARD = "needs a card"
 OWN = "the CPU's way has tests of its own"
 BRANCHES = {
     ("evaluation/evaluate.py", 'device.type == "cpu"'): f"nearest neighbours of all pairs: {HERE}",
+    ("learning/torch_threads.py", 'device.type == "cpu"'): f"threads are chosen on a CPU only: {CARD}",
     ("learning/device.py", 'device.type != "cpu"'): f"refusing other devices: {OWN}",
     ("learning/device.py", 'device.type != "cuda"'): f"fp16 on a CPU is refused: {OWN}",
     ("learning/device.py", 'device.type == "cuda"'): f"names, memory and capability of the card: {CARD}",

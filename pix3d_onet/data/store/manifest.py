@@ -151,6 +151,14 @@ def _check_config(config: Any) -> None:
             raise ValueError(f"{key} is {config[key]!r:.40}")
 
 
+def _known(row: dict[str, Any], entry: type[ShapeEntry | ShardEntry]) -> dict[str, Any]:
+    """``row``; ValueError if it has a field that ``entry`` lacks."""
+    foreign = [name for name in row if name not in entry.__slots__]
+    if foreign:
+        raise ValueError(f"{foreign[0]!r:.60} is not a field of a {entry.__name__}")
+    return row
+
+
 def read_manifest(root: Path) -> Manifest:
     """Parse ``root/manifest.json``; InputError when it is missing, not ours, of another version or malformed."""
     path = root / MANIFEST
@@ -180,8 +188,8 @@ def read_manifest(root: Path) -> Manifest:
         rows: list[dict[str, Any]] = [
             {k: tuple(v) if isinstance(v, list) else v for k, v in s.items()} for s in document["shapes"]
         ]
-        shapes = tuple(ShapeEntry(**row) for row in rows)
-        shards = tuple(ShardEntry(**s) for s in document["shards"])
+        shapes = tuple(ShapeEntry(**_known(row, ShapeEntry)) for row in rows)
+        shards = tuple(ShardEntry(**_known(s, ShardEntry)) for s in document["shards"])
         files = {s.file for s in shards}
         for shape in shapes:
             lists = {len(shape.record_ids), len(shape.image_sha256), len(shape.image_splits)}

@@ -123,23 +123,27 @@ def _configuration(out: Path) -> dict[str, Any]:
 
 def _difference(before: Any, now: Mapping[str, Any]) -> str:
     """What sets two runs apart, in words: the first settings that differ, the data, or what they start from."""
-    try:
-        model, train = ({**before[section]} for section in ("model", "train"))
-        data, weights = dict(before["data"]), str(before["weights"])
-    except (TypeError, KeyError):
+    sections = [before.get(name) if isinstance(before, dict) else None for name in ("model", "train", "data")]
+    model, train, data = (section if isinstance(section, Mapping) else {} for section in sections)
+    if not (model and train):
         return "its configuration is damaged"
     found = [
-        f"{key} was {old.get(key)!r}, now {new[key]!r}"
+        f"{key} was {_shown(old.get(key))}, now {_shown(new[key])}"
         for old, new in ((model, now["model"]), (train, now["train"]))
         for key in new
         if old.get(key) != new[key]
     ]
-    if data.get("data_hash") != now["data"]["data_hash"]:
-        old, new = (f"{d.get('name')} ({d.get('data_hash')})" for d in (data, now["data"]))
+    if data.get("data_hash") != now["data"].get("data_hash"):
+        old, new = (f"{_shown(d.get('name'))} ({_shown(d.get('data_hash'))})" for d in (data, now["data"]))
         found.append(f"the data were {old}, now {new}")
-    if weights != now["weights"]:
-        found.append(f"the weights were {weights or 'random'}, now {now['weights'] or 'random'}")
+    if before.get("weights") != now["weights"]:
+        found.append(f"the weights were {_shown(before.get('weights'))}, now {_shown(now['weights'])}")
     return "; ".join(found[:NAMED_DIFFERENCES]) or "written by another version of onet"
+
+
+def _shown(value: object) -> str:
+    """A setting for a message: what a file says may be of any length."""
+    return f"{value!r:.80}"
 
 
 def initial_run(init_from: Path | None, model: ModelConfig) -> str:

@@ -22,7 +22,6 @@ from helpers.programs import mutations
 from helpers.stored_run import store_run
 from helpers.stored_runs import make_run
 from onet_cli.main import main
-from pix3d_onet.learning.training.run_folder import stored_batch_size, unfinished_run
 
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.data.store.reader import Dataset
@@ -31,7 +30,8 @@ from pix3d_onet.files import file_digest, write_json
 from pix3d_onet.geometry.mesh.reading import read_mesh
 from pix3d_onet.geometry.mesh.writing import write_mesh
 from pix3d_onet.learning.extraction.predictor import network_predictor
-from pix3d_onet.runs.record import is_run
+from pix3d_onet.learning.training.identity import stored_batch_size, unfinished_run
+from pix3d_onet.runs.folder import is_run
 from pix3d_onet.types import Mesh
 
 SECONDS = 30
