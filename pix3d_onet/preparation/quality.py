@@ -15,7 +15,7 @@ import numpy as np
 from pix3d_onet.data.store.quality_figures import broken_rules
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.cleaning import box_normalisation
-from pix3d_onet.geometry.mesh.inside.solid_angles import disagreements
+from pix3d_onet.geometry.mesh.inside.solid_angles import disagreements, solid_angle_winding
 from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.raycast import RayScene
 from pix3d_onet.geometry.mesh.sampling import sample_surface
@@ -33,6 +33,12 @@ LOST_VOXELS = 2.0
 """A point of the model's surface farther than this outside the result has been lost."""
 VISIBLE_VOXELS = 2.5
 """A point of the model's surface counts as visible when the result has outside this far along either normal."""
+HOLLOW_POINTS = 2_000
+"""Stored points that the source's own solid angles are asked about."""
+HOLLOW_VOXELS = 2.5
+"""Voxels from the source's surface within which they are not: a method may close and thicken there."""
+ENCLOSED = 0.75
+"""Winding number of an open source from which it counts as going around a point; a lost side of a cube leaves 0.83."""
 SMALL_COMPONENT = 0.001
 """Components below this share of the surface may vanish."""
 MAX_VOXEL_GRID = 512
@@ -80,6 +86,9 @@ def judge(
         "stored_faces": len(stored.faces),
         "stored_error": _rounded(stored_error),
         **_distances(source, full, stored, normalisation, result.voxel / normalisation.scale),
+        "hollow": None
+        if source_closed
+        else _hollow(source, normalisation, points[:HOLLOW_POINTS], occupancy, result.voxel / normalisation.scale),
         "box_drift_voxels": _box_drift(source, result),
         **_voxel_agreement(voxel, source, normalisation, points, occupancy),
         **result.info,
@@ -114,6 +123,18 @@ def _distances(source: Mesh, full: Mesh, stored: Mesh, normalisation: Normalisat
         "lost_share": _rounded(float(lost.mean())),
         "lost_components": _lost_components(original, theirs, lost) if lost.any() else 0,
     }
+
+
+def _hollow(source: Mesh, normalisation: Normalisation, points: Float32, occupancy: Bool, voxel: float) -> float:
+    """Points that the source goes around (but for a hole) and that were left outside, per point inside.
+
+    A hole wider than a method closes lets its outside in, and what is left is a shell: a box that lacks a triangle.
+    """
+    original = Mesh(normalisation.apply(source.vertices), source.faces)
+    enclosed = np.abs(solid_angle_winding(original, points)) > ENCLOSED
+    left_out = np.flatnonzero(enclosed & ~occupancy[: len(points)])
+    deep = RayScene(original).distance(points[left_out]) > HOLLOW_VOXELS * voxel if len(left_out) else left_out
+    return _rounded(float(deep.sum() / max(1, occupancy[: len(points)].sum())))
 
 
 def _lost_components(source: Mesh, samples: Float64, lost: Bool) -> int:

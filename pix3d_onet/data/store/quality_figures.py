@@ -140,6 +140,13 @@ _FIGURES = (
         0.0,
         "lower",
     ),
+    Figure(
+        "hollow",
+        "per point inside",
+        "Open files: points that the file's surface goes around, but for a hole, and that were left outside.",
+        0.0,
+        "lower",
+    ),
     Figure("box_drift_voxels", "voxels", "Largest shift of a side of the bounding box.", 0.0, "lower"),
     Figure(
         "stored_error",
@@ -186,6 +193,7 @@ RULES = (
     Rule("thickened", "warning", "bias_voxels", "over", 0.5, "the surface lies over half a voxel outside on average"),
     Rule("volume-changed", "warning", "volume_ratio", "over", 1.3, "the volume is over 1.3 times the file's"),
     Rule("volume-shrunk", "warning", "volume_ratio", "under", 0.77, "the volume is under 0.77 of the file's"),
+    Rule("hollow", "warning", "hollow", "over", 0.1, "the file's surface has a hole, and its inside was left empty"),
     Rule("box-drift", "warning", "box_drift_voxels", "over", 2.0, "the bounding box moved by over two voxels"),
     Rule("voxel-disagreement", "warning", "voxel_agreement", "under", 0.9, "under 90 % agree with the source's voxels"),
     Rule("grid-coarse", "warning", "grid_resolution", "under", "grid_wanted", "too much surface: a coarser grid"),
