@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pix3d_onet.geometry.mesh import _collapse_kernels
+from pix3d_onet.geometry.mesh.kernels import collapse
 from pix3d_onet.geometry.mesh.raycast import RayScene
 from pix3d_onet.geometry.mesh.topology import is_watertight
 from pix3d_onet.types import Mesh
@@ -45,13 +45,13 @@ def _collapsed(mesh: Mesh, root_mean_square: float) -> Mesh:
     vertices, faces = mesh.vertices.copy(), mesh.faces.copy()
     centre = vertices.mean(axis=0)
     vertices -= centre  # quadrics lose digits far from the origin
-    quadrics = _collapse_kernels.quadrics(vertices, faces)
+    quadrics = collapse.quadrics(vertices, faces)
     for turn in range(ROUNDS):
         # Cheap collapses first: the limit grows to its full size over the first sweeps.
         limit = (root_mean_square * min(1.0, (turn + 1) / FULL_LIMIT_AT)) ** 2
         before = len(faces)
-        _collapse_kernels.collapse_pass(vertices, faces, quadrics, limit)
-        used, kept = _collapse_kernels.compact(vertices, faces, quadrics)
+        collapse.collapse_pass(vertices, faces, quadrics, limit)
+        used, kept = collapse.compact(vertices, faces, quadrics)
         vertices, faces, quadrics = vertices[:used], faces[:kept], quadrics[:used]
         if turn >= FULL_LIMIT_AT and before - len(faces) < FEWEST * before:
             break

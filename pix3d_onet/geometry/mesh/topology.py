@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pix3d_onet.geometry.mesh._topology_kernels import (
+from pix3d_onet.geometry.mesh.kernels.topology import (
     areas,
     component_measures,
     count_edges,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pix3d_onet.geometry.mesh.formats._obj_kernels import COUNTS, scan_obj
+from pix3d_onet.geometry.mesh.formats.kernels.obj import COUNTS, scan_obj
 from pix3d_onet.geometry.mesh.formats.polygons import triangulate
 from pix3d_onet.geometry.mesh.formats.soup import Soup, damaged, truncated, unsupported
 from pix3d_onet.geometry.mesh.formats.text import comma_hint, doubt_of_last_index, plain, shown

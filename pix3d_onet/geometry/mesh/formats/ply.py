@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pix3d_onet.geometry.mesh.formats._ply_kernels import gather, walk_rows
+from pix3d_onet.geometry.mesh.formats.kernels.ply import gather, walk_rows
 from pix3d_onet.geometry.mesh.formats.polygons import triangulate
 from pix3d_onet.geometry.mesh.formats.soup import Soup, damaged, truncated, unsupported
 from pix3d_onet.geometry.mesh.formats.strips import strip_triangles

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pix3d_onet.geometry.mesh.formats._polygon_kernels import CONCAVE, CROSSED, fans, last_verdict
+from pix3d_onet.geometry.mesh.formats.kernels.polygons import CONCAVE, CROSSED, fans, last_verdict
 from pix3d_onet.geometry.mesh.formats.soup import MAX_FACES, too_large
 from pix3d_onet.types import Float64, Int64
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pix3d_onet.geometry.mesh.inside import _column_kernels
+from pix3d_onet.geometry.mesh.inside.kernels.columns import crossings
 from pix3d_onet.types import Bool, Float32, Float64, Int64, Mesh
 
 POINTS_PER_COLUMN = 2
@@ -59,7 +59,7 @@ def _crossed(mesh: Mesh, points: Float32 | Float64, room: int) -> tuple[Int64, I
     per_column = cells / np.maximum((high - low)[:2] * scale, np.finfo(np.float64).tiny)
     while True:
         sums, each = np.zeros(len(near), dtype=np.int64), np.empty((room, 3), dtype=np.int64)
-        count = _column_kernels.crossings(local, vertices, mesh.faces, low[:2] * scale, per_column, cells, sums, each)
+        count = crossings(local, vertices, mesh.faces, low[:2] * scale, per_column, cells, sums, each)
         if room == 0 or count <= room:
             break
         room = count

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from pix3d_onet.geometry.mesh.inside._predicate_kernels import side_of_line, side_of_plane
+from pix3d_onet.geometry.mesh.inside.kernels.predicates import side_of_line, side_of_plane
 
 
 @njit(cache=True, nogil=True, inline="always")
