@@ -21,7 +21,7 @@ from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.data.store.writer import write_shard
 from pix3d_onet.events import Event, TrainStep
 from pix3d_onet.files import write_json
-from pix3d_onet.preparation.reopen import thaw
+from pix3d_onet.preparation.reopen import stored_outcome
 from pix3d_onet.runs.record import HistoryRow
 
 
@@ -30,7 +30,7 @@ def train_as_val(source: Path, out: Path, shapes: int, *, first: bool) -> Path:
     with Dataset(source) as dataset:
         ranked = sorted(dataset.entries("train"), key=lambda e: 0.0 if first else -float(e.qc["occupied"]))
         entries = ranked[:shapes]
-        prepared = [thaw(dataset, entry, (), {}).prepared for entry in entries]
+        prepared = [stored_outcome(dataset, entry, (), {}).prepared for entry in entries]
         base = dataset.manifest
     kept = [shape for shape in prepared if shape is not None]
     rows: list[ShapeEntry] = []
