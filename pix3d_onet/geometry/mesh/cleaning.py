@@ -1,4 +1,4 @@
-"""What a mesh must be before anything is computed from it, and its place in the normalised frame."""
+"""Remove unusable faces and vertices from a mesh, and normalise it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pix3d_onet.geometry.mesh.formats.soup import MAX_FACES
 from pix3d_onet.types import Bool, Mesh, Normalisation
 
 MAX_ABS_COORDINATE = 1e150
-"""Beyond it squares overflow float64; such files are damaged."""
+"""Squares of larger coordinates overflow float64; such files are damaged."""
 MIN_RELATIVE_EXTENT = 1e-12
-"""A model whose longest side is a smaller share of its distance from the origin has lost its shape to rounding."""
+"""Smallest longest side relative to the largest coordinate; below it, rounding has destroyed the shape."""
 
 
 def clean(mesh: Mesh) -> Mesh:
-    """Drop faces with bad indices, NaN or infinite corners or equal corners; then vertices that none uses.
+    """Drop faces with bad indices, non-finite coordinates or equal corners; then unused vertices.
 
-    Raises RejectError (stage ``mesh``): ``empty-mesh`` when no face is left, ``bad-extent`` when the box is a point
-    or too large or too small for its coordinates to mean anything.
+    Raises RejectError (stage ``mesh``): ``empty-mesh`` if no face is left, ``bad-extent`` if the bounding box is a
+    point, or too small for the precision of its coordinates.
     """
     return clean_counted(mesh)[0]
 
 
 def clean_counted(mesh: Mesh) -> tuple[Mesh, dict[str, int]]:
-    """:func:`clean`, and how many faces went for which reason: ``bad-index``, ``not-finite``, ``degenerate``."""
+    """:func:`clean`, and the number of dropped faces by reason: ``bad-index``, ``not-finite``, ``degenerate``."""
     vertices, faces = mesh.vertices, mesh.faces
     if len(faces) > MAX_FACES:
         raise RejectError("mesh-too-large", f"{len(faces)} faces, at most {MAX_FACES} are read", "mesh")
@@ -58,13 +58,16 @@ def clean_counted(mesh: Mesh) -> tuple[Mesh, dict[str, int]]:
 def _why_empty(dropped: dict[str, int]) -> str:
     if not any(dropped.values()):
         return "no faces"
-    meanings = {"bad-index": "have a corner that is no vertex", "not-finite": "have a corner whose place is no number"}
-    meanings["degenerate"] = "have two equal corners"
+    meanings = {
+        "bad-index": "have an index without a vertex",
+        "not-finite": "have a coordinate that is not finite",
+        "degenerate": "have two equal corners",
+    }
     return "of its faces " + ", ".join(f"{n} {meanings[k]}" for k, n in dropped.items() if n)
 
 
 def box_normalisation(mesh: Mesh) -> Normalisation:
-    """The normalisation that centres the mesh's bounding box at the origin and makes its longest side 1."""
+    """The normalisation that centres the bounding box at the origin and scales its longest side to 1."""
     low, high = mesh.bounds
     return Normalisation((low + high) / 2, float((high - low).max()))
 
@@ -75,7 +78,7 @@ def transformed(mesh: Mesh, normalisation: Normalisation) -> Mesh:
 
 
 def merge_vertices(mesh: Mesh) -> Mesh:
-    """The same triangles with exactly equal vertices made one; faces that collapse are dropped."""
+    """Merge exactly equal vertices; faces that become degenerate are dropped."""
     vertices, index = np.unique(mesh.vertices, axis=0, return_inverse=True)
     faces = index.reshape(-1)[mesh.faces]
     a, b, c = faces[:, 0], faces[:, 1], faces[:, 2]

@@ -1,4 +1,4 @@
-"""The sparse grid of 8³ bricks in which both of our watertighting methods work, and the surface that they end in."""
+"""The sparse grid of 8³ bricks used by ``tight`` and ``fusion``, and the surface extracted from it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pix3d_onet.geometry.watertight.kernels.bricks import SIDE
 from pix3d_onet.types import Bool, Float64, Int64, Mesh, UInt8
 
 FILL = 0.9
-"""Share of the grid's cube that the longest side of the mesh spans (Stutz & Geiger: scaled to 0.9)."""
+"""Longest side of the mesh as a fraction of the grid's cube (Stutz & Geiger: scaled to 0.9)."""
 
 GRID_SHIFT = (0.0172, 0.0237, 0.0113)
-"""Voxels by which the mesh stands off the lattice, so that CAD planes do not fall exactly onto nodes."""
+"""Shift of the mesh in voxels, so that axis-aligned planes of CAD models do not fall exactly on nodes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +41,8 @@ class GridFrame:
 
 
 def frame_for(mesh: Mesh, resolution: int, *, border: float) -> GridFrame:
-    """The grid in which the longest side spans ``FILL·resolution`` voxels, ``border`` voxels and a brick around."""
+    """The grid in which the longest side is ``FILL·resolution`` voxels, with a border of ``border`` voxels and a
+    brick."""
     low, high = mesh.bounds
     extent = high - low
     voxel = float(extent.max()) / (FILL * resolution)
@@ -54,7 +55,7 @@ def frame_for(mesh: Mesh, resolution: int, *, border: float) -> GridFrame:
 class GridSurface:
     """The surface of a brick grid: ``vertices`` (V, 3) float64 grid coordinates, ``faces`` (F, 3) int64.
 
-    ``info`` is what the method has to say of it, for the QC.
+    ``info``: quality figures of the method.
     """
 
     frame: GridFrame
@@ -69,11 +70,11 @@ class GridSurface:
 
 STRAY_AREA = 0.001
 STRAY_VOLUME = 8.0
-"""Pieces below this share of the surface *and* this many cubic voxels are crumbs of the grid and dropped."""
+"""Components with less than this fraction of the surface *and* fewer cubic voxels are artefacts and dropped."""
 
 
 def without_strays(surface: GridSurface) -> GridSurface:
-    """The surface without crumbs."""
+    """The surface without components smaller than ``STRAY_AREA`` and ``STRAY_VOLUME``."""
     mesh = Mesh(surface.vertices, surface.faces)
     count, labels = component_labels(mesh)
     if count < 2:
@@ -89,7 +90,7 @@ def without_strays(surface: GridSurface) -> GridSurface:
 
 
 def between_pieces(surface: GridSurface, nodes: Int64, reach: float) -> Bool:
-    """(K,) bool: nodes, (K, 3) in grid coordinates, within ``reach`` voxels of two pieces of the surface."""
+    """(K,) bool: which of ``nodes`` (K, 3, grid coordinates) are within ``reach`` voxels of two components."""
     found = np.zeros(len(nodes), dtype=np.bool_)
     if len(nodes) == 0:
         return found
@@ -105,7 +106,7 @@ def between_pieces(surface: GridSurface, nodes: Int64, reach: float) -> Bool:
 
 
 def origins(slots: NDArray[np.int32]) -> NDArray[np.int32]:
-    """(n, 3) int32 first node of every brick that has a slot, in slot order."""
+    """(n, 3) int32 first node of each brick with a slot, in slot order."""
     where = np.argwhere(slots >= 0)
     result = np.empty((len(where), 3), dtype=np.int32)
     result[slots[tuple(where.T)]] = where * SIDE
@@ -120,12 +121,12 @@ def number_bricks(marked: Bool) -> NDArray[np.int32]:
 
 
 def fill_cavities(inside: UInt8, brick_inside: UInt8, slots: NDArray[np.int32]) -> None:
-    """Take inside (in place) every outside region that is not 6-connected to the border: a void in the solid.
+    """Mark as inside, in place, every outside region that is not 6-connected to the border, that is every cavity.
 
-    ``brick_inside`` is flat (B,). Marching cubes joins inside corners across cube faces, so 6-connected outside
-    regions are exactly the ones that its surfaces enclose.
+    ``inside`` (n, 512); ``brick_inside`` (B,): of bricks without a slot. Marching cubes connects inside corners
+    diagonally across cube faces, so its surfaces enclose exactly the 6-connected outside regions.
     """
-    brick_out = brick_inside.reshape(slots.shape).copy() * np.uint8(2)  # 2: not free, never entered
+    brick_out = brick_inside.reshape(slots.shape).copy() * np.uint8(2)  # 2: not free
     free = flood.pack(inside == 0)
     reached = np.zeros_like(free)
     flood.flood(free, slots, reached, brick_out)
