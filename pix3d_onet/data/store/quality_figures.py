@@ -108,8 +108,8 @@ _FIGURES = (
     Figure(
         "distance_mean",
         "longest sides",
-        "Mean of two mean distances: from the closed mesh to the file's mesh, and from the visible surface of the file's "
-        "mesh to the stored mesh.",
+        "Mean of two mean distances: closed mesh to the file's mesh, and visible surface of the file's mesh to the "
+        "stored mesh.",
         0.0,
         "lower",
     ),
