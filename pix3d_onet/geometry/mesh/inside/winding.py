@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from pix3d_onet.geometry.mesh.inside.kernels.columns import crossings
 from pix3d_onet.types import Bool, Float32, Float64, Int64, Mesh
 
-POINTS_PER_COLUMN = 2
-"""Mean number of points per column of the grid over (x, y) that finds the points below a face."""
+POINTS_PER_COLUMN = FACES_PER_COLUMN = 2
+"""Mean number of points or faces (whichever needs more columns) per column of a grid over (x, y). A face is compared
+with the points in all columns below it, and points near a surface are in few columns."""
 MOST_COLUMNS = 512
 """Most columns per axis."""
 
@@ -59,7 +60,8 @@ def _crossed(mesh: Mesh, points: Float32 | Float64, room: int) -> tuple[Int64, I
     near = np.flatnonzero(((local >= low) & (local <= high)).all(axis=1))
     local = np.ascontiguousarray(local[near]) * scale
     vertices = mesh.vertices * scale
-    cells = int(np.clip(np.sqrt(len(near) / POINTS_PER_COLUMN), 1, MOST_COLUMNS))
+    columns = max(len(near) / POINTS_PER_COLUMN, len(mesh.faces) / FACES_PER_COLUMN)
+    cells = int(np.clip(np.sqrt(columns), 1, MOST_COLUMNS))
     per_column = cells / np.maximum((high - low)[:2] * scale, np.finfo(np.float64).tiny)
     while True:
         sums, each = np.zeros(len(near), dtype=np.int64), np.empty((room, 3), dtype=np.int64)
