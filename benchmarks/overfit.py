@@ -1,11 +1,11 @@
-"""Overfit a handful of shapes: proof that model, labels, normalisation and decoder fit together.
+"""Overfit a few shapes, to test that model, labels, normalisation and decoder fit together.
 
     python benchmarks/overfit.py DATASET OUT [--shapes 8] [--steps 600] [--image-size 64] [--schedule cosine]
 
-Takes the most solid shapes of the training split (few points say most about them; thin ones only take longer; with
-``--first`` the first ones), writes them as a data set whose training and validation splits are the same pictures,
-trains on it, and leaves OUT/run (a normal run), OUT/overfit.json and OUT/overfit.png: the IoU over the first 20,000
-stored points of the training shapes against steps. A pipeline with a mistake in it does not reach 0.85.
+Uses the shapes of the training split with the largest volume, which need the fewest steps (``--first``: the first
+ones). They are written as a data set with the same pictures for training and validation. Output: OUT/run (a normal
+run), OUT/overfit.json and OUT/overfit.png, the IoU over the first 20,000 stored points of the training shapes by step.
+With an error in the pipeline it does not reach 0.85.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What ``render.kernels`` compute, pixel by pixel and triangle by triangle."""
+"""References of ``render.kernels``: pixel by pixel and triangle by triangle."""
 
 from __future__ import annotations
 
