@@ -112,9 +112,10 @@ class Dataset:
                 scale=float(file["scale"][row]),
             )
         except DAMAGE as error:
-            raise InputError(
-                f"shard {self.root / entry.shard} is damaged ({error}).", hint="Run `onet verify`."
-            ) from None
+            raise self._damaged(entry, str(error)) from None
+
+    def _damaged(self, entry: ShapeEntry, how: str) -> InputError:
+        return InputError(f"shard {self.root / entry.shard} is damaged ({how}).", hint="Run `onet verify`.")
 
     def _picture_rows(self, file: h5py.File, entry: ShapeEntry, split: str | None) -> list[tuple[int, str, str]]:
         """Row, record id and digest of the shape's pictures, from the manifest, since HDF5 strings are not trusted."""
@@ -122,7 +123,7 @@ class Dataset:
             return []
         rows = np.flatnonzero(file["images/shape"][:] == entry.row)
         if len(rows) != entry.images:
-            raise InputError(f"shard {self.root / entry.shard} does not match the manifest.", hint="Run `onet verify`.")
+            raise self._damaged(entry, "it does not match the manifest")
         found = zip(rows, entry.record_ids, entry.image_sha256, entry.image_splits, strict=True)
         return [(int(row), record_id, sha256) for row, record_id, sha256, home in found if split in (None, home)]
 
@@ -183,9 +184,7 @@ class Dataset:
                     ids.append(view.record_id)
                     rendered.append(view.rendered)
             except DAMAGE as error:
-                raise InputError(
-                    f"shard {self.root / entry.shard} is damaged ({error}).", hint="Run `onet verify`."
-                ) from None
+                raise self._damaged(entry, str(error)) from None
         return SplitArrays(
             object_ids=tuple(e.object_id for e in entries),
             categories=tuple(e.category for e in entries),

@@ -6,7 +6,7 @@ import numpy as np
 
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.formats.soup import MAX_FACES
-from pix3d_onet.types import Bool, Mesh, Normalisation
+from pix3d_onet.types import Bool, Float64, Int64, Mesh, Normalisation
 
 MAX_ABS_COORDINATE = 1e150
 """Squares of larger coordinates overflow float64; such files are damaged."""
@@ -36,17 +36,12 @@ def clean_counted(mesh: Mesh) -> tuple[Mesh, dict[str, int]]:
     if len(faces):
         faces = faces[good[faces].all(axis=1)]
     counts.append(len(faces))
-    a, b, c = faces[:, 0], faces[:, 1], faces[:, 2]
-    faces = faces[(a != b) & (b != c) & (c != a)]
+    faces = faces[distinct_corners(faces)]
     counts.append(len(faces))
     dropped = dict(zip(("bad-index", "not-finite", "degenerate"), (-np.diff(counts)).tolist(), strict=True))
     if len(faces) == 0:
         raise RejectError("empty-mesh", _why_empty(dropped), "mesh")
-    used = np.zeros(len(vertices), dtype=bool)
-    used[faces] = True
-    if not used.all():
-        faces = (np.cumsum(used) - 1)[faces]
-        vertices = vertices[used]
+    vertices, faces = without_unused(vertices, faces)
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     extent = float((high - low).max())
     reach = float(np.abs(np.stack([low, high])).max())
@@ -66,6 +61,21 @@ def _why_empty(dropped: dict[str, int]) -> str:
     return "of its faces " + ", ".join(f"{n} {meanings[k]}" for k, n in dropped.items() if n)
 
 
+def distinct_corners(faces: Int64) -> Bool:
+    """(F,) bool: whether the three corners of each of (F, 3) faces are different vertices."""
+    a, b, c = faces[:, 0], faces[:, 1], faces[:, 2]
+    return np.asarray((a != b) & (b != c) & (c != a))
+
+
+def without_unused(vertices: Float64, faces: Int64) -> tuple[Float64, Int64]:
+    """Vertices (V, 3) and faces (F, 3) without the vertices that no face uses; the order is kept."""
+    used = np.zeros(len(vertices), dtype=bool)
+    used[faces] = True
+    if used.all():
+        return vertices, faces
+    return vertices[used], (np.cumsum(used) - 1)[faces]
+
+
 def box_normalisation(mesh: Mesh) -> Normalisation:
     """The normalisation that centres the bounding box at the origin and scales its longest side to 1."""
     low, high = mesh.bounds
@@ -81,5 +91,4 @@ def merge_vertices(mesh: Mesh) -> Mesh:
     """Merge exactly equal vertices; faces that become degenerate are dropped."""
     vertices, index = np.unique(mesh.vertices, axis=0, return_inverse=True)
     faces = index.reshape(-1)[mesh.faces]
-    a, b, c = faces[:, 0], faces[:, 1], faces[:, 2]
-    return Mesh(vertices, faces[(a != b) & (b != c) & (c != a)])
+    return Mesh(vertices, faces[distinct_corners(faces)])

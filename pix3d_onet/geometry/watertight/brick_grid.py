@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from pix3d_onet.geometry.mesh.cleaning import without_unused
 from pix3d_onet.geometry.mesh.topology import component_labels, measures_of_parts
 from pix3d_onet.geometry.watertight.kernels import flood
 from pix3d_onet.geometry.watertight.kernels.bricks import SIDE
@@ -40,13 +41,17 @@ class GridFrame:
         return (points - self.middle) * self.voxel + self.centre
 
 
+def voxel_size(mesh: Mesh, resolution: int) -> float:
+    """Side of a voxel if the longest side of ``mesh`` is ``FILL·resolution`` voxels, in units of the mesh."""
+    return float(np.ptp(mesh.bounds, axis=0).max()) / (FILL * resolution)
+
+
 def frame_for(mesh: Mesh, resolution: int, *, border: float) -> GridFrame:
     """The grid in which the longest side is ``FILL·resolution`` voxels, with a border of ``border`` voxels and a
     brick."""
     low, high = mesh.bounds
-    extent = high - low
-    voxel = float(extent.max()) / (FILL * resolution)
-    bricks = np.ceil((extent / voxel + 2 * border) / SIDE).astype(np.int64) + 2
+    voxel = voxel_size(mesh, resolution)
+    bricks = np.ceil(((high - low) / voxel + 2 * border) / SIDE).astype(np.int64) + 2
     middle = bricks * SIDE / 2 + np.array(GRID_SHIFT)
     return GridFrame((low + high) / 2, voxel, middle, (int(bricks[0]), int(bricks[1]), int(bricks[2])))
 
@@ -83,10 +88,7 @@ def without_strays(surface: GridSurface) -> GridSurface:
     stray = (areas < STRAY_AREA * areas.sum()) & (np.abs(volumes) < STRAY_VOLUME)
     if not stray.any():
         return surface
-    faces = surface.faces[~stray[labels]]
-    used = np.zeros(len(surface.vertices), dtype=np.bool_)
-    used[faces] = True
-    return GridSurface(surface.frame, surface.vertices[used], (np.cumsum(used) - 1)[faces])
+    return GridSurface(surface.frame, *without_unused(surface.vertices, surface.faces[~stray[labels]]))
 
 
 def between_pieces(surface: GridSurface, nodes: Int64, reach: float) -> Bool:

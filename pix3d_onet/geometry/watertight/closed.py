@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pix3d_onet.errors import RejectError
+from pix3d_onet.geometry.mesh.cleaning import distinct_corners
 from pix3d_onet.geometry.mesh.inside.winding import winding_by_part
 from pix3d_onet.geometry.mesh.topology import component_labels, edge_counts, measures_of_parts, unbalanced_edges
 from pix3d_onet.types import Bool, Float64, Int64, Mesh
@@ -34,8 +35,7 @@ def closed(mesh: Mesh) -> Mesh:
     """
     vertices, index = np.unique(mesh.vertices, axis=0, return_inverse=True)
     faces = index.reshape(-1)[mesh.faces].astype(np.int64)
-    a, b, c = faces.T
-    proper = (a != b) & (b != c) & (c != a)
+    proper = distinct_corners(faces)
     merged = Mesh(vertices, faces[proper])
     if len(merged.faces) == 0:
         raise RejectError("empty-mesh", "no usable face", "watertight")

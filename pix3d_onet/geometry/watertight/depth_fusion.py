@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pix3d_onet.errors import RejectError
-from pix3d_onet.geometry.watertight.brick_grid import FILL, GridFrame, GridSurface, number_bricks, origins
+from pix3d_onet.geometry.watertight.brick_grid import GridFrame, GridSurface, number_bricks, origins, voxel_size
 from pix3d_onet.geometry.watertight.kernels import depth_fusion, marching_cubes, neighbours
 from pix3d_onet.geometry.watertight.kernels.bricks import SIDE
 from pix3d_onet.types import Float32, Float64, Mesh
@@ -64,7 +64,7 @@ def fusion_frame(mesh: Mesh, resolution: int) -> GridFrame:
     """The cube [-0.5, 0.5]³ of ``resolution``³ voxels in which the longest side is 0.9, and a border of one brick,
     which is outside, so that the surface is closed."""
     low, high = mesh.bounds
-    voxel = float((high - low).max()) / (FILL * resolution)
+    voxel = voxel_size(mesh, resolution)
     bricks = math.ceil(resolution / SIDE) + 2
     return GridFrame((low + high) / 2, voxel, np.full(3, resolution / 2 - 0.5 + SIDE), (bricks, bricks, bricks))
 

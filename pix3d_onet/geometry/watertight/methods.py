@@ -20,11 +20,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from pix3d_onet.config import WATERTIGHT_METHODS, check_choice
 from pix3d_onet.geometry.mesh.cleaning import clean
-from pix3d_onet.geometry.watertight.brick_grid import FILL
+from pix3d_onet.geometry.watertight.brick_grid import voxel_size
 from pix3d_onet.types import Mesh
 
 
@@ -58,7 +56,7 @@ def meshfix_method(mesh: Mesh, resolution: int) -> Watertight:
     """MeshFix in a child process; if it fails or loses surface, ``tight``, with the reason in ``info``."""
     from pix3d_onet.geometry.watertight.meshfix import meshfix
 
-    voxel = float(np.ptp(mesh.bounds, axis=0).max()) / (FILL * resolution)
+    voxel = voxel_size(mesh, resolution)
     outcome = meshfix(mesh, tolerance=voxel)
     if outcome.mesh is None:
         result = tight_method(mesh, resolution)
@@ -70,8 +68,7 @@ def none_method(mesh: Mesh, resolution: int) -> Watertight:
     """The mesh unchanged, its parts oriented outward (``geometry.watertight.closed``)."""
     from pix3d_onet.geometry.watertight.closed import closed
 
-    voxel = float(np.ptp(mesh.bounds, axis=0).max()) / (FILL * resolution)
-    return Watertight(closed(mesh), "none", voxel)
+    return Watertight(closed(mesh), "none", voxel_size(mesh, resolution))
 
 
 def watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256) -> Watertight:

@@ -41,7 +41,7 @@ def parse_obj(data: bytes) -> Soup:
     doubt = _doubt_at_end(data, counts, len(vertices), corners)
     cut = triangulate(vertices, corners, sizes)
     remark = _quoted(data, counts["bad_vertex_at"], "not a vertex") if counts["bad_vertices"] else ""
-    lost = {"few-corners": counts["few_corners"], "crossed": cut.crossed}
+    lost = {**cut.lost, "few-corners": counts["few_corners"]}
     return Soup(vertices, cut.faces, lost, {k: counts[k] for k in ("points", "lines")}, remark, doubt)
 
 

@@ -37,13 +37,8 @@ def parse_off(data: bytes) -> Soup:
     else:
         vertices, faces = _free_layout([line.split() for line in body], vertex_count, face_count)
     sizes, corners = faces
-    keep = sizes >= 3
-    few = int((~keep).sum())
-    if few:
-        corners, sizes = corners[np.repeat(keep, sizes)], sizes[keep]
     cut = triangulate(vertices, corners, sizes)
-    lost = {"few-corners": few, "crossed": cut.crossed}
-    return Soup(vertices, cut.faces, lost, doubt=doubt_of_last_index(text, len(vertices)))
+    return Soup(vertices, cut.faces, cut.lost, doubt=doubt_of_last_index(text, len(vertices)))
 
 
 def _counts(lines: list[bytes]) -> tuple[list[bytes], tuple[int, int]]:

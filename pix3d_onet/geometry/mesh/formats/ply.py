@@ -78,14 +78,10 @@ def parse_ply(data: bytes) -> Soup:
     left_out = {e.name: e.rows for e in elements if e.name not in tables and e.rows}
     none = _Table(vertices, _NONE, _NONE)
     polygons, strips = tables.get("face", none), tables.get("tristrips", none)
-    keep = polygons.sizes >= 3
-    corners, sizes = polygons.items, polygons.sizes
-    if not keep.all():
-        corners, sizes = corners[np.repeat(keep, sizes)], sizes[keep]
-    cut = triangulate(vertices, corners, sizes)
+    cut = triangulate(vertices, polygons.items, polygons.sizes)
     faces = np.concatenate([cut.faces, _triangles_of_strips(strips)]) if len(strips.items) else cut.faces
-    lost = {"few-corners": int((~keep).sum()), "crossed": cut.crossed}
-    return Soup(vertices, faces, lost, left_out, doubt=doubt_of_last_index(body, len(vertices)) if is_text else "")
+    doubt = doubt_of_last_index(body, len(vertices)) if is_text else ""
+    return Soup(vertices, faces, cut.lost, left_out, doubt=doubt)
 
 
 def _header(data: bytes) -> tuple[str, tuple[_Element, ...], bytes]:

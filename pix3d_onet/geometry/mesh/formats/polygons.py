@@ -21,23 +21,33 @@ MAX_CONCAVE_CORNERS = 20_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Triangles:
-    """``faces`` (F, 3) int64 in the polygons' order. ``crossed``: number of polygons that cross themselves or are
-    folded, so that no triangulation is right; slivers of negligible area are not counted."""
+    """``faces`` (F, 3) int64 in the polygons' order. ``few_corners``: number of polygons with fewer than three corners,
+    which are dropped. ``crossed``: number of polygons that cross themselves or are folded, so that no triangulation is
+    right; slivers of negligible area are not counted."""
 
     faces: Int64
+    few_corners: int
     crossed: int
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """The counts by reason, as in ``Soup.lost``."""
+        return {"few-corners": self.few_corners, "crossed": self.crossed}
 
 
 def triangulate(vertices: Float64, corners: Int64, sizes: Int64) -> Triangles:
-    """Triangulate polygons: ``sizes`` (P,): number of corners of each (at least 3); ``corners`` (Σsizes,): vertex
-    indices.
+    """Triangulate polygons: ``sizes`` (P,): number of corners of each; ``corners`` (Σsizes,): vertex indices.
 
     Triangles are kept, convex polygons become fans around their first corner, others are triangulated in the plane of
     their vector area (Newell). A polygon with an index out of range, or a vertex that is not finite, becomes triangles
     that repeat this corner; cleaning drops and counts them.
     """
+    keep = sizes >= 3
+    few = len(keep) - int(keep.sum())
+    if few:
+        corners, sizes = corners[np.repeat(keep, sizes)], sizes[keep]
     if len(corners) == 3 * len(sizes):
-        return Triangles(corners.reshape(-1, 3), 0)
+        return Triangles(corners.reshape(-1, 3), few, 0)
     if (total := int(sizes.sum()) - 2 * len(sizes)) > MAX_FACES:
         raise too_large(f"{total} triangles, at most {MAX_FACES} are read")
     faces = np.empty((total, 3), dtype=np.int64)
@@ -50,7 +60,7 @@ def triangulate(vertices: Float64, corners: Int64, sizes: Int64) -> Triangles:
             polygon = corners[starts[p] : starts[p] + sizes[p]]
             cut, verdicts[p] = _clipped(vertices, polygon)
             faces[rows[p] : rows[p] + len(cut)] = cut
-    return Triangles(faces, int((verdicts == CROSSED).sum()))
+    return Triangles(faces, few, int((verdicts == CROSSED).sum()))
 
 
 def _clipped(vertices: Float64, polygon: Int64) -> tuple[Int64, int]:
