@@ -7,9 +7,8 @@ The runs are those of ``onet bench`` (``ablation.bench`` with ``learning.trainin
 not trained again; then the total time does not cover all runs (``trained`` is the number of those it covers). Needs
 only the train extra. For each variant:
 
-* ``steps_per_second``: without validation, from the first validation to the end, so that start-up and compilation do
-not
-  count (``overall_steps_per_second`` includes them);
+* ``steps_per_second``: without validation, from the first validation to the end, so without start-up and compilation
+  (``overall_steps_per_second`` includes them);
 * ``data_wait_share``: fraction of the time in steps in which no batch was ready (or queued on the GPU);
 * ``flop_utilisation``: FLOP of the network per second, 3 × forward (forward, and backward with respect to activations
   and weights), divided by that of the fastest matrix product of the same type on the same device just before;

@@ -4,10 +4,9 @@
 
 A sample is 2,048 labelled points of one shape, as float32 coordinates and boolean labels, ready for a network. Readers:
 
-* ``original``: the original repository's loader, which does this for each sample: ``np.load`` of ``points.npz``
-(float16,
-  packed labels), conversion of all 100,000 points to float32, normal noise on all of them ("break symmetry"),
-  unpacking, then 2,048 random rows;
+* ``original``: the original repository's loader, for each sample: ``np.load`` of ``points.npz`` (float16, packed
+  labels), conversion of all 100,000 points to float32, normal noise on all of them ("break symmetry"), unpacking, then
+  2,048 random rows;
 * ``original-lean``: the same without the noise, the cheapest way to read that layout;
 * ``hdf5``: one contiguous block of a shard (points are i.i.d., so a block is a sample) through h5py;
 * ``mmap``: the same block through a memory map of the shard (the data set is contiguous in the file);

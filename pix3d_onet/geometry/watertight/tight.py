@@ -2,10 +2,9 @@
 
 1. In a sparse grid of 8³ bricks, exact distances to the triangles up to ``BAND`` voxels, and their exact crossings with
    grid edges, are computed.
-2. *Outside* is flood-filled from the border, through nodes farther than ``BARRIER`` voxels from any triangle, so it
-does
-   not leak through gaps narrower than 2·BARRIER voxels. Then it is extended by ``CREEP`` steps along edges that no
-   triangle crosses, up to the surface.
+2. *Outside* is flood-filled from the border, through nodes farther than ``BARRIER`` voxels from any triangle, so that
+   gaps narrower than 2·BARRIER voxels do not leak. Then it is extended by ``CREEP`` steps along edges that no triangle
+   crosses, up to the surface.
 3. Everything else is inside. So closed cavities are filled, and winding, doubled faces and overlapping parts do not
    matter.
 4. Sheets and plates thinner than a voxel are thickened to one voxel, rods and needles to sqrt(3) voxels (around their

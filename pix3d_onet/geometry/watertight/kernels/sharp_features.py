@@ -428,8 +428,7 @@ def place_fans(
     """(L, 3) vertex of each fan, from the vertices ``places`` of its steps, and whether these are ``sharp``.
 
     - At least three steps, all sharp: the corner where three planes intersect. If the planes differ much, two sharp
-    steps
-      are enough, since the edges of a corner may end before they reach a step.
+      steps are enough, since the edges of a corner may end before they reach a step.
     - All steps sharp, but no corner: the mean of their vertices, which is on their common edge.
     - Otherwise: above the middle of the loop, by ``DOME``.
     - If the fan would fold over itself: the mean of all its vertices.
