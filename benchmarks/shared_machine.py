@@ -1,11 +1,11 @@
-"""A training step on a machine that others use, too: fixed numbers of threads against what ``--threads auto`` takes.
+"""Training speed on a machine with other load: fixed numbers of threads against ``--threads auto``.
 
     python benchmarks/shared_machine.py [--seconds 20] [--rounds 2] [--json benchmarks/results/shared_machine.json]
 
-Small steps (8 pictures of 64², 512 points, ResNet18 from random weights) as ``onet train`` makes them, alone, beside
-one busy loop and beside two. A setting is a process of its own, since OpenMP reads its environment once. It warms up
-under the load that it is measured beside, longer than ``auto`` takes to settle. All settings are measured in one run,
-in turn, ``--rounds`` times, and the fastest round of each is taken: whatever else runs can only slow one down.
+Small steps of ``onet train`` (8 pictures of 64², 512 points, ResNet18 with random weights), alone, with one busy loop
+and with two in other processes. Each setting runs in its own process, since OpenMP reads its environment once. It warms
+up under the same load, for longer than ``auto`` needs to adapt. All settings are measured in turn, ``--rounds`` times,
+and the fastest round of each counts, because other processes can only slow it down.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def work(threads: int, seconds: float, warm_up: float) -> dict[str, Any]:
 
 
 def run_for(trainer: Any, seconds: float) -> float:
-    """Make steps as the training loop does, for so long; shapes per second."""
+    """Make steps like the training loop for some seconds; returns shapes per second."""
     begin, steps = time.perf_counter(), 0
     while (spent := time.perf_counter() - begin) < seconds:
         trainer.look_at_threads()
@@ -91,7 +91,7 @@ def run_for(trainer: Any, seconds: float) -> float:
 
 @contextmanager
 def busy_loops(count: int) -> Iterator[None]:
-    """So many processes that do nothing but compute, while in the block."""
+    """Run ``count`` busy processes while in the block."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield
@@ -103,7 +103,7 @@ def busy_loops(count: int) -> Iterator[None]:
 
 
 def measured(threads: int, variables: dict[str, str], seconds: float, warm_up: float) -> dict[str, Any]:
-    """One setting in a process of its own."""
+    """Measure one setting in its own process."""
     environment = {key: value for key, value in os.environ.items() if key not in VARIABLES}
     code = f"from shared_machine import child; child({threads}, {seconds}, {warm_up}, {sorted(variables)})"
     paths = [str(HERE.parent), str(HERE.parents[1]), environment.get("PYTHONPATH", "")]

@@ -1,4 +1,4 @@
-"""A decoder of which every number is drawn, and the original's formula in its own words."""
+"""A decoder with random parameters and statistics, and an independent implementation of the original's formula."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The attacks that SECURITY.md answers, one of each kind: what a person reads, how long it takes, what memory.
+"""Run one attack of each kind in SECURITY.md, and report the message, the time and the memory.
 
 ``python attack_list.py FOLDER`` prints a JSON line for each: ``{"case", "line", "printed", …}``.
 """

@@ -1,7 +1,7 @@
-"""Read odd files as a person would make onet read them, one case after the other, each within its time and memory.
+"""Read mutated files with onet's commands and functions, each with limits of time and memory.
 
-``python hostile_reads.py FOLDER FIRST COUNT`` makes sound inputs in FOLDER, then for each case a copy with something
-odd in it. Prints a JSON line before (``{"case": …}``) and one after each case. A case that hangs ends the process.
+``python hostile_reads.py FOLDER FIRST COUNT`` makes valid inputs in FOLDER, then for each case a mutated copy. Prints a
+JSON line before (``{"case": …}``) and after each case. A case that hangs ends the process.
 """
 
 from __future__ import annotations
