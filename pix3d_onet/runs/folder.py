@@ -107,15 +107,15 @@ class RunFolder:
         """Whether anything of value has been saved: until then the folder is free for any run."""
         return self.best.is_file() or self.last.is_file() or bool(self.steps())
 
-    def forget_steps(self, keep: int = 0) -> None:
+    def remove_checkpoints(self, keep: int = 0) -> None:
         """Remove what only an unfinished run needs, but for its newest ``keep`` checkpoints."""
         for path in self.steps()[: -keep or None]:
             remove(description(path))
             remove(path)
 
-    def forget_start(self) -> None:
+    def remove_start(self) -> None:
         """Remove what a run writes before its first checkpoint."""
-        self.forget_curves()
+        self.remove_curves()
         for path in self._inside(PROFILE):
             remove(path)
         remove(self.config)
@@ -123,14 +123,14 @@ class RunFolder:
             with suppress(OSError):  # missing, or not empty
                 (self.path / name).rmdir()
 
-    def forget_curves(self) -> None:
+    def remove_curves(self) -> None:
         """Remove the history and TensorBoard's events."""
         remove(self.history)
         for path in self._inside(EVENTS):
             if path.name.startswith("events.out.tfevents."):
                 remove(path)
 
-    def clear_strays(self) -> None:
+    def remove_partial_files(self) -> None:
         """Remove what a kill left half-written: ours and safetensors' own, each as large as a checkpoint."""
         remove_parts(self.path, FILES)
         for name in (BEST, LAST):
