@@ -269,7 +269,7 @@ def main() -> None:
     """Parse, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=16, help="shapes and pictures")
-    parser.add_argument("--points", type=int, default=2048, help="points a shape and step")
+    parser.add_argument("--points", type=int, default=2048, help="points per shape and step")
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--stored-points", type=int, default=100_000)
     parser.add_argument("--threads", type=int, default=1)

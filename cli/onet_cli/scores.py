@@ -153,4 +153,4 @@ def difference_cell(difference: Difference) -> str:
     """The difference with its sign, and an asterisk if it is significant."""
     if difference.test is None:
         return ""
-    return f"{difference.test.difference:+.3f}".replace("-", "−") + ("*" if difference.stands_out else " ")
+    return f"{difference.test.difference:+.3f}".replace("-", "−") + ("*" if difference.significant else " ")

@@ -1,4 +1,4 @@
-"""The report's figures as PNG, SVG and PDF, fit for print; needs matplotlib (the ``report`` extra)."""
+"""The report's figures as PNG, SVG and PDF; needs matplotlib (extra ``report``)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FIGURE_FORMATS = ("png", "svg", "pdf")
 DPI = 200
 TILE, LABELS = 1.25, 1.15
-"""Inches: side of a picture in Figure 5, width of its row labels."""
+"""Side of a picture in Figure 5, and width of its row labels, inches."""
 _RC = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -40,11 +40,11 @@ _RC = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
 }
-"""Thin axes, light grid, text kept as text; no random ids, so that equal runs give equal files."""
+"""Style of the figures. Text is stored as text; SVG ids are not random, so that equal runs give equal files."""
 
 
 def figure_curves(group: RunGroup, table: Table) -> Figure:
-    """Figure 6: validation IoU against steps, a band from the lowest to the highest seed, a marker at the peak."""
+    """Figure 6: validation IoU over steps; mean over seeds, band from lowest to highest, marker at the best mean."""
     plt = _pyplot()
     figure: Figure
     with plt.rc_context(_RC):
@@ -72,7 +72,7 @@ def figure_curves(group: RunGroup, table: Table) -> Figure:
 
 
 def figure_gallery(shown: Gallery, thumbnails: Thumbnails, emit: Emit = ignore) -> Figure:
-    """Figure 5: each picture with its mask above, its ground truth and every variant's reconstruction below."""
+    """Figure 5: one column per picture, with its mask, the ground truth and each variant's reconstruction."""
     plt = _pyplot()
     variants = shown.variants
     rows, columns = 2 + len(variants), max(1, len(shown.records))
@@ -106,7 +106,7 @@ def figure_gallery(shown: Gallery, thumbnails: Thumbnails, emit: Emit = ignore) 
 
 
 def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = FIGURE_FORMATS) -> list[Path]:
-    """Write ``figure`` as ``folder/name.<format>``, same bytes for the same runs, and close it."""
+    """Write ``figure`` as ``folder/name.<format>``, with equal bytes for equal runs, and close it."""
     plt = _pyplot()
     metadata: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     paths = []
@@ -130,10 +130,7 @@ def write_figures(
     thumbnails: Thumbnails | None = None,
     emit: Emit = ignore,
 ) -> list[Path]:
-    """Write Figure 6 and, where runs left examples, Figure 5 into ``folder``.
-
-    MissingDependencyError without matplotlib.
-    """
+    """Write Figure 6 and, if runs have examples, Figure 5 to ``folder``. MissingDependencyError without matplotlib."""
     paths = save(figure_curves(group, table), folder, "figure6-curves", formats)
     if shown.records:
         paths += save(figure_gallery(shown, thumbnails or Thumbnails(), emit), folder, "figure5-gallery", formats)

@@ -17,16 +17,16 @@ DEEP: Any = []
 for _ in range(100):
     DEEP = [DEEP]
 ODD: tuple[tuple[str, Any, str], ...] = (
-    ("name", ["a"], "name is no str"),
-    ("name", "x" * 100_000, "name is no str"),
-    ("params", 10**400, "params is no int"),
-    ("params", True, "params is no int"),
-    ("best_val_iou", float("nan"), "best_val_iou is no float"),
-    ("seconds", float("inf"), "seconds is no float"),
+    ("name", ["a"], "name must be str"),
+    ("name", "x" * 100_000, "name must be str"),
+    ("params", 10**400, "params must be int"),
+    ("params", True, "params must be int"),
+    ("best_val_iou", float("nan"), "best_val_iou must be float"),
+    ("seconds", float("inf"), "seconds must be float"),
     ("history", [], "history is empty"),
     ("history", [{"step": 1}], "history is no"),
     ("test_scores", {"a": "0.5"}, "test_scores is no"),
-    ("data", {"train": "many"}, "data: train is no int"),
+    ("data", {"train": "many"}, "data: train must be int"),
     ("data", {"val": 1e400}, "data is no"),
     ("device", {"name": float("nan")}, "device is no"),
     ("model", {"hidden_dim": 10**9}, "--hidden-dim must be between"),

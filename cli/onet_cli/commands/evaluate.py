@@ -85,7 +85,7 @@ def evaluate(
     check_given(config.protocol)
     check_places(csv_file, out)
 
-    from pix3d_onet.evaluation.job import evaluate_rows, joined
+    from pix3d_onet.evaluation.job import combined, evaluate_rows
 
     results: list[Evaluation] = []
     failed: list[InputError] = []
@@ -100,7 +100,7 @@ def evaluate(
         if results:
             finish(results, request, as_json=as_json, csv_file=csv_file, out=out)
     if failed:
-        raise joined(failed)
+        raise combined(failed)
 
 
 def check_given(protocol: EvaluationProtocol) -> None:
