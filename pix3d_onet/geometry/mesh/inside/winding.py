@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from pix3d_onet.geometry.mesh.inside import _column_kernels
 from pix3d_onet.types import Bool, Float32, Float64, Int64, Mesh
 
-POINTS_PER_COLUMN = 2
+POINTS_PER_COLUMN = FACES_PER_COLUMN = 2
+"""On average, of whichever needs more columns: a face is compared with the points of all columns that it lies over, and
+points beside a surface stand in few of them."""
 MOST_COLUMNS = 512
 """Columns along an axis at most."""
 
@@ -55,7 +57,8 @@ def _crossed(mesh: Mesh, points: Float32 | Float64, room: int) -> tuple[Int64, I
     near = np.flatnonzero(((local >= low) & (local <= high)).all(axis=1))
     local = np.ascontiguousarray(local[near]) * scale
     vertices = mesh.vertices * scale
-    cells = int(np.clip(np.sqrt(len(near) / POINTS_PER_COLUMN), 1, MOST_COLUMNS))
+    columns = max(len(near) / POINTS_PER_COLUMN, len(mesh.faces) / FACES_PER_COLUMN)
+    cells = int(np.clip(np.sqrt(columns), 1, MOST_COLUMNS))
     per_column = cells / np.maximum((high - low)[:2] * scale, np.finfo(np.float64).tiny)
     while True:
         sums, each = np.zeros(len(near), dtype=np.int64), np.empty((room, 3), dtype=np.int64)
