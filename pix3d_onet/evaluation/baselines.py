@@ -173,7 +173,7 @@ class MeanShape:
         return True
 
     def predict(self, sample: Sample, view: View) -> Prediction:
-        """The mean shape, whatever the picture."""
+        """The mean shape for every picture."""
         return self.prediction
 
 

@@ -23,8 +23,7 @@ from pix3d_onet.learning.extraction.predictor import NetworkPredictor, Predictor
 from pix3d_onet.learning.torch_threads import Threads
 
 PROTOCOL_MESH = 32
-"""Cells per axis of the mesh under Pix3D's protocol, which compares volumes; the mesh only shows if there is a
-surface."""
+"""Cells per axis of the mesh under Pix3D's protocol, which uses it only to see whether there is a surface."""
 FEW_SAMPLES = 0.99
 """If a chair's expected F-score against itself is below this, there are too few samples for distances."""
 BASE = "retrieval"

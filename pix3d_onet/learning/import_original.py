@@ -15,7 +15,6 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pix3d_onet.config import ModelConfig
@@ -128,18 +127,3 @@ def import_checkpoint(path: Path, out: Path) -> dict[str, Any]:
     checkpoint.save_best(out, model.state_dict(), header)
     write_json(RunFolder(out).config, header)
     return {"run": str(out), "params": sum(p.numel() for p in model.parameters()), **header}
-
-
-def original_state(model: OccupancyNetwork) -> dict[str, Tensor]:
-    """The inverse of ``translate``: our ResNet-18 network as a state dict for the original's scripts."""
-    result: dict[str, Tensor] = {}
-    for key, value in model.state_dict().items():
-        name = key.replace("encoder.backbone.", "encoder.features.").replace("encoder.project.", "encoder.fc.")
-        name = re.sub(r"^decoder\.blocks\.(\d+)\.", r"decoder.block\1.", name)
-        if name.startswith("decoder.") and name.endswith((".running_mean", ".running_var")):
-            head, _, tail = name.rpartition(".")
-            result[f"{head}.bn.num_batches_tracked"] = torch.zeros((), dtype=torch.int64)
-            name = f"{head}.bn.{tail}"
-        linear = name.startswith("decoder.") and value.ndim == CONVOLUTION_DIMS - 1
-        result[name] = value.unsqueeze(-1) if linear else value
-    return result

@@ -39,8 +39,8 @@ class Seeds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return seeds
 
 
-def changed(name: str, **options: Any) -> Callable[[Any], Any]:
-    """The option of a training setting that the recipe decides unless it is given."""
+def recipe_option(name: str, **options: Any) -> Callable[[Any], Any]:
+    """The option of a training setting whose default is the recipe's."""
     return setting(TrainConfig, name, unset=True, default_text="the recipe's", **options)
 
 
@@ -54,11 +54,11 @@ def changed(name: str, **options: Any) -> Callable[[Any], Any]:
 @click.option(
     "--preset", type=click.Choice(get_args(TrainPreset)), help="Training settings  [default: the suite's, or paper]"
 )
-@changed("steps")
-@changed("batch_size", type=click.IntRange(min=1), help="Pictures per step.")
-@changed("image_size")
+@recipe_option("steps")
+@recipe_option("batch_size", type=click.IntRange(min=1), help="Pictures per step.")
+@recipe_option("image_size")
 @click.option("--seeds", type=Seeds(), help="Train each variant once per seed  [default: the suite's, or 0]")
-@changed("pretrained")
+@recipe_option("pretrained")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 @threads_option
 @click.option(

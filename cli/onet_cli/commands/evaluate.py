@@ -82,7 +82,7 @@ def evaluate(
     config = EvaluationConfig(**{name: fields[name] for name in SCORING})
     extraction = ExtractionConfig(**{name: fields[name] for name in EXTRACTION})
     request = Request(data, runs, tuple(dict.fromkeys(named)), against, device, threads, config, extraction)
-    check_given(config.protocol)
+    check_options(config.protocol)
     check_places(csv_file, out)
 
     from pix3d_onet.evaluation.job import combined, evaluate_rows
@@ -103,7 +103,7 @@ def evaluate(
         raise combined(failed)
 
 
-def check_given(protocol: EvaluationProtocol) -> None:
+def check_options(protocol: EvaluationProtocol) -> None:
     """ConfigError if an option was given that the protocol does not use."""
     given = click.get_current_context().get_parameter_source
     for name in UNUSED[protocol]:

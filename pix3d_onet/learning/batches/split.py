@@ -51,7 +51,7 @@ class Split(ABC):
     """The used pictures of one split, in memory or on disk.
 
     ``object_ids`` and ``shapes`` (N,): id and row of each picture's shape; ``points_count``: stored points per shape,
-    ``usable`` of them (whole bytes) can be drawn; ``dropped``: number of pictures left out for want of a camera;
+    ``usable`` of them (whole bytes) can be drawn; ``dropped``: number of pictures left out because they have no camera;
     ``device``: where batches are made.
     """
 

@@ -23,7 +23,6 @@ from pix3d_onet.config import (
     ModelConfig,
     TrainConfig,
     check_choice,
-    check_extraction,
 )
 from pix3d_onet.errors import InputError, SettingError
 from pix3d_onet.events import Emit, Note, ignore
@@ -139,7 +138,7 @@ def extract_field(
     as on the dense lattice. ``simplify_to``: number of faces. ``refine``: then move the vertices along the field's
     gradient onto the level set. An empty field gives an empty mesh. ConfigError for invalid settings.
     """
-    check_extraction(resolution=resolution, threshold=threshold, simplify=simplify_to, coarse=coarse)
+    ExtractionConfig(resolution, coarse, threshold, simplify=simplify_to)  # checks the values
     level = logit(threshold)
     with torch.no_grad():
         lattice = sample_surface(field, resolution, coarse=coarse, level=level, device=device, chunk=chunk)

@@ -96,9 +96,7 @@ class FoldedDecoder:
         scale, shift = affine(decoder.bn)
         self.last = (scale.to(dtype), (shift + scale * bias).to(dtype))
         self.out_weight = decoder.fc_out.weight.double().reshape(-1).to(dtype)  # (F,)
-        self.out_bias = decoder.fc_out.bias.float().reshape(
-            ()
-        )  # kept on the device: copying it to the host would wait for the GPU
+        self.out_bias = decoder.fc_out.bias.float().reshape(())  # a tensor: a Python number would wait for the GPU
 
     def __call__(self, points: Tensor) -> Tensor:
         """points (T, 3) in the normalised frame → logits (T,) float32 on the decoder's device."""

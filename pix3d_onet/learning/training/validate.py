@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from torch.nn import functional
 
 from pix3d_onet.learning.batches.batch import Decoding
 from pix3d_onet.learning.batches.split import Split
+from pix3d_onet.learning.extraction.extract import logit
 from pix3d_onet.learning.network.model import OccupancyNetwork
 
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
@@ -61,11 +61,6 @@ class Scores:
     def by_record(self, threshold: float) -> dict[str, float]:
         """Record id → IoU."""
         return dict(zip(self.record_ids, self.iou(threshold).tolist(), strict=True))
-
-
-def logit(threshold: float) -> float:
-    """log(p / (1 − p)) of a probability."""
-    return math.log(threshold / (1 - threshold))
 
 
 def evaluate_split(

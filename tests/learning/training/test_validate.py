@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.learning.batches.split import PictureFilter, ResidentSplit
+from pix3d_onet.learning.extraction.extract import logit
 from pix3d_onet.learning.network import decoder_inference
 from pix3d_onet.learning.network.model import build_model
-from pix3d_onet.learning.training.validate import Scores, count_overlap, evaluate_split, logit
+from pix3d_onet.learning.training.validate import Scores, count_overlap, evaluate_split
 
 TINY = ModelConfig("resnet18", c_dim=8, hidden_dim=8, blocks=1)
 
