@@ -14,6 +14,7 @@ from pix3d_onet.errors import InputError, MissingDependencyError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.files import check_claim, is_own_file, mark, member, read_json, refused, unmark, write_text
 from pix3d_onet.report import formats
+from pix3d_onet.report.figures import FIGURE_FORMATS, write_figures
 from pix3d_onet.report.gallery import Gallery, gallery
 from pix3d_onet.report.html.page import html_page
 from pix3d_onet.report.table import Table, build_table
@@ -22,7 +23,7 @@ from pix3d_onet.report.thumbnails import Thumbnails
 REPORT_FOLDER = "report"
 PAGE_FILE = "report.html"
 KIND = "report"
-FIGURES = tuple(f"figure{name}.{form}" for name in ("5-gallery", "6-curves") for form in ("png", "svg", "pdf"))
+FIGURES = tuple(f"figure{name}.{form}" for name in ("5-gallery", "6-curves") for form in FIGURE_FORMATS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,8 +160,6 @@ def write_report(
     paths.append(path)
     if figures:
         try:
-            from pix3d_onet.report.figures import write_figures
-
             paths += write_figures(report.group, report.table, report.gallery, folder, thumbnails=thumbnails, emit=emit)
         except MissingDependencyError as error:
             emit(Note(f"no PNG/SVG/PDF figures: {error}", "warning"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,13 +104,13 @@ def figure_gallery(shown: Gallery, thumbnails: Thumbnails, emit: Emit = ignore) 
     return figure
 
 
-def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = FIGURE_FORMATS) -> list[Path]:
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write ``figure`` as ``folder/name.<format>``, with equal bytes for equal runs, and close it."""
     plt = _pyplot()
     metadata: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     paths = []
     with plt.rc_context(_RC):
-        for suffix in formats:
+        for suffix in FIGURE_FORMATS:
             path = folder / f"{name}.{suffix}"
             with writing(path) as part:
                 figure.savefig(part, format=suffix, dpi=DPI, metadata=metadata.get(suffix), facecolor="white")
@@ -126,14 +125,13 @@ def write_figures(
     shown: Gallery,
     folder: Path,
     *,
-    formats: Sequence[str] = FIGURE_FORMATS,
     thumbnails: Thumbnails | None = None,
     emit: Emit = ignore,
 ) -> list[Path]:
     """Write Figure 6 and, if runs have examples, Figure 5 to ``folder``. MissingDependencyError without matplotlib."""
-    paths = save(figure_curves(group, table), folder, "figure6-curves", formats)
+    paths = save(figure_curves(group, table), folder, "figure6-curves")
     if shown.records:
-        paths += save(figure_gallery(shown, thumbnails or Thumbnails(), emit), folder, "figure5-gallery", formats)
+        paths += save(figure_gallery(shown, thumbnails or Thumbnails(), emit), folder, "figure5-gallery")
     return paths
 
 

@@ -181,7 +181,7 @@ def test_a_second_run_of_a_variant_and_seed_is_left_out_and_named(tmp_path: Path
         ({"train": {}}, "train has no seed"),
         ({"train": {"seed": 0, "steps": None}}, "'steps' of TrainConfig must be int, not None"),
         ({"train": {"seed": 0, "augment": "flip"}}, "'augment' of TrainConfig must be tuple, not 'flip'"),
-        ({"history": [{"step": 1}]}, "history is no tuple"),
+        ({"history": [{"step": 1}]}, "history must be tuple"),
         ({"history": []}, "history is empty"),
         ({"surprise": 1}, "unknown field surprise"),
     ],

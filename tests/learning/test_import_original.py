@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.original_state import original_state
+from helpers.decoders import original_state
 
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import InputError

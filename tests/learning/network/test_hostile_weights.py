@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.original_state import original_state
+from helpers.decoders import original_state
 from helpers.stored_run import store_run
 from safetensors.torch import load_file, save_file
 
