@@ -80,7 +80,7 @@ def _problem(model: torch.nn.Module, loss: torch.Tensor) -> str:
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as markdown."""
     lines = [
-        "| family | model | pixels | parameters | GFLOP a picture | a training step |",
+        "| family | model | pixels | parameters | GFLOP per picture | one training step |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:

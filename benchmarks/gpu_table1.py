@@ -196,7 +196,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--points", type=int, default=default.points_per_shape)
     parser.add_argument("--image-size", type=int, default=default.image_size)
     parser.add_argument("--val-every", type=int, default=default.val_every)
-    parser.add_argument("--val-points", type=int, default=default.val_points, help="points a shape; 0 = all")
+    parser.add_argument("--val-points", type=int, default=default.val_points, help="points per shape; 0 = all")
     parser.add_argument("--pretrained", action="store_true", help="start from published weights (a download)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")

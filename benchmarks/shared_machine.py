@@ -48,28 +48,26 @@ def work(threads: int, seconds: float, warm_up: float) -> dict[str, Any]:
     from pix3d_onet.config import ModelConfig, TrainConfig
     from pix3d_onet.data.store.reader import Dataset
     from pix3d_onet.events import ignore
-    from pix3d_onet.learning.device import choose_precision, tuned_process
+    from pix3d_onet.learning.batches.split import PictureFilter, ResidentSplit
+    from pix3d_onet.learning.device import choose_precision, cpu_tuning
     from pix3d_onet.learning.distributed import Group
     from pix3d_onet.learning.network.model import build_model
     from pix3d_onet.learning.torch_threads import Threads
-    from pix3d_onet.learning.training.batches import Choice, load_split
-    from pix3d_onet.learning.training.trainer import Setting, Trainer
+    from pix3d_onet.learning.training.trainer import Setup, Trainer
 
     cpu = torch.device("cpu")
     config = TrainConfig(
         steps=10**6, batch_size=BATCH, points_per_shape=POINTS, image_size=SIDE, pretrained=False, val_every=10**6
     )
-    with tempfile.TemporaryDirectory() as name, tuned_process(), Threads(threads, cpu) as team:
+    with tempfile.TemporaryDirectory() as name, cpu_tuning(), Threads(threads, cpu) as team:
         folder = Path(name)
         prepared = make_dataset(folder / "prepared", shapes=round(BATCH * 1.5), points=20_000, image_size=SIDE)
         with Dataset(prepared) as dataset:
-            train, val = (load_split(dataset, split, SIDE, cpu, Choice()) for split in ("train", "val"))
+            train, val = (ResidentSplit(dataset, split, SIDE, PictureFilter()) for split in ("train", "val"))
         torch.manual_seed(0)
         network = build_model(ModelConfig("resnet18"), pretrained=False).to(memory_format=torch.channels_last)
         precision = choose_precision(config.precision, cpu)
-        trainer = Trainer(
-            network, Setting(config, folder, {}, cpu, precision, Group(), train, val, ignore, threads=team)
-        )
+        trainer = Trainer(network, Setup(config, folder, {}, cpu, precision, Group(), train, val, ignore, threads=team))
         trainer.set_training()
         run_for(trainer, warm_up)
         trainer.progress.threads.clear()
@@ -82,7 +80,7 @@ def run_for(trainer: Any, seconds: float) -> float:
     """Make steps like the training loop for some seconds; returns shapes per second."""
     begin, steps = time.perf_counter(), 0
     while (spent := time.perf_counter() - begin) < seconds:
-        trainer.look_at_threads()
+        trainer.update_threads()
         trainer.step(trainer.progress.step + 1)
         trainer.pending.clear()
         steps += 1

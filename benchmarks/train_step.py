@@ -145,10 +145,10 @@ def our_step(options: argparse.Namespace) -> Callable[[], float]:
     from pix3d_onet.data.store.reader import Dataset
     from pix3d_onet.events import Event, TrainStep
     from pix3d_onet.learning import device
+    from pix3d_onet.learning.batches.split import PictureFilter, ResidentSplit
     from pix3d_onet.learning.distributed import Group
     from pix3d_onet.learning.network.model import build_model
-    from pix3d_onet.learning.training.batches import Choice, load_split
-    from pix3d_onet.learning.training.trainer import Setting, Trainer
+    from pix3d_onet.learning.training.trainer import Setup, Trainer
 
     device.keep_freed_memory()
     torch.set_flush_denormal(True)
@@ -160,7 +160,7 @@ def our_step(options: argparse.Namespace) -> Callable[[], float]:
     torch.manual_seed(0)
     model = build_model(ModelConfig("resnet18")).to(memory_format=torch.channels_last)
     with Dataset(options.folder / "prepared") as dataset:
-        train, val = (load_split(dataset, name, options.image_size, cpu, Choice()) for name in ("train", "val"))
+        train, val = (ResidentSplit(dataset, name, options.image_size, PictureFilter()) for name in ("train", "val"))
     losses: list[float] = []
 
     def emit(event: Event) -> None:
@@ -171,14 +171,14 @@ def our_step(options: argparse.Namespace) -> Callable[[], float]:
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             model,
-            Setting(config, Path(folder), {}, cpu, precision, Group(), train, val, emit),
+            Setup(config, Path(folder), {}, cpu, precision, Group(), train, val, emit),
             compiled=options.compile,
         )
     trainer.set_training()
 
     def step() -> float:
         trainer.step(trainer.progress.step + 1)
-        trainer.look()
+        trainer.check_losses()
         return losses[-1]
 
     return step
@@ -269,7 +269,7 @@ def main() -> None:
     """Parse, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=16, help="shapes and pictures")
-    parser.add_argument("--points", type=int, default=2048, help="points a shape and step")
+    parser.add_argument("--points", type=int, default=2048, help="points per shape and step")
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--stored-points", type=int, default=100_000)
     parser.add_argument("--threads", type=int, default=1)
