@@ -13,13 +13,13 @@ from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
-from pix3d_onet.learning.extraction.extract import THRESHOLD, ImageModel, extract_field, image_field, logit
+from pix3d_onet.learning.extraction.extract import THRESHOLD, ImageModel, logit
+from pix3d_onet.learning.extraction.predictor import NetworkPredictor
 from pix3d_onet.learning.extraction.refine import simplify
-from pix3d_onet.learning.pictures import focal_of
 from pix3d_onet.metrics import iou
 from pix3d_onet.runs.examples import Example, store_examples
 from pix3d_onet.seeding import generator
-from pix3d_onet.types import Float32, Mesh, Sample, View
+from pix3d_onet.types import Mesh, Sample, View
 
 EXAMPLE_FACES = 4000
 """Most faces per stored mesh: enough for a figure, and seven runs stay below a few MB."""
@@ -66,7 +66,7 @@ def write_examples(
     data: str | Path,
     folder: str | Path,
     *,
-    device: torch.device | str | None = None,
+    device: torch.device | None = None,
     count: int = 6,
     split: str = "val",
     resolution: int = EXAMPLE_RESOLUTION,
@@ -83,6 +83,7 @@ def write_examples(
     is known already. ``image_size``: side of the training pictures (None = as stored). InputError if the network needs
     cameras and no picture has one.
     """
+    predictor = NetworkPredictor("", model, resolution, threshold=threshold, image_size=image_size, device=device)
     with Dataset(data) as dataset:
         need_pose = bool(getattr(model, "needs_pose", False))
         chosen = examples_split(dataset, split, need_pose=need_pose)
@@ -94,16 +95,7 @@ def write_examples(
             view = shown_view(sample)
             known = (scores or {}).get(view.record_id)
             begun = time.perf_counter()
-            mesh, value = _reconstruct(
-                model,
-                sample,
-                view,
-                resolution=resolution,
-                threshold=threshold,
-                image_size=image_size,
-                device=device,
-                known=known,
-            )
+            mesh, value = _reconstruct(predictor, sample, view, known)
             seconds.append(time.perf_counter() - begun)
             truth = simplify(sample.mesh, EXAMPLE_FACES)
             examples.append(Example(view.record_id, entry.object_id, view.rgb, view.mask, value, mesh, truth))
@@ -113,25 +105,11 @@ def write_examples(
 
 
 def _reconstruct(
-    model: ImageModel,
-    sample: Sample,
-    view: View,
-    *,
-    resolution: int,
-    threshold: float,
-    image_size: int | None,
-    device: torch.device | str | None,
-    known: float | None,
+    predictor: NetworkPredictor, sample: Sample, view: View, known_iou: float | None
 ) -> tuple[Mesh, float]:
-    pose: Float32 | None = view.pose if view.has_pose else None
-    with image_field(model, view.rgb, pose=pose, focal=focal_of(view), device=device, image_size=image_size) as (
-        field,
-        where,
-    ):
-        result = extract_field(
-            field, resolution=resolution, threshold=threshold, simplify_to=EXAMPLE_FACES, device=where
-        )
-        if known is not None:
-            return result.mesh, known
-        inside = (field(torch.from_numpy(sample.points).to(where)) > logit(threshold)).cpu().numpy()
-    return result.mesh, iou(inside, sample.occupancy)
+    with predictor.field(view) as (field, where):
+        mesh = predictor.extract(field, where, simplify_to=EXAMPLE_FACES).mesh
+        if known_iou is not None:
+            return mesh, known_iou
+        inside = (field(torch.from_numpy(sample.points).to(where)) > logit(predictor.threshold)).cpu().numpy()
+    return mesh, iou(inside, sample.occupancy)

@@ -112,26 +112,15 @@ def train(
     """
     group = distributed.environment_group()
     where = choose_device(device, group.local_rank)
+    emit = emit if group.leads else ignore
     request = Request(
-        model,
-        config,
-        out,
-        name,
-        resume,
-        init_from,
-        weights,
-        overwrite,
-        compile,
-        residence,
-        profile,
-        examples,
-        emit if group.leads else ignore,
+        model, config, out, name, resume, init_from, weights, overwrite, compile, residence, profile, examples, emit
     )
     MachineConfig(threads)
-    cpu_threads = Threads(threads, where, request.emit)
+    cpu_threads = Threads(threads, where, emit)
     with cpu_tuning(), cpu_threads, distributed.joined(group, where), Dataset(data) as dataset:
         reset_peak_memory(where)
-        is_ours = check_output(out, overwrite=overwrite, emit=request.emit)
+        is_ours = check_output(out, overwrite=overwrite, emit=emit)
         request = replace(request, resume=resume and is_ours)
         request = _resolved(request, where, group)
         init = initial_run(init_from, request.model)
