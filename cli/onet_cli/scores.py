@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pix3d_onet.evaluation.paired import Difference
     from pix3d_onet.metrics import Interval
 
-SPARED = (("chamfer_l1_x10",), ("accuracy", "completeness"), ("iou_mesh",), ("normal_consistency",))
+OPTIONAL_COLUMNS = (("chamfer_l1_x10",), ("accuracy", "completeness"), ("iou_mesh",), ("normal_consistency",))
 """Columns left out on a narrow terminal, in this order; the JSON and CSV documents always have them."""
 
 
@@ -101,9 +101,9 @@ def caption(results: Sequence[Evaluation], protocol: str) -> str:
 
 def fitting(make: Callable[[list[str]], Table], columns: list[str]) -> tuple[Table, list[str]]:
     """The table with the columns that fit the terminal, and the columns left out."""
-    kept, spared = list(columns), list(SPARED)
-    while ui.natural_width(make(kept)) > ui.out().width and spared:
-        names = spared.pop(0)
+    kept, optional = list(columns), list(OPTIONAL_COLUMNS)
+    while ui.natural_width(make(kept)) > ui.out().width and optional:
+        names = optional.pop(0)
         kept = [name for name in kept if name not in names]
     return make(kept), [name for name in columns if name not in kept]
 
@@ -159,5 +159,5 @@ def difference_cell(difference: Difference) -> str:
         return ""
     higher = METRICS.get(difference.metric, IOU_PIX3D).higher_is_better
     better = (difference.test.difference > 0) == higher
-    note = "  " if not difference.stands_out else "*+" if better else "*−"
+    note = "  " if not difference.significant else "*+" if better else "*−"
     return f"{difference.test.difference:+.3f}".replace("-", "−") + note
