@@ -15,7 +15,7 @@ from pix3d_onet.preparation import kernels
 from pix3d_onet.preparation.kernels import STAMP, compile_kernels, compile_one
 
 numba = pytest.importorskip("numba")
-SMALL = ("pix3d_onet.geometry.mesh._topology_kernels", "areas")
+SMALL = ("pix3d_onet.geometry.mesh.kernels.topology", "areas")
 
 
 def called_from_cache(cache: Path) -> bool:
