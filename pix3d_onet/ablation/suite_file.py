@@ -34,9 +34,14 @@ from pix3d_onet.ablation.selection import NOT_IN_A_NAME, Selection, named_suite
 from pix3d_onet.ablation.variants import SUITES, VARIANTS, Variant
 from pix3d_onet.config import Config, ModelConfig, TrainConfig, TrainPreset, alternatives
 from pix3d_onet.errors import ConfigError, InputError, SettingError
+from pix3d_onet.files import open_regular
 
 MOST_BYTES = 65_536
 """A suite file is written by hand; anything larger is another file."""
+LONGEST_LINE = 500
+"""Characters of a line: a key of thousands of parts (``a.a.a…``) costs the square of their number in ``tomllib``."""
+MOST_PARSED = 64
+"""Beginnings of a file that are parsed to find the line of an error; without a line the error is as clear."""
 MODEL_KEYS = tuple(f.name for f in dataclasses.fields(ModelConfig))
 RECIPE_KEYS = tuple(f.name for f in dataclasses.fields(TrainConfig) if f.name != "seed")
 KINDS: Mapping[type, str] = {str: "text", list: "a list", dict: "a table"}
@@ -49,7 +54,7 @@ Place = tuple[str | int, ...]
 def read_suite(path: Path) -> Selection:
     """Parse a suite file. InputError when it cannot be read; ConfigError with its line and key for what is wrong."""
     try:
-        with path.open("rb") as handle:
+        with open_regular(path) as handle:
             data = handle.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise InputError(f"suite file not found: {path}.") from None
@@ -59,8 +64,11 @@ def read_suite(path: Path) -> Selection:
         raise InputError(f"{path} is larger than {MOST_BYTES // 1024} KiB, and so no suite file.")
     try:
         text = data.decode()
+        long = next((n for n, line in enumerate(text.split("\n"), 1) if len(line) > LONGEST_LINE), None)
+        if long is not None:
+            raise ConfigError(f"{path}, line {long}: it has more than {LONGEST_LINE} characters.")
         document = tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from None
     return _Suite(path, text, document).selection()
 
@@ -193,23 +201,38 @@ class _Suite:
 
 
 def line_of(text: str, where: Place) -> int:
-    """The line (from 1) on which the value at ``where`` begins; of a list's item, the list. 0 for the whole document.
+    """The line (from 1) on which the value at ``where`` begins; of a list's item, the list. 0 for the whole document,
+    and where :data:`MOST_PARSED` beginnings do not tell.
 
     It follows the last line up to which the text is TOML without that value: exact, whatever strings and comments hold.
+    That line is found by bisection; where the text is cut inside a value, a shorter beginning is tried.
     """
-    lines, begin = text.splitlines(keepends=True), 0
-    for end in range(1, len(lines) + 1 if where else 0):
-        try:
-            document: Any = tomllib.loads("".join(lines[:end]))
-        except tomllib.TOMLDecodeError:
-            continue  # inside a value of several lines
-        for part in where:
-            inner = isinstance(document, dict) and part in document
-            inner = inner or (isinstance(document, list) and isinstance(part, int) and part < len(document))
-            if not inner:
-                begin = end
-                break
-            document = document[part]
+    lines, parsed = text.splitlines(keepends=True), 0
+    last, low, high = 0, 0, len(lines) if where else 0
+    while low + 1 < high:
+        middle, held = (low + high) // 2, None
+        end = middle + 1
+        while held is None and end > low + 1 and parsed < MOST_PARSED:
+            end, parsed = end - 1, parsed + 1
+            held = _holds("".join(lines[:end]), where)
+        if held is None and parsed == MOST_PARSED:
+            return 0
+        if held:
+            high = end
         else:
-            return begin + 1
-    return 0
+            last, low = last if held is None else end, middle
+    return last + 1 if where else 0
+
+
+def _holds(text: str, where: Place) -> bool | None:
+    """Whether a beginning of a file has the value at ``where``; None where it is cut inside a value."""
+    try:
+        document: Any = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
+    for part in where:
+        inner = isinstance(document, dict) and part in document
+        if not (inner or (isinstance(document, list) and isinstance(part, int) and part < len(document))):
+            return False
+        document = document[part]
+    return True
