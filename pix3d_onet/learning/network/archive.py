@@ -23,9 +23,9 @@ from pix3d_onet.files import open_regular
 
 CALLED = re.compile(
     r"collections (OrderedDict|Counter)|(builtins|__builtin__) set|torch (Size|device|Tensor)"
-    r"|torch\.nn\.parameter Parameter|torch(\.cuda)? \w+Storage|torch\.storage (Typed|Untyped)Storage|torch (b?float|u?int|bool|complex)\w*"
+    r"|torch(\.cuda)? \w+Storage|torch\.storage (Typed|Untyped)Storage|torch (b?float|u?int|bool|complex)\w*"
     r"|torch\._utils _rebuild_(tensor|tensor_v2|parameter|parameter_with_state)|torch\._tensor _rebuild_from_type_v2"
-    r"|numpy dtype|numpy\._?core\.multiarray scalar|numpy\.dtypes \w+|_codecs encode"
+    r"|torch\.nn\.parameter Parameter|numpy dtype|numpy\._?core\.multiarray scalar|numpy\.dtypes \w+|_codecs encode"
 )
 """What a pickle of weights may name. Of what else PyTorch allows, none is needed for dense tensors."""
 SLOW_CODECS = ("punycode", "idna")

@@ -32,6 +32,12 @@ def deep(document: dict[str, Any]) -> None:
 
 
 ODD: dict[str, tuple[Change, str]] = {
+    "id half a character": (put("shapes", 0, "object_id", value="\ud800"), "object_id is no str"),
+    "picture half a character": (put("shapes", 0, "record_ids", 0, value="a\udfff"), "record_ids is no tuple"),
+    "shard with NUL": (put("shards", 0, "file", value="a\0.h5"), "is inconsistent"),
+    "shard above": (put("shards", value=[{"file": "..", "sha256": "", "bytes": 0, "shapes": 0}]), "inconsistent"),
+    "figures without end": (put("shapes", 0, "qc", value={f"k{i}": i for i in range(1001)}), "qc is no Mapping"),
+    "warnings without end": (put("shapes", 0, "qc", value={"warnings": ["w"] * 1001}), "qc is no Mapping"),
     "shapes null": (put("shapes", value=None), "shapes is no list"),
     "shapes object": (put("shapes", value={}), "shapes is no list"),
     "shape number": (put("shapes", 0, value=3), "shapes is no list"),
@@ -100,3 +106,14 @@ def test_what_a_data_set_lists_is_bounded_in_the_terminal(tmp_path: Path, sound:
         answer = onet(*command)
         assert more in answer.out
         assert len(answer.out) < 60_000
+
+
+@pytest.mark.parametrize("name", ["a\0.h5", "..", "", "a/b.h5", "a\n.h5"])
+def test_a_shard_has_a_plain_file_name(tmp_path: Path, sound: Path, name: str) -> None:
+    document = json.loads((sound / "manifest.json").read_text())
+    document["shards"] = [{**document["shards"][0], "file": name}]
+    document["shapes"] = [{**shape, "shard": name} for shape in document["shapes"]]
+    (tmp_path / "manifest.json").write_text(json.dumps(document))
+    answer = onet("verify", tmp_path)
+    assert answer.status == 3
+    assert f"shard {name!r} is not a plain file name" in answer.err.replace("\\\\", "\\")
