@@ -1,4 +1,4 @@
-"""``onet`` called in this very process."""
+"""Call ``onet`` in the test's process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stored run with a tiny untrained network, made in a second, for tests of what works on runs."""
+"""A stored run with a tiny untrained network, made in a second, for tests that need a run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def store_run(folder: Path, *, pose: str = "none", data_hash: str = "", empty: b
 
 
 def cameras(pose: str) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """What ``encode`` takes of a camera."""
+    """The camera arguments of ``encode``."""
     if pose == "none":
         return None, None
     return torch.eye(4)[None], torch.ones(1)

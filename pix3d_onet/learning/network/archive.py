@@ -1,7 +1,7 @@
-"""A PyTorch file's own words about its size, held against its bytes.
+"""Check that the sizes stated in a PyTorch file fit its number of bytes.
 
-Its zip directory could say that it unpacks a thousandfold, and its pickle that a tensor of stride 0 has terabytes, or
-ask for a ``bytearray`` of them: PyTorch's safe reader runs no code, but calls some functions that take any size.
+A hostile file could be a zip bomb, have a tensor with stride 0 and terabytes of elements, or a pickle that calls
+``bytearray`` with such a size: PyTorch's safe reader allows some functions that allocate whatever they are told.
 """
 
 from __future__ import annotations
@@ -35,15 +35,12 @@ PICKLES = 4
 MAX_PICKLE_BYTES = 64 << 20
 """Largest document besides the tensors' bytes."""
 MAX_SHARED = 4
-"""Times that the bytes of a file may stand in its tensors: tied and averaged weights are stored once."""
+"""Most bytes of tensors per byte of the file; tied and averaged weights are stored once."""
 
 
 def check_archive(path: Path) -> None:
-    """ValueError where a PyTorch file is a zip archive that unpacks to more than its bytes, UnpicklingError where its
-    pickle names something else than tensors and numbers.
-
-    PyTorch stores its tensors as they are, and reads them whatever the directory says.
-    """
+    """ValueError if the file is a zip archive that is compressed or unpacks to more than its size; UnpicklingError if
+    its pickle names anything but tensors and numbers."""
     with open_regular(path) as file:
         if not zipfile.is_zipfile(file):
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -75,7 +72,7 @@ def _check_pickle(data: IO[bytes]) -> None:
 
 
 def check_tensors(tensors: Iterable[Tensor], file_bytes: int) -> None:
-    """ValueError where tensors are larger than the storage they lie in, or together than a file of ``file_bytes``."""
+    """ValueError if a tensor is larger than its storage, or all together are too large for a file of ``file_bytes``."""
     total = 0
     for tensor in tensors:
         size = tensor.numel() * tensor.element_size()

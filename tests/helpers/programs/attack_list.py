@@ -1,10 +1,11 @@
-"""The attacks that SECURITY.md answers, one of each kind: what a person reads, how long it takes, what memory.
+"""Run one attack of each kind in SECURITY.md, and report the message, the time and the memory.
 
 ``python attack_list.py FOLDER`` prints a JSON line for each: ``{"case", "line", "printed", …}``.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from helpers.programs.hostile_reads import called, command, forget_peak, peak_kib, read_all, say, sound
+from helpers.programs.hostile_reads import called, command, peak_kib, read_all, reset_peak_memory, say, sound
 from helpers.programs.mutations import deep
 from PIL import Image
 
@@ -29,6 +30,13 @@ from pix3d_onet.learning.extraction.predictor import network_predictor
 from pix3d_onet.learning.import_original import load_original
 
 Attack = Callable[[Path], Callable[[], str]]
+
+
+def shown(*arguments: object) -> str:
+    """As ``command``, with what it prints on stdout."""
+    printed = io.StringIO()
+    status, _, said = command(*arguments, out=printed).split(" ", 2)
+    return f"{status} {len(printed.getvalue())} {printed.getvalue()}{said}"
 
 
 def resealed(data: Path) -> Callable[[], str]:
@@ -65,13 +73,13 @@ def f4_f5_f6_names(at: Path) -> Callable[[], str]:
     document = json.loads(path.read_text())
     document["shapes"][0]["split"] = "\x1b[2J[/red]$(touch x)\u202e"
     path.write_text(json.dumps(document))
-    return lambda: command("verify", at / "data")
+    return lambda: shown("verify", at / "data")
 
 
 def f7_f8_cells(at: Path) -> Callable[[], str]:
     path = at / "runs" / "resnet18-s0" / "run.json"
     path.write_text(path.read_text().replace('"resnet18"', '"=1+1<img src=x>[a"', 1))
-    return lambda: command("report", at / "runs", "--format", "csv")
+    return lambda: shown("report", at / "runs", "--format", "csv")
 
 
 def f7_f8_files(at: Path) -> Callable[[], str]:
@@ -242,7 +250,7 @@ def run(folder: Path) -> None:
         place = folder / attack.__name__
         shutil.copytree(folder / "sound", place)
         act = attack(place)
-        before, start = forget_peak(), time.perf_counter()
+        before, start = reset_peak_memory(), time.perf_counter()
         status, printed, *line = act().split(" ", 2)
         say(
             {
