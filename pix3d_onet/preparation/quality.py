@@ -176,7 +176,7 @@ def _voxel_agreement(
 
     Index = (x - c, -(z - c), y - c) / longest · n + n/2 in the model frame. None if there is no readable grid.
     """
-    grid = _read_voxels(path)
+    grid = read_voxels(path)
     if grid is None:
         return {"voxel_agreement": None, "voxel_iou": None}
     box = box_normalisation(source)
@@ -193,7 +193,7 @@ def _voxel_agreement(
     }
 
 
-def _read_voxels(path: Path | None) -> Bool | None:
+def read_voxels(path: Path | None) -> Bool | None:
     """(n, n, n) bool; None if the file is missing or not a readable cubic grid, since it is only used for a check."""
     if path is None or not path.is_file():
         return None

@@ -118,15 +118,15 @@ def test_a_grid_that_unpacks_to_gigabytes_is_blank(tmp_path: Path) -> None:
     path, grid = tmp_path / "voxel.mat", np.arange(27).reshape(3, 3, 3) % 2
     for packed in (False, True):
         scipy.io.savemat(path, {"other": np.zeros(3), "voxel": grid.astype(np.uint8)}, do_compression=packed)
-        assert np.array_equal(quality._read_voxels(path), grid)
+        assert np.array_equal(quality.read_voxels(path), grid)
     packer = zlib.compressobj()
     zeros = b"".join(packer.compress(bytes(1 << 24)) for _ in range(17)) + packer.flush()
     scipy.io.savemat(path, {"voxel": grid})
     path.write_bytes(path.read_bytes()[:128] + struct.pack("<II", 15, len(zeros)) + zeros)
-    assert quality._read_voxels(path) is None
+    assert quality.read_voxels(path) is None
     for odd in (np.array([[[{}]]], dtype=object), np.zeros((1, 1, 600)), np.zeros((600, 600, 1), dtype=bool)):
         scipy.io.savemat(path, {"voxel": odd})
-        assert quality._read_voxels(path) is None
+        assert quality.read_voxels(path) is None
 
 
 @pytest.mark.parametrize(("cut", "hollow"), [(1, True), (0, False)], ids=["a triangle missing", "whole"])
