@@ -128,6 +128,12 @@ def is_dataset(folder: Path) -> bool:
 
 JSON_TYPES: Mapping[str, type] = {"str": str, "int": int, "tuple[str, ...]": list, "Mapping[str, Any]": dict}
 """Annotation of a field → its type in JSON."""
+JSON_WORDS = {
+    str: f"a string of at most {LONGEST} characters that can be encoded",
+    int: f"an integer from 0 to {LARGEST}",
+    list: "a list of strings that can be encoded",
+    dict: f"an object of at most {MOST_FIGURES} entries and warnings",
+}
 SIZES = {"points": 10_000_000, "surface_points": 10_000_000, "image_size": 4096}
 """Settings that determine the sizes of arrays → largest allowed value."""
 
@@ -163,7 +169,7 @@ def _check_columns(rows: list[dict[str, Any]], kind: type[ShapeEntry | ShardEntr
             named = (v for cell in cells if isinstance(v := cell.get("warnings"), list))
             good = max(map(len, chain(cells, named)), default=0) <= MOST_FIGURES
         if not good:
-            raise TypeError(f"{field_.name} must be {field_.type}")
+            raise TypeError(f"{field_.name} must be {JSON_WORDS[wanted]}")
 
 
 def _check_config(config: Any) -> None:
