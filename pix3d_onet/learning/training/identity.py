@@ -10,7 +10,7 @@ from typing import Any
 
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
-from pix3d_onet.events import Emit, ignore
+from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.files import check_claim, file_digest, read_json, remove, write_json
 from pix3d_onet.learning import checkpoint
 from pix3d_onet.runs.folder import FILES, FOLDERS, RunFolder, is_run, network_file
@@ -79,8 +79,11 @@ def finished_run(out: Path, identity: Mapping[str, Any], resume: bool) -> RunRec
     return record
 
 
-def unfinished_run(out: Path, identity: Mapping[str, Any], resume: bool) -> checkpoint.Found | None:
-    """The checkpoint of ``out`` to go on from; None = from the start. InputError when it is not this run's folder.
+def unfinished_run(
+    out: Path, identity: Mapping[str, Any], resume: bool, emit: Emit = ignore
+) -> checkpoint.Found | None:
+    """The checkpoint of ``out`` to go on from; None = from the start. InputError when it is not this run's folder, or
+    its checkpoints are damaged.
 
     A folder in which nothing was saved yet is free: its start failed, or was killed early.
     """
@@ -95,7 +98,10 @@ def unfinished_run(out: Path, identity: Mapping[str, Any], resume: bool) -> chec
     before = read_json(folder.config, what="run configuration", follow=False)
     if not isinstance(before, dict) or before.get("run_id") != identity["run_id"]:
         raise InputError(f"{out} holds another run: {_difference(before, identity)}.", hint="Choose another `out`.")
-    return checkpoint.read_last(out)
+    found = checkpoint.read_last(out)
+    if found is None:
+        emit(Note(f"{out} holds no checkpoint to resume: the run starts from the beginning.", "warning"))
+    return found
 
 
 def stored_batch_size(out: Path) -> int:
