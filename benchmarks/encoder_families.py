@@ -1,10 +1,10 @@
-"""Which of timm's families can be encoders? One training step of the smallest model of each, at its own size.
+"""Which families of timm work as encoders? One training step with the smallest model of each, at its own size.
 
     python benchmarks/encoder_families.py [--choose] [--only FAMILY ...] [--docs]
 
-Without options the step is taken with every stored model, and ``benchmarks/results/encoder_families.json`` and the
-table of ``docs/encoders.md`` are written anew. ``--choose`` first looks for the smallest model of each of timm's
-modules (minutes: every model is built without its weights). ``--docs`` writes the table alone.
+Without options, each stored model makes a step, and ``benchmarks/results/encoder_families.json`` and the table in
+``docs/encoders.md`` are rewritten. ``--choose`` first finds the smallest model of each module of timm (it takes
+minutes, because each model is built, without weights). ``--docs`` writes only the table.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _problem(model: torch.nn.Module, loss: torch.Tensor) -> str:
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as markdown."""
     lines = [
-        "| family | model | pixels | parameters | GFLOP a picture | a training step |",
+        "| family | model | pixels | parameters | GFLOP per picture | one training step |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:

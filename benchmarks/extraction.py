@@ -2,18 +2,18 @@
 
     python benchmarks/extraction.py RUN [--data DATASET] [--pictures 1] [--repeats 3] [--threads 1] [--out FILE]
 
-Compared at 128 cells an axis, on the same picture, network and machine, one after the other:
+Compared at 128 cells per axis, with the same pictures, network and machine:
 
-* ``dense``: every one of the 129³ lattice points, by the decoder as the original writes it (Conv1d layers, conditional
-  batch norm evaluated from the code at every call, 100,000 points a call);
-* ``mise``: the original's algorithm (32³, two halvings, all new points of every active cell) with the same calls;
-* ``mise-folded``: the same queries with our decoder (norms folded once a picture, place by place): the decoder's share;
+* ``dense``: all 129³ lattice points, with the original's decoder (Conv1d layers, conditional batch norm evaluated from
+  the code at each call, 100,000 points per call);
+* ``mise``: the original's algorithm (32³, two halvings, all new points of every active cell) with the same decoder;
+* ``mise-folded``: the same queries with our decoder (norms folded once per picture): the decoder's part of the gain;
 * ``ours``: surface following with our decoder; ``ours-bf16``: the same in bfloat16.
 
-The dense grid runs once (about 100 s a core), the others ``--repeats`` times, interleaved; medians are reported, with
-the number of queries and how many of the 2.1 million signs differ from the dense grid. On one thread a second is one
-of the process's CPU time. Without --data a grey square
-stands for the picture, which a trained network does not know: name a data set for real figures.
+The dense grid runs once (about 100 s on one core), the others ``--repeats`` times, interleaved. Medians are reported,
+with the number of queries and of the 2.1 million signs that differ from the dense grid. With one thread, seconds are
+the process's CPU time. Without ``--data`` the picture is a grey square, which a trained network has never seen: give a
+data set for meaningful figures.
 """
 
 from __future__ import annotations

@@ -1,19 +1,19 @@
-"""All seven variants of Table 1 on one machine in one call: how long, how fast, and how near to what the card can do.
+"""Train all seven variants of Table 1 on one machine: total time, speed, and utilisation of the GPU.
 
     python benchmarks/gpu_table1.py DATASET OUT [--compile] [--jobs N] [--json FILE]
     python benchmarks/gpu_table1.py DATASET OUT --steps 4 --batch-size 4 --image-size 32 --points 64 --device cpu
 
-The runs are those of ``onet bench`` (``ablation.bench`` with ``learning.training.run``), under OUT/runs; a finished
-run is not trained again, and then the total is not a time for all of them (``trained`` says how many were). Needs the
-train extra alone: no geometry library. For each variant:
+The runs are those of ``onet bench`` (``ablation.bench`` with ``learning.training.run``), in OUT/runs. A finished run is
+not trained again; then the total time does not cover all runs (``trained`` is the number of those it covers). Needs
+only the train extra. For each variant:
 
-* ``steps_per_second``: training steps only, validation aside, from the first validation to the end, so that start-up
-  and compilation do not count (``overall_steps_per_second`` has them in);
-* ``data_wait_share``: of the time in steps, the part before a batch was ready (or its gathering was queued on the GPU);
-* ``flop_utilisation``: arithmetic of the network, 3 × forward (forward, and backward with respect to activations and
-  weights), a second, against the fastest matrix product of the same type measured on the same device just before;
-* ``seconds``: the run with its validations; ``peak_memory_bytes``: allocated on the GPU. On a CPU it is the
-  process's resident memory, which never falls from one variant to the next.
+* ``steps_per_second``: without validation, from the first validation to the end, so without start-up and compilation
+  (``overall_steps_per_second`` includes them);
+* ``data_wait_share``: fraction of the time in steps in which no batch was ready (or queued on the GPU);
+* ``flop_utilisation``: FLOP of the network per second, 3 × forward (forward, and backward with respect to activations
+  and weights), divided by that of the fastest matrix product of the same type on the same device just before;
+* ``seconds``: of the run with its validations; ``peak_memory_bytes``: allocated on the GPU; on a CPU the process's
+  resident memory, which never decreases from one variant to the next.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def step_flops(cost: Mapping[str, float], config: TrainConfig) -> float:
 
 
 def steady_rate(history: Sequence[HistoryRow], batch: int) -> float | None:
-    """Steps a second between the first and the last validation; None with fewer than two.
+    """Steps per second between the first and the last validation; None with fewer than two.
 
     A row's ``shapes_per_second`` counts from the first step, so that its training seconds are batch · step / rate.
     """
@@ -196,7 +196,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--points", type=int, default=default.points_per_shape)
     parser.add_argument("--image-size", type=int, default=default.image_size)
     parser.add_argument("--val-every", type=int, default=default.val_every)
-    parser.add_argument("--val-points", type=int, default=default.val_points, help="points a shape; 0 = all")
+    parser.add_argument("--val-points", type=int, default=default.val_points, help="points per shape; 0 = all")
     parser.add_argument("--pretrained", action="store_true", help="start from published weights (a download)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")

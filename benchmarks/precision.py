@@ -1,10 +1,10 @@
-"""Does bfloat16 converge as float32 does? The same run in both, and float32 again with other seeds for the scale.
+"""Does bfloat16 converge like float32? The same run in both, and in float32 with other seeds for comparison.
 
     python benchmarks/precision.py DATASET OUT [--shapes 16] [--steps 150] [--seeds 0,1] [--json FILE]
 
-The first shapes of the training split serve for training and validation (``overfit.train_as_val``), so that the
-curves speak of optimisation alone. A difference between precisions means something only where it exceeds the
-difference between seeds. Leaves a run for each precision and seed under OUT, and one JSON with the curves.
+The first shapes of the training split are used for training and validation (``overfit.train_as_val``), so that the
+curves show only optimisation. A difference between precisions matters only if it exceeds the difference between seeds.
+Output: a run per precision and seed in OUT, and a JSON file with the curves.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PRECISIONS = ("fp32", "bf16")
 
 
 def curve(record: RunRecord) -> dict[str, Any]:
-    """What of a run is compared: training loss (mean since the row before) and IoU on the training shapes."""
+    """The compared figures of a run: training loss (mean since the row before) and IoU on the training shapes."""
     rows = [{"step": row.step, "train_loss": row.train_loss, "iou": row.val_iou} for row in record.history]
     return {"precision": record.device["precision"], "seed": record.seed, "best_iou": record.best_val_iou, "rows": rows}
 

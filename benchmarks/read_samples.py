@@ -1,19 +1,19 @@
-"""Reading training samples: our shards against the original Occupancy Networks layout, the same shapes in one run.
+"""Speed of reading training samples: shards against the original Occupancy Networks layout, with the same shapes.
 
     python benchmarks/read_samples.py DATASET [--shapes 16] [--seconds 1.0] [--repeats 5] [--out FILE]
 
 A sample is 2,048 labelled points of one shape, as float32 coordinates and boolean labels, ready for a network. Readers:
 
-* ``original``: what the original repository's loader does for every sample: ``np.load`` of ``points.npz`` (float16,
-  packed labels), conversion of all 100,000 points to float32, normal noise on all of them ("break symmetry"),
-  unpacking, then 2,048 random rows;
+* ``original``: the original repository's loader, for each sample: ``np.load`` of ``points.npz`` (float16, packed
+  labels), conversion of all 100,000 points to float32, normal noise on all of them ("break symmetry"), unpacking, then
+  2,048 random rows;
 * ``original-lean``: the same without the noise, the cheapest way to read that layout;
 * ``hdf5``: one contiguous block of a shard (points are i.i.d., so a block is a sample) through h5py;
 * ``mmap``: the same block through a memory map of the shard (the data set is contiguous in the file);
 * ``ram``: a batch of 64 blocks from the stored form in memory.
 
-The layout is written by ``onet export onet`` to a temporary folder first. Readers take turns; medians over the
-repeats. Bytes a shape compare points, labels and surface samples of both forms, as files on disk.
+``onet export onet`` writes the layout to a temporary folder. Readers are interleaved; medians over the repeats. Bytes
+per shape are of points, labels and surface samples, on disk.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def consume(points: np.ndarray, labels: np.ndarray) -> None:
 
 
 def rate(draw: Draw, seconds: float, seed: int) -> float:
-    """Samples a second over about ``seconds``."""
+    """Samples per second, measured for about ``seconds``."""
     rng = np.random.default_rng(seed)
     draw(rng)
     done, start = 0, time.perf_counter()
@@ -140,7 +140,7 @@ def rate(draw: Draw, seconds: float, seed: int) -> float:
 
 
 def sizes(data: Dataset, entries: list[ShapeEntry], files: list[Path]) -> dict[str, float]:
-    """Bytes a shape of points, labels and surface samples; and of whole shards with pictures and meshes."""
+    """Bytes per shape of points, labels and surface samples; and of shards with pictures and meshes."""
     names = ("points", "occupancy", "surface/points", "surface/normals")
     ours = [sum(data.shard(e.shard)[n][e.row].nbytes for n in names) for e in entries]
     theirs = [f.stat().st_size + f.with_name("pointcloud.npz").stat().st_size for f in files]

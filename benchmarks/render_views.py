@@ -1,10 +1,10 @@
-"""Rendered views a second: our renderer on the largest meshes of a folder, one process and several.
+"""Rendered views per second on the largest meshes of a folder, with one thread and several.
 
     python benchmarks/render_views.py MESH_OR_FOLDER [--size 224] [--views 24] [--threads 2] [--meshes 3] [--out FILE]
 
-For each mesh (normalised to its box): seconds to build the scene (normals), then views a second with one thread and
-with ``--threads`` (the kernels release the GIL), colours, mask and depth, 2×2 samples a pixel. Where Open3D is there,
-the rate of casting the same rays with its Embree scene is given beside it: rays only, nothing shaded.
+For each mesh (normalised to its box): seconds to build the scene (normals), then views per second with one thread and
+with ``--threads`` (the kernels release the GIL): colours, mask and depth, 2×2 samples per pixel. If Open3D is
+installed, also the rate of casting the same rays with its Embree scene, without shading.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def views_per_second(scene: Scene, cameras: list[Shot], size: int, threads: int)
 
 
 def embree_per_second(mesh: Mesh, cameras: list[Shot], size: int) -> float | None:
-    """The same rays (2×2 a pixel), one thread, nothing shaded; None without Open3D."""
+    """The same rays (2×2 per pixel), one thread, without shading; None without Open3D."""
     try:
         import open3d as o3d
     except (ImportError, OSError):

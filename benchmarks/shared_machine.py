@@ -1,11 +1,11 @@
-"""A training step on a machine that others use, too: fixed numbers of threads against what ``--threads auto`` takes.
+"""Training speed on a machine with other load: fixed numbers of threads against ``--threads auto``.
 
     python benchmarks/shared_machine.py [--seconds 20] [--rounds 2] [--json benchmarks/results/shared_machine.json]
 
-Small steps (8 pictures of 64², 512 points, ResNet18 from random weights) as ``onet train`` makes them, alone, beside
-one busy loop and beside two. A setting is a process of its own, since OpenMP reads its environment once. It warms up
-under the load that it is measured beside, longer than ``auto`` takes to settle. All settings are measured in one run,
-in turn, ``--rounds`` times, and the fastest round of each is taken: whatever else runs can only slow one down.
+Small steps of ``onet train`` (8 pictures of 64², 512 points, ResNet18 with random weights), alone, with one busy loop
+and with two in other processes. Each setting runs in its own process, since OpenMP reads its environment once. It warms
+up under the same load, for longer than ``auto`` needs to adapt. All settings are measured in turn, ``--rounds`` times,
+and the fastest round of each counts, because other processes can only slow it down.
 """
 
 from __future__ import annotations
@@ -48,28 +48,26 @@ def work(threads: int, seconds: float, warm_up: float) -> dict[str, Any]:
     from pix3d_onet.config import ModelConfig, TrainConfig
     from pix3d_onet.data.store.reader import Dataset
     from pix3d_onet.events import ignore
-    from pix3d_onet.learning.device import choose_precision, tuned_process
+    from pix3d_onet.learning.batches.split import PictureFilter, ResidentSplit
+    from pix3d_onet.learning.device import choose_precision, cpu_tuning
     from pix3d_onet.learning.distributed import Group
     from pix3d_onet.learning.network.model import build_model
     from pix3d_onet.learning.torch_threads import Threads
-    from pix3d_onet.learning.training.batches import Choice, load_split
-    from pix3d_onet.learning.training.trainer import Setting, Trainer
+    from pix3d_onet.learning.training.trainer import Setup, Trainer
 
     cpu = torch.device("cpu")
     config = TrainConfig(
         steps=10**6, batch_size=BATCH, points_per_shape=POINTS, image_size=SIDE, pretrained=False, val_every=10**6
     )
-    with tempfile.TemporaryDirectory() as name, tuned_process(), Threads(threads, cpu) as team:
+    with tempfile.TemporaryDirectory() as name, cpu_tuning(), Threads(threads, cpu) as team:
         folder = Path(name)
         prepared = make_dataset(folder / "prepared", shapes=round(BATCH * 1.5), points=20_000, image_size=SIDE)
         with Dataset(prepared) as dataset:
-            train, val = (load_split(dataset, split, SIDE, cpu, Choice()) for split in ("train", "val"))
+            train, val = (ResidentSplit(dataset, split, SIDE, PictureFilter()) for split in ("train", "val"))
         torch.manual_seed(0)
         network = build_model(ModelConfig("resnet18"), pretrained=False).to(memory_format=torch.channels_last)
         precision = choose_precision(config.precision, cpu)
-        trainer = Trainer(
-            network, Setting(config, folder, {}, cpu, precision, Group(), train, val, ignore, threads=team)
-        )
+        trainer = Trainer(network, Setup(config, folder, {}, cpu, precision, Group(), train, val, ignore, threads=team))
         trainer.set_training()
         run_for(trainer, warm_up)
         trainer.progress.threads.clear()
@@ -79,10 +77,10 @@ def work(threads: int, seconds: float, warm_up: float) -> dict[str, Any]:
 
 
 def run_for(trainer: Any, seconds: float) -> float:
-    """Make steps as the training loop does, for so long; shapes per second."""
+    """Make steps like the training loop for some seconds; returns shapes per second."""
     begin, steps = time.perf_counter(), 0
     while (spent := time.perf_counter() - begin) < seconds:
-        trainer.look_at_threads()
+        trainer.update_threads()
         trainer.step(trainer.progress.step + 1)
         trainer.pending.clear()
         steps += 1
@@ -91,7 +89,7 @@ def run_for(trainer: Any, seconds: float) -> float:
 
 @contextmanager
 def busy_loops(count: int) -> Iterator[None]:
-    """So many processes that do nothing but compute, while in the block."""
+    """Run ``count`` busy processes while in the block."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield
@@ -103,7 +101,7 @@ def busy_loops(count: int) -> Iterator[None]:
 
 
 def measured(threads: int, variables: dict[str, str], seconds: float, warm_up: float) -> dict[str, Any]:
-    """One setting in a process of its own."""
+    """Measure one setting in its own process."""
     environment = {key: value for key, value in os.environ.items() if key not in VARIABLES}
     code = f"from shared_machine import child; child({threads}, {seconds}, {warm_up}, {sorted(variables)})"
     paths = [str(HERE.parent), str(HERE.parents[1]), environment.get("PYTHONPATH", "")]

@@ -1,7 +1,7 @@
-"""Exact solids: meshes whose inside, volume and surface are known in closed form, messy in how they are put together.
+"""Solids with an inside test, volume and surface in closed form, as meshes with overlapping parts.
 
-Every solid is a union of boxes, cylinders, a sphere or a torus, each a closed mesh of its own; where parts overlap the
-mesh has faces inside the solid, as CAD chairs do.
+Each solid is a union of boxes, cylinders, a sphere or a torus, each a closed mesh. If parts overlap, the mesh has faces
+inside the solid, like CAD models of chairs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pix3d_onet.types import Mesh
 
 Points = NDArray[np.float64]
 SEGMENTS = 96
-"""Sides of round parts; their closed forms below are those of the polygonal prisms, not of ideal circles."""
+"""Sides of round parts; the closed forms below are of these prisms, not of ideal cylinders."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def torus(major: float, minor: float) -> Part:
 
 
 def chair(thickness: float, *, name: str, thin: bool = False) -> Solid:
-    """A chair of overlapping boxes and cylinders, 1 high; ``thickness`` of legs and spindles."""
+    """A chair of overlapping boxes and cylinders, 1 high; ``thickness``: of legs and spindles."""
     r = thickness / 2
     parts = [box((-0.25, 0.40, -0.25), (0.25, 0.45, 0.25)), box((-0.25, 0.9, 0.19), (0.25, 1.0, 0.24))]
     parts += [rod((x, 0.0, z), (x, 0.42, z), r) for x in (-0.2, 0.21) for z in (-0.22, 0.2)]

@@ -1,11 +1,11 @@
-"""One training step on the CPU: ours against a plain float32 step written as the original does.
+"""Time of a training step on the CPU: ours against a float32 step written like the original.
 
     python benchmarks/train_step.py --rounds 5 --threads 2 --json benchmarks/results/train_step.json
 
-Same network (ResNet-18, conditional batch norm), same shapes, pictures, batch and points. The reference loads every
-object from its own .npz and .jpg, multiplies through Conv1d in float32 and steps PyTorch's default Adam; ours is
-``learning.training.trainer`` as ``onet train`` runs it. Each side is a process of its own (allocator settings are
-global), and the two take turns step by step, so that a busy machine slows both alike.
+Both have the same network (ResNet-18, conditional batch norm), shapes, pictures, batch size and points. The reference
+loads each object from its own .npz and .jpg, uses Conv1d in float32 and PyTorch's default Adam; ours is
+``learning.training.trainer``, as in ``onet train``. Each runs in its own process (allocator settings are global), and
+they alternate step by step, so that other load slows both equally.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def write_data(folder: Path, shapes: int, points: int, side: int) -> None:
 
 
 def reference_step(options: argparse.Namespace) -> Callable[[], float]:
-    """A step written as the original's: per-object files, float32, Conv1d, default Adam."""
+    """A step like the original's: one file per object, float32, Conv1d, default Adam."""
     import timm
     import torch
     from PIL import Image
@@ -138,17 +138,17 @@ def reference_step(options: argparse.Namespace) -> Callable[[], float]:
 
 
 def our_step(options: argparse.Namespace) -> Callable[[], float]:
-    """The step of ``onet train``, data path included."""
+    """The step of ``onet train``, including data loading."""
     import torch
 
     from pix3d_onet.config import ModelConfig, TrainConfig
     from pix3d_onet.data.store.reader import Dataset
     from pix3d_onet.events import Event, TrainStep
     from pix3d_onet.learning import device
+    from pix3d_onet.learning.batches.split import PictureFilter, ResidentSplit
     from pix3d_onet.learning.distributed import Group
     from pix3d_onet.learning.network.model import build_model
-    from pix3d_onet.learning.training.batches import Choice, load_split
-    from pix3d_onet.learning.training.trainer import Setting, Trainer
+    from pix3d_onet.learning.training.trainer import Setup, Trainer
 
     device.keep_freed_memory()
     torch.set_flush_denormal(True)
@@ -160,7 +160,7 @@ def our_step(options: argparse.Namespace) -> Callable[[], float]:
     torch.manual_seed(0)
     model = build_model(ModelConfig("resnet18")).to(memory_format=torch.channels_last)
     with Dataset(options.folder / "prepared") as dataset:
-        train, val = (load_split(dataset, name, options.image_size, cpu, Choice()) for name in ("train", "val"))
+        train, val = (ResidentSplit(dataset, name, options.image_size, PictureFilter()) for name in ("train", "val"))
     losses: list[float] = []
 
     def emit(event: Event) -> None:
@@ -171,14 +171,14 @@ def our_step(options: argparse.Namespace) -> Callable[[], float]:
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             model,
-            Setting(config, Path(folder), {}, cpu, precision, Group(), train, val, emit),
+            Setup(config, Path(folder), {}, cpu, precision, Group(), train, val, emit),
             compiled=options.compile,
         )
     trainer.set_training()
 
     def step() -> float:
         trainer.step(trainer.progress.step + 1)
-        trainer.look()
+        trainer.check_losses()
         return losses[-1]
 
     return step
@@ -188,7 +188,7 @@ def our_step(options: argparse.Namespace) -> Callable[[], float]:
 
 
 def work(options: argparse.Namespace) -> None:
-    """A side: for every line on stdin take a step, and tell its times."""
+    """In a side's process: for each line on stdin make a step and print its times."""
     import torch
 
     torch.set_num_threads(options.threads)
@@ -269,7 +269,7 @@ def main() -> None:
     """Parse, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=16, help="shapes and pictures")
-    parser.add_argument("--points", type=int, default=2048, help="points a shape and step")
+    parser.add_argument("--points", type=int, default=2048, help="points per shape and step")
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--stored-points", type=int, default=100_000)
     parser.add_argument("--threads", type=int, default=1)

@@ -1,15 +1,15 @@
-"""Watertighting against its peers: the same meshes, the same process, interleaved.
+"""Compare watertighting methods and other tools on the same meshes, in one process, interleaved.
 
     python benchmarks/watertight.py [--meshes DIR] [--count 6] [--repeats 3] [--threads 1] [--out FILE.json]
 
-Methods: ours (``tight``, ``fusion``) and whichever of point-cloud-utils, pymeshlab (CGAL alpha wrap), manifold3d and
-mesh2sdf can be imported; nothing is installed here, and what is absent is named and skipped.
+Methods: ours (``tight``, ``fusion``), and point-cloud-utils, pymeshlab (CGAL alpha wrap), manifold3d and mesh2sdf if
+they can be imported; missing ones are named and skipped.
 
-On exact solids (``solids.py``): IoU and volume ratio over uniform points against the closed form. On all meshes:
+On exact solids (``solids.py``): IoU and volume ratio over uniform points, against the closed form. On all meshes:
 seconds (wall and CPU, median of the repeats), whether the result is closed, and the distance between its surface and
-the *visible* surface of the input, both ways, as a share of the diagonal. A point of the input counts as visible when
-one of its sides is outside of our ``tight`` result. Memory is the peak of a child process that does nothing but one
-method on the mesh with the most faces. ``watertight_report.py`` makes tables and a plot of the JSON.
+the *visible* surface of the input, in both directions, as a fraction of the diagonal. A point of the input is visible
+if one of its sides is outside our ``tight`` result. Memory is the peak of a child process that runs only one method on
+the mesh with the most faces. ``watertight_report.py`` makes tables and a plot from the JSON file.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ INSIDE_POINTS = 400_000
 ALPHA_PERCENT, OFFSET_PERCENT = 1.0, 0.1
 MANIFOLD_FACES = 20_000
 VISIBLE_STEP = 0.01
-"""Share of the diagonal by which a sample of the input is moved to either side to see whether it is visible."""
+"""Displacement of a sample of the input to both sides for the test of visibility, as a fraction of the diagonal."""
 
 Method = Callable[[Mesh], Mesh]
 
@@ -194,13 +194,13 @@ def measure(name: str, mesh: Mesh, table: dict[str, Method], repeats: int, solid
 
 
 def peak_memory(key: str, path: Path) -> int:
-    """MB: the peak of a process that runs one method on one mesh, libraries included."""
+    """Peak memory in MB of a process that runs one method on one mesh, including libraries."""
     command = [sys.executable, __file__, "--worker", key, "--meshes", str(path)]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
 
 
 def worker(key: str, path: Path) -> None:
-    """Print this process's peak. On Linux ru_maxrss would begin with what the parent held."""
+    """Print this process's peak memory; not ru_maxrss, which on Linux includes the parent's memory before the fork."""
     mesh = load_mesh(path)
     methods([])[0][key](mesh)
     status = Path("/proc/self/status")

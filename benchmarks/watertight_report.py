@@ -1,8 +1,8 @@
-"""The tables and the plot of the documentation from what ``watertight.py`` measured.
+"""Make the tables and the plot of the documentation from the results of ``watertight.py``.
 
     python benchmarks/watertight_report.py benchmarks/results/watertight.json [--docs docs/watertight.md] [--plot FILE]
 
-With ``--docs``, what stands between the markers of that page is replaced; otherwise the tables are printed.
+With ``--docs``, the text between the markers of that page is replaced; otherwise the tables are printed.
 """
 
 from __future__ import annotations

@@ -92,23 +92,6 @@ def field_types(config: type) -> dict[str, Any]:
     return get_type_hints(config)
 
 
-def check_extraction(
-    *, resolution: int, threshold: float | None = None, simplify: int | None = None, coarse: int = 1
-) -> None:
-    """Validate extraction settings: final and coarse cells per axis, probability, face count. SettingError."""
-    _require(
-        MIN_RESOLUTION <= resolution <= MAX_RESOLUTION,
-        "resolution",
-        f"between {MIN_RESOLUTION} and {MAX_RESOLUTION}",
-        resolution,
-    )
-    _require(1 <= coarse <= MAX_RESOLUTION, "coarse", f"between 1 and {MAX_RESOLUTION}", coarse)
-    if threshold is not None:
-        _require(0 < threshold < 1, "threshold", "between 0 and 1", threshold)
-    if simplify is not None:
-        _require(simplify >= LEAST_FACES, "simplify", f"at least {LEAST_FACES} faces", simplify)
-
-
 @dataclass(frozen=True)
 class Config:
     """Base class: to and from JSON, a hash of all fields, and the check of closed choices."""
@@ -340,10 +323,10 @@ class TrainConfig(Config):
 
 @dataclass(frozen=True)
 class MachineConfig(Config):
-    """What a command takes of the machine; no part of what it makes."""
+    """Settings that use the machine's resources and do not affect results."""
 
     threads: int = 0
-    """Threads on the CPU; auto = as many as there are free cores, looked at again while running."""
+    """Threads on the CPU; auto = as many as there are free cores, adjusted while running."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -369,9 +352,13 @@ class ExtractionConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_extraction(
-            resolution=self.resolution, threshold=self.threshold, simplify=self.simplify, coarse=self.coarse
-        )
+        cells = f"between {MIN_RESOLUTION} and {MAX_RESOLUTION}"
+        _require(MIN_RESOLUTION <= self.resolution <= MAX_RESOLUTION, "resolution", cells, self.resolution)
+        _require(1 <= self.coarse <= MAX_RESOLUTION, "coarse", f"between 1 and {MAX_RESOLUTION}", self.coarse)
+        if self.threshold is not None:
+            _require(0 < self.threshold < 1, "threshold", "between 0 and 1", self.threshold)
+        if self.simplify is not None:
+            _require(self.simplify >= LEAST_FACES, "simplify", f"at least {LEAST_FACES} faces", self.simplify)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One writer per folder: a lock that the system releases when its holder dies, however it dies."""
+"""A lock per folder, so that one process writes to it; the system releases it if that process dies."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pix3d_onet.errors import BusyError, InputError
 from pix3d_onet.events import Emit, Note, ignore
 
 LOCK_FILE = ".lock"
-"""Locked in the folder's place where the file system locks files only (NFS)."""
+"""File that is locked instead of the folder if the file system can lock only files (NFS)."""
 HELD = {errno.EWOULDBLOCK, errno.EACCES}
-"""What ``flock`` says when another process holds the lock."""
+"""Errors of ``flock`` if another process holds the lock."""
 UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
-"""What it says where the file system has no locks."""
+"""Errors of ``flock`` if the file system has no locks."""
 ATTEMPTS = 10
-"""How often a folder is made that others remove at the same time."""
+"""Attempts to create a folder that other processes may remove at the same time."""
 
 
 @contextmanager
 def locked(folder: Path, emit: Emit = ignore) -> Iterator[None]:
-    """Hold the exclusive lock of ``folder``, which is made when missing; folders made here that stay empty are removed.
+    """Hold the exclusive lock of ``folder`` in this block. A missing folder is created, and removed if it stays empty.
 
-    BusyError when another process holds it, InputError when the folder cannot be made. Where the file system has no
-    locks, a warning says so and the work goes on.
+    BusyError if another process holds the lock, InputError if the folder cannot be created. If the file system has no
+    locks, a warning is emitted and the block runs without one.
     """
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     handle, place = _acquire(folder, emit)
@@ -43,7 +43,7 @@ def locked(folder: Path, emit: Emit = ignore) -> Iterator[None]:
 
 
 def _acquire(folder: Path, emit: Emit) -> tuple[int, Path]:
-    """The open handle that holds the lock, and what is locked: the folder, or its lock file."""
+    """The file descriptor that holds the lock, and the locked path: the folder or its lock file."""
     while True:
         handle = _open(folder)
         try:
@@ -53,7 +53,7 @@ def _acquire(folder: Path, emit: Emit) -> tuple[int, Path]:
         except BaseException:
             os.close(handle)
             raise
-        os.close(handle)  # its last holder removed it after we had opened it: the lock of nothing
+        os.close(handle)  # removed by its last holder after it was opened here, so that the lock protects nothing
 
 
 def _open(folder: Path, attempts: int = ATTEMPTS) -> int:
@@ -61,14 +61,14 @@ def _open(folder: Path, attempts: int = ATTEMPTS) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and attempts > 1:  # removed by its last holder just now
+        if isinstance(error, FileNotFoundError) and attempts > 1:  # removed by another process in between
             return _open(folder, attempts - 1)
         hint = "Name another folder with `out`."
         raise InputError(f"cannot write to {folder}: {error.strerror}.", hint=hint) from None
 
 
 def _lock(handle: int, folder: Path, emit: Emit) -> Path:
-    """Lock the folder itself, or a file in it, whose lock ``handle`` then holds. Returns which it was."""
+    """Lock the folder, or else a file in it, with ``handle`` as the holder; return the locked path."""
     if _try(handle, folder):
         return folder
     place = folder / LOCK_FILE
@@ -85,14 +85,14 @@ def _lock(handle: int, folder: Path, emit: Emit) -> Path:
 
 
 def _try(handle: int, folder: Path) -> bool:
-    """Whether the lock was taken; False where there is no such lock. BusyError when another process holds it."""
+    """Take the lock; False if the file system does not support it. BusyError if another process holds it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in HELD:
             hint = "Wait for it, or name another folder."
             raise BusyError(f"another onet is writing to {folder}.", hint=hint) from None
-        if error.errno in UNSUPPORTED or error.errno == errno.EBADF:  # EBADF: NFS, for what is not open to write
+        if error.errno in UNSUPPORTED or error.errno == errno.EBADF:  # EBADF: NFS, if it is not open for writing
             return False
         raise
     return True

@@ -80,6 +80,8 @@ class Normalisation:
         return points * self.scale + self.loc
 
 
+PIX3D_INDEX = "pix3d.json"
+"""File name of a Pix3D release's index."""
 PIX3D_SENSOR_MM = 32.0
 """Width of the sensor that Pix3D's focal lengths refer to, millimetres."""
 

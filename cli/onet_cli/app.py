@@ -71,7 +71,7 @@ def cli() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return the documented exit status. A traceback is shown only with ``-v``."""
-    streams.tolerate()
+    streams.replace_missing_characters()
     call = Invocation()
     try:
         status = cli.main(args=list(arguments), prog_name="onet", standalone_mode=False, obj=call)
@@ -89,7 +89,7 @@ def run(arguments: Sequence[str]) -> int:
         status = streams.CLOSED_PIPE
     except Exception as error:  # noqa: BLE001 — last resort: report() prints one line, and -v the traceback
         status = report(error, call)
-    streams.settle()
+    streams.flush_all()
     return status if isinstance(status, int) else 0
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pix3d_onet.evaluation.paired import Difference
     from pix3d_onet.metrics import Interval
 
-SPARED = (("chamfer_l1_x10",), ("accuracy", "completeness"), ("iou_mesh",), ("normal_consistency",))
+OPTIONAL_COLUMNS = (("chamfer_l1_x10",), ("accuracy", "completeness"), ("iou_mesh",), ("normal_consistency",))
 """Columns left out on a narrow terminal, in this order; the JSON and CSV documents always have them."""
 
 
@@ -99,9 +99,9 @@ def caption(results: Sequence[Evaluation], protocol: str) -> str:
 
 def fitting(make: Callable[[list[str]], Table], columns: list[str]) -> tuple[Table, list[str]]:
     """The table with the columns that fit the terminal, and the columns left out."""
-    kept, spared = list(columns), list(SPARED)
-    while ui.natural_width(make(kept)) > ui.out().width and spared:
-        names = spared.pop(0)
+    kept, optional = list(columns), list(OPTIONAL_COLUMNS)
+    while ui.natural_width(make(kept)) > ui.out().width and optional:
+        names = optional.pop(0)
         kept = [name for name in kept if name not in names]
     return make(kept), [name for name in columns if name not in kept]
 
@@ -153,4 +153,4 @@ def difference_cell(difference: Difference) -> str:
     """The difference with its sign, and an asterisk if it is significant."""
     if difference.test is None:
         return ""
-    return f"{difference.test.difference:+.3f}".replace("-", "−") + ("*" if difference.stands_out else " ")
+    return f"{difference.test.difference:+.3f}".replace("-", "−") + ("*" if difference.significant else " ")

@@ -35,18 +35,18 @@ Callback = Callable[[], None]
 _waiting: list[Callback] = []
 
 
-def when_written(call: Callback) -> None:
-    """Call ``call`` once, when something is next shown."""
+def on_next_output(call: Callback) -> None:
+    """Call ``call`` once, before the next output."""
     _waiting.append(call)
 
 
-def written() -> None:
-    """Something is shown: on either stream, or in live lines."""
+def run_callbacks() -> None:
+    """Call the functions of ``on_next_output``; to be called before any output: on a stream, or in live lines."""
     while _waiting:
         _waiting.pop()()
 
 
-def tolerate() -> None:
+def replace_missing_characters() -> None:
     """Make both streams replace characters that their encoding lacks."""
     codecs.register_error("nearest", _nearest)
     for stream in (sys.stdout, sys.stderr):
@@ -73,9 +73,11 @@ def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
 
 
 def write(text: str, *, err: bool = False) -> None:
-    """Print ``text`` unchanged: a document that is already escaped. click is not used, because it prints UTF-8 even if
-    the encoding is ASCII."""
-    written()
+    """Print ``text``, which must be escaped already.
+
+    ``click.echo`` is not used, because it prints UTF-8 even if the encoding is ASCII.
+    """
+    run_callbacks()
     stream = sys.stderr if err else sys.stdout
     if stream is None:
         return
@@ -83,17 +85,17 @@ def write(text: str, *, err: bool = False) -> None:
         stream.write(text)
         stream.flush()
     except OSError as error:
-        raise unprinted(error) from None
+        raise output_error(error) from None
 
 
-def unprinted(error: OSError) -> InputError | SystemExit:
-    """The exception to raise if printing to standard output fails. (Files are written before anything is printed.)"""
+def output_error(error: OSError) -> InputError | SystemExit:
+    """The exception to raise if printing to standard output fails. (Files are written first.)"""
     if isinstance(error, BrokenPipeError):
         return SystemExit(CLOSED_PIPE)
     return InputError(f"cannot write to standard output: {error.strerror}.")
 
 
-def settle() -> None:
+def flush_all() -> None:
     """Flush both streams; silence one that fails, so that Python prints no error at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:

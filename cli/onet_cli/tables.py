@@ -27,7 +27,7 @@ def print_table(console: Console, table: Table, *, statistics: bool = False, cos
     """Print the table with its caption and notes, then the statistics and costs if wanted."""
     _print_columns(console, table, formats.MAIN_COLUMNS, title=table.title)
     for sentence in (table.caption, *table.notes):
-        console.print(ui.spelled(sentence), style="dim")
+        console.print(ui.as_flags(sentence), style="dim")
     for wanted, title, columns in (
         (statistics, "Statistics", formats.STATISTICS_COLUMNS),
         (costs, "Cost", formats.COST_COLUMNS),

@@ -30,9 +30,9 @@ from rich.table import Table
 from rich.text import Text
 
 from onet_cli import streams
-from onet_cli.first_sign import note_quiet
 from onet_cli.flags import in_flags
 from onet_cli.invocation import note_verbose
+from onet_cli.loading_note import note_quiet
 from onet_cli.streams import print_json, say, write
 from pix3d_onet.escape import shortened, visible
 from pix3d_onet.events import Emit, Event, Note, RunFinished, RunStarted, TrainStep
@@ -45,9 +45,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 LEAST_FOLDED = 12
 """A name is folded to no fewer characters than this per line on a narrow terminal."""
 LONGEST = 20_000
-"""Characters of a note that are shown: a list of pictures may be long, a stranger's word may be a gigabyte."""
+"""Most characters shown of a note. Lists of pictures may be long; a text from a file may have any length."""
 REFRESHES = 4
-"""Redraws of the live lines per second: smooth enough to read, and cheap."""
+"""Redraws of the live lines per second."""
 
 
 def common_options(function: F) -> F:
@@ -86,13 +86,13 @@ class Screen(Console):
         return super().render_str(visible(text), **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print. If that fails (closed pipe, full disk), exit for stdout, and be quiet from now on for stderr."""
-        streams.written()
+        """Print. If that fails (closed pipe, full disk), raise for stdout; for stderr, print nothing from now on."""
+        streams.run_callbacks()
         try:
             super().print(*objects, **options)
         except OSError as error:
             if not self.stderr:
-                raise streams.unprinted(error) from None
+                raise streams.output_error(error) from None
             self.quiet = True
 
     def on_broken_pipe(self) -> None:
@@ -183,7 +183,7 @@ def live(*, quiet: bool = False, verbose: bool = False) -> Iterator[Emit]:
             yield with_flags(bars)
 
 
-def spelled(text: str) -> str:
+def as_flags(text: str) -> str:
     """A message of the library with its settings written as flags of the running command."""
     context = click.get_current_context(silent=True)
     return in_flags(text, context.command if context is not None else None)
@@ -193,7 +193,7 @@ def with_flags(emit: Emit) -> Emit:
     """``emit``, with the settings in notes written as flags."""
 
     def passed_on(event: Event) -> None:
-        emit(replace(event, message=shortened(spelled(event.message), LONGEST)) if isinstance(event, Note) else event)
+        emit(replace(event, message=shortened(as_flags(event.message), LONGEST)) if isinstance(event, Note) else event)
 
     return passed_on
 
@@ -231,7 +231,7 @@ class Bars:
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
-        streams.written()
+        streams.run_callbacks()
         if isinstance(event, ProgressEvent):
             if event.stage not in self.tasks:
                 self.tasks[event.stage] = self.stages.add_task(
@@ -334,7 +334,7 @@ def clock(seconds: float | None) -> str:
 
 
 def eta(event: TrainStep) -> str:
-    """The time left until the run's record, validations and scoring included; empty where it is not known."""
+    """The time left until the run's record, validations and scoring included; empty if unknown."""
     return "" if event.seconds_left is None else f", {clock(event.seconds_left)} left"
 
 

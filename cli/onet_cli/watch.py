@@ -28,7 +28,7 @@ LOOKS = {
     "waiting": ("·", "dim"),
     "interrupted": ("◦", "yellow"),
 }
-"""State → sign and style; the signs differ, so the states can be told apart without colour."""
+"""State → sign and style; the signs differ, so that the states can be distinguished without colour."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class State:
     ends: float | None = None
 
     def left(self, now: float) -> str:
-        """The time left: what the run says, else at the mean speed since the run was (re)started."""
+        """The time left: the run's own estimate, else at the mean speed since the run was (re)started."""
         if self.state != "training":
             return ""
         if self.ends is not None:

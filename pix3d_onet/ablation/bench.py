@@ -200,7 +200,7 @@ class _Announce:
     emit: Emit
 
     def start(self, planned: PlannedRun) -> None:
-        """Emit RunStarted; ``planned`` must not have begun yet."""
+        """Emit RunStarted with the run's state; to be called before the run starts."""
         details = {"state": planned.state, "folder": planned.folder.as_posix(), "run_id": planned.run_id}
         self.emit(RunStarted(planned.name, self.place[planned.name], len(self.place), details))
 

@@ -41,8 +41,8 @@ def run_jobs(
 ) -> Iterator[Outcome]:
     """Run ``jobs`` in order, one per device at a time; yield each job when it ends, with its error if it failed.
 
-    Training steps are emitted as ``Progress`` with the job's name as stage, since several runs need a line each. A
-    process that dies without a message (killed for memory, say) is an error of its job. On KeyboardInterrupt the
+    Training steps are emitted as ``Progress`` with the job's name as stage, so that each run has its own line. If a
+    process dies without a message (killed for memory, for example), its job has an error. On KeyboardInterrupt the
     processes save and stop, and InterruptedRunError is raised. If this process dies, they stop by themselves.
     """
     context = multiprocessing.get_context("spawn")
@@ -105,11 +105,9 @@ def _stop(processes: Sequence[SpawnProcess], messages: Any) -> None:
 
 @contextmanager
 def thread_share(count: int) -> Iterator[bool]:
-    """Let processes started in this block use at most ``count`` threads, unless the user has set a number.
+    """Limit processes started in this block to ``count`` threads, unless the user has set a number.
 
-    Yields whether it does.
-
-    It is set in the environment, because PyTorch reads it at import, before any code of ours runs in the process.
+    Yields whether the limit was set. It is an environment variable, because PyTorch reads it when it is imported.
     """
     if "OMP_NUM_THREADS" in os.environ:
         yield False
@@ -124,7 +122,7 @@ def thread_share(count: int) -> Iterator[bool]:
 def _work(job: Job, device: str, messages: Any, shared: bool) -> None:
     """Main function of a process: run the job, send its events and its end. ``shared``: see ``thread_share``."""
     _end_with_parent()
-    if shared:  # PyTorch has read it; left there it would pass for the user's own word, which is not departed from
+    if shared:  # PyTorch has read it; if it stayed, it would look like a number fixed by the user
         os.environ.pop("OMP_NUM_THREADS", None)
 
     def emit(event: Event) -> None:

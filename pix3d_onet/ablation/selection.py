@@ -1,4 +1,4 @@
-"""What an ablation compares: suites and variants of the package, of a file of one's own, or any timm encoder."""
+"""Select what an ablation compares: suites and variants of the package, of a suite file, or any timm encoder."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ from pix3d_onet.config import ModelConfig, TrainPreset
 from pix3d_onet.errors import ConfigError
 
 TIMM = "timm:"
-"""What a name begins with that stands for an encoder of timm, not for a variant."""
+"""Prefix of names of timm encoders, as opposed to variants."""
 FILE_SUFFIX = ".toml"
 MIXED = "Ablation"
-"""Title of a table that is of no suite alone."""
+"""Title of a table whose rows are not those of one suite."""
 TABLE1 = "table1"
-"""The suite that is the table of the report being reproduced."""
+"""Name of the suite with the rows of the published table."""
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
-"""What a variant's name, which is a folder's, must not have."""
+"""Characters not allowed in a variant's name, since it is the name of a folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Variants that are trained and shown together, in the order of the table's rows.
 
-    ``name`` of the suite, empty for a mixture; ``base`` is the variant that the others are compared with; ``preset``,
-    ``recipe`` (TrainConfig fields) and ``seeds`` are what a suite file says of the training, None or empty where it
-    says nothing.
+    ``name``: of the suite, empty for a mixture; ``base``: the variant to compare the others with; ``preset``,
+    ``recipe`` (TrainConfig fields) and ``seeds``: training settings of a suite file, None or empty if it has none.
     """
 
     name: str
@@ -42,10 +41,10 @@ class Selection:
 
 
 def select(suites: Sequence[str], names: Sequence[str] = (), base: str | None = None) -> Selection:
-    """The variants of the ``suites`` (names, or suite files) and of the ``names`` (``timm:NAME`` for any encoder).
+    """The variants of ``suites`` (names or suite files), then those in ``names`` (``timm:NAME`` for any encoder).
 
-    Each stands once, in that order. ConfigError where there is none, for unknown names, for two variants of one name,
-    for two suite files that say different things of the training, and for a ``base`` that is not among them.
+    Duplicates are dropped. ConfigError if there is no variant, for unknown names, for two different variants with one
+    name, for suite files with different training settings, and for a ``base`` that is not among the variants.
     """
     parts = [_suite(name) for name in suites]
     chosen: dict[str, Variant] = {}
@@ -54,18 +53,19 @@ def select(suites: Sequence[str], names: Sequence[str] = (), base: str | None = 
             raise ConfigError(f"two variants are called {v.name!r}.", hint="Rename one of them in its suite file.")
     if not chosen:
         raise ConfigError("nothing to run.", hint="Give `all=True`, `suite=NAME` or `variant=NAME`.")
-    told = [part for part in parts if part.preset or part.recipe or part.seeds]
-    if any((t.preset, t.recipe, t.seeds) != (told[0].preset, told[0].recipe, told[0].seeds) for t in told):
-        raise ConfigError("these suite files train differently.", hint="Call `onet bench` for each of them.")
+    trained = [part for part in parts if part.preset or part.recipe or part.seeds]
+    if any((t.preset, t.recipe, t.seeds) != (trained[0].preset, trained[0].recipe, trained[0].seeds) for t in trained):
+        hint = "Call `onet bench` for each of them."
+        raise ConfigError("these suite files have different training settings.", hint=hint)
     if len(parts) == 1 and not names:
         return with_base(parts[0], base)
     default = BASE if BASE in chosen else next(iter(chosen))
-    preset, recipe, seeds = (told[0].preset, told[0].recipe, told[0].seeds) if told else (None, {}, ())
+    preset, recipe, seeds = (trained[0].preset, trained[0].recipe, trained[0].seeds) if trained else (None, {}, ())
     return with_base(Selection("", MIXED, tuple(chosen.values()), default, preset, recipe, seeds), base)
 
 
 def with_base(selection: Selection, base: str | None) -> Selection:
-    """``selection`` compared with another of its variants (None: its own base); ConfigError if it has none so named."""
+    """``selection`` with another of its variants as the base (None: unchanged). ConfigError for an unknown one."""
     if base is None:
         return selection
     names = [v.name for v in selection.variants]
@@ -85,7 +85,7 @@ def _suite(name: str) -> Selection:
 
 
 def named_suite(name: str) -> Selection:
-    """A suite of the package; ConfigError that lists the names when there is none."""
+    """A suite of the package; ConfigError with the list of names if there is none."""
     found = suite(name)
     members = tuple(variant(n) for n in found.variants)
     return Selection(name, found.title, members, members[0].name)
@@ -96,7 +96,7 @@ def _variant(name: str) -> Variant:
 
 
 def encoder_variant(encoder: str) -> Variant:
-    """The variant that is this encoder alone: one of the package where it has it, else one called as the encoder is."""
+    """The variant with only this encoder: the package's if it has one, else a new one named like the encoder."""
     model = ModelConfig(encoder)
     for known in VARIANTS.values():
         if not known.train and known.model.architecture() == model.architecture():

@@ -18,7 +18,7 @@ from pix3d_onet.runs.folder import RunFolder, finished_runs
 from pix3d_onet.runs.record import RunRecord, read_run
 
 OTHER = " (other architecture)"
-"""Follows a name that two different networks were given."""
+"""Suffix of the name of a run whose architecture differs from others of that name."""
 _NOT_COMPARED = frozenset({"seed", "precision"})
 """Training settings in which the runs of one table may differ. If they differ in precision, a note says so."""
 
@@ -147,7 +147,7 @@ def setting_of(run: StoredRun) -> dict[str, Any]:
 
 
 def _changed_from_unknown(run: StoredRun) -> set[str]:
-    """The training settings that the run's variant changes, but from what is not in its record."""
+    """The training settings that the run's variant changes, if the record does not have the replaced values."""
     known = VARIANTS.get(run.variant)
     return set(known.train) - set(run.record.replaced) if known else set()
 
@@ -197,7 +197,7 @@ def group_runs(runs: Sequence[StoredRun]) -> tuple[RunGroup, ...]:
 
 
 def _group(key: str, setting: Mapping[str, Any], members: Sequence[StoredRun]) -> RunGroup:
-    members = _told_apart(members)
+    members = _with_unique_names(members)
     taken: dict[tuple[str, int], StoredRun] = {}
     for run in members:
         taken.setdefault((run.variant, run.seed), run)
@@ -205,8 +205,8 @@ def _group(key: str, setting: Mapping[str, Any], members: Sequence[StoredRun]) -
     return RunGroup(key, setting, tuple(taken.values()), left_out)
 
 
-def _told_apart(runs: Sequence[StoredRun]) -> list[StoredRun]:
-    """The runs, so named that no two networks or recipes share a name: their mean would be of neither."""
+def _with_unique_names(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """The runs, renamed so that runs of one name have equal architecture and recipe and can be averaged."""
     kinds: dict[str, list[tuple[Any, Any]]] = {}
     found = []
     for run in runs:
@@ -238,8 +238,9 @@ def choose_group(groups: Sequence[RunGroup], key: str | None = None, emit: Emit 
             emit(Note(f"not in this table: {names} ({other.summary}; `setting={other.key}`): {difference}."))
     for run, first in chosen.left_out:
         why = f"{first.place} is also {run.variant} with seed {run.seed}, and comes first"
-        apart = _apart(run.record.device.get("precision"), first.record.device.get("precision"))
-        emit(Note(f"not in this table: the run in {run.place}; {why}{apart and f' (precision {apart})'}.", "warning"))
+        if found := _difference(run.record.device.get("precision"), first.record.device.get("precision")):
+            why += f" (precision {found})"
+        emit(Note(f"not in this table: the run in {run.place}; {why}.", "warning"))
     return chosen
 
 
@@ -248,11 +249,11 @@ def differences(setting: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[s
     flat, theirs = (
         {"data": s["data_hash"], "weights": s["weights"] or "random", **s["train"]} for s in (setting, other)
     )
-    found = [(k, _apart(flat.get(k), theirs.get(k))) for k in dict.fromkeys([*flat, *theirs])]
+    found = [(k, _difference(flat.get(k), theirs.get(k))) for k in dict.fromkeys([*flat, *theirs])]
     return tuple(f"{name} {words}" for name, words in found if words)
 
 
-def _apart(value: object, other: object) -> str:
+def _difference(value: object, other: object) -> str:
     return "" if value == other else f"{value}, not {other}"
 
 

@@ -1,17 +1,17 @@
-"""A suite of one's own: a TOML file that says which variants are compared, how they are called and trained.
+"""Suite files: TOML files with the variants to compare, their labels, and training settings.
 
 ::
 
-    title = "Small encoders"            # of the table; default: the file's name
-    suites = ["pose"]                   # rows of the package's suites, before one's own
-    base = "resnet18"                   # what the others are compared with; default: the first row
+    title = "Small encoders"            # title of the table; default: the file's name
+    suites = ["pose"]                   # the package's suites whose rows come first
+    base = "resnet18"                   # variant to compare the others with; default: the first row
     seeds = [0, 1, 2]                   # default: 0
 
-    [recipe]                            # of all variants; default: the preset paper
+    [recipe]                            # for all variants; default: the preset paper
     preset = "quick"
     steps = 500                         # any field of TrainConfig but seed
 
-    [[variant]]                         # a row; one of the package's needs its name alone
+    [[variant]]                         # a row; a variant of the package needs only its name
     name = "resnet18"
     label = "ResNet-18"
 
@@ -19,7 +19,7 @@
     name = "mobilenet"                  # letters, digits, . _ -
     label = "MobileNetV3"               # default: the name
     encoder = "timm:mobilenetv3_small_050"   # any field of ModelConfig
-    train = { ema = 0.99 }              # what it changes in the recipe
+    train = { ema = 0.99 }              # changes of the recipe
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from pix3d_onet.config import Config, ModelConfig, TrainConfig, TrainPreset, alt
 from pix3d_onet.errors import ConfigError, InputError, SettingError
 
 MOST_BYTES = 65_536
-"""A suite file is written by hand; anything larger is another file."""
+"""Largest suite file; they are written by hand."""
 MODEL_KEYS = tuple(f.name for f in dataclasses.fields(ModelConfig))
 RECIPE_KEYS = tuple(f.name for f in dataclasses.fields(TrainConfig) if f.name != "seed")
 KINDS: Mapping[type, str] = {str: "text", list: "a list", dict: "a table"}
 FILE_KEYS = ("title", "suites", "base", "seeds", "recipe", "variant")
 
 Place = tuple[str | int, ...]
-"""Where a value stands in the document: keys, and indices of ``[[variant]]`` tables."""
+"""Position of a value in the document: keys, and indices of ``[[variant]]`` tables."""
 
 
 def read_suite(path: Path) -> Selection:
-    """Parse a suite file. InputError when it cannot be read; ConfigError with its line and key for what is wrong."""
+    """Parse a suite file. InputError if it cannot be read; ConfigError with line and key for invalid content."""
     try:
         with path.open("rb") as handle:
             data = handle.read(MOST_BYTES + 1)
@@ -56,7 +56,7 @@ def read_suite(path: Path) -> Selection:
     except OSError as error:
         raise InputError(f"cannot read suite file {path}: {error.strerror}.") from None
     if len(data) > MOST_BYTES:
-        raise InputError(f"{path} is larger than {MOST_BYTES // 1024} KiB, and so no suite file.")
+        raise InputError(f"{path} is larger than {MOST_BYTES // 1024} KiB: not a suite file.")
     try:
         text = data.decode()
         document = tomllib.loads(text)
@@ -67,14 +67,14 @@ def read_suite(path: Path) -> Selection:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Suite:
-    """A parsed suite file; every method takes where a value stands, so that an error can name its line."""
+    """A parsed suite file. Methods take the position of a value, so that an error can name its line."""
 
     path: Path
     text: str
     document: Mapping[str, Any]
 
     def selection(self) -> Selection:
-        """What the file says."""
+        """The selection that the file describes."""
         top = self.document
         self.check_keys((), top, FILE_KEYS)
         rows = [v for i, name in enumerate(self.strings("suites")) for v in self.suite(("suites", i), name)]
@@ -100,7 +100,7 @@ class _Suite:
         return named_suite(name).variants
 
     def variant(self, where: Place, table: object) -> Variant:
-        """One row: a variant of the package under a label of one's own, or a new one."""
+        """One row: a variant of the package, possibly with another label, or a new one."""
         if not isinstance(table, dict):
             self.fail(where, "a variant must be a table", "Write [[variant]] above its keys.")
         self.check_keys(where, table, ("name", "label", *MODEL_KEYS, "train"))
@@ -120,7 +120,7 @@ class _Suite:
             return dataclasses.replace(VARIANTS[name], label=table.get("label", VARIANTS[name].label))
         model = self.settings(ModelConfig, where, {k: v for k, v in table.items() if k in MODEL_KEYS})
         if "encoder" not in model:
-            hint = f'The package has no variant {name!r}: say what it is, encoder = "timm:NAME" for example.'
+            hint = f'The package has no variant {name!r}: add its encoder, such as encoder = "timm:NAME".'
             self.fail((*where, "name"), "this variant has no encoder", hint)
         train = table.get("train", {})
         if not isinstance(train, dict):
@@ -130,7 +130,7 @@ class _Suite:
         return Variant(str(name), str(table.get("label", name)), ModelConfig(**model), train=changes)
 
     def recipe(self) -> tuple[TrainPreset | None, dict[str, Any]]:
-        """The preset, None where none is named, and what is changed in it."""
+        """The preset (None if there is none) and the changes to it."""
         table = self.get("recipe", dict, {})
         self.check_keys(("recipe",), table, ("preset", *RECIPE_KEYS))
         preset, names = table.get("preset"), get_args(TrainPreset)
@@ -140,7 +140,7 @@ class _Suite:
         return preset, self.settings(TrainConfig, ("recipe",), changes)
 
     def seeds(self) -> tuple[int, ...]:
-        """The seeds, empty where the file names none."""
+        """The seeds; empty if the file has none."""
         seeds = self.get("seeds", list, [])
         for i, seed in enumerate(seeds):
             self.settings(TrainConfig, ("seeds", i), {"seed": seed}, named=False)
@@ -151,7 +151,7 @@ class _Suite:
     def settings(
         self, config: type[Config], where: Place, table: Mapping[str, Any], *, named: bool = True
     ) -> dict[str, Any]:
-        """``table`` as fields of ``config``, each checked by itself so that its line can be named."""
+        """``table`` as fields of ``config``, checked one by one so that an error can name the line."""
         for key, value in table.items():
             place = (*where, key) if named else where
             try:
@@ -164,7 +164,7 @@ class _Suite:
         return {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
 
     def strings(self, key: str) -> list[str]:
-        """A list of texts."""
+        """A top-level list of strings; empty if it is missing."""
         values: list[object] = self.get(key, list, [])
         for i, value in enumerate(values):
             if not isinstance(value, str):
@@ -172,7 +172,7 @@ class _Suite:
         return [str(value) for value in values]
 
     def get(self, key: str, kind: type, default: Any) -> Any:
-        """A value of the top level, of the type it must have."""
+        """A top-level value, checked to be of type ``kind``."""
         value = self.document.get(key, default)
         if not isinstance(value, kind):
             word = KINDS[kind]
@@ -180,29 +180,30 @@ class _Suite:
         return value
 
     def check_keys(self, where: Place, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
-        """Fail on the first key that means nothing there."""
+        """Fail on the first unknown key."""
         for key in table:
             if key not in known:
                 place = "".join(f" in {part}" for part in where if isinstance(part, str))
                 self.fail((*where, key), f"no key {key!r}{place}", f"Choose from {', '.join(known)}.")
 
     def fail(self, where: Place, problem: str, hint: str = "") -> NoReturn:
-        """ConfigError with the line at which the value at ``where`` begins."""
+        """Raise ConfigError with the line of the value at ``where``."""
         line = line_of(self.text, where)
         raise ConfigError(f"{self.path}{f', line {line}' if line else ''}: {problem}.", hint=hint)
 
 
 def line_of(text: str, where: Place) -> int:
-    """The line (from 1) on which the value at ``where`` begins; of a list's item, the list. 0 for the whole document.
+    """The line (from 1) on which the value at ``where`` begins (for an item of a list: on which the list begins).
 
-    It follows the last line up to which the text is TOML without that value: exact, whatever strings and comments hold.
+    0 for the whole document. It is the line after the longest beginning of the text that is valid TOML without the
+    value; so strings and comments that look like it do not matter.
     """
     lines, begin = text.splitlines(keepends=True), 0
     for end in range(1, len(lines) + 1 if where else 0):
         try:
             document: Any = tomllib.loads("".join(lines[:end]))
         except tomllib.TOMLDecodeError:
-            continue  # inside a value of several lines
+            continue  # the line is inside a value of several lines
         for part in where:
             inner = isinstance(document, dict) and part in document
             inner = inner or (isinstance(document, list) and isinstance(part, int) and part < len(document))

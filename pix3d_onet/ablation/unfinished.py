@@ -1,4 +1,4 @@
-"""Runs that were started and not finished: which, how far, and how to go on."""
+"""Find runs that were started but not finished, and how far they are."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pix3d_onet.files import read_json
 from pix3d_onet.runs.folder import CONFIG_FILE, RunFolder
 
 CONTINUE = "The command that started a run continues it: `onet bench` as it was, `onet train` with `resume=True`."
-"""How to go on."""
+"""How to continue an unfinished run."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedRun:
-    """A run without a record: interrupted, failed, or still running. ``step`` of ``steps`` are saved."""
+    """A run without a record: interrupted, failed, or still running; ``step`` of ``steps`` steps are saved."""
 
     variant: str
     seed: int
@@ -26,12 +26,12 @@ class UnfinishedRun:
 
     @property
     def summary(self) -> str:
-        """One line for a person."""
+        """One line for messages."""
         return f"{self.variant}, seed {self.seed} (step {self.step} of {self.steps} saved, in {self.place})"
 
 
 def find_unfinished(root: Path) -> tuple[UnfinishedRun, ...]:
-    """All unfinished runs in or below ``root``, in the order of their paths; those that cannot be read are left out."""
+    """All unfinished runs in or below ``root``, sorted by path; unreadable ones are skipped."""
     found = []
     for path in sorted(root.rglob(CONFIG_FILE)):
         folder = path.parent
@@ -47,7 +47,7 @@ def find_unfinished(root: Path) -> tuple[UnfinishedRun, ...]:
 
 
 def _run(folder: Path, document: Any, place: str) -> UnfinishedRun | None:
-    """The run of a folder with that configuration; None where it is something else's."""
+    """The run in ``folder`` with the configuration ``document``; None if that is not a run's configuration."""
     if not isinstance(document, dict) or "run_id" not in document or not isinstance(document.get("train"), dict):
         return None
     name, seed, steps = document.get("name"), document["train"].get("seed"), document["train"].get("steps")

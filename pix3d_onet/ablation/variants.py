@@ -50,7 +50,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A question, which is the title of its table, and the variants that answer it; the first is the base."""
+    """Variants that are compared in one table with this title; the first one is the base."""
 
     name: str
     title: str

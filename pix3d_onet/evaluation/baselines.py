@@ -26,7 +26,7 @@ from pix3d_onet.learning.extraction.extract import extract_field, logit
 from pix3d_onet.learning.extraction.predictor import Prediction, Predictor
 from pix3d_onet.learning.extraction.surface_sampling import FAR
 from pix3d_onet.metrics import iou
-from pix3d_onet.types import Bool, Float32, Mesh, Sample, UInt8, View
+from pix3d_onet.types import Bool, Float32, Float64, Mesh, Sample, UInt8, View
 
 GRID = 64
 """Cells per axis of the occupancy grids over the stored box; a cell is 0.017 units wide."""
@@ -50,7 +50,7 @@ OUTLINE_WEIGHT = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Library:
+class TrainingShapes:
     """The training shapes in the manifest's order: ``grids`` (S, GRID³) bool at cell centres, and ``meshes``.
 
     ``features`` (N, D) float32: unit descriptors of their pictures; ``feature_shape`` (N,) int64: row of its shape.
@@ -69,7 +69,7 @@ def occupancy_grid(mesh: Mesh, contains: Contains) -> Bool:
     return voxelised(mesh, contains, GRID, POINTS_HALF_SIDE).reshape(-1)
 
 
-def build_library(dataset: Dataset, contains: Contains, *, emit: Emit = ignore) -> Library:
+def load_training_shapes(dataset: Dataset, contains: Contains, *, emit: Emit = ignore) -> TrainingShapes:
     """Read the training split (about 0.3 MB per shape). InputError if it is empty."""
     entries = split_entries(dataset, "train")
     meshes, grids, features, owners = [], [], [], []
@@ -81,7 +81,7 @@ def build_library(dataset: Dataset, contains: Contains, *, emit: Emit = ignore) 
             features.append(picture_feature(view.rgb, view.mask))
             owners.append(row)
         emit(Progress("training shapes", row + 1, len(entries)))
-    return Library(
+    return TrainingShapes(
         tuple(e.object_id for e in entries),
         tuple(meshes),
         np.stack(grids),
@@ -116,9 +116,7 @@ def picture_feature(rgb: UInt8, mask: Bool) -> Float32:
     return np.concatenate([p.ravel() for p in parts]).astype(np.float32)
 
 
-def _unit(
-    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _unit(values: Float64) -> Float64:
     return values / max(float(np.linalg.norm(values)), np.finfo(np.float64).tiny)
 
 
@@ -148,9 +146,9 @@ class MeanShape:
 
     name = "mean-shape"
 
-    def __init__(self, library: Library) -> None:
-        mean = library.grids.mean(axis=0, dtype=np.float32)
-        scores = overlap(np.stack([mean > t for t in MEAN_THRESHOLDS]), library.grids).mean(axis=1)
+    def __init__(self, shapes: TrainingShapes) -> None:
+        mean = shapes.grids.mean(axis=0, dtype=np.float32)
+        scores = overlap(np.stack([mean > t for t in MEAN_THRESHOLDS]), shapes.grids).mean(axis=1)
         self.threshold = MEAN_THRESHOLDS[int(np.argmax(scores))]
         self.volume = torch.from_numpy(mean.reshape(1, 1, GRID, GRID, GRID))
         mesh = extract_field(self.field, resolution=2 * GRID, coarse=GRID, threshold=self.threshold).mesh
@@ -171,11 +169,11 @@ class MeanShape:
         return {"threshold": self.threshold, "grid": GRID}
 
     def usable(self, view: View) -> bool:
-        """Always."""
+        """True: a camera is not needed."""
         return True
 
     def predict(self, sample: Sample, view: View) -> Prediction:
-        """The mean shape, whatever the picture."""
+        """The mean shape for every picture."""
         return self.prediction
 
 
@@ -183,50 +181,50 @@ class MeanShape:
 class Retrieval:
     """The shape of the training picture with the most similar descriptor (the first on ties)."""
 
-    library: Library
+    shapes: TrainingShapes
     name: str = "retrieval"
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def usable(self, view: View) -> bool:
-        """Always."""
+        """True: a camera is not needed."""
         return True
 
     def choose(self, view: View) -> int:
         """Row of the training shape with the most similar picture."""
-        similarity = self.library.features @ picture_feature(view.rgb, view.mask)
-        return int(self.library.feature_shape[int(np.argmax(similarity))])
+        similarity = self.shapes.features @ picture_feature(view.rgb, view.mask)
+        return int(self.shapes.feature_shape[int(np.argmax(similarity))])
 
     def predict(self, sample: Sample, view: View) -> Prediction:
         """The retrieved training shape; uses only the picture, not ``sample``."""
-        return mesh_prediction(self.library.meshes[self.choose(view)], self.library.contains)
+        return mesh_prediction(self.shapes.meshes[self.choose(view)], self.shapes.contains)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Oracle:
     """The training shape with the highest IoU on the true shape's stored points, among the best ones on the grid."""
 
-    library: Library
+    shapes: TrainingShapes
     name: str = "oracle"
     settings: Mapping[str, Any] = field(default_factory=dict)
     _known: dict[str, Prediction] = field(default_factory=dict)
 
     def usable(self, view: View) -> bool:
-        """Always."""
+        """True: a camera is not needed."""
         return True
 
     def predict(self, sample: Sample, view: View) -> Prediction:
         """The best training shape; uses the true shape, not the picture."""
         if sample.object_id not in self._known:
-            library = self.library
-            truth = occupancy_grid(sample.mesh, library.contains)
-            rank = np.argsort(-overlap(truth[None], library.grids)[0], kind="stable")[:SHORTLIST]
-            exact = [iou(library.contains(library.meshes[i], sample.points), sample.occupancy) for i in rank]
-            best = library.meshes[int(rank[int(np.argmax(exact))])]
-            self._known[sample.object_id] = mesh_prediction(best, library.contains)
+            shapes = self.shapes
+            truth = occupancy_grid(sample.mesh, shapes.contains)
+            rank = np.argsort(-overlap(truth[None], shapes.grids)[0], kind="stable")[:SHORTLIST]
+            exact = [iou(shapes.contains(shapes.meshes[i], sample.points), sample.occupancy) for i in rank]
+            best = shapes.meshes[int(rank[int(np.argmax(exact))])]
+            self._known[sample.object_id] = mesh_prediction(best, shapes.contains)
         return self._known[sample.object_id]
 
 
-BASELINES: dict[Baseline, Callable[[Library], Predictor]] = {
+BASELINES: dict[Baseline, Callable[[TrainingShapes], Predictor]] = {
     "mean-shape": MeanShape,
     "retrieval": Retrieval,
     "oracle": Oracle,
@@ -234,7 +232,7 @@ BASELINES: dict[Baseline, Callable[[Library], Predictor]] = {
 """Name → constructor from the training shapes. A new baseline is one entry."""
 
 
-def baseline(name: Baseline, library: Library) -> Predictor:
+def baseline(name: Baseline, shapes: TrainingShapes) -> Predictor:
     """The baseline with this name; ConfigError with the list of names if it is unknown."""
     check_choice("baselines", name, BASELINES)
-    return BASELINES[name](library)
+    return BASELINES[name](shapes)

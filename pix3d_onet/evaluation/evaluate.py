@@ -127,7 +127,7 @@ def pictures(sample: Sample, photos: bool) -> tuple[View, ...]:
     return tuple(view for view in sample.images if not (photos and view.rendered))
 
 
-class Tour:
+class PredictionPass:
     """Iterates over the pictures of ``split`` that ``predictor`` can use; yields shape, picture and prediction.
 
     ``skipped``: number of pictures skipped because they have no camera. InputError if the split has no picture that
@@ -196,14 +196,14 @@ def evaluate(
     """
     if samples < 1:
         raise SettingError("samples", "1 or more", samples)
-    tour = Tour(predictor, dataset, split, limit, emit)
+    predictions = PredictionPass(predictor, dataset, split, limit, emit)
     rows: list[ShapeRow] = []
-    for sample, view, prediction in tour:
+    for sample, view, prediction in predictions:
         comparison = compare(prediction, sample, contains, sample_surface, samples=samples, seed=seed, search=search)
         faces = len(prediction.mesh.faces)
         rows.append(ShapeRow(view.record_id, sample.object_id, sample.category, measure(comparison), faces == 0, faces))
     means = mean_rows([row.values for row in rows], [row.object_id for row in rows])
-    return tour.result(rows, means, {"samples": samples, "seed": seed, "limit": limit})
+    return predictions.result(rows, means, {"samples": samples, "seed": seed, "limit": limit})
 
 
 def compare(

@@ -10,7 +10,7 @@ from typing import get_args
 from pix3d_onet.config import Baseline
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError, SettingError
-from pix3d_onet.evaluation.baselines import baseline, build_library
+from pix3d_onet.evaluation.baselines import baseline, load_training_shapes
 from pix3d_onet.evaluation.evaluate import Evaluation, evaluate, ideal_f_score, nearest_on, split_entries
 from pix3d_onet.evaluation.paired import Difference, differences
 from pix3d_onet.evaluation.pix3d_protocol import Lattice, evaluate_pix3d
@@ -23,7 +23,7 @@ from pix3d_onet.learning.extraction.predictor import NetworkPredictor, Predictor
 from pix3d_onet.learning.torch_threads import Threads
 
 PROTOCOL_MESH = 32
-"""Cells per axis of the mesh under Pix3D's protocol. It compares volumes; the mesh only tells if there is a surface."""
+"""Cells per axis of the mesh under Pix3D's protocol, which uses it only to see whether there is a surface."""
 FEW_SAMPLES = 0.99
 """If a chair's expected F-score against itself is below this, there are too few samples for distances."""
 BASE = "retrieval"
@@ -43,11 +43,11 @@ def evaluate_rows(request: Request, emit: Emit = ignore) -> Iterator[Evaluation 
         if request.against is not None and request.against not in names:
             raise SettingError("against", f"one of the rows ({', '.join(names)})", request.against)
         if request.config.protocol == "onet":
-            warn_of_few_samples(dataset, request, emit)
+            warn_about_few_samples(dataset, request, emit)
         rows: list[Predictor] = []
         if request.baselines:
-            library = build_library(dataset, contains, emit=emit)
-            rows += [baseline(name, library) for name in request.baselines]
+            shapes = load_training_shapes(dataset, contains, emit=emit)
+            rows += [baseline(name, shapes) for name in request.baselines]
         for row in [*rows, *trained]:
             try:
                 yield score(row, dataset, request, emit)
@@ -85,7 +85,7 @@ def compare_rows(evaluations: Sequence[Evaluation], against: str | None = None) 
     return differences(scores, objects, base, list(evaluations[0].means))
 
 
-def joined(failed: Sequence[InputError]) -> InputError:
+def combined(failed: Sequence[InputError]) -> InputError:
     """One error for all rows that failed."""
     return failed[0] if len(failed) == 1 else InputError(" ".join(str(error) for error in failed))
 
@@ -102,10 +102,10 @@ def open_runs(request: Request, data_hash: str, threads: Threads, emit: Emit) ->
             message = f"{run} was trained on other data ({trained_on}): its training shapes may be among these."
             emit(Note(message, "warning"))
         trained.append(network_predictor(run, extraction, device=choose_device(request.device), threads=threads))
-    return told_apart(trained, request.runs)
+    return with_unique_names(trained, request.runs)
 
 
-def told_apart(trained: Sequence[NetworkPredictor], runs: Sequence[Path]) -> list[NetworkPredictor]:
+def with_unique_names(trained: Sequence[NetworkPredictor], runs: Sequence[Path]) -> list[NetworkPredictor]:
     """The networks with unique names: if names are equal, as many parent folders are added as needed.
 
     ConfigError if a run is given twice.
@@ -119,14 +119,14 @@ def told_apart(trained: Sequence[NetworkPredictor], runs: Sequence[Path]) -> lis
             break
     else:
         raise ConfigError("the same run is given twice.")
-    told = [
+    unique = [
         f"{name} ({end})" if names.count(name) > 1 or name in reserved else name
         for name, end in zip(names, ends, strict=True)
     ]
-    return [replace(network, name=name) for network, name in zip(trained, told, strict=True)]
+    return [replace(network, name=name) for network, name in zip(trained, unique, strict=True)]
 
 
-def warn_of_few_samples(dataset: Dataset, request: Request, emit: Emit) -> None:
+def warn_about_few_samples(dataset: Dataset, request: Request, emit: Emit) -> None:
     """Emit a warning if there are so few samples that distances measure their spacing, not the surfaces'."""
     split = request.config.split
     stored = len(dataset.sample(split_entries(dataset, split)[0], split).surface_points)

@@ -32,7 +32,7 @@ class Difference:
     corrected: float | None
 
     @property
-    def stands_out(self) -> bool:
+    def significant(self) -> bool:
         """Whether the difference is significant (corrected p < 0.05)."""
         return self.corrected is not None and self.corrected < SIGNIFICANCE
 

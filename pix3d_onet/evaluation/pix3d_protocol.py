@@ -20,7 +20,7 @@ from scipy.ndimage import map_coordinates
 from pix3d_onet.config import POINTS_HALF_SIDE, EvaluationConfig
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import SettingError
-from pix3d_onet.evaluation.evaluate import Evaluation, ShapeRow, Tour
+from pix3d_onet.evaluation.evaluate import Evaluation, PredictionPass, ShapeRow
 from pix3d_onet.evaluation.voxels import Contains, voxel_centres, voxelised
 from pix3d_onet.events import Emit, ignore
 from pix3d_onet.learning.extraction.predictor import Prediction, Predictor
@@ -135,10 +135,10 @@ def evaluate_pix3d(
     emit: Emit = ignore,
 ) -> Evaluation:
     """Score ``predictor`` by the official protocol: the one column ``iou_pix3d`` at the best common threshold."""
-    tour = Tour(predictor, dataset, split, limit, emit)
+    predictions = PredictionPass(predictor, dataset, split, limit, emit)
     found, table = [], []
     truth: tuple[str, Float32] | None = None  # pictures of a shape follow each other
-    for sample, view, prediction in tour:
+    for sample, view, prediction in predictions:
         if truth is None or truth[0] != sample.object_id:
             truth = sample.object_id, true_volume(sample.mesh, contains, lattice)
         volume = predicted_volume(prediction, lattice)
@@ -153,4 +153,4 @@ def evaluate_pix3d(
     ]
     means = {COLUMN: mean_interval([r.values[COLUMN] for r in rows], [r.object_id for r in rows])}
     settings = {"protocol": "pix3d", "threshold": threshold, "voxels": lattice.voxels, "limit": limit}
-    return tour.result(rows, means, settings)
+    return predictions.result(rows, means, settings)

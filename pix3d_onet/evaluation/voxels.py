@@ -28,7 +28,7 @@ def voxelised(mesh: Mesh, contains: Contains, voxels: int, half_side: float) -> 
     ``contains`` is called only for centres near the surface; between two of these along an axis nothing changes.
     """
     shape = (voxels,) * 3
-    near = _beside_surface(mesh, voxels, half_side)
+    near = _near_surface(mesh, voxels, half_side)
     inside = np.zeros(voxels**3, np.bool_)
     rows = np.flatnonzero(near)
     inside[rows] = contains(mesh, voxel_centres(voxels, half_side)[rows])
@@ -41,7 +41,7 @@ def voxelised(mesh: Mesh, contains: Contains, voxels: int, half_side: float) -> 
     return filled
 
 
-def _beside_surface(mesh: Mesh, voxels: int, half_side: float) -> Bool:
+def _near_surface(mesh: Mesh, voxels: int, half_side: float) -> Bool:
     """(voxels³,) bool: true at least for every centre with an axis neighbour on the other side of the surface.
 
     The surface is covered with points so that every place on it is within 0.58 voxels of one. So the cell (between

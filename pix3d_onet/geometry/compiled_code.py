@@ -1,7 +1,7 @@
-"""Where numba keeps compiled kernels between processes: without such a folder importing one fails.
+"""Choose a folder in which numba caches compiled kernels; without one, importing a kernel fails.
 
-numba looks beside the sources, then in the user's cache folder; a read-only install run by a user without a home
-(a container) has neither. Then a folder of the user's own in the temporary folder is taken.
+numba uses the folder of the sources or the user's cache folder. In a read-only installation, with a user without a home
+folder (a container), neither is writable; then a folder in the temporary folder is used.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ VARIABLE = "NUMBA_CACHE_DIR"
 
 
 def choose_cache() -> None:
-    """Set ``NUMBA_CACHE_DIR`` where numba would find no folder; to be called before numba is imported.
+    """Set ``NUMBA_CACHE_DIR`` if numba would find no writable folder. Must be called before numba is imported.
 
-    MissingDependencyError, which says what to set, where there is no folder to be had.
+    MissingDependencyError, which says what to set, if no folder is usable.
     """
     if os.environ.get(VARIABLE) or writable(Path(__file__).parent) or writable(_user_cache()):
         return
@@ -29,23 +29,23 @@ def choose_cache() -> None:
         found = folder.lstat()
     except OSError as error:
         raise _nowhere(f"{folder}: {error.strerror}") from None
-    # numba unpickles what lies there: nobody else may have made it
+    # numba unpickles the files in it, so no other user may be able to write there
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
         raise _nowhere(f"{folder} may be another user's")
     os.environ[VARIABLE] = str(folder)
 
 
 def _user_cache() -> Path:
-    """The folder that numba takes for a user (its appdirs)."""
+    """The user's cache folder, as numba determines it."""
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111 - never raises
 
 
 def writable(folder: Path) -> bool:
-    """Whether folders can be made in ``folder``, or in what will be made for it."""
+    """Whether a folder can be created in ``folder``, which may not exist yet."""
     above = next((p for p in (folder, *folder.parents) if p.exists()), None)
     return above is not None and above.is_dir() and os.access(above, os.W_OK | os.X_OK)
 
 
 def _nowhere(why: str) -> MissingDependencyError:
-    hint = f"Set {VARIABLE} to a folder that you can write to."
-    return MissingDependencyError(f"there is no folder for numba's compiled code ({why}).", hint=hint)
+    hint = f"Set {VARIABLE} to a writable folder."
+    return MissingDependencyError(f"no folder is usable for numba's compiled code ({why}).", hint=hint)

@@ -15,7 +15,8 @@ from scipy import ndimage
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
-from pix3d_onet.files import is_own_file, write_bytes
+from pix3d_onet.events import Emit, Note, ignore
+from pix3d_onet.files import check_writable, is_own_file, write_bytes
 from pix3d_onet.geometry.render.cameras import MARGIN, frame, look_at_pose
 from pix3d_onet.geometry.render.scene import Scene
 from pix3d_onet.inspection.summary import worst_shapes
@@ -76,6 +77,23 @@ def check_place(path: Path, *, overwrite: bool) -> None:
         raise InputError(
             f"{path} is not a sheet of onet.", hint="Name another file, or replace it with `overwrite=True`."
         )
+
+
+def sheet_path(wanted: Path | None, default: Path, *, overwrite: bool, emit: Emit = ignore) -> Path | None:
+    """The path for a sheet: ``wanted``, else ``default``, or None with a warning if the default cannot be written.
+
+    InputError if ``wanted`` cannot be written.
+    """
+    path = wanted or default
+    try:
+        check_writable(path)
+        check_place(path, overwrite=overwrite)
+    except InputError as error:
+        if wanted is not None:
+            raise
+        emit(Note(f"no pictures: {error.message} Name a file with `out`.", "warning"))
+        return None
+    return path
 
 
 def _choose(

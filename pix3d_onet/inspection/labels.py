@@ -1,7 +1,7 @@
-"""Whether labels are right: against the stored mesh, and against the file it was made from.
+"""Check labels against the stored mesh, and against the source's mesh.
 
-Neither test shares anything with what made the labels (``geometry.mesh.inside.winding``, on the full mesh): the one
-sums solid angles over the stored mesh, the other over the source, and looks out of the source along rays.
+Labels are made with ``geometry.mesh.inside.winding`` on the mesh before decimation. The checks here use other methods
+and meshes: solid angles of the stored mesh; solid angles of the source mesh, and rays that leave it.
 """
 
 from __future__ import annotations
@@ -29,25 +29,27 @@ from pix3d_onet.inspection.checks import Check, Finding
 from pix3d_onet.types import Bool, Float32, Mesh, Normalisation, Sample
 
 GIVEN = "given"
-"""Method of shapes whose labels came with the source: their mesh is no truth for them."""
+"""Method of shapes whose labels came with the source, so that their mesh need not agree with them."""
 MIN_AGREEMENT = 0.999
-"""Share of labels, of points farther from the surface than the stored mesh's stated error, that must be right."""
+"""Least fraction of correct labels among points farther from the surface than the stored mesh's error."""
 SOURCE_POINTS = 5_000
 """Labels per shape that are compared with the source."""
 SURFACE_VOXELS: Mapping[str, float] = {"none": 0.0, "fusion": 8.0}
 OTHER_VOXELS = 2.5
-"""Voxels around the source's surface in which a method may thicken and close, and labels are not judged."""
+"""Distance from the source's surface, in voxels, within which a method may add or remove volume, so that labels are not
+checked; ``OTHER_VOXELS`` for all other methods."""
 VIEWS = np.add([d for d in product((-1, 0, 1), repeat=3) if any(d)], (0.013, -0.021, 0.034))
-"""(26, 3) directions in which a point looks for the open; along nothing that a CAD model has."""
+"""(26, 3) directions of rays from a point; not parallel to typical faces of CAD models."""
 OPEN_VIEWS = 4
-"""So many views out of the source mean that a point is not enclosed, up to gaps that close."""
+"""A point with at least this number of rays that hit nothing is outside; fewer rays may pass through gaps that the
+method closes."""
 
 
 class LabelCheck:
-    """Labels against the solid angles of the stored mesh, which must bound solids.
+    """Compares labels with the stored mesh, by solid angles; the mesh must bound solids.
 
-    The labels were computed on the mesh before its decimation; points nearer to the stored surface than the stated
-    decimation error may differ, are counted, and left out.
+    The labels were computed on the mesh before decimation, so points nearer to the stored surface than the decimation
+    error may differ; these are counted as excused.
     """
 
     def __init__(self) -> None:
@@ -56,12 +58,12 @@ class LabelCheck:
         self.worst = 1.0
         self.findings: list[Finding] = []
 
-    def look(self, sample: Sample, entry: ShapeEntry, chosen: slice, slack: float) -> None:
-        """Compare one shape; ``slack`` is how far its stored surface may be from that of the labels."""
+    def add(self, sample: Sample, entry: ShapeEntry, chosen: slice, slack: float) -> None:
+        """Check the ``chosen`` points of a shape; ``slack``: decimation error of its stored mesh."""
         self.slack = max(self.slack, slack)
         loose = 0 if entry.qc.get("method") == GIVEN else unbalanced_edges(sample.mesh)
         if loose:
-            text = f"{loose} edges of the stored mesh are open or wound inconsistently."
+            text = f"{loose} edges of the stored mesh are open or inconsistently wound."
             self.findings.append(checks.error(sample.object_id, text, "Prepare the shape again."))
         points, stored = sample.points[chosen], sample.occupancy[chosen]
         wrong, excused = disagreements(sample.mesh, points, stored, slack)
@@ -76,7 +78,7 @@ class LabelCheck:
             self.findings.append(checks.error(sample.object_id, text, "Prepare the shape again."))
 
     def check(self) -> Check:
-        """The outcome."""
+        """The result over all shapes added so far."""
         figures = {
             "points": self.points,
             "near_surface_excused": self.excused,
@@ -95,11 +97,11 @@ class LabelCheck:
 
 
 class SourceLabelCheck:
-    """Labels against the source mesh itself.
+    """Compares labels with the source's mesh.
 
-    With the method ``none`` a label is right where solid angles say the same of the source. The other methods may
-    close gaps, thicken sheets and fill cavities; away from the source's surface, a point that looks out of it freely
-    must be outside, and one that a sound source goes around must be inside.
+    With the method ``none`` labels must agree with the solid angles of the source mesh. Other methods may close gaps,
+    thicken sheets and fill cavities. There, away from the source's surface, a point from which rays leave the source
+    must be outside, and a point inside a source that bounds solids must be inside.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -107,8 +109,8 @@ class SourceLabelCheck:
         self.points = self.wrong = self.shapes = 0
         self.findings: list[Finding] = []
 
-    def look(self, sample: Sample, entry: ShapeEntry, source_root: Path) -> None:
-        """Compare one shape with its source, if that is there; whether it has changed is another check."""
+    def add(self, sample: Sample, entry: ShapeEntry, source_root: Path) -> None:
+        """Check a shape, if its source mesh exists; ``check_source`` finds out whether that has changed."""
         path = source_root / entry.source_mesh
         method = str(entry.qc.get("method", ""))
         if method == GIVEN or not path.resolve().is_relative_to(source_root.resolve()) or not path.is_file():
@@ -116,7 +118,7 @@ class SourceLabelCheck:
         try:
             source = transformed(load_mesh(path, root=source_root), Normalisation(sample.loc, sample.scale))
         except RejectError as error:
-            text = f"{entry.source_mesh} cannot be read any more: {error.message}."
+            text = f"{entry.source_mesh} can no longer be read: {error.message}."
             self.findings.append(checks.error(sample.object_id, text))
             return
         step = max(1, len(sample.points) // SOURCE_POINTS)
@@ -131,7 +133,7 @@ class SourceLabelCheck:
             self.findings.append(checks.error(sample.object_id, text, "Prepare the shape again."))
 
     def check(self) -> Check:
-        """The outcome."""
+        """The result over all shapes added so far."""
         if not self.shapes and not self.findings:
             return Check("source labels", 0, "no source mesh", skipped="no source mesh")
         figures = {"points": self.points, "wrong": self.wrong}
@@ -140,7 +142,7 @@ class SourceLabelCheck:
 
 
 def against_source(source: Mesh, points: Float32, occupancy: Bool, method: str, voxel: float) -> tuple[int, int]:
-    """How many labels the source says something of, and how many of these are wrong. All in the normalised frame."""
+    """Number of labels that the source mesh determines, and number of wrong ones. All in the normalised frame."""
     scene = RayScene(source)
     margin = SURFACE_VOXELS.get(method, OTHER_VOXELS) * voxel + 2 * POINTS_HALF_SIDE / lattice.LATTICE
     far = scene.distance(points) > margin
@@ -153,7 +155,7 @@ def against_source(source: Mesh, points: Float32, occupancy: Bool, method: str, 
 
 
 def _around(source: Mesh, points: Float32) -> Bool:
-    """(N,) bool: points in the solids that the source bounds; none where it bounds none."""
+    """(N,) bool: points inside the source mesh; all False if it does not bound solids."""
     try:
         return surrounded(closed(source), points)
     except RejectError:

@@ -1,4 +1,4 @@
-"""``onet verify``: the checks of ``inspection.checks``, and whether labels and cameras fit the mesh."""
+"""``onet verify``: all checks of a data set, including labels and cameras, which need geometry libraries."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from pix3d_onet.seeding import generator
 from pix3d_onet.types import Bool, Sample, View
 
 SHAPES, POINTS = 32, 20_000
-"""Shapes and labels a shape that are checked unless everything is asked for."""
+"""Number of shapes, and of labels per shape, that are checked by default."""
 OUTLIER_IOU = 0.5
-"""A picture whose mask overlaps the projected mesh less than this is named: wrong mask, wrong pose, or hidden."""
+"""A picture with a lower IoU of mask and projected mesh gives a warning: wrong mask, wrong pose, or occlusion."""
 MIN_MEAN_IOU = 0.6
-"""Below this mean over all photographs the cameras' convention is broken, not single records."""
+"""Least mean IoU over all photos; a lower one means that the camera convention is wrong, not single records."""
 MIN_RENDERED_IOU = 0.9
-"""Rendered views are exact but for the decimation of the stored mesh."""
+"""Least mean IoU over rendered views, which differ from the stored mesh only by its decimation."""
 
 
 def verify(
@@ -38,9 +38,10 @@ def verify(
     seed: int = 0,
     emit: Emit = ignore,
 ) -> Verification:
-    """Check the data set at ``root``; ``everything`` takes all shapes and labels instead of a seeded sample.
+    """Check the data set in ``root``: a seeded sample, or with ``everything`` all shapes and labels.
 
-    InputError when there is no readable manifest. What is wrong inside is a finding, never an exception.
+    ``source_root``: folder of the source, to compare with. InputError if there is no readable manifest or no source;
+    any other problem is a finding.
     """
     manifest = checks.open_manifest(root)
     if source_root is not None and not source_root.is_dir():
@@ -58,13 +59,13 @@ def verify(
         chosen = generator(seed, "verify").choice(len(usable), SHAPES, replace=False)
         usable = [usable[i] for i in sorted(chosen)]
     taken = 0 if everything else POINTS
-    done += _look_at_shapes(root, manifest, usable, source_root, points=taken, seed=seed, emit=emit)
+    done += _check_shapes(root, manifest, usable, source_root, points=taken, seed=seed, emit=emit)
     if source_root is not None:
         done.append(checks.check_source(manifest, source_root))
     return Verification(root, manifest.data_hash, tuple(done))
 
 
-def _look_at_shapes(
+def _check_shapes(
     root: Path,
     manifest: Manifest,
     entries: Sequence[ShapeEntry],
@@ -83,16 +84,16 @@ def _look_at_shapes(
             if 0 < points < len(sample.points):
                 start = int(generator(seed, "verify", entry.object_id).integers(len(sample.points) - points + 1))
                 chosen = slice(start, start + points)
-            labels.look(sample, entry, chosen, max(slack, checks.stored_error(entry)))
+            labels.add(sample, entry, chosen, max(slack, checks.stored_error(entry)))
             if source_root is not None:
-                sources.look(sample, entry, source_root)
-            cameras.look(sample)
+                sources.add(sample, entry, source_root)
+            cameras.add(sample)
             emit(Progress("verify", number, len(entries), item=entry.object_id))
     return [labels.check(), *([] if source_root is None else [sources.check()]), cameras.check()]
 
 
 class _Cameras:
-    """The stored mesh, projected by pose and intrinsics, against the stored mask."""
+    """Compares the stored mesh, projected with pose and intrinsics, with the stored mask."""
 
     def __init__(self) -> None:
         self.photo: list[float] = []
@@ -100,8 +101,8 @@ class _Cameras:
         self.without = 0
         self.findings: list[Finding] = []
 
-    def look(self, sample: Sample) -> None:
-        """Project one shape into all its pictures."""
+    def add(self, sample: Sample) -> None:
+        """Check all pictures of a shape."""
         scene = Scene(sample.mesh)
         for view in sample.images:
             if not view.has_pose:
@@ -110,11 +111,11 @@ class _Cameras:
             value = projection_iou(scene, view)
             (self.rendered if view.rendered else self.photo).append(value)
             if value < OUTLIER_IOU:
-                text = f"the projected mesh overlaps the mask by IoU {value:.2f} only."
+                text = f"the IoU of projected mesh and mask is only {value:.2f}."
                 self.findings.append(checks.warning(view.record_id, text, "Look at it with: onet inspect"))
 
     def check(self) -> Check:
-        """The outcome."""
+        """The result over all shapes added so far."""
         seen = len(self.photo) + len(self.rendered)
         figures = {
             "photos": len(self.photo),
@@ -140,7 +141,7 @@ class _Cameras:
 
 
 def projection_iou(scene: Scene, view: View) -> float:
-    """Intersection over union of the mask and the mesh projected by the view's own camera."""
+    """Intersection over union of the view's mask and the mesh projected with the view's camera."""
     height, width = view.mask.shape
     silhouette: Bool = scene.silhouette(view.pose, view.intrinsics, (width, height))
     union = int((silhouette | view.mask).sum())

@@ -1,7 +1,7 @@
-"""Checkpoints: safetensors with the same JSON in their header and readable beside them; written aside, renamed.
+"""Checkpoints: safetensors files, written atomically, with a JSON header that is also written beside them.
 
-Where they lie: ``runs.folder``. The newest two of an unfinished run are kept: a damaged one costs an interval, not the
-run.
+Their paths are in ``runs.folder``. The newest two of an unfinished run are kept, so that the run can continue if one is
+damaged.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from torch import Tensor
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.files import check_regular, too_deep, write_json, writing
-from pix3d_onet.learning.network.claims import Claims, check_network, claims_in
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
+from pix3d_onet.learning.network.tensor_specs import TensorSpecs, check_network, specs_in
 from pix3d_onet.runs.folder import RunFolder, description, network_file, no_network
 
 CHECKPOINT_VERSION = 1
 HEADER_KEY = "onet"
-"""Key of the JSON in the safetensors header."""
+"""Key of our JSON in the metadata of a safetensors file."""
 KEPT = 2
-"""Checkpoints of an unfinished run that are kept."""
+"""Number of checkpoints kept of an unfinished run."""
 DAMAGE = (SafetensorError, OSError, ValueError, RuntimeError, MemoryError)
-"""What reading a damaged safetensors file or its header raises (RecursionError among them)."""
+"""Exceptions from reading a damaged safetensors file or its header (RecursionError is a RuntimeError)."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write tensors and ``header`` to ``path`` atomically, and the header as JSON beside it (for people).
+    """Write tensors and ``header`` to ``path`` atomically, and the header as JSON beside it, for reading without torch.
 
-    OSError when the disk does not take them.
+    OSError if they cannot be written.
     """
     document = {"version": CHECKPOINT_VERSION, **header}
     plain = {key: value.detach().to("cpu").contiguous() for key, value in tensors.items()}
@@ -51,13 +51,13 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
 
 
 def _system_error(error: SafetensorError, path: Path) -> Exception:
-    """The OSError that a message of safetensors has wrapped: ``I/O error: … (os error 28)``."""
+    """The OSError in a message of safetensors such as ``I/O error: … (os error 28)``; ``error`` if there is none."""
     found = re.search(r"os error (\d+)", str(error))
     return OSError(int(found[1]), os.strerror(int(found[1])), str(path)) if found else error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors (on the CPU) and header of a file of ours. InputError when it is missing, damaged or not ours."""
+    """Tensors (on the CPU) and header of a checkpoint. InputError if it is missing, damaged or not made by onet."""
     return _tensors(path), read_header(path)
 
 
@@ -70,31 +70,31 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header of a file of ours, without its tensors. InputError as ``load_tensors``."""
+    """The header of a checkpoint; no tensor is read. InputError as for ``load_tensors``."""
     return describe(path)[0]
 
 
-def describe(path: Path) -> tuple[dict[str, Any], Claims]:
-    """The header of a file of ours and what tensors it says that it holds; none is read. InputError as above."""
+def describe(path: Path) -> tuple[dict[str, Any], TensorSpecs]:
+    """The header of a checkpoint and the specs of its tensors, without reading any. InputError as ``load_tensors``."""
     if not path.exists():
         raise InputError(f"checkpoint not found: {path}.")
     try:
         check_regular(path)
-        path.open("rb").close()  # a file that may not be read is "not found" to safetensors
+        path.open("rb").close()  # safetensors says "not found" if permission is missing
     except OSError as error:
         raise InputError(f"cannot read checkpoint {path}: {error.strerror}.") from None
     try:
         with safe_open(path, framework="pt") as file:
-            header, claims = json.loads((file.metadata() or {}).get(HEADER_KEY, "null")), claims_in(file)
+            header, specs = json.loads((file.metadata() or {}).get(HEADER_KEY, "null")), specs_in(file)
     except DAMAGE as error:
         raise InputError(f"checkpoint {path} is damaged ({error!s:.200}).") from None
     if not isinstance(header, dict) or header.get("version") != CHECKPOINT_VERSION or too_deep(header):
         raise InputError(f"{path} is not an onet checkpoint of version {CHECKPOINT_VERSION}.")
-    return header, claims
+    return header, specs
 
 
 def save_best(folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write the best network; ``header`` must hold ``model`` (a ModelConfig as JSON)."""
+    """Write the best network; ``header`` must contain ``model``, a ModelConfig as JSON."""
     run = RunFolder(folder)
     save_tensors(run.writable(run.best), state, header)
 
@@ -103,22 +103,22 @@ def save_last(folder: Path, step: int, tensors: Mapping[str, Tensor], header: Ma
     """Write the checkpoint after ``step`` and remove all but the newest two."""
     run = RunFolder(folder)
     save_tensors(run.writable(run.step(step)), tensors, {"step": step, **header})
-    run.forget_steps(keep=KEPT)
+    run.remove_checkpoints(keep=KEPT)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """A checkpoint to go on from: its tensors and header, and a line for each newer one that is damaged."""
+class LastCheckpoint:
+    """The checkpoint from which a run continues, and a message for each newer one that is damaged."""
 
     tensors: dict[str, Tensor]
     header: dict[str, Any]
     problems: tuple[str, ...]
 
 
-def read_last(folder: Path) -> Found | None:
-    """The newest readable checkpoint of an unfinished run; None when there is none.
+def read_last(folder: Path) -> LastCheckpoint | None:
+    """The newest readable checkpoint of an unfinished run; None if there is none.
 
-    InputError when there are some and none can be read: a start from the beginning would overwrite what is left.
+    InputError if there are checkpoints but none is readable: a fresh start would overwrite what is left.
     """
     problems: list[str] = []
     for path in reversed(RunFolder(folder).steps()):
@@ -127,7 +127,7 @@ def read_last(folder: Path) -> Found | None:
         except InputError as error:
             problems.append(str(error))
         else:
-            return Found(tensors, header, tuple(problems))
+            return LastCheckpoint(tensors, header, tuple(problems))
     if problems:
         hint = f"Restore one of them from a backup, or train in another `out`. The curves of {folder} are kept"
         hint += ", and so is its best network, for `init_from`." if RunFolder(folder).best.is_file() else "."
@@ -137,24 +137,24 @@ def read_last(folder: Path) -> Found | None:
 
 
 def save_last_model(folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """The network as it was at the end, for what comes after the run."""
+    """Write the network after the last step of a finished run."""
     run = RunFolder(folder)
     save_tensors(run.writable(run.last), state, header)
 
 
 def load_model(run: str | Path, device: str | torch.device = "cpu") -> OccupancyNetwork:
-    """The best network of a run folder (or a checkpoint file of ours), in eval mode.
+    """The best network of a run folder or a checkpoint file, in eval mode on ``device``.
 
-    InputError when the run does not exist, has no checkpoint yet, or its checkpoint is damaged.
+    InputError if the run does not exist, has no checkpoint yet, or its checkpoint is damaged.
     """
     path = network_file(run)
     if not path.exists():
         raise no_network(Path(run))
-    header, claims = describe(path)
+    header, specs = describe(path)
     try:
         config = ModelConfig.from_json(header["model"])
-        check_network(config, claims)
-        side = _trained_side(header)
+        check_network(config, specs)
+        side = _image_size(header)
     except KeyError:
         raise InputError(f"checkpoint {path} does not say which network it holds.") from None
     except (InputError, ConfigError) as error:
@@ -166,8 +166,8 @@ def load_model(run: str | Path, device: str | torch.device = "cpu") -> Occupancy
     return model.eval().to(device)
 
 
-def _trained_side(header: Mapping[str, Any]) -> int | None:
-    """Side of the pictures that the network was trained on; None where it is not said. ConfigError for an odd one."""
+def _image_size(header: Mapping[str, Any]) -> int | None:
+    """Side of the training pictures; None if the header does not have it. ConfigError if it is out of range."""
     train = header.get("train")
     side = train.get("image_size") if isinstance(train, dict) else None
     return None if side is None else TrainConfig.from_json({"image_size": side}).image_size

@@ -1,4 +1,4 @@
-"""The machine that training runs on: device, precision, allocator, versions."""
+"""Device, precision and memory of the machine on which networks run; versions of the libraries."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from pix3d_onet.version import __version__
 
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
-"""glibc's ``mallopt`` parameters (malloc.h)."""
+"""Parameters of glibc's ``mallopt`` (malloc.h)."""
 KEEP_BYTES = 2**31 - 1
-"""Freed memory that glibc keeps instead of returning it: all of it, as far as its int reaches."""
+"""Freed memory that glibc keeps instead of returning it to the system: the largest int."""
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def keep_freed_memory() -> bool:
-    """Make glibc keep freed memory for the next tensor instead of handing it back to the system; whether it did.
+    """Make glibc keep freed memory for the next tensor instead of returning it to the system. True on success.
 
-    By default every large tensor is a fresh ``mmap`` whose pages the kernel zeroes one fault at a time: more
-    than half of a CPU training step. Elsewhere than on glibc this does nothing.
+    By default every large tensor is a new ``mmap``, whose pages the kernel zeroes one fault at a time: more than half
+    of a CPU training step. Without glibc this does nothing.
     """
     if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
         return False
@@ -40,10 +40,10 @@ def keep_freed_memory() -> bool:
 
 
 @contextmanager
-def tuned_process() -> Iterator[None]:
-    """Keep freed memory, and while it lasts flush denormal numbers (slow, and worth nothing to a network).
+def cpu_tuning() -> Iterator[None]:
+    """Faster training on a CPU: keep freed memory, and in this block treat denormal numbers, which are slow, as 0.
 
-    Flushing is the processor's state, so it is undone afterwards: the caller's own arithmetic is not ours to change.
+    The second is a setting of the processor, so it is undone for the caller's own arithmetic.
     """
     keep_freed_memory()
     torch.set_flush_denormal(True)
@@ -54,7 +54,10 @@ def tuned_process() -> Iterator[None]:
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` means here; ConfigError when it is not there."""
+    """The device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ConfigError if this machine does not have it.
+
+    ``local_rank``: index of this process's GPU for ``auto`` and ``cuda``.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -75,7 +78,7 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 
 
 def devices_of_jobs(name: str, jobs: int) -> tuple[str, ...]:
-    """One device per job: the GPUs in turn where there are any and none is named, else the same for all."""
+    """One device per job: the GPUs in turn, unless there are none or one is named, which then all jobs use."""
     count = torch.cuda.device_count() if jobs > 1 and name in ("auto", "cuda") else 0
     return tuple(f"cuda:{i % count}" if count else name for i in range(jobs))
 
@@ -89,7 +92,7 @@ def fast_bf16(device: torch.device) -> bool:
 
 
 def cpu_capabilities() -> Mapping[str, Any]:
-    """What PyTorch knows of the processor, or what the kernel lists, as name → truth."""
+    """Features of the processor: PyTorch's table of name → value, or the words in /proc/cpuinfo → True."""
     query = getattr(torch.cpu, "get_capabilities", None)
     if query is not None:
         return dict(query())
@@ -101,7 +104,7 @@ def cpu_capabilities() -> Mapping[str, Any]:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """``fp32``, ``bf16`` or ``fp16``: ``auto`` is bf16 where the hardware multiplies it, else fp32."""
+    """``fp32``, ``bf16`` or ``fp16``; ``auto`` is bf16 if the hardware multiplies it, else fp32. ConfigError."""
     if name == "auto":
         return "bf16" if fast_bf16(device) else "fp32"
     if name == "fp16" and device.type != "cuda":
@@ -110,14 +113,14 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """The autocast context of a precision; fp32 is no context at all."""
+    """PyTorch's autocast for a precision; none for fp32."""
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, dtype=PRECISIONS[precision])
 
 
 def describe_device(device: torch.device, precision: str, processes: int, threads: int | str) -> dict[str, Any]:
-    """``type``, ``name``, ``precision``, ``threads``, ``processes``: what a run record keeps of the machine."""
+    """The ``device`` entry of a run record: ``type``, ``name``, ``precision``, ``threads``, ``processes``."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
@@ -132,7 +135,7 @@ def describe_device(device: torch.device, precision: str, processes: int, thread
 
 
 def versions() -> dict[str, str]:
-    """Versions that a run record keeps."""
+    """The ``versions`` entry of a run record."""
     return {
         "onet": __version__,
         "python": platform.python_version(),
@@ -142,10 +145,10 @@ def versions() -> dict[str, str]:
     }
 
 
-def forget_peak(device: torch.device) -> None:
-    """Begin to count ``peak_memory`` anew, so that a run is not charged with those before it in the same process.
+def reset_peak_memory(device: torch.device) -> None:
+    """Reset ``peak_memory``, so that it does not include earlier runs in the same process.
 
-    On Linux memory that they freed is given back first; elsewhere the process's peak stays what it is.
+    On Linux, freed memory is first returned to the system; on other systems the peak of a CPU process is not reset.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -156,7 +159,7 @@ def forget_peak(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes at the peak since ``forget_peak``: allocated on the GPU, or this process's resident memory."""
+    """Peak in bytes since ``reset_peak_memory``: allocated GPU memory, or this process's resident memory."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     status = Path("/proc/self/status")
@@ -169,7 +172,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that can still be had on ``device``; for the CPU the kernel's estimate, held by the container's limit."""
+    """Free memory on ``device`` in bytes; for the CPU the kernel's estimate, within the container's limit."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     free = sys.maxsize

@@ -1,6 +1,6 @@
-"""Several processes as one: every rank takes its part of each batch, rank 0 writes.
+"""Training with several processes: every rank computes its part of each batch; rank 0 writes files and emits events.
 
-Started by ``torchrun``, which sets RANK, WORLD_SIZE and LOCAL_RANK; without them there is one process.
+``torchrun`` starts them and sets RANK, WORLD_SIZE and LOCAL_RANK; without these variables there is one process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pix3d_onet.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """This process's place: ``rank`` of ``world``; ``local_rank`` is its GPU."""
+    """Rank of this process among ``world`` processes; ``local_rank``: index of its GPU on this machine."""
 
     rank: int = 0
     world: int = 1
@@ -31,12 +31,12 @@ class Group:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes and talks."""
+        """Whether this process writes files and emits events."""
         return self.rank == 0
 
 
 def environment_group() -> Group:
-    """The group that torchrun's environment describes; ConfigError when it is incomplete."""
+    """The group described by torchrun's environment variables; ConfigError if some are missing."""
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) <= 1:
         return Group()
     try:
@@ -47,7 +47,7 @@ def environment_group() -> Group:
 
 @contextmanager
 def joined(group: Group, device: torch.device) -> Iterator[None]:
-    """Join the process group (nccl on GPUs, gloo on CPUs) and leave it at the end."""
+    """Be a member of the process group (nccl on GPUs, gloo on CPUs) in this block."""
     if group.world == 1:
         yield
         return
@@ -62,30 +62,30 @@ def joined(group: Group, device: torch.device) -> Iterator[None]:
 
 
 def active() -> bool:
-    """Whether several processes work together."""
+    """Whether there are several processes."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def add_up(tensor: Tensor) -> Tensor:
-    """The sum of ``tensor`` over all processes (in place)."""
+    """Sum ``tensor`` over all processes, in place, and return it."""
     if active():
         dist.all_reduce(tensor)
     return tensor
 
 
 def wait() -> None:
-    """Until every process is here."""
+    """Wait until all processes have called this."""
     if active():
         dist.barrier()
 
 
 def any_of(flag: bool, device: torch.device) -> bool:
-    """Whether ``flag`` holds in any process."""
+    """Whether ``flag`` is true in any process."""
     return bool(add_up(torch.tensor([int(flag)], device=device)).item()) if active() else flag
 
 
 def share_json(document: Any, device: torch.device) -> Any:
-    """Rank 0's JSON document, in every process (as bytes: nothing is unpickled)."""
+    """Rank 0's JSON document, in every process; sent as text, so that nothing is unpickled."""
     if not active():
         return document
     data = json.dumps(document).encode() if dist.get_rank() == 0 else b""
@@ -109,8 +109,8 @@ def standardise(
 ) -> Tensor:
     """``(x - mean) / sqrt(var + eps)`` with the statistics of all processes over ``dims``; x's shape and type.
 
-    Computed in float32 at least. The running statistics (F,) are updated as PyTorch's BatchNorm does it (variance
-    unbiased), the same in every process: each scores its share of the validation pictures with its own copy.
+    Computed in float32 at least. The running statistics (F,) are updated as in PyTorch's BatchNorm (unbiased variance),
+    equally in all processes, because each of them scores validation pictures with its own copy.
     """
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     count = summed_count(x.numel() // running_mean.numel())
@@ -142,14 +142,14 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 
 
 def summed_count(count: int) -> int:
-    """How many values all processes hold together: a batch is cut into equal parts (``Draw.part``), so no message."""
+    """Number of values in all processes. Their parts of a batch are equal (``Draw.share``), so no message is needed."""
     return count * dist.get_world_size() if active() else count
 
 
 def synchronise_batch_norm(module: nn.Module) -> nn.Module:
-    """Turn every plain BatchNorm2d into one over all processes (parameters and names stay).
+    """Turn every plain BatchNorm2d into one over all processes; parameters and names are unchanged.
 
-    timm's fused norm-and-activation layers (efficientnets and the like) keep statistics of their own process.
+    timm's fused norm and activation layers (EfficientNets, for example) still use statistics of one process.
     """
     for child in module.modules():
         if type(child) is nn.BatchNorm2d:
@@ -164,7 +164,7 @@ def wrap(model: nn.Module, group: Group, device: torch.device) -> nn.Module:
     synchronise_batch_norm(model)
     devices = [device.index] if device.type == "cuda" else None
     wrapper = nn.parallel.DistributedDataParallel
-    # buffers are equal in all processes already; newer versions of PyTorch renamed the switch
+    # buffers are already equal in all processes; newer versions of PyTorch renamed this option
     known = inspect.signature(wrapper.__init__).parameters
     switch = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options: dict[str, Any] = {switch: False}

@@ -1,9 +1,9 @@
-"""Checkpoints of the original implementation of Occupancy Networks, as runs of ours.
+"""Import checkpoints of the original implementation of Occupancy Networks as runs.
 
-The original keeps a PyTorch file with ``model`` (a state dict of ``encoder.features.*``, ``encoder.fc.*`` and
-``decoder.*``) beside the optimiser's state. What loads: image encoder ``resnet18``, decoder ``cbatchnorm`` (not
-legacy) without latent variable. Its 1×1 convolutions become linear layers; nothing else changes, so the logits do
-not either. The file is read with ``weights_only``: it cannot run code.
+The original writes a PyTorch file with ``model`` (a state dict of ``encoder.features.*``, ``encoder.fc.*`` and
+``decoder.*``) and the optimiser's state. Supported: image encoder ``resnet18``, decoder ``cbatchnorm`` (not legacy), no
+latent variable. Only the 1×1 convolutions change: they become linear layers, which give the same logits. The file is
+read with ``weights_only``, so it cannot run code.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.files import file_digest, write_json
 from pix3d_onet.learning import checkpoint
-from pix3d_onet.learning.network.claims import check_network, claims_of
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
+from pix3d_onet.learning.network.tensor_specs import check_network, specs_of
 from pix3d_onet.learning.network.weights_file import flatten, read_document
 from pix3d_onet.runs.folder import RunFolder
 
@@ -34,7 +33,7 @@ CONVOLUTION_DIMS = 3
 
 
 def translate(state: Mapping[str, Tensor]) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """The original's state dict → our configuration and state dict. InputError for another architecture."""
+    """The original's state dict → configuration and state dict of our network. InputError for other architectures."""
     state = {key.removeprefix("module."): value for key, value in state.items()}
     _refuse_others(state)
     out: dict[str, Tensor] = {}
@@ -49,7 +48,7 @@ def translate(state: Mapping[str, Tensor]) -> tuple[ModelConfig, dict[str, Tenso
 
 
 def _renamed(key: str) -> str | None:
-    """Our name of an original tensor; None for counters that we do not keep."""
+    """Our name of an original tensor; None for counters, which our network does not have."""
     if key.startswith("encoder.features."):
         return key.replace("encoder.features.", "encoder.backbone.", 1)
     if key.startswith("encoder.fc."):
@@ -63,7 +62,7 @@ def _renamed(key: str) -> str | None:
 
 
 def _refuse_others(state: Mapping[str, Tensor]) -> None:
-    """InputError that says which part is not the supported one."""
+    """InputError that names the unsupported part, if there is one."""
     problems = {
         "it has a latent variable (decoder.fc_z)": any(k.startswith("decoder.fc_z.") for k in state),
         "it has a latent encoder": any(k.startswith("encoder_latent.") for k in state),
@@ -82,20 +81,20 @@ def _refuse_others(state: Mapping[str, Tensor]) -> None:
 
 
 def load_original(path: Path) -> tuple[OccupancyNetwork, dict[str, Any]]:
-    """A network with the original's weights, in eval mode, and what the file says of itself (``it``, ``epoch_it``).
+    """The network with the original's weights, in eval mode, and the file's ``it``, ``epoch_it`` and ``loss_val_best``.
 
-    InputError when the file is missing, unreadable or of another architecture.
+    InputError if the file is missing, unreadable or of another architecture.
     """
     document = read_document(path)
     inner = document.get("model")
     tensors = flatten(inner if isinstance(inner, dict) else document)
     try:
         config, state = translate(tensors)
-    except ConfigError as error:  # larger than any network of ours
+    except ConfigError as error:  # larger than the limits of ModelConfig
         raise InputError(f"{path} does not fit the architecture it seems to have: {error.message}") from None
     try:
-        on_meta = {k: v.to("meta") for k, v in state.items()}  # of any precision: it is converted
-        check_network(config, claims_of({k: v.float() if v.is_floating_point() else v for k, v in on_meta.items()}))
+        on_meta = {k: v.to("meta") for k, v in state.items()}  # any precision is allowed, because it is converted
+        check_network(config, specs_of({k: v.float() if v.is_floating_point() else v for k, v in on_meta.items()}))
     except InputError as error:
         raise InputError(f"{path} does not fit the architecture it seems to have: {error.message}") from None
     model = build_model(config)
@@ -108,9 +107,10 @@ def load_original(path: Path) -> tuple[OccupancyNetwork, dict[str, Any]]:
 
 
 def import_checkpoint(path: Path, out: Path) -> dict[str, Any]:
-    """Write a run folder ``out`` that every command reading a network accepts; returns what was imported.
+    """Write the network to a new run folder ``out``; return its header, with ``run`` and ``params``.
 
-    It has no ``run.json``: it was not trained here, and no table shall count it. InputError when ``out`` has content.
+    The folder has no ``run.json``, so that no table includes this run, which was not trained by onet. InputError if
+    ``out`` is not empty.
     """
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty.", hint="Choose another `out`.")
@@ -127,18 +127,3 @@ def import_checkpoint(path: Path, out: Path) -> dict[str, Any]:
     checkpoint.save_best(out, model.state_dict(), header)
     write_json(RunFolder(out).config, header)
     return {"run": str(out), "params": sum(p.numel() for p in model.parameters()), **header}
-
-
-def original_state(model: OccupancyNetwork) -> dict[str, Tensor]:
-    """The inverse of ``translate``: our ResNet-18 network under the original's names, for its own scripts."""
-    result: dict[str, Tensor] = {}
-    for key, value in model.state_dict().items():
-        name = key.replace("encoder.backbone.", "encoder.features.").replace("encoder.project.", "encoder.fc.")
-        name = re.sub(r"^decoder\.blocks\.(\d+)\.", r"decoder.block\1.", name)
-        if name.startswith("decoder.") and name.endswith((".running_mean", ".running_var")):
-            head, _, tail = name.rpartition(".")
-            result[f"{head}.bn.num_batches_tracked"] = torch.zeros((), dtype=torch.int64)
-            name = f"{head}.bn.{tail}"
-        linear = name.startswith("decoder.") and value.ndim == CONVOLUTION_DIMS - 1
-        result[name] = value.unsqueeze(-1) if linear else value
-    return result

@@ -1,4 +1,4 @@
-"""PyTorch's threads in this process: a fixed number of them, or as many as there are free cores."""
+"""Number of PyTorch's CPU threads in this process: fixed, or adjusted to the free cores."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.machine.threads import ThreadGovernor, usable_cores
 
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""Where users say how many threads PyTorch shall take; it reads them when it is imported."""
-TELL_SECONDS = 60.0
-"""Changes that follow sooner on a told one are told as ``debug``: the load of a shared machine comes and goes."""
+"""Environment variables that set PyTorch's number of threads when it is imported."""
+NOTE_SECONDS = 60.0
+"""A change sooner than this after the last note has level ``debug``, since the load of a shared machine varies."""
 
 
 class Threads:
-    """How many threads PyTorch works with while in the block; ``look`` between two pieces of work follows the load.
+    """Context manager that sets PyTorch's number of threads; call ``adjust`` between two pieces of work.
 
-    ``wanted`` 0 is ``auto``: at most as many as PyTorch is set to, fixed where a variable of the environment says how
-    many, and not looked at on a GPU. What others use is measured from here on. The number before is restored.
+    ``wanted`` 0 is ``auto``: at most the number that PyTorch is set to, adjusted to the free cores. It is fixed if an
+    environment variable sets it, and on a GPU. Load is measured from the construction on. At the end of the block the
+    previous number is restored.
     """
 
     def __init__(self, wanted: int = 0, device: torch.device | None = None, emit: Emit = ignore) -> None:
         cores = usable_cores()
         self.emit = emit
-        self.told_at = -TELL_SECONDS
+        self.noted_at = -NOTE_SECONDS
         self.before = torch.get_num_threads()
         variable = next((name for name in VARIABLES if os.environ.get(name)), "")
         fixed = wanted or (self.before if variable else 0)
@@ -49,8 +50,8 @@ class Threads:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         torch.set_num_threads(self.before)
 
-    def look(self) -> None:
-        """Take up what the governor decides; cheap enough for every step."""
+    def adjust(self) -> None:
+        """Set the number of threads to the governor's decision; cheap enough to call in every step."""
         if self.governor is None:
             return
         first = not self.governor.looks
@@ -58,18 +59,18 @@ class Threads:
         if count != self.count or (first and self.governor.looks):
             self.count = count
             torch.set_num_threads(count)
-            self._tell(self.governor.free)
+            self._note(self.governor.free)
 
-    def _tell(self, free: float | None) -> None:
+    def _note(self, free: float | None) -> None:
         now = time.monotonic()
-        level = "info" if now - self.told_at >= TELL_SECONDS else "debug"
+        level = "info" if now - self.noted_at >= NOTE_SECONDS else "debug"
         if level == "info":
-            self.told_at = now
+            self.noted_at = now
         why = "what others use is not known" if free is None else f"others use {max(0.0, self.cores - free):.1f}"
         self.emit(Note(f"threads: {self.count} of {self.cores} cores, {why}", level))
 
 
-def spelled(counts: Iterable[int]) -> int | str:
-    """2, or 1-2 where the number changed: what a run record keeps."""
+def as_range(counts: Iterable[int]) -> int | str:
+    """2, or 1-2 if the number changed: the ``threads`` entry of a run record."""
     least, most = min(counts), max(counts)
     return most if least == most else f"{least}-{most}"

@@ -1,1 +1,1 @@
-"""What this machine has: the checks of `onet doctor`, free cores and threads. Standard library only."""
+"""The machine: checks of `onet doctor`, usable and free cores, thread counts."""

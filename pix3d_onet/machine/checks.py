@@ -1,7 +1,6 @@
-"""The checks behind ``onet doctor``. Standard library only, so that they work in any installation.
+"""The checks of ``onet doctor``, which work in any installation because they import no optional library.
 
-No heavy library is imported to check it: versions come from package metadata, shared libraries are opened by name,
-and GPUs are listed by ``nvidia-smi``.
+Versions come from package metadata, shared libraries are opened by name, and GPUs are listed by ``nvidia-smi``.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from pix3d_onet.errors import MissingDependencyError
 from pix3d_onet.machine.threads import usable_cores
+from pix3d_onet.types import PIX3D_INDEX
 from pix3d_onet.version import __version__
 
 OK, ABSENT, FAILED = "ok", "absent", "failed"
@@ -232,9 +232,9 @@ def check_data(default: Path = Path("data/pix3d")) -> Check:
     """Whether a Pix3D release is in the folder that ``onet prepare pix3d`` reads by default."""
     named = os.environ.get("ONET_PIX3D_ROOT")
     root = Path(named) if named else default
-    if (root / "pix3d.json").is_file():
+    if (root / PIX3D_INDEX).is_file():
         return Check("data", OK, f"Pix3D in {root}")
     fix = f"Unpack pix3d.zip into {root}, or make synthetic data: onet synth pix3d {root}"
     if named:
-        return Check("data", FAILED, f"ONET_PIX3D_ROOT is {named}, which holds no pix3d.json", fix)
+        return Check("data", FAILED, f"ONET_PIX3D_ROOT is {named}, which holds no {PIX3D_INDEX}", fix)
     return Check("data", ABSENT, f"no Pix3D in {root}", fix)

@@ -1,9 +1,8 @@
-"""How many cores this process may use, and how many of them others leave free: thread counts follow that.
+"""Choose the number of threads from the cores that this process may use and that other processes leave free.
 
-OpenMP's threads wait for each other by spinning. Two of them on two cores are faster than one, until somebody else
-computes there, too: then the one that is ready spins while the one it waits for is not running, and both together are
-several times slower than one alone. So as many threads are taken as there are free cores, and that is looked at again
-while they work. Standard library only.
+OpenMP threads wait for each other in busy loops. If other processes use the same cores, a thread spins while the one it
+waits for is not running, so that several threads can be several times slower than one. So there are only as many
+threads as free cores, and the number is adapted while they work.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LOOK_SECONDS = 1.0
-"""Between two looks: the kernel counts in hundredths of a second, and a lost second is cheap."""
+"""Seconds between two measurements; the kernel counts in steps of 0.01 s."""
 FIRST_SECONDS = 0.25
-"""Before the first look: what was measured while files were read and a network was built."""
+"""Seconds before the first measurement, in which files are read and a network is built."""
 SLACK = 0.35
-"""Of a core that is taken, others may use so much: a desktop's own work, and the error of the kernel's ticks. Beside a
-process that computes a third of the time two threads are still as fast as one."""
+"""Fraction of a core that others may use while it counts as free: a desktop's own work, and the error of the kernel's
+counters. If another process computes a third of the time, two threads are still as fast as one."""
 CALM_LOOKS = 3
-"""Looks in a row that find a core free before it is taken. A core is given up at once: of two threads, one too few
-costs a third of the speed, one too many two thirds and more (``benchmarks/shared_machine.py``)."""
+"""Number of successive measurements in which a core must be free before it is used. A core is given up at once: of two
+threads, one too few costs a third of the speed, one too many two thirds or more (``benchmarks/shared_machine.py``)."""
 
 CGROUP = Path("/sys/fs/cgroup")
 STAT = Path("/proc/stat")
@@ -33,37 +32,37 @@ BUSY_COLUMNS = (1, 2, 3, 6, 7, 8)
 
 
 def usable_cores(cgroup: Path = CGROUP) -> int:
-    """Cores that this process may use: its affinity, held by the container's quota (a part of a core counts as one)."""
+    """Number of cores that this process may use: of its affinity, limited by the container's quota (rounded up)."""
     quota = core_quota(cgroup)
     cores = len(affinity())
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
 def affinity() -> frozenset[int]:
-    """The numbers of the cores that the scheduler may put this process on."""
+    """Numbers of the cores on which the scheduler may run this process."""
     if hasattr(os, "sched_getaffinity"):
         return frozenset(os.sched_getaffinity(0))
     return frozenset(range(os.cpu_count() or 1))
 
 
 def core_quota(cgroup: Path = CGROUP) -> float | None:
-    """Cores' worth of time that the container may use (cgroup v2, else v1); None = no limit, or none to be read."""
+    """Number of cores (a fraction is possible) that the container may use, from cgroup v2, else v1; None: no limit."""
     for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
             quota, period = " ".join((cgroup / name).read_text(encoding="ascii") for name in names).split()
             if int(quota) > 0 and int(period) > 0:
                 return int(quota) / int(period)
-        except (OSError, ValueError):  # not there, or ``max``
+        except (OSError, ValueError):  # the file is missing, or holds ``max``
             continue
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """CPU seconds used so far, at a moment ``at`` (monotonic seconds).
+    """CPU seconds used so far, at time ``at`` (monotonic seconds).
 
-    ``own``: by this process, all threads together. ``pools``: sets of cores that it draws from with others, each the
-    number of cores (a quota may be a fraction) and the seconds used there by anybody, this process included.
+    ``own``: by all threads of this process. ``pools``: sets of cores shared with other processes, each (number of
+    cores, CPU seconds used there by all processes, including this one).
     """
 
     at: float
@@ -72,17 +71,17 @@ class Usage:
 
 
 def read_usage(stat: Path = STAT, cgroup: Path = CGROUP) -> Usage:
-    """The usage now: of the cores in the affinity, and of the container's quota. No pool where the system says nothing.
+    """Current usage of the cores in the affinity and of the container's quota; without information, no pool.
 
-    In a container ``/proc/stat`` is the whole machine's: others outside of it are seen there, others inside of it in
-    the container's own account.
+    In a container, ``/proc/stat`` covers the whole machine, and so processes outside; the container's own counter
+    covers processes inside.
     """
     found = (_cores_pool(stat), _quota_pool(cgroup))
     return Usage(time.monotonic(), time.process_time(), tuple(pool for pool in found if pool is not None))
 
 
 def _cores_pool(stat: Path) -> tuple[float, float] | None:
-    """(cores, busy seconds) of the cores in the affinity."""
+    """(number of cores, busy seconds) of the cores in the affinity; None if unknown."""
     names = {f"cpu{number}" for number in affinity()}
     try:
         rows = [line.split() for line in stat.read_text(encoding="ascii").splitlines() if line.startswith("cpu")]
@@ -93,7 +92,7 @@ def _cores_pool(stat: Path) -> tuple[float, float] | None:
 
 
 def _quota_pool(cgroup: Path) -> tuple[float, float] | None:
-    """(quota in cores, seconds used) of the container; None without a quota, or without an account of it."""
+    """(quota in cores, seconds used) of the container; None without a quota or a counter."""
     quota = core_quota(cgroup)
     if quota is None:
         return None
@@ -107,10 +106,10 @@ def _quota_pool(cgroup: Path) -> tuple[float, float] | None:
 
 
 class ThreadGovernor:
-    """Decides the number of threads, 1 to ``most``, from what others use of the cores.
+    """Chooses the number of threads, 1 to ``most``, from other processes' use of the cores.
 
-    ``count`` is the decision in force; ``free`` the cores that others left in the last window (None = not known: then
-    ``most`` are taken), ``looks`` the number of windows so far.
+    ``count``: current number of threads; ``free``: cores that others left free in the last interval (None: unknown,
+    then ``most`` threads are used); ``looks``: number of measurements so far.
     """
 
     def __init__(self, most: int, read: Callable[[], Usage] = read_usage, clock: Callable[[], float] = time.monotonic):
@@ -123,7 +122,7 @@ class ThreadGovernor:
         self._calm = 0
 
     def look(self) -> int:
-        """The number of threads to go on with. Costs a microsecond, once a second some ten of them."""
+        """The number of threads to use now; measures once per second (about 10 µs, else 1 µs)."""
         if self._clock() < self._due:
             return self.count
         now = self._read()
@@ -138,7 +137,7 @@ class ThreadGovernor:
 
 
 def free_cores(before: Usage, now: Usage) -> float | None:
-    """Cores that others left free between two readings; None where nothing is known."""
+    """Number of cores that other processes left free between two readings; None if unknown."""
     seconds = now.at - before.at
     if seconds <= 0 or not now.pools or len(now.pools) != len(before.pools):
         return None

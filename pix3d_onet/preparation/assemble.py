@@ -1,7 +1,7 @@
-"""The end of ``prepare``: finished shapes → shards, tables and, last, the manifest.
+"""The last step of ``prepare``: finished shapes → shards, tables and, last, the manifest.
 
-The bytes depend on the settings and the source alone, whoever prepared the shapes, in whatever order and however often
-interrupted; ``timings.csv`` is the one file that says how long it took.
+The bytes depend only on the settings and the source, not on the workers, their order or interruptions. The exception
+is ``timings.csv``.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from pix3d_onet.files import digest, is_own_file, unmark, write_json, write_text
 from pix3d_onet.preparation.output_folder import (
     QC,
     TIMINGS,
-    keep_account,
     known_shards,
+    record_shards,
     remove_other_shards,
     shard_name,
     shard_names,
@@ -39,7 +39,7 @@ from pix3d_onet.types import Mesh, PreparedShape, Rejected, SourceListing, Sourc
 
 
 def listing_digest(listing: SourceListing, shapes: Sequence[SourceShape]) -> str:
-    """Hash of what is to be prepared: shapes, pictures, cameras, prescribed splits and rejects, by name."""
+    """SHA-256 of a listing: shapes, pictures, cameras, prescribed splits and rejects, with paths, not contents."""
 
     def name(path: Path | None) -> str | None:
         return None if path is None else path.relative_to(listing.root).as_posix()
@@ -65,19 +65,19 @@ def assemble(
     splitter: Splitter,
     listed: Mapping[str, Any],
 ) -> Manifest:
-    """Write the data set into ``out`` from the parts ``prepared`` (object id, fingerprint), manifest last.
+    """Write the data set into ``out`` from the staged shapes ``prepared`` (object id, fingerprint); manifest last.
 
-    ``listed``: counts that the source gives (records, skipped, shapes). OSError when the disk is full.
+    ``listed``: counts from the source (records, skipped, shapes). OSError if the disk is full.
     """
     staging = Staging(out)
-    _check_room(out, staging)
+    _check_space(out, staging)
     order = sorted(prepared)
     size = config.shapes_per_shard
     shards: list[ShardEntry] = []
     entries: list[ShapeEntry] = []
     geometry: list[str] = []
     timings: list[tuple[str, str, float]] = []
-    keep_account(out, shard_names(len(order), size))
+    record_shards(out, shard_names(len(order), size))
     for index in range(0, len(order), size):
         shapes = [staging.load(object_id, key) for object_id, key in order[index : index + size]]
         entry = write_shard(out / shard_name(index // size), shapes)
@@ -98,20 +98,20 @@ def assemble(
     return manifest
 
 
-def _check_room(out: Path, staging: Staging) -> None:
-    """OSError before the disk is full rather than after: HDF5 takes running out of space badly."""
+def _check_space(out: Path, staging: Staging) -> None:
+    """OSError if the disk has too little space: HDF5 may crash if the disk becomes full while it writes."""
     stale = sum((out / name).lstat().st_size for name in known_shards(out) if is_own_file(out / name))
     if staging.size() > shutil.disk_usage(out).free + stale:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _geometry_digest(mesh: Mesh) -> str:
-    """The same for models whose files differ in names, comments, format or size alone."""
+    """SHA-256 of the stored mesh: equal for models whose files differ only in names, comments, format or scale."""
     return digest(mesh.vertices.astype(np.float32).tobytes() + b"\0" + mesh.faces.astype(np.uint32).tobytes())
 
 
 def _entry(shape: PreparedShape, file: str, row: int) -> ShapeEntry:
-    """The shape's row of the manifest; its splits are not known before all shapes are."""
+    """The shape's row of the manifest; ``Splitter`` fills in the splits when all shapes are known."""
     return ShapeEntry(
         **asdict(shape.identity),
         **asdict(shape.provenance),

@@ -1,8 +1,8 @@
-"""The geometry of a shape whose labels are given: the original layout's ``points.npz`` and ``pointcloud.npz``.
+"""Geometry of a shape whose source gives the labels: ``points.npz`` and ``pointcloud.npz`` of the original layout.
 
-Labels are taken as they stand. A point moves to the centre of its lattice cell, by at most 8.4e-6 on each axis: 1/14 of
-what the file's float16 had rounded it by near the middle, 1/29 near the border, so the file's label is the best there
-is. Points outside [-0.55, 0.55]³ (float16 rounds outwards there) go to the border cell: both are outside the shape.
+Labels are not recomputed. A point moves to the centre of its lattice cell, by at most 8.4e-6 per axis; the file's
+float16 had rounded it by 14 (near the middle) to 29 times as much (near the border). Points outside [-0.55, 0.55]³
+(float16 may round outwards) move to the border cell; both places are outside the shape.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from pix3d_onet.seeding import generator
 from pix3d_onet.types import Float64, Int64, Mesh, Normalisation, ShapeGeometry, SourceShape
 
 POISSON_DEPTH = 8
-"""Octree depth of the surface reconstruction: 256 cells along the padded box, as the watertighting grid."""
-POISSON_TRIM = 1.05
-"""The reconstruction's box as a multiple of the points' box."""
+"""Octree depth of the surface reconstruction: 256 cells per axis, like the watertighting grid."""
+POISSON_SCALE = 1.05
+"""Side of the reconstruction's cube as a multiple of the points' bounding box."""
 
 
 def given_geometry(shape: SourceShape, config: PrepareConfig, root: Path) -> GeometryResult:
-    """The stored form of a shape's ``points.npz`` (its ``mesh``) and ``pointcloud.npz`` (its ``cloud``).
+    """The geometry to store from a shape's ``points.npz`` (its ``mesh``) and ``pointcloud.npz`` (its ``cloud``).
 
-    The mesh is ``mesh.off`` where an export of ours left it, otherwise a Poisson reconstruction of the cloud (Kazhdan &
-    Hoppe 2013), good for pictures and figures; ``qc`` says which and how far it is off. RejectError:
+    The mesh is ``mesh.off`` if the folder is an export by onet, else a Poisson reconstruction of the cloud (Kazhdan &
+    Hoppe 2013), which is accurate enough for pictures and figures; ``qc`` has its kind and its error. RejectError:
     ``too-few-points``, ``too-few-surface-points``, and those of the readers.
     """
     start = time.perf_counter()
@@ -77,17 +77,19 @@ def given_geometry(shape: SourceShape, config: PrepareConfig, root: Path) -> Geo
     return GeometryResult(stored, full, {"labels": read - start, "mesh": time.perf_counter() - read})
 
 
-def _choose(have: int, want: int, object_id: str, seed: int, flag: str) -> Int64:
-    """Indices of ``want`` of ``have`` rows: all in their order, or a seeded choice in their order."""
+def _choose(have: int, want: int, object_id: str, seed: int, name: str) -> Int64:
+    """Ascending indices of ``want`` of ``have`` rows: all, or a seeded choice. RejectError if there are too few."""
     if have < want:
-        detail = f"{have} in the file, {want} wanted: give --{flag} {have // 8 * 8 if flag == 'points' else have}"
-        raise RejectError(f"too-few-{flag}", detail, "labels")
+        usable = have // 8 * 8 if name == "points" else have  # labels are packed in bytes
+        detail = f"the file has {have}, {want} are wanted: set `{name.replace('-', '_')}={usable}`"
+        raise RejectError(f"too-few-{name}", detail, "labels")
     if have == want:
         return np.arange(have)
-    return np.sort(generator(seed, flag, object_id).choice(have, want, replace=False))
+    return np.sort(generator(seed, name, object_id).choice(have, want, replace=False))
 
 
 def _mesh(path: Path, cloud: Float64, normals: Float64, root: Path) -> tuple[Mesh, str]:
+    """The mesh and its origin: ``file`` if ``path`` exists, else ``poisson``."""
     if path.is_file():
         return load_mesh(path, root=root), "file"
     import open3d as o3d
@@ -95,7 +97,7 @@ def _mesh(path: Path, cloud: Float64, normals: Float64, root: Path) -> tuple[Mes
     body: Any = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(cloud))
     body.normals = o3d.utility.Vector3dVector(normals)
     surface, _ = o3d.geometry.TriangleMesh.create_from_point_cloud_poisson(
-        body, depth=POISSON_DEPTH, scale=POISSON_TRIM, n_threads=1
+        body, depth=POISSON_DEPTH, scale=POISSON_SCALE, n_threads=1
     )
     try:
         return clean(Mesh(np.asarray(surface.vertices), np.asarray(surface.triangles))), "poisson"

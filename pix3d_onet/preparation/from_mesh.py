@@ -1,4 +1,4 @@
-"""One shape from its file to what a shard stores: load, make watertight, normalise, label, sample, decimate, judge."""
+"""Geometry of a shape from its mesh file: read, make watertight, normalise, label, sample, decimate, check quality."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from pix3d_onet.types import Mesh, ShapeGeometry
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GeometryResult:
-    """What is stored of a shape's geometry; ``full_mesh``, the undecimated surface, normalised; seconds per stage."""
+    """``stored``: geometry as a shard stores it; ``full_mesh``: before decimation, normalised; ``seconds`` per
+    stage."""
 
     stored: ShapeGeometry
     full_mesh: Mesh
@@ -50,10 +51,10 @@ class _Stopwatch:
 def shape_geometry(
     path: Path, object_id: str, config: PrepareConfig, *, root: Path, voxel: Path | None = None
 ) -> GeometryResult:
-    """Everything geometric about one shape. Depends only on the file, ``object_id`` and ``config``.
+    """The geometry of one shape. It depends only on the file, ``object_id`` and ``config``.
 
-    ``root`` bounds what the mesh file may refer to; ``voxel`` is the source's own occupancy grid, for quality control.
-    Raises RejectError (with its stage) for a shape that cannot be used.
+    ``root``: side files of the mesh are read only inside it; ``voxel``: the source's own occupancy grid, for quality
+    figures. RejectError, with its stage, if the shape cannot be used.
     """
     watch = _Stopwatch()
     with watch.stage("mesh"):

@@ -1,8 +1,8 @@
-"""``prepare``: a source's listing → a data set, in parallel, and never twice what is already there.
+"""``prepare``: from a source's listing to a data set, in parallel; finished shapes are never prepared again.
 
-What holds, whatever happens: the bytes of a finished data set depend on the settings and the source alone; a shape is
-prepared or stands in ``rejects.jsonl`` with its reason; a run that ends early, for any cause, loses at most the shapes
-that were being worked on.
+Guarantees: the bytes of a finished data set depend only on the settings and the source. Each shape is either in the
+data set or in ``rejects.jsonl`` with its reason. A run that ends early, for any cause, loses at most the shapes that
+were in progress.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from pix3d_onet.config import Backend, PrepareConfig, check_choice
-from pix3d_onet.data.sources.pix3d import INDEX
 from pix3d_onet.data.sources.splits import Splitter
 from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, read_manifest
 from pix3d_onet.data.store.reader import Dataset
@@ -32,26 +31,34 @@ from pix3d_onet.locks import locked
 from pix3d_onet.machine.threads import usable_cores
 from pix3d_onet.preparation.assemble import assemble, listing_digest
 from pix3d_onet.preparation.execution.pool import Failure, Limits, Plan, run
-from pix3d_onet.preparation.output_folder import TIMINGS, check_output, keep_account, shard_names
-from pix3d_onet.preparation.reopen import read_timings, thaw
-from pix3d_onet.preparation.staging import ALGORITHM, Contents, Done, Outcome, Staging, fingerprint, read_digest
+from pix3d_onet.preparation.output_folder import TIMINGS, check_output, record_shards, shard_names
+from pix3d_onet.preparation.reopen import read_timings, stored_outcome
+from pix3d_onet.preparation.staging import (
+    ALGORITHM,
+    FileDigests,
+    Outcome,
+    Staging,
+    StoredOutcome,
+    fingerprint,
+    read_digest,
+)
 from pix3d_onet.preparation.worker import Geometry, Task, prepare_shape, rejection
-from pix3d_onet.types import Rejected, SourceListing, SourceShape
+from pix3d_onet.types import PIX3D_INDEX, Rejected, SourceListing, SourceShape
 
 TIME_LIMIT_SECONDS = 600.0
-"""Default time limit of a shape; the slowest real one takes a few seconds."""
+"""Default time limit per shape; the slowest real one takes a few seconds."""
 MEMORY_LIMIT_BYTES = 8 << 30
-"""Default limit of a worker's private memory; a worker on real shapes needs about one tenth."""
-ROOM_HINT = "What is finished is kept: free some space and run the same command again."
+"""Default limit of private memory per worker; real shapes need about a tenth of it."""
+SPACE_HINT = "Finished shapes are kept: free some space and run the same command again."
 
 
 @dataclass(frozen=True, slots=True)
 class PrepareResult:
-    """What a call of :func:`prepare` did.
+    """Result of :func:`prepare`.
 
-    ``manifest`` of the finished data set; ``rejected`` every row of ``rejects.jsonl``; ``up_to_date``: it was finished
-    before and nothing was done; ``resumed``: shapes taken from an earlier, interrupted call; ``seconds``: wall time;
-    ``stage_seconds``: seconds by stage, summed over the shapes of this call.
+    ``manifest``: of the finished data set; ``rejected``: all rows of ``rejects.jsonl``; ``up_to_date``: the data set
+    was already finished; ``resumed``: number of shapes from an earlier, interrupted call; ``seconds``: wall time;
+    ``stage_seconds``: seconds per stage, summed over the shapes of this call.
     """
 
     out: Path
@@ -65,13 +72,14 @@ class PrepareResult:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How to run: nothing in here changes a byte of the result.
+    """How to run; none of these settings changes the result.
 
-    ``jobs`` worker processes (0 = one a core); ``backend`` ``loky`` (this machine), ``dask`` (with the address
-    ``scheduler``) or ``inline`` (this very process, one after the other, without limits: for a debugger);
-    ``time_limit`` seconds a shape (0 = none); ``memory_limit`` bytes a worker (0 = none); ``retry_failed`` tries
-    remembered rejects again; ``overwrite`` replaces a data set of other settings or source, and files of ours' names in
-    a folder that is not ours; ``geometry`` replaces the mesh stage (it must be importable in the workers).
+    ``jobs``: worker processes (0 = one per core). ``backend``: ``loky`` (this machine), ``dask`` (with the address
+    ``scheduler``) or ``inline`` (one shape after the other in this process, without limits, for a debugger).
+    ``time_limit``: seconds per shape (0 = none). ``memory_limit``: bytes per worker (0 = none). ``retry_failed``: try
+    stored rejects again. ``overwrite``: replace a data set with other settings or another source, and, in a folder
+    that onet did not make, files with names that it writes. ``geometry``: replaces the mesh stage; it must be
+    importable in the workers.
     """
 
     jobs: int = 0
@@ -86,7 +94,7 @@ class Execution:
     def __post_init__(self) -> None:
         check_choice("backend", self.backend, Backend)
         if (self.backend == "dask") != (self.scheduler is not None):
-            raise ConfigError("`backend=dask` and `scheduler=ADDRESS` go together.")
+            raise ConfigError("`backend=dask` and `scheduler=ADDRESS` must be given together.")
         for name in ("jobs", "time_limit", "memory_limit"):
             if getattr(self, name) < 0:
                 raise SettingError(name, "0 or more", getattr(self, name))
@@ -95,11 +103,11 @@ class Execution:
 def prepare(
     listing: SourceListing, config: PrepareConfig, out: Path, execution: Execution | None = None, *, emit: Emit = ignore
 ) -> PrepareResult:
-    """Prepare the shapes of ``listing`` into the data set ``out``; see the module for what holds.
+    """Prepare the shapes of ``listing`` into the data set ``out``; guarantees: see the module.
 
-    Raises BusyError when another process writes to ``out``; InputError when nothing is usable (``rejects.jsonl`` says
-    why), when ``out`` is neither ours nor empty, or when the disk is full; ConfigError when ``out`` is a folder of
-    sources; InterruptedRunError on Ctrl-C or SIGTERM.
+    Raises BusyError if another process writes to ``out``; InputError if no shape is usable (``rejects.jsonl`` says
+    why), if ``out`` has other content, or if the disk is full; ConfigError if ``out`` is a folder of sources;
+    InterruptedRunError on Ctrl-C or SIGTERM.
     """
     start = time.perf_counter()
     _refuse_sources(listing, out)
@@ -109,15 +117,15 @@ def prepare(
     if not taken:
         raise _no_record(listing, out)
     job = _Job(listing, taken, config, out, execution, emit)
-    with interruptible(), locked(out, emit), disk_trouble(out, ROOM_HINT):
+    with interruptible(), locked(out, emit), disk_trouble(out, SPACE_HINT):
         shards = shard_names(len(taken), config.shapes_per_shard)
         ours = check_output(out, shards, overwrite=execution.overwrite, emit=emit)
-        done = job.finished() if ours else None
+        done = job.existing() if ours else None
         if done is not None:
             return PrepareResult(out, done, read_rejects(out), up_to_date=True, seconds=time.perf_counter() - start)
         if not ours:
-            job.begin()
-        outcomes, resumed = job.work()
+            job.claim()
+        outcomes, resumed = job.prepare_shapes()
         manifest = job.assemble(outcomes)
     stages: Counter[str] = Counter()
     for outcome in outcomes.values():
@@ -128,7 +136,7 @@ def prepare(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Job:
-    """One call of :func:`prepare`, past its checks; used under the folder's lock."""
+    """One call of :func:`prepare` after its checks; used while the folder is locked."""
 
     listing: SourceListing
     shapes: tuple[SourceShape, ...]
@@ -146,52 +154,54 @@ class _Job:
         listing = listing_digest(self.listing, self.shapes)
         return {"kind": self.listing.kind, "listing_sha256": listing, "algorithm": ALGORITHM}
 
-    def begin(self) -> None:
-        """Make the folder ours: no manifest of somebody else may pass for that of what is being prepared."""
-        keep_account(self.out, ())
+    def claim(self) -> None:
+        """Mark the folder and remove its manifest, which must not be mistaken for that of the new data set."""
+        record_shards(self.out, ())
         remove(self.out / MANIFEST)
 
-    def finished(self) -> Manifest | None:
-        """The finished data set of these very settings and source, repaired where a shard was damaged; None = work.
+    def existing(self) -> Manifest | None:
+        """The manifest if ``out`` already holds this data set (damaged shards are prepared again), else None.
 
-        Where files of the source have changed since, or something was lost and ``retry_failed`` is given, it is taken
-        apart into parts again, less what is to be done anew.
+        If source files have changed, or ``retry_failed`` is given and something was rejected, the data set is turned
+        back into parts, without the shapes that must be prepared again.
         """
         if not (self.out / MANIFEST).exists():
             return None
-        manifest = self._same_or_refused()
+        manifest = self._matching_manifest()
         if manifest is None:
             return None
-        sound = {s.file for s in manifest.shards if _sound(self.out / s.file, s.sha256)}
-        again = self._to_do_again(manifest)
-        if (again or len(sound) < len(manifest.shards)) and self._is_of_another_algorithm(manifest):
-            self.begin()
+        sound = {s.file for s in manifest.shards if _is_intact(self.out / s.file, s.sha256)}
+        again = self._outdated(manifest)
+        if (again or len(sound) < len(manifest.shards)) and self._made_by_another_algorithm(manifest):
+            self.claim()
             return None
         if again:
-            self._take_apart(manifest, sound, again)
+            self._unpack(manifest, sound, again)
             return None
-        self.staging.remove()  # a kill may have come between the manifest and this
+        self.staging.remove()  # left if a run was killed just after it wrote the manifest
         unmark(self.out)
         if len(sound) < len(manifest.shards):
             self._repair(manifest, sound)
         return manifest
 
-    def _is_of_another_algorithm(self, manifest: Manifest) -> bool:
-        """Whether none of its shapes may stand beside new ones. InputError then, unless it may be overwritten."""
+    def _made_by_another_algorithm(self, manifest: Manifest) -> bool:
+        """Whether its shapes must not be mixed with new ones; then InputError without ``overwrite``."""
         if manifest.source.get("algorithm", 1) == ALGORITHM:
             return False
         if not self.execution.overwrite:
-            text = f"{self.out} was prepared by an onet that made other shapes of the same files: they cannot be mixed."
-            raise InputError(text, hint="Name another `out`, or prepare all of it again with `overwrite=True`.")
+            text = f"{self.out} was prepared by a version of onet with other algorithms; its shapes cannot be mixed."
+            raise InputError(text, hint="Name another `out`, or prepare everything again with `overwrite=True`.")
         return True
 
-    def _to_do_again(self, manifest: Manifest) -> set[str]:
-        """Shapes to prepare anew: changed ones, and with ``retry_failed`` those that were lost or lost a picture."""
+    def _outdated(self, manifest: Manifest) -> set[str]:
+        """Ids of shapes to prepare again: changed ones; with ``retry_failed`` also those with rejects."""
         sources = {s.object_id: s for s in self.shapes}
 
         def changed_since(entry: ShapeEntry) -> bool:
             shape = sources[entry.object_id]
-            return read_digest(shape, self.config, entry.record_ids, Contents(self.listing.root)) != entry.source_sha256
+            return (
+                read_digest(shape, self.config, entry.record_ids, FileDigests(self.listing.root)) != entry.source_sha256
+            )
 
         changed = {e.object_id for e in manifest.shapes if e.source_sha256 and changed_since(e)}
         if changed:
@@ -200,18 +210,19 @@ class _Job:
             self.emit(Note(f"files of the source have changed: {what}.", "warning"))
         if self.execution.retry_failed:
             changed |= sources.keys() - {e.object_id for e in manifest.shapes}
-            changed |= self._lost().keys() & sources.keys()
+            changed |= self._stored_rejects().keys() & sources.keys()
         return changed
 
-    def _lost(self) -> dict[str, list[Rejected]]:
-        """Rows of ``rejects.jsonl`` by shape, less those of the listing, which is read anew by every call."""
+    def _stored_rejects(self) -> dict[str, list[Rejected]]:
+        """Rows of ``rejects.jsonl`` by shape, without the rejects of the listing, which each call makes again."""
         rows: dict[str, list[Rejected]] = {}
         for row in read_rejects(self.out):
             if row not in self.listing.rejected:
                 rows.setdefault(row.object_id, []).append(row)
         return rows
 
-    def _same_or_refused(self) -> Manifest | None:
+    def _matching_manifest(self) -> Manifest | None:
+        """The manifest if settings and source are the same; else None with ``overwrite``, InputError without."""
         try:
             manifest = read_manifest(self.out)
             differs = _differences(manifest, self.config, self.source)
@@ -224,27 +235,26 @@ class _Job:
         if not self.execution.overwrite:
             hint = "Name another `out`, or replace it with `overwrite=True`."
             raise InputError(f"{self.out} holds another data set ({differs}).", hint=hint)
-        keep_account(self.out, ())  # of the shards that the manifest names
-        remove(self.out / MANIFEST)
+        self.claim()
         return None
 
-    def _take_apart(self, manifest: Manifest, sound: set[str], again: set[str]) -> None:
-        rows = self._lost()
+    def _unpack(self, manifest: Manifest, sound: set[str], again: set[str]) -> None:
+        """Turn the data set back into parts, without the shapes ``again`` and those in damaged shards."""
+        rows = self._stored_rejects()
         timings = read_timings(self.out / TIMINGS)
         self.staging.open()
         sources = {s.object_id: s for s in self.shapes}
         with Dataset(self.out) as data:
             for entry in manifest.shapes:
                 if entry.shard in sound and entry.object_id not in again:
-                    key = fingerprint(sources[entry.object_id], self.config, Contents(self.listing.root))
+                    key = fingerprint(sources[entry.object_id], self.config, FileDigests(self.listing.root))
                     seconds = timings.get(entry.object_id, {})
-                    outcome = thaw(data, entry, tuple(rows.get(entry.object_id, ())), seconds)
+                    outcome = stored_outcome(data, entry, tuple(rows.get(entry.object_id, ())), seconds)
                     self.staging.save(dataclasses.replace(outcome, key=key))
-        keep_account(self.out, ())
-        remove(self.out / MANIFEST)
+        self.claim()
 
     def _repair(self, manifest: Manifest, sound: set[str]) -> None:
-        """Make damaged shards again: the same bytes, or nothing is touched."""
+        """Write damaged shards again. InputError, and nothing is changed, if the bytes would differ."""
         sources = {s.object_id: s for s in self.shapes}
         for shard in manifest.shards:
             if shard.file in sound:
@@ -256,32 +266,32 @@ class _Job:
                     "warning",
                 )
             )
-            outcomes, _ = self.work(members)
+            outcomes, _ = self.prepare_shapes(members)
             made = [self.staging.load(s.object_id, outcomes[s.object_id].key) for s in members]
             again = write_shard(self.staging.folder / shard.file, made)
             if again.sha256 != shard.sha256:
                 raise InputError(
-                    f"{shard.file} cannot be made again as it was: the source's files or onet have changed.",
+                    f"{shard.file} cannot be restored: the source's files or onet have changed since.",
                     hint="Prepare everything again with `overwrite=True`.",
                 )
             (self.staging.folder / shard.file).replace(self.out / shard.file)
         self.staging.remove()
 
-    def work(self, shapes: Sequence[SourceShape] | None = None) -> tuple[dict[str, Done], int]:
-        """Prepare what is not done yet; object id → what became of it, and how many were done before.
+    def prepare_shapes(self, shapes: Sequence[SourceShape] | None = None) -> tuple[dict[str, StoredOutcome], int]:
+        """Prepare ``shapes`` (None: all) that are not stored yet: object id → outcome, and how many were stored before.
 
-        A finished shape is on disk before the next is waited for.
+        Each finished shape is written to disk before the next one is awaited.
         """
         shapes = self.shapes if shapes is None else shapes
         self.staging.open()
-        outcomes: dict[str, Done] = {}
+        outcomes: dict[str, StoredOutcome] = {}
         for shape in shapes:
-            found = self._kept(shape)
+            found = self._resumable(shape)
             if found is not None:
                 outcomes[shape.object_id] = found
         resumed = len(outcomes)
         if resumed:
-            self.emit(Note(f"{resumed} of {len(shapes)} shapes were finished before and are kept."))
+            self.emit(Note(f"{resumed} of {len(shapes)} shapes are already finished."))
         lost = sum(not o.ok for o in outcomes.values())
         todo = [
             Task(s, self.listing.root, self.config, self.execution.geometry)
@@ -295,15 +305,16 @@ class _Job:
                     rejection(task, "worker", result.reason, result.detail) if isinstance(result, Failure) else result
                 )
                 self.staging.save(outcome)
-                outcomes[outcome.object_id] = outcome.done
+                outcomes[outcome.object_id] = outcome.stored
                 lost += outcome.prepared is None
                 self.emit(Progress("prepare", len(outcomes), len(shapes), lost, outcome.object_id))
         return outcomes, resumed
 
-    def _kept(self, shape: SourceShape) -> Done | None:
-        if not self.staging.holds(shape.object_id):
+    def _resumable(self, shape: SourceShape) -> StoredOutcome | None:
+        """The stored outcome of a shape if it is still valid and, with ``retry_failed``, no reject."""
+        if not self.staging.holds(shape.object_id):  # cheaper than the fingerprint, which reads the shape's files
             return None
-        found = self.staging.look(shape.object_id, fingerprint(shape, self.config, Contents(self.listing.root)))
+        found = self.staging.find(shape.object_id, fingerprint(shape, self.config, FileDigests(self.listing.root)))
         if found is not None and not found.ok and self.execution.retry_failed:
             return None
         return found
@@ -320,8 +331,8 @@ class _Job:
         )
         return run(todo, plan)
 
-    def assemble(self, outcomes: Mapping[str, Done]) -> Manifest:
-        """Write the data set from the parts, then drop them. InputError when no shape could be prepared."""
+    def assemble(self, outcomes: Mapping[str, StoredOutcome]) -> Manifest:
+        """Write the data set from the parts, then remove them. InputError if no shape could be prepared."""
         prepared = [(o.object_id, o.key) for o in outcomes.values() if o.ok]
         lost = [r for o in outcomes.values() for r in o.rejected]
         rejected = [*self.listing.rejected, *lost]
@@ -340,7 +351,7 @@ class _Job:
         return manifest
 
     def _no_shape(self, lost: Sequence[Rejected]) -> InputError:
-        """The line for shapes that are all lost: their reasons, and apart from them those of records that fell out."""
+        """The error for a run in which every shape was rejected: reasons of the shapes, then of unusable records."""
         total, before = len(self.shapes), len(self.listing.rejected)
         which = f"none of {total} shapes" if total > 1 else "the only shape"
         text = f"{which} could {'be' if total > 1 else 'not be'} prepared: {_reasons(lost)}."
@@ -352,24 +363,24 @@ class _Job:
 
 
 def _refuse_sources(listing: SourceListing, out: Path) -> None:
-    """ConfigError when ``out`` would mix a data set into a source's files."""
-    if out.resolve() == listing.root.resolve() or (out / INDEX).exists():
+    """ConfigError if ``out`` is the source's folder or a Pix3D release."""
+    if out.resolve() == listing.root.resolve() or (out / PIX3D_INDEX).exists():
         raise ConfigError(f"`out={out}` is a folder of sources.", hint="Name another one for the data set.")
 
 
 def _no_record(listing: SourceListing, out: Path) -> InputError:
-    """The line for a source without a usable record; the rows are written where no finished data set has its own."""
+    """The error for a source without a usable record; rejects are written unless ``out`` has a finished data set."""
     hint = "Look at the source's files."
     if listing.rejected:
-        with suppress(OnetError), locked(out), disk_trouble(out, ROOM_HINT):
+        with suppress(OnetError), locked(out), disk_trouble(out, SPACE_HINT):
             if not check_output(out, (), overwrite=False) or not (out / MANIFEST).exists():
-                keep_account(out, ())
+                record_shards(out, ())
                 write_rejects(out, listing.rejected)
                 hint = f"{out / REJECTS_FILE} names each."
     return InputError(f"no usable record: {_reasons(listing.rejected)}.", hint=hint)
 
 
-def _sound(path: Path, sha256: str) -> bool:
+def _is_intact(path: Path, sha256: str) -> bool:
     try:
         return file_digest(path, follow=False) == sha256
     except OSError:
@@ -377,7 +388,7 @@ def _sound(path: Path, sha256: str) -> bool:
 
 
 def _differences(manifest: Manifest, config: PrepareConfig, source: Mapping[str, Any]) -> str:
-    """What sets a finished data set apart from what is asked for, in words; empty when nothing does."""
+    """How a finished data set differs from the requested one, in words; empty if it does not."""
     default = {f.name: f.default for f in dataclasses.fields(config)}
     have, want = {**default, **manifest.config}, {**default, **config.to_json()}
     keys = [k for k in want if have[k] != want[k]]
@@ -407,7 +418,7 @@ def interruptible() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise InterruptedRunError(
-            "interrupted.", hint="What is finished is kept; the same command continues."
+            "interrupted.", hint="Finished shapes are kept; the same command continues."
         ) from None
     finally:
         if main:

@@ -1,4 +1,4 @@
-"""Quality figures of a shape's photos: whether stray bits of a mask have widened its crop."""
+"""Quality figures of a shape's photos: whether stray pixels of a mask have enlarged its crop."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pix3d_onet.data.store.quality_figures import broken_rules
 from pix3d_onet.types import Bool, View
 
 SPECK = 0.01
-"""Parts of a mask below this share of its area are specks: legs of a chair behind a table are larger."""
+"""Components of a mask below this fraction of its area are strays; chair legs behind a table are larger."""
 
 
-def with_pictures(figures: Mapping[str, Any], photos: Sequence[View], margin: float) -> Mapping[str, Any]:
-    """``figures`` and those of the shape's ``photos``, cropped with that ``margin``; warnings are appended."""
+def with_mask_figures(figures: Mapping[str, Any], photos: Sequence[View], margin: float) -> Mapping[str, Any]:
+    """``figures`` with the figures of the shape's ``photos`` (cropped with ``margin``) and their warnings added."""
     if not photos:
         return figures
     fills = [mask_fill(photo.mask, margin) for photo in photos]
@@ -27,9 +27,10 @@ def with_pictures(figures: Mapping[str, Any], photos: Sequence[View], margin: fl
 
 
 def mask_fill(mask: Bool, margin: float) -> float:
-    """Longest side of the object in a stored mask (S, S), over the side that a crop of this margin gives it; at most 1.
+    """Longest side of the object in a stored mask (S, S) bool, divided by what a crop with ``margin`` aims at; ≤ 1.
 
-    Specks count for the crop, but not here: 1 unless they widened it. A pixel is granted for rounding.
+    Strays count for the crop but not here, so the value is below 1 only if they enlarged it. One pixel is allowed for
+    rounding.
     """
     from scipy import ndimage
 

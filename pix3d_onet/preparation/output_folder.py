@@ -1,7 +1,7 @@
-"""The output folder of ``prepare``: whether it is ours, and which files in it are.
+"""The output folder of ``prepare``: whether onet made it, and which of its files.
 
-While there is no manifest the marker lists the shards, so that those of an interrupted or replaced data set can be told
-from other people's files of such a name.
+Until there is a manifest, the marker lists the shards, so that shards of an interrupted or replaced data set can be
+distinguished from files of the same name that onet did not write.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ SHARD = re.compile(r"shard-\d{5,}\.h5")
 
 
 def shard_name(index: int) -> str:
-    """``shard-00000.h5`` …"""
+    """File name of shard ``index``: ``shard-00000.h5``."""
     return f"shard-{index:05d}.h5"
 
 
 def shard_names(shapes: int, per_shard: int) -> list[str]:
-    """The shards of a data set of at most ``shapes`` shapes."""
+    """File names of the shards of a data set with at most ``shapes`` shapes."""
     return [shard_name(i) for i in range(-(-shapes // per_shard))]
 
 
 def check_output(out: Path, shards: Iterable[str], *, overwrite: bool, emit: Emit = ignore) -> bool:
-    """Whether ``out`` holds a data set of ours, whole or begun; False: free to be taken. InputError otherwise."""
+    """True if ``out`` holds a data set by onet, finished or not; False if it may be used. InputError otherwise."""
     return check_claim(
         out,
         KIND,
@@ -48,22 +48,22 @@ def check_output(out: Path, shards: Iterable[str], *, overwrite: bool, emit: Emi
 
 
 def known_shards(out: Path) -> set[str]:
-    """Names of the shards in ``out`` that are ours: those that its marker lists, and those of its manifest."""
+    """Names of the shards that onet wrote to ``out``: those in its marker and those in its manifest."""
     listed = marker(out).get("shards", ())
     names = {n for n in listed if isinstance(n, str)} if isinstance(listed, list) else set()
     if is_dataset(out):
-        with suppress(InputError):  # damaged: what it named is no longer known, and stays
+        with suppress(InputError):  # a damaged manifest: the shards that it named are not removed
             names |= {s.file for s in read_manifest(out).shards}
     return {name for name in names if SHARD.fullmatch(name)}
 
 
-def keep_account(out: Path, shards: Iterable[str]) -> None:
-    """Write into the marker that ``shards`` are ours, besides those that are already."""
+def record_shards(out: Path, shards: Iterable[str]) -> None:
+    """Add ``shards`` to the shards in the folder's marker."""
     mark(out, KIND, shards=sorted(known_shards(out) | set(shards)))
 
 
 def remove_other_shards(out: Path, keep: set[str]) -> None:
-    """Remove our shards that are none of ``keep``, and what a kill has left half-written."""
+    """Remove the shards that onet wrote, except ``keep``, and temporary files of a killed run."""
     ours = known_shards(out)
     for name in sorted(ours - keep):
         remove(out / name)

@@ -1,7 +1,7 @@
-"""Quality figures of a shape: what the watertighting did to it, how far labels can be trusted, and what to think of it.
+"""Quality figures of a shape: the effect of watertighting, the reliability of labels, and the rules that are broken.
 
-Everything here is deterministic for equal inputs; seconds are kept elsewhere. What each figure means, its unit and its
-limits are in :mod:`pix3d_onet.data.store.quality_figures`.
+Figures are equal for equal inputs (they contain no times). Meanings, units and limits are in
+:mod:`pix3d_onet.data.store.quality_figures`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from pix3d_onet.data.store.quality_figures import broken_rules
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.cleaning import box_normalisation
-from pix3d_onet.geometry.mesh.inside.solid_angles import disagreements
+from pix3d_onet.geometry.mesh.inside.solid_angles import disagreements, solid_angle_winding
 from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.raycast import RayScene
 from pix3d_onet.geometry.mesh.sampling import sample_surface
@@ -24,17 +24,23 @@ from pix3d_onet.geometry.watertight.methods import Watertight
 from pix3d_onet.types import Bool, Float32, Float64, Mesh, Normalisation
 
 AGREEMENT_POINTS = 10_000
-"""Stored points that are labelled again, by solid angles of the stored mesh."""
+"""Number of stored points that are labelled again, by solid angles of the stored mesh."""
 ROUNDING = 1e-5
-"""Distance from the surface at which solid angles, in float32, are sure."""
+"""Distance from the surface below which solid angles may be wrong, because of rounding."""
 SURFACE_SAMPLES = 10_000
-"""Points on either surface for the distances between them."""
+"""Number of points on each surface for the distances between them."""
 LOST_VOXELS = 2.0
-"""A point of the model's surface farther than this outside the result has been lost."""
+"""A point of the model's surface that is farther outside the result than this counts as lost."""
 VISIBLE_VOXELS = 2.5
-"""A point of the model's surface counts as visible when the result has outside this far along either normal."""
+"""A point of the model's surface is visible if the point this far along its normal, in either direction, is outside."""
+HOLLOW_POINTS = 2_000
+"""Number of stored points whose winding number in the source is computed."""
+HOLLOW_VOXELS = 2.5
+"""Points closer to the source's surface are not judged: a method may close gaps and thicken there."""
+ENCLOSED = 0.75
+"""Winding number from which an open source encloses a point; in the middle of a cube without one side it is 0.83."""
 SMALL_COMPONENT = 0.001
-"""Components below this share of the surface may vanish."""
+"""Components below this fraction of the surface may be lost."""
 MAX_VOXEL_GRID = 512
 """Larger occupancy grids of a source are not read."""
 
@@ -53,10 +59,11 @@ def judge(
     voxel: Path | None,
     reading: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """JSON-able figures. ``source`` in the model's frame; ``full``, ``stored``, ``points`` (P, 3) normalised;
-    ``reading`` are those of :class:`~pix3d_onet.geometry.mesh.reading.ReadMesh`.
+    """The quality figures of a shape, as JSON values, with the names of broken rules in ``warnings``.
 
-    RejectError (stage ``qc``) with the name of the first ``reject`` rule that is broken.
+    ``source``: the file's mesh, in the model frame; ``full``, ``stored``, ``points`` (P, 3): normalised; ``reading``:
+    the figures of :class:`~pix3d_onet.geometry.mesh.reading.ReadMesh`. RejectError (stage ``qc``) with the name of the
+    first broken rule of level ``reject``.
     """
     source_closed = is_watertight(source)
     wrong, excused = disagreements(
@@ -80,6 +87,9 @@ def judge(
         "stored_faces": len(stored.faces),
         "stored_error": _rounded(stored_error),
         **_distances(source, full, stored, normalisation, result.voxel / normalisation.scale),
+        "hollow": None
+        if source_closed
+        else _hollow(source, normalisation, points[:HOLLOW_POINTS], occupancy, result.voxel / normalisation.scale),
         "box_drift_voxels": _box_drift(source, result),
         **_voxel_agreement(voxel, source, normalisation, points, occupancy),
         **result.info,
@@ -93,8 +103,8 @@ def judge(
 
 
 def _distances(source: Mesh, full: Mesh, stored: Mesh, normalisation: Normalisation, voxel: float) -> dict[str, Any]:
-    """Distances from the result to the source and from the source's *visible* surface to the stored result, the
-    result's bias, and what is lost."""
+    """Distances from the result to the source, and from the source's *visible* surface to the stored mesh; the result's
+    bias; the lost surface."""
     original = Mesh(normalisation.apply(source.vertices), source.faces)
     ours, normals = sample_surface(full, SURFACE_SAMPLES, 0, "qc-result")
     theirs, their_normals = sample_surface(original, SURFACE_SAMPLES, 0, "qc-source")
@@ -116,8 +126,21 @@ def _distances(source: Mesh, full: Mesh, stored: Mesh, normalisation: Normalisat
     }
 
 
+def _hollow(source: Mesh, normalisation: Normalisation, points: Float32, occupancy: Bool, voxel: float) -> float:
+    """Points that the source encloses, except for a hole, and that are labelled outside, per point inside.
+
+    If a hole is wider than what a method closes, the outside reaches the inside of the shape, and only a shell is
+    labelled as inside.
+    """
+    original = Mesh(normalisation.apply(source.vertices), source.faces)
+    enclosed = np.abs(solid_angle_winding(original, points)) > ENCLOSED
+    left_out = np.flatnonzero(enclosed & ~occupancy[: len(points)])
+    deep = RayScene(original).distance(points[left_out]) > HOLLOW_VOXELS * voxel if len(left_out) else left_out
+    return _rounded(float(deep.sum() / max(1, occupancy[: len(points)].sum())))
+
+
 def _lost_components(source: Mesh, samples: Float64, lost: Bool) -> int:
-    """How many components above SMALL_COMPONENT of the area have samples, all of them lost."""
+    """Number of components with more than SMALL_COMPONENT of the area whose samples are all lost."""
     count, labels = component_labels(source)
     areas = np.bincount(labels, weights=face_areas(source), minlength=count)
     component = labels[RayScene(source).nearest_face(samples)]
@@ -127,7 +150,7 @@ def _lost_components(source: Mesh, samples: Float64, lost: Bool) -> int:
 
 
 def _volume_ratio(source: Mesh, full: Mesh, normalisation: Normalisation) -> float | None:
-    """Volume over that of the closed source; None where the source's has no meaning (inverted or overlapping parts)."""
+    """Volume divided by that of the closed source; None if the source's is not positive (inverted parts)."""
     own = volume(source) / normalisation.scale**3
     return _rounded(volume(full) / own) if own > 0 else None
 
@@ -139,9 +162,9 @@ def _box_drift(source: Mesh, result: Watertight) -> float:
 def _voxel_agreement(
     path: Path | None, source: Mesh, normalisation: Normalisation, points: Float32, occupancy: Bool
 ) -> dict[str, Any]:
-    """Share of the stored points on which the source's own grid (Pix3D's ``voxel.mat``) agrees, and their IoU.
+    """Agreement and IoU of the labels with the source's own grid (Pix3D's ``voxel.mat``), at the stored points.
 
-    Index = (x - c, -(z - c), y - c) / longest · n + n/2 in the model's frame. None where there is no readable grid.
+    Index = (x - c, -(z - c), y - c) / longest · n + n/2 in the model frame. None if there is no readable grid.
     """
     grid = _read_voxels(path)
     if grid is None:
@@ -161,14 +184,14 @@ def _voxel_agreement(
 
 
 def _read_voxels(path: Path | None) -> Bool | None:
-    """(n, n, n) bool, or None when the file is missing or not a readable cubic grid: it only serves as a check."""
+    """(n, n, n) bool; None if the file is missing or not a readable cubic grid, since it is only used for a check."""
     if path is None or not path.is_file():
         return None
     import scipy.io
 
     try:
         grid = np.asarray(scipy.io.loadmat(path, variable_names=["voxel"])["voxel"])
-    except Exception:  # noqa: BLE001 - damaged files raise anything, and nothing depends on this one
+    except Exception:  # noqa: BLE001 - damaged files can raise anything, and no result depends on this one
         return None
     if grid.ndim != 3 or len(set(grid.shape)) != 1 or not 0 < len(grid) <= MAX_VOXEL_GRID:
         return None

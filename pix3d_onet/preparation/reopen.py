@@ -1,4 +1,4 @@
-"""A finished data set taken apart again, bit by bit the same, so that shapes can be added without redoing all."""
+"""Rebuild per-shape results from a finished data set, byte-identical, so that only new shapes need preparing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pix3d_onet.types import Normalisation, PreparedShape, Rejected, ShapeGeomet
 
 
 def read_timings(path: Path) -> dict[str, dict[str, float]]:
-    """Object id → stage → seconds of a ``timings.csv``; empty when it cannot be read (nothing depends on it)."""
+    """Object id → stage → seconds from a ``timings.csv``; empty if it cannot be read, since no result depends on it."""
     result: dict[str, dict[str, float]] = defaultdict(dict)
     try:
         for row in csv.DictReader(io.StringIO(read_text(path, follow=False))):
@@ -28,10 +28,12 @@ def read_timings(path: Path) -> dict[str, dict[str, float]]:
     return result
 
 
-def thaw(data: Dataset, entry: ShapeEntry, rejected: tuple[Rejected, ...], seconds: dict[str, float]) -> Outcome:
-    """The outcome that ``entry`` was written from, in stored form. InputError when its shard is damaged."""
+def stored_outcome(
+    data: Dataset, entry: ShapeEntry, rejected: tuple[Rejected, ...], seconds: dict[str, float]
+) -> Outcome:
+    """The outcome that ``entry`` was written from. InputError if its shard is damaged."""
     file, row = data.shard(entry.shard), entry.row
-    sample = data.sample(entry)  # checks, views and mesh; points and normals below in stored form
+    sample = data.sample(entry)  # only for views and mesh: its points and normals are decoded
     cells = file["points"][row]
     geometry = ShapeGeometry(
         points_q=cells,

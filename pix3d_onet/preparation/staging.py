@@ -1,8 +1,8 @@
-"""Finished shapes that wait to be assembled into shards: one file each, so that a kill loses nothing but what runs.
+"""Finished shapes before they are assembled into shards: one file per shape, so that a killed run can be continued.
 
-``OUT/.parts/`` holds, for every shape that is done, either ``<key>.npz`` (its arrays, uncompressed, no pickle, and its
-JSON) or ``<key>.json`` (its rejects). Each carries the fingerprint of what it was made from: settings, mesh, pictures
-and cameras, by content. Another fingerprint means that the part is of no use.
+``OUT/.parts/`` holds for each finished shape either ``<digest of its id>.npz`` (its arrays, uncompressed, and its JSON)
+or ``<digest of its id>.json`` (its rejects). Each file contains the fingerprint of what it was made from: settings, and
+the contents of mesh, pictures and cameras. A part with another fingerprint is not used.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ from pix3d_onet.types import (
 from pix3d_onet.version import __version__
 
 KIND = "prepared shapes"
-"""What the marker of that folder says."""
+"""Kind in the marker of that folder."""
 PART_VERSION = 2
 ALGORITHM = 2
-"""Raised when the same source and settings give another shape than before: shapes of two never stand in one data set.
+"""Increased when the same source and settings give another shape than before; a data set never mixes two versions.
 2: ``tight`` keeps edges and corners, labels are exact winding numbers."""
-NOT_OF_THE_SHAPE = (
+ARRANGEMENT_SETTINGS = (
     "categories", "split", "fractions", "flags", "require_pose", "limit", "shapes_per_shard", "group_by", "pattern",
 )  # fmt: skip
-"""Settings that choose and arrange shapes but do not change one: they leave parts usable."""
+"""Settings that choose and arrange shapes but change none: parts stay usable if they change."""
 DAMAGE = (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError)
 """What reading a damaged part raises."""
 VIEW_ARRAYS = ("rgb", "mask", "pose", "intrinsics")
 MAX_META_BYTES = 256 << 20
 MAX_SOURCE_BYTES = 4 << 30
-"""A source's file that is larger is not read: it is no mesh and no picture that would be taken."""
+"""Largest source file that is hashed; no reader accepts larger meshes or pictures."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What became of a shape: ``prepared``, or None; ``rejected`` are the reasons (of it or of its pictures);
-    ``key`` is the :func:`fingerprint` of what it was made from."""
+    """Result for one shape: ``prepared`` is None if it was rejected; ``rejected`` are the reasons, of the shape or of
+    single pictures; ``key``: the :func:`fingerprint` of what it was made from."""
 
     object_id: str
     prepared: PreparedShape | None
@@ -68,14 +68,14 @@ class Outcome:
     key: str = ""
 
     @property
-    def done(self) -> Done:
+    def stored(self) -> StoredOutcome:
         """The outcome without its arrays."""
-        return Done(self.object_id, self.key, self.prepared is not None, self.rejected, self.seconds)
+        return StoredOutcome(self.object_id, self.key, self.prepared is not None, self.rejected, self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """An :class:`Outcome` whose arrays, if any (``ok``), are on disk: a large data set does not fit into memory."""
+class StoredOutcome:
+    """An :class:`Outcome` whose arrays are on disk, since all shapes may not fit in memory; ``ok``: it was prepared."""
 
     object_id: str
     key: str
@@ -85,18 +85,21 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
-    """Digests of files, each hashed once; of one that cannot be read, why. ``root`` bounds the side files of meshes."""
+class FileDigests:
+    """SHA-256 digests of source files, each computed once; for a file that cannot be read, the error as text.
+
+    ``root``: side files of meshes are read only inside it.
+    """
 
     root: Path
     _known: dict[Path, str] = field(default_factory=dict)
 
     def mesh(self, path: Path) -> str:
-        """The digest of a mesh with its side files."""
+        """Digest of a mesh and its side files."""
         return self._once(path, lambda: mesh_digest(path, self.root))
 
     def file(self, path: Path | None) -> str | None:
-        """The digest of a file; None where there is none."""
+        """Digest of a file; None for None."""
         return None if path is None else self._once(path, lambda: file_digest(path, limit=MAX_SOURCE_BYTES))
 
     def _once(self, path: Path, hashed: Callable[[], str]) -> str:
@@ -108,9 +111,9 @@ class Contents:
         return self._known[path]
 
 
-def fingerprint(shape: SourceShape, config: PrepareConfig, contents: Contents) -> str:
-    """Hash of everything that a shape's result depends on; files by content, a missing one as such."""
-    settings = {k: v for k, v in config.to_json().items() if k not in NOT_OF_THE_SHAPE}
+def fingerprint(shape: SourceShape, config: PrepareConfig, contents: FileDigests) -> str:
+    """Hash of everything that a shape's result depends on: versions, settings, cameras and the contents of files."""
+    settings = {k: v for k, v in config.to_json().items() if k not in ARRANGEMENT_SETTINGS}
     views = [
         [v.record_id, contents.file(v.image), contents.file(v.mask), v.on_white, camera_key(v.camera)]
         for v in shape.views
@@ -121,12 +124,12 @@ def fingerprint(shape: SourceShape, config: PrepareConfig, contents: Contents) -
     return digest(json.dumps([*what, *files], sort_keys=True).encode())
 
 
-def read_digest(shape: SourceShape, config: PrepareConfig, record_ids: Collection[str], contents: Contents) -> str:
-    """Hash of the content of the files that were read for a shape whose pictures ``record_ids`` are stored.
+def read_digest(shape: SourceShape, config: PrepareConfig, record_ids: Collection[str], contents: FileDigests) -> str:
+    """Hash of the contents of the files that were read for a shape; ``record_ids``: its stored pictures.
 
-    Mesh with its side files, second file, and every picture with its mask, up to the one that was taken where one is
-    enough. Unlike :func:`fingerprint` it knows no settings and no version: it tells whether the source is still what
-    it was.
+    It covers the mesh with its side files, the second file, and the pictures with their masks (with
+    ``images_per_object`` ``one`` up to the stored one). Unlike :func:`fingerprint` it contains no settings and no
+    version, so it changes only if the source changes.
     """
     views = shape.views
     if config.images_per_object == "one":
@@ -137,7 +140,7 @@ def read_digest(shape: SourceShape, config: PrepareConfig, record_ids: Collectio
 
 
 def camera_key(camera: Camera | None) -> list[Any]:
-    """The numbers that make a camera, for hashing; empty for none."""
+    """The numbers of a camera, for hashing; empty for None."""
     if camera is None:
         return []
     numbers = [camera.rotation.tolist(), camera.translation.tolist(), camera.focal, camera.width, camera.height]
@@ -145,7 +148,7 @@ def camera_key(camera: Camera | None) -> list[Any]:
 
 
 class Staging:
-    """The parts of one output folder. Only the process that holds the folder's lock may use it."""
+    """The parts in one output folder. Only the process that holds the folder's lock may use it."""
 
     def __init__(self, out: Path) -> None:
         self.folder = out / PARTS
@@ -154,11 +157,11 @@ class Staging:
         return self.folder / f"{digest(object_id.encode())[:24]}{suffix}"
 
     def holds(self, object_id: str) -> bool:
-        """Whether anything is kept for a shape, under whatever fingerprint."""
+        """Whether there is a part of the shape, with any fingerprint."""
         return any(self._path(object_id, s).is_file() for s in (".npz", ".json"))
 
     def save(self, outcome: Outcome) -> None:
-        """Keep an outcome; whatever was kept for the shape before goes. OSError when the disk does not take it."""
+        """Write an outcome; it replaces an earlier part of the shape. OSError if it cannot be written."""
         done, lost = (self._path(outcome.object_id, s) for s in (".npz", ".json"))
         if outcome.prepared is None:
             rows = [asdict(r) for r in outcome.rejected]
@@ -168,8 +171,8 @@ class Staging:
             write_bytes(done, encode(outcome))
             lost.unlink(missing_ok=True)
 
-    def look(self, object_id: str, key: str) -> Done | None:
-        """What is kept for a shape under this fingerprint, arrays unread; None when nothing is, or it is damaged."""
+    def find(self, object_id: str, key: str) -> StoredOutcome | None:
+        """The outcome stored for a shape with this fingerprint; None if there is none, or it is damaged."""
         done, lost = (self._path(object_id, s) for s in (".npz", ".json"))
         try:
             if done.is_file():
@@ -182,40 +185,40 @@ class Staging:
                 return None
             if (meta["key"], meta["object_id"]) != (key, object_id):
                 return None
-            return Done(object_id, key, ok, tuple(Rejected(**r) for r in rows), seconds)
+            return StoredOutcome(object_id, key, ok, tuple(Rejected(**r) for r in rows), seconds)
         except DAMAGE:
             return None
 
     def load(self, object_id: str, key: str) -> PreparedShape:
-        """The prepared shape kept under this fingerprint. InputError, and it is dropped, when it is damaged."""
+        """The prepared shape stored with this fingerprint. If it is damaged, it is removed and InputError raised."""
         try:
             return decode(self._path(object_id, ".npz"), key)
         except DAMAGE as error:
-            self.forget(object_id)
+            self.discard(object_id)
             raise InputError(
-                f"the finished part of {object_id} cannot be read back ({error}).",
-                hint="Run the same command again: it prepares that shape anew.",
+                f"the stored result of shape {object_id} cannot be read ({error}).",
+                hint="Run the same command again: it prepares this shape again.",
             ) from None
 
     def size(self) -> int:
-        """Bytes of all parts."""
+        """Size of all parts in bytes."""
         return sum(p.lstat().st_size for p in self.folder.iterdir()) if self.folder.is_dir() else 0
 
-    def forget(self, object_id: str) -> None:
-        """Drop what is kept for a shape."""
+    def discard(self, object_id: str) -> None:
+        """Remove the part of a shape."""
         for suffix in (".npz", ".json"):
             self._path(object_id, suffix).unlink(missing_ok=True)
 
     def open(self) -> None:
-        """Make the folder, or take it up again without what a kill left half-written. InputError if it is not ours."""
+        """Create the folder, or remove a killed run's temporary files from it. InputError if onet did not make it."""
         if self.folder.is_symlink() or (self.folder.exists() and not self._ours() and any(self.folder.iterdir())):
-            raise InputError(f"{self.folder} is in the way: it is not ours.", hint="Move it, or name another folder.")
+            raise InputError(f"{self.folder} was not made by onet.", hint="Move it, or name another `out`.")
         mark(self.folder, KIND)
         for path in self.folder.glob(".*.part"):
             path.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Remove all parts; a folder that is not ours stays."""
+        """Remove all parts; a folder that onet did not make stays."""
         if self._ours():
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -224,7 +227,7 @@ class Staging:
 
 
 def encode(outcome: Outcome) -> bytes:
-    """A prepared shape as the bytes of an ``.npz`` (arrays as in :class:`ShapeGeometry`, JSON under ``meta``)."""
+    """A prepared shape as the bytes of an ``.npz``: arrays as in :class:`ShapeGeometry`, and JSON in ``meta``."""
     shape = outcome.prepared
     if shape is None:
         raise ValueError("only a prepared shape has arrays")
@@ -259,11 +262,11 @@ def encode(outcome: Outcome) -> bytes:
 
 
 def decode(path: Path, key: str) -> PreparedShape:
-    """The inverse of :func:`encode`. One of :data:`DAMAGE` for damaged bytes or another fingerprint."""
-    data = read_arrays(path, limit=path.lstat().st_size, follow=False)  # written uncompressed
+    """The inverse of :func:`encode`. Raises one of :data:`DAMAGE` for damaged bytes or another fingerprint."""
+    data = read_arrays(path, limit=path.lstat().st_size, follow=False)  # uncompressed, so no array is larger
     meta = json.loads(data["meta"].tobytes())
     if meta["key"] != key:
-        raise ValueError("made from something else")
+        raise ValueError("its fingerprint is another")
     names = list(zip(meta["record_ids"], meta["rendered"], meta["view_sha256"], strict=True))
     rgb, mask, pose, intrinsics = [data[name] for name in VIEW_ARRAYS] if names else [np.zeros(0)] * 4
     views = tuple(View(rgb[i], mask[i], pose[i], intrinsics[i], *name) for i, name in enumerate(names))

@@ -1,6 +1,6 @@
-"""What a worker does with one shape: mesh → watertight → points and labels, pictures → views, or a reason why not.
+"""Prepare one shape in a worker: mesh → watertight → points and labels, pictures → views; or a reject.
 
-A worker only computes: it writes nothing, and hands its result back to the one process that does.
+A worker writes no files; it returns its result to the process that does.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from pix3d_onet.data.images.crop import load_view
 from pix3d_onet.errors import MissingDependencyError, RejectError
 from pix3d_onet.files import digest
 from pix3d_onet.machine.checks import missing_dependency
-from pix3d_onet.preparation.mask_quality import with_pictures
-from pix3d_onet.preparation.staging import Contents, Outcome, fingerprint, read_digest
+from pix3d_onet.preparation.mask_quality import with_mask_figures
+from pix3d_onet.preparation.staging import FileDigests, Outcome, fingerprint, read_digest
 from pix3d_onet.types import Normalisation, PreparedShape, Provenance, Rejected, SourceShape, View
 
 if TYPE_CHECKING:
     from pix3d_onet.preparation.from_mesh import GeometryResult
 
 Geometry = Callable[[SourceShape, PrepareConfig, Path], "GeometryResult"]
-"""Mesh stage: a shape, the settings and the source's root, which bounds what its files may refer to."""
+"""Mesh stage: a function of a shape, the settings and the source's root, outside of which no file is read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """One shape to prepare. ``geometry`` replaces ``preparation.from_mesh`` (None: that)."""
+    """One shape to prepare. ``geometry``: mesh stage (None: ``preparation.from_mesh``)."""
 
     shape: SourceShape
     root: Path
@@ -38,10 +38,13 @@ class Task:
 
 
 def prepare_shape(task: Task) -> Outcome:
-    """Prepare one shape. Never raises for anything that the shape can be blamed for: that becomes its reject."""
+    """Prepare one shape. Any failure caused by the shape becomes its reject; a broken installation raises.
+
+    Raises MissingDependencyError if a library is missing or cannot be loaded.
+    """
     shape = task.shape
     seconds: dict[str, float] = {}
-    contents = Contents(task.root)
+    contents = FileDigests(task.root)
     key = fingerprint(shape, task.config, contents)
     try:
         start = time.perf_counter()
@@ -51,7 +54,7 @@ def prepare_shape(task: Task) -> Outcome:
         start = time.perf_counter()
         views, rejected = _photos(task, result.stored.normalisation, contents)
         seconds["images"] = time.perf_counter() - start
-        geometry = replace(result.stored, qc=with_pictures(result.stored.qc, views, task.config.crop_margin))
+        geometry = replace(result.stored, qc=with_mask_figures(result.stored.qc, views, task.config.crop_margin))
         if rejected and not views and not task.config.render_views:
             return Outcome(shape.object_id, None, rejected, seconds, key)
         if task.config.render_views:
@@ -63,9 +66,9 @@ def prepare_shape(task: Task) -> Outcome:
     except (ImportError, MissingDependencyError) as error:
         raise _broken_install(error) from None
     except MemoryError:
-        return rejection(task, "worker", "memory", "needs more memory than a worker may take", key)
-    except Exception as error:  # noqa: BLE001 — the run goes on; the reject says what happened
-        if isinstance(error, OSError) and "shared object" in str(error):  # a library's own library is missing
+        return rejection(task, "worker", "memory", "needs more memory than a worker may use", key)
+    except Exception as error:  # noqa: BLE001 — the run continues; the reject says what happened
+        if isinstance(error, OSError) and "shared object" in str(error):  # a shared library is missing
             raise _broken_install(error) from None
         detail = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         return rejection(task, "worker", "unexpected", detail, key)
@@ -84,13 +87,13 @@ def _broken_install(error: Exception) -> MissingDependencyError:
     absent = missing_dependency(error) if isinstance(error, ModuleNotFoundError) else None
     if absent is not None:
         return absent
-    hint = "pip install 'pix3d-onet[geometry]' installs all of them; `onet doctor` names what the system lacks."
-    return MissingDependencyError(f"a library that meshes need does not load: {error}.", hint=hint)
+    hint = "Run pip install 'pix3d-onet[geometry]'; `onet doctor` names missing system libraries."
+    return MissingDependencyError(f"a library for meshes cannot be loaded: {error}.", hint=hint)
 
 
 def rejection(task: Task, stage: str, reason: str, detail: str, key: str = "") -> Outcome:
-    """The outcome of a shape that is lost as a whole; its row names the shape's first record."""
-    key = key or fingerprint(task.shape, task.config, Contents(task.root))
+    """The outcome of a rejected shape; its row names the shape's first record."""
+    key = key or fingerprint(task.shape, task.config, FileDigests(task.root))
     record = task.shape.views[0].record_id if task.shape.views else ""
     row = Rejected(task.shape.object_id, record, stage, reason, " ".join(detail.split()))
     return Outcome(task.shape.object_id, None, (row,), key=key)
@@ -104,17 +107,14 @@ def _geometry(task: Task) -> GeometryResult:
         from pix3d_onet.preparation.from_mesh import shape_geometry
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - what fails at import is the installation's fault, not the shape's
+    except Exception as error:  # noqa: BLE001 - a failing import is a broken installation, not the shape's fault
         raise _broken_install(error) from None
 
     return shape_geometry(shape.mesh, shape.object_id, task.config, root=task.root, voxel=shape.voxel)
 
 
-def _photos(task: Task, normalisation: Normalisation, contents: Contents) -> tuple[list[View], tuple[Rejected, ...]]:
-    """The shape's pictures, and those that cannot be used.
-
-    With ``images_per_object`` ``one`` the first usable picture is the only one.
-    """
+def _photos(task: Task, normalisation: Normalisation, contents: FileDigests) -> tuple[list[View], tuple[Rejected, ...]]:
+    """The shape's views, and the rejects of its pictures; ``images_per_object`` ``one``: only the first usable one."""
     views, rejected = [], []
     size, margin = task.config.image_size, task.config.crop_margin
     for source in task.shape.views:

@@ -17,12 +17,12 @@ from pix3d_onet.learning.torch_threads import Threads
 from pix3d_onet.reconstruction.outcome import Reconstruction, sentence
 from pix3d_onet.reconstruction.photo import CameraFile, PhotoRecord, read_pose, read_records
 from pix3d_onet.reconstruction.plan import Job, Plan, check_places
-from pix3d_onet.reconstruction.surface import Surface, check_camera, frame_of, nothing_seen, surface
+from pix3d_onet.reconstruction.surface import Surface, check_camera, empty_message, frame_of, surface
 from pix3d_onet.reconstruction.writing import write_page, write_preview
 from pix3d_onet.runs.folder import RunFolder
 from pix3d_onet.types import Mesh
 
-ALIKE = 3
+SHOWN_PER_KIND = 3
 """Warnings of one kind that are shown in full; one line counts the others and names their pictures."""
 
 
@@ -46,18 +46,18 @@ class PhotoJob:
         Other failures (full disk, Ctrl-C) are raised; the files of the pictures already yielded are complete.
         """
         jobs, failed = self.plan.jobs, 0
-        grouped = Grouped(emit)
+        collapsed = CollapsedWarnings(emit)
         try:
             with self.threads or nullcontext():
                 for done, job in enumerate(jobs, 1):
-                    made = self.attempt(job, grouped)
+                    made = self.attempt(job, collapsed)
                     yield made
                     failed += made.error is not None
                     if made.error and len(jobs) > 1:
                         emit(Note(sentence(made), "warning"))
                     emit(Progress("reconstruct", done, len(jobs), rejected=failed))
         finally:
-            grouped.say_the_rest()
+            collapsed.emit_counts()
 
     def attempt(self, job: Job, emit: Emit) -> Reconstruction:
         """Write the files of one picture; if it cannot be used, the result says why."""
@@ -78,7 +78,7 @@ class PhotoJob:
         found = surface(self.network, job.image, job.mask, request.extraction, record=record, camera=camera, emit=emit)
         mesh, extraction = found.extraction.mesh, found.extraction
         if not len(mesh.faces):
-            error = nothing_seen(extraction.highest, self.network.threshold)
+            error = empty_message(extraction.highest, self.network.threshold)
             return reconstruction(job, found, error=error)
         placed = mesh if original is None else Mesh(original.undo(mesh.vertices), mesh.faces)
         write_mesh(job.out, placed, extraction.normals)
@@ -165,8 +165,8 @@ def reconstruction(
     )
 
 
-class Grouped:
-    """Forward events; collapse repeated warnings after the first ``ALIKE`` into one line with the pictures' names.
+class CollapsedWarnings:
+    """Forward events; count repeated warnings after the first few of one kind, for one line with the pictures' names.
 
     Two warnings are of one kind if the text after the picture's name is equal up to a bracket or a semicolon.
     """
@@ -180,14 +180,15 @@ class Grouped:
         if isinstance(event, Note) and event.level == "warning":
             name, _, said = event.message.partition(": ")
             kind = (said or name).partition(" (")[0].partition(";")[0].rstrip(".")
-            alike = self.kinds.setdefault(kind, [])
-            alike.append(name)
-            if len(alike) > ALIKE:
+            similar = self.kinds.setdefault(kind, [])
+            similar.append(name)
+            if len(similar) > SHOWN_PER_KIND:
                 return
         self.emit(event)
 
-    def say_the_rest(self) -> None:
+    def emit_counts(self) -> None:
         """Emit one line per kind of which warnings were held back."""
         for kind, names in self.kinds.items():
-            if len(names) > ALIKE:
-                self.emit(Note(f"… and {len(names) - ALIKE} more: {kind}: {', '.join(names[ALIKE:])}.", "warning"))
+            if len(names) > SHOWN_PER_KIND:
+                others = names[SHOWN_PER_KIND:]
+                self.emit(Note(f"… and {len(others)} more: {kind}: {', '.join(others)}.", "warning"))

@@ -55,7 +55,7 @@ def reconstruct(
         network = network_predictor(Path(run), extraction, device=where, threads=threads)
         found = surface(network, photo, cut, extraction, camera=camera, emit=emit)
     if not len(found.extraction.mesh.faces):
-        raise InputError(nothing_seen(found.extraction.highest, network.threshold))
+        raise InputError(empty_message(found.extraction.highest, network.threshold))
     return found.extraction.mesh
 
 
@@ -108,7 +108,7 @@ def surface(
     return Surface(view, found)
 
 
-def nothing_seen(highest: float, threshold: float) -> str:
+def empty_message(highest: float, threshold: float) -> str:
     """Message for an empty surface: the highest occupancy and the threshold."""
     level = f"{threshold:.2f}" if round(threshold, 2) == threshold else f"{threshold:g}"
     seen = f"highest occupancy {probability(highest, threshold)}, threshold {level}"

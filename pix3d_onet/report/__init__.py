@@ -1,1 +1,1 @@
-"""Tables, figures and pages from stored runs: `onet report`."""
+"""Tables, figures and HTML pages from stored runs: `onet report`."""

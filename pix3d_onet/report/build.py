@@ -1,4 +1,4 @@
-"""Everything a folder of runs has to say: the table, and a folder with its files, figures and one page."""
+"""Make the report of a folder of runs: the table, and a folder with its files, its figures and an HTML page."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pix3d_onet.errors import InputError, MissingDependencyError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.files import check_claim, is_own_file, mark, member, read_json, refused, unmark, write_text
 from pix3d_onet.report import formats
+from pix3d_onet.report.figures import FIGURE_FORMATS, write_figures
 from pix3d_onet.report.gallery import Gallery, gallery
 from pix3d_onet.report.html.page import html_page
 from pix3d_onet.report.table import Table, build_table
@@ -22,12 +23,12 @@ from pix3d_onet.report.thumbnails import Thumbnails
 REPORT_FOLDER = "report"
 PAGE_FILE = "report.html"
 KIND = "report"
-FIGURES = tuple(f"figure{name}.{form}" for name in ("5-gallery", "6-curves") for form in ("png", "svg", "pdf"))
+FIGURES = tuple(f"figure{name}.{form}" for name in ("5-gallery", "6-curves") for form in FIGURE_FORMATS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
-    """One comparable group of runs, its table and its examples."""
+    """A comparable group of runs, its table, its examples, and the manifest of its data set (None: not given)."""
 
     group: RunGroup
     table: Table
@@ -36,11 +37,12 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """What a table shows: the rows of a suite (None: all that was run), blank ones only on demand.
+class TableOptions:
+    """Which rows a table has.
 
-    ``base``: what the others are compared with (None: the suite's); ``reference``: beside the numbers of the report
-    being reproduced (None: for Table 1, and where all rows are of it and no other suite is named).
+    ``selection``: the rows of a suite (None: all variants with a run); ``all_rows``: also rows without a run, blank;
+    ``base``: the variant to compare the others with (None: the suite's); ``reference``: show the published numbers
+    (None: for Table 1, and for other tables without a suite's name if all rows are in Table 1).
     """
 
     selection: Selection | None = None
@@ -49,28 +51,28 @@ class Rows:
     reference: bool | None = None
 
 
-ALL_RUNS = Rows()
+ALL_RUNS = TableOptions()
 
 
 def make_report(
     runs: Sequence[StoredRun],
     *,
     setting: str | None = None,
-    rows: Rows = ALL_RUNS,
+    options: TableOptions = ALL_RUNS,
     unfinished: Sequence[UnfinishedRun] = (),
     data: Path | None = None,
     examples: bool = True,
     emit: Emit = ignore,
 ) -> Report:
-    """The report on the group with that ``setting`` key (None: the one with most of the rows, then the fullest).
+    """The report on the group with the key ``setting`` (None: the one with most of the rows, then with most runs).
 
-    ``data``: the data set, for its quality figures; ``examples``: whether to show its pictures and meshes.
-    ConfigError for an unknown setting or base; InputError when no variant of the suite has a run.
+    ``data``: the data set, for its quality figures; ``examples``: include its pictures and meshes. ConfigError for an
+    unknown setting or base; InputError if no variant of the suite has a run.
     """
-    names = {v.name for v in rows.selection.variants} if rows.selection else set()
+    names = {v.name for v in options.selection.variants} if options.selection else set()
     groups = sorted(group_runs(runs), key=lambda g: -len(names.intersection(g.variants)))
     group = choose_group(groups, setting, emit)
-    table = _table(group, rows, unfinished, emit)
+    table = _table(group, options, unfinished, emit)
     labels = {r.variant: r.label for r in table.rows if examples}
     shown = gallery(group.runs, labels, emit=emit)
     manifest = read_manifest(data) if data else None
@@ -80,10 +82,10 @@ def make_report(
     return Report(group, table, shown, manifest)
 
 
-def _table(group: RunGroup, rows: Rows, unfinished: Sequence[UnfinishedRun], emit: Emit) -> Table:
-    chosen, base, reference, title = rows.selection, rows.base, rows.reference, ""
+def _table(group: RunGroup, options: TableOptions, unfinished: Sequence[UnfinishedRun], emit: Emit) -> Table:
+    chosen, base, reference, title = options.selection, options.base, options.reference, ""
     if chosen is not None:
-        base = base or _base(group, chosen, all_rows=rows.all_rows, emit=emit)
+        base = base or _base(group, chosen, all_rows=options.all_rows, emit=emit)
         if chosen.name:
             title = chosen.title
             reference = chosen.name == TABLE1 if reference is None else reference
@@ -92,14 +94,14 @@ def _table(group: RunGroup, rows: Rows, unfinished: Sequence[UnfinishedRun], emi
         chosen.variants if chosen is not None else None,
         base,
         title=title,
-        all_rows=rows.all_rows,
+        all_rows=options.all_rows,
         reference=reference,
         unfinished=unfinished,
     )
 
 
 def _base(group: RunGroup, chosen: Selection, *, all_rows: bool, emit: Emit) -> str:
-    """The suite's base, or its first variant with a run where the base has none and no blank row."""
+    """The suite's base; if it has neither a run nor a blank row, the first variant with a run."""
     present = [v.name for v in chosen.variants if group.of(v.name)]
     if not present:
         raise InputError(f"no finished run of {', '.join(v.name for v in chosen.variants)} in this setting.")
@@ -113,18 +115,20 @@ def read_report(
     root: Path,
     *,
     setting: str | None = None,
-    rows: Rows = ALL_RUNS,
+    options: TableOptions = ALL_RUNS,
     data: Path | None = None,
     examples: bool = True,
     emit: Emit = ignore,
 ) -> Report:
-    """``make_report`` on all runs in or below ``root``; InputError when none is finished."""
+    """``make_report`` on all runs in or below ``root``; InputError if none is finished."""
     runs, unfinished = find_runs(root, emit), find_unfinished(root)
-    return make_report(runs, setting=setting, rows=rows, unfinished=unfinished, data=data, examples=examples, emit=emit)
+    return make_report(
+        runs, setting=setting, options=options, unfinished=unfinished, data=data, examples=examples, emit=emit
+    )
 
 
 def report_folder(runs: Path, suite_name: str = "") -> Path:
-    """Where the report on the folder ``runs`` goes, that of a suite beside that of Table 1. InputError for a link."""
+    """Default folder of the report on ``runs``; one per suite. InputError if it is a link."""
     name = REPORT_FOLDER if suite_name in ("", TABLE1) else f"{REPORT_FOLDER}-{suite_name}"
     return member(runs, name, PAGE_FILE).parent
 
@@ -132,9 +136,10 @@ def report_folder(runs: Path, suite_name: str = "") -> Path:
 def write_report(
     report: Report, folder: Path, *, figures: bool = True, overwrite: bool = False, emit: Emit = ignore
 ) -> tuple[Path, ...]:
-    """Write into ``folder`` the table in every text format, the page, and the figures where matplotlib is installed.
+    """Write the table in every text format, the page, and (if matplotlib is installed) the figures to ``folder``.
 
-    InputError when ``folder`` is neither ours nor empty; with ``overwrite`` files of our names in it are replaced.
+    InputError if ``folder`` is neither empty nor made by onet, unless ``overwrite``, which replaces files with the
+    names of a report's files.
     """
     tables = [f"table1{form.suffix}" for form in formats.FORMATS.values()]
     check_claim(folder, KIND, files=(*tables, PAGE_FILE, *FIGURES), known=is_report, overwrite=overwrite, emit=emit)
@@ -155,8 +160,6 @@ def write_report(
     paths.append(path)
     if figures:
         try:
-            from pix3d_onet.report.figures import write_figures
-
             paths += write_figures(report.group, report.table, report.gallery, folder, thumbnails=thumbnails, emit=emit)
         except MissingDependencyError as error:
             emit(Note(f"no PNG/SVG/PDF figures: {error}", "warning"))
@@ -165,7 +168,7 @@ def write_report(
 
 
 def is_report(folder: Path) -> bool:
-    """Whether ``folder`` has a table of ours, as a file of its own."""
+    """Whether ``folder`` contains a report's table in JSON (links do not count)."""
     path = folder / "table1.json"
     if not is_own_file(path):
         return False
@@ -176,13 +179,10 @@ def is_report(folder: Path) -> bool:
     return isinstance(document, dict) and {"dataset", "rows"} <= document.keys()
 
 
-def keep_report(
+def write_default_report(
     report: Report, runs: Path, suite_name: str = "", *, overwrite: bool = False, emit: Emit = ignore
 ) -> None:
-    """Write the report's folder beside its runs: that of Table 1, or one for a suite alone.
-
-    A place that refuses it is a warning: the runs are there, and the table can be printed.
-    """
+    """``write_report`` to ``report_folder``. If that fails, emit a warning, since the table can still be printed."""
     try:
         write_report(report, report_folder(runs, suite_name), overwrite=overwrite, emit=emit)
     except InputError as error:

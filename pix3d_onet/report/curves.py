@@ -1,4 +1,4 @@
-"""Learning curves over seeds, as every figure draws them."""
+"""Learning curves over seeds, for all figures."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pix3d_onet.ablation.stored_runs import StoredRun
 from pix3d_onet.types import Float64, Int64
 
 MOST_POINTS = 2000
-"""Points of a curve that are drawn: more than a page is wide; a page of all 200,000 would be 30 MB."""
+"""Most points drawn per curve, more than pixels on a page; a page with 200,000 would have 30 MB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """``steps`` (N,), and over runs the ``mean``, the lowest and the highest value (N,) of one history column."""
+    """``steps`` (N,); mean, lowest and highest value over runs of one history column at these steps, (N,) each."""
 
     steps: Int64
     mean: Float64
@@ -25,10 +25,9 @@ class Curve:
 
 
 def mean_curve(runs: Sequence[StoredRun], column: str = "val_iou") -> Curve:
-    """The curve of a ``HistoryRow`` column, at the steps that all runs have; empty for no runs.
+    """The curve of a column of ``HistoryRow`` at the steps that all runs have; empty without runs.
 
-    Of more than ``MOST_POINTS`` steps so many are kept, evenly, and that of the best mean IoU: the same
-    for every column.
+    At most ``MOST_POINTS`` steps are kept: evenly spaced ones and that of the best mean IoU, the same for every column.
     """
     histories = [{row.step: float(getattr(row, column)) for row in r.record.history} for r in runs]
     steps = sorted(set(histories[0]).intersection(*histories[1:])) if histories else []

@@ -1,8 +1,7 @@
-"""The report's figures as PNG, SVG and PDF, fit for print; needs matplotlib (the ``report`` extra)."""
+"""The report's figures as PNG, SVG and PDF; needs matplotlib (extra ``report``)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 FIGURE_FORMATS = ("png", "svg", "pdf")
 DPI = 200
 TILE, LABELS = 1.25, 1.15
-"""Inches: side of a picture in Figure 5, width of its row labels."""
+"""Side of a picture in Figure 5, and width of its row labels, inches."""
 _RC = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -40,11 +39,11 @@ _RC = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
 }
-"""Thin axes, light grid, text kept as text; no random ids, so that equal runs give equal files."""
+"""Style of the figures. Text is stored as text; SVG ids are not random, so that equal runs give equal files."""
 
 
 def figure_curves(group: RunGroup, table: Table) -> Figure:
-    """Figure 6: validation IoU against steps, a band from the lowest to the highest seed, a marker at the peak."""
+    """Figure 6: validation IoU over steps; mean over seeds, band from lowest to highest, marker at the best mean."""
     plt = _pyplot()
     figure: Figure
     with plt.rc_context(_RC):
@@ -72,7 +71,7 @@ def figure_curves(group: RunGroup, table: Table) -> Figure:
 
 
 def figure_gallery(shown: Gallery, thumbnails: Thumbnails, emit: Emit = ignore) -> Figure:
-    """Figure 5: each picture with its mask above, its ground truth and every variant's reconstruction below."""
+    """Figure 5: one column per picture, with its mask, the ground truth and each variant's reconstruction."""
     plt = _pyplot()
     variants = shown.variants
     rows, columns = 2 + len(variants), max(1, len(shown.records))
@@ -105,13 +104,13 @@ def figure_gallery(shown: Gallery, thumbnails: Thumbnails, emit: Emit = ignore) 
     return figure
 
 
-def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = FIGURE_FORMATS) -> list[Path]:
-    """Write ``figure`` as ``folder/name.<format>``, same bytes for the same runs, and close it."""
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write ``figure`` as ``folder/name.<format>``, with equal bytes for equal runs, and close it."""
     plt = _pyplot()
     metadata: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     paths = []
     with plt.rc_context(_RC):
-        for suffix in formats:
+        for suffix in FIGURE_FORMATS:
             path = folder / f"{name}.{suffix}"
             with writing(path) as part:
                 figure.savefig(part, format=suffix, dpi=DPI, metadata=metadata.get(suffix), facecolor="white")
@@ -126,17 +125,13 @@ def write_figures(
     shown: Gallery,
     folder: Path,
     *,
-    formats: Sequence[str] = FIGURE_FORMATS,
     thumbnails: Thumbnails | None = None,
     emit: Emit = ignore,
 ) -> list[Path]:
-    """Write Figure 6 and, where runs left examples, Figure 5 into ``folder``.
-
-    MissingDependencyError without matplotlib.
-    """
-    paths = save(figure_curves(group, table), folder, "figure6-curves", formats)
+    """Write Figure 6 and, if runs have examples, Figure 5 to ``folder``. MissingDependencyError without matplotlib."""
+    paths = save(figure_curves(group, table), folder, "figure6-curves")
     if shown.records:
-        paths += save(figure_gallery(shown, thumbnails or Thumbnails(), emit), folder, "figure5-gallery", formats)
+        paths += save(figure_gallery(shown, thumbnails or Thumbnails(), emit), folder, "figure5-gallery")
     return paths
 
 

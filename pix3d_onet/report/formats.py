@@ -1,4 +1,4 @@
-"""A :class:`Table` as markdown, CSV, LaTeX or JSON text, and the one spelling of each kind of number."""
+"""A :class:`Table` as markdown, CSV, LaTeX or JSON, and the format of each kind of number."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pix3d_onet import escape
 from pix3d_onet.ablation.variants import BASE
 from pix3d_onet.files import to_json
 
-if TYPE_CHECKING:  # its statistics take a second to import, and the command line asks for the names alone
+if TYPE_CHECKING:  # importing it takes a second (scipy), and the command line needs only the names of formats
     from pix3d_onet.report.table import Row, Table
 
 MINUS = "−"
@@ -18,12 +18,12 @@ BLANK = ""
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A plain number with fixed digits; blank for None."""
+    """A number with fixed digits; blank for None."""
     return BLANK if value is None else f"{value:.{digits}f}".replace("-", MINUS)
 
 
 def millions(count: int | None) -> str:
-    """A parameter count in millions with two digits, so that it is not mistaken for the report's cut ones."""
+    """A parameter count in millions with two digits (the published ones are truncated to one)."""
     return BLANK if count is None else f"{count / 1e6:.2f}M"
 
 
@@ -39,27 +39,27 @@ def plus_minus(half: float | None) -> str:
     return BLANK if half is None else f"±{half:.4f}"
 
 
-def mark(row: Row) -> str:
-    """``*`` for a significant difference to the base."""
+def asterisk(row: Row) -> str:
+    """``*`` for a significant difference from the base."""
     return "*" if row.significant else ""
 
 
 def p_text(p: float | None) -> str:
-    """A p value, never 0."""
+    """A p value; ``<0.001`` instead of 0."""
     if p is None:
         return BLANK
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def size(count: float | None) -> str:
-    """Bytes in MiB or GiB."""
+    """Bytes in MiB or GiB; blank for None."""
     if count is None:
         return BLANK
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a person says them."""
+    """Seconds in a readable unit; blank for None."""
     if seconds is None:
         return BLANK
     if seconds < 1:
@@ -70,21 +70,20 @@ def duration(seconds: float | None) -> str:
 
 
 Column = tuple[str, "Callable[[Row, Table], str]"]
-"""A heading and how a cell of it is spelled."""
+"""Heading of a column, and the text of its cell for a row."""
 
 MAIN_COLUMNS: tuple[Column, ...] = (
     ("Variant", lambda r, t: r.label),
     ("Params", lambda r, t: millions(r.params)),
     ("paper", lambda r, t: r.params_paper or BLANK),
-    ("Val IoU", lambda r, t: number(r.val_iou) + mark(r)),
+    ("Val IoU", lambda r, t: number(r.val_iou) + asterisk(r)),
     ("±95 %", lambda r, t: plus_minus(r.val_iou_ci)),
     ("paper", lambda r, t: number(r.val_iou_paper)),
     ("Rel.", lambda r, t: percent(r.relative, base=r.variant == t.base and bool(r.runs))),
     ("paper", lambda r, t: percent(r.relative_paper, base=t.reference and r.variant == BASE)),
     ("Best step", lambda r, t: BLANK if r.best_step is None else str(r.best_step)),
 )
-"""The main table, beside the report's own numbers where it has them; "Best step" is that of the best checkpoint (median
-over seeds)."""
+"""The main table, with the published numbers in the columns "paper"; "Best step" is the median over seeds."""
 
 STATISTICS_COLUMNS: tuple[Column, ...] = (
     ("Variant", lambda r, t: r.label),
@@ -114,17 +113,17 @@ COST_COLUMNS: tuple[Column, ...] = (
 
 
 def cells(table: Table, columns: Sequence[Column]) -> list[list[str]]:
-    """The rows of ``table`` spelled out, columns that are blank throughout included."""
+    """The texts of all cells, row by row."""
     return [[spell(row, table) for _, spell in columns] for row in table.rows]
 
 
 def filled(table: Table, columns: Sequence[Column]) -> tuple[Column, ...]:
-    """``columns`` without those that are blank in every row."""
+    """The ``columns`` that are not blank in every row."""
     return tuple(c for c in columns if any(c[1](row, table) for row in table.rows))
 
 
 def markdown(table: Table) -> str:
-    """GitHub-flavoured markdown: the table, the statistics and the costs, captions below."""
+    """GitHub-flavoured markdown: the table with its caption and notes, then statistics and costs."""
     sentences = map(escape.markdown, (table.caption, *table.notes))
     parts = [_markdown_table(table, filled(table, MAIN_COLUMNS)), *sentences]
     for heading, columns in (("Statistics", STATISTICS_COLUMNS), ("Cost", COST_COLUMNS)):
@@ -143,11 +142,11 @@ def _markdown_table(table: Table, columns: Sequence[Column]) -> str:
 
 
 CSV_LISTS = ("runs", "best_steps", "seeds")
-"""Fields of a row that are lists: their columns come last."""
+"""Fields of a row that are lists; their columns are last."""
 
 
 def csv_text(table: Table) -> str:
-    """One row a variant with full precision; missing values are empty, seeds and best steps separated by spaces."""
+    """One row per variant with full precision; missing values are empty, values of lists separated by spaces."""
     from pix3d_onet.report.table import Row
 
     names = [f.name for f in fields(Row) if f.name not in CSV_LISTS]
@@ -159,7 +158,7 @@ def csv_text(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A ``table`` float in booktabs (needs ``\\usepackage{booktabs}``), laid out as the report's Table 1."""
+    """A ``table`` float (needs ``\\usepackage{booktabs}``) with the layout of the published Table 1."""
     columns = filled(table, MAIN_COLUMNS)
     body = [" & ".join(map(escape.latex, row)) + r" \\" for row in cells(table, columns)]
     head = " & ".join(escape.latex(c[0]) for c in columns) + r" \\"
@@ -189,7 +188,7 @@ def json_text(table: Table) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A text format of the table: ``text`` spells it, its file is ``table1`` + ``suffix``."""
+    """A text format of the table. ``text``: table → text; its file is ``table1`` + ``suffix``."""
 
     suffix: str
     text: Callable[[Table], str]
@@ -201,4 +200,4 @@ FORMATS: Mapping[str, Format] = {
     "latex": Format(".tex", latex),
     "json": Format(".json", json_text),
 }
-"""Name → text format. A new one is a line here: ``onet report`` prints it and writes it."""
+"""Name → text format. ``onet report`` prints and writes all of them; a new one is one line here."""

@@ -1,4 +1,4 @@
-"""The pictures and meshes that a run left for the figures, read from ``examples.npz`` (no pickle, no torch)."""
+"""Collect the example pictures and meshes of runs for Figure 5."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from pix3d_onet.runs.examples import Example, read_examples
 from pix3d_onet.types import Bool, UInt8
 
 MASK_ALPHA = 0.3
-"""Strength of the mask over the picture, as in the report's Figure 5."""
+"""Opacity of the mask over the picture, as in the published Figure 5."""
 MASK_COLOUR = (213, 94, 0)
 """Okabe-Ito vermillion."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gallery:
-    """Figure 5 as data: the same pictures for every variant. ``columns`` are record ids; a missing cell is absent."""
+    """Content of Figure 5: the same ``records`` (ids) for every variant; ``inputs``: record id → its input."""
 
     records: tuple[str, ...]
     inputs: dict[str, Example]
     cells: dict[tuple[str, str], Example]
-    """(variant, record id) → what the variant's first run made of the picture."""
+    """(variant, record id) → reconstruction by the variant's first run; some may be missing."""
     labels: Mapping[str, str]
-    """Variant → what its row is called."""
+    """Variant → label of its row."""
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """Variants with at least one cell, in the order given."""
+        """Variants with at least one cell, in the order of the table."""
         return tuple(dict.fromkeys(v for v, _ in self.cells))
 
 
 def gallery(runs: Sequence[StoredRun], labels: Mapping[str, str], limit: int = 6, emit: Emit = ignore) -> Gallery:
-    """The examples of the first run of each variant in ``labels``; damaged files are skipped with a warning."""
+    """Up to ``limit`` examples of the first run of each variant in ``labels``; a damaged file is a warning."""
     inputs: dict[str, Example] = {}
     cells: dict[tuple[str, str], Example] = {}
     for name in labels:
@@ -58,7 +58,7 @@ def gallery(runs: Sequence[StoredRun], labels: Mapping[str, str], limit: int = 6
 
 
 def with_mask(rgb: UInt8, mask: Bool) -> UInt8:
-    """``rgb`` (H, W, 3) with the mask laid over it at alpha 0.3."""
+    """``rgb`` (H, W, 3) uint8 with the mask (H, W) drawn over it."""
     tinted = rgb.astype(np.float64)
     tinted[mask] = (1 - MASK_ALPHA) * tinted[mask] + MASK_ALPHA * np.asarray(MASK_COLOUR)
     return np.rint(tinted).astype(np.uint8)

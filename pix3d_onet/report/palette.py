@@ -1,7 +1,7 @@
-"""One colour, dash and marker per row of a table, the same in its figures and on its page.
+"""One colour, dash pattern and marker per row of a table, in its figures and on its page.
 
-The colours are those of Okabe and Ito (*Color Universal Design*, 2008), told apart with every common colour
-blindness; dashes tell them apart without any colour. Yellow is left out: it cannot be seen on white.
+The colours of Okabe and Ito (*Color Universal Design*, 2008) can be distinguished with all common colour blindnesses;
+dash patterns distinguish lines without colour. Yellow is omitted, because it is hard to see on white.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 OKABE_ITO = ("#000000", "#0072B2", "#56B4E9", "#009E73", "#D55E00", "#E69F00", "#CC79A7")
 """Black, blue, sky blue, bluish green, vermillion, orange, reddish purple."""
 DASHES = ("", "6 3", "2 2", "8 3 2 3")
-"""SVG dash patterns in px, one for each round through the colours."""
+"""SVG dash patterns in px, one per repetition of the colours."""
 TINTS = (0.0, 0.4, 0.6)
-"""Share of white in the colours of each round."""
+"""Fraction of white in the colours of each repetition."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """``colour`` as #rrggbb, ``dash`` as an SVG pattern ("" = solid), ``marker`` as matplotlib names it."""
+    """``colour`` as #rrggbb, ``dash`` as an SVG pattern ("" = solid), ``marker`` by matplotlib's name."""
 
     colour: str
     dash: str
@@ -28,7 +28,7 @@ class Style:
 
     @property
     def dark(self) -> str:
-        """The colour on a dark ground: the same, but white for black."""
+        """The colour on a dark background: white for black, else the same."""
         return "#F2F2F2" if self.colour == "#000000" else self.colour
 
     @property
@@ -38,7 +38,7 @@ class Style:
 
 
 def styles(rows: Sequence[str]) -> dict[str, Style]:
-    """The style of every row of a table by its place: no two share a colour in the first 21, nor a look in 84."""
+    """Style of every row, by its position. The first 21 have different colours, the first 84 different styles."""
     return {name: _style(place) for place, name in enumerate(dict.fromkeys(rows))}
 
 

@@ -1,7 +1,7 @@
-"""A small software renderer for the report's thumbnails, numpy only: a report must not need numba.
+"""A software renderer for the report's thumbnails in NumPy, since a report must not need numba.
 
-It draws what ``geometry.render`` draws (a test compares the pictures; that one is ten times as fast): triangles are
-scan-converted all at once into fragments, the nearest fragment of every pixel wins; antialiasing by supersampling.
+It draws the same pictures as ``geometry.render``, which is ten times as fast (a test compares them). All triangles are
+scan-converted to fragments at once, and the nearest fragment per pixel is shown; antialiasing is by supersampling.
 Camera, light and colours are those of ``geometry.render.look``.
 """
 
@@ -28,16 +28,16 @@ from pix3d_onet.types import Bool, Float64, Int64, UInt8
 NEAR = 0.05
 """Nearest depth that is drawn."""
 SUPERSAMPLING = 3
-"""Samples a pixel along each axis."""
+"""Samples per pixel and axis."""
 FRAGMENT_BUDGET = 4_000_000
-"""Fragments held at once (about 200 MB of intermediate arrays)."""
+"""Fragments in memory at a time (about 200 MB)."""
 _TINY = 1e-12
-"""Guards divisions by the area of degenerate triangles; far below any area in normalised units."""
+"""Avoids division by the area of degenerate triangles; far below other areas in normalised units."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Buffers:
-    """Of every pixel: ``face`` (N, N) index or -1, ``bary`` (N, N, 3) weights of its corners."""
+    """Per pixel: ``face`` (N, N) index or -1, ``bary`` (N, N, 3) barycentric weights of its corners."""
 
     face: Int64
     bary: Float64
@@ -46,8 +46,7 @@ class _Buffers:
 def view_matrix(azimuth: float = AZIMUTH, elevation: float = ELEVATION) -> Float64:
     """(3, 3) rotation, normalised frame → camera axes (+x right, +y up, +z toward the viewer).
 
-    The normalised frame has +y up and the object's face looking along −z (Pix3D's +z points inward); azimuth 0 looks
-    at the face.
+    In the normalised frame +y is up and the object faces −z; azimuth 0 looks at its front.
     """
     a, e = np.radians(azimuth), np.radians(elevation)
     toward = np.array([-np.sin(a) * np.cos(e), np.sin(e), -np.cos(a) * np.cos(e)])
@@ -65,7 +64,7 @@ def shade(
     azimuth: float = AZIMUTH,
     elevation: float = ELEVATION,
 ) -> UInt8:
-    """A picture of a mesh on white, (size, size, 3) uint8; an empty mesh gives an empty picture.
+    """A picture of a mesh on white, (size, size, 3) uint8; all white for an empty mesh.
 
     ``vertices`` (V, 3) in the normalised frame, ``faces`` (F, 3); ``colour`` linear RGB in [0, 1].
     """
@@ -89,7 +88,7 @@ def shade(
 
 
 def _sight(side: int) -> Float64:
-    """(side, side, 3) unit direction from the eye through the middle of every pixel, in camera axes."""
+    """(side, side, 3) unit directions from the eye through the centres of pixels, in camera axes."""
     middle = (np.arange(side) + 0.5 - side / 2) / _focal(side)
     x, y = np.broadcast_arrays(middle[None, :], -middle[:, None])
     rays = np.stack([x, y, np.full_like(x, -1.0)], axis=-1)
@@ -113,21 +112,23 @@ def _rasterise(in_camera: Float64, faces: Int64, side: int) -> _Buffers:
     for chunk in _chunks(spans.stop - spans.start):
         owner, pixel, weights = _fragments(spans, chunk, side)
         closeness = (weights * inverse[owner]).sum(axis=1)
-        order = np.argsort(closeness, kind="stable")  # the last write to a pixel, the nearest, wins
+        order = np.argsort(closeness, kind="stable")  # nearest last, since the last write to a pixel counts
         order = order[closeness[order] > nearest[pixel[order]]]
         pixel = pixel[order]
         nearest[pixel] = closeness[order]
         face[pixel] = owner[order]
         bary[pixel] = weights[order]
     safe_nearest = np.where(nearest > 0, nearest, 1.0)
-    corrected = bary * inverse[face] / safe_nearest[:, None]  # perspective: weights on the surface, not on the screen
+    corrected = bary * inverse[face] / safe_nearest[:, None]  # perspective-correct: from screen to surface
     return _Buffers(face.reshape(side, side), corrected.reshape(side, side, 3))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Spans:
-    """Pixel runs ``[start, stop)`` in row ``y`` of triangle ``owner``, each (S,); ``edges`` (F, 3, 3) hold the screen
-    barycentric weights of a triangle as ``edges @ (x, y, 1)``."""
+    """Pixels ``[start, stop)`` in row ``y`` of triangle ``owner``, (S,) each.
+
+    ``edges`` (F, 3, 3): a triangle's barycentric weights on the screen are ``edges @ (x, y, 1)``.
+    """
 
     owner: Int64
     y: Int64
@@ -137,7 +138,7 @@ class _Spans:
 
 
 def _spans(corners: Float64, visible: Any, side: int) -> _Spans:
-    """Scan-convert ``corners`` (F, 3, 2): of each row that a triangle meets, the pixel centres inside it."""
+    """Scan-convert triangles (F, 3, 2): for each row of pixels, the pixel centres inside the triangle."""
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
     area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
     visible = visible & (np.abs(area) > _TINY)
@@ -164,14 +165,14 @@ def _spans(corners: Float64, visible: Any, side: int) -> _Spans:
 
 
 def _chunks(counts: Int64) -> list[Int64]:
-    """Rows that count anything, in groups that count at most about ``FRAGMENT_BUDGET`` together."""
+    """Indices of non-zero counts, in groups with a sum of about ``FRAGMENT_BUDGET`` at most."""
     present = np.flatnonzero(counts)
     group = np.cumsum(counts[present]) // FRAGMENT_BUDGET
     return np.split(present, np.flatnonzero(np.diff(group)) + 1) if len(present) else []
 
 
 def _fragments(spans: _Spans, chunk: Int64, side: int) -> tuple[Int64, Int64, Float64]:
-    """The pixels of some spans: owner face (K,), flat pixel (K,), screen barycentric weights (K, 3)."""
+    """The pixels of the spans ``chunk``: face (K,), flat pixel index (K,), barycentric weights on the screen (K, 3)."""
     length = (spans.stop - spans.start)[chunk]
     row = np.repeat(chunk, length)
     x = spans.start[row] + np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
@@ -182,17 +183,18 @@ def _fragments(spans: _Spans, chunk: Int64, side: int) -> tuple[Int64, Int64, Fl
 
 
 def _pixel_normals(in_camera: Float64, faces: Int64, buffers: _Buffers, hit: Bool, sight: Float64) -> Float64:
-    """(K, 3) unit normals in camera axes of the hit pixels, turned towards the eye."""
+    """(K, 3) unit normals of the hit pixels in camera axes, turned towards the eye."""
     normals = (crease_normals(in_camera, faces)[buffers.face[hit]] * buffers.bary[hit][:, :, None]).sum(axis=1)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), _TINY)
     return np.asarray(np.where((normals * sight).sum(axis=1, keepdims=True) > 0, -normals, normals))
 
 
 def crease_normals(vertices: Float64, faces: Int64) -> Float64:
-    """(F, 3, 3) unit normal of every corner of every face: area-weighted mean over the faces around the corner's
-    place that turn less than the crease angle from its own, whatever way round they are wound.
+    """(F, 3, 3) unit normals of the corners of faces, with creases kept.
 
-    The corners are taken in groups of at most ``FRAGMENT_BUDGET`` meetings: a vertex may be every face's.
+    Each is the area-weighted mean over the faces at the corner's position that differ from its own by less than the
+    crease angle; their winding does not matter. Pairs of corner and face are processed in groups of
+    ``FRAGMENT_BUDGET``, because one vertex may belong to all faces.
     """
     edges = vertices[faces[:, 1:]] - vertices[faces[:, :1]]
     weighted = np.cross(edges[:, 0], edges[:, 1])  # (F, 3), length = twice the area
@@ -203,13 +205,13 @@ def crease_normals(vertices: Float64, faces: Int64) -> Float64:
     start, valence = (np.cumsum(counts) - counts)[corner], counts[corner]
     summed = np.zeros((len(corner), 3))
     for chunk in _chunks(valence):
-        asking = np.repeat(chunk, valence[chunk])  # every corner meets every face around its place
+        row = np.repeat(chunk, valence[chunk])  # every corner with every face at its position
         first = np.repeat(np.cumsum(valence[chunk]) - valence[chunk], valence[chunk])
-        neighbour = order[start[asking] + np.arange(len(asking)) - first] // 3
-        cosine = (unit[asking // 3] * unit[neighbour]).sum(axis=1)
+        neighbour = order[start[row] + np.arange(len(row)) - first] // 3
+        cosine = (unit[row // 3] * unit[neighbour]).sum(axis=1)
         share = weighted[neighbour] * np.where(np.abs(cosine) >= CREASE, np.sign(cosine), 0)[:, None]
         for k in range(3):
-            summed[:, k] += np.bincount(asking, weights=share[:, k], minlength=len(corner))
+            summed[:, k] += np.bincount(row, weights=share[:, k], minlength=len(corner))
     length = np.linalg.norm(summed, axis=1, keepdims=True)
     result = np.where(length > _TINY, summed / np.maximum(length, _TINY), np.repeat(unit, 3, axis=0))
     return np.asarray(result, dtype=np.float64).reshape(-1, 3, 3)

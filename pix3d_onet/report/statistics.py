@@ -1,9 +1,9 @@
-"""The statistics of the ablation: intervals over seeds, a paired test over shapes, a correction for many tests.
+"""Statistics of an ablation: intervals over seeds, paired tests over shapes, correction for multiple tests.
 
-Two sources of chance are kept apart. Seeds: Student's interval of the mean over training runs. Shapes: the difference
-to the base over test shapes, all pictures of a shape together: a sign-flip permutation test (Fisher, *The Design of
-Experiments*, 1935, section 21), which keeps its level however few the shapes, and a BCa bootstrap interval (Efron and
-Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 14).
+Two sources of variance are treated separately. Seeds: Student's interval of the mean over training runs. Shapes: the
+mean difference from the base over test shapes, each with all of its pictures, by a sign-flip permutation test (Fisher,
+*The Design of Experiments*, 1935, section 21), which is exact for any number of shapes, and a BCa bootstrap interval
+(Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 14).
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from scipy import stats
 from pix3d_onet.types import Float64
 
 CONFIDENCE = 0.95
-"""Level of every interval."""
+"""Confidence level of all intervals."""
 SIGNIFICANCE = 0.05
-"""Holm-corrected p below which a difference is marked."""
+"""A difference is marked if its Holm-corrected p is below this."""
 RESAMPLES = 9999
-"""Bootstrap resamples, and sign flips where there are more (from 14 shapes on; below, p is exact). No p is under
-1/10000."""
+"""Number of bootstrap resamples, and most sign flips: from 14 shapes on there are more, and p is estimated, at least
+1/10000. Below, p is exact."""
 MIN_SHAPES = 5
-"""Fewest shapes for a paired test; below this a bootstrap says nothing."""
+"""Fewest shapes for a paired test; a bootstrap over fewer is meaningless."""
 BATCH = 1000
-"""Resamples held at once, so that thousands of shapes fit in memory."""
+"""Resamples in memory at a time, so that thousands of shapes are possible."""
 ROUNDING = 1e-12
-"""Differences that vary by less than this share of their size are one number with rounding: no interval to estimate."""
+"""Differences whose range is below this fraction of their size are equal up to rounding; BCa cannot be computed
+then."""
 
 
 @dataclass(frozen=True, slots=True)
 class PairedTest:
-    """A difference of means over ``shapes`` shapes, its confidence interval and its two-sided p value."""
+    """The mean difference over ``shapes`` shapes, its confidence interval and its two-sided p value."""
 
     difference: float
     low: float
@@ -44,7 +45,7 @@ class PairedTest:
 
 
 def half_width(values: Sequence[float]) -> float | None:
-    """Half the Student-t interval, at ``CONFIDENCE``, of the mean over training runs; None for fewer than two."""
+    """Half the width of Student's interval of the mean over training runs; None for fewer than two."""
     if len(values) < 2:
         return None
     quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
@@ -52,7 +53,7 @@ def half_width(values: Sequence[float]) -> float | None:
 
 
 def per_shape(scores: Mapping[str, float], objects: Mapping[str, str]) -> dict[str, float]:
-    """Record id → score to shape → mean score over its pictures; a record of unknown shape stands for itself."""
+    """Record id → score to shape → mean over its pictures; a record without a shape in ``objects`` is its own shape."""
     gathered: dict[str, list[float]] = {}
     for record, score in scores.items():
         gathered.setdefault(objects.get(record, record), []).append(score)
@@ -62,11 +63,11 @@ def per_shape(scores: Mapping[str, float], objects: Mapping[str, str]) -> dict[s
 def paired_test(
     scores: Mapping[str, float], base: Mapping[str, float], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> PairedTest | None:
-    """Is the mean of ``scores`` another than that of ``base``, over the shapes that both have?
+    """Test whether the means of ``scores`` and ``base`` (shape → score) differ, over the shapes that both have.
 
-    The p value is two-sided, the share of sign flips of the shapes' differences whose mean is as far from zero, itself
-    among them: never 0, and over n shapes never under 2/2ⁿ. The interval is a bias-corrected and accelerated bootstrap
-    (BCa). None when fewer than ``MIN_SHAPES`` shapes are shared.
+    The two-sided p value is the fraction of sign flips of the differences, the identity included, whose mean is at
+    least as far from 0; over n shapes it is at least 2/2ⁿ. The interval is a bias-corrected and accelerated bootstrap
+    (BCa). None if fewer than ``MIN_SHAPES`` shapes are shared.
     """
     shared = sorted(set(scores) & set(base))
     if len(shared) < MIN_SHAPES:
@@ -92,7 +93,7 @@ def _distance_from_zero(values: Float64, axis: int) -> Float64:
 
 
 def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
-    """Holm's step-down correction (1979) for as many tests as there are values; None stays None and is not counted."""
+    """Holm's step-down correction (1979) of p values; None stays None and is not counted as a test."""
     present = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
     running = 0.0

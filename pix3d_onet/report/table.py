@@ -1,4 +1,4 @@
-"""The table of an ablation as typed records, computed once from stored runs; every format prints these alone."""
+"""The table of an ablation as records, computed from stored runs; all output formats use these records."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pix3d_onet.runs.record import RunRecord
 
 @dataclass(frozen=True, slots=True)
 class RunCell:
-    """One run behind a row: where its numbers come from."""
+    """One run of a row."""
 
     run_id: str
     seed: int
@@ -43,12 +43,12 @@ class RunCell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One variant. What was not run or not measured is None; means are over the row's own ``seeds``.
+    """One variant. Values that were not measured are None; means are over the row's ``seeds``.
 
-    ``relative`` is the improvement of the mean validation IoU over the base as a fraction, over the seeds and pictures
-    that both have. ``difference`` (with its interval and p values) compares per-shape scores on ``Table.tested_on``,
-    likewise. ``val_pictures`` and ``test_pictures`` are how many the row's own means are over: a network with a pose
-    branch is not scored on a picture without a camera.
+    ``relative``: relative improvement of the mean validation IoU over the base, over the seeds and pictures that both
+    have. ``difference``, with its interval and p values: the same for per-shape scores on ``Table.tested_on``.
+    ``val_pictures``, ``test_pictures``: number of pictures of the row's means, since networks with a pose input are not
+    scored on pictures without a camera.
     """
 
     variant: str
@@ -87,10 +87,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The table with all that a reader must know to trust it.
+    """The rows, with the settings that its caption and notes need.
 
-    ``reference``: whether it stands beside the numbers of the report being reproduced; ``unfinished`` are runs of its
-    variants that were started and are not in it.
+    ``reference``: whether the published numbers are shown; ``unfinished``: runs of its variants that are not finished
+    and so not in the table.
     """
 
     title: str
@@ -119,30 +119,30 @@ class Table:
     unfinished: tuple[UnfinishedRun, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The document of the report as JSON; all formats carry the same values."""
+        """The table as a dict for JSON."""
         return dataclasses.asdict(self)
 
     def row(self, variant: str) -> Row:
-        """The row of a variant; KeyError when the table has none."""
+        """The row of a variant; StopIteration if there is none."""
         return next(r for r in self.rows if r.variant == variant)
 
     @property
     def caption(self) -> str:
-        """One sentence: data set, recipe, seeds, device, and what the numbers are."""
+        """One sentence: meaning of the numbers, data set, recipe, seeds, device."""
         shapes = ", ".join(f"{self.counts[k]} {k}" for k in ("train", "val", "test") if k in self.counts)
         points = f"the first {self.val_points:,} points" if self.val_points else "all points"
         seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"seeds {', '.join(map(str, self.seeds))}"
         named = {"": "encoders from random weights", "pretrained": "pretrained encoders"}
         weights = self.encoder_weights or named.get(self.weights, f"weights from {self.weights[:60]}")
         return (
-            f"Validation IoU (threshold {self.threshold:g}, {points} a picture, best checkpoint) on {self.dataset} "
+            f"Validation IoU (threshold {self.threshold:g}, {points} per picture, best checkpoint) on {self.dataset} "
             f"({shapes} pictures): {self.steps} steps, batch {self.batch_size}, {self.image_size}² px, "
-            f"{self.points_per_shape} points a shape, {seeds or 'no seeds'}, {weights}, {', '.join(self.devices)}."
+            f"{self.points_per_shape} points per shape, {seeds or 'no seeds'}, {weights}, {', '.join(self.devices)}."
         )
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know besides the caption, one sentence each."""
+        """Further notes below the caption, one sentence each."""
         notes = ["“paper”: the report being reproduced (Pix3D chairs, 3000 steps)."] if self.reference else []
         if len(self.seeds) > 1:
             notes.append("±: 95 % Student-t interval of the mean over seeds.")
@@ -171,7 +171,7 @@ class Table:
         return tuple(notes)
 
     def _precisions(self) -> dict[str, list[str]]:
-        """Precision → the variants with a run in it; runs that do not state theirs are left out."""
+        """Precision → variants with a run in that precision; runs without a recorded precision are omitted."""
         found: dict[str, list[str]] = {}
         for row in self.rows:
             for precision in sorted({cell.precision for cell in row.runs} - {""}):
@@ -179,7 +179,7 @@ class Table:
         return found
 
     def _fewer_pictures(self) -> list[str]:
-        """``variant: N of M val`` of every row that was scored on fewer pictures than another."""
+        """``variant: N of M val`` for every row that was scored on fewer pictures than another."""
         found: dict[str, list[str]] = {}
         for split in ("val", "test"):
             counts = {r.variant: getattr(r, f"{split}_pictures") or 0 for r in self.rows}
@@ -205,10 +205,10 @@ def build_table(
 ) -> Table:
     """The table of the runs of one group.
 
-    ``variants``: the rows in order; None takes those of Table 1 first, then every other that was run. Rows without a
-    run are left out unless ``all_rows``. ``base``: what the others are compared with; None takes ``resnet18``, or the
-    first row if that is not a row. ``reference``: beside the report's own numbers; None: where all rows are of Table 1.
-    ``title``: None takes that of Table 1 where there is a reference. ConfigError when the base is not a row.
+    ``variants``: the rows in order (None: Table 1, then all other variants with a run); rows without a run are omitted
+    unless ``all_rows``. ``base``: the variant to compare the others with (None: ``resnet18`` if it is a row, else the
+    first row). ``reference``: show the published numbers (None: if all rows are in Table 1). ``title``: empty for that
+    of Table 1 or of a mixed table. ConfigError if the base is not a row.
     """
     wanted = _variants(group, all_rows=all_rows) if variants is None else variants
     shown = [v for v in wanted if all_rows or group.of(v.name)]
@@ -253,7 +253,7 @@ def build_table(
 
 
 def _variants(group: RunGroup, *, all_rows: bool) -> list[Variant]:
-    """Table 1, then every other variant that was run, under the labels that their runs have."""
+    """The variants of Table 1, then all others with a run, with the labels of their runs."""
     others = [n for n in group.variants if n not in TABLE1.variants]
     found = []
     for name in (*TABLE1.variants, *others):
@@ -270,11 +270,11 @@ def _without_reference(row: Row) -> Row:
     return dataclasses.replace(row, params_paper=None, val_iou_paper=None, relative_paper=None)
 
 
-def _encoder_weights(taken: Mapping[str, Any]) -> str:
-    """What a run started with, where its encoder's weights are from a file; empty otherwise."""
-    if not taken:
+def _encoder_weights(loaded: Mapping[str, Any]) -> str:
+    """The initial weights for the caption, if the encoder's are from a file; else empty."""
+    if not loaded:
         return ""
-    return f"encoder weights from {taken.get('file')} ({taken.get('taken')} of {taken.get('total')} tensors)"
+    return f"encoder weights from {loaded.get('file')} ({loaded.get('taken')} of {loaded.get('total')} tensors)"
 
 
 def _device(run: StoredRun) -> str:
@@ -297,7 +297,7 @@ def _row(group: RunGroup, variant: Variant, base: str, test: PairedTest | None, 
         return row
     records = [r.record for r in runs]
     best = [r.best_val_iou for r in records]
-    tested = [fmean(r.test_scores.values()) for r in records if r.test_scores]
+    tested = [r.test_iou for r in records if r.test_iou is not None]
     all_tested = len(tested) == len(records)
     row = dataclasses.replace(
         row,
@@ -352,7 +352,7 @@ def _cell(run: StoredRun) -> RunCell:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """The mean, or None as soon as one value is missing: what is missing is never averaged over."""
+    """The mean; None if any value is missing."""
     present = [v for v in values if v is not None]
     return fmean(present) if present and len(present) == len(values) else None
 
@@ -371,7 +371,7 @@ def _relative(group: RunGroup, name: str, base: str) -> float | None:
 
 
 def _on_shared_pictures(run: RunRecord, base: RunRecord) -> tuple[float, float]:
-    """The validation IoU of both, over the pictures that both were scored on where they differ in that."""
+    """The validation IoU of both runs; if they were scored on different pictures, over the shared ones."""
     shared = run.val_scores.keys() & base.val_scores.keys()
     if not shared or len(shared) == len(run.val_scores) == len(base.val_scores):
         return run.best_val_iou, base.best_val_iou
@@ -379,7 +379,7 @@ def _on_shared_pictures(run: RunRecord, base: RunRecord) -> tuple[float, float]:
 
 
 def _tested_split(group: RunGroup, base: str) -> str | None:
-    """``test`` where the base was scored on it, else ``val``, else None."""
+    """``test`` if the base was scored on it, else ``val``, else None."""
     for split in ("test", "val"):
         if any(_scores(r, split) for r in group.of(base)):
             return split
@@ -391,7 +391,7 @@ def _scores(run: StoredRun, split: str) -> Mapping[str, float]:
 
 
 def shape_scores(runs: Sequence[StoredRun], split: str, pictures: Set[str] | None = None) -> dict[str, float]:
-    """Shape → IoU, averaged over the runs (seeds); only shapes that every run has, only ``pictures`` where given."""
+    """Shape → IoU, averaged over runs, for the shapes that all runs have; ``pictures``: only over these records."""
     scored = [
         per_shape({k: v for k, v in _scores(r, split).items() if pictures is None or k in pictures}, r.record.objects)
         for r in runs

@@ -1,4 +1,4 @@
-"""Shaded pictures of meshes, each rendered once however many figures and pages show it."""
+"""A cache of shaded pictures of meshes, so that each mesh is rendered once per report."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pix3d_onet.report.shade import shade
 from pix3d_onet.types import Mesh, UInt8
 
 THUMBNAIL = 256
-"""Side of a shaded mesh, pixels."""
+"""Side of a thumbnail, pixels."""
 
 
 class Thumbnails:
-    """A cache of shaded meshes; it keeps the meshes alive, so make one a report."""
+    """Shaded pictures by mesh. It keeps references to the meshes, so use one object per report."""
 
     def __init__(self, size: int = THUMBNAIL) -> None:
         self.size = size

@@ -1,1 +1,1 @@
-"""What a training run leaves behind, readable without torch: its record, its folder, its examples."""
+"""The output of a training run, readable without torch: its folder, its record, its examples."""

@@ -1,14 +1,14 @@
 """``examples.npz`` of a run: a few pictures with their true and reconstructed meshes, for the figures.
 
-The file needs neither torch nor this package to be read (``np.load(..., allow_pickle=False)``)::
+The file can be read without torch and without this package (``np.load(..., allow_pickle=False)``)::
 
     record_id (K,) str          object_id (K,) str          split () str        threshold () float32
     rgb (K, H, W, 3) uint8      mask (K, H, W) bool         iou (K,) float32
     pred_vertices_i (V, 3) float32   pred_faces_i (F, 3) uint32      i = 0 .. K-1, normalised frame
     true_vertices_i (V, 3) float32   true_faces_i (F, 3) uint32
 
-Training writes it, the report reads it, from anybody's folder of runs: so nothing is unpacked before the zip's own
-figures and the arrays' headers say that it is small.
+Training writes it and the report reads it. A folder of runs may come from anyone, so the file is unpacked only if the
+zip directory and the arrays' headers state small sizes.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from pix3d_onet.runs.folder import RunFolder
 from pix3d_onet.types import Bool, Mesh, UInt8
 
 MAX_BYTES = 32 * 2**20
-"""Most bytes that all arrays of a file may unpack to: six pictures of 512² with their meshes take 8 MiB."""
+"""Most bytes of all unpacked arrays; six pictures of 512² with their meshes have 8 MiB."""
 MAX_EXAMPLES = 64
-"""Most pictures in a file; training writes six, and a page shows six."""
+"""Most pictures in a file; training writes six."""
 MAX_FACES = 16_000
-"""Most faces of a mesh; training writes at most a quarter of it. What draws a mesh works face by face."""
+"""Most faces of a mesh, because drawing takes time per face; training writes at most a quarter of it."""
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile)
-"""What zipfile and numpy raise on a file that is not what it says it is."""
+"""Exceptions of zipfile and numpy for damaged files."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +55,7 @@ class Example:
 
 
 def store_examples(run: Path, examples: Sequence[Example], *, split: str, threshold: float) -> None:
-    """Write ``run/examples.npz`` atomically; the pictures have one size."""
+    """Write ``run/examples.npz`` atomically; all pictures must have the same size."""
     arrays: dict[str, Any] = {}
     for i, example in enumerate(examples):
         for kind, mesh in (("pred", example.prediction), ("true", example.truth)):
@@ -73,9 +73,9 @@ def store_examples(run: Path, examples: Sequence[Example], *, split: str, thresh
 
 
 def read_examples(run: Path) -> tuple[Example, ...]:
-    """The examples of the run in folder ``run``; empty when it has none.
+    """The examples of the run in folder ``run``; empty if it has none.
 
-    InputError when the file is damaged or holds more than the limits above.
+    InputError if the file is damaged or exceeds the limits above.
     """
     path = RunFolder(run).examples
     if not path.exists():

@@ -1,4 +1,4 @@
-"""What lies where in the folder of a training run: the one module that knows, without torch.
+"""File names in the folder of a training run. All other modules take them from here; torch is not needed.
 
 ::
 
@@ -6,11 +6,11 @@
     history.csv             one row per validation, appended while training
     tensorboard/            the same as TensorBoard events
     best/model.safetensors  the best network so far; model.json beside it describes it
-    last/step-N.safetensors everything that an unfinished run needs to go on, and its description
-    last/model.safetensors  in place of these in a finished run: the network at its end
+    last/step-N.safetensors a checkpoint of an unfinished run, from which it continues; with description
+    last/model.safetensors  replaces these in a finished run: the network after the last step
     profile/                the profiler's trace and table
     examples.npz            pictures and meshes for the figures (no pickle)
-    run.json                the record; written last, so a folder without it is unfinished
+    run.json                the record; written last, so that a folder without it is an unfinished run
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ NETWORK_SUFFIX = ".safetensors"
 NETWORK_FILE = f"model{NETWORK_SUFFIX}"
 STEP_FILE = re.compile(r"step-\d{8}\.safetensors")
 STRAY_TENSORS = re.compile(r"\.tmp[0-9A-Za-z]{6}")
-"""A file that safetensors was writing when it was killed."""
+"""Temporary files of safetensors, left if the process is killed while writing."""
 NAMED_RUNS = 4
-"""Runs that an error names at most."""
+"""Most runs that an error names."""
 
 RunState = Literal["missing", "partial", "done"]
 
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """The places of one run; none of them need exist. What it removes are files of ours, never what a link leads to."""
+    """Paths in one run's folder, which need not exist. Methods remove only the files above and follow no links."""
 
     path: Path
 
     @property
     def record(self) -> Path:
-        """The run's record."""
+        """Path of the run's record."""
         return self.path / RUN_FILE
 
     @property
     def config(self) -> Path:
-        """What defines the run."""
+        """Path of the run's configuration."""
         return self.path / CONFIG_FILE
 
     @property
     def history(self) -> Path:
-        """The validations as a table."""
+        """Path of the table of validations."""
         return self.path / HISTORY_FILE
 
     @property
@@ -70,29 +70,29 @@ class RunFolder:
 
     @property
     def examples(self) -> Path:
-        """Pictures and meshes for the figures."""
+        """Path of the pictures and meshes for the figures."""
         return self.path / EXAMPLES_FILE
 
     @property
     def best(self) -> Path:
-        """The best network."""
+        """Path of the best network."""
         return self.path / BEST / NETWORK_FILE
 
     @property
     def last(self) -> Path:
-        """The network at the end of a finished run."""
+        """Path of the network after the last step of a finished run."""
         return self.path / LAST / NETWORK_FILE
 
     def step(self, number: int) -> Path:
-        """The checkpoint after step ``number`` of an unfinished run."""
+        """Path of the checkpoint after step ``number`` of an unfinished run."""
         return self.path / LAST / f"step-{number:08d}{NETWORK_SUFFIX}"
 
     def steps(self) -> list[Path]:
-        """The checkpoints there are, oldest first."""
+        """The existing checkpoints, oldest first."""
         return [path for path in self._inside(LAST) if STEP_FILE.fullmatch(path.name) and is_own_file(path)]
 
     def writable(self, place: Path) -> Path:
-        """``place`` of this run, to write to; InputError where a link or a file stands for one of its folders."""
+        """``place``, a path of this run, to write to. InputError if one of its folders is a link or a file."""
         return member(self.path, *place.relative_to(self.path).parts)
 
     @property
@@ -104,18 +104,18 @@ class RunFolder:
 
     @property
     def has_network(self) -> bool:
-        """Whether anything of value has been saved: until then the folder is free for any run."""
+        """Whether a network has been saved; until then any run may use the folder."""
         return self.best.is_file() or self.last.is_file() or bool(self.steps())
 
-    def forget_steps(self, keep: int = 0) -> None:
-        """Remove what only an unfinished run needs, but for its newest ``keep`` checkpoints."""
+    def remove_checkpoints(self, keep: int = 0) -> None:
+        """Remove the checkpoints of an unfinished run except the newest ``keep``."""
         for path in self.steps()[: -keep or None]:
             remove(description(path))
             remove(path)
 
-    def forget_start(self) -> None:
-        """Remove what a run writes before its first checkpoint."""
-        self.forget_curves()
+    def remove_start(self) -> None:
+        """Remove the files that a run writes before its first checkpoint."""
+        self.remove_curves()
         for path in self._inside(PROFILE):
             remove(path)
         remove(self.config)
@@ -123,15 +123,15 @@ class RunFolder:
             with suppress(OSError):  # missing, or not empty
                 (self.path / name).rmdir()
 
-    def forget_curves(self) -> None:
+    def remove_curves(self) -> None:
         """Remove the history and TensorBoard's events."""
         remove(self.history)
         for path in self._inside(EVENTS):
             if path.name.startswith("events.out.tfevents."):
                 remove(path)
 
-    def clear_strays(self) -> None:
-        """Remove what a kill left half-written: ours and safetensors' own, each as large as a checkpoint."""
+    def remove_partial_files(self) -> None:
+        """Remove half-written files of a killed process: onet's and safetensors', each as large as a checkpoint."""
         remove_parts(self.path, FILES)
         for name in (BEST, LAST):
             found = self._inside(name)
@@ -142,7 +142,7 @@ class RunFolder:
                     remove(path)
 
     def _inside(self, name: str) -> list[Path]:
-        """The entries of a subfolder by name; none where it is a link, which is somebody else's."""
+        """The entries of a subfolder, sorted; none if it is a link."""
         folder = self.path / name
         return [] if folder.is_symlink() or not folder.is_dir() else sorted(folder.iterdir())
 
@@ -153,7 +153,7 @@ def _is_of_a_network(name: str) -> bool:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether ``folder`` has the configuration or the record of a run of ours, as a file of its own."""
+    """Whether ``folder`` contains the configuration or the record of a run of onet; links do not count."""
     for path in (RunFolder(folder).config, RunFolder(folder).record):
         if is_own_file(path):
             try:
@@ -166,18 +166,18 @@ def is_run(folder: Path) -> bool:
 
 
 def description(network: Path) -> Path:
-    """The readable JSON beside a network or checkpoint."""
+    """Path of the JSON description beside a network or checkpoint."""
     return network.with_suffix(".json")
 
 
 def network_file(run: str | Path) -> Path:
-    """The best network of a run's folder; a ``.safetensors`` file stands for itself."""
+    """Path of the best network in a run's folder; a ``.safetensors`` file is returned unchanged."""
     path = Path(run)
     return path if path.suffix == NETWORK_SUFFIX else RunFolder(path).best
 
 
 def no_network(run: Path) -> InputError:
-    """The error for a place without a trained network; of a folder that holds runs it names some."""
+    """The error for a path without a trained network; if it is a folder of runs, some of them are named."""
     if not run.exists():
         return InputError(f"run not found: {run}.", hint="Train one with `onet train`.")
     below = [str(f) for depth in ("*", "*/*") for f in sorted(run.glob(depth)) if RunFolder(f).best.is_file()]
@@ -189,8 +189,10 @@ def no_network(run: Path) -> InputError:
 
 
 def check_network(run: Path) -> Path:
-    """The description of the network in ``run`` (a run's folder, or a network's file); InputError unless it is there
-    with its network."""
+    """Path of the description of the network in ``run``, a run's folder or a network's file.
+
+    InputError if the network or its description is missing.
+    """
     network = network_file(run)
     if not network.is_file():
         raise no_network(run)
@@ -200,5 +202,5 @@ def check_network(run: Path) -> Path:
 
 
 def finished_runs(root: Path) -> list[Path]:
-    """The folders of all finished runs in or below ``root``, in the order of their paths."""
+    """The folders of all finished runs in or below ``root``, sorted by path."""
     return [path.parent for path in sorted(root.rglob(RUN_FILE))]

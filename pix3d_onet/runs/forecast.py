@@ -1,4 +1,4 @@
-"""How long a run will still take: steps, validations and the scoring after the last step."""
+"""Estimate the time left of a run: steps, validations, and the scoring after the last step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BACKWARD = 3.0
 
 
 class Clock(Protocol):
-    """The counters of a run that a forecast is made from."""
+    """The counters of a run that the estimate needs."""
 
     step: int
     train_seconds: float
@@ -28,8 +28,11 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """``validation`` is the cost of one in training steps, until one is measured; ``scored`` is the scoring after the
-    last step, in validations."""
+    """Estimated costs.
+
+    ``validation``: of a validation in training steps, used until one is measured; ``scored``: of the scoring after the
+    last step, in validations.
+    """
 
     steps: int
     val_every: int
@@ -37,7 +40,7 @@ class Forecast:
     scored: float
 
     def seconds_left(self, run: Clock) -> float | None:
-        """Seconds until the record, from the mean speed so far; None before the first step."""
+        """Seconds until the end of the run, at the mean speed so far; None before the first step."""
         if run.step < 1 or run.train_seconds <= 0:
             return None
         each = run.train_seconds / run.step
@@ -48,9 +51,9 @@ class Forecast:
 
 
 def forecast(config: TrainConfig, val: int, test: int, points: int) -> Forecast:
-    """For ``val`` and ``test`` pictures with ``points`` stored points per shape.
+    """The forecast for ``val`` and ``test`` pictures with ``points`` stored points per shape.
 
-    Points decide: the decoder runs on each, and a validation takes all of a shape.
+    Cost is assumed to be proportional to the number of decoded points.
     """
     per_picture = min(config.val_points or points, points)
     share = val * per_picture / (config.batch_size * min(config.points_per_shape, points))

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from pix3d_onet.config import SPLITS
@@ -15,9 +16,9 @@ from pix3d_onet.runs.folder import RunFolder
 
 RUN_VERSION = 1
 LARGEST = 1e15
-"""Numbers of a record are at most so large: steps, bytes, seconds; JSON has any, and what sums them overflows."""
+"""Largest number in a record (steps, bytes, seconds). JSON allows any, whose sum may overflow."""
 LONGEST = 1000
-"""Characters of a name in a record."""
+"""Most characters of a string in a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,15 @@ class HistoryRow:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """Everything about one finished run. What was measured is immutable once written; an ablation may change how its
-    variant is called (``label``, ``replaced``)."""
+    """The record of a finished run.
+
+    ``onet bench`` may change ``label`` and ``replaced`` later; all other fields never change.
+    """
 
     name: str
-    """Variant name, or what the user called the run."""
+    """Name of the variant, or the name that the user gave the run."""
     run_id: str
-    """First 12 hex digits of the hash of what defines the run: model, training settings, data hash, weights, seed."""
+    """First 12 hex digits of the hash of model, training settings with seed, data hash and initial weights."""
     model: Mapping[str, Any]
     """ModelConfig as JSON."""
     train: Mapping[str, Any]
@@ -49,50 +52,55 @@ class RunRecord:
     data: Mapping[str, Any]
     """``name``, ``data_hash``, ``crop_margin``, ``train``/``val``/``test`` counts of pictures."""
     params: int
-    """Trainable and frozen parameters, exactly."""
+    """Number of parameters, trainable and frozen."""
     history: tuple[HistoryRow, ...]
     best_step: int
     best_val_iou: float
     last_val_iou: float
     val_scores: Mapping[str, float] = field(default_factory=dict)
-    """Record id → IoU of the best checkpoint on the validation pictures, at the stated threshold."""
+    """Record id → IoU of the best checkpoint on the validation pictures, at the threshold in ``train``."""
     test_scores: Mapping[str, float] = field(default_factory=dict)
-    """Record id → IoU of the best checkpoint on the test pictures; empty when there is no test split."""
+    """Record id → IoU of the best checkpoint on the test pictures; empty without a test split."""
     objects: Mapping[str, str] = field(default_factory=dict)
-    """Record id → object id of the scored pictures, so that statistics can resample shapes rather than pictures."""
+    """Record id → object id of the scored pictures, for statistics over shapes."""
     val_threshold: float | None = None
-    """Threshold with the best mean IoU on validation (reported separately from the constant one)."""
+    """Threshold with the best mean IoU on the validation pictures."""
     val_iou_at_threshold: float | None = None
     weights: str = ""
     """``pretrained``, a file's digest, a run id, or empty for random initial weights."""
     encoder_weights: Mapping[str, Any] = field(default_factory=dict)
-    """What was loaded from a file of encoder weights: ``file``, ``prefix``, ``taken`` of ``total`` tensors,
-    ``left_out`` of its head, ``notes``; empty without one."""
+    """Report of loading encoder weights from a file: ``file``, ``prefix``, ``taken`` of ``total`` tensors,
+    ``left_out`` of its head, ``notes``; empty without a file."""
     device: Mapping[str, Any] = field(default_factory=dict)
-    """``type``, ``name``, ``precision``, ``threads`` (2, or 1-2 where the number changed), ``processes``."""
+    """``type``, ``name``, ``precision``, ``threads`` (2, or 1-2 if the number changed), ``processes``."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """``onet``, ``python``, ``torch``, ``timm``, ``numpy``."""
     seconds: float = 0.0
-    """Training, validation, final scoring and examples, over all sessions of a run that was resumed."""
+    """Time of training, validation, final scoring and examples, summed over all sessions of a resumed run."""
     peak_memory_bytes: int = 0
     shapes_per_second: float = 0.0
     data_wait_share: float = 0.0
-    """Share of training time spent waiting for data, in [0, 1]."""
+    """Fraction of training time spent waiting for data."""
     steps_done: int = 0
     stopped: str = "completed"
     """``completed`` or ``patience``."""
     cost: Mapping[str, float] = field(default_factory=dict)
-    """``gflops_image``, ``gflops_point``, ``latency_seconds`` where measured."""
+    """``gflops_image``, ``gflops_point``, ``latency_seconds``, if measured."""
     label: str = ""
-    """What tables call the variant; empty: as the package does, else by its name."""
+    """Label of the variant in tables; empty: that of the package's variant, else its name."""
     replaced: Mapping[str, Any] = field(default_factory=dict)
-    """Training settings that the variant changes → what the other runs of its ablation have there."""
+    """Training settings that the variant changes → their values in the other runs of the ablation."""
     version: int = RUN_VERSION
 
     @property
     def seed(self) -> int:
         """The training seed."""
         return int(self.train["seed"])
+
+    @property
+    def test_iou(self) -> float | None:
+        """Mean IoU over the test pictures; None without any."""
+        return fmean(self.test_scores.values()) if self.test_scores else None
 
 
 def write_run(folder: Path, record: RunRecord) -> None:
@@ -103,8 +111,10 @@ def write_run(folder: Path, record: RunRecord) -> None:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """Read ``folder/run.json``; InputError when it is missing, damaged (a field of the wrong type is) or of another
-    version. What ``model`` and ``train`` hold is for their configurations to judge, but for the seed."""
+    """Read ``folder/run.json``. InputError if it is missing, of another version, or has a field of the wrong type.
+
+    The content of ``model`` and ``train`` is not checked here, except for the seed.
+    """
     path = RunFolder(folder).record
     hint = "A run that was interrupted continues with `resume=True`."
     document = read_json(path, what="run record", hint=hint, follow=False)
@@ -122,7 +132,7 @@ def _is_int(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return _is_int(value) or (isinstance(value, float) and abs(value) <= LARGEST)  # so neither infinite nor NaN
+    return _is_int(value) or (isinstance(value, float) and abs(value) <= LARGEST)  # excludes infinity and NaN
 
 
 def _is_short(value: object) -> bool:
@@ -149,11 +159,11 @@ CHECKS: dict[str, Callable[[object], bool]] = {
     "Mapping[str, float]": _is_dict_of(_is_number),
     "tuple[HistoryRow, ...]": _is_history,
 }
-"""Annotation of a field → whether a value read from JSON has that type."""
+"""Annotation of a field → check that a value from JSON has that type."""
 
 
 def _problems(document: dict[str, Any]) -> Iterator[str]:
-    """What keeps a JSON document from being a RunRecord, in words."""
+    """The reasons why a JSON document is not a RunRecord."""
     yield from _field_problems(RunRecord, document)
     if not document["history"]:
         yield "history is empty"
@@ -161,7 +171,7 @@ def _problems(document: dict[str, Any]) -> Iterator[str]:
         yield "train has no seed"
     for split in SPLITS:
         if not _is_int(document["data"].get(split, 0)):
-            yield f"data: {split} is no int"
+            yield f"data: {split} must be int"
 
 
 def _field_problems(kind: type[RunRecord | HistoryRow], document: dict[str, Any]) -> Iterator[str]:
@@ -172,4 +182,4 @@ def _field_problems(kind: type[RunRecord | HistoryRow], document: dict[str, Any]
             if known.default is dataclasses.MISSING and known.default_factory is dataclasses.MISSING:
                 yield f"{name} is missing"
         elif not CHECKS[str(known.type)](document[name]):
-            yield f"{name} is no {known.type}"
+            yield f"{name} must be {known.type}"

@@ -55,7 +55,7 @@ def test_files_and_names_mix(tmp_path: Path) -> None:
         select((str(path), "pose"))
     other = tmp_path / "other.toml"
     other.write_text('[recipe]\nsteps = 3\n[[variant]]\nname = "convnext"\n')
-    with pytest.raises(ConfigError, match="train differently"):
+    with pytest.raises(ConfigError, match="different training settings"):
         select((str(path), str(other)))
 
 

@@ -17,7 +17,7 @@ from pix3d_onet.geometry.mesh.reading import load_mesh
 from pix3d_onet.geometry.mesh.topology import is_watertight
 from pix3d_onet.geometry.render.preview import LINE
 from pix3d_onet.geometry.synth.release import synth_pix3d
-from pix3d_onet.reconstruction.job import ALIKE, PhotoJob
+from pix3d_onet.reconstruction.job import SHOWN_PER_KIND, PhotoJob
 from pix3d_onet.reconstruction.surface import probability
 from pix3d_onet.runs.folder import RunFolder, description
 
@@ -200,12 +200,12 @@ def test_an_error_in_the_middle_keeps_what_was_made(run, photo, tmp_path, monkey
 
 
 def test_warnings_that_come_with_every_picture_are_few(run, tmp_path, capsys) -> None:
-    pictures = [tmp_path / f"{i}.png" for i in range(ALIKE + 2)]
+    pictures = [tmp_path / f"{i}.png" for i in range(SHOWN_PER_KIND + 2)]
     for i, path in enumerate(pictures):
         Image.fromarray(np.full((20, 20, 3), 40 + i, np.uint8)).save(path)
     assert onet("reconstruct", run, *pictures, "-o", tmp_path / "out", "--no-preview", *SMALL) == 0
     shown = capsys.readouterr().err
-    assert shown.count("the whole picture is used") == ALIKE
+    assert shown.count("the whole picture is used") == SHOWN_PER_KIND
     assert "… and 2 more: no mask and no alpha channel: 3.png, 4.png." in shown
 
 

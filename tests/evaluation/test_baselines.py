@@ -18,12 +18,12 @@ from pix3d_onet.evaluation.baselines import (
     BASELINES,
     GRID,
     MEAN_THRESHOLDS,
-    Library,
     MeanShape,
     Oracle,
     Retrieval,
+    TrainingShapes,
     baseline,
-    build_library,
+    load_training_shapes,
     overlap,
     picture_feature,
 )
@@ -45,9 +45,9 @@ def data(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def library(data) -> Library:
+def library(data) -> TrainingShapes:
     with Dataset(data) as dataset:
-        return build_library(dataset, inside_box)
+        return load_training_shapes(dataset, inside_box)
 
 
 def test_the_library_holds_the_training_split_alone(data, library) -> None:
@@ -138,7 +138,7 @@ def test_mean_shape_is_cut_where_it_fits_the_training_shapes_best(data, library)
 
 def test_mean_of_one_shape_is_that_shape(library) -> None:
     box = library.meshes[0]
-    alone = Library(("box",), (box,), library.grids[:1], library.features[:1], np.zeros(1, np.int64), inside_box)
+    alone = TrainingShapes(("box",), (box,), library.grids[:1], library.features[:1], np.zeros(1, np.int64), inside_box)
     mean = MeanShape(alone)
     np.testing.assert_allclose(np.abs(mean.prediction.mesh.bounds), np.abs(box.bounds), atol=1.1 / GRID)
 
@@ -199,7 +199,7 @@ def test_unknown_names_and_empty_splits(tmp_path, library) -> None:
     text = (folder / "manifest.json").read_text().replace('"train"', '"val"')
     (folder / "manifest.json").write_text(text)
     with Dataset(folder) as dataset, pytest.raises(InputError, match="train split"):
-        build_library(dataset, inside_box)
+        load_training_shapes(dataset, inside_box)
 
 
 def test_the_names_of_the_baselines_are_those_that_there_are() -> None:

@@ -28,9 +28,9 @@ def test_a_small_shift_on_every_shape_stands_out_though_the_scores_spread() -> N
     assert found.name == "other"
     assert found.test.shapes == 12
     assert found.test.difference == pytest.approx(0.01, abs=0.001)
-    assert found.stands_out
+    assert found.significant
     (none,) = differences(rows(0.0, 0.05), OBJECTS, "base", ["iou"])
-    assert not none.stands_out
+    assert not none.significant
 
 
 def test_the_difference_is_that_of_the_means_over_pictures() -> None:
@@ -46,7 +46,7 @@ def test_the_difference_is_that_of_the_means_over_pictures() -> None:
     means = [np.mean(list(table[name]["iou"].values())) for name in ("a", "b")]
     assert found.test.difference == pytest.approx(means[1] - means[0])
     assert found.test.difference > 0
-    assert not found.stands_out  # eleven of twelve shapes say otherwise
+    assert not found.significant  # eleven of twelve shapes say otherwise
 
 
 def test_every_other_row_is_compared_and_corrected_for() -> None:

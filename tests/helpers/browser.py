@@ -1,4 +1,4 @@
-"""A headless Chromium for tests of the HTML pages; skips where there is none."""
+"""A headless Chromium for tests of the HTML pages; they are skipped if none is installed."""
 
 from __future__ import annotations
 

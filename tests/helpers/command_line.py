@@ -1,4 +1,4 @@
-"""``onet`` called in this very process, and the list of its commands."""
+"""Call ``onet`` in the test's process, and list its commands."""
 
 from __future__ import annotations
 

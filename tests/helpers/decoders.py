@@ -1,12 +1,15 @@
-"""A decoder of which every number is drawn, and the original's formula in its own words."""
+"""Decoders with random parameters, and the original implementation's formula and tensor names."""
 
 from __future__ import annotations
+
+import re
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from pix3d_onet.learning.network.decoder import BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, ConditionalDecoder
+from pix3d_onet.learning.network.model import OccupancyNetwork
 
 
 def decoder(c_dim: int = 8, hidden: int = 16, blocks: int = 2, seed: int = 0) -> ConditionalDecoder:
@@ -46,3 +49,18 @@ def reference(made: ConditionalDecoder, points: Tensor, code: Tensor) -> Tensor:
 def inputs(shapes: int, count: int, c_dim: int = 8, seed: int = 1) -> tuple[Tensor, Tensor]:
     torch.manual_seed(seed)
     return torch.rand(shapes, count, 3, dtype=torch.float64) - 0.5, torch.randn(shapes, c_dim, dtype=torch.float64)
+
+
+def original_state(model: OccupancyNetwork) -> dict[str, Tensor]:
+    """The inverse of ``import_original.translate``: a ResNet-18 network as the original's state dict."""
+    result: dict[str, Tensor] = {}
+    for key, value in model.state_dict().items():
+        name = key.replace("encoder.backbone.", "encoder.features.").replace("encoder.project.", "encoder.fc.")
+        name = re.sub(r"^decoder\.blocks\.(\d+)\.", r"decoder.block\1.", name)
+        if name.startswith("decoder.") and name.endswith((".running_mean", ".running_var")):
+            head, _, tail = name.rpartition(".")
+            result[f"{head}.bn.num_batches_tracked"] = torch.zeros((), dtype=torch.int64)
+            name = f"{head}.bn.{tail}"
+        linear = name.startswith("decoder.") and value.ndim == 2
+        result[name] = value.unsqueeze(-1) if linear else value
+    return result

@@ -1,4 +1,4 @@
-"""What a stranger's file may hold: names that are no names, and damaged bytes."""
+"""Hostile contents of files: strange names and damaged bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Preparing small releases in this very process."""
+"""Prepare small releases in the test's process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small Pix3D releases on disk, each shape a box, and stand-ins for the mesh stage that fail on demand."""
+"""Small Pix3D releases of boxes, and replacements of the mesh stage that fail on demand."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def rotation(angle: float) -> np.ndarray:
 
 
 def write_box(path: Path, sides: Any, note: str = "") -> None:
-    """An OBJ box of full ``sides``; the mesh stage below obeys ``note``."""
+    """An OBJ box with side lengths ``sides``; ``note`` is an instruction for the mesh stage below."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [f"# {note}"] + [f"v {x} {y} {z}" for x, y, z in CORNERS * np.asarray(sides)]
     path.write_text("\n".join(lines + ["f " + " ".join(map(str, q)) for q in QUADS]) + "\n")
@@ -86,7 +86,7 @@ def write_index(root: Path, records: Any) -> None:
 
 
 def box_from(path: Path, object_id: str, config: PrepareConfig) -> GeometryResult:
-    """What ``shape_geometry`` gives, for a box read from its file."""
+    """The result of ``shape_geometry`` for a box, read from its file."""
     lines = path.read_text().splitlines()
     vertices = np.array([[float(x) for x in line.split()[1:]] for line in lines if line.startswith("v ")])
     if not len(vertices):
@@ -111,7 +111,7 @@ def box_from(path: Path, object_id: str, config: PrepareConfig) -> GeometryResul
 
 
 def box_geometry(shape: SourceShape, config: PrepareConfig, root: Path) -> GeometryResult:
-    """A mesh stage for tests; the first line of the OBJ may say what shall go wrong."""
+    """A mesh stage for tests; the first line of the OBJ may be an instruction to fail in some way."""
     note = shape.mesh.read_text().partition("\n")[0].removeprefix("#").split()
     match note:
         case ["die"]:

@@ -1,4 +1,4 @@
-"""The scripts of ``benchmarks/`` as modules."""
+"""Import the scripts of ``benchmarks/`` as modules."""
 
 from __future__ import annotations
 

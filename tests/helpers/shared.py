@@ -1,4 +1,4 @@
-"""The real Pix3D excerpts: where they lie, and a skip that says why where they do not."""
+"""Find the real Pix3D excerpts; tests without them are skipped with a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The source as a tree of syntax: modules, what they import when they are imported, their compiled functions."""
+"""Analyse the source: modules, their imports, and their compiled functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stored run with a tiny untrained network, made in a second, for tests of what works on runs."""
+"""A stored run with a tiny untrained network, made in a second, for tests that need a run."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from helpers.decoders import original_state
 
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.learning.checkpoint import save_best
-from pix3d_onet.learning.import_original import original_state
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
 
 TINY = {"encoder": "test_resnet", "c_dim": 32, "hidden_dim": 32, "blocks": 2}
@@ -40,7 +40,7 @@ def store_run(folder: Path, *, pose: str = "none", data_hash: str = "", empty: b
 
 
 def cameras(pose: str) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """What ``encode`` takes of a camera."""
+    """The camera arguments of ``encode``."""
     if pose == "none":
         return None, None
     return torch.eye(4)[None], torch.ones(1)

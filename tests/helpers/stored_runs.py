@@ -1,4 +1,4 @@
-"""Finished runs as training would leave them, with numbers made up from their names: no torch needed."""
+"""Write finished runs in the format of training, with figures derived from their names; needs no torch."""
 
 from __future__ import annotations
 

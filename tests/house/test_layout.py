@@ -57,6 +57,11 @@ def test_every_kernel_is_compared_with_a_reference() -> None:
     assert known <= set().union(*({*kernels(s), *functions(s)} for s in sources if kernels(s)))  # no stale name
 
 
+def test_kernels_stand_in_folders_of_that_name() -> None:
+    compiled = {name for name, source in texts(PACKAGES["pix3d_onet"]).items() if kernels(source)}
+    assert {name for name in compiled if Path(name).parent.name != "kernels"} == set()
+
+
 def functions(source: str) -> set[str]:
     return {n.name for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef)}
 
@@ -82,7 +87,7 @@ def private_access(source: str) -> set[str]:
             names = [str(a.value).rpartition(".")[2] for a in node.args[:2] if isinstance(a, ast.Constant)]
         else:
             continue
-        found |= {n for n in names if n.startswith("_") and not n.startswith("__") and not n.endswith("_kernels")}
+        found |= {n for n in names if n.startswith("_") and not n.startswith("__")}
     return found
 
 

@@ -24,11 +24,11 @@ import pix3d_onet
 from pix3d_onet.ablation.variants import VARIANTS, Variant
 from pix3d_onet.config import TrainConfig
 from pix3d_onet.evaluation.evaluate import nearest_of_all
-from pix3d_onet.learning.extraction.refine import gradient
+from pix3d_onet.learning.batches.augment import color, crop, flip
+from pix3d_onet.learning.batches.batch import Batch, Decoding, RawBatch
+from pix3d_onet.learning.extraction.refine import value_and_gradient
 from pix3d_onet.learning.extraction.surface_sampling import Sampler
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
-from pix3d_onet.learning.training.augment import color, crop, flip
-from pix3d_onet.learning.training.batches import Batch, Decoding, RawBatch
 from pix3d_onet.learning.training.optim import make_optimizer, moving_average
 from pix3d_onet.learning.training.trainer import occupancy_loss
 from pix3d_onet.learning.training.validate import count_overlap
@@ -52,17 +52,20 @@ BRANCHES = {
     ("learning/network/decoder.py", 'kind in ("cpu", "cuda")'): f"autocast: {HERE}",
     ("learning/network/decoder.py", 'device.type == "cpu"'): f"layers instead of one fused step: {HERE}",
     ("learning/network/decoder_inference.py", 'device.type == "cpu"'): f"large chunks, no places: {HERE}",
-    ("learning/training/batches.py", 'device.type == "cpu"'): f"blocks by indexing: {CARD} (pinned memory)",
-    ("learning/training/batches.py", 'device.type == "cuda"'): f"pinned memory: {CARD}",
-    ("learning/training/fitting.py", 'device.type == "cuda"'): f"the data set in the card's memory: {CARD}",
+    ("learning/batches/split.py", 'device.type == "cpu"'): f"blocks by indexing: {CARD} (pinned memory)",
+    ("learning/batches/split.py", 'device.type == "cuda"'): f"pinned memory: {CARD}",
+    ("learning/batches/opening.py", 'device.type == "cuda"'): f"the data set in the card's memory: {CARD}",
     ("learning/training/profile.py", 'device.type == "cuda"'): f"the card's activities in the trace: {CARD}",
     ("learning/training/run.py", 'where.type == "cuda"'): f"freeing the cache after out of memory: {CARD}",
     ("learning/training/trainer.py", 'device.type == "cuda"'): f"mode of compilation, pinned memory: {CARD}",
-    ("learning/training/trainer.py", "LOOK_EVERY[self.setting.device.type]"): f"steps between looks: {CARD}",
-    ("learning/training/trainer.py", "LOOK_EVERY[device.type]"): f"steps between looks: {CARD}",
+    (
+        "learning/training/trainer.py",
+        "CHECK_EVERY[self.setup.device.type]",
+    ): f"steps between checks of the loss: {CARD}",
+    ("learning/training/trainer.py", "CHECK_EVERY[device.type]"): f"steps between checks of the loss: {CARD}",
 }
 PATTERN = re.compile(
-    r"""(?:device|where)\.type (?:==|!=) "\w+"|kind in \("cpu", "cuda"\)|LOOK_EVERY\[[\w.]+\]|is_cuda\b"""
+    r"""(?:device|where)\.type (?:==|!=) "\w+"|kind in \("cpu", "cuda"\)|CHECK_EVERY\[[\w.]+\]|is_cuda\b"""
 )
 
 
@@ -163,7 +166,7 @@ def test_training_arithmetic_stays_on_the_device(
         else:
             logits = model(images, points, pose, focal)
         loss = occupancy_loss(logits, torch.zeros(PICTURES, POINTS, device=CUDA))
-        optimizer = make_optimizer(model, config, CUDA)
+        optimizer = make_optimizer(model, config)
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter)
         optimizer.step()
@@ -187,7 +190,7 @@ def test_scores_and_extraction_s_chunks_stay_on_the_device(variant: Variant, dty
         occupied = torch.rand(POINTS, device=CUDA) > 0.5
         counts = count_overlap(logits, occupied, torch.rand(3, device=CUDA))
         loss = functional.binary_cross_entropy_with_logits(logits, occupied.float())
-        value, slope = gradient(field, points[0], 0.01)
+        value, slope = value_and_gradient(field, points[0], 0.01)
         assert {t.device for t in (logits, *counts, loss, value, slope)} == {CUDA}
         sampler = Sampler(field, 8, 0.0, CUDA, None)
         sampler.sample(torch.arange(100, device=CUDA))

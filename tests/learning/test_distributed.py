@@ -174,10 +174,12 @@ def test_a_batch_that_cannot_be_shared_is_refused(data: Path, tmp_path: Path, mo
 
 def test_an_automatic_batch_can_be_shared_by_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
     from pix3d_onet.learning.network.model import build_model
-    from pix3d_onet.learning.training import fitting
+    from pix3d_onet.learning.training import batch_size
 
-    monkeypatch.setattr(fitting, "kept_bytes", lambda *a: 1e6 * a[-1])
-    monkeypatch.setattr(fitting, "available_memory", lambda _: 2**34)
+    monkeypatch.setattr(batch_size, "kept_bytes", lambda *a: 1e6 * a[-1])
+    monkeypatch.setattr(batch_size, "available_memory", lambda _: 2**34)
     model, cpu = build_model(two_processes.MODEL), torch.device("cpu")
-    found = [fitting.fitting_batch(model, TrainConfig(pretrained=False), cpu, "fp32", world) for world in (1, 2, 3, 5)]
+    found = [
+        batch_size.largest_batch(model, TrainConfig(pretrained=False), cpu, "fp32", world) for world in (1, 2, 3, 5)
+    ]
     assert found == [64, 64, 63, 60]

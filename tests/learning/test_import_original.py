@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.decoders import original_state
 from helpers.stored_run import write_original
 
 from pix3d_onet.errors import InputError
 from pix3d_onet.learning.checkpoint import load_model
-from pix3d_onet.learning.import_original import import_checkpoint, load_original, original_state
+from pix3d_onet.learning.import_original import import_checkpoint, load_original
 
 
 def test_names_and_shapes_are_the_original_s(tmp_path: Path) -> None:

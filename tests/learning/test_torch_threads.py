@@ -11,7 +11,7 @@ from helpers.decoders import decoder
 from pix3d_onet.events import Event, Note
 from pix3d_onet.learning import torch_threads
 from pix3d_onet.learning.network.decoder_inference import FoldedDecoder
-from pix3d_onet.learning.torch_threads import Threads, spelled
+from pix3d_onet.learning.torch_threads import Threads, as_range
 
 
 class Governor:
@@ -51,7 +51,7 @@ def test_the_count_follows_the_governor_says_why_and_is_restored(monkeypatch: py
     counts = []
     with Threads(emit=told.append) as threads:
         for _ in range(5):
-            threads.look()
+            threads.adjust()
             counts.append(torch.get_num_threads())
         torch.set_num_threads(1)
     assert counts == [2, 2, 1, 1, 2]
@@ -67,27 +67,27 @@ def test_the_count_follows_the_governor_says_why_and_is_restored(monkeypatch: py
 def test_what_the_user_says_is_not_departed_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Governor, "decisions", ())  # a look would fail
     with Threads(3) as threads:
-        threads.look()
+        threads.adjust()
         assert torch.get_num_threads() == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     told: list[Event] = []
     with Threads(emit=told.append) as threads:
-        threads.look()
+        threads.adjust()
         assert torch.get_num_threads() == 2
     assert told == [Note("threads: 2, as OMP_NUM_THREADS says")]
     monkeypatch.delenv("OMP_NUM_THREADS")
     torch.set_num_threads(1)  # in a program of the user's
     with Threads() as threads:
-        threads.look()
+        threads.adjust()
         assert torch.get_num_threads() == 1
     torch.set_num_threads(2)
     with Threads(device=torch.device("cuda")) as threads:
-        threads.look()
+        threads.adjust()
         assert torch.get_num_threads() == 2
 
 
 def test_counts_are_spelled_as_a_range() -> None:
-    assert [spelled(counts) for counts in ([2], [2, 1], [1, 4, 2])] == [2, "1-2", "1-4"]
+    assert [as_range(counts) for counts in ([2], [2, 1], [1, 4, 2])] == [2, "1-2", "1-4"]
 
 
 def test_a_field_has_the_same_bytes_with_any_number_of_threads() -> None:

@@ -18,7 +18,7 @@ from helpers.releases import box_geometry, write_box, write_release
 
 from pix3d_onet.data.sources.pix3d import list_pix3d
 from pix3d_onet.errors import InputError
-from pix3d_onet.preparation.execution.pool import deaf_to_ctrl_c
+from pix3d_onet.preparation.execution.pool import sigint_blocked
 from pix3d_onet.preparation.job import Execution, prepare
 from pix3d_onet.preparation.staging import Staging
 
@@ -231,7 +231,7 @@ def test_ctrl_c_while_workers_start_is_late_and_not_lost() -> None:
     steps = []
 
     def start_workers() -> None:
-        with deaf_to_ctrl_c():
+        with sigint_blocked():
             signal.raise_signal(signal.SIGINT)
             steps.append("went on")
 

@@ -21,7 +21,7 @@ from pix3d_onet.events import Event, Progress
 from pix3d_onet.locks import locked
 from pix3d_onet.preparation.assemble import listing_digest
 from pix3d_onet.preparation.job import Execution, prepare
-from pix3d_onet.preparation.staging import Contents, fingerprint
+from pix3d_onet.preparation.staging import FileDigests, fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_a_damaged_part_is_made_again(root: Path, finished: Path, tmp_path: Path
     data[len(data) // 2] ^= 1
     parts[1].write_bytes(bytes(data))
     (out / ".parts" / ".half.npz.0123.part").write_bytes(b"x")
-    with pytest.raises(InputError, match="cannot be read back"):  # the flipped bit: found when the arrays are read
+    with pytest.raises(InputError, match="cannot be read"):  # the flipped bit is found when the arrays are read
         run(root, out)
     result = run(root, out)
     assert result.resumed == 9
@@ -200,7 +200,7 @@ def test_every_number_of_a_camera_counts(root: Path, change: dict[str, object]) 
     assert camera is not None
     other = replace(shape, views=(replace(shape.views[0], camera=replace(camera, **change)),))
     assert listing_digest(listing, [other]) != listing_digest(listing, [shape])
-    assert fingerprint(other, CONFIG, Contents(root)) != fingerprint(shape, CONFIG, Contents(root))
+    assert fingerprint(other, CONFIG, FileDigests(root)) != fingerprint(shape, CONFIG, FileDigests(root))
 
 
 def test_one_writer_at_a_time(root: Path, tmp_path: Path) -> None:

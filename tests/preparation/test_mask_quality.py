@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pix3d_onet.data.images.crop import crop_view
-from pix3d_onet.preparation.mask_quality import mask_fill, with_pictures
+from pix3d_onet.preparation.mask_quality import mask_fill, with_mask_figures
 from pix3d_onet.types import View
 
 MARGIN = 0.1
@@ -46,10 +46,10 @@ def test_parts_of_the_object_are_no_specks() -> None:
 
 def test_the_worst_photo_of_a_shape_is_named_and_other_warnings_stay() -> None:
     clean, dirty = photo((50, 50, 250, 250)), photo((50, 50, 250, 250), (380, 580, 388, 588), record_id="img/2.jpg")
-    found = with_pictures({"warnings": ["thickened"], "faces": 3}, [clean, dirty], MARGIN)
+    found = with_mask_figures({"warnings": ["thickened"], "faces": 3}, [clean, dirty], MARGIN)
     assert found["warnings"] == ["thickened", "mask-strays"]
     assert found["mask_fill_picture"] == "img/2.jpg"
     assert found["mask_fill"] < 0.6
     assert found["faces"] == 3
-    assert with_pictures({"warnings": []}, [clean], MARGIN) == {"warnings": [], "mask_fill": 1.0}
-    assert with_pictures({"faces": 3}, [], MARGIN) == {"faces": 3}
+    assert with_mask_figures({"warnings": []}, [clean], MARGIN) == {"warnings": [], "mask_fill": 1.0}
+    assert with_mask_figures({"faces": 3}, [], MARGIN) == {"faces": 3}

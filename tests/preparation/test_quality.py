@@ -108,6 +108,19 @@ def test_a_thin_sheet_is_named_as_thickened_and_an_unreadable_grid_is_blank(tmp_
     assert qc["voxel_agreement"] is None
 
 
+@pytest.mark.parametrize(("cut", "hollow"), [(1, True), (0, False)], ids=["a triangle missing", "whole"])
+def test_a_box_whose_inside_is_reached_through_a_hole_is_named_as_hollow(
+    tmp_path: Path, cut: int, hollow: bool
+) -> None:
+    box = trimesh.creation.box()
+    box.faces = box.faces[cut:]
+    # A second, whole box keeps the shape from being all shell.
+    both = trimesh.util.concatenate([box, trimesh.creation.box(transform=np.diag([1, 1, 1, 1.0]) + 2 * np.eye(4, k=3))])
+    qc = shape_of(tmp_path, both).stored.qc
+    assert ("hollow" in qc["warnings"]) == hollow
+    assert qc["hollow"] is None if not hollow else 0.1 < qc["hollow"] < 1
+
+
 @pytest.mark.parametrize("method", ["tight", "fusion", "meshfix", "none"])
 def test_every_figure_of_a_shape_is_in_the_table(tmp_path: Path, method: str) -> None:
     """A figure that is not documented in docs/qc.md is a defect: add it to data/store/quality_figures.py."""

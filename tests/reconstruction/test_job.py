@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pix3d_onet.events import Note
-from pix3d_onet.reconstruction.job import ALIKE, Grouped
+from pix3d_onet.reconstruction.job import SHOWN_PER_KIND, CollapsedWarnings
 from pix3d_onet.reconstruction.outcome import Reconstruction, no_mesh, sentence
 
 
 def test_warnings_that_come_with_every_picture_are_few() -> None:
     notes = []
-    grouped = Grouped(notes.append)
-    for i in range(ALIKE + 1):
+    grouped = CollapsedWarnings(notes.append)
+    for i in range(SHOWN_PER_KIND + 1):
         grouped(Note(f"{i}.png: the automatic mask may be wrong (it is in {i} parts). Look at it.", "warning"))
         grouped(Note(f"{i}.png: well", "info"))
     grouped(Note("x.png: something else.", "warning"))
-    grouped.say_the_rest()
-    assert [n.level for n in notes].count("info") == ALIKE + 1
+    grouped.emit_counts()
+    assert [n.level for n in notes].count("info") == SHOWN_PER_KIND + 1
     assert notes[-1].message == "… and 1 more: the automatic mask may be wrong: 3.png."
 
 

@@ -39,8 +39,8 @@ class Seeds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return seeds
 
 
-def changed(name: str, **options: Any) -> Callable[[Any], Any]:
-    """The option of a training setting that the recipe decides unless it is given."""
+def recipe_option(name: str, **options: Any) -> Callable[[Any], Any]:
+    """The option of a training setting whose default is the recipe's."""
     return setting(TrainConfig, name, unset=True, default_text="the recipe's", **options)
 
 
@@ -54,11 +54,11 @@ def changed(name: str, **options: Any) -> Callable[[Any], Any]:
 @click.option(
     "--preset", type=click.Choice(get_args(TrainPreset)), help="Training settings  [default: the suite's, or paper]"
 )
-@changed("steps")
-@changed("batch_size", type=click.IntRange(min=1), help="Pictures per step.")
-@changed("image_size")
+@recipe_option("steps")
+@recipe_option("batch_size", type=click.IntRange(min=1), help="Pictures per step.")
+@recipe_option("image_size")
 @click.option("--seeds", type=Seeds(), help="Train each variant once per seed  [default: the suite's, or 0]")
-@changed("pretrained")
+@recipe_option("pretrained")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 @threads_option
 @click.option(
@@ -120,7 +120,7 @@ def bench(
         check_writable(out)
     from onet_cli.watch import live_table
     from pix3d_onet.learning.device import devices_of_jobs
-    from pix3d_onet.report.build import keep_report
+    from pix3d_onet.report.build import write_default_report
 
     shown = live_table(plan) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
     with shown as emit:
@@ -129,7 +129,7 @@ def bench(
         made = summarise(result, chosen, out=out, data=data, emit=emit)
     if with_report:  # before printing, so that the files are also written if the output pipe is closed
         with ui.live(quiet=quiet, verbose=verbose) as emit:
-            keep_report(made, out, chosen.name, overwrite=overwrite, emit=emit)
+            write_default_report(made, out, chosen.name, overwrite=overwrite, emit=emit)
     render(made, result, as_json=as_json, quiet=quiet)
     if result.failures:
         names = ", ".join(f.run.name for f in result.failures)
@@ -161,10 +161,10 @@ def _train(threads: int) -> Any:
 def summarise(result: BenchResult, chosen: Selection, *, out: Path, data: Path, emit: Emit) -> Report:
     """The table of the requested variants, including runs of earlier calls."""
     from pix3d_onet.ablation.stored_runs import key_of
-    from pix3d_onet.report.build import Rows, read_report
+    from pix3d_onet.report.build import TableOptions, read_report
 
     key = key_of(result.runs[0], result.runs)
-    return read_report(out, setting=key, rows=Rows(chosen, all_rows=True), data=data, emit=emit)
+    return read_report(out, setting=key, options=TableOptions(chosen, all_rows=True), data=data, emit=emit)
 
 
 def render_plan(plan: Sequence[PlannedRun], *, as_json: bool) -> None:

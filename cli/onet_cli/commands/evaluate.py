@@ -82,10 +82,10 @@ def evaluate(
     config = EvaluationConfig(**{name: fields[name] for name in SCORING})
     extraction = ExtractionConfig(**{name: fields[name] for name in EXTRACTION})
     request = Request(data, runs, tuple(dict.fromkeys(named)), against, device, threads, config, extraction)
-    check_given(config.protocol)
+    check_options(config.protocol)
     check_places(csv_file, out)
 
-    from pix3d_onet.evaluation.job import evaluate_rows, joined
+    from pix3d_onet.evaluation.job import combined, evaluate_rows
 
     results: list[Evaluation] = []
     failed: list[InputError] = []
@@ -100,10 +100,10 @@ def evaluate(
         if results:
             finish(results, request, as_json=as_json, csv_file=csv_file, out=out)
     if failed:
-        raise joined(failed)
+        raise combined(failed)
 
 
-def check_given(protocol: EvaluationProtocol) -> None:
+def check_options(protocol: EvaluationProtocol) -> None:
     """ConfigError if an option was given that the protocol does not use."""
     given = click.get_current_context().get_parameter_source
     for name in UNUSED[protocol]:

@@ -57,33 +57,16 @@ def inspect(
     from pix3d_onet.inspection.summary import summarise, worst_shapes
 
     summary = summarise(dataset)
-    path = (
-        None if no_sheet else place_for(sheet, dataset / (QC_SHEET if qc else SHEET), overwrite=overwrite, quiet=quiet)
-    )
-    if path is not None:
-        from pix3d_onet.inspection.contact_sheet import contact_sheet
+    path = None
+    if not no_sheet:
+        from pix3d_onet.inspection.contact_sheet import contact_sheet, sheet_path
 
-        contact_sheet(dataset, path, shapes=shapes, worst=qc, split=split, seed=seed)
+        with ui.live(quiet=quiet, verbose=verbose) as emit:
+            path = sheet_path(sheet, dataset / (QC_SHEET if qc else SHEET), overwrite=overwrite, emit=emit)
+        if path is not None:
+            contact_sheet(dataset, path, shapes=shapes, worst=qc, split=split, seed=seed)
     worst = [(e.object_id, why) for e, why in worst_shapes(read_manifest(dataset), shapes)] if qc else []
     ui.print_json(document(summary, path, worst)) if as_json else render(summary, path, worst)
-
-
-def place_for(wanted: Path | None, default: Path, *, overwrite: bool, quiet: bool) -> Path | None:
-    """Where to write the sheet; None, with a warning, if none was requested and the default cannot be written."""
-    from pix3d_onet.errors import InputError
-    from pix3d_onet.files import check_writable
-    from pix3d_onet.inspection.contact_sheet import check_place
-
-    try:
-        check_writable(wanted or default)
-        check_place(wanted or default, overwrite=overwrite)
-    except InputError as error:
-        if wanted is not None:
-            raise
-        if not quiet:
-            ui.say(f"no pictures: {error.message} Name a file with --out.", err=True)
-        return None
-    return wanted or default
 
 
 def document(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -> dict[str, object]:

@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 STRICT_STATUS = 4
 """Exit status under ``--strict`` when something was rejected."""
 GIB = 1 << 30
+EXECUTION = ("jobs", "backend", "scheduler", "time_limit", "memory_limit", "retry_failed", "overwrite")
+"""Options that do not affect the data set."""
+SHOWN_REJECTS = 5
+"""Rejects printed without ``-v``."""
+GROUPED = {
+    "auto": "derived from folders and names (--group-by auto)",
+    "file": "one per file (--group-by file)",
+    "folder": "one per folder (--group-by folder)",
+    "top": "one per top-level folder (--group-by top)",
+}
+"""Grouping rule → text after the number of groups."""
 
 
 @click.group()
@@ -144,9 +155,6 @@ def example(source: Source) -> str:
     return f"{where} --category {source.default_category} --out data/prepared/{source.name}-{source.default_category}"
 
 
-EXECUTION = ("jobs", "backend", "scheduler", "time_limit", "memory_limit", "retry_failed", "overwrite")
-
-
 def configure(source: Source, options: Mapping[str, Any]) -> PrepareConfig:
     """Settings from the source's defaults, then the preset, then the options given; later ones win."""
     chosen = {key: value for key, value in options.items() if value is not None and key != "preset" and value != ()}
@@ -212,16 +220,6 @@ def render(result: PrepareResult, *, as_json: bool, quiet: bool, verbose: bool) 
         console.print(f"rejected {where}: {row.reason}: {row.detail}", style="yellow", soft_wrap=True)
     if len(result.rejected) > SHOWN_REJECTS and not verbose:
         console.print(f"... and {len(result.rejected) - SHOWN_REJECTS} more in {result.out / REJECTS_FILE}")
-
-
-SHOWN_REJECTS = 5
-GROUPED = {
-    "auto": "derived from folders and names (--group-by auto)",
-    "file": "one per file (--group-by file)",
-    "folder": "one per folder (--group-by folder)",
-    "top": "one per top-level folder (--group-by top)",
-}
-"""Grouping rule → text after the number of groups."""
 
 
 def _counted(reasons: Mapping[str, int], total: int, lead: str = "") -> str:

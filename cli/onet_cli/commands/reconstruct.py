@@ -62,8 +62,8 @@ def reconstruct(*, strict: bool, as_json: bool, quiet: bool, verbose: bool, **op
             job = open_job(plan, emit)
             document["run"] = dict(job.settings)
             for one in job.run(emit):
-                said = ui.spelled(one.error) if one.error else None
-                made.append(replace(one, error=said))  # one by one: finished meshes are kept on Ctrl-C
+                message = ui.as_flags(one.error) if one.error else None
+                made.append(replace(one, error=message))  # one by one: finished meshes are kept on Ctrl-C
     finally:
         if made:
             finish(made, document, plan.request.sheet, as_json=as_json, quiet=quiet)

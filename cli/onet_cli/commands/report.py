@@ -85,12 +85,12 @@ def report(
       onet report runs --format html --data data/prepared/pix3d-chair
     """
     from pix3d_onet.ablation.selection import select
-    from pix3d_onet.report.build import Rows, read_report, report_folder, write_report
+    from pix3d_onet.report.build import TableOptions, read_report, report_folder, write_report
 
     format_ = "json" if as_json else format_
     with ui.live(quiet=quiet, verbose=verbose) as emit:
-        rows = Rows(select([suite]) if suite else None, base, all_rows, reference)
-        made = read_report(runs, setting=setting, rows=rows, data=data, examples=examples, emit=emit)
+        options = TableOptions(select([suite]) if suite else None, base, all_rows, reference)
+        made = read_report(runs, setting=setting, options=options, data=data, examples=examples, emit=emit)
     folder = out or (report_folder(runs) if format_ == "html" else None)
     written: Sequence[Path] = ()
     try:  # before printing, so that the files are also written if the output pipe is closed

@@ -117,7 +117,7 @@ def document(record: RunRecord, folder: Path) -> dict[str, Any]:
         "last_val_iou": record.last_val_iou,
         "val_threshold": record.val_threshold,
         "val_iou_at_threshold": record.val_iou_at_threshold,
-        "test_iou": test_iou(record),
+        "test_iou": record.test_iou,
         "steps": record.steps_done,
         "stopped": record.stopped,
         "seconds": record.seconds,
@@ -131,20 +131,14 @@ def document(record: RunRecord, folder: Path) -> dict[str, Any]:
     }
 
 
-def test_iou(record: RunRecord) -> float | None:
-    """Mean over the test pictures; None when there are none."""
-    return sum(record.test_scores.values()) / len(record.test_scores) if record.test_scores else None
-
-
 def summary(record: RunRecord, folder: Path) -> list[tuple[str, object]]:
     """Names and values for the summary panel."""
     minutes, seconds = divmod(round(record.seconds), 60)
-    test = test_iou(record)
     chosen = f"{record.val_iou_at_threshold:.4f} at {record.val_threshold}" if record.val_iou_at_threshold else "-"
     rows: list[tuple[str, object]] = [
         ("val IoU", f"{record.best_val_iou:.4f} (step {record.best_step}, threshold {record.train['threshold']})"),
         ("val IoU, threshold chosen on val", chosen),
-        ("test IoU", "-" if test is None else f"{test:.4f}"),
+        ("test IoU", "-" if record.test_iou is None else f"{record.test_iou:.4f}"),
         ("parameters", f"{record.params:,}"),
         ("steps", f"{record.steps_done} ({record.stopped})"),
         ("time", f"{minutes} min {seconds} s with scoring; training: {record.shapes_per_second:.3g} shapes/s"),

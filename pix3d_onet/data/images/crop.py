@@ -120,8 +120,8 @@ def square_around(mask: Bool, margin: float) -> Crop:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """A picture of ``width`` × ``height`` pixels whose ``pixels`` (rows, W, …) uint8 are made when they are asked for:
-    one of 100 million is there once, not in four versions."""
+    """A picture of ``width`` × ``height`` pixels whose rows are computed on demand by ``pixels`` (slice of rows →
+    (rows, W, …) uint8), to save memory for pictures with 100 million pixels."""
 
     mode: str
     width: int

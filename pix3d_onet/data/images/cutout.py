@@ -1,7 +1,7 @@
 """Cut the object out of a single photo and crop it like a training picture.
 
 The photo's EXIF orientation is applied, because photos are displayed, and masks drawn, that way. The mask is given; or
-found by ``auto``, a simple rule without a learned model (:func:`auto_mask`); or by ``rembg``'s network, if that package
+found by ``auto``, a simple rule without a learned model (:func:`auto_cut`); or by ``rembg``'s network, if that package
 is installed. Without a mask, the picture's alpha channel is used; else, if its border is white, what is not white; else
 the whole picture, with a warning.
 """
@@ -137,11 +137,6 @@ def white_border_mask(rgb: UInt8) -> Bool | None:
         return None
     found: Bool = ~_touching_border(white)
     return found if found.any() else None
-
-
-def auto_mask(rgb: UInt8) -> Bool:
-    """(H, W, 3) uint8 → (H, W) bool: the object, as :func:`auto_cut` finds it. RejectError ``no-object``."""
-    return auto_cut(rgb).mask
 
 
 def auto_cut(rgb: UInt8) -> AutoCut:

@@ -61,9 +61,9 @@ WHITE = 248
 """In a picture on white, a pixel is background if no channel is below this (JPEG causes ripples near edges)."""
 STAGE = "image"
 BAND_PIXELS = 4_000_000
-"""Pixels that are converted at a time."""
+"""Pixels per band, for conversions in bands of rows."""
 BAND_ROWS = 64
-"""Rows of deep grey that are converted at a time."""
+"""Rows per band when grey with more than 8 bits is converted."""
 
 
 def read_rgb(path: Path, *, upright: bool = False) -> tuple[UInt8, Bool | None]:
@@ -105,7 +105,7 @@ def _on_white(picture: Image.Image) -> tuple[UInt8, Bool | None]:
 
 
 def _bands(picture: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
-    """Some rows of the picture after others, so that nothing but picture and result is there in full size."""
+    """The picture in bands of rows, so that no temporary copy has its full size."""
     height = max(1, BAND_PIXELS // max(picture.width, 1))
     for top in range(0, picture.height, height):
         bottom = min(top + height, picture.height)
@@ -231,9 +231,8 @@ class _opened:  # noqa: N801 — reads as a verb
 
     def __init__(self, path: Path, what: str, *, load: bool = True, upright: bool = False) -> None:
         self.path, self.what, self.load, self.upright = path, what, load, upright
-        self.name = (
-            path.name if what == "image" else f"{what} {path.name}"
-        )  # a mask often has the same name as its picture
+        # a mask often has the same name as its picture
+        self.name = path.name if what == "image" else f"{what} {path.name}"
         self.picture: Image.Image | None = None
 
     def __enter__(self) -> Image.Image:
@@ -280,7 +279,7 @@ class _opened:  # noqa: N801 — reads as a verb
         scans, pixels = count_scans(self.path), picture.width * picture.height
         if scans > MAX_SCANS or scans * pixels > MAX_PAINTED:
             number = f"{scans}" if scans <= MAX_SCANS else f"more than {MAX_SCANS}"
-            detail = f"{self.name} paints its {pixels:,} pixels {number} times (scans of a progressive JPEG)"
+            detail = f"{self.name} is a progressive JPEG with {number} scans of {pixels:,} pixels"
             raise RejectError("image-too-large", detail, STAGE)
 
     def close(self) -> None:

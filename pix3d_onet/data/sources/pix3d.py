@@ -26,9 +26,8 @@ from pix3d_onet.data.sources.split_files import carved, read_split_files
 from pix3d_onet.errors import ConfigError, InputError, RejectError
 from pix3d_onet.files import digest, inside, read_json
 from pix3d_onet.rotations import rotation_problem
-from pix3d_onet.types import PIX3D_SENSOR_MM, Camera, Rejected, SourceListing, SourceShape, SourceView
+from pix3d_onet.types import PIX3D_INDEX, PIX3D_SENSOR_MM, Camera, Rejected, SourceListing, SourceShape, SourceView
 
-INDEX = "pix3d.json"
 STAGE = "parse"
 HOW_TO_GET = (
     "Get Pix3D from the project page of Sun et al. (CVPR 2018), unpack it there and name its folder with `root` or "
@@ -133,14 +132,14 @@ def _read_index(root: Path) -> list[Any]:
     if not root.is_dir():
         raise InputError(f"no Pix3D folder at {root}.", hint=HOW_TO_GET)
     try:
-        path = inside(root, INDEX)
+        path = inside(root, PIX3D_INDEX)
     except RejectError as error:
         raise InputError(f"{error.message}.", hint=HOW_TO_GET) from None
     raw = read_json(path, what="Pix3D index", hint=HOW_TO_GET)
     if not isinstance(raw, list):
-        raise InputError(f"{root / INDEX} must hold a list of records, not {type(raw).__name__}.", hint=HOW_TO_GET)
+        raise InputError(f"{path} must hold a list of records, not {type(raw).__name__}.", hint=HOW_TO_GET)
     if not raw:
-        raise InputError(f"{root / INDEX} holds no records.", hint=HOW_TO_GET)
+        raise InputError(f"{path} holds no records.", hint=HOW_TO_GET)
     return raw
 
 

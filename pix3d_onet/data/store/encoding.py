@@ -1,4 +1,4 @@
-"""How normals and labels are stored: octahedral and packed bits. Points: see ``lattice``."""
+"""Encode normals (octahedral) and labels (packed bits) for storage. For points see ``lattice``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def decode_normals(codes: UInt8) -> Float32:
 
 
 def pack_bits(labels: Bool) -> UInt8:
-    """(…, P) bool → (…, P/8) uint8, first label in the highest bit (numpy's and the original's order)."""
+    """(…, P) bool → (…, P/8) uint8, first label in the highest bit, as in NumPy and the original layout."""
     return np.packbits(labels, axis=-1)
 
 

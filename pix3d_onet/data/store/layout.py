@@ -1,4 +1,4 @@
-"""The prepared data set on disk: HDF5 shards and ``manifest.json``, written last.
+"""The schema of a shard, an HDF5 file.
 
 The schema (version 1), all coordinates in the normalised frame, S shapes and N pictures in a shard::
 
@@ -14,17 +14,16 @@ The schema (version 1), all coordinates in the normalised frame, S shapes and N 
     scale              (S,)       float64
     object_id          (S,)       UTF-8
     category           (S,)       UTF-8
-    images/rgb         (N, H, W, 3) uint8  one chunk a picture, deflate
-    images/mask        (N, H, W)  uint8    0 or 1, one chunk a picture, deflate
+    images/rgb         (N, H, W, 3) uint8  one chunk per picture, deflate
+    images/mask        (N, H, W)  uint8    0 or 1, one chunk per picture, deflate
     images/pose        (N, 4, 4)  float32  NaN where the source has none
     images/intrinsics  (N, 3, 3)  float32  NaN likewise
     images/shape       (N,)       int64    row of the shape in this shard, ascending
     images/record_id   (N,)       UTF-8
     images/rendered    (N,)       uint8    1 for a rendered view
 
-Reading needs nothing of ours: ``-0.55 + (cells + 0.5) * 1.1 / 65536`` and ``np.unpackbits``.
-
-``shard_file`` compares a shard's headers with it, before any array is read.
+It can be read without onet: points are ``-0.55 + (cells + 0.5) * 1.1 / 65536``, labels ``np.unpackbits``.
+``shard_file`` compares a shard's headers with this schema before any array is read.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from pix3d_onet.data.store.manifest import Manifest
 
 
 def expected_shapes(manifest: Manifest, name: str) -> dict[str, tuple[tuple[int | None, ...], str]]:
-    """Data set → (shape, dtype) that shard ``name`` must have; None where a length is free."""
+    """Name of each array in shard ``name`` → (shape, dtype); None: any length."""
     own = [s for s in manifest.shapes if s.shard == name]
     count, pictures = len(own), sum(s.images for s in own)
     points, surface = int(manifest.config["points"]), int(manifest.config["surface_points"])

@@ -1,4 +1,4 @@
-"""``manifest.json``: what a data set holds. Written last, so that a folder without one is unfinished."""
+"""``manifest.json``: the contents of a data set. It is written last, so a folder without one is unfinished."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FORMAT = "onet-dataset"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 LARGEST, LONGEST = 2**53, 4096
-"""Numbers (bytes of a shard) and texts (paths) in the rows are at most so large and long."""
+"""Largest number and longest text in a row of the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShapeEntry:
-    """One shape in the manifest. ``row`` is its row in ``shard``; ``images`` how many pictures it has;
-    ``image_splits`` differs from ``split`` only for an image split; ``source_sha256`` is a digest of the content of
-    the source's files it was made from (empty: not known)."""
+    """One shape in the manifest. ``row``: its row in ``shard``; ``images``: its number of pictures; ``image_splits``:
+    the split of each picture, which differs from ``split`` only if pictures were split; ``source_sha256``: digest of
+    the contents of the source files (empty: not known)."""
 
     object_id: str
     category: str
@@ -44,17 +44,17 @@ class ShapeEntry:
 
     @property
     def identity(self) -> ShapeIdentity:
-        """Which shape this is."""
+        """Object id, category and group."""
         return ShapeIdentity(self.object_id, self.category, self.group)
 
     @property
     def provenance(self) -> Provenance:
-        """What it was made from."""
+        """The source files."""
         return Provenance(self.source_mesh, self.mesh_sha256, self.source_sha256)
 
 
 def is_figure(value: object) -> bool:
-    """Whether a quality figure is a number that can be added to others: a stranger's may be infinite or endless."""
+    """Whether a quality figure is a number small enough to compute with; manifests are not trusted."""
     return isinstance(value, bool | int | float) and abs(value) <= LARGEST
 
 
@@ -76,7 +76,7 @@ class ShardEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a data set holds. Deterministic: no times, no machine, so that equal inputs give equal bytes."""
+    """Contents of a data set, without times and machine names, so that equal inputs give equal bytes."""
 
     config: Mapping[str, Any]
     config_hash: str
@@ -88,7 +88,7 @@ class Manifest:
 
     @property
     def data_hash(self) -> str:
-        """First 12 hex digits of a hash over all shard checksums and splits: what a run was trained on."""
+        """First 12 hex digits of a hash over all shard checksums and splits; it identifies the data of a run."""
         text = "\n".join([*(s.sha256 for s in self.shards), *(f"{s.object_id}\t{s.split}" for s in self.shapes)])
         return digest(text.encode())[:12]
 
@@ -112,7 +112,7 @@ def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
 
 
 def is_dataset(folder: Path) -> bool:
-    """Whether ``folder`` has a manifest of ours, sound or not, as a file of its own."""
+    """Whether ``folder`` has a manifest by onet, valid or not, that is not a link."""
     if not is_own_file(folder / MANIFEST):
         return False
     try:
@@ -123,13 +123,13 @@ def is_dataset(folder: Path) -> bool:
 
 
 JSON_TYPES: Mapping[str, type] = {"str": str, "int": int, "tuple[str, ...]": list, "Mapping[str, Any]": dict}
-"""Annotation of a field → the type that it has in JSON."""
+"""Annotation of a field → its type in JSON."""
 SIZES = {"points": 10_000_000, "surface_points": 10_000_000, "image_size": 4096}
-"""The settings that say how large the arrays are, and their largest values."""
+"""Settings that determine the sizes of arrays → largest allowed value."""
 
 
 def _check_columns(rows: list[dict[str, Any]], kind: type[ShapeEntry | ShardEntry]) -> None:
-    """TypeError where a field of any row has another type than documented; column by column, which is quick."""
+    """TypeError if a field of any row has a wrong type or size. It checks by column, which is fast."""
     for field_ in dataclasses.fields(kind):
         required = field_.default is MISSING and field_.default_factory is MISSING
         cells = [row[field_.name] for row in rows if required or field_.name in row]
@@ -142,7 +142,7 @@ def _check_columns(rows: list[dict[str, Any]], kind: type[ShapeEntry | ShardEntr
         if good and wanted is str:
             good = max(map(len, cells), default=0) <= LONGEST
         if not good:
-            raise TypeError(f"{field_.name} is no {field_.type}")
+            raise TypeError(f"{field_.name} must be {field_.type}")
 
 
 def _check_config(config: Any) -> None:
@@ -152,7 +152,7 @@ def _check_config(config: Any) -> None:
 
 
 def _known(row: dict[str, Any], entry: type[ShapeEntry | ShardEntry]) -> dict[str, Any]:
-    """``row``; ValueError if it has a field that ``entry`` lacks."""
+    """Returns ``row``; ValueError if it has an unknown field."""
     foreign = [name for name in row if name not in entry.__slots__]
     if foreign:
         raise ValueError(f"{foreign[0]!r:.60} is not a field of a {entry.__name__}")
@@ -160,7 +160,7 @@ def _known(row: dict[str, Any], entry: type[ShapeEntry | ShardEntry]) -> dict[st
 
 
 def read_manifest(root: Path) -> Manifest:
-    """Parse ``root/manifest.json``; InputError when it is missing, not ours, of another version or malformed."""
+    """Parse ``root/manifest.json``; InputError if it is missing, not by onet, of another version or damaged."""
     path = root / MANIFEST
     hint = "Make a data set with `onet prepare`."
     if not path.is_file() and not path.is_symlink():
@@ -176,12 +176,12 @@ def read_manifest(root: Path) -> Manifest:
     try:
         for key in ("shapes", "shards"):
             if not isinstance(document[key], list) or not all(type(row) is dict for row in document[key]):
-                raise TypeError(f"{key} is no list of objects")
+                raise TypeError(f"{key} must be a list of objects")
         for key in ("config", "source", "counts"):
             if not isinstance(document[key], dict) or not is_finite(document[key]):
-                raise TypeError(f"{key} is no object of finite numbers")
+                raise TypeError(f"{key} must be an object with finite numbers")
         if not isinstance(document["config_hash"], str):
-            raise TypeError("config_hash is no text")
+            raise TypeError("config_hash must be a string")
         _check_columns(document["shapes"], ShapeEntry)
         _check_columns(document["shards"], ShardEntry)
         _check_config(document["config"])

@@ -1,27 +1,27 @@
-"""What a folder without a manifest is instead of a data set, and what to do about it."""
+"""The error for a folder that is not a data set: it says what the folder is, and what to do."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from pix3d_onet.errors import InputError
-from pix3d_onet.types import MESH_SUFFIXES
+from pix3d_onet.types import MESH_SUFFIXES, PIX3D_INDEX
 
 PARTS = ".parts"
-"""Where preparing keeps finished shapes until the data set is whole."""
+"""Folder in which ``prepare`` stores finished shapes until the data set is complete."""
 NAMED = 4
-"""Data sets that an error names at most."""
+"""Most data sets that an error names."""
 
 
 def no_dataset(root: Path, manifest: str) -> InputError:
-    """The error for ``root``, which has no file called ``manifest``."""
+    """The error for ``root``, which has no file named ``manifest``."""
     hint = "Make a data set with `onet prepare`."
     if not root.is_dir():
         return InputError(f"data set not found: {root}.", hint=hint)
     if (root / PARTS).is_dir():
         kept = sum(p.suffix in (".npz", ".json") for p in (root / PARTS).iterdir())
-        hint = "Call the same `onet prepare` again: it goes on where it stopped."
-        return InputError(f"data set {root} is unfinished: it has no manifest yet; {kept} shapes are kept.", hint=hint)
+        hint = "Run the same `onet prepare` again to continue."
+        return InputError(f"data set {root} is unfinished: it has no manifest; {kept} shapes are finished.", hint=hint)
     if below := sorted(path.parent for path in root.glob(f"*/{manifest}")):
         named = ", ".join(map(str, below[:NAMED])) + (", …" if len(below) > NAMED else "")
         return InputError(f"{root} is a folder of data sets.", hint=f"Name one of them: {named}.")
@@ -32,9 +32,9 @@ def no_dataset(root: Path, manifest: str) -> InputError:
 
 
 def _source(root: Path) -> tuple[str, str] | None:
-    """What a raw folder is, and the command that prepares it; None for a folder of no known kind."""
+    """The kind of a source folder, and the command that prepares it; None if it is not a known source."""
     out = f"`out=data/prepared/{root.resolve().name}`"
-    if (root / "pix3d.json").is_file():
+    if (root / PIX3D_INDEX).is_file():
         return "a Pix3D release", f"onet prepare pix3d `root={root}` {out}"
     if (root / "metadata.yaml").is_file() or any(root.glob("*/train.lst")):
         return "in the layout of the original code", f"onet prepare onet {root} {out}"

@@ -1,8 +1,8 @@
-"""The quality figures of a manifest (``qc``): what each means, its unit, its ideal, and the rules that judge it.
+"""The quality figures of a manifest (``qc``): meaning, unit, ideal value, and the rules that apply to them.
 
-Whoever writes a figure or a rule adds a line here: preparing judges by ``RULES``, inspecting ranks by ``FIGURES``, and
-``docs/qc.md`` is made of both. Distances are in longest sides of the model unless the unit is voxels: those of the grid
-that it was closed on.
+Every figure and rule has an entry here: ``prepare`` applies ``RULES``, ``inspect`` ranks by ``FIGURES``, and
+``docs/qc.md`` is generated from both. Distances are in longest sides of the model, or in voxels of the watertighting
+grid.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Better = Literal["higher", "lower", "nearer", ""]
-"""Which way is better; ``nearer`` to the ideal from either side; empty where a figure only describes."""
+"""Which values are better; ``nearer``: to the ideal, from either side; empty: the figure is only descriptive."""
 Level = Literal["warning", "reject"]
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One entry of ``qc``. ``unit`` is empty for words, ``yes/no`` for truth values; ``ideal`` None: none is better.
+    """One entry of ``qc``. ``unit``: empty for text, ``yes/no`` for booleans; ``ideal`` None: no value is better.
 
-    ``ratio``: distances from the ideal are of logarithms, so that half is as far as double.
+    ``ratio``: distances from the ideal are computed from logarithms, so that half is as far as double.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Figure:
     ratio: bool = False
 
     def badness(self, value: float) -> float:
-        """How far ``value`` is from the ideal, 0 at best; 0 for a figure that only describes."""
+        """Distance of ``value`` from the ideal; 0 for a descriptive figure."""
         if self.ideal is None:
             return 0.0
         if not self.ratio:
@@ -42,9 +42,9 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A named judgement: ``figure`` must not be over, or under, ``limit``, a number or the name of another figure.
+    """A named condition: ``figure`` must not be over, or under, ``limit``, a number or the name of another figure.
 
-    A broken rule of level ``reject`` leaves the shape out.
+    A shape that breaks a rule of level ``reject`` is rejected.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Rule:
     meaning: str
 
     def broken(self, figures: Mapping[str, Any]) -> bool:
-        """Whether the figure is there and beyond the limit."""
+        """Whether the figure is known and beyond the limit."""
         value = figures.get(self.figure)
         limit = figures.get(self.limit) if isinstance(self.limit, str) else self.limit
         if value is None or limit is None:
@@ -64,95 +64,97 @@ class Rule:
 
     @property
     def condition(self) -> str:
-        """``over 0.5``, ``under grid_wanted``."""
+        """The condition under which the rule is broken, as text: ``over 0.5``, ``under grid_wanted``."""
         return f"{self.side} {self.limit if isinstance(self.limit, str) else format(self.limit, 'g')}"
 
 
 _FIGURES = (
-    Figure("method", "", "What closed the mesh: tight, fusion, meshfix, none, or given (a file's labels)."),
-    Figure("fallback", "", "Why tight took over from meshfix; absent where it did not."),
-    Figure("source_faces", "faces", "Triangles of the file."),
-    Figure("source_watertight", "yes/no", "Whether the file's mesh was closed and consistently wound already."),
-    Figure("faces_dropped", "faces", "Faces of the file that were lost or crossed in reading.", 0.0, "lower"),
-    Figure("dropped_bad_index", "faces", "Of these, with a corner that is no vertex.", 0.0, "lower"),
-    Figure("dropped_not_finite", "faces", "Of these, with a coordinate that is no number.", 0.0, "lower"),
-    Figure(
-        "dropped_crossed",
-        "faces",
-        "Of these, polygons that cross themselves: kept, as they are.",
-        0.0,
-        "lower",
-    ),
-    Figure("dropped_few_corners", "faces", "Faces of under three corners: no surface is missed."),
-    Figure("dropped_degenerate", "faces", "Faces with two equal corners: no surface is missed."),
-    Figure("left_out", "", "What the file holds that has no surface or is not modelled, counted."),
+    Figure("method", "", "Watertighting method: tight, fusion, meshfix, none; or given, for labels from a file."),
+    Figure("fallback", "", "Why tight was used instead of meshfix; absent if it was not."),
+    Figure("source_faces", "faces", "Triangles in the file."),
+    Figure("source_watertight", "yes/no", "Whether the file's mesh was already closed and consistently wound."),
+    Figure("faces_dropped", "faces", "Faces of the file that could not be read correctly.", 0.0, "lower"),
+    Figure("dropped_bad_index", "faces", "Of these, faces with an index out of range.", 0.0, "lower"),
+    Figure("dropped_not_finite", "faces", "Of these, faces with a coordinate that is NaN or infinite.", 0.0, "lower"),
+    Figure("dropped_crossed", "faces", "Of these, polygons that cross themselves; they are kept.", 0.0, "lower"),
+    Figure("dropped_few_corners", "faces", "Faces with fewer than three corners, so without a surface."),
+    Figure("dropped_degenerate", "faces", "Faces with two equal corners, so without a surface."),
+    Figure("left_out", "", "Elements of the file without a surface, or of a kind that is not read, with their number."),
     Figure("faces", "faces", "Triangles of the closed mesh."),
-    Figure("stored_faces", "faces", "Triangles of the mesh that is stored, after decimation."),
-    Figure("components_before", "components", "Connected parts of the file's mesh."),
-    Figure("components", "components", "Connected parts of the closed mesh."),
-    Figure("grid_wanted", "cells", "Cells along the longest side of the grid that the model needs."),
-    Figure("grid_resolution", "cells", "Cells along the longest side of the grid that it got; fewer to save memory."),
-    Figure("watertight", "yes/no", "Every edge of the closed mesh has exactly two faces.", 1.0, "higher"),
-    Figure("winding_consistent", "yes/no", "No two neighbouring faces are wound against each other.", 1.0, "higher"),
+    Figure("stored_faces", "faces", "Triangles of the stored mesh, after decimation."),
+    Figure("components_before", "components", "Connected components of the file's mesh."),
+    Figure("components", "components", "Connected components of the closed mesh."),
+    Figure("grid_wanted", "cells", "Resolution of the watertighting grid that the model needs, cells per axis."),
+    Figure("grid_resolution", "cells", "Resolution of the grid that was used; lower if it would need too much memory."),
+    Figure("watertight", "yes/no", "Whether every edge of the closed mesh has exactly two faces.", 1.0, "higher"),
+    Figure("winding_consistent", "yes/no", "Whether all faces have consistent winding.", 1.0, "higher"),
     Figure("volume", "longest side³", "Volume of the closed mesh."),
     Figure(
         "volume_ratio",
         "ratio",
-        "Volume of the closed mesh over that of the file's, where that was closed: above 1 it grew, below it shrank.",
+        "Volume of the closed mesh divided by that of the file's mesh, if that was closed.",
         1.0,
         "nearer",
         ratio=True,
     ),
-    Figure("occupied", "share", "Stored points that are inside, of the cube [−0.55, 0.55]³."),
+    Figure("occupied", "share", "Stored points, uniform in the cube [−0.55, 0.55]³, that are inside."),
     Figure(
         "label_agreement",
         "share",
-        "Stored points, of 10,000 and off the surface, that an independent inside test labels alike.",
+        "Of 10,000 stored points not near the surface, those with the same label by an independent inside test.",
         1.0,
         "higher",
     ),
     Figure(
         "distance_mean",
         "longest sides",
-        "Mean distance between the closed (one way: stored) mesh and the visible surface of the file's.",
+        "Mean of two mean distances: closed mesh to the file's mesh, and visible surface of the file's mesh to the "
+        "stored mesh.",
         0.0,
         "lower",
     ),
     Figure(
         "distance_999",
         "longest sides",
-        "The distance that 99.9 % of samples of both surfaces stay below: the worst spot but for outliers.",
+        "99.9 % quantile of these distances over samples of both surfaces.",
         0.0,
         "lower",
     ),
     Figure(
         "bias_voxels",
         "voxels",
-        "Mean signed distance of the closed mesh from the file's surface: above 0 it lies outside, so it is thicker.",
+        "Mean signed distance of the closed mesh from the file's mesh; above 0 the closed mesh is larger.",
         0.0,
         "nearer",
     ),
-    Figure("lost_share", "share", "The file's surface that is over two voxels outside the closed mesh.", 0.0, "lower"),
+    Figure("lost_share", "share", "Surface of the file's mesh over two voxels outside the closed mesh.", 0.0, "lower"),
     Figure(
         "lost_components",
         "components",
-        "Parts of the file's mesh above 0.1 % of its surface that are missing whole.",
+        "Components of the file's mesh, above 0.1 % of its surface, that are completely missing.",
         0.0,
         "lower",
     ),
-    Figure("box_drift_voxels", "voxels", "Largest shift of a side of the bounding box.", 0.0, "lower"),
+    Figure(
+        "hollow",
+        "per point inside",
+        "Files with open edges: points enclosed by the file's surface, except for a hole, that are labelled outside.",
+        0.0,
+        "lower",
+    ),
+    Figure("box_drift_voxels", "voxels", "Largest displacement of a side of the bounding box.", 0.0, "lower"),
     Figure(
         "stored_error",
         "longest sides",
-        "Largest surface distance between closed and stored mesh, as decimation bounds it; for given labels the "
-        "99 % quantile of the cloud's distance to the mesh.",
+        "99 % quantile of the distance from the closed mesh to the stored mesh, the error of decimation; for given "
+        "labels, from the point cloud to the mesh.",
         0.0,
         "lower",
     ),
     Figure(
         "voxel_agreement",
         "share",
-        "Stored points labelled as in the release's own voxel grid, which fills cavities and thickens thin panels.",
+        "Stored points with the same label as in the release's voxel grid, which fills cavities and thickens panels.",
         1.0,
         "higher",
     ),
@@ -160,19 +162,17 @@ _FIGURES = (
     Figure(
         "mask_fill",
         "share",
-        "Longest side of the object in its picture over what the crop was made for, specks under 1 % of the mask left "
-        "out; the least of its photos. Below 1, stray bits of the mask widened the crop.",
+        "Longest side of the object in its photo, without stray parts below 1 % of the mask, divided by the side that "
+        "the crop aims at; smallest of all photos. Below 1, stray parts have enlarged the crop.",
         1.0,
         "higher",
     ),
-    Figure("mask_fill_picture", "", "The photo that mask_fill is of, where it breaks its rule."),
-    Figure("mesh", "", "Given labels: whether the stored mesh is from a file or a poisson reconstruction."),
+    Figure("mask_fill_picture", "", "The photo with this mask_fill, if it breaks its rule."),
+    Figure("mesh", "", "Given labels: whether the stored mesh is from a file or a Poisson reconstruction."),
     Figure("points_given", "points", "Given labels: points in the file."),
     Figure("clipped", "points", "Given labels: points outside the cube, moved to its border.", 0.0, "lower"),
-    Figure(
-        "surface_mean", "longest sides", "Given labels: mean distance of the cloud to the stored mesh.", 0.0, "lower"
-    ),
-    Figure("warnings", "", "Names of the broken rules, below."),
+    Figure("surface_mean", "longest sides", "Given labels: mean distance from cloud to stored mesh.", 0.0, "lower"),
+    Figure("warnings", "", "Names of the broken rules."),
 )
 
 FIGURES: Mapping[str, Figure] = {f.name: f for f in _FIGURES}
@@ -183,25 +183,28 @@ RULES = (
     Rule("label-disagreement", "reject", "label_agreement", "under", 0.999, "two inside tests differ on over 0.1 %"),
     Rule("surface-lost", "reject", "lost_share", "over", 0.1, "over 10 % of the surface is missing"),
     Rule("component-lost", "warning", "lost_components", "over", 0, "a part above 0.1 % of the surface is missing"),
-    Rule("thickened", "warning", "bias_voxels", "over", 0.5, "the surface lies over half a voxel outside on average"),
+    Rule("thickened", "warning", "bias_voxels", "over", 0.5, "the surface is over half a voxel outside on average"),
     Rule("volume-changed", "warning", "volume_ratio", "over", 1.3, "the volume is over 1.3 times the file's"),
-    Rule("volume-shrunk", "warning", "volume_ratio", "under", 0.77, "the volume is under 0.77 of the file's"),
+    Rule("volume-shrunk", "warning", "volume_ratio", "under", 0.77, "the volume is under 0.77 times the file's"),
+    Rule(
+        "hollow", "warning", "hollow", "over", 0.1, "the file's surface has a hole, and its inside is labelled outside"
+    ),
     Rule("box-drift", "warning", "box_drift_voxels", "over", 2.0, "the bounding box moved by over two voxels"),
     Rule("voxel-disagreement", "warning", "voxel_agreement", "under", 0.9, "under 90 % agree with the source's voxels"),
-    Rule("grid-coarse", "warning", "grid_resolution", "under", "grid_wanted", "too much surface: a coarser grid"),
+    Rule("grid-coarse", "warning", "grid_resolution", "under", "grid_wanted", "the grid is coarser than needed"),
     Rule("nearly-empty", "warning", "occupied", "under", 0.001, "under 0.1 % of the cube is inside"),
-    Rule("mask-strays", "warning", "mask_fill", "under", 0.97, "stray bits of a mask make its object over 3 % smaller"),
+    Rule("mask-strays", "warning", "mask_fill", "under", 0.97, "stray parts of a mask make its object 3 % smaller"),
 )
-"""Every threshold in one place: a broken reject rule makes the shape a reject of that name, others are warnings."""
+"""All thresholds. A shape that breaks a reject rule is rejected with its name; the others give warnings."""
 
 
 def direction(figure: Figure) -> str:
-    """1, higher is better; empty for a figure that only describes."""
+    """The ideal as text: ``1, higher is better``; empty for a descriptive figure."""
     if figure.ideal is None:
         return ""
     return "yes" if figure.unit == "yes/no" else f"{figure.ideal:g}, {figure.better} is better"
 
 
 def broken_rules(figures: Mapping[str, Any]) -> tuple[Rule, ...]:
-    """The rules that figures break, in the order of RULES."""
+    """The rules that ``figures`` break, in the order of ``RULES``."""
     return tuple(rule for rule in RULES if rule.broken(figures))

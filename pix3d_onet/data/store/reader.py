@@ -1,4 +1,4 @@
-"""Reading a prepared data set: shapes, splits and single pictures. The schema: ``data.store.layout``."""
+"""Read a prepared data set: shapes, splits and pictures. For the schema see ``data.store.layout``."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from pix3d_onet.errors import InputError
 from pix3d_onet.types import Float32, Mesh, Sample, UInt8, UInt16, View
 
 DAMAGE = (KeyError, OSError, ValueError, IndexError, zlib.error)
-"""What reading the arrays of a damaged shard raises."""
+"""Errors that reading a damaged shard may raise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SplitArrays:
-    """A split in memory, in stored form; what the training loop feeds on.
+    """A split in memory, in stored form, for training.
 
     S shapes, N pictures: ``points_q`` (S, P, 3) uint16, ``occupancy`` (S, P/8) uint8, ``rgb`` (N, H, W, 3) uint8,
     ``mask`` (N, H, W) bool, ``pose`` (N, 4, 4) float32, ``intrinsics`` (N, 3, 3) float32, ``shape_index`` (N,) int64
@@ -48,10 +48,10 @@ class SplitArrays:
 
 
 class Dataset:
-    """A prepared data set opened for reading; shards are opened on demand and kept open.
+    """A prepared data set, opened for reading; shards are opened on demand and stay open.
 
-    ``Dataset(root)`` reads only the manifest. Use as a context manager or call ``close``. Raises InputError for
-    anything missing or damaged. Worker processes, forked or spawned, may be handed one: each opens the shards anew.
+    ``Dataset(root)`` reads only the manifest. Use it as a context manager, or call ``close``. Raises InputError if
+    something is missing or damaged. It can be sent to worker processes; each opens the shards again.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -61,7 +61,7 @@ class Dataset:
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
-        """What travels to another process: no handles, shards are opened again there."""
+        """The state without open files, which other processes cannot use."""
         return {**self.__dict__, "_files": {}}
 
     def __enter__(self) -> Dataset:
@@ -77,22 +77,22 @@ class Dataset:
         self._files.clear()
 
     def shard(self, name: str) -> h5py.File:
-        """The open HDF5 file of a shard (pickles nothing, runs nothing)."""
-        if self._process != os.getpid():  # forked: HDF5's handles belong to the process that opened them
+        """The open HDF5 file of a shard; its structure has been checked."""
+        if self._process != os.getpid():  # after a fork; HDF5 files can be used only in the process that opened them
             self._files, self._process = {}, os.getpid()
         if name not in self._files:
             self._files[name] = open_checked(self.root, name, self.manifest)
         return self._files[name]
 
     def entries(self, split: str | None = None) -> tuple[ShapeEntry, ...]:
-        """Manifest entries that have at least one picture in ``split`` (or belong to it, when they have none)."""
+        """Manifest entries with at least one picture in ``split``, or, without pictures, in ``split`` themselves."""
         shapes = self.manifest.shapes
         if split is None:
             return shapes
         return tuple(s for s in shapes if split in s.image_splits or (not s.image_splits and s.split == split))
 
     def sample(self, entry: ShapeEntry, split: str | None = None) -> Sample:
-        """Read one whole shape, with the pictures of ``split`` only (None = all)."""
+        """Read one shape, with its pictures in ``split`` (None = all)."""
         file = self.shard(entry.shard)
         row = entry.row
         try:
@@ -112,22 +112,23 @@ class Dataset:
                 scale=float(file["scale"][row]),
             )
         except DAMAGE as error:
-            raise InputError(
-                f"shard {self.root / entry.shard} is damaged ({error}).", hint="Run `onet verify`."
-            ) from None
+            raise self._damaged(entry, str(error)) from None
+
+    def _damaged(self, entry: ShapeEntry, how: str) -> InputError:
+        return InputError(f"shard {self.root / entry.shard} is damaged ({how}).", hint="Run `onet verify`.")
 
     def _picture_rows(self, file: h5py.File, entry: ShapeEntry, split: str | None) -> list[tuple[int, str, str]]:
-        """Row, record id and digest of the shape's pictures, from the manifest: HDF5's strings are not opened."""
+        """Row, record id and digest of the shape's pictures, from the manifest, since HDF5 strings are not trusted."""
         if not entry.images:
             return []
         rows = np.flatnonzero(file["images/shape"][:] == entry.row)
         if len(rows) != entry.images:
-            raise InputError(f"shard {self.root / entry.shard} does not match the manifest.", hint="Run `onet verify`.")
+            raise self._damaged(entry, "it does not match the manifest")
         found = zip(rows, entry.record_ids, entry.image_sha256, entry.image_splits, strict=True)
         return [(int(row), record_id, sha256) for row, record_id, sha256, home in found if split in (None, home)]
 
     def cameras_known(self, entry: ShapeEntry, split: str | None = None) -> NDArray[np.bool_]:
-        """(n,) bool: which of the shape's pictures in ``split`` have pose and intrinsics; reads nothing else."""
+        """(n,) bool: which of the shape's pictures in ``split`` have pose and intrinsics. Reads no pixels."""
         file = self.shard(entry.shard)
         rows = [row for row, *_ in self._picture_rows(file, entry, split)]
         finite = [
@@ -137,7 +138,7 @@ class Dataset:
         return np.array(finite, dtype=np.bool_)
 
     def has_photos(self, split: str) -> bool:
-        """Whether any picture of ``split`` is a photo, not a rendered view; reads nothing else."""
+        """Whether any picture of ``split`` is a photo, not a rendered view. Reads no pixels."""
         for entry in self.entries(split):
             file = self.shard(entry.shard)
             if any(not file["images/rendered"][row] for row, *_ in self._picture_rows(file, entry, split)):
@@ -157,7 +158,7 @@ class Dataset:
             )
 
     def arrays(self, split: str) -> SplitArrays:
-        """Read a whole split into memory in stored form. InputError when the split is empty."""
+        """Read a split into memory in stored form. InputError if it has no shapes or no pictures."""
         entries = self.entries(split)
         if not entries:
             raise InputError(f"the {split} split of {self.root} is empty.", hint="Prepare more shapes.")
@@ -168,7 +169,7 @@ class Dataset:
             )
         points, occupancy, pose, intrinsics, index, rendered = ([] for _ in range(6))
         ids: list[str] = []
-        rgb = np.empty((count, side, side, 3), dtype=np.uint8)  # at once: lists would hold every picture twice
+        rgb = np.empty((count, side, side, 3), dtype=np.uint8)  # not a list, which would need the memory twice
         mask = np.empty((count, side, side), dtype=np.bool_)
         for position, entry in enumerate(entries):
             file = self.shard(entry.shard)
@@ -183,9 +184,7 @@ class Dataset:
                     ids.append(view.record_id)
                     rendered.append(view.rendered)
             except DAMAGE as error:
-                raise InputError(
-                    f"shard {self.root / entry.shard} is damaged ({error}).", hint="Run `onet verify`."
-                ) from None
+                raise self._damaged(entry, str(error)) from None
         return SplitArrays(
             object_ids=tuple(e.object_id for e in entries),
             categories=tuple(e.category for e in entries),
@@ -202,7 +201,7 @@ class Dataset:
 
 
 class SampleSequence(Sequence[Sample]):
-    """The shapes of a split as a lazy sequence of :class:`Sample`; each access reads from disk."""
+    """The shapes of a split as a sequence of :class:`Sample`; each access reads from disk."""
 
     def __init__(self, dataset: Dataset, split: str | None) -> None:
         self.dataset = dataset
@@ -221,8 +220,8 @@ class SampleSequence(Sequence[Sample]):
 def load_dataset(path: str | Path, split: str | None = "train") -> SampleSequence:
     """Open a prepared data set: a sequence of :class:`Sample` of one split (``None`` = all shapes).
 
-    InputError when it is missing, damaged, or the split is not train, val or test.
+    InputError if it is missing or damaged, or for an unknown split.
     """
     if split is not None and split not in SPLITS:
-        raise InputError(f"no split {split!r}: take train, val or test.")
+        raise InputError(f"`split` must be train, val or test, not {split!r:.80}.")
     return SampleSequence(Dataset(path), split)

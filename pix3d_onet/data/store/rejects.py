@@ -1,4 +1,4 @@
-"""``rejects.jsonl``: every record and shape that could not be used, one JSON object per line."""
+"""``rejects.jsonl``: all records and shapes that could not be used, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REJECTS_FILE = "rejects.jsonl"
 
 
 def write_rejects(folder: Path, rejected: Iterable[Rejected]) -> list[Rejected]:
-    """Write the file of ``folder`` and return its rows in their order."""
+    """Write ``rejects.jsonl`` to ``folder``; returns the rows in the order of the file."""
     rows = sorted(rejected, key=lambda r: (r.object_id, r.record_id, r.stage, r.reason, r.detail))
     text = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
     write_text(folder / REJECTS_FILE, text)
@@ -23,13 +23,13 @@ def write_rejects(folder: Path, rejected: Iterable[Rejected]) -> list[Rejected]:
 
 
 def scan_rejects(folder: Path) -> Iterator[Rejected | None]:
-    """The rows of the file of ``folder``, None for one that cannot be read; nothing where there is no file."""
+    """Yield the rows of ``folder``'s ``rejects.jsonl``, None for an unreadable row; nothing if it does not exist."""
     path = folder / REJECTS_FILE
     if not path.is_file():
         return
     try:
         data = read_bytes(path, limit=MAX_JSON_BYTES, follow=False)
-    except OSError:  # a link, or too large to be ours
+    except OSError:  # a link, or too large
         yield None
         return
     for line in filter(str.strip, data.decode("utf-8", "replace").split("\n")):
@@ -40,10 +40,10 @@ def scan_rejects(folder: Path) -> Iterator[Rejected | None]:
 
 
 def read_rejects(folder: Path) -> tuple[Rejected, ...]:
-    """The rows of the file of ``folder``; none when it is missing, InputError when it is damaged."""
+    """The rows of ``folder``'s ``rejects.jsonl``; empty if it does not exist. InputError if it is damaged."""
     rows = tuple(scan_rejects(folder))
     sound = tuple(row for row in rows if row is not None)
     if len(sound) < len(rows):
-        damage = f"line {rows.index(None) + 1} is no reject"
+        damage = f"line {rows.index(None) + 1} is not a reject"
         raise InputError(f"{folder / REJECTS_FILE} is damaged ({damage}).", hint="Prepare again with `overwrite=True`.")
     return sound

@@ -1,9 +1,9 @@
-"""Opening a shard that somebody else may have made: its structure is checked before any array is read.
+"""Open an untrusted shard: its structure is checked before any array is read.
 
-HDF5 can fetch a data set's bytes from other files (external links and storage, virtual layouts), and declare sizes that
-its file does not have. Neither has a place in the format, so only what ``write_shard`` makes is let through: hard links
-to the documented names, contiguous arrays that lie in the file, and pictures as one deflate chunk each, unpacked by
-:func:`read_picture` to the size of a picture and no further.
+An HDF5 file can refer to bytes in other files (external links and storage, virtual layouts), and declare sizes larger
+than the file. So only what ``write_shard`` writes is accepted: hard links with the documented names, contiguous arrays
+inside the file, and pictures of one deflate chunk each, which :func:`read_picture` unpacks only to the size of a
+picture.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from pix3d_onet.files import check_regular
 from pix3d_onet.types import UInt8
 
 PICTURES = ("images/rgb", "images/mask")
-"""The arrays that are compressed."""
+"""The compressed arrays."""
 LEAST_BUDGET, BUDGET_RATIO = 768 << 20, 100
-"""Bytes that the pictures of a shard may unpack to: so many, or so many times the file's size. Rendered views on white
-pack 20:1 to 150:1, but a shard of them also holds its points, which do not pack."""
+"""Most bytes to which the pictures of a shard may unpack: the larger of the first number and the second times the file
+size. Rendered views compress by 20 to 150, but a shard also has points, which are not compressed."""
 
 
 def open_shard(path: Path) -> h5py.File:
-    """Open a shard to read, its structure unseen. OSError for a link, for what is no regular file, or no HDF5.
+    """Open a shard for reading without checking its structure. OSError if it is a link, not a file, or not HDF5.
 
-    HDF5's lock is asked for first, since HDF5 refuses to open a file twice in one process with and without it, and a
-    caller may open shards, too; it is done without where the file system has none.
+    It is opened with HDF5's lock if the file system supports it, because HDF5 cannot open a file both with and without
+    lock in one process, and the caller may have opened it, too.
     """
     check_regular(path, follow=False)
     try:
@@ -45,7 +45,7 @@ def open_shard(path: Path) -> h5py.File:
 
 
 def open_checked(root: Path, name: str, manifest: Manifest) -> h5py.File:
-    """Open shard ``name`` of the data set ``root``; InputError where it is missing or not as documented."""
+    """Open shard ``name`` of the data set ``root``; InputError if it is missing or violates the schema."""
     path = root / name
     try:
         file = open_shard(path)
@@ -63,10 +63,9 @@ def open_checked(root: Path, name: str, manifest: Manifest) -> h5py.File:
 
 
 def shard_problems(file: h5py.File, manifest: Manifest, name: str) -> Iterator[str]:
-    """What in an open shard is not as documented: its links, then names, shapes, types and storage.
+    """Violations of the schema in an open shard: of links, then names, shapes, types and storage.
 
-    Nothing of variable length is opened (strings, also those of attributes): a damaged heap can send HDF5 into an
-    endless loop.
+    No strings are read (also none of attributes), because a damaged heap can make HDF5 loop forever.
     """
     expected = expected_shapes(manifest, name)
     for problem, elsewhere in _foreign_links(file, expected):
@@ -98,23 +97,23 @@ def shard_problems(file: h5py.File, manifest: Manifest, name: str) -> Iterator[s
 
 
 def _foreign_links(file: h5py.File, expected: Collection[str]) -> Iterator[tuple[str, bool]]:
-    """What a shard names besides the documented arrays, and (True) names that lead elsewhere. Follows no link."""
+    """Undocumented names (problem, False) and links that are not hard (problem, True) in a shard. Follows no link."""
     groups = {"", *(key.rpartition("/")[0] for key in expected)}
-    for group in sorted(groups):  # the root first: its links are known to be hard when those in them are looked at
+    for group in sorted(groups):  # the root first, so that its groups are known to be hard links
         if group and group not in file:
             continue
         node = file[group] if group else file["/"]
         for name in node:
             path = f"{group}/{name}" if group else name
             if path not in expected and path not in groups:
-                yield f"holds {path!r:.80}, which is no part of the format", False
+                yield f"holds {path!r:.80}, which is not in the format", False
             elif node.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
-                yield f"{path} is a link to somewhere else", True
+                yield f"{path} is a soft or external link", True
                 return
 
 
 def _number(file: h5py.File, name: str) -> int | None:
-    """A whole number among the attributes; None where there is none of that name, or it is something else."""
+    """The integer attribute ``name``; None if it is missing or not an integer."""
     if name not in file.attrs:
         return None
     attribute = file.attrs.get_id(name)
@@ -122,7 +121,7 @@ def _number(file: h5py.File, name: str) -> int | None:
 
 
 def _storage_problem(data: h5py.Dataset, file_size: int, *, packed: bool) -> str:
-    """Why the bytes of an array are not where ``write_shard`` puts them; empty where they are."""
+    """How an array is stored differently than by ``write_shard``, as text; empty if it is not."""
     plan = data.id.get_create_plist()
     if plan.get_external_count() or plan.get_layout() == h5py.h5d.VIRTUAL:
         return "has its bytes in another file"
@@ -140,9 +139,9 @@ def _storage_problem(data: h5py.Dataset, file_size: int, *, packed: bool) -> str
 
 
 def read_picture(data: h5py.Dataset, row: int) -> UInt8:
-    """Row ``row`` of ``images/rgb`` or ``images/mask``, uint8. ValueError where its chunk is not one picture.
+    """Row ``row`` of ``images/rgb`` or ``images/mask``, uint8. ValueError if its chunk is not one picture.
 
-    HDF5's own filter would unpack a chunk to whatever size its stream has.
+    HDF5's own filter would unpack a chunk to any size.
     """
     shape = data.shape[1:]
     size = math.prod(shape)
@@ -153,5 +152,5 @@ def read_picture(data: h5py.Dataset, row: int) -> UInt8:
     _, stored = data.id.read_direct_chunk(place)
     raw = stored if info.filter_mask & 1 else zlib.decompressobj().decompress(stored, size + 1)
     if len(raw) != size:
-        raise ValueError(f"picture {row} is not of the documented size")
+        raise ValueError(f"picture {row} does not have the documented size")
     return np.frombuffer(bytearray(raw), dtype=np.uint8).reshape(shape)

@@ -1,4 +1,4 @@
-"""Writing shards: atomically, the same bytes for the same shapes."""
+"""Write shards, atomically and deterministically."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ TEXT = h5py.string_dtype("utf-8")
 
 
 def write_shard(path: Path, shapes: Sequence[PreparedShape]) -> ShardEntry:
-    """Write ``shapes`` to ``path`` (atomically, same bytes for the same shapes) and return its manifest entry."""
+    """Write ``shapes`` to ``path``, atomically; equal shapes give equal bytes. Returns the manifest entry."""
     if not shapes:
         raise ValueError("a shard needs at least one shape")
-    options = {"libver": ("v110", "v110"), "locking": False}  # nobody else knows the file's name: no lock is needed
+    options = {"libver": ("v110", "v110"), "locking": False}  # no other process opens the temporary file
     with writing(path) as part, h5py.File(part, "w", **options) as file:
         _fill(file, shapes)
     return ShardEntry(path.name, file_digest(path), path.stat().st_size, len(shapes))
@@ -59,7 +59,7 @@ def _fill_geometry(file: h5py.File, shapes: Sequence[ShapeGeometry]) -> None:
 
 
 def _fill_views(file: h5py.File, views: Sequence[tuple[int, View]]) -> None:
-    """``views``: each picture with the row of its shape, ascending."""
+    """Write ``views``, (row of the shape, view), rows ascending."""
     side = views[0][1].mask.shape
     deflate: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "track_times": False}
     rgb = np.stack([v.rgb for _, v in views])

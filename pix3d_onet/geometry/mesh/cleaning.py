@@ -1,4 +1,4 @@
-"""What a mesh must be before anything is computed from it, and its place in the normalised frame."""
+"""Remove unusable faces and vertices from a mesh, and normalise it."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import numpy as np
 
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.formats.soup import MAX_FACES
-from pix3d_onet.types import Bool, Mesh, Normalisation
+from pix3d_onet.types import Bool, Float64, Int64, Mesh, Normalisation
 
 MAX_ABS_COORDINATE = 1e150
-"""Beyond it squares overflow float64; such files are damaged."""
+"""Squares of larger coordinates overflow float64; such files are damaged."""
 MIN_RELATIVE_EXTENT = 1e-12
-"""A model whose longest side is a smaller share of its distance from the origin has lost its shape to rounding."""
+"""Smallest longest side relative to the largest coordinate; below it, rounding has destroyed the shape."""
 
 
 def clean(mesh: Mesh) -> Mesh:
-    """Drop faces with bad indices, NaN or infinite corners or equal corners; then vertices that none uses.
+    """Drop faces with bad indices, non-finite coordinates or equal corners; then unused vertices.
 
-    Raises RejectError (stage ``mesh``): ``empty-mesh`` when no face is left, ``bad-extent`` when the box is a point
-    or too large or too small for its coordinates to mean anything.
+    Raises RejectError (stage ``mesh``): ``empty-mesh`` if no face is left, ``bad-extent`` if the bounding box is a
+    point, or too small for the precision of its coordinates.
     """
     return clean_counted(mesh)[0]
 
 
 def clean_counted(mesh: Mesh) -> tuple[Mesh, dict[str, int]]:
-    """:func:`clean`, and how many faces went for which reason: ``bad-index``, ``not-finite``, ``degenerate``."""
+    """:func:`clean`, and the number of dropped faces by reason: ``bad-index``, ``not-finite``, ``degenerate``."""
     vertices, faces = mesh.vertices, mesh.faces
     if len(faces) > MAX_FACES:
         raise RejectError("mesh-too-large", f"{len(faces)} faces, at most {MAX_FACES} are read", "mesh")
@@ -36,17 +36,12 @@ def clean_counted(mesh: Mesh) -> tuple[Mesh, dict[str, int]]:
     if len(faces):
         faces = faces[good[faces].all(axis=1)]
     counts.append(len(faces))
-    a, b, c = faces[:, 0], faces[:, 1], faces[:, 2]
-    faces = faces[(a != b) & (b != c) & (c != a)]
+    faces = faces[distinct_corners(faces)]
     counts.append(len(faces))
     dropped = dict(zip(("bad-index", "not-finite", "degenerate"), (-np.diff(counts)).tolist(), strict=True))
     if len(faces) == 0:
         raise RejectError("empty-mesh", _why_empty(dropped), "mesh")
-    used = np.zeros(len(vertices), dtype=bool)
-    used[faces] = True
-    if not used.all():
-        faces = (np.cumsum(used) - 1)[faces]
-        vertices = vertices[used]
+    vertices, faces = without_unused(vertices, faces)
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     extent = float((high - low).max())
     reach = float(np.abs(np.stack([low, high])).max())
@@ -58,13 +53,31 @@ def clean_counted(mesh: Mesh) -> tuple[Mesh, dict[str, int]]:
 def _why_empty(dropped: dict[str, int]) -> str:
     if not any(dropped.values()):
         return "no faces"
-    meanings = {"bad-index": "have a corner that is no vertex", "not-finite": "have a corner whose place is no number"}
-    meanings["degenerate"] = "have two equal corners"
+    meanings = {
+        "bad-index": "have an index without a vertex",
+        "not-finite": "have a coordinate that is not finite",
+        "degenerate": "have two equal corners",
+    }
     return "of its faces " + ", ".join(f"{n} {meanings[k]}" for k, n in dropped.items() if n)
 
 
+def distinct_corners(faces: Int64) -> Bool:
+    """(F,) bool: whether the three corners of each of (F, 3) faces are different vertices."""
+    a, b, c = faces[:, 0], faces[:, 1], faces[:, 2]
+    return np.asarray((a != b) & (b != c) & (c != a))
+
+
+def without_unused(vertices: Float64, faces: Int64) -> tuple[Float64, Int64]:
+    """Vertices (V, 3) and faces (F, 3) without the vertices that no face uses; the order is kept."""
+    used = np.zeros(len(vertices), dtype=bool)
+    used[faces] = True
+    if used.all():
+        return vertices, faces
+    return vertices[used], (np.cumsum(used) - 1)[faces]
+
+
 def box_normalisation(mesh: Mesh) -> Normalisation:
-    """The normalisation that centres the mesh's bounding box at the origin and makes its longest side 1."""
+    """The normalisation that centres the bounding box at the origin and scales its longest side to 1."""
     low, high = mesh.bounds
     return Normalisation((low + high) / 2, float((high - low).max()))
 
@@ -75,8 +88,7 @@ def transformed(mesh: Mesh, normalisation: Normalisation) -> Mesh:
 
 
 def merge_vertices(mesh: Mesh) -> Mesh:
-    """The same triangles with exactly equal vertices made one; faces that collapse are dropped."""
+    """Merge exactly equal vertices; faces that become degenerate are dropped."""
     vertices, index = np.unique(mesh.vertices, axis=0, return_inverse=True)
     faces = index.reshape(-1)[mesh.faces]
-    a, b, c = faces[:, 0], faces[:, 1], faces[:, 2]
-    return Mesh(vertices, faces[(a != b) & (b != c) & (c != a)])
+    return Mesh(vertices, faces[distinct_corners(faces)])

@@ -1,32 +1,32 @@
-"""Decimation to a stated error that keeps a closed mesh closed."""
+"""Decimate a closed mesh within a given error; it stays closed."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from pix3d_onet.geometry.mesh import _collapse_kernels
+from pix3d_onet.geometry.mesh.kernels import collapse
 from pix3d_onet.geometry.mesh.raycast import RayScene
 from pix3d_onet.geometry.mesh.topology import is_watertight
 from pix3d_onet.types import Mesh
 
 CHECKED = 3000
-"""Vertices of the full mesh whose distance to the decimated one is measured."""
+"""Number of vertices of the full mesh whose distance to the decimated one is measured."""
 QUANTILE = 0.99
-"""Share of them that must lie within the error."""
+"""Fraction of them that must be within the error."""
 ROUNDS = 40
-"""Sweeps at most."""
+"""Most sweeps."""
 FULL_LIMIT_AT = 4
 """Sweep from which collapses up to the full error are allowed."""
 FEWEST = 0.01
-"""A sweep that removes a smaller share of the faces is the last."""
+"""A sweep that removes a smaller fraction of the faces is the last one."""
 
 
 def decimate(mesh: Mesh, error: float) -> tuple[Mesh, float]:
-    """Fewer faces, the same closed surface within ``error``: the mesh and the error measured.
+    """A closed mesh with fewer faces whose error is at most ``error``; also returns the measured error.
 
-    ``error`` and the figure returned are in the mesh's units: the 99th percentile of the distances from evenly picked
-    vertices of ``mesh`` to the result. 0 keeps the mesh. Edges collapse in sweeps (quadric error, Garland & Heckbert
-    1997; link condition, Dey et al. 1999); where the measured error is too large, it is done again with half of it.
+    The error, in the mesh's units, is the 99th percentile of the distances from evenly picked vertices of ``mesh`` to
+    the result. With 0 the mesh is unchanged. Edges are collapsed in sweeps (quadric error, Garland & Heckbert 1997;
+    link condition, Dey et al. 1999). If the measured error is too large, the limit is halved and decimation repeated.
     """
     if error <= 0 or len(mesh.faces) < 8:
         return mesh, 0.0
@@ -45,13 +45,13 @@ def _collapsed(mesh: Mesh, root_mean_square: float) -> Mesh:
     vertices, faces = mesh.vertices.copy(), mesh.faces.copy()
     centre = vertices.mean(axis=0)
     vertices -= centre  # quadrics lose digits far from the origin
-    quadrics = _collapse_kernels.quadrics(vertices, faces)
+    quadrics = collapse.quadrics(vertices, faces)
     for turn in range(ROUNDS):
-        # Cheap collapses first: the limit grows to its full size over the first sweeps.
+        # the limit grows over the first sweeps, so that collapses of low cost come first
         limit = (root_mean_square * min(1.0, (turn + 1) / FULL_LIMIT_AT)) ** 2
         before = len(faces)
-        _collapse_kernels.collapse_pass(vertices, faces, quadrics, limit)
-        used, kept = _collapse_kernels.compact(vertices, faces, quadrics)
+        collapse.collapse_pass(vertices, faces, quadrics, limit)
+        used, kept = collapse.compact(vertices, faces, quadrics)
         vertices, faces, quadrics = vertices[:used], faces[:kept], quadrics[:used]
         if turn >= FULL_LIMIT_AT and before - len(faces) < FEWEST * before:
             break

@@ -1,4 +1,4 @@
-"""Distances to a mesh: Embree, through Open3D, float32, one thread, deterministic."""
+"""Distances and ray tests with Embree through Open3D: float32, one thread, deterministic."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pix3d_onet.types import Float32, Float64, Mesh
 
 
 class RayScene:
-    """Distances to a mesh and its nearest points.
+    """Distances to a mesh, nearest points, and ray tests.
 
-    Points are (N, 3) in the mesh's own frame, which should be of about unit size near the origin: Embree counts in
-    float32.
+    Points are (N, 3) in the mesh's frame. The mesh should be of about unit size near the origin, since Embree computes
+    in float32.
     """
 
     def __init__(self, mesh: Mesh) -> None:
         import open3d as o3d
 
-        tensor: Any = o3d.core.Tensor  # its stubs know no tensor of a NumPy array alone
+        tensor: Any = o3d.core.Tensor  # Open3D's stubs do not allow a NumPy array as only argument
         self._tensor = tensor
         self._scene: Any = o3d.t.geometry.RaycastingScene(nthreads=1)
         self._scene.add_triangles(tensor(mesh.vertices.astype(np.float32)), tensor(mesh.faces.astype(np.uint32)))
@@ -31,17 +31,17 @@ class RayScene:
         return np.asarray(found.numpy(), dtype=np.float64)
 
     def closest(self, points: Float32 | Float64) -> Float64:
-        """(N, 3) the nearest point on the surface."""
+        """(N, 3) nearest point on the surface."""
         found = self._scene.compute_closest_points(self._query(points), nthreads=1)["points"]
         return np.asarray(found.numpy(), dtype=np.float64)
 
     def nearest_face(self, points: Float32 | Float64) -> NDArray[np.int64]:
-        """(N,) the face that holds the nearest point."""
+        """(N,) face with the nearest point."""
         found = self._scene.compute_closest_points(self._query(points), nthreads=1)["primitive_ids"]
         return np.asarray(found.numpy(), dtype=np.int64)
 
     def open_views(self, points: Float32 | Float64, directions: Float64) -> NDArray[np.int64]:
-        """(N,) along how many of the (D, 3) directions a ray from each point meets nothing."""
+        """(N,) number of the (D, 3) directions in which a ray from each point hits nothing."""
         found = np.zeros(len(points), dtype=np.int64)
         for direction in directions.astype(np.float32):
             toward = np.broadcast_to(direction, (len(points), 3))

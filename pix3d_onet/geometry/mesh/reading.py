@@ -1,4 +1,4 @@
-"""Reading a mesh file of any format: bounded, inside its root, and with an account of what was not taken."""
+"""Read a mesh file of any format, with limits, only inside its root, and count what is dropped."""
 
 from __future__ import annotations
 
@@ -27,22 +27,24 @@ READERS: Mapping[str, Callable[[bytes], Soup]] = {
     ".ply": parse_ply,
     ".stl": parse_stl,
 }
-"""Ending → parser; glTF, which may have side files, has its own. Together they are ``types.MESH_SUFFIXES``."""
+"""File extension → parser. With glTF, whose parser also needs side files, these are ``types.MESH_SUFFIXES``."""
 MAX_MESH_BYTES = 1 << 30
-"""Larger files are rejected unread."""
+"""Larger files are rejected without reading them."""
 MAX_LOST_SHARE = 0.01
-"""Share of a file's faces that may be unreadable; with more it is a reject: a whole side may be missing."""
+"""Largest fraction of unreadable faces; above it the file is rejected, because a whole side may be missing."""
 LOST = ("bad-index", "not-finite", "crossed")
-"""Reasons that count towards it. A face with two equal corners, or with fewer than three, has no area to be missed."""
+"""Reasons that count towards it. Faces with two equal, or fewer than three, corners have no area, so nothing is
+lost."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadMesh:
-    """A mesh and what its file held besides.
+    """A mesh, and counts of the rest of its file.
 
-    ``dropped`` counts faces by reason: ``bad-index`` (a corner that is no vertex), ``not-finite`` (a coordinate is no
-    number), ``crossed`` (polygons that cross themselves: kept, but wrong either way), ``few-corners``, ``degenerate``
-    (equal corners). ``left_out`` counts what has no surface or is not modelled.
+    ``dropped``: number of faces by reason: ``bad-index`` (an index without a vertex), ``not-finite`` (a coordinate is
+    NaN or infinite), ``crossed`` (polygons that cross themselves; they are kept, but no triangulation of them is
+    right), ``few-corners``, ``degenerate`` (equal corners). ``left_out``: number of elements without a surface, or of
+    a kind that is not read, by name.
     """
 
     mesh: Mesh
@@ -51,24 +53,25 @@ class ReadMesh:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """Both as quality figures: ``faces_dropped`` (:data:`LOST`), ``dropped_*`` by reason, ``left_out`` in words."""
+        """As quality figures: ``faces_dropped`` (sum over :data:`LOST`), ``dropped_*`` by reason, ``left_out`` as
+        text."""
         reasons = {f"dropped_{k.replace('-', '_')}": n for k, n in self.dropped.items()}
         left_out = ", ".join(f"{n} {what}" for what, n in self.left_out.items() if n)
         return {"faces_dropped": sum(self.dropped[k] for k in LOST), **reasons, "left_out": left_out or None}
 
 
 def load_mesh(path: Path, *, root: Path | None = None) -> Mesh:
-    """The mesh of :func:`read_mesh` alone."""
+    """As :func:`read_mesh`, but returns only the mesh."""
     return read_mesh(path, root=root).mesh
 
 
 def read_mesh(path: Path, *, root: Path | None = None) -> ReadMesh:
-    """Read a mesh file as one soup of triangles in its own frame; polygons are cut into triangles.
+    """Read a mesh file in its own frame; polygons become triangles.
 
-    Files that it refers to (glTF buffers) are opened only inside ``root`` (the file's folder when None); OBJ material
-    libraries never. Raises RejectError (stage ``mesh``) with reason ``missing-mesh``, ``unreadable-mesh``,
-    ``truncated-mesh``, ``damaged-mesh`` (over :data:`MAX_LOST_SHARE` of the faces lost), ``mesh-format``,
-    ``mesh-feature``, ``mesh-too-large``, ``unsafe-path`` or one of :func:`~pix3d_onet.geometry.mesh.cleaning.clean`'s.
+    Side files (glTF buffers) are opened only inside ``root`` (None: the file's folder), OBJ material libraries never.
+    Raises RejectError (stage ``mesh``) with reason ``missing-mesh``, ``unreadable-mesh``, ``truncated-mesh``,
+    ``damaged-mesh`` (over :data:`MAX_LOST_SHARE` of the faces lost), ``mesh-format``, ``mesh-feature``,
+    ``mesh-too-large``, ``unsafe-path`` or a reason of :func:`~pix3d_onet.geometry.mesh.cleaning.clean`.
     """
     suffix = path.suffix.lower()
     if suffix not in MESH_SUFFIXES:
@@ -80,7 +83,7 @@ def read_mesh(path: Path, *, root: Path | None = None) -> ReadMesh:
     except RejectError as error:
         raise RejectError(error.reason, f"{path.name}: {error.message}", "mesh") from None
     except MemoryError:
-        raise RejectError("mesh-too-large", f"{path.name}: takes more memory than there is", "mesh") from None
+        raise RejectError("mesh-too-large", f"{path.name}: needs more memory than is available", "mesh") from None
 
 
 def _read(path: Path) -> bytes:
@@ -104,13 +107,13 @@ def _parse(data: bytes, suffix: str, path: Path, root: Path) -> Soup:
         return parse_gltf(data, SideFiles(path.parent, root))
     except (RejectError, MissingDependencyError, ImportError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - what no reader foresaw in a damaged file is a reject like the rest
+    except Exception as error:  # noqa: BLE001 - any other error on a damaged file is a reject, too
         detail = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise RejectError("unreadable-mesh", detail, "mesh") from None
 
 
 def _accounted(soup: Soup) -> ReadMesh:
-    """The cleaned mesh, once what was lost on the way is little enough."""
+    """The cleaned mesh and its counts. RejectError if too many faces are lost, or the file seems truncated."""
     remark = f" ({soup.remark})" if soup.remark else ""
     try:
         mesh, dropped = clean_counted(soup.mesh)

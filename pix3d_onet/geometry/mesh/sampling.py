@@ -1,4 +1,4 @@
-"""Points: uniform in the box with exact labels, and uniform on the surface with normals."""
+"""Sample points: uniform in the cube with exact labels, and uniform on the surface with normals."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pix3d_onet.types import Bool, Float32, Float64, Mesh, UInt16
 
 
 def draw_cells(n: int, seed: int, name: str = "") -> UInt16:
-    """(n, 3) uint16 i.i.d. uniform lattice cells; decode with ``codec.decode_points``."""
+    """(n, 3) uint16 i.i.d. uniform lattice cells; decode with ``lattice.decode_points``."""
     return generator(seed, "points", name).integers(0, LATTICE, size=(n, 3), dtype=np.uint16)
 
 
 def sample_occupancy(mesh: Mesh, n: int, seed: int) -> tuple[Float32, Bool]:
     """``n`` i.i.d. uniform points in [-0.55, 0.55]³, (n, 3) float32, and their labels, (n,) bool.
 
-    ``mesh`` must be watertight and in the normalised frame. The points lie on the storage lattice, so labels are those
-    of the points as a data set stores them.
+    ``mesh`` must be watertight and in the normalised frame. The points lie on the lattice of stored points, so storing
+    them does not change a label.
     """
     points = decode_points(draw_cells(n, seed))
     return points, contains(mesh, points)
@@ -29,8 +29,8 @@ def sample_occupancy(mesh: Mesh, n: int, seed: int) -> tuple[Float32, Bool]:
 def sample_surface(mesh: Mesh, n: int, seed: int, name: str = "") -> tuple[Float64, Float64]:
     """``n`` points uniform on the surface, (n, 3) float64, and the normals of their faces, (n, 3) float64.
 
-    Stratified over the area (systematic sampling): the count on any patch is within one of its share. Points come in
-    random order. An empty mesh gives (0, 3) arrays.
+    Stratified by area: one point per n-th part of the area, faces in order. Points are in random order. An empty mesh
+    gives (0, 3) arrays.
     """
     if len(mesh.faces) == 0 or n == 0:
         return np.zeros((0, 3)), np.zeros((0, 3))

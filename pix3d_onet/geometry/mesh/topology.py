@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pix3d_onet.geometry.mesh._topology_kernels import (
+from pix3d_onet.geometry.mesh.kernels.topology import (
     areas,
     component_measures,
     count_edges,
@@ -18,42 +18,42 @@ from pix3d_onet.types import Mesh
 
 
 def edge_counts(mesh: Mesh) -> Mapping[str, int]:
-    """Counts of undirected edges by how many faces use them, and of winding clashes.
+    """Number of undirected edges by their number of faces, and of winding clashes.
 
-    Keys ``boundary`` (one face), ``regular`` (two), ``nonmanifold`` (more), ``clashes`` (directed edges used twice).
-    A mesh is watertight with consistent winding iff only ``regular`` is not zero.
+    Keys: ``boundary`` (one face), ``regular`` (two), ``nonmanifold`` (more), ``clashes`` (directed edges that several
+    faces use). A mesh is closed and consistently wound if and only if only ``regular`` is not zero.
     """
     counts = count_edges(mesh.faces, len(mesh.vertices))
     return dict(zip(("boundary", "regular", "nonmanifold", "clashes"), map(int, counts), strict=False))
 
 
 def unbalanced_edges(mesh: Mesh) -> int:
-    """Undirected edges that not as many faces use one way round as the other.
+    """Number of edges whose two directions are used unequally often.
 
-    Where there is none, the winding number is an integer everywhere off the surface: the mesh bounds solids.
+    If it is 0, the winding number is an integer everywhere off the surface, so the mesh bounds solids.
     """
     return int(count_edges(mesh.faces, len(mesh.vertices))[4])
 
 
 def is_watertight(mesh: Mesh) -> bool:
-    """Every edge is used by exactly two faces, once in each direction."""
+    """Whether every edge is used by exactly two faces, once in each direction."""
     return bounds_solid(edge_counts(mesh))
 
 
 def bounds_solid(counts: Mapping[str, int]) -> bool:
-    """Whether ``edge_counts`` are those of a closed, consistently wound mesh with at least one face."""
+    """Whether these ``edge_counts`` belong to a closed, consistently wound mesh with at least one face."""
     return counts["regular"] > 0 and counts["boundary"] == counts["nonmanifold"] == counts["clashes"] == 0
 
 
 def volume(mesh: Mesh) -> float:
-    """Signed volume by the divergence theorem; positive when faces wind counter-clockwise seen from outside."""
+    """Signed volume by the divergence theorem; positive if faces are counter-clockwise seen from outside."""
     if len(mesh.faces) == 0:
         return 0.0
     return float(signed_volume(mesh.vertices, mesh.faces, mesh.vertices.mean(axis=0)))
 
 
 def face_areas(mesh: Mesh) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """(F,) float64 areas in squared units of the vertices."""
+    """(F,) float64 area of each face, in squared units of the mesh."""
     found: np.ndarray[Any, np.dtype[np.float64]] = areas(mesh.vertices, mesh.faces)
     return found
 
@@ -61,12 +61,13 @@ def face_areas(mesh: Mesh) -> np.ndarray[Any, np.dtype[np.float64]]:
 def measures_of_parts(
     mesh: Mesh, labels: np.ndarray[Any, np.dtype[np.int32]], count: int
 ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
-    """(count,) area and (count,) signed volume of the faces that bear each of the (F,) ``labels``."""
+    """(count,) area and (count,) signed volume of each part; ``labels`` (F,) in 0 … count - 1: the part of each
+    face."""
     areas_of, volumes = component_measures(mesh.vertices, mesh.faces, labels, count, mesh.vertices.mean(axis=0))
     return areas_of, volumes
 
 
 def component_labels(mesh: Mesh) -> tuple[int, np.ndarray[Any, np.dtype[np.int32]]]:
-    """Number of connected components (faces joined by shared vertices) and (F,) int32 component of every face."""
+    """Number of connected components (faces that share vertices), and (F,) int32 component of each face."""
     count, labels = face_components(mesh.faces, len(mesh.vertices))
     return int(count), labels

@@ -1,4 +1,4 @@
-"""Meshes to files: .glb, .obj, .ply, .stl, .off."""
+"""Write meshes to .glb, .obj, .ply, .stl and .off files."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pix3d_onet.files import writing
 from pix3d_onet.types import Float64, Mesh
 
 MATERIAL = {"baseColorFactor": [0.55, 0.62, 0.72, 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.8}
-"""glTF's material of what is written: a light grey-blue (linear RGBA), matt. glTF's own default is a metal."""
+"""Material of .glb files: a light grey-blue (linear RGBA), matt; glTF's default is metallic."""
 LEAST_NORMAL = 1e-9
-"""A sum of unit normals times angles that is shorter has no direction."""
+"""A weighted sum of unit normals that is shorter than this has no direction."""
 
 
 def write_mesh(path: Path, mesh: Mesh, normals: Float64 | None = None) -> None:
-    """Write a mesh atomically; the format follows the ending (.glb .obj .ply .stl .off). InputError for another.
+    """Write a mesh atomically; the file extension gives the format. InputError for an unknown one.
 
-    ``normals`` (V, 3) unit, of the vertices, go along where the format has them (.glb, .obj, .ply). A .glb always gets
-    normals, :func:`vertex_normals` where none are given, and a matt material: without, viewers show flat, metal faces.
+    ``normals``: (V, 3) unit vertex normals, written if the format has them (.glb, .obj, .ply). A .glb always has
+    normals (None: :func:`vertex_normals`) and a matt material, because viewers show it faceted and metallic without.
     """
     import trimesh
 
     suffix = path.suffix.lower()
     if suffix[1:] not in get_args(MeshFormat):
-        raise InputError(f"cannot write {path.name}: take .{', .'.join(get_args(MeshFormat))}.")
+        raise InputError(f"cannot write {path.name}: the extension must be .{', .'.join(get_args(MeshFormat))}.")
     if suffix == ".glb" and normals is None:
         normals = vertex_normals(mesh)
     body: Any = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_normals=normals, process=False)
@@ -44,11 +44,12 @@ def write_mesh(path: Path, mesh: Mesh, normals: Float64 | None = None) -> None:
 
 
 def vertex_normals(mesh: Mesh) -> Float64:
-    """(V, 3) unit normals: those of the faces around a vertex, weighted by their angle there (Thürmer and Wüthrich,
-    1998), so that no triangulation shows. Vertices of no face with an area point up (0, 1, 0).
+    """(V, 3) unit normals: mean of the adjacent faces' normals, weighted by their angles (Thürmer and Wüthrich, 1998).
+
+    The weights make the result independent of the triangulation. Without an adjacent face of non-zero area: (0, 1, 0).
     """
     corners = mesh.triangles  # (F, 3, 3)
-    sides = np.roll(corners, -1, axis=1) - corners  # side k leads from corner k to corner k + 1
+    sides = np.roll(corners, -1, axis=1) - corners  # side k: from corner k to corner k + 1
     crosses = np.cross(sides[:, 0], sides[:, 1])
     with np.errstate(divide="ignore", invalid="ignore"):
         flat = np.nan_to_num(crosses / np.linalg.norm(crosses, axis=1, keepdims=True))

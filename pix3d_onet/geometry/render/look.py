@@ -1,7 +1,7 @@
 """Camera, lights and colours that previews, reports and 3D views share.
 
-Only numpy, so that a report needs no numba. ``_kernels`` uses them for previews, ``report.shade`` for thumbnails and
-``viewer.js`` in a browser. A test compares the first two; the third gets these numbers with its page.
+Only numpy, so that a report needs no numba. Used by ``kernels.shading`` for previews, ``report.shade`` for thumbnails
+and ``viewer.js`` in a browser. A test compares the first two; the third gets these numbers with its page.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def intrinsics(size: int) -> Float64:
 
 
 def brightness(normals: Float64, up: Float64, sight: Float64) -> tuple[Float64, Float64]:
-    """(K,) diffuse and (K,) specular light of K samples, as ``_kernels`` computes them for one.
+    """(K,) diffuse and (K,) specular light of K samples, as ``kernels.shading`` computes them for one.
 
     ``normals`` and ``sight`` (K, 3): unit vectors in the camera frame, normals facing the camera, sight pointing away
     from it; ``up`` (K,): y of the normals in the model frame.

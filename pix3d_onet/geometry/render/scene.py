@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pix3d_onet.errors import RejectError
-from pix3d_onet.geometry.render import _kernels as kernels
 from pix3d_onet.geometry.render.cameras import MARGIN, frame, random_pose
+from pix3d_onet.geometry.render.kernels.raster import rasterise, resolve
+from pix3d_onet.geometry.render.kernels.shading import corner_normals, shade
 from pix3d_onet.geometry.render.look import CREASE, LIGHTS, welded
 from pix3d_onet.seeding import generator
 from pix3d_onet.types import Bool, Float32, Float64, Mesh, UInt8, View
@@ -71,13 +72,11 @@ class Scene:
         lights = LIGHTS.copy()
         lights[:, :3] /= np.linalg.norm(lights[:, :3], axis=1, keepdims=True)
         rotation, rays = np.ascontiguousarray(matrix[:3, :3]), np.linalg.inv(zoom)
-        kernels.shade(
-            ids, inverse_depth, screen, faces, source, self.normals, self.colours, rays, rotation, lights, linear
-        )
+        shade(ids, inverse_depth, screen, faces, source, self.normals, self.colours, rays, rotation, lights, linear)
         rgb = np.empty((height, width, 3), dtype=np.uint8)
         mask = np.empty((height, width), dtype=np.bool_)
         depth = np.empty((height, width), dtype=np.float32)
-        kernels.resolve(linear, ids, inverse_depth, supersample, rgb, mask, depth)
+        resolve(linear, ids, inverse_depth, supersample, rgb, mask, depth)
         return Rendering(rgb, mask, depth)
 
     def silhouette(
@@ -109,7 +108,7 @@ class Scene:
             screen[:, 2] = 1.0 / camera[:, 2]
         ids = np.full((height, width), -1, dtype=np.int32)
         inverse_depth = np.zeros((height, width), dtype=np.float32)
-        kernels.rasterise(screen, faces, inverse_depth, ids)
+        rasterise(screen, faces, inverse_depth, ids)
         return ids, inverse_depth, screen, faces, source
 
 
@@ -162,7 +161,7 @@ def _normals(mesh: Mesh) -> Float32:
     flat = faces.ravel()
     incident = (np.argsort(flat, kind="stable") // 3).astype(np.int32)
     starts = np.concatenate([[0], np.cumsum(np.bincount(flat, minlength=int(flat.max()) + 1))]).astype(np.int32)
-    return kernels.corner_normals(faces, face_normals, starts, incident, CREASE)
+    return corner_normals(faces, face_normals, starts, incident, CREASE)
 
 
 def _clip(camera: Float64, faces: Any, near: float) -> tuple[Float64, Any, Any]:

@@ -37,11 +37,10 @@ from pix3d_onet.geometry.synth import backdrop
 from pix3d_onet.geometry.synth.furniture import DESIGNS, PALETTES
 from pix3d_onet.geometry.synth.solids import Part, assemble, spoil
 from pix3d_onet.seeding import generator
-from pix3d_onet.types import PIX3D_SENSOR_MM, Bool, Camera, Float64, Mesh, UInt8
+from pix3d_onet.types import PIX3D_INDEX, PIX3D_SENSOR_MM, Bool, Camera, Float64, Mesh, UInt8
 
 SETTINGS_FILE = "synth.json"
 """Written first, to claim the folder. ``pix3d.json`` is written last, when the data set is complete."""
-INDEX_FILE = "pix3d.json"
 KIND = "synthetic data set"
 FOLDERS = ("img", "mask", "model")
 MODEL_FILES = ("model.obj", "3d_keypoints.txt", "voxel.mat")
@@ -124,7 +123,7 @@ def synth_pix3d(
     settings = _Settings(names, objects, images_per_object, seed)
     _check(settings)
     if _claim(out, settings, overwrite, emit):
-        return _result(out, settings, read_json(out / INDEX_FILE, follow=False), written=False)
+        return _result(out, settings, read_json(out / PIX3D_INDEX, follow=False), written=False)
     records: list[dict[str, Any]] = []
     defects: dict[str, list[str]] = {}
     total = len(names) * objects
@@ -142,7 +141,7 @@ def synth_pix3d(
             emit(Progress("synth", len(defects), total, item=thing.name))
     write_json(out / SETTINGS_FILE, {"settings": asdict(settings), "defects": defects})
     lines = ",\n".join(json.dumps(record, allow_nan=False) for record in records)
-    write_text(out / INDEX_FILE, f"[\n{lines}\n]\n")
+    write_text(out / PIX3D_INDEX, f"[\n{lines}\n]\n")
     return _result(out, settings, records, written=True)
 
 
@@ -165,20 +164,20 @@ def _claim(out: Path, settings: _Settings, overwrite: bool, emit: Emit) -> bool:
     ours = check_claim(
         out,
         KIND,
-        files=(SETTINGS_FILE, INDEX_FILE),
+        files=(SETTINGS_FILE, PIX3D_INDEX),
         folders=FOLDERS,
         known=lambda folder: _settings_of(folder) is not None,
         overwrite=overwrite,
         emit=emit,
     )
     before = _settings_of(out) if ours else None
-    if before == settings and is_own_file(out / INDEX_FILE):
+    if before == settings and is_own_file(out / PIX3D_INDEX):
         return True
     if before not in (None, settings) and not overwrite:
         hint = "Take another folder, or `overwrite=True`."
         raise InputError(f"{out} holds another synthetic data set.", hint=hint)
     try:
-        remove(out / INDEX_FILE)
+        remove(out / PIX3D_INDEX)
         if before is not None and before != settings:
             _remove(out, before)
         write_json(out / SETTINGS_FILE, {"settings": asdict(settings)})

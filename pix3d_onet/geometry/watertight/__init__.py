@@ -1,1 +1,1 @@
-"""Open and messy meshes to closed ones: the methods and what they share."""
+"""Watertighting: methods that turn any mesh into a closed one."""

@@ -1,4 +1,4 @@
-"""The sparse grid of 8³ bricks in which both of our watertighting methods work, and the surface that they end in."""
+"""The sparse grid of 8³ bricks used by ``tight`` and ``fusion``, and the surface extracted from it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from pix3d_onet.geometry.mesh.cleaning import without_unused
 from pix3d_onet.geometry.mesh.topology import component_labels, measures_of_parts
 from pix3d_onet.geometry.watertight.kernels import flood
 from pix3d_onet.geometry.watertight.kernels.bricks import SIDE
 from pix3d_onet.types import Bool, Float64, Int64, Mesh, UInt8
 
 FILL = 0.9
-"""Share of the grid's cube that the longest side of the mesh spans (Stutz & Geiger: scaled to 0.9)."""
+"""Longest side of the mesh as a fraction of the grid's cube (Stutz & Geiger: scaled to 0.9)."""
 
 GRID_SHIFT = (0.0172, 0.0237, 0.0113)
-"""Voxels by which the mesh stands off the lattice, so that CAD planes do not fall exactly onto nodes."""
+"""Shift of the mesh in voxels, so that axis-aligned planes of CAD models do not fall exactly on nodes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,12 +41,17 @@ class GridFrame:
         return (points - self.middle) * self.voxel + self.centre
 
 
+def voxel_size(mesh: Mesh, resolution: int) -> float:
+    """Side of a voxel if the longest side of ``mesh`` is ``FILL·resolution`` voxels, in units of the mesh."""
+    return float(np.ptp(mesh.bounds, axis=0).max()) / (FILL * resolution)
+
+
 def frame_for(mesh: Mesh, resolution: int, *, border: float) -> GridFrame:
-    """The grid in which the longest side spans ``FILL·resolution`` voxels, ``border`` voxels and a brick around."""
+    """The grid in which the longest side is ``FILL·resolution`` voxels, with a border of ``border`` voxels and a
+    brick."""
     low, high = mesh.bounds
-    extent = high - low
-    voxel = float(extent.max()) / (FILL * resolution)
-    bricks = np.ceil((extent / voxel + 2 * border) / SIDE).astype(np.int64) + 2
+    voxel = voxel_size(mesh, resolution)
+    bricks = np.ceil(((high - low) / voxel + 2 * border) / SIDE).astype(np.int64) + 2
     middle = bricks * SIDE / 2 + np.array(GRID_SHIFT)
     return GridFrame((low + high) / 2, voxel, middle, (int(bricks[0]), int(bricks[1]), int(bricks[2])))
 
@@ -54,7 +60,7 @@ def frame_for(mesh: Mesh, resolution: int, *, border: float) -> GridFrame:
 class GridSurface:
     """The surface of a brick grid: ``vertices`` (V, 3) float64 grid coordinates, ``faces`` (F, 3) int64.
 
-    ``info`` is what the method has to say of it, for the QC.
+    ``info``: quality figures of the method.
     """
 
     frame: GridFrame
@@ -69,11 +75,11 @@ class GridSurface:
 
 STRAY_AREA = 0.001
 STRAY_VOLUME = 8.0
-"""Pieces below this share of the surface *and* this many cubic voxels are crumbs of the grid and dropped."""
+"""Components with less than this fraction of the surface *and* fewer cubic voxels are artefacts and dropped."""
 
 
 def without_strays(surface: GridSurface) -> GridSurface:
-    """The surface without crumbs."""
+    """The surface without components smaller than ``STRAY_AREA`` and ``STRAY_VOLUME``."""
     mesh = Mesh(surface.vertices, surface.faces)
     count, labels = component_labels(mesh)
     if count < 2:
@@ -82,14 +88,11 @@ def without_strays(surface: GridSurface) -> GridSurface:
     stray = (areas < STRAY_AREA * areas.sum()) & (np.abs(volumes) < STRAY_VOLUME)
     if not stray.any():
         return surface
-    faces = surface.faces[~stray[labels]]
-    used = np.zeros(len(surface.vertices), dtype=np.bool_)
-    used[faces] = True
-    return GridSurface(surface.frame, surface.vertices[used], (np.cumsum(used) - 1)[faces])
+    return GridSurface(surface.frame, *without_unused(surface.vertices, surface.faces[~stray[labels]]))
 
 
 def between_pieces(surface: GridSurface, nodes: Int64, reach: float) -> Bool:
-    """(K,) bool: nodes, (K, 3) in grid coordinates, within ``reach`` voxels of two pieces of the surface."""
+    """(K,) bool: which of ``nodes`` (K, 3, grid coordinates) are within ``reach`` voxels of two components."""
     found = np.zeros(len(nodes), dtype=np.bool_)
     if len(nodes) == 0:
         return found
@@ -105,7 +108,7 @@ def between_pieces(surface: GridSurface, nodes: Int64, reach: float) -> Bool:
 
 
 def origins(slots: NDArray[np.int32]) -> NDArray[np.int32]:
-    """(n, 3) int32 first node of every brick that has a slot, in slot order."""
+    """(n, 3) int32 first node of each brick with a slot, in slot order."""
     where = np.argwhere(slots >= 0)
     result = np.empty((len(where), 3), dtype=np.int32)
     result[slots[tuple(where.T)]] = where * SIDE
@@ -120,12 +123,12 @@ def number_bricks(marked: Bool) -> NDArray[np.int32]:
 
 
 def fill_cavities(inside: UInt8, brick_inside: UInt8, slots: NDArray[np.int32]) -> None:
-    """Take inside (in place) every outside region that is not 6-connected to the border: a void in the solid.
+    """Mark as inside, in place, every outside region that is not 6-connected to the border, that is every cavity.
 
-    ``brick_inside`` is flat (B,). Marching cubes joins inside corners across cube faces, so 6-connected outside
-    regions are exactly the ones that its surfaces enclose.
+    ``inside`` (n, 512); ``brick_inside`` (B,): of bricks without a slot. Marching cubes connects inside corners
+    diagonally across cube faces, so its surfaces enclose exactly the 6-connected outside regions.
     """
-    brick_out = brick_inside.reshape(slots.shape).copy() * np.uint8(2)  # 2: not free, never entered
+    brick_out = brick_inside.reshape(slots.shape).copy() * np.uint8(2)  # 2: not free
     free = flood.pack(inside == 0)
     reached = np.zeros_like(free)
     flood.flood(free, slots, reached, brick_out)

@@ -1,9 +1,9 @@
-"""``none``: meshes that bound solids already, and which of their parts are solids and which are cavities.
+"""``none``: meshes that already bound solids; parts are oriented outward, except cavities.
 
-A point is inside where the winding number is not 0. Parts that are wound inward would cancel solids that they overlap,
-so every part is turned outward, but for cavities. A part that lies wholly inside of others stays, relative to these,
-what it was: the inner shell of a hollow solid is a cavity, also in a mirrored file, in which both are wound the wrong
-way. A part is what the file joins by shared vertices, where that is closed of itself; otherwise what touches.
+A point is inside if its winding number is not 0. A part with inward winding would cancel solids that it overlaps, so
+each part is flipped outward unless it is a cavity. A part completely inside others keeps its orientation relative to
+them: the inner shell of a hollow solid stays a cavity, also in a mirrored file, where both are wound the wrong way. A
+part is a set of faces that share vertices in the file, if it is closed; else a set of faces that touch.
 """
 
 from __future__ import annotations
@@ -14,50 +14,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pix3d_onet.errors import RejectError
+from pix3d_onet.geometry.mesh.cleaning import distinct_corners
 from pix3d_onet.geometry.mesh.inside.winding import winding_by_part
 from pix3d_onet.geometry.mesh.topology import component_labels, edge_counts, measures_of_parts, unbalanced_edges
 from pix3d_onet.types import Bool, Float64, Int64, Mesh
 
 INWARD = 1e-6
-"""Longest sides by which points beside a part's surface are moved into it."""
-ASKED_FACES = 64
-"""Faces of a part, evenly picked, beside whose corners it is asked what surrounds the part."""
+"""Distance of test points below a part's surface, in longest sides of the mesh."""
+TESTED_FACES = 64
+"""Faces per part, evenly picked, with test points below them that show what surrounds the part."""
 NEAR_CORNERS = np.array([[0.9, 0.05, 0.05], [0.05, 0.9, 0.05], [0.05, 0.05, 0.9]])
-"""Barycentric places of these points."""
+"""Barycentric coordinates of a face's test points."""
 
 
 def closed(mesh: Mesh) -> Mesh:
-    """The faces of ``mesh`` (cleaned), equal vertices made one, parts wound outward but for cavities.
+    """``mesh`` (cleaned) with equal vertices merged and its parts oriented outward, except cavities.
 
-    RejectError where it does not bound solids: ``not-watertight`` with the number of edges that are not used equally
-    often both ways, ``doubled-faces`` where a part has every face both ways round.
+    RejectError if it does not bound solids: ``not-watertight`` with the numbers of open and inconsistent edges,
+    ``doubled-faces`` if a part has every face in both orientations.
     """
     vertices, index = np.unique(mesh.vertices, axis=0, return_inverse=True)
     faces = index.reshape(-1)[mesh.faces].astype(np.int64)
-    a, b, c = faces.T
-    proper = (a != b) & (b != c) & (c != a)
+    proper = distinct_corners(faces)
     merged = Mesh(vertices, faces[proper])
     if len(merged.faces) == 0:
         raise RejectError("empty-mesh", "no usable face", "watertight")
     loose = unbalanced_edges(merged)
     if loose:
         boundary = edge_counts(merged)["boundary"]
-        detail = f"{boundary} edges are open and {loose - boundary} wound inconsistently"
-        raise RejectError("not-watertight", f"the method none needs closed solids; here {detail}", "watertight")
+        detail = f"{boundary} edges are open and {loose - boundary} are wound inconsistently"
+        raise RejectError("not-watertight", f"the method none needs closed solids, but {detail}", "watertight")
     parts = _parts(merged, component_labels(Mesh(mesh.vertices, mesh.faces[proper]))[1])
     keys = _face_keys(merged, parts)
     if _cancels(keys).any():
-        text = "a part has every face both ways round, which bounds nothing; tight makes a solid of it"
+        text = "a part has every face in both orientations, which bounds no solid; use the method tight"
         raise RejectError("doubled-faces", text, "watertight")
-    turned = merged.faces.copy()
-    inward = _to_turn(merged, parts, keys)[parts]
-    turned[inward] = turned[inward][:, ::-1]
-    return Mesh(vertices, turned)
+    flipped = merged.faces.copy()
+    inward = _parts_to_flip(merged, parts, keys)[parts]
+    flipped[inward] = flipped[inward][:, ::-1]
+    return Mesh(vertices, flipped)
 
 
 def _parts(merged: Mesh, joined: NDArray[np.int32]) -> NDArray[np.int32]:
-    """(F,) int32 part of every face: ``joined`` (F,), by the file's vertices, where these parts are closed of
-    themselves; a component in which one is not is one part."""
+    """(F,) int32 part of each face: ``joined`` (F,), the components by the file's vertices, where they are closed. A
+    component of ``merged`` with one that is not closed is one part."""
     _, touching = component_labels(merged)
     start, end = merged.faces.reshape(-1), np.roll(merged.faces, -1, axis=1).reshape(-1)
     part = np.repeat(joined, 3)
@@ -75,7 +75,7 @@ def _parts(merged: Mesh, joined: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def _face_keys(merged: Mesh, parts: NDArray[np.int32]) -> Int64:
-    """(F, 5) int64 rows (part, three vertices ascending, 1 or -1 for the way round), sorted."""
+    """(F, 5) int64 rows (part, three vertices ascending, orientation 1 or -1), sorted."""
     corners = np.sort(merged.faces, axis=1)
     a, b, c = merged.faces.T
     way = np.where((a < b).astype(int) + (b < c) + (c < a) == 2, 1, -1)
@@ -85,7 +85,7 @@ def _face_keys(merged: Mesh, parts: NDArray[np.int32]) -> Int64:
 
 
 def _cancels(keys: Int64) -> Bool:
-    """(K,) bool: parts of which every face is there both ways round."""
+    """(K,) bool: parts that have every face equally often in both orientations."""
     first = np.r_[True, (np.diff(keys[:, :4], axis=0) != 0).any(axis=1)]
     net = np.add.reduceat(keys[:, 4], np.flatnonzero(first))
     alive = np.zeros(int(keys[:, 0].max()) + 1, dtype=np.bool_)
@@ -93,8 +93,8 @@ def _cancels(keys: Int64) -> Bool:
     return ~alive
 
 
-def _to_turn(merged: Mesh, parts: NDArray[np.int32], keys: Int64) -> Bool:
-    """(K,) bool: parts whose faces must be turned round."""
+def _parts_to_flip(merged: Mesh, parts: NDArray[np.int32], keys: Int64) -> Bool:
+    """(K,) bool: parts whose faces must be reversed."""
     count = int(parts.max()) + 1
     _, volumes = measures_of_parts(merged, parts, count)
     turn = np.zeros(count, dtype=np.bool_)
@@ -117,7 +117,7 @@ def _to_turn(merged: Mesh, parts: NDArray[np.int32], keys: Int64) -> Bool:
         row = asked[mine] - bounds[part]
         was = np.bincount(row, weights=winding[mine], minlength=size)
         now = np.bincount(row, weights=np.where(turn[around[mine]], -winding[mine], winding[mine]), minlength=size)
-        if (now != 0).all() and part not in copies:  # wholly inside of larger parts: stays what it was to them
+        if (now != 0).all() and part not in copies:  # inside larger parts: keeps its orientation relative to them
             turn[part] = (now == -was).all()
         else:
             turn[part] = volumes[part] < 0
@@ -125,19 +125,19 @@ def _to_turn(merged: Mesh, parts: NDArray[np.int32], keys: Int64) -> Bool:
 
 
 def _reversed_copies(keys: Int64, volumes: Float64) -> set[int]:
-    """Inward parts that have the faces of an outward one the other way round: doubled walls, not cavities."""
+    """Inward parts whose faces are those of an outward part, reversed: doubled walls, not cavities."""
     bounds = np.searchsorted(keys[:, 0], np.arange(len(volumes) + 1))
     solids = {keys[bounds[k] : bounds[k + 1], 1:4].tobytes() for k in np.flatnonzero(volumes > 0)}
     return {int(k) for k in np.flatnonzero(volumes < 0) if keys[bounds[k] : bounds[k + 1], 1:4].tobytes() in solids}
 
 
 def _points_inside(merged: Mesh, parts: NDArray[np.int32], volumes: Float64) -> tuple[Int64, Float64]:
-    """Points just inside of every part, beside some of its faces: (P,) int64 part, ascending, and (P, 3)."""
+    """Test points just below some faces of each part: (P,) int64 part (ascending), and (P, 3) points."""
     order = np.argsort(parts, kind="stable")
     bounds = np.searchsorted(parts[order], np.arange(len(volumes) + 1))
     picked = []
     for low, high in pairwise(bounds):
-        some = min(high - low, ASKED_FACES)
+        some = min(high - low, TESTED_FACES)
         picked.append(order[low + np.arange(some) * (high - low) // some])
     chosen = np.concatenate(picked)
     corners = merged.triangles[chosen]

@@ -1,17 +1,17 @@
-"""``fusion``: Stutz & Geiger's watertighting (IJCV 2018, mesh-fusion), as Occupancy Networks used it.
+"""``fusion``: watertighting by Stutz & Geiger (IJCV 2018, mesh-fusion), as used for Occupancy Networks.
 
-The mesh, its longest side scaled to 0.9, is seen from 100 cameras on a Fibonacci sphere at distance 1; 640×640 depth
-maps (f = 640) are moved 1.5 voxels towards the camera and eroded 3×3, and fused into a TSDF of 256³ with a truncation
-of 10 voxels, where unseen is inside; its zero level is the surface.
+The longest side of the mesh is scaled to 0.9. 100 cameras on a Fibonacci sphere at distance 1 give depth maps of
+640×640 pixels (f = 640), which are moved 1.5 voxels towards the camera, eroded 3×3 and fused into a TSDF of 256³ voxels
+with a truncation of 10 voxels. Unseen voxels are inside; the zero level is the surface.
 
-Bias, by construction: the surface lies outside the model's. Measured on boxes: some 0.3 voxels in the middle of broad
-faces (the mean over slanted views takes most of the 1.5 away again) and up to 6 voxels at their rims. Concave parts
-that few cameras see fill up, internal cavities vanish, and crumbs of unseen voxels may float close to edges.
+Bias, by construction: the surface lies outside the model's. On boxes we measured about 0.3 voxels in the middle of wide
+faces (the mean over oblique views cancels most of the 1.5) and up to 6 voxels at edges. Concave regions that few
+cameras see are filled, internal cavities vanish, and small components of unseen voxels may remain near edges.
 
-Ours gives the same signs as a dense evaluation of the same depth maps, but only looks at bricks whose sign is not
-certain from bounds on the depth under their projection. Differences from the original: voxels are sampled at their
-centres *and* their surface placed there (the original's marching cubes puts it half a voxel lower on each axis); depth
-is rasterised without OpenGL, in float32 of 1/Z instead of 24-bit normalised depth.
+This implementation gives the same signs as a dense evaluation of the same depth maps, but evaluates only bricks whose
+sign does not follow from bounds on the depth in their projection. Differences from the original: the surface is placed
+relative to voxel centres, at which the voxels are sampled (the original's marching cubes places it half a voxel lower
+on each axis), and depth is rasterised without OpenGL, as float32 1/Z instead of 24-bit normalised depth.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pix3d_onet.errors import RejectError
-from pix3d_onet.geometry.watertight.brick_grid import FILL, GridFrame, GridSurface, number_bricks, origins
+from pix3d_onet.geometry.watertight.brick_grid import GridFrame, GridSurface, number_bricks, origins, voxel_size
 from pix3d_onet.geometry.watertight.kernels import depth_fusion, marching_cubes, neighbours
 from pix3d_onet.geometry.watertight.kernels.bricks import SIDE
 from pix3d_onet.types import Float32, Float64, Mesh
@@ -31,16 +31,16 @@ VIEWS = 100
 IMAGE_SIZE = 640
 FOCAL = 640.0
 DEPTH_OFFSET = 1.5
-"""Voxels by which depth moves towards the camera."""
+"""Shift of the depth towards the camera, voxels."""
 TRUNCATION = 10.0
-"""Voxels."""
+"""Truncation of the signed distance, voxels."""
 FAR_DEPTH = 10.0
-"""Depth where nothing is seen: free all the way. (The original's far plane, 1.75, ends before the far corners.)"""
+"""Depth of pixels without a surface, beyond the cube; the original's far plane, 1.75, cuts off its far corners."""
 NODE_OFFSETS = np.argwhere(np.ones((SIDE, SIDE, SIDE), dtype=bool))
 """(512, 3): the nodes of a brick in the order of their local index."""
 AIR = 4.0
-"""Voxels beyond the model's box from which everything is free. The cameras do not see all corners of the cube, and
-unseen is inside: without this, crumbs float there."""
+"""Distance from the model's box, in voxels, beyond which everything is outside. Otherwise corners of the cube that no
+camera sees would be inside."""
 
 
 def fibonacci_rotations(count: int = VIEWS) -> Float64:
@@ -61,18 +61,16 @@ def fibonacci_rotations(count: int = VIEWS) -> Float64:
 
 
 def fusion_frame(mesh: Mesh, resolution: int) -> GridFrame:
-    """The cube [-0.5, 0.5]³ of ``resolution`` voxels in which the longest side spans 0.9, and a brick of air around it.
-
-    The air closes the surface where no camera sees a corner of the cube.
-    """
+    """The cube [-0.5, 0.5]³ of ``resolution``³ voxels in which the longest side is 0.9, and a border of one brick,
+    which is outside, so that the surface is closed."""
     low, high = mesh.bounds
-    voxel = float((high - low).max()) / (FILL * resolution)
+    voxel = voxel_size(mesh, resolution)
     bricks = math.ceil(resolution / SIDE) + 2
     return GridFrame((low + high) / 2, voxel, np.full(3, resolution / 2 - 0.5 + SIDE), (bricks, bricks, bricks))
 
 
 def depth_maps(mesh: Mesh, frame: GridFrame, resolution: int, rotations: Float64) -> Float32:
-    """(views, 640, 640) float32 depth of the scaled mesh, moved and eroded as the method asks."""
+    """(views, 640, 640) float32 depth of the scaled mesh, shifted and eroded (see the module)."""
     points = (mesh.vertices - frame.centre) / (frame.voxel * resolution)
     maps: Float32 = depth_fusion.depth_maps(
         np.ascontiguousarray(points), mesh.faces, rotations, FOCAL, IMAGE_SIZE, FAR_DEPTH, DEPTH_OFFSET / resolution
@@ -81,7 +79,8 @@ def depth_maps(mesh: Mesh, frame: GridFrame, resolution: int, rotations: Float64
 
 
 def _clear_air(signs: NDArray[np.int8], low: Float64, high: Float64) -> None:
-    """Bricks wholly outside the box [``low``, ``high``] (grid) become free, those on its border uncertain; in place."""
+    """Mark bricks completely outside the box [``low``, ``high``] (grid) as outside, those on its border as
+    uncertain."""
     first = np.argwhere(np.ones(signs.shape, dtype=bool)) * SIDE
     outside = ((first + SIDE - 1 < low) | (first > high)).any(axis=1).reshape(signs.shape)
     within = ((first >= low) & (first + SIDE - 1 <= high)).all(axis=1).reshape(signs.shape)
@@ -90,7 +89,7 @@ def _clear_air(signs: NDArray[np.int8], low: Float64, high: Float64) -> None:
 
 
 def fusion(mesh: Mesh, resolution: int = 256) -> GridSurface:
-    """The fused surface of ``mesh`` (cleaned, any frame). RejectError ``empty-surface`` where none is."""
+    """The fused surface of ``mesh`` (cleaned, any frame). RejectError ``empty-surface`` if there is none."""
     rotations = fibonacci_rotations()
     frame = fusion_frame(mesh, resolution)
     depth = depth_maps(mesh, frame, resolution, rotations)

@@ -1,7 +1,7 @@
-"""``meshfix``: pymeshfix (Attene 2010) in a child process, checked before and after.
+"""``meshfix``: pymeshfix (Attene 2010) in a child process; its result is checked.
 
-pymeshfix is under the AGPL-3 and can crash or run for minutes on messy input; a child process keeps both away from us.
-It keeps only what it can make a single solid of, so its result counts only when nothing was lost.
+pymeshfix is licensed under the AGPL-3, and may crash or take minutes on defective meshes; the child process isolates
+both. It drops parts that it cannot combine into one solid, so its result is used only if no surface was lost.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from pix3d_onet.geometry.mesh.topology import is_watertight, volume
 from pix3d_onet.types import Mesh
 
 TIME_LIMIT = 60.0
-"""Seconds that pymeshfix may take."""
+"""Time limit of pymeshfix, seconds."""
 PROBES = 5000
-"""Points on the input's surface that must lie on the result."""
+"""Points on the input's surface whose distance to the result is measured."""
 KEPT_SHARE = 0.99
-"""Share of them that must lie within the tolerance."""
+"""Fraction of them that must be within the tolerance."""
 
 _CHILD = """
 import sys
@@ -41,14 +41,17 @@ np.savez(sys.argv[2], vertices=np.asarray(fix.points), faces=np.asarray(fix.face
 
 @dataclass(frozen=True, slots=True)
 class MeshfixOutcome:
-    """The repaired mesh, or None and why in one line."""
+    """The repaired mesh; or None, and ``problem`` says why in one line."""
 
     mesh: Mesh | None
     problem: str = ""
 
 
 def meshfix(mesh: Mesh, *, tolerance: float, time_limit: float = TIME_LIMIT) -> MeshfixOutcome:
-    """Repair ``mesh``; the result is in the same frame. ``tolerance`` in its units bounds what may be lost."""
+    """Repair ``mesh``; the result is in the same frame. Surface farther than ``tolerance`` (its units) counts as lost.
+
+    MissingDependencyError if pymeshfix is not installed.
+    """
     merged = merge_vertices(mesh)
     with tempfile.TemporaryDirectory(prefix="onet-meshfix-") as folder:
         source, target = Path(folder, "in.npz"), Path(folder, "out.npz")
@@ -57,7 +60,7 @@ def meshfix(mesh: Mesh, *, tolerance: float, time_limit: float = TIME_LIMIT) -> 
         try:
             done = subprocess.run(command, capture_output=True, timeout=time_limit, check=False)
         except subprocess.TimeoutExpired:
-            return MeshfixOutcome(None, f"over {time_limit:g} s")
+            return MeshfixOutcome(None, f"took over {time_limit:g} s")
         if b"No module named 'pymeshfix'" in done.stderr:
             raise MissingDependencyError(
                 "`watertight='meshfix'` needs pymeshfix.", hint="Install it with: pip install 'pix3d-onet[geometry]'"

@@ -1,15 +1,16 @@
-"""The methods of ``config.WATERTIGHT_METHODS``: any triangles to a closed solid, behind one signature.
+"""The methods of ``config.WATERTIGHT_METHODS``: any mesh to a closed solid, all with the same signature.
 
 ``tight``
-    Ours (``geometry/watertight/tight.py``). No bias on solids; sheets become 1 voxel thick, gaps under 2 voxels close.
+    Ours (``geometry/watertight/tight.py``). No bias on solids; sheets become 1 voxel thick, gaps below 2 voxels close.
 ``fusion``
-    Stutz & Geiger, IJCV 2018 (mesh-fusion), as used by Mescheder et al., CVPR 2019. Surface 0.3 to 6 voxels out.
+    Stutz & Geiger, IJCV 2018 (mesh-fusion), as used by Mescheder et al., CVPR 2019. Its surface is 0.3 to 6 voxels
+    outside the model's.
 ``meshfix``
-    Attene, The Visual Computer 2010, through pymeshfix in a child process. Drops what it cannot mend, so its result
-    is checked and ``tight`` takes over where it lost something.
+    Attene, The Visual Computer 2010, by pymeshfix in a child process. It may drop parts, so its result is checked, and
+    ``tight`` is used instead if surface was lost.
 ``none``
-    The mesh as it is, every part wound outward but for cavities. Only for sound meshes, whose every edge has as many
-    faces one way round as the other (closed solids that may overlap, nest or touch); others are rejected.
+    The mesh unchanged, except that parts are oriented outward (not cavities). Only for meshes in which every edge is
+    used equally often in both directions (closed solids that may overlap, nest or touch); others are rejected.
 """
 
 from __future__ import annotations
@@ -19,17 +20,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from pix3d_onet.config import WATERTIGHT_METHODS, check_choice
 from pix3d_onet.geometry.mesh.cleaning import clean
-from pix3d_onet.geometry.watertight.brick_grid import FILL
+from pix3d_onet.geometry.watertight.brick_grid import voxel_size
 from pix3d_onet.types import Mesh
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Watertight:
-    """``mesh`` in the frame of the input, ``voxel`` in its units; ``info`` for the QC."""
+    """``mesh`` in the frame of the input; ``voxel``: side of a voxel in its units; ``info``: quality figures."""
 
     mesh: Mesh
     method: str
@@ -54,10 +53,10 @@ def fusion_method(mesh: Mesh, resolution: int) -> Watertight:
 
 
 def meshfix_method(mesh: Mesh, resolution: int) -> Watertight:
-    """MeshFix in a child process; ``tight`` where it lost something, with the reason in ``info``."""
+    """MeshFix in a child process; if it fails or loses surface, ``tight``, with the reason in ``info``."""
     from pix3d_onet.geometry.watertight.meshfix import meshfix
 
-    voxel = float(np.ptp(mesh.bounds, axis=0).max()) / (FILL * resolution)
+    voxel = voxel_size(mesh, resolution)
     outcome = meshfix(mesh, tolerance=voxel)
     if outcome.mesh is None:
         result = tight_method(mesh, resolution)
@@ -66,17 +65,16 @@ def meshfix_method(mesh: Mesh, resolution: int) -> Watertight:
 
 
 def none_method(mesh: Mesh, resolution: int) -> Watertight:
-    """The mesh as it is, its parts wound outward (``geometry.watertight.closed``)."""
+    """The mesh unchanged, its parts oriented outward (``geometry.watertight.closed``)."""
     from pix3d_onet.geometry.watertight.closed import closed
 
-    voxel = float(np.ptp(mesh.bounds, axis=0).max()) / (FILL * resolution)
-    return Watertight(closed(mesh), "none", voxel)
+    return Watertight(closed(mesh), "none", voxel_size(mesh, resolution))
 
 
 def watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256) -> Watertight:
     """Apply a method of ``WATERTIGHT_METHODS`` to a cleaned mesh.
 
-    ConfigError for an unknown name; RejectError where the mesh has no usable surface.
+    ConfigError for an unknown name; RejectError if the mesh has no usable surface.
     """
     check_choice("watertight", method, WATERTIGHT_METHODS)
     module, name = WATERTIGHT_METHODS[method].split(":")
@@ -87,7 +85,8 @@ def watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256) -> W
 def make_watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256) -> Mesh:
     """A closed, consistently oriented mesh of the same shape, in the frame of its input.
 
-    ``resolution`` is the side of the voxel grid whose 0.9 the longest side spans. Raises RejectError (``empty-mesh``,
-    ``bad-extent``, ``empty-surface``) for a mesh without usable surface and ConfigError for an unknown method.
+    ``resolution``: voxels per axis of the grid, 0.9 of which the longest side spans. Raises RejectError
+    (``empty-mesh``, ``bad-extent``, ``empty-surface``) for a mesh without a usable surface, ConfigError for an unknown
+    method.
     """
     return watertight(clean(mesh), method=method, resolution=resolution).mesh

@@ -1,10 +1,10 @@
-"""The surface of a brick grid with the edges and corners of the model that it was made from.
+"""Add the model's sharp edges and corners to the surface of a brick grid.
 
-Marching cubes joins the points where triangles cross grid edges by straight cuts, and so chamfers what lies between: a
-square bar of two voxels loses an eighth of its volume. Here the planes of the crossed triangles are followed to where
-they meet (``kernels.sharp_features``). A meeting point that lies on the model's surface is an edge or corner of it and
-is taken as it is. One that does not comes of a curved surface: there the new vertex is placed so far above the cut that
-the volume under the curve is kept.
+Marching cubes connects the crossings of triangles and grid edges by straight segments, and so cuts off edges and
+corners: a square bar of two voxels loses an eighth of its volume. Here the planes of the crossed triangles are
+intersected (``kernels.sharp_features``). If the intersection is on the model's surface, it is an edge or corner and
+becomes a vertex. Otherwise the surface is curved, and the new vertex is placed so that the volume below the curve is
+preserved.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from pix3d_onet.geometry.watertight.kernels.marching_cubes import Cubes
 from pix3d_onet.types import Float32, Float64, Int64
 
 CROSSED = 0.006
-"""Voxels between a vertex and the crossing that it stands for, at most: vertices keep off nodes by 0.005."""
+"""Largest distance, voxels, between a vertex and its crossing, since vertices are kept 0.005 away from nodes."""
 REACH = 0.2
-"""Voxels around a triangle within which points are asked for their distance to it."""
+"""Distance, voxels, from a triangle within which the distance of points to it is computed."""
 
 
 def sharpened(
     cubes: Cubes, triangles: Float64, slots: NDArray[np.int32], neighbours: NDArray[np.int32], fractions: Float32
 ) -> tuple[Float64, Int64]:
-    """Vertices (V, 3) and faces (F, 3) of the surface ``cubes`` with the edges and corners of ``triangles`` (T, 3, 3),
-    all in grid coordinates. As closed as it was: every step of a loop is cut in the same place in both of its cells.
+    """Vertices (V, 3) and faces (F, 3) of the surface ``cubes`` with the edges and corners of ``triangles`` (T, 3, 3).
 
-    The vertices of ``cubes`` come first, unchanged.
+    All in grid coordinates. The vertices of ``cubes`` come first, unchanged. The surface stays closed, because a step
+    of a loop is split at the same place in both of its cells.
     """
     table, edges, count = tables(), (EDGE_AXIS, EDGE_LOWER, EDGE_SIDES), len(cubes.cases)
     crossed = bricks.crossing_faces(triangles, slots, cubes.number, fractions, len(cubes.vertices), CROSSED)

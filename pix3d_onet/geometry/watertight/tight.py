@@ -1,21 +1,21 @@
-"""``tight``: our own watertighting, which leaves a solid's surface where it is.
+"""``tight``: our own watertighting, which preserves a solid's surface exactly.
 
-1. The input's triangles are laid into a sparse grid of 8³ bricks: exact distances up to ``BAND`` voxels and the exact
-   places where triangles cross grid edges.
-2. *Outside* is what a flood from the border reaches through nodes farther than ``BARRIER`` voxels from any triangle:
-   gaps narrower than 2·BARRIER voxels do not leak. It then creeps ``CREEP`` steps towards the surface along edges that
-   no triangle crosses, so that it ends at the surface itself.
-3. Everything else is inside: what a flood cannot reach is solid. A cavity sealed in the CAD model is therefore filled,
-   and winding, doubled faces and overlapping parts do not matter.
-4. Sheets and plates thinner than a voxel are thickened to one voxel, rods and needles to sqrt(3) voxels (about their
-   own surface), only where nothing inside would be left of them.
-5. Marching cubes with vertices at the exact crossings, and vertices on the edges and corners between them (``sharp``);
-   crumbs of under 8 cubic voxels and 0.1 % of the surface go.
-6. A shape with many parts thinner than two voxels (more than ``THIN_SHARE`` of its surface) is done again at twice the
-   resolution, where those parts have nodes of their own; the voxels named above are then half as large.
+1. In a sparse grid of 8³ bricks, exact distances to the triangles up to ``BAND`` voxels, and their exact crossings with
+   grid edges, are computed.
+2. *Outside* is flood-filled from the border, through nodes farther than ``BARRIER`` voxels from any triangle, so that
+   gaps narrower than 2·BARRIER voxels do not leak. Then it is extended by ``CREEP`` steps along edges that no triangle
+   crosses, up to the surface.
+3. Everything else is inside. So closed cavities are filled, and winding, doubled faces and overlapping parts do not
+   matter.
+4. Sheets and plates thinner than a voxel are thickened to one voxel, rods and needles to sqrt(3) voxels (around their
+   own surface), only where they would contain no inside node.
+5. Marching cubes places vertices at the exact crossings; ``sharp`` adds vertices at edges and corners. Components below
+   8 cubic voxels and 0.1 % of the surface are dropped.
+6. If more than ``THIN_SHARE`` of the surface is in parts thinner than two voxels, everything is repeated at twice the
+   resolution, where these parts contain nodes; the voxels above are then half as large.
 
-Bias: none on solids wider than a voxel, whose surface, edges and corners stay where they are; crevices narrower than
-2 voxels are filled; thin parts grow to the stated thickness.
+Bias: none on solids wider than a voxel, including their edges and corners. Crevices narrower than 2 voxels are filled,
+and thin parts have the thickness above.
 """
 
 from __future__ import annotations
@@ -40,28 +40,30 @@ from pix3d_onet.geometry.watertight.sharp import sharpened
 from pix3d_onet.types import Int64, Mesh
 
 BAND = 1.05
-"""Voxels around triangles in which distances are exact: just over BARRIER; more only costs time."""
+"""Distance, voxels, up to which distances to triangles are exact: slightly more than BARRIER, to save time."""
 BARRIER = 1.0
-"""Voxels from a triangle within which the outside flood stops; it closes gaps up to twice as wide."""
+"""Distance, voxels, from triangles at which the flood fill stops; gaps up to twice as wide are closed."""
 CREEP = 3
 """Steps of the outside along uncrossed edges; from farther than BARRIER, three reach any surface and corner."""
 REACH = 2.75
-"""Voxels around triangles covered by bricks: BARRIER and a cell's diagonal, so that all surface lies in bricks."""
+"""Distance, voxels, from triangles covered by bricks: BARRIER and a cell's diagonal, so that they contain the
+surface."""
 THIN_SHARE = 0.025
-"""Share of the surface nodes in thin parts above which the resolution is doubled; a plain chair has 0.005 to 0.02."""
+"""Fraction of surface nodes in thin parts above which the resolution is doubled; most chairs have 0.005 to 0.02."""
 JOINT = 2.0
-"""Voxels from two pieces within which a rim between them is thickened after all: gaps narrower than this are closed."""
+"""Distance, voxels, from two components within which a rim between them is thickened, since such gaps are closed."""
 MOST_BRICKS = 16_000
-"""Bricks at most, at resolution 256 and in proportion to its square: about 1 GB. Chairs have 2,000 to 15,000."""
+"""Most bricks at resolution 256, in proportion to its square: about 1 GB. Chairs have 2,000 to 15,000."""
 COARSEST = 16
-"""Resolution that is always affordable."""
+"""Resolution that is used even if it needs more bricks."""
 
 
 def tight(mesh: Mesh, resolution: int = 256) -> GridSurface:
-    """The surface of ``mesh`` (cleaned, any frame), closed and oriented. RejectError ``empty-surface`` where none is.
+    """The surface of ``mesh`` (cleaned, any frame), closed and oriented. RejectError ``empty-surface`` if there is
+    none.
 
-    ``info`` says which resolution the model wanted (``grid_wanted``) and which it got (``grid_resolution``): less where
-    it has so much surface that the grid would need too much memory.
+    ``info``: the resolution that the model needs (``grid_wanted``) and the one used (``grid_resolution``), which is
+    lower if the grid would need too much memory.
     """
     most = MOST_BRICKS * (resolution / 256) ** 2
     wanted, used = resolution, _affordable(mesh, resolution, most)
@@ -75,7 +77,7 @@ def tight(mesh: Mesh, resolution: int = 256) -> GridSurface:
 
 
 def _affordable(mesh: Mesh, resolution: int, most: float) -> int:
-    """The highest resolution up to ``resolution`` (roughly) at which the surface lies in at most ``most`` bricks."""
+    """About the highest resolution, up to ``resolution``, at which the surface is in at most ``most`` bricks."""
     while resolution > COARSEST:
         frame = frame_for(mesh, resolution, border=2 * REACH)
         triangles = np.ascontiguousarray(frame.to_grid(mesh.vertices)[mesh.faces])
@@ -87,7 +89,7 @@ def _affordable(mesh: Mesh, resolution: int, most: float) -> int:
 
 
 def tight_in(mesh: Mesh, frame: GridFrame, *, thin_limit: float = np.inf) -> GridSurface | None:
-    """:func:`tight` in a given grid; None where more than ``thin_limit`` of the surface lies in thin parts."""
+    """:func:`tight` in a given grid; None if more than ``thin_limit`` of the surface is in thin parts."""
     triangles = np.ascontiguousarray(frame.to_grid(mesh.vertices)[mesh.faces])
     marked = bricks.mark_bricks(triangles, REACH, np.array(frame.dims))
     slots = number_bricks(marked)
@@ -110,10 +112,10 @@ def tight_in(mesh: Mesh, frame: GridFrame, *, thin_limit: float = np.inf) -> Gri
     inside = ((out == 0) | ((push > 0) & (distance <= push))).astype(np.uint8)
     brick_inside = (flat_out == 0).astype(np.uint8)
     rods, rims = np.zeros_like(inside), np.zeros(inside.shape, dtype=np.bool_)
-    # Thin along one axis only may be the edge of a solid; along two it is a rod.
+    # nodes thin along only one axis may be at the edge of a solid; along two, they belong to a rod
     zone = (thin >= 2) | ((push > 0) & (distance <= push))
     first_node = origins(slots)
-    for again in (False, True):  # rods first, then the gaps between thin parts and what they end at
+    for again in (False, True):  # first rods, then gaps between thin parts and the parts next to them
         more = thin_parts.thin_rods(
             inside, brick_inside, table, first_node, distance, nearest, triangles, zone | rods, again
         )
@@ -139,5 +141,5 @@ def tight_in(mesh: Mesh, frame: GridFrame, *, thin_limit: float = np.inf) -> Gri
 
 
 def _offsets(local: Int64) -> Int64:
-    """(K, 3) place in its brick of the nodes of (K,) local indices."""
+    """(K, 3) position in the brick of the nodes with (K,) local indices."""
     return np.stack([local >> 6, local >> 3 & 7, local & 7], axis=1)

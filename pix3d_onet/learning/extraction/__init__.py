@@ -1,1 +1,1 @@
-"""A network and a picture to a mesh."""
+"""From a network and a picture to a mesh."""

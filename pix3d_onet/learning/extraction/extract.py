@@ -1,7 +1,7 @@
-"""From a network and a picture to a closed mesh: MISE, marching cubes, optional refinement and simplification.
+"""From a network and a picture to a closed mesh: surface sampling, marching cubes, simplification, refinement.
 
-Marching cubes is scikit-image's (Lewiner et al. 2003, topologically consistent); the logits are interpolated, as in
-the original. Wherever the surface meets the box it is closed by a flat cap.
+Marching cubes is scikit-image's (Lewiner et al. 2003, topologically consistent). It interpolates logits, as the
+original does. Where the surface leaves the box, it is closed by a flat cap.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from pix3d_onet.config import (
     ModelConfig,
     TrainConfig,
     check_choice,
-    check_extraction,
 )
 from pix3d_onet.errors import InputError, SettingError
 from pix3d_onet.events import Emit, Note, ignore
@@ -35,31 +34,31 @@ from pix3d_onet.types import Float32, Float64, Int64, Mesh, Normalisation, UInt8
 THRESHOLD = TrainConfig.threshold
 """Occupancy probability of the surface (the original's constant for single images)."""
 COARSE = ExtractionConfig.coarse
-"""Least intervals of the first lattice (the original's)."""
+"""Least number of cells per axis of the first lattice (the original's value)."""
 EXPONENT = 700.0
-"""Logits below its negative have no probability that float64 could hold."""
+"""Logits are clamped to its negative before the exponential, which would overflow float64."""
 PRECISIONS: dict[DecoderPrecision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
-"""Number formats of the decoder's products."""
+"""Precision → type of the decoder's products."""
 
 
 class ImageModel(Protocol):
-    """What extraction needs of a network; ``learning.network.model.OccupancyNetwork`` has it."""
+    """Interface of a network that extraction uses; ``network.model.OccupancyNetwork`` implements it."""
 
     config: ModelConfig
 
     def encode(self, images: Tensor, pose: Tensor | None = None, focal: Tensor | None = None) -> Tensor:
-        """Images (B, 3, H, W) float32 RGB in [0, 1], pose (B, 4, 4), focal (B,) in image sides → code (B, C)."""
+        """Images (B, 3, H, W) float32 RGB in [0, 1], pose (B, 4, 4), focal (B,) → code (B, C)."""
 
     def fold(self, code: Tensor, dtype: torch.dtype = torch.float32) -> Field:
-        """Code (1, C) → the field of that one picture, its conditional batch norms computed once."""
+        """Code (1, C) → the field of that picture."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Extraction:
-    """A mesh and how it came about: ``queries`` of the field, ``undefined`` (NaN) answers among them.
+    """A mesh, the number of ``queries`` of the field, and how many of these were ``undefined`` (NaN).
 
-    ``highest``: the highest occupancy probability that was seen, also where there is no surface.
-    ``normals`` (V, 3) float64 unit, outward, of the field's gradient at the vertices; None unless refined.
+    ``highest``: highest occupancy probability found, also if there is no surface. ``normals`` (V, 3) float64: outward
+    unit normals at the vertices from the field's gradient; None unless refined.
     """
 
     mesh: Mesh
@@ -78,15 +77,14 @@ def logit(probability: float) -> float:
 
 
 def empty_mesh() -> Mesh:
-    """The mesh of a field that is nowhere inside: (0, 3) vertices, (0, 3) faces."""
+    """A mesh with (0, 3) vertices and (0, 3) faces."""
     return Mesh(np.empty((0, 3)), np.empty((0, 3), np.int64))
 
 
 def march(lattice: Lattice) -> Mesh:
-    """Closed, outward-oriented triangles of a sampled lattice, in the normalised frame.
+    """Marching cubes on a sampled lattice → a closed mesh with outward-oriented faces, in the normalised frame.
 
-    Only the cells that the surface crosses are visited; vertices interpolate the values along lattice edges, cells
-    that share an edge share its vertex, and where the surface meets the box a flat cap closes it.
+    Only cells that the surface crosses are visited. Where the surface leaves the box, a flat cap closes it.
     """
     from skimage.measure import marching_cubes
 
@@ -96,18 +94,18 @@ def march(lattice: Lattice) -> Mesh:
     window = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     volume = lattice.values[window].contiguous().cpu().numpy()
     mask = np.zeros(volume.shape, np.bool_)
-    cells = lattice.cells.cpu().numpy() - low + 1  # skimage looks a cell up at its highest corner
+    cells = lattice.cells.cpu().numpy() - low + 1  # skimage masks a cell at its highest corner
     mask[cells[:, 0], cells[:, 1], cells[:, 2]] = True
     vertices, faces, _, _ = marching_cubes(volume, 0.0, mask=mask, gradient_direction="ascent")  # type: ignore[no-untyped-call]
     points = (vertices.astype(np.float64) + low - 1) / lattice.resolution - 0.5
-    points = np.clip(points, -0.5, 0.5)  # caps lie on the box, not 1e-6 cells beyond
+    points = np.clip(points, -0.5, 0.5)  # rounding puts caps up to 1e-6 cells outside the box
     return _weld_rims(points * (2 * POINTS_HALF_SIDE), faces.astype(np.int64))
 
 
 def _weld_rims(points: Float64, faces: Int64) -> Mesh:
-    """The mesh with the twins along the box's edges joined and the faces of no width between them dropped.
+    """Merge duplicate vertices along the edges of the box, and remove the degenerate faces between them.
 
-    A lattice point on an edge of the box leaves it in two directions: two vertices in the same place.
+    At a lattice point on an edge of the box the surface leaves it in two directions: two vertices in the same place.
     """
     rim = np.flatnonzero((np.abs(points) == POINTS_HALF_SIDE).sum(axis=1) >= 2)
     if not len(rim):
@@ -133,14 +131,14 @@ def extract_field(
     chunk: int | None = None,
     emit: Emit = ignore,
 ) -> Extraction:
-    """The surface on which ``field`` (points (T, 3) → logits (T,)) has the probability ``threshold``.
+    """The surface on which ``field``, points (T, 3) → logits (T,), has the probability ``threshold``.
 
-    ``resolution`` cells span the box's side of 1.1; ``coarse`` is the least resolution of the first lattice: a
-    component that fits between its points (spacing at most 1.1 / coarse) can be missed, everything else
-    is the dense lattice's mesh. ``simplify_to`` is the wanted number of faces; ``refine`` then moves the vertices
-    onto the level set along the field's gradient. An empty field gives an empty mesh. ConfigError for bad settings.
+    ``resolution``: cells per axis of the box, whose side is 1.1. ``coarse``: least number of cells per axis of the
+    first lattice; a component that lies between its points (spacing at most 1.1 / coarse) can be missed, all others are
+    as on the dense lattice. ``simplify_to``: number of faces. ``refine``: then move the vertices along the field's
+    gradient onto the level set. An empty field gives an empty mesh. ConfigError for invalid settings.
     """
-    check_extraction(resolution=resolution, threshold=threshold, simplify=simplify_to, coarse=coarse)
+    ExtractionConfig(resolution, coarse, threshold, simplify=simplify_to)  # checks the values
     level = logit(threshold)
     with torch.no_grad():
         lattice = sample_surface(field, resolution, coarse=coarse, level=level, device=device, chunk=chunk)
@@ -180,12 +178,13 @@ def extract_mesh(
     normalisation: Normalisation | None = None,
     emit: Emit = ignore,
 ) -> Mesh:
-    """The closed surface that ``model`` sees in ``image`` (H, W, 3) uint8, the object on white.
+    """The closed surface that ``model`` predicts for ``image`` (H, W, 3) uint8, the object on white.
 
-    ``pose`` (4, 4) float32, normalised → camera frame, and ``focal`` in image sides are needed by models with a pose
-    branch. ``image_size`` is the side to which the picture is resized (None = that of the training, where the model
-    knows it). ``normalisation`` takes the vertices back to the shape's original frame; without it they are in the
-    normalised one. ``device`` None stays where the model is. For the rest see ``extract_field`` and ``image_field``.
+    ``pose`` (4, 4) float32, normalised → camera frame, and ``focal``, the focal length divided by the picture's width,
+    are needed by models with a pose input. ``image_size``: side to which the picture is resized (None = as in training,
+    if the model knows it). ``normalisation``: transform the vertices to the shape's original frame; without it they are
+    in the normalised frame. ``device`` None: that of the model. Other arguments: see ``extract_field`` and
+    ``image_field``.
     """
     with image_field(
         model, image, pose=pose, focal=focal, device=device, precision=precision, image_size=image_size
@@ -215,12 +214,12 @@ def image_field(
     precision: DecoderPrecision = "fp32",
     image_size: int | None = None,
 ) -> Iterator[tuple[Field, torch.device]]:
-    """Encode ``image`` once and yield (its field, the device to ask it on).
+    """Encode ``image`` once; yield its field and the device for the field's points.
 
-    The model is in eval mode meanwhile. ``precision``: ``fp32``, or ``bf16`` for the decoder's products (meant for
-    GPUs: a CPU leaves sleeping units out of float32 products alone, and was within a fifth of bf16 with them; some
-    signs in ten thousand differ). InputError for an unusable picture or a missing pose; ConfigError for an unknown
-    precision.
+    The model is in eval mode in this block. ``precision``: ``fp32``, or ``bf16`` for the decoder's products, in which
+    the signs of a few in ten thousand points differ. It is meant for GPUs: on a CPU only float32 skips hidden units
+    that are zero for a whole chunk, and it is then at most a fifth slower. InputError for an unusable picture or a
+    missing pose; ConfigError for an unknown precision.
     """
     check_choice("precision", precision, PRECISIONS)
     module = model if isinstance(model, nn.Module) else None
@@ -241,7 +240,7 @@ def image_field(
 
 
 def image_tensor(image: UInt8, size: int | None = None) -> Tensor:
-    """(H, W, 3) uint8 → (1, 3, size, size) float32 in [0, 1], resized as for training (None = as it is)."""
+    """(H, W, 3) uint8 → (1, 3, size, size) float32 in [0, 1], resized (None: as it is). InputError."""
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
         raise InputError(f"an image must be (H, W, 3) uint8, not {array.shape} {array.dtype}.")
@@ -253,10 +252,10 @@ def image_tensor(image: UInt8, size: int | None = None) -> Tensor:
 def camera_tensors(
     config: ModelConfig, pose: Float32 | None, focal: float | None, device: torch.device
 ) -> tuple[Tensor | None, Tensor | None]:
-    """(1, 4, 4) pose and (1,) focal where the network takes them, else None; InputError where one is missing."""
+    """(1, 4, 4) pose and (1,) focal length if the network needs them, else None. InputError if one is missing."""
     if config.pose == "none":
         return None, None
-    hint = "Give it (`pose`), or take a run without a pose branch."
+    hint = "Give it (`pose`), or use a run without a pose input."
     if pose is None or np.shape(pose) != (4, 4) or not np.isfinite(pose).all():
         raise InputError(
             "this network needs the camera's pose (4×4, normalised → camera) for every picture.", hint=hint
@@ -265,7 +264,10 @@ def camera_tensors(
     if config.pose != "6d":
         return matrix, None
     if focal is None or not math.isfinite(focal):
-        raise InputError("this network needs the camera's focal length (in image sides) for every picture.", hint=hint)
+        raise InputError(
+            "this network needs the camera's focal length (divided by the picture's width) for every picture.",
+            hint=hint,
+        )
     return matrix, torch.tensor([focal], dtype=torch.float32, device=device)
 
 

@@ -1,6 +1,6 @@
-"""What can be evaluated: anything that predicts a shape from a picture. A stored run's network is one.
+"""The interface of predictors (picture → shape), and the predictor of a stored run.
 
-Baselines are others (``evaluation.baselines``).
+The baselines in ``evaluation.baselines`` are predictors, too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pix3d_onet.learning.torch_threads import Threads
 from pix3d_onet.runs.folder import check_network
 from pix3d_onet.types import Float32, Mesh, Sample, View
 
-AS_USUAL = ExtractionConfig()
+DEFAULTS = ExtractionConfig()
 
 Logits = Callable[[Float32], Float32]
 """(N, 3) float32 points in the normalised frame → (N,) float32 logits."""
@@ -47,61 +47,64 @@ class Prediction:
     logits: Logits
     level: float
     mesh_is_field: bool = False
-    """The field is the inside of the mesh: it is not tested twice."""
+    """Whether the field is the inside of the mesh, so that it need not be tested twice."""
 
 
 class Predictor(Protocol):
-    """Anything that predicts a shape."""
+    """Predicts a shape from a picture."""
 
     @property
     def name(self) -> str:
-        """The row's name."""
+        """Name of its row in a table."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What its numbers depend on besides the data, JSON-able: kept in the document of an evaluation."""
+        """Settings that its scores depend on, for the JSON document of an evaluation."""
 
     def usable(self, view: View) -> bool:
-        """Whether it can work on this picture (a pose branch needs a pose)."""
+        """Whether it can use this picture (a network with a pose input needs a camera)."""
 
     def predict(self, sample: Sample, view: View) -> Prediction:
-        """The shape in ``view``. Only an oracle may look at anything else of ``sample``."""
+        """The shape in ``view``. Only an oracle may use ``sample``, which contains the truth."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetworkPredictor:
-    """A trained network; ``image_size`` is the side it was trained with (None = pictures as stored), ``crop_margin``
-    the white margin around the objects of its training pictures (see ``PrepareConfig``)."""
+    """A trained network.
+
+    ``image_size``: side of its training pictures (None = as stored); ``crop_margin``: white margin around the object in
+    these pictures, see ``PrepareConfig``.
+    """
 
     name: str
     model: ImageModel
-    resolution: int = AS_USUAL.resolution
-    coarse: int = AS_USUAL.coarse
+    resolution: int = DEFAULTS.resolution
+    coarse: int = DEFAULTS.coarse
     threshold: float = THRESHOLD
-    precision: DecoderPrecision = AS_USUAL.precision
+    precision: DecoderPrecision = DEFAULTS.precision
     image_size: int | None = None
     device: torch.device | None = None
     crop_margin: float = PrepareConfig().crop_margin
     threads: Threads | None = None
-    """Looked at before every picture."""
+    """Adjusted before every picture."""
     origin: Mapping[str, Any] = field(default_factory=dict)
-    """Which run it is of, JSON-able."""
+    """The run of the network, for JSON."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Where the network comes from, and how its surface is extracted."""
+        """Origin of the network, and the settings of extraction."""
         names = ("threshold", "resolution", "coarse", "precision", "image_size")
         return dict(self.origin) | {name: getattr(self, name) for name in names}
 
     def usable(self, view: View) -> bool:
-        """Pictures without the camera, or the focal length, that a pose branch takes cannot be used."""
+        """Whether the picture has the camera and focal length that the network needs."""
         config: ModelConfig = self.model.config
         return config.pose == "none" or (view.has_pose and (config.pose != "6d" or math.isfinite(focal_of(view))))
 
     def field(self, view: View) -> AbstractContextManager[tuple[Field, torch.device]]:
-        """``extract.image_field`` of a picture and its camera, with this network's settings."""
+        """``image_field`` for a picture and its camera, with this network's settings."""
         if self.threads is not None:
-            self.threads.look()
+            self.threads.adjust()
         return image_field(
             self.model,
             view.rgb,
@@ -113,7 +116,7 @@ class NetworkPredictor:
         )
 
     def extract(self, field: Field, where: torch.device, **options: Any) -> Extraction:
-        """``extract.extract_field`` with this network's settings; ``options`` are others of it (refine, emit, ...)."""
+        """``extract_field`` with this network's settings; ``options``: its other arguments (refine, emit, ...)."""
         return extract_field(
             field,
             resolution=self.resolution,
@@ -124,20 +127,20 @@ class NetworkPredictor:
         )
 
     def predict(self, sample: Sample, view: View) -> Prediction:
-        """Encode the picture once; the mesh and the logits come from the same field."""
-        with self.field(view) as (asked, where):
-            result = self.extract(asked, where)
+        """The mesh and the logits of the field of ``view``, which is encoded once."""
+        with self.field(view) as (field, where):
+            result = self.extract(field, where)
 
         def logits(points: Float32) -> Float32:
             with torch.no_grad():
-                return np.asarray(asked(torch.from_numpy(points).to(where)).float().cpu().numpy())
+                return np.asarray(field(torch.from_numpy(points).to(where)).float().cpu().numpy())
 
         return Prediction(result.mesh, logits, logit(self.threshold))
 
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """What reconstruction must know of a stored run. ``image_size`` None: not recorded (take pictures as they are)."""
+    """Settings of a stored run that its network's use depends on. ``image_size`` None: not recorded."""
 
     name: str
     run_id: str
@@ -149,7 +152,7 @@ class RunSettings:
 
 
 def run_settings(run: Path) -> RunSettings:
-    """Read the JSON beside a run's best checkpoint. InputError when it is missing or damaged."""
+    """Read the JSON file beside a run's best checkpoint. InputError if it is missing or damaged."""
     path = check_network(run)
     document = read_json(path, what="description of the run's network", hint="Train one with `onet train`.")
     try:
@@ -174,12 +177,12 @@ def run_settings(run: Path) -> RunSettings:
 
 def network_predictor(
     run: Path,
-    extraction: ExtractionConfig = AS_USUAL,
+    extraction: ExtractionConfig = DEFAULTS,
     *,
     device: torch.device | None = None,
     threads: Threads | None = None,
 ) -> NetworkPredictor:
-    """The best network of a stored run, with the picture side, margin and (unless given) threshold of its training."""
+    """The best network of a stored run, with the image size, margin and (unless given) threshold of its training."""
     settings = run_settings(run)
     return NetworkPredictor(
         settings.name,

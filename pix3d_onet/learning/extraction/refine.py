@@ -1,4 +1,4 @@
-"""What can be done to an extracted mesh: vertices moved onto the level set, normals from the field, fewer faces."""
+"""Post-process an extracted mesh: move vertices onto the level set, compute normals from the field, simplify."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from pix3d_onet.learning.extraction.surface_sampling import CPU_CHUNK, GPU_CHUNK
 from pix3d_onet.types import Float64, Int64, Mesh
 
 REFINE_STEPS = 4
-"""Most Newton steps a vertex takes; nearly all of them have converged after one or two."""
+"""Most Newton steps per vertex; nearly all vertices converge after one or two."""
 CONVERGED = 1e-4
-"""A vertex rests when its next step would be shorter than this, in cells."""
+"""A vertex has converged if its next step is shorter than this, in cells."""
 REACH = 0.5
-"""How far from its place a vertex may move, in cells: half a cell keeps the surface from folding over."""
+"""Longest distance that a vertex may move, in cells; half a cell keeps the surface from folding."""
 GRADIENT_STEP = 0.05
-"""Step of the central differences, in cells, where the field has no autograd."""
+"""Step of central differences, in cells, for fields without autograd."""
 ON_BOX = 1e-3
-"""A vertex this near to the border of the box, in cells, belongs to the cap that closes the mesh there."""
+"""A vertex nearer than this to the border of the box, in cells, belongs to the cap that closes the mesh."""
 FLAT = 1e-12
-"""Squared gradient below which a vertex stays where it is."""
+"""Squared length of the gradient below which a vertex is not moved."""
 SIMPLIFY_AGGRESSION = (7.0, 3.0, 1.0)
-"""Settings of fast-simplification tried in turn (its default is 7) until the result is closed."""
+"""Settings of fast-simplification (its default is 7), tried in this order until the result is closed."""
 
 
 @runtime_checkable
-class Sloped(Protocol):
-    """A field that knows its gradient; ``learning.network.decoder_inference.FoldedDecoder`` is one."""
+class Differentiable(Protocol):
+    """A field that computes its own gradient, such as ``network.decoder_inference.FoldedDecoder``."""
 
-    def slope(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """points (T, 3) → value (T,) and gradient (T, 3)."""
+    def value_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Points (T, 3) → value (T,) and gradient (T, 3)."""
 
 
-def gradient(field: Field, points: Tensor, step: float) -> tuple[Tensor, Tensor]:
-    """Value (T,) and gradient (T, 3) of ``field``: its own, by autograd, or by central differences of ``step``."""
-    if isinstance(field, Sloped):
-        return field.slope(points)
+def value_and_gradient(field: Field, points: Tensor, step: float) -> tuple[Tensor, Tensor]:
+    """Value (T,) and gradient (T, 3) of ``field``: by its own method, by autograd, or by central differences."""
+    if isinstance(field, Differentiable):
+        return field.value_and_gradient(points)
     with torch.enable_grad():
         x = points.detach().clone().requires_grad_(True)
         value = field(x)
         if value.requires_grad:
-            (slope,) = torch.autograd.grad(value.float().sum(), x)
-            return value.detach().float(), slope
+            (gradient,) = torch.autograd.grad(value.float().sum(), x)
+            return value.detach().float(), gradient
     axes = torch.eye(3, device=points.device, dtype=points.dtype) * step
     sides = torch.cat([points[None] + axes[:, None], points[None] - axes[:, None]])  # (6, T, 3)
     around = field(sides.view(-1, 3)).detach().float().view(2, 3, -1)
@@ -58,9 +58,9 @@ def refine_vertices(
 ) -> tuple[Mesh, Float64]:
     """Move vertices along the field's gradient onto its ``level`` set, by at most ``REACH`` cells of side ``cell``.
 
-    Newton's method with the best place kept: no vertex ends further from the level than it began; vertices on the
-    box's border stay where they are. Returns the mesh and the outward unit normals (V, 3) at its vertices: −∇f/|∇f|
-    (0 where the field is flat), the box's own on its border.
+    Newton's method; each vertex gets the position nearest to the level among its steps, the start included. Vertices on
+    the box's border are not moved. Returns the mesh and outward unit normals (V, 3) at its vertices: −∇f/|∇f| (0 where
+    the field is flat), or the box's normals on its border.
     """
     device = torch.device(device)
     chunk = chunk or (CPU_CHUNK if device.type == "cpu" else GPU_CHUNK)
@@ -68,7 +68,7 @@ def refine_vertices(
     border = on_box.any(axis=1)
     free = np.flatnonzero(~border)
     vertices = mesh.vertices.copy()
-    normals = np.sign(mesh.vertices) * on_box  # a cap faces outward, whatever the field does inside the solid
+    normals = np.sign(mesh.vertices) * on_box  # a cap faces outward; the field's gradient there does not
     normals[border] /= np.linalg.norm(normals[border], axis=1, keepdims=True)
     for begin in range(0, len(free), chunk):
         rows = free[begin : begin + chunk]
@@ -80,16 +80,16 @@ def refine_vertices(
 
 
 def _newton(field: Field, start: Tensor, level: float, cell: float) -> tuple[Tensor, Tensor]:
-    """Places (T, 3) of least distance to the level seen on the way from ``start``, and unit normals there."""
-    best, slope = start.clone(), torch.zeros_like(start)
+    """Positions (T, 3) nearest to the level on the Newton paths from ``start``, and unit normals there."""
+    best, gradient = start.clone(), torch.zeros_like(start)
     residual = torch.full((len(start),), torch.inf, device=start.device)
-    rows = torch.arange(len(start), device=start.device)  # those still on their way, now at ``at``
+    rows = torch.arange(len(start), device=start.device)  # vertices that have not converged; ``at``: their positions
     at = start
     for _ in range(REFINE_STEPS + 1):
-        value, g = gradient(field, at, cell * GRADIENT_STEP)
+        value, g = value_and_gradient(field, at, cell * GRADIENT_STEP)
         value = value - level
         better = value.abs() < residual[rows]
-        best[rows[better]], slope[rows[better]], residual[rows[better]] = at[better], g[better], value[better].abs()
+        best[rows[better]], gradient[rows[better]], residual[rows[better]] = at[better], g[better], value[better].abs()
         square = (g * g).sum(dim=1)
         step = torch.where(square > FLAT, value / square.clamp_min(FLAT), 0.0)[:, None] * g
         offset = torch.nan_to_num(at - step - start[rows])
@@ -99,15 +99,15 @@ def _newton(field: Field, start: Tensor, level: float, cell: float) -> tuple[Ten
         rows, at = rows[going], there[going]
         if not len(rows):
             break
-    size = slope.norm(dim=1, keepdim=True)
-    return best, torch.where(size > FLAT**0.5, -slope / size.clamp_min(FLAT**0.5), 0.0)
+    size = gradient.norm(dim=1, keepdim=True)
+    return best, torch.where(size > FLAT**0.5, -gradient / size.clamp_min(FLAT**0.5), 0.0)
 
 
 def simplify(mesh: Mesh, faces: int) -> Mesh:
-    """At most about ``faces`` faces by quadric error (Garland & Heckbert 1997; library fast-simplification).
+    """Simplify to about ``faces`` faces by quadric errors (Garland & Heckbert 1997; library fast-simplification).
 
-    A closed mesh stays closed: the result is checked, gentler settings are tried, and the mesh is returned as it is
-    when none of them keeps it closed.
+    A closed mesh stays closed: if the result is open, gentler settings are tried, and if all fail the mesh is returned
+    unchanged.
     """
     if len(mesh.faces) <= faces:
         return mesh
@@ -130,7 +130,7 @@ def simplify(mesh: Mesh, faces: int) -> Mesh:
 
 
 def is_closed(faces: Int64) -> bool:
-    """Whether every directed edge of (F, 3) ``faces`` has its opposite exactly as often: closed and oriented."""
+    """Whether (F, 3) ``faces`` are closed and oriented: each directed edge is as frequent as its opposite."""
     if not len(faces):
         return True
     a, b = faces.ravel(), faces[:, [1, 2, 0]].ravel()

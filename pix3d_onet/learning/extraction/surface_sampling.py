@@ -1,18 +1,16 @@
-"""Multi-resolution iso-surface sampling, vectorised: where a field must be asked for the dense lattice's mesh.
+"""Sample a field on a lattice near its iso-surface: the same mesh as from the dense lattice, with far fewer samples.
 
-The idea is MISE's (Mescheder et al., CVPR 2019, section 3.3): sample a coarse lattice, refine only where the surface
-is. MISE halves cells level by level and samples all 27 points of each; here the surface is *followed* on the fine
-lattice instead. Every coarse edge whose ends disagree is sampled along its length; each crossing found there starts a
-flood from cell to cell through faces whose corners disagree; only corners of cells that the surface crosses are ever
-sampled: 16 to 21 % fewer points than MISE on a sphere, a torus and a chair at 128³, and nothing that a coarse cell
-hides from its own corners is cut off. Coarse cells between whose corners the field comes up to the level, or looks as
-if it might, are looked into as well, which finds boards and rods thinner than a coarse cell; MISE does not see them.
+The idea is that of MISE (Mescheder et al., CVPR 2019, section 3.3): sample a coarse lattice and refine where the
+surface is. MISE halves cells level by level and samples all 27 points of each. Here, instead, every coarse edge with a
+sign change is sampled along its length; from each crossing the surface is followed on the fine lattice, from cell to
+cell through faces with a sign change (a flood fill). So only corners of cells that the surface crosses are sampled: 16
+to 21 % fewer points than MISE on a sphere, a torus and a chair at 128³, and parts of the surface that enter a coarse
+cell without crossing its edges are not cut off. Coarse cells without a sign change, whose corner values suggest one
+inside, are also examined. This finds boards and rods thinner than a coarse cell, which MISE misses.
 
-What holds: the surface's cells are exactly the dense lattice's, component by component. A component of
-the dense surface that crosses a coarse edge whose ends disagree is sampled whole; any other is sampled whole or left
-out whole. What can be left out is a part (or a cavity) thinner than one coarse cell, whatever its extent, that touches
-nothing larger and of which the field gives no sign at the coarse lattice points around it: a field that jumps gives
-none, a network's does.
+Guarantee: every component of the dense lattice's surface is sampled either completely or not at all. It is sampled if
+it crosses a coarse edge with a sign change. It can be missed only if it is thinner than a coarse cell and the values at
+the coarse points around it give no hint: fields with a jump give none, but those of networks do.
 """
 
 from __future__ import annotations
@@ -32,35 +30,36 @@ Field = Callable[[Tensor], Tensor]
 """Points (T, 3) float32 in the normalised frame → logits (T,): positive inside."""
 
 FAR = 1e6
-"""What stands for an infinite logit, and for "outside" beyond the box (the original's padding value)."""
+"""Replaces infinite logits; its negative is the value beyond the box (the original's padding value)."""
 OUTSIDE_ZERO = -1e-30
-"""What is stored for a value of exactly 0 ("on the surface" counts as outside): 0 is kept for "not sampled"."""
+"""Stored for a value of exactly 0, because 0 means "not sampled"; a point on the surface counts as outside."""
 CPU_CHUNK = 1 << 17
-"""Points a call of the field on a CPU; a folded decoder cuts them into pieces that suit it."""
+"""Points per call of the field on a CPU; the decoder divides them into its own chunks."""
 GPU_CHUNK = 1 << 18
-"""Points a decoder call on a GPU: 268 MB an activation in fp32."""
-SUSPECT = 0.6
-"""Corners this near to the level, as a share of the field's change around the cell, may hide a part between them."""
-BENT = 0.1
-"""The middle this much nearer to the level than the mean of the corners, likewise, speaks for a part."""
-SECOND_LOOK = 4
-"""Intervals an axis of the lattice on which a cell is then looked into."""
+"""Points per call of the field on a GPU: 268 MB per activation in fp32."""
+NEAR_LEVEL = 0.6
+"""A coarse cell is examined if a corner is nearer to the level than this fraction of the field's range around the
+cell."""
+CURVED = 0.1
+"""It is then subdivided if its centre is nearer to the level than the mean of its corners by this fraction of the
+range."""
+SUBDIVISION = 4
+"""Number of cells per axis into which it is subdivided."""
 _BIT = torch.arange(2)
 FACES = tuple(
     (axis, side, tuple(c for c in range(8) if (c >> (2 - axis)) & 1 == side)) for axis in range(3) for side in (0, 1)
 )
-"""Axis, side and the four corners (bits x, y, z) of a cell's six faces."""
+"""Axis, side and the indices (bits x, y, z) of the four corners of each of a cell's six faces."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lattice:
     """A field sampled around its surface on the corners of ``resolution``³ cells over [-0.55, 0.55]³.
 
-    ``values`` (R+3, R+3, R+3) float32, logit minus level: the (R+1)³ corners and one layer beyond the box; a
-    value of 0 means "not sampled", the layer beyond is −``FAR`` where it was needed. ``cells`` (M, 3) int64 are the
-    cells (0..R+1, the layer included) whose corners disagree, ascending; all their corners are sampled. ``queries``:
-    points that the field was asked for; ``undefined``: those of them that gave NaN, taken as outside; ``highest``:
-    the highest of the values.
+    ``values`` (R+3, R+3, R+3) float32, logit minus level: the (R+1)³ corners and one layer beyond the box, −``FAR``
+    where it is needed; 0 means "not sampled". ``cells`` (M, 3) int64: the cells (0 to R+1, outer layer included) that
+    the surface crosses, ascending; all their corners are sampled. ``queries``: number of points at which the field was
+    evaluated; ``undefined``: number of these with NaN, which counts as outside; ``highest``: the highest value.
     """
 
     values: Tensor
@@ -71,7 +70,7 @@ class Lattice:
     highest: float
 
     def inside(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """(R+1, R+1, R+1) bool: the side of the surface on which each corner lies, sampled or not."""
+        """(R+1, R+1, R+1) bool: whether each corner is inside, sampled or not."""
         values = self.values.cpu().numpy()
         position = np.where(values != 0, np.arange(values.shape[2]), 0)
         np.maximum.accumulate(position, axis=2, out=position)  # signs change only between two sampled corners
@@ -79,14 +78,14 @@ class Lattice:
 
 
 def _zeros(count: int, dtype: type[np.generic], device: torch.device) -> Tensor:
-    """Zeros that cost nothing until they are touched (on a CPU numpy asks for zeroed pages, PyTorch writes them)."""
+    """(count,) zeros. On a CPU from numpy, whose zeroed pages cost nothing until used; PyTorch would write them all."""
     if device.type == "cpu":
         return torch.from_numpy(np.zeros(count, dtype))
     return torch.zeros(count, dtype=torch.float32 if dtype is np.float32 else torch.bool, device=device)
 
 
 class Sampler:
-    """The lattice being filled: asks the field in chunks and keeps what it said."""
+    """A lattice that is being filled: evaluates the field in chunks and stores the values."""
 
     def __init__(self, field: Field, resolution: int, level: float, device: torch.device, chunk: int | None) -> None:
         self.field = field
@@ -100,7 +99,7 @@ class Sampler:
         self.highest = torch.full((), -FAR, device=device)
 
     def step(self, axis: int) -> int:
-        """How far apart neighbours along ``axis`` lie in the flat lattice."""
+        """Difference of the flat indices of neighbours along ``axis``."""
         return int(self.side ** (2 - axis))
 
     def code(self, index: Tensor) -> Tensor:
@@ -113,7 +112,7 @@ class Sampler:
         return torch.stack([codes // (side * side), codes // side % side, codes % side], dim=1)
 
     def sample(self, codes: Tensor) -> None:
-        """Ask the field for the lattice points ``codes`` (N,), distinct, not sampled before, inside the box."""
+        """Evaluate the field at the lattice points ``codes`` (N,): distinct, not yet sampled, inside the box."""
         for part in torch.split(codes, self.chunk) if len(codes) else ():
             points = ((self.index(part) - 1).to(torch.float32) / self.resolution - 0.5) * (2 * POINTS_HALF_SIDE)
             logits = self.field(points).to(torch.float32)
@@ -124,7 +123,7 @@ class Sampler:
         self.queries += codes.numel()
 
     def sample_new(self, codes: Tensor) -> None:
-        """Sample those of ``codes`` (N,), repeated or not, that are not sampled yet; beyond the box is outside."""
+        """Sample those of ``codes`` (N,) not sampled yet, duplicates allowed; points beyond the box are outside."""
         codes = torch.unique(codes[self.values[codes] == 0])
         index = self.index(codes)
         beyond = ((index == 0) | (index == self.side - 1)).any(dim=1)
@@ -133,7 +132,7 @@ class Sampler:
 
 
 def coarse_steps(resolution: int, coarse: int) -> Tensor:
-    """The coarse lattice's positions on the fine one: 0, s, 2s, ..., R with at least ``coarse`` intervals."""
+    """Positions of the coarse lattice on the fine one: 0, s, 2s, ..., R, at least ``coarse`` intervals."""
     stride = max(1, resolution // max(1, coarse))
     steps = torch.arange(0, resolution + 1, stride)
     return steps if int(steps[-1]) == resolution else torch.cat([steps, torch.tensor([resolution])])
@@ -148,11 +147,11 @@ def sample_surface(
     device: torch.device | str = "cpu",
     chunk: int | None = None,
 ) -> Lattice:
-    """Sample ``field`` wherever its ``level`` set passes, at ``resolution`` cells an axis.
+    """Sample ``field`` near its ``level`` set, on a lattice of ``resolution`` cells per axis.
 
-    ``coarse`` is the least number of intervals of the coarse lattice; ``coarse >= resolution`` samples densely.
-    ``chunk``: points a call of the field (None = by device). Beyond the box counts as outside, so that the surface is
-    closed there. Raises ValueError for a resolution out of 1..``MAX_RESOLUTION``.
+    ``coarse``: least number of cells per axis of the coarse lattice; with ``coarse >= resolution`` all points are
+    sampled. ``chunk``: points per call of the field (None = by device). Points beyond the box count as outside, so that
+    the surface is closed there. ValueError unless the resolution is between 1 and ``MAX_RESOLUTION``.
     """
     if not 1 <= resolution <= MAX_RESOLUTION:
         raise ValueError(f"resolution must be between 1 and {MAX_RESOLUTION}, not {resolution}")
@@ -160,7 +159,7 @@ def sample_surface(
     sampler = Sampler(field, resolution, level, device, chunk)
     steps = coarse_steps(resolution, coarse).to(device)
     sampler.sample(sampler.code(torch.cartesian_prod(steps + 1, steps + 1, steps + 1)))
-    seeds = torch.cat([_seeds(sampler, steps), _hidden(sampler, steps)])
+    seeds = torch.cat([_edge_seeds(sampler, steps), _interior_seeds(sampler, steps)])
     cells = _flood(sampler, torch.unique(seeds))
     values = sampler.values.view((sampler.side,) * 3)
     return Lattice(
@@ -168,8 +167,8 @@ def sample_surface(
     )
 
 
-def _seeds(sampler: Sampler, steps: Tensor) -> Tensor:
-    """Flat indices of cells around every fine crossing on coarse edges whose ends disagree (and leaving the box)."""
+def _edge_seeds(sampler: Sampler, steps: Tensor) -> Tensor:
+    """Flat indices of the fine cells around every sign change on coarse edges, and on edges that leave the box."""
     beyond = torch.full_like(steps[:1], -1), torch.full_like(steps[:1], sampler.resolution + 1)
     ends = torch.cat([beyond[0], steps, beyond[1]]) + 1
     found = []
@@ -177,7 +176,7 @@ def _seeds(sampler: Sampler, steps: Tensor) -> Tensor:
         axes = [steps + 1] * 3
         axes[axis] = ends
         points = sampler.code(torch.cartesian_prod(*axes)).view([len(a) for a in axes]).movedim(axis, 0)
-        inside = sampler.values[points] > 0  # beyond the box nothing is sampled: 0, outside
+        inside = sampler.values[points] > 0  # points beyond the box are not sampled: 0, outside
         differ = inside[1:] != inside[:-1]
         length = (ends[1:] - ends[:-1]).view(-1, 1, 1).expand_as(differ)[differ]
         start = points[:-1][differ]
@@ -185,21 +184,23 @@ def _seeds(sampler: Sampler, steps: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def _hidden(sampler: Sampler, steps: Tensor) -> Tensor:
-    """Seeds of what lies between the corners of coarse cells whose corners agree: boards, rods, slits.
+def _interior_seeds(sampler: Sampler, steps: Tensor) -> Tensor:
+    """Flat indices of fine cells with boards, rods or slits inside coarse cells without a sign change.
 
-    A cell is looked into if its corners come near the level, measured by how much the field changes around it: first
-    at its middle; where that is on the other side, or nearer to the level than it would be if the field were straight,
-    on a lattice of ``SECOND_LOOK`` intervals.
+    A coarse cell is examined if a corner is near the level, compared with the field's range around the cell. First its
+    centre is sampled. If that has the other sign, or is nearer to the level than a linear field would be, the cell is
+    sampled on a lattice of ``SUBDIVISION`` cells per axis.
     """
     middle = (steps[:-1] + steps[1:]) // 2
     if len(steps) < 2 or bool((middle == steps[:-1]).all()):
         return steps[:0]
     values = sampler.values[sampler.code(torch.cartesian_prod(*[steps + 1] * 3))].view([len(steps)] * 3)
-    change = _pooled(values, 4, padding=1) + _pooled(-values, 4, padding=1)  # (n, n, n): over a cell and all around it
+    change = _pooled(values, 4, padding=1) + _pooled(
+        -values, 4, padding=1
+    )  # (n, n, n): range over a cell and its neighbours
     most, least = _pooled(values, 2), -_pooled(-values, 2)
     nearest = torch.minimum(most.abs(), least.abs())
-    suspect = ((most > 0) == (least > 0)) & (nearest <= SUSPECT * change)
+    suspect = ((most > 0) == (least > 0)) & (nearest <= NEAR_LEVEL * change)
     cells = suspect.nonzero()  # (K, 3)
     centre = sampler.code(middle[cells] + 1)
     sampler.sample_new(centre)
@@ -207,11 +208,11 @@ def _hidden(sampler: Sampler, steps: Tensor) -> Tensor:
         [values[tuple((cells + bit).T)] for bit in torch.cartesian_prod(*[_BIT.to(cells.device)] * 3)]
     )
     side = torch.sign(corners[0])
-    bent = side * (corners.mean(dim=0) - sampler.values[centre]) > BENT * change[suspect]
+    bent = side * (corners.mean(dim=0) - sampler.values[centre]) > CURVED * change[suspect]
     cells = cells[bent | (side * sampler.values[centre] < 0)]
-    parts = torch.arange(SECOND_LOOK + 1, device=cells.device)
+    parts = torch.arange(SUBDIVISION + 1, device=cells.device)
     first, length = steps[cells], (steps[1:] - steps[:-1])[cells]  # (K, 3)
-    along = first[:, :, None] + length[:, :, None] * parts // SECOND_LOOK + 1  # (K, 3, P)
+    along = first[:, :, None] + length[:, :, None] * parts // SUBDIVISION + 1  # (K, 3, P)
     x, y, z = along[:, 0, :, None, None], along[:, 1, None, :, None], along[:, 2, None, None, :]
     points = (x * sampler.side + y) * sampler.side + z  # (K, P, P, P) flat indices
     sampler.sample_new(points.reshape(-1))
@@ -226,16 +227,18 @@ def _hidden(sampler: Sampler, steps: Tensor) -> Tensor:
 
 
 def _pooled(values: Tensor, width: int, padding: int = 0) -> Tensor:
-    """The largest of every ``width``³ window of (N, N, N) values."""
+    """The maximum over every ``width``³ window of (N, N, N) values."""
     return max_pool3d(values[None, None], width, stride=1, padding=padding)[0, 0]
 
 
 def _crossings(sampler: Sampler, start: Tensor, length: Tensor, axis: int) -> Tensor:
-    """Sample coarse edges (E,) along their ``length``; the cells around each fine edge whose ends disagree."""
+    """Sample edges (E,) along their ``length``; return the fine cells around each fine edge with a sign change."""
     if not len(start):
         return start
     along = torch.arange(int(length.max()) + 1, device=start.device)
-    line = start[:, None] + torch.minimum(along, length[:, None]) * sampler.step(axis)  # (E, L+1), the end repeated
+    line = start[:, None] + torch.minimum(along, length[:, None]) * sampler.step(
+        axis
+    )  # (E, L+1); shorter edges repeat their end
     sampler.sample_new(line.reshape(-1))
     inside = sampler.values[line] > 0
     edge = line[:, :-1][inside[:, 1:] != inside[:, :-1]]
@@ -244,10 +247,10 @@ def _crossings(sampler: Sampler, start: Tensor, length: Tensor, axis: int) -> Te
 
 
 def _flood(sampler: Sampler, todo: Tensor) -> Tensor:
-    """All cells of the surface that passes through the cells ``todo`` (flat, distinct), ascending; corners sampled.
+    """All cells of the surface components through ``todo`` (flat, distinct), ascending; their corners are sampled.
 
-    A cell is named by its lowest corner. Cells join through faces whose corners disagree, as the triangles of
-    marching cubes do; a face on the rim of the layer beyond the box never does.
+    A cell's index is that of its lowest corner. Two cells are connected if their common face has a sign change, because
+    then triangles of marching cubes meet there. Faces on the outside of the outer layer never have one.
     """
     bits = torch.arange(8, device=todo.device)
     offsets = (bits >> 2) * sampler.step(0) + ((bits >> 1) & 1) * sampler.step(1) + (bits & 1)

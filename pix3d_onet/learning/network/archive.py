@@ -1,6 +1,6 @@
-"""A PyTorch file's own words about its size, held against its bytes.
+"""Check that the sizes stated in a PyTorch file fit its number of bytes.
 
-Its zip directory could say that it unpacks a thousandfold, and its pickle that a tensor of stride 0 has terabytes.
+A hostile file could be a zip bomb, or have a tensor with stride 0 and terabytes of elements.
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ from torch import Tensor
 from pix3d_onet.files import open_regular
 
 MAX_SHARED = 4
-"""Times that the bytes of a file may stand in its tensors: tied and averaged weights are stored once."""
+"""Most bytes of tensors per byte of the file; tied and averaged weights are stored once."""
 
 
 def check_archive(path: Path) -> None:
-    """ValueError where a PyTorch file that is a zip archive unpacks to more than its bytes; others pass.
-
-    PyTorch stores its tensors as they are, and reads them whatever the directory says.
-    """
+    """ValueError if the file is a zip archive that is compressed or unpacks to more than its size."""
     with open_regular(path) as file:
         if not zipfile.is_zipfile(file):
             return
@@ -36,7 +33,7 @@ def check_archive(path: Path) -> None:
 
 
 def check_tensors(tensors: Iterable[Tensor], file_bytes: int) -> None:
-    """ValueError where tensors are larger than the storage they lie in, or together than a file of ``file_bytes``."""
+    """ValueError if a tensor is larger than its storage, or all together are too large for a file of ``file_bytes``."""
     total = 0
     for tensor in tensors:
         size = tensor.numel() * tensor.element_size()

@@ -1,12 +1,12 @@
-"""An encoder's weights out of a file of any origin: whole, or not at all.
+"""Load an encoder's weights from a file of any origin: all of its tensors, or none.
 
-The backbone is looked for below every prefix of the file's names (``module.``, ``model.backbone.``,
-``teacher.backbone.`` …), by the names and shapes of its own tensors. It is taken where *all* of them are there; what
-lies beside them must be a head, else the file is of another architecture. After loading, the tensors in the network
-are compared with the file's, bit for bit.
+The backbone is searched for under every prefix of the file's tensor names (``module.``, ``model.backbone.``,
+``teacher.backbone.`` …), by the names and shapes of its tensors. It is found under a prefix that has *all* of them.
+Other tensors under that prefix must belong to a head, else the file is of another architecture. After loading, the
+network's tensors are compared with the file's, bit for bit.
 
-Where a file holds several such backbones that differ, :data:`PREFERRED` and a moving average decide as the methods'
-authors do; what is left open is refused with the choices named.
+If a file contains several different backbones, one is chosen as the methods' authors do: by :data:`PREFERRED`, or the
+moving average. If neither decides, the error names the candidates.
 """
 
 from __future__ import annotations
@@ -27,22 +27,23 @@ from pix3d_onet.learning.network.weights_file import listing, read_tensors
 
 HINT = "An encoder is loaded whole or not at all: give the file of this `encoder`, or start with `pretrained=False`."
 COUNTER = "num_batches_tracked"
-"""Batch norm's counter: without effect on the network, absent from old files; neither counted nor required."""
+"""Batch norm's counter. It has no effect on the network and old files lack it, so it is neither counted nor
+required."""
 PREFERRED = (
-    ("encoder_q", "encoder_k"),  # MoCo: the query encoder is the one transferred (He et al., CVPR 2020)
+    ("encoder_q", "encoder_k"),  # MoCo: the query encoder is transferred (He et al., CVPR 2020)
     ("base_encoder", "momentum_encoder"),  # MoCo v3
-    ("teacher", "student"),  # DINO: the teacher is the one evaluated (Caron et al., ICCV 2021)
+    ("teacher", "student"),  # DINO: the teacher is evaluated (Caron et al., ICCV 2021)
     ("online_encoder", "target_encoder"),  # BYOL: the online encoder is kept (Grill et al., NeurIPS 2020)
     ("online_network", "target_network"),
 )
-"""Name parts of two backbones in one file, the first of which is taken."""
+"""Name parts of two backbones in one file; the first is used."""
 AVERAGE = re.compile(r"(?:^|_)(?:ema|averaged?)(?:_|$)")
-"""A name part that says moving average: it is the network that was evaluated, so it is taken."""
+"""A name part that means moving average, which is used because it is the network that was evaluated."""
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What was loaded from ``file``: ``taken`` of ``total`` tensors under ``prefix``; ``left_out`` of its head."""
+class LoadedWeights:
+    """Report of loading ``file``: ``taken`` of ``total`` tensors under ``prefix``; ``left_out`` tensors of its head."""
 
     file: str
     prefix: str
@@ -52,13 +53,13 @@ class Taken:
     notes: tuple[str, ...] = ()
 
     def line(self) -> str:
-        """One line for a person."""
+        """The report as one line."""
         where = f" under `{self.prefix}`" if self.prefix else ""
         head = f"; {self.left_out} of the head left out" if self.left_out else ""
         return f"{self.taken} of {self.total} tensors{where}{head}{''.join(f'; {note}' for note in self.notes)}"
 
     def to_json(self) -> dict[str, Any]:
-        """What a run record keeps."""
+        """The ``encoder_weights`` entry of a run record."""
         return {
             "file": self.file, "prefix": self.prefix, "taken": self.taken, "total": self.total,
             "left_out": self.left_out, "notes": list(self.notes),
@@ -67,7 +68,8 @@ class Taken:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
-    """A prefix of the file below which backbone tensors lie: the backbone's name → the file's name."""
+    """A prefix with tensors of the backbone under it. ``names``: the backbone's name → the file's name; ``origin``: the
+    naming scheme, empty for timm's own."""
 
     prefix: str
     names: dict[str, str]
@@ -75,22 +77,22 @@ class _Candidate:
 
 
 class FileWeights:
-    """The tensors of a weights file; ``fill`` loads the encoder among them into a backbone and says what it took."""
+    """The tensors of a weights file. ``load_into`` loads the encoder among them into a backbone."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.tensors = read_tensors(path)
-        self.taken: Taken | None = None
+        self.loaded: LoadedWeights | None = None
 
-    def fill(self, backbone: nn.Module, name: str) -> None:
-        """Load all tensors of ``backbone`` (timm's ``name``); ``taken`` tells how. InputError when one is missing."""
-        self.taken = load_backbone(backbone, name, self.tensors, self.path)
+    def load_into(self, backbone: nn.Module, name: str) -> None:
+        """Load all tensors of ``backbone`` (timm's ``name``); sets ``loaded``. InputError if one is missing."""
+        self.loaded = load_backbone(backbone, name, self.tensors, self.path)
 
 
-def load_backbone(backbone: nn.Module, name: str, tensors: Mapping[str, Tensor], file: Path) -> Taken:
-    """Load ``tensors`` (by the file's dotted names) into ``backbone``; InputError unless it is there, once and whole.
+def load_backbone(backbone: nn.Module, name: str, tensors: Mapping[str, Tensor], file: Path) -> LoadedWeights:
+    """Load ``tensors``, by dotted name, into ``backbone``. InputError unless they contain it completely and only once.
 
-    ``file`` is where they are from.
+    ``name``: timm's name of the backbone; ``file``: the file of the tensors. Both are for messages.
     """
     search = _Search(backbone, name, tensors, file)
     found, source = search.find()
@@ -107,16 +109,16 @@ def load_backbone(backbone: nn.Module, name: str, tensors: Mapping[str, Tensor],
     backbone.load_state_dict({**state, **fitted})
     _compare(backbone, fitted, file)
     count = len(search.required)
-    return Taken(file.name, _shown(found.prefix), count, count, search.left_out(found, source), tuple(notes))
+    return LoadedWeights(file.name, _shown(found.prefix), count, count, search.left_out(found, source), tuple(notes))
 
 
 def _fitted(value: Tensor, own: Tensor) -> Tensor:
-    """The file's tensor in the shape (axes of one element aside) and number format of the network's."""
+    """The file's tensor in the shape and type of the network's; shapes may differ in axes of length 1."""
     return value.reshape(own.shape).to(own.dtype)
 
 
 def _compare(backbone: nn.Module, expected: Mapping[str, Tensor], file: Path) -> None:
-    """InputError unless the backbone now holds just these tensors: a loading hook of its own may have changed some."""
+    """InputError unless the backbone now has exactly these tensors; a loading hook may have changed some."""
     state = backbone.state_dict()
     changed = [name for name, value in expected.items() if not torch.equal(state[name].cpu(), value)]
     if changed:
@@ -124,7 +126,7 @@ def _compare(backbone: nn.Module, expected: Mapping[str, Tensor], file: Path) ->
 
 
 class _Search:
-    """Looks for a backbone's tensors among a file's."""
+    """Search for a backbone's tensors among a file's."""
 
     def __init__(self, backbone: nn.Module, name: str, tensors: Mapping[str, Tensor], file: Path) -> None:
         self.backbone, self.name, self.tensors, self.file = backbone, name, tensors, file
@@ -133,19 +135,19 @@ class _Search:
         self.notes: list[str] = []
 
     def find(self) -> tuple[_Candidate, Mapping[str, Tensor]]:
-        """The backbone to take, and the tensors that its names are those of. InputError when none or unclear."""
+        """The backbone to load, and the tensors by the names in it. InputError if none or several fit."""
         nearest: tuple[list[_Candidate], Mapping[str, Tensor]] = ([], self.tensors)
         for origin, source in self._sources():
             candidates = self._under_prefixes(source, origin)
-            whole = [candidate for candidate in candidates if self._whole(candidate, source)]
-            if whole:
-                return self._only(whole, source), source
+            complete = [candidate for candidate in candidates if self._complete(candidate, source)]
+            if complete:
+                return self._choose(complete, source), source
             if candidates and (not nearest[0] or len(candidates[0].names) > len(nearest[0][0].names)):
                 nearest = candidates, source
         raise self._refusal(*nearest)
 
     def _sources(self) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
-        """The file's tensors under its own names, then under those that are known to mean timm's; whose they are."""
+        """The file's tensors under its own names, then renamed by each naming scheme; with the scheme's description."""
         yield "", self.tensors
         for scheme in SCHEMES:
             yield scheme.origin, renamed(self.tensors, scheme)
@@ -153,7 +155,7 @@ class _Search:
             yield "names that timm knows and renames", source
 
     def _under_prefixes(self, source: Mapping[str, Tensor], origin: str) -> list[_Candidate]:
-        """Every prefix with a tensor of the backbone below it, those with most tensors first."""
+        """Every prefix with a tensor of the backbone under it, those with most tensors first."""
         found: dict[str, dict[str, str]] = {}
         for name in source:
             parts = name.split(".")
@@ -164,17 +166,18 @@ class _Search:
         candidates = [_Candidate(prefix, names, origin) for prefix, names in found.items()]
         return sorted(candidates, key=lambda c: (-len(c.names), c.prefix.count(".")))
 
-    def _whole(self, candidate: _Candidate, source: Mapping[str, Tensor]) -> bool:
+    def _complete(self, candidate: _Candidate, source: Mapping[str, Tensor]) -> bool:
         return all(own in candidate.names for own in self.required) and not self._misfits(candidate, source)
 
     def _misfits(self, candidate: _Candidate, source: Mapping[str, Tensor]) -> list[str]:
-        """Tensors of the backbone that the file has in another shape, or not as floating-point numbers."""
+        """Names of tensors of the backbone that the file has with another shape or kind of number."""
         return [own for own, there in candidate.names.items() if not _fits(source[there], self.wanted[own], candidate)]
 
     def _by_timm(self) -> Iterator[dict[str, Tensor]]:
-        """The file's tensors under timm's present names by timm's own conversion, as far as that only renames.
+        """The file's tensors as renamed by timm's own conversion of old checkpoints.
 
-        Tried below every prefix that all names share. What it computes (a resampled position embedding) is left out.
+        It is tried under every prefix that all names share. Tensors that it computes (a resampled position embedding)
+        are dropped, so that only the file's own are loaded.
         """
         convert = getattr(sys.modules[type(self.backbone).__module__], "checkpoint_filter_fn", None)
         if convert is None:
@@ -184,7 +187,7 @@ class _Search:
             state = {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
             try:
                 converted = convert(state, self.backbone)
-            except Exception:  # noqa: BLE001 - written for files of one origin, it may raise anything on another
+            except Exception:  # noqa: BLE001 - on files of another origin it may raise anything
                 continue
             yield {
                 key: value
@@ -192,18 +195,18 @@ class _Search:
                 if isinstance(value, Tensor) and value.untyped_storage().data_ptr() in kept
             }
 
-    def _only(self, whole: list[_Candidate], source: Mapping[str, Tensor]) -> _Candidate:
-        """The one to take out of several whole backbones. InputError when they differ and no rule decides."""
+    def _choose(self, complete: list[_Candidate], source: Mapping[str, Tensor]) -> _Candidate:
+        """Choose one of several complete backbones. InputError if they differ and no rule decides."""
         distinct: list[_Candidate] = []
-        for candidate in whole:
+        for candidate in complete:
             if not any(self._equal(candidate, other, source) for other in distinct):
                 distinct.append(candidate)
-        best = [c for c in distinct if not any(_beats(other.prefix, c.prefix) for other in distinct)]
+        best = [c for c in distinct if not any(_preferred(other.prefix, c.prefix) for other in distinct)]
         if len(best) != 1:
             names = ", ".join(f"`{c.prefix}`" for c in best or distinct)
             raise InputError(
                 f"{self.file} holds {len(best or distinct)} different backbones of {self.name}: {names}.",
-                hint="Write the one that is meant to a file of its own.",
+                hint="Write one of them to its own file.",
             )
         chosen = best[0]
         if len(distinct) > 1:
@@ -216,8 +219,8 @@ class _Search:
         pairs = ((source[one.names[own]], source[other.names[own]]) for own in self.required)
         return all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
 
-    def _beside(self, candidate: _Candidate, source: Mapping[str, Tensor]) -> list[str]:
-        """Names, below the candidate's prefix, of tensors that the backbone has not (its derived buffers aside)."""
+    def _others(self, candidate: _Candidate, source: Mapping[str, Tensor]) -> list[str]:
+        """Names of other tensors under the candidate's prefix, without buffers that the backbone does not store."""
         used = set(candidate.names.values())
         buffers = {own for own, _ in self.backbone.named_buffers()}
         prefix = candidate.prefix
@@ -225,18 +228,18 @@ class _Search:
         return [name for name in names if name not in buffers and name.rpartition(".")[2] != COUNTER]
 
     def _of_head(self, name: str) -> bool:
-        """Whether a tensor beside the backbone's is of a head: in a part that the backbone has not, or timm's head."""
+        """Whether another tensor belongs to a head: timm's classifier, or a module that the backbone does not have."""
         classifier = (getattr(self.backbone, "pretrained_cfg", None) or {}).get("classifier") or ()
         heads = {part.split(".")[0] for part in ([classifier] if isinstance(classifier, str) else classifier)}
         first = name.split(".", maxsplit=1)[0]
         return first in heads or first not in {own.split(".")[0] for own in self.wanted}
 
     def left_out(self, candidate: _Candidate, source: Mapping[str, Tensor]) -> int:
-        """How many tensors of a head are left out."""
-        return len(self._beside(candidate, source))
+        """Number of tensors of the head, which are not loaded."""
+        return len(self._others(candidate, source))
 
     def _refuse_larger(self, candidate: _Candidate, source: Mapping[str, Tensor]) -> None:
-        inner = [name for name in self._beside(candidate, source) if not self._of_head(name)]
+        inner = [name for name in self._others(candidate, source) if not self._of_head(name)]
         if inner:
             raise InputError(
                 f"{self.file} is of a larger network than {self.name}: it has {len(inner)} more tensors inside the "
@@ -245,7 +248,7 @@ class _Search:
             )
 
     def _refusal(self, candidates: list[_Candidate], source: Mapping[str, Tensor]) -> InputError:
-        """What is missing, or does not fit, in the best of the prefixes."""
+        """The error that names what is missing or does not fit under the best prefix."""
         total = len(self.required)
         if not candidates:
             return InputError(
@@ -256,8 +259,8 @@ class _Search:
         best = candidates[0]
         misfits = self._misfits(best, source)
         missing = [own for own in self.required if own not in best.names]
-        told = [self._misfit(own, source[best.names[own]]) for own in misfits]
-        pairs = (("missing", missing), ("not fitting", told))
+        described = [self._misfit(own, source[best.names[own]]) for own in misfits]
+        pairs = (("missing", missing), ("not fitting", described))
         problems = "; ".join(f"{what} {listing(which)}" for what, which in pairs if which)
         fitting = sum(own in best.names and own not in misfits for own in self.required)
         where = f" under `{_shown(best.prefix)}`" if _shown(best.prefix) else ""
@@ -274,7 +277,7 @@ class _Search:
 
 
 def _fits(value: Tensor, own: Tensor, candidate: _Candidate) -> bool:
-    """Whether a tensor can stand for the network's: equal shape (renamed ones: but for axes of one element)."""
+    """Whether a tensor fits the network's: equal shape, except for axes of length 1 in renamed tensors."""
     if value.is_floating_point() != own.is_floating_point() or value.is_complex():
         return False
     if value.shape == own.shape:
@@ -295,12 +298,12 @@ def _shared_prefixes(names: Iterable[str]) -> list[str]:
 
 
 def _shown(prefix: str) -> str:
-    """A prefix as messages give it: without the key that every training script wraps its tensors in."""
+    """A prefix for messages, without the key ``state_dict`` of training scripts."""
     return prefix.removeprefix("state_dict.")
 
 
-def _beats(one: str, other: str) -> bool:
-    """Whether the backbone under prefix ``one`` is to be taken rather than that under ``other``."""
+def _preferred(one: str, other: str) -> bool:
+    """Whether the backbone under prefix ``one`` is preferred to that under ``other``."""
     mine, theirs = one.split("."), other.split(".")
     if any(winner in mine and loser in theirs for winner, loser in PREFERRED):
         return True
@@ -309,7 +312,7 @@ def _beats(one: str, other: str) -> bool:
     scales = [re.fullmatch(r"(.*\.encoders\.)(\d+)(\.backbone\.)", prefix) for prefix in (one, other)]
     if scales[0] is None or scales[1] is None:
         return False
-    return int(scales[0][2]) < int(scales[1][2])  # a run of ours with three scales: the one of the full-size picture
+    return int(scales[0][2]) < int(scales[1][2])  # a run of onet with three scales: the full-size picture's
 
 
 def _averaged(parts: list[str]) -> bool:

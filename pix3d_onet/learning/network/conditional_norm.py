@@ -1,4 +1,4 @@
-"""Conditional batch normalisation and ReLU as one differentiable step (training mode)."""
+"""Conditional batch normalisation and ReLU in training mode, with statistics over all processes."""
 
 from __future__ import annotations
 

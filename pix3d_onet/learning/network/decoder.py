@@ -1,8 +1,8 @@
-"""The decoder with conditional batch normalisation: points and a code → logits of occupancy.
+"""The decoder with conditional batch normalisation: points and a code → occupancy logits.
 
-Mescheder et al., CVPR 2019, supplementary 1.2; conditional batch norm after de Vries et al., NeurIPS 2017. The
-parameters are the original's; their layout is (rows of points) × (features), which multiplies twice as fast as
-the original's (features) × (points) and lets the normalisation, its conditioning and the ReLU run as one pass.
+Mescheder et al., CVPR 2019, supplementary 1.2; conditional batch norm: de Vries et al., NeurIPS 2017. The parameters
+are those of the original. Activations are (points, features) instead of the original's (features, points): products are
+twice as fast, and normalisation, conditioning and ReLU are one pass.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pix3d_onet.learning.network.conditional_norm import conditional_norm_relu
 from pix3d_onet.learning.network.decoder_cpu import FusedDecoder
 
 BATCH_NORM_EPS = 1e-5
-"""Added to the variance (PyTorch's and the original's constant)."""
+"""Added to the variance (default of PyTorch and the original)."""
 BATCH_NORM_MOMENTUM = 0.1
-"""Share of the newest batch in the running statistics (likewise)."""
+"""Weight of the newest batch in the running statistics (default of PyTorch and the original)."""
 
 
-def exact(tensor: Tensor) -> AbstractContextManager[Any]:
-    """Autocast off on the tensor's device, where it is on."""
+def without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
+    """Switch autocast off on the tensor's device, if it is on."""
     kind = tensor.device.type
     if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
         return torch.autocast(kind, enabled=False)
@@ -33,7 +33,7 @@ def exact(tensor: Tensor) -> AbstractContextManager[Any]:
 
 
 def product_dtype(tensor: Tensor) -> torch.dtype:
-    """What autocast multiplies in on the tensor's device; the tensor's own type without it."""
+    """Type of products on the tensor's device under autocast; the tensor's own type without autocast."""
     kind = tensor.device.type
     if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
         return torch.get_autocast_dtype(kind)
@@ -41,9 +41,9 @@ def product_dtype(tensor: Tensor) -> torch.dtype:
 
 
 class ConditionalBatchNorm(nn.Module):
-    """``gamma(c) · (x - mean) / deviation + beta(c)``, gamma and beta linear in the code; then ReLU.
+    """ReLU of ``gamma(c) · (x - mean) / deviation + beta(c)``, with gamma and beta linear in the code c.
 
-    x (B, T, F), code (B, C) → (B, T, F). Statistics run over all points of all shapes in the batch.
+    x (B, T, F), code (B, C) → (B, T, F). Statistics are over all points of all shapes in the batch.
     """
 
     running_mean: Tensor
@@ -70,13 +70,13 @@ class ConditionalBatchNorm(nn.Module):
         )
 
     def condition(self, code: Tensor) -> tuple[Tensor, Tensor]:
-        """gamma and beta (B, F) of a code (B, C), in float32 at least: they cost nothing."""
-        with exact(code):
+        """gamma and beta (B, F) of a code (B, C), without autocast, since they are cheap."""
+        with without_autocast(code):
             wide = code.to(self.conv_gamma.weight.dtype)
             return self.conv_gamma(wide), self.conv_beta(wide)
 
     def affine(self, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
-        """The eval-mode normalisation as ``x · scale + shift``; (…, F) each."""
+        """(…, F) scale and shift of the normalisation in eval mode: ``x · scale + shift``."""
         scale = gamma * torch.rsqrt(self.running_var + BATCH_NORM_EPS)
         return scale, beta - self.running_mean * scale
 
@@ -125,20 +125,20 @@ class ConditionalDecoder(nn.Module):
         return logits.squeeze(-1)
 
     def embed(self, points: Tensor) -> Tensor:
-        """``fc_p`` in float32 whatever autocast says: bfloat16 would round coordinates to half a voxel at 256³."""
-        with exact(points):
+        """``fc_p`` without autocast: bfloat16 would round coordinates to half a voxel at 256³."""
+        with without_autocast(points):
             x: Tensor = self.fc_p(points)
         return x.to(product_dtype(points))
 
     def _fused(self, points: Tensor, code: Tensor) -> Tensor:
-        """``learning.network.decoder_cpu``: the same in one step, many times faster on a CPU."""
+        """The same computation by ``network.decoder_cpu``, which is faster on a CPU."""
         norms = self.norms()
         conditions = [norm.condition(code) for norm in norms]
         linears = [
             layer for name, layer in self.blocks.named_modules() if isinstance(layer, nn.Linear) and ".fc_" in name
         ]
         dtype = product_dtype(points)
-        with exact(points):
+        with without_autocast(points):
             logits: Tensor
             logits, means, variances = FusedDecoder.apply(
                 points,
@@ -151,11 +151,11 @@ class ConditionalDecoder(nn.Module):
                 dtype,
                 BATCH_NORM_EPS,
             )
-        self._remember(norms, linears, means, variances, points)
+        self._update_statistics(norms, linears, means, variances, points)
         idle = torch.cat([self.fc_p.bias, *(layer.bias for layer in linears)])
-        return logits + 0.0 * idle.sum()  # a gradient of zero, not none: processes wait for every parameter's
+        return logits + 0.0 * idle.sum()  # DDP needs a gradient for every parameter; these get zeros
 
-    def _remember(
+    def _update_statistics(
         self,
         norms: list[ConditionalBatchNorm],
         linears: list[nn.Linear],
@@ -163,10 +163,10 @@ class ConditionalDecoder(nn.Module):
         variances: Tensor,
         points: Tensor,
     ) -> None:
-        """Update the running statistics (L, F); the fused decoder leaves the biases to us."""
+        """Update the running statistics with the batch's (L, F), which the fused decoder computes without biases."""
         count = summed_count(points.shape[0] * points.shape[1])
         with torch.no_grad():
-            stream = self.fc_p.bias.clone()  # of the residual stream
+            stream = self.fc_p.bias.clone()  # bias accumulated in the residual stream
             for index, norm in enumerate(norms):
                 bias = stream if index % 2 == 0 else linears[index - 1].bias
                 norm.running_mean.lerp_((means[index] + bias).to(norm.running_mean.dtype), BATCH_NORM_MOMENTUM)
@@ -176,5 +176,5 @@ class ConditionalDecoder(nn.Module):
                     stream += linears[index].bias
 
     def norms(self) -> list[ConditionalBatchNorm]:
-        """Every conditional batch norm, in the order of use."""
+        """All conditional batch norms, in the order of use."""
         return [module for module in self.modules() if isinstance(module, ConditionalBatchNorm)]

@@ -1,14 +1,14 @@
-"""The whole decoder as one differentiable step, written for CPU caches.
+"""The whole decoder as one autograd function, with blocks that fit into CPU caches.
 
-Training time on a CPU is spent on moving activations, not on multiplying: the layer-by-layer decoder reads and
-writes each (B, T, F) activation a dozen times. Here the rows are worked on in blocks that stay in the second-level
-cache, forward and backward are written out by hand, and what can be made again (normalised, rectified activations)
-is not kept, which halves the memory as well. Same numbers as the plain decoder up to rounding; statistics,
-normalisation and all sums are in float32 (float64 for float64) also where products are in bfloat16.
+Training on a CPU is limited by memory bandwidth: layer by layer, the decoder reads and writes each (B, T, F) activation
+a dozen times. Here rows are processed in blocks that stay in the second-level cache, with forward and backward written
+by hand. Normalised and rectified activations are recomputed instead of stored, which also halves the memory. Results
+equal the plain decoder's up to rounding. Statistics, normalisation and sums are in float32 (float64 for float64), also
+if products are in bfloat16.
 
-Biases in front of a batch norm do nothing in training: it takes them out again. They are left out here, get a
-gradient of exactly zero (rather than rounding noise, which Adam would blow up to full steps), and enter the running
-means alone.
+A bias before a batch norm has no effect in training, because the mean is subtracted. Such biases are omitted here and
+get a gradient of exactly zero; rounding noise would be scaled up to full steps by Adam. They only enter the running
+means.
 
 Derivation of the batch norm's gradient: Ioffe & Szegedy, ICML 2015, section 3.
 """
@@ -24,14 +24,14 @@ from torch import Tensor
 from pix3d_onet.learning.distributed import add_up, summed_count
 
 BLOCK_ROWS = 1024
-"""Rows of a block for each thread: a block's five buffers of 256 features fit into 2 MB."""
+"""Rows per block and thread: the five buffers of a block with 256 features fit into 2 MB."""
 VARIANCE_FLOOR = 1e-12
-"""Keeps PyTorch's inverse deviation finite for a constant channel; taken off again."""
+"""Keeps PyTorch's inverse deviation finite for a constant channel; subtracted again from the variance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Shapes ``first`` to ``last`` and their points ``start`` to ``stop``: contiguous in (B, T, F)."""
+    """The points ``start`` to ``stop`` of the shapes ``first`` to ``last`` (ends excluded): contiguous in (B, T, F)."""
 
     first: int
     last: int
@@ -40,7 +40,7 @@ class Block:
 
     @property
     def rows(self) -> int:
-        """How many points it has."""
+        """Number of points."""
         return (self.last - self.first) * (self.stop - self.start)
 
     def of(self, tensor: Tensor) -> Tensor:
@@ -49,17 +49,17 @@ class Block:
 
 
 def blocks_of(shapes: int, points: int, rows: int) -> list[Block]:
-    """Cut (shapes, points) into contiguous blocks of about ``rows`` rows: parts of a shape or several whole ones."""
+    """Cut (shapes, points) into contiguous blocks of about ``rows`` rows: part of one shape, or several shapes."""
     if points > rows:
         parts = -(-points // rows)
         edges = [points * i // parts for i in range(parts + 1)]
         return [Block(b, b + 1, edges[i], edges[i + 1]) for b in range(shapes) for i in range(parts)]
-    together = max(1, rows // points)
-    return [Block(b, min(b + together, shapes), 0, points) for b in range(0, shapes, together)]
+    group = max(1, rows // points)
+    return [Block(b, min(b + group, shapes), 0, points) for b in range(0, shapes, group)]
 
 
 class _Statistics:
-    """Mean and variance of blocks as they come, combined exactly (Chan, Golub & LeVeque 1979)."""
+    """Running mean and variance over blocks (Chan, Golub & LeVeque 1979)."""
 
     def __init__(self, features: int) -> None:
         self.count = 0
@@ -67,7 +67,7 @@ class _Statistics:
         self.spread = torch.zeros(features, dtype=torch.float64)
 
     def add(self, rows: Tensor) -> None:
-        """rows (R, F)."""
+        """Include the rows (R, F) of a block."""
         _, mean, inverse = torch.native_batch_norm(rows, None, None, None, None, True, 0.0, VARIANCE_FLOOR)
         mean, spread = mean.double(), (inverse.double() ** -2 - VARIANCE_FLOOR).clamp_(min=0) * len(rows)
         total = self.count + len(rows)
@@ -86,21 +86,21 @@ class _Statistics:
 
 
 class _Buffers:
-    """Scratch for one block: two in the precision of sums, two in that of products."""
+    """Scratch memory for one block: two buffers in the precision of sums, two in that of products."""
 
     def __init__(self, blocks: list[Block], features: int, wide: torch.dtype, narrow: torch.dtype) -> None:
         shape = (max(block.rows for block in blocks), features)
         self.wide = [torch.empty(shape, dtype=wide) for _ in range(2)]
         self.narrow = [torch.empty(shape, dtype=narrow) for _ in range(2)]
-        self.made: dict[torch.Size, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
+        self._views: dict[torch.Size, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
 
     def views(self, block: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The buffers in the shape of a block (n, t, F)."""
-        found = self.made.get(block.shape)
+        """The buffers with the shape (n, t, F) of ``block``."""
+        found = self._views.get(block.shape)
         if found is None:
             rows = block.shape[0] * block.shape[1]
             f, g, h, k = (buffer[:rows].view(block.shape) for buffer in (*self.wide, *self.narrow))
-            found = self.made[block.shape] = (f, g, h, k)
+            found = self._views[block.shape] = (f, g, h, k)
         return found
 
 
@@ -109,7 +109,7 @@ def _flat(block: Tensor) -> Tensor:
 
 
 def _activate(z: Tensor, scale: Tensor, shift: Tensor, wide: tuple[Tensor, Tensor], out: Tensor) -> None:
-    """out = relu(z · scale + shift) through float32; leaves z in float32 in wide[0]."""
+    """out = relu(z · scale + shift), computed in float32; wide[0] is left with z in float32."""
     f, g = wide
     f.copy_(z)
     torch.addcmul(shift, f, scale, out=g)
@@ -117,11 +117,11 @@ def _activate(z: Tensor, scale: Tensor, shift: Tensor, wide: tuple[Tensor, Tenso
 
 
 class FusedDecoder(torch.autograd.Function):
-    """points (B, T, 3) → logits (B, T), with the batch's mean and variance of every norm (L, F) each, without biases.
+    """points (B, T, 3) → logits (B, T), and the batch's mean and variance at every norm, (L, F) each, without biases.
 
-    ``gamma``, ``beta`` (L, B, F); ``weights`` (L-1, F, F); the first layer (F, 3); the last (F,), (). L = 2 · blocks
-    + 1 norms: bn_0, bn_1 of each block, then the final one. ``dtype`` of products.
-    Gradients flow to everything but the points.
+    ``first_weight`` (F, 3); ``gamma``, ``beta`` (L, B, F); ``weights`` (L-1, F, F); ``last_weight`` (F,), ``last_bias``
+    (). L = 2 · blocks + 1 norms: bn_0 and bn_1 of each block, then the final one. ``dtype``: type of products. All
+    inputs but the points get gradients.
     """
 
     @staticmethod
@@ -137,7 +137,7 @@ class FusedDecoder(torch.autograd.Function):
         dtype: torch.dtype,
         eps: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """See the class."""
+        """Logits, means and variances, see the class."""
         shapes, count, _ = points.shape
         features = first_weight.shape[0]
         wide = gamma.dtype
@@ -165,7 +165,7 @@ class FusedDecoder(torch.autograd.Function):
                 f, g, h, _ = scratch.views(z)
                 rows = slice(block.first, block.last)
                 _activate(z, scale[rows, None], shift[rows, None], (f, g), h)
-                if layer % 2:  # fc_1: the residual stream goes on
+                if layer % 2:  # fc_1 adds to the residual stream
                     torch.addmm(_flat(block.of(kept[layer - 1])), _flat(h), narrow_w[layer], out=_flat(out))
                 else:
                     torch.mm(_flat(h), narrow_w[layer], out=_flat(out))
@@ -187,18 +187,18 @@ class FusedDecoder(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        """See the class."""
+        """Gradients in the order of ``forward``'s arguments."""
         return _Backward(ctx, grads[0]).run()
 
 
 def _affine(gamma: Tensor, beta: Tensor, mean: Tensor, var: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """The normalisation as scale and shift, (B, F) each."""
+    """(B, F) scale and shift of the normalisation."""
     scale = gamma * torch.rsqrt(var + eps)
     return scale, beta - mean * scale
 
 
 class _Backward:
-    """The gradient, from the last layer to the first; one pass over the blocks a layer."""
+    """The gradients, from the last layer to the first, with one pass over the blocks per layer."""
 
     def __init__(self, ctx: Any, upstream: Tensor) -> None:
         (
@@ -219,7 +219,7 @@ class _Backward:
         self.blocks = blocks_of(shapes, count, BLOCK_ROWS * torch.get_num_threads())
         self.weights = weights.to(self.dtype)  # (L-1, out, in)
         self.scratch = _Buffers(self.blocks, self.kept.shape[-1], self.wide, self.dtype)
-        self.through = torch.empty_like(self.kept[0])  # gradient behind the current ReLU
+        self.through = torch.empty_like(self.kept[0])  # gradient at the input of the current ReLU
         self.stream = torch.empty_like(self.kept[0])  # gradient of the residual stream
         self.d_gamma, self.d_beta = torch.zeros_like(self.gamma), torch.zeros_like(self.beta)
         self.d_weights = torch.zeros_like(weights)
@@ -232,15 +232,15 @@ class _Backward:
         layers = len(self.gamma)
         self._last()
         for layer in range(layers - 2, -1, -1):
-            self._layer(layer, behind=self._slopes(layer + 1))
-        self._first(self._slopes(0))
+            self._layer(layer, coefficients=self._norm_coefficients(layer + 1))
+        self._first(self._norm_coefficients(0))
         d_last_bias = self.upstream.sum().to(self.wide)
         return (
             None, self.d_first, self.d_gamma, self.d_beta, self.d_weights, self.d_last, d_last_bias, None, None,
         )  # fmt: skip
 
     def _last(self) -> None:
-        """Through fc_out and the last ReLU."""
+        """Gradients of fc_out and the last ReLU."""
         scale, shift = self._scale_shift(-1)
         for block in self.blocks:
             z, through = block.of(self.kept[-1]), block.of(self.through)
@@ -253,8 +253,8 @@ class _Backward:
             torch.ops.aten.threshold_backward.grad_input(k, h, 0, grad_input=through)
             self._sums(block, -1, through, f, g)
 
-    def _layer(self, layer: int, behind: tuple[Tensor, Tensor, Tensor]) -> None:
-        """Through norm ``layer + 1`` (its slopes are ``behind``), the linear layer and the ReLU before it."""
+    def _layer(self, layer: int, coefficients: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Gradients of norm ``layer + 1`` (with its ``coefficients``), and of the linear layer and ReLU before it."""
         scale, shift = self._scale_shift(layer)
         fc_1 = layer % 2 == 1
         top = layer == len(self.gamma) - 2
@@ -262,7 +262,7 @@ class _Backward:
             z, through = block.of(self.kept[layer]), block.of(self.through)
             f, g, h, k = self.scratch.views(z)
             down = block.of(self.stream) if fc_1 else k
-            self._behind_norm(block, layer + 1, behind, down, onto=fc_1 and not top)
+            self._norm_input_gradient(block, layer + 1, coefficients, down, accumulate=fc_1 and not top)
             self._activate(block, z, scale, shift)  # h; z in f
             self.partial.copy_(torch.mm(_flat(down).t(), _flat(h)))
             self.d_weights[layer] += self.partial
@@ -270,12 +270,12 @@ class _Backward:
             torch.ops.aten.threshold_backward.grad_input(flowing, h, 0, grad_input=through)
             self._sums(block, layer, through, f, g)
 
-    def _first(self, slopes: tuple[Tensor, Tensor, Tensor]) -> None:
-        """Through the first norm into fc_p."""
+    def _first(self, coefficients: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Gradients of the first norm and fc_p."""
         for block in self.blocks:
             stream = block.of(self.stream)
             f = self.scratch.views(stream)[0]
-            self._behind_norm(block, 0, slopes, stream, onto=True)
+            self._norm_input_gradient(block, 0, coefficients, stream, accumulate=True)
             f.copy_(stream)
             self.d_first += torch.mm(_flat(f).t(), _flat(block.of(self.points)))
 
@@ -288,14 +288,14 @@ class _Backward:
         _activate(z, scale[rows, None], shift[rows, None], (f, g), h)
 
     def _sums(self, block: Block, layer: int, through: Tensor, z: Tensor, buffer: Tensor) -> None:
-        """Add Σ g to d_beta and Σ g·z to d_gamma (made a gradient by ``_slopes``); z in float32."""
+        """Add Σ g to d_beta and Σ g·z to d_gamma, which ``_norm_coefficients`` completes; z in float32."""
         rows = slice(block.first, block.last)
         buffer.copy_(through)
         self.d_beta[layer, rows] += buffer.sum(1)
         self.d_gamma[layer, rows] += buffer.mul_(z).sum(1)
 
-    def _slopes(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(scale (B, F), of z (F,), constant (F,)): dz = g·scale + z·k + q. Finishes d_gamma."""
+    def _norm_coefficients(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Scale (B, F), k (F,) and q (F,) of a norm's input gradient dz = g·scale + z·k + q. Completes d_gamma."""
         inverse = torch.rsqrt(self.var[layer] + self.eps)
         self.d_gamma[layer] = (self.d_gamma[layer] - self.mean[layer] * self.d_beta[layer]) * inverse
         total = summed_count(self.upstream.numel())
@@ -304,19 +304,19 @@ class _Backward:
         )
         level, along = add_up(sums) / total
         k = -inverse * inverse * along
-        slopes = (self.gamma[layer] * inverse, k, -self.mean[layer] * k - inverse * level)
-        scale, k, q = (slope.to(self.dtype) for slope in slopes)
-        return scale, k, q
+        q = -self.mean[layer] * k - inverse * level
+        return (self.gamma[layer] * inverse).to(self.dtype), k.to(self.dtype), q.to(self.dtype)
 
-    def _behind_norm(
-        self, block: Block, layer: int, slopes: tuple[Tensor, Tensor, Tensor], out: Tensor, *, onto: bool
+    def _norm_input_gradient(
+        self, block: Block, layer: int, coefficients: tuple[Tensor, Tensor, Tensor], out: Tensor, *, accumulate: bool
     ) -> None:
-        """The gradient of norm ``layer``'s input, into ``out`` or added ``onto`` it.
+        """Write the gradient of norm ``layer``'s input to ``out``, or add it with ``accumulate``.
 
-        In the precision of products: k and q only take out the mean and the part along z, both small beside g.
+        The precision of products suffices: the terms with k and q, which remove the gradient's mean and its component
+        along z, are small compared with g.
         """
-        scale, k, q = slopes
-        if onto:
+        scale, k, q = coefficients
+        if accumulate:
             out.addcmul_(block.of(self.kept[layer]), k).add_(q)
         else:
             torch.addcmul(q, block.of(self.kept[layer]), k, out=out)

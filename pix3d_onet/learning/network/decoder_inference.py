@@ -1,12 +1,12 @@
-"""A decoder folded for one picture: what extraction, validation and evaluation ask millions of points of.
+"""The decoder for inference on one picture, as extraction, validation and evaluation use it for millions of points.
 
-Three things make it several times faster than the decoder as it is trained, and change nothing but the rounding:
+It is several times faster than the training decoder, and equal up to rounding, for three reasons:
 
-* every conditional batch norm depends on the picture alone: it is computed once and folded into the weights;
-* points are taken in chunks whose activations stay in the processor's cache;
-* on a CPU the chunks are *places*: points near each other switch off the same ReLUs, so a third to a half of the
-  units are zero for every point of a chunk, and their rows of the next product are left out. A product with zeros
-  adds nothing: the answer is the same sum with fewer terms.
+* conditional batch norms depend only on the picture, so they are computed once and folded into the weights;
+* points are processed in chunks whose activations stay in the processor's cache;
+* on a CPU, each chunk holds points that are near each other, for which mostly the same ReLUs are active. A third to a
+  half of the hidden units are zero for a whole chunk, and their rows of the next product, which add nothing, are
+  skipped.
 """
 
 from __future__ import annotations
@@ -22,31 +22,32 @@ from pix3d_onet.config import POINTS_HALF_SIDE
 from pix3d_onet.learning.network.decoder import BATCH_NORM_EPS, ConditionalBatchNorm, ConditionalDecoder, ResidualBlock
 
 CHUNK = 2048
-"""Points worked on at once on a CPU where places are not told apart: their two buffers stay in the caches. Whatever the
-threads, as for places: results must not depend on how many there are."""
-PLACE_CHUNK = 1024
-"""Points of one place: fewer leave out more units, more multiply faster (best: 256 to 1024 for each thread)."""
+"""Points per chunk on a CPU without spatial sorting; two buffers stay in the caches. Independent of the number of
+threads, so that results are, too."""
+SPATIAL_CHUNK = 1024
+"""Points per chunk with spatial sorting: smaller chunks skip more units, larger ones multiply faster (best: 256 to 1024
+per thread)."""
 GPU_CHUNK = 1 << 18
-"""Points at once on a GPU, which wants large products: 268 MB a buffer."""
-SLOPE_SHARE = 8
-"""A gradient keeps eleven buffers instead of two, so on a GPU fewer points are taken at once."""
-PLACE_BITS = 7
-"""Places are cells of an octree this deep over the box: finer ones change nothing."""
+"""Points per chunk on a GPU, which needs large products: 268 MB per buffer."""
+GRADIENT_SHARE = 8
+"""Factor by which chunks on a GPU are smaller for gradients, which need eleven buffers instead of two."""
+MORTON_BITS = 7
+"""Bits per axis of the Morton order; more have no effect."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Awake:
-    """A chunk's units that are not 0 everywhere: ``values`` (T, U) after the ReLU, ``units`` (U,) (None = all)."""
+class _ActiveUnits:
+    """The units not 0 for a whole chunk: ``values`` (T, U) after the ReLU, ``units`` (U,) indices (None = all)."""
 
     values: Tensor
     units: Tensor | None
 
     def rows(self, matrix: Tensor) -> Tensor:
-        """The rows (U, G) of (F, G) ``matrix`` that belong to the units."""
+        """The units' rows (U, G) of ``matrix`` (F, G)."""
         return matrix if self.units is None else matrix.index_select(0, self.units)
 
     def columns(self, matrix: Tensor) -> Tensor:
-        """The columns (T, U) of (T, F) ``matrix`` that belong to the units."""
+        """The units' columns (T, U) of ``matrix`` (T, F)."""
         return matrix if self.units is None else matrix.index_select(1, self.units)
 
     def add_to(self, whole: Tensor, part: Tensor) -> Tensor:
@@ -55,14 +56,14 @@ class _Awake:
 
 
 class FoldedDecoder:
-    """A decoder specialised to one code: points (T, 3) → logits (T,) in float32, eval mode, no gradients.
+    """A decoder for one code: points (T, 3) → logits (T,) float32; eval mode, no gradients.
 
-    Every conditional batch norm is folded once into a scale and a shift, those after ``fc_0`` into its weights,
-    and the biases of ``fc_1`` into the next shift. Equal to the unfolded decoder up to rounding.
+    Conditional batch norms are folded into scales and shifts, those after ``fc_0`` into its weights, and the biases of
+    ``fc_1`` into the next shift. ``dtype``: type of products.
     """
 
     def __init__(self, decoder: ConditionalDecoder, code: Tensor, dtype: torch.dtype = torch.float32) -> None:
-        self.exact = FoldedDecoder(decoder, code) if dtype.itemsize < torch.float32.itemsize else None
+        self.in_float32 = FoldedDecoder(decoder, code) if dtype.itemsize < torch.float32.itemsize else None
         with torch.no_grad():
             self._fold(decoder, code.detach().reshape(-1).double(), dtype)
 
@@ -75,9 +76,11 @@ class FoldedDecoder:
 
         self.device = decoder.fc_p.weight.device
         self.dtype = dtype
-        self.by_place = self.device.type == "cpu" and dtype != torch.bfloat16
-        bias = decoder.fc_p.bias.double()  # what the residual stream is short of: biases are added in the shifts
-        self.first = decoder.fc_p.weight.t().float().contiguous()  # (3, F); coordinates are never rounded to 16 bits
+        self.spatial = self.device.type == "cpu" and dtype != torch.bfloat16
+        bias = decoder.fc_p.bias.double()  # sum of the stream's biases, which are not added to it but to the shifts
+        self.first = (
+            decoder.fc_p.weight.t().float().contiguous()
+        )  # (3, F); always float32: 16 bits are too few for coordinates
         self.layers = []
         for block in decoder.blocks:
             assert isinstance(block, ResidualBlock)
@@ -93,7 +96,7 @@ class FoldedDecoder:
         scale, shift = affine(decoder.bn)
         self.last = (scale.to(dtype), (shift + scale * bias).to(dtype))
         self.out_weight = decoder.fc_out.weight.double().reshape(-1).to(dtype)  # (F,)
-        self.out_bias = decoder.fc_out.bias.float().reshape(())  # on the device: to fetch it would wait for a GPU
+        self.out_bias = decoder.fc_out.bias.float().reshape(())  # a tensor: a Python number would wait for the GPU
 
     def __call__(self, points: Tensor) -> Tensor:
         """points (T, 3) in the normalised frame → logits (T,) float32 on the decoder's device."""
@@ -104,52 +107,52 @@ class FoldedDecoder:
                 result[rows] = self._forward(points[rows])
         return result
 
-    def slope(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """points (T, 3) → logits (T,) and their gradient by the point (T, 3), float32: the chain rule, backwards.
+    def value_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """points (T, 3) → logits (T,) and their gradient with respect to the point (T, 3), float32, by backpropagation.
 
-        Costs about two calls; central differences cost seven. In float32 whatever the products of a call are in: what
-        is asked for a gradient wants to lie exactly on the level set.
+        Costs about as much as two calls; central differences need seven. Always in float32, because it is used to move
+        points onto the level set.
         """
-        if self.exact is not None:
-            return self.exact.slope(points)
+        if self.in_float32 is not None:
+            return self.in_float32.value_and_gradient(points)
         points = points.to(self.device).float()
-        result, slope = torch.empty_like(points[:, 0]), torch.empty_like(points)
+        result, gradient = torch.empty_like(points[:, 0]), torch.empty_like(points)
         with torch.no_grad():
-            for rows in self._chunks(points, SLOPE_SHARE):
-                kept: list[_Awake] = []
+            for rows in self._chunks(points, GRADIENT_SHARE):
+                kept: list[_ActiveUnits] = []
                 result[rows] = self._forward(points[rows], kept)
-                slope[rows] = self._backward(kept)
-        return result, slope
+                gradient[rows] = self._backward(kept)
+        return result, gradient
 
     def _chunks(self, points: Tensor, share: int = 1) -> Iterator[Tensor | slice]:
-        """Rows to be worked on together, each of the points once; on a GPU a ``share``-th of what is usual."""
+        """Partition the points into chunks, given as rows; on a GPU ``share`` times smaller than usual."""
         if not len(points):
             return
-        if self.by_place:
-            yield from torch.split(by_place(points), PLACE_CHUNK)
+        if self.spatial:
+            yield from torch.split(morton_order(points), SPATIAL_CHUNK)
             return
         chunk = CHUNK if self.device.type == "cpu" else GPU_CHUNK // share
         for start in range(0, points.shape[0], chunk):
             yield slice(start, start + chunk)
 
-    def _forward(self, points: Tensor, kept: list[_Awake] | None = None) -> Tensor:
-        """Logits (T,) of a chunk; appends what ``_backward`` needs of every ReLU to ``kept``, where that is asked."""
+    def _forward(self, points: Tensor, kept: list[_ActiveUnits] | None = None) -> Tensor:
+        """Logits (T,) of a chunk. The active units of every ReLU are appended to ``kept``, for ``_backward``."""
         x = (points @ self.first).to(self.dtype)  # (T, F)
         for scale, shift, weight, inner_bias, outer in self.layers:
             h = torch.addcmul(shift, x, scale).relu_()
-            outside = self.awake(h)
+            outside = self.active_units(h)
             h = torch.addmm(inner_bias, outside.values, outside.rows(weight)).relu_()
-            inside = self.awake(h)
+            inside = self.active_units(h)
             x.addmm_(inside.values, inside.rows(outer))
             if kept is not None:
                 kept += [outside, inside]
         h = torch.addcmul(self.last[1], x, self.last[0]).relu_()
         if kept is not None:
-            kept.append(_Awake(h, None))
+            kept.append(_ActiveUnits(h, None))
         return torch.mv(h, self.out_weight).float() + self.out_bias
 
-    def _backward(self, kept: list[_Awake]) -> Tensor:
-        """The gradient (T, 3) of the chunk whose ReLUs ``kept`` holds; empties it."""
+    def _backward(self, kept: list[_ActiveUnits]) -> Tensor:
+        """The gradient (T, 3) of a chunk, from the ``kept`` of ``_forward``, which is emptied."""
         through = kept.pop().values > 0
         g = through * (self.out_weight * self.last[0])  # (T, F)
         for scale, _, weight, _, outer in reversed(self.layers):
@@ -159,22 +162,22 @@ class FoldedDecoder:
             g = outside.add_to(g, d * outside.columns(scale[None]))
         return g.float() @ self.first.t()
 
-    def awake(self, h: Tensor) -> _Awake:
-        """h (T, F) ≥ 0 without the units that are 0 at all points; NaN is not 0."""
-        if not self.by_place:
-            return _Awake(h, None)
+    def active_units(self, h: Tensor) -> _ActiveUnits:
+        """h (T, F) ≥ 0 without the units that are 0 at all points (NaN is not 0)."""
+        if not self.spatial:
+            return _ActiveUnits(h, None)
         units = (~(h.amax(dim=0) <= 0)).nonzero()[:, 0]
-        return _Awake(h.index_select(1, units), units)
+        return _ActiveUnits(h.index_select(1, units), units)
 
 
-def by_place(points: Tensor) -> Tensor:
-    """(T, 3) → their order (T,) int64 along the Morton curve of the box's octree: neighbours come close together.
+def morton_order(points: Tensor) -> Tensor:
+    """(T, 3) → (T,) int64: indices that sort the points along a Morton curve, so that neighbours are close together.
 
-    Morton, IBM report 1966: the bits of the three coordinates interleaved. Points beyond the box count to its rim.
+    Morton, IBM report 1966: the bits of the three coordinates are interleaved. Coordinates are clamped to the box.
     """
-    cells = 1 << PLACE_BITS
+    cells = 1 << MORTON_BITS
     index = ((points + POINTS_HALF_SIDE) * (cells / (2 * POINTS_HALF_SIDE))).nan_to_num(0).clamp_(0, cells - 1)
-    spread = index.to(torch.int64)  # each coordinate's bits are moved three apart
+    spread = index.to(torch.int64)  # two zero bits between the bits of each coordinate
     for shift, mask in ((8, 0x00F00F), (4, 0x0C30C3), (2, 0x249249)):
         spread = (spread | spread << shift) & mask
     return torch.argsort(spread[:, 0] << 2 | spread[:, 1] << 1 | spread[:, 2], stable=True)

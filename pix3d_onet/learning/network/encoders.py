@@ -1,8 +1,8 @@
 """Image and pose encoders: pictures (B, 3, H, W) → code (B, C).
 
-An image encoder is any timm backbone without its head, globally pooled, and one linear layer (the encoder of
-Mescheder et al., CVPR 2019, section 4, with the ResNet-18 exchanged). Three scales are three pictures, at full,
-half and quarter size; their codes are added. The pose's code is concatenated.
+An image encoder is a timm backbone without its head, global pooling, and one linear layer: the encoder of Mescheder et
+al., CVPR 2019, section 4, with any backbone instead of ResNet-18. With three scales, the picture is encoded at full,
+half and quarter size and the codes are added. The code of the pose is concatenated.
 """
 
 from __future__ import annotations
@@ -24,24 +24,22 @@ from pix3d_onet.learning.network.pretrained import fetch_pretrained
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 POSE_DIM = 32
-"""Features of the pose's code."""
+"""Dimension of the pose's code."""
 MATRIX_DIM = 16
-"""Numbers of a flattened 4×4 pose."""
+"""Input dimension for a flattened 4×4 pose."""
 SIX_D_DIM = 10
-"""Two columns of the rotation (6), translation (3), focal length in image sides (1)."""
+"""Input dimension for two columns of the rotation (6), translation (3) and focal length (1)."""
 SMALLEST_SIDE = 32
-"""Pixels that a scale of the pyramid is enlarged to at least: no backbone's strides fit into less."""
+"""Least side of a picture in the pyramid, pixels; smaller ones are enlarged, because backbones have strides of 32."""
 FPN_LEVELS = 3
-"""Deepest feature levels that ``pyramid="fpn"`` joins."""
+"""Number of feature levels that ``pyramid="fpn"`` uses, the deepest ones."""
 
 
 def make_backbone(name: str, **options: Any) -> nn.Module:
-    """A randomly initialised timm backbone; ConfigError for a name that timm does not know or cannot build so."""
+    """A randomly initialised timm backbone; ConfigError if timm does not know the name or cannot build it."""
     if not timm.is_model(name):
         raise ConfigError(f"`encoder`: timm has no model {name!r}.", hint=suggestion(name))
-    any_size: dict[str, Any] = {
-        "dynamic_img_size": True
-    }  # transformers otherwise take one size only; the others do not know it
+    any_size: dict[str, Any] = {"dynamic_img_size": True}  # only transformers have this option, and need it
     for extra in (any_size, {}):
         try:
             backbone: nn.Module = timm.create_model(name, pretrained=False, **extra, **options)
@@ -56,7 +54,7 @@ def make_backbone(name: str, **options: Any) -> nn.Module:
 
 
 def suggestion(name: str) -> str:
-    """What may have been meant by a name that timm does not know: other case, a hub's address, a misspelling."""
+    """A hint with timm's name for an unknown one: other case, an address on a model hub, or a misspelling."""
     arch, dot, tag = name.rpartition("/")[2].rpartition(":")[2].partition(".")
     plain = {re.sub(r"[^a-z0-9]", "", known): known for known in timm.list_models()}
     meant = plain.get(re.sub(r"[^a-z0-9]", "", arch.lower()))
@@ -68,9 +66,9 @@ def suggestion(name: str) -> str:
 
 
 def initialise(backbone: nn.Module, name: str, *, pretrained: bool, weights: FileWeights | None) -> None:
-    """Load a file's weights or the published ones into ``backbone``, or leave it as it is."""
+    """Load the weights of a file, or the pretrained ones, or none, into ``backbone``."""
     if weights is not None:
-        weights.fill(backbone, name)
+        weights.load_into(backbone, name)
     elif pretrained:
         fetch_pretrained(backbone, name)
 
@@ -78,7 +76,7 @@ def initialise(backbone: nn.Module, name: str, *, pretrained: bool, weights: Fil
 class ImageEncoder(nn.Module):
     """A timm backbone and a projection: images (B, 3, H, W) float in [0, 1] on white → (B, c_dim).
 
-    Normalises with the backbone's own mean and deviation (ImageNet's for all encoders of Table 1).
+    Images are normalised with the backbone's mean and deviation (those of ImageNet for all encoders of Table 1).
     """
 
     mean: Tensor
@@ -99,12 +97,12 @@ class ImageEncoder(nn.Module):
 
 
 def feature_count(backbone: nn.Module) -> int:
-    """How many features a headless backbone gives (some keep a hidden layer, so ``num_features`` would lie)."""
+    """Number of output features of a backbone without head; wrong in ``num_features`` if a hidden layer is kept."""
     return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)  # type: ignore[arg-type]
 
 
 def register_normalisation(module: nn.Module, backbone: nn.Module) -> None:
-    """Give ``module`` the buffers ``mean`` and ``std`` (1, 3, 1, 1) that the backbone was trained with."""
+    """Register the backbone's ``mean`` and ``std`` (1, 3, 1, 1) as buffers of ``module``."""
     cfg = getattr(backbone, "pretrained_cfg", None) or {}
     for key, default in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
         value = torch.tensor(cfg.get(key) or default, dtype=torch.float32).view(1, 3, 1, 1)
@@ -112,9 +110,9 @@ def register_normalisation(module: nn.Module, backbone: nn.Module) -> None:
 
 
 class PyramidEncoder(nn.Module):
-    """The image at full, half and quarter size, each encoded, codes added: (B, 3, H, W) → (B, c_dim).
+    """Encode the image at full, half and quarter size and add the codes: (B, 3, H, W) → (B, c_dim).
 
-    ``shared`` uses one encoder for all scales; otherwise each scale has its own backbone and projection.
+    ``shared``: one encoder for all scales; otherwise each scale has its own backbone and projection.
     """
 
     def __init__(
@@ -144,7 +142,7 @@ class PyramidEncoder(nn.Module):
 
 
 def enlarge(images: Tensor) -> Tensor:
-    """(B, 3, H, W) as they are, or enlarged so that the shorter side has ``SMALLEST_SIDE`` pixels."""
+    """(B, 3, H, W), enlarged if the shorter side has fewer than ``SMALLEST_SIDE`` pixels."""
     height, width = images.shape[-2:]
     if min(height, width) >= SMALLEST_SIDE:
         return images
@@ -154,7 +152,7 @@ def enlarge(images: Tensor) -> Tensor:
 
 
 class FpnEncoder(nn.Module):
-    """A feature pyramid inside one backbone (Lin et al., CVPR 2017): the deepest levels, top-down, pooled, added."""
+    """A feature pyramid (Lin et al., CVPR 2017) on the deepest levels of one backbone; the pooled levels are added."""
 
     mean: Tensor
     std: Tensor
@@ -189,7 +187,7 @@ class FpnEncoder(nn.Module):
 
 
 def copy_features(source: nn.Module, target: nn.Module) -> None:
-    """Copy the weights of a full backbone into its ``features_only`` form (timm joins names with ``_``)."""
+    """Copy a backbone's weights to its ``features_only`` form, in whose names timm writes ``_`` for some dots."""
     flat = {key.replace(".", "_"): value for key, value in source.state_dict().items()}
     own = target.state_dict()
     for key, value in own.items():
@@ -203,10 +201,10 @@ class PoseEncoder(nn.Module):
     """Camera → (B, 32). ``matrix``: the flattened 4×4 ``pose`` (normalised → camera frame).
 
     ``6d``: the first two columns of the rotation (the continuous representation of Zhou et al., CVPR 2019), the
-    translation and the focal length in image sides.
+    translation, and the focal length divided by the picture's width.
 
-    Lengths enter as log(1 + length), the translation in its own direction: photos taken from afar stand at hundreds of
-    sides of the object (Pix3D's chairs: median 1.5, up to 1,347), which as they are throw the training off.
+    A length l is replaced by log(1 + l), and the translation keeps its direction: the distances of Pix3D's chairs
+    (median 1.5, up to 1,347 sides of the object) would make training diverge.
     """
 
     def __init__(self, kind: str) -> None:
@@ -215,25 +213,25 @@ class PoseEncoder(nn.Module):
         self.linear = nn.Linear(MATRIX_DIM if kind == "matrix" else SIX_D_DIM, POSE_DIM)
 
     def forward(self, pose: Tensor, focal: Tensor | None) -> Tensor:
-        """pose (B, 4, 4), focal (B,) → (B, 32). ValueError when ``6d`` gets no focal length."""
+        """pose (B, 4, 4), focal (B,) → (B, 32). ValueError if ``6d`` gets no focal length."""
         if self.kind == "matrix":
-            numbers = torch.cat([pose[:, :3, :3], _near(pose[:, :3, 3])[:, :, None]], dim=2)  # (B, 3, 4)
+            numbers = torch.cat([pose[:, :3, :3], _log_length(pose[:, :3, 3])[:, :, None]], dim=2)  # (B, 3, 4)
             numbers = torch.cat([numbers, pose[:, 3:]], dim=1).flatten(1)  # (B, 16)
         else:
             if focal is None:
                 raise ValueError("a 6d pose needs the focal length as well")
             columns = pose[:, :3, :2].transpose(1, 2).flatten(1)  # (B, 6)
-            numbers = torch.cat([columns, _near(pose[:, :3, 3]), focal.log1p()[:, None]], dim=1)  # (B, 10)
+            numbers = torch.cat([columns, _log_length(pose[:, :3, 3]), focal.log1p()[:, None]], dim=1)  # (B, 10)
         code: Tensor = self.linear(numbers)
         return code
 
 
-def _near(translation: Tensor) -> Tensor:
+def _log_length(translation: Tensor) -> Tensor:
     """(B, 3) → (B, 3): same direction, length l → log(1 + l)."""
     length = translation.norm(dim=1, keepdim=True)  # (B, 1)
     tiny = torch.finfo(length.dtype).tiny
-    near: Tensor = translation * (length.log1p() / length.clamp(min=tiny))
-    return near
+    scaled: Tensor = translation * (length.log1p() / length.clamp(min=tiny))
+    return scaled
 
 
 def make_image_encoder(config: ModelConfig, *, pretrained: bool, weights: FileWeights | None) -> nn.Module:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pix3d_onet.config import ModelConfig
-from pix3d_onet.learning.network.backbone_weights import FileWeights, Taken
+from pix3d_onet.learning.network.backbone_weights import FileWeights, LoadedWeights
 from pix3d_onet.learning.network.decoder import ConditionalDecoder
 from pix3d_onet.learning.network.decoder_inference import FoldedDecoder
 from pix3d_onet.learning.network.encoders import POSE_DIM, PoseEncoder, make_image_encoder
@@ -27,11 +27,11 @@ class OccupancyNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.image_size: int | None = None
-        """Side of the pictures it was trained on, where that is known (``load_model`` sets it)."""
-        given = None if weights is None else FileWeights(weights_path(weights))
-        self.encoder = make_image_encoder(config, pretrained=pretrained, weights=given)
-        self.encoder_weights: Taken | None = given.taken if given is not None else None
-        """What was loaded from a file of encoder weights; None where there was none."""
+        """Side of the training pictures; set by ``load_model`` if it is known."""
+        file = None if weights is None else FileWeights(weights_path(weights))
+        self.encoder = make_image_encoder(config, pretrained=pretrained, weights=file)
+        self.encoder_weights: LoadedWeights | None = file.loaded if file is not None else None
+        """Report of loading the encoder's weights from a file; None without a file."""
         self.pose_encoder = PoseEncoder(config.pose) if config.pose != "none" else None
         code_dim = config.c_dim + (POSE_DIM if self.pose_encoder is not None else 0)
         self.decoder = ConditionalDecoder(code_dim, config.hidden_dim, config.blocks)
@@ -42,7 +42,10 @@ class OccupancyNetwork(nn.Module):
         return self.pose_encoder is not None
 
     def encode(self, images: Tensor, pose: Tensor | None = None, focal: Tensor | None = None) -> Tensor:
-        """images (B, 3, H, W), pose (B, 4, 4), focal (B,) in image sides → code (B, C). ValueError without a pose."""
+        """images (B, 3, H, W), pose (B, 4, 4), focal (B,) → code (B, C). ValueError if a needed pose is missing.
+
+        ``focal``: focal length divided by the picture's width.
+        """
         code: Tensor = self.encoder(images)
         if self.pose_encoder is None:
             return code
@@ -62,23 +65,23 @@ class OccupancyNetwork(nn.Module):
         return self.decode(points, self.encode(images, pose, focal))
 
     def fold(self, code: Tensor, dtype: torch.dtype = torch.float32) -> FoldedDecoder:
-        """The decoder for one picture's code (C,) or (1, C), with its batch norms folded; eval mode's statistics."""
+        """The decoder for one picture's code (C,) or (1, C), in eval mode, with batch norms folded into the weights."""
         if code.numel() != code.shape[-1]:
             raise ValueError(f"fold takes the code of one picture, not {tuple(code.shape)}")
         return FoldedDecoder(self.decoder, code, dtype)
 
 
 def build_model(config: ModelConfig, *, pretrained: bool = False, weights: Path | None = None) -> OccupancyNetwork:
-    """The network that ``config`` describes, decoder randomly initialised.
+    """The network that ``config`` describes, with a randomly initialised decoder.
 
-    ``pretrained`` loads timm's published encoder weights, ``weights`` an encoder's weights from a file instead.
-    ConfigError for an unknown encoder, InputError where weights cannot be had.
+    ``pretrained``: load timm's pretrained encoder weights; ``weights``: load encoder weights from this file instead.
+    ConfigError for an unknown encoder, InputError if the weights cannot be loaded.
     """
     return OccupancyNetwork(config, pretrained=pretrained, weights=weights)
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Every parameter, trainable or frozen."""
+    """Number of parameters, trainable and frozen."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -87,7 +90,9 @@ def _cost(config: ModelConfig, image_size: int) -> tuple[int, float, float]:
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"):
-        model = build_model(config).eval().requires_grad_(False)  # the counter looks for the gradients of what has one
+        model = (
+            build_model(config).eval().requires_grad_(False)
+        )  # the counter needs gradients of parameters that require them
         images = torch.empty(1, 3, image_size, image_size)
         pose, focal = torch.empty(1, 4, 4), torch.empty(1)
         points = torch.empty(1, 1024, 3)
@@ -99,9 +104,10 @@ def _cost(config: ModelConfig, image_size: int) -> tuple[int, float, float]:
 
 
 def cost(config: ModelConfig, image_size: int = 224) -> dict[str, float]:
-    """Exact parameters and the arithmetic of one forward pass, by PyTorch's counter on shapes alone.
+    """Number of parameters, and operations of a forward pass by PyTorch's counter, without computing it.
 
-    ``params``; ``gflops_image`` to encode one picture (multiply-adds count as 2); ``gflops_point`` to decode a point.
+    ``params``; ``gflops_image``: to encode one picture (a multiply-add counts as 2); ``gflops_point``: to decode one
+    point.
     """
     params, image, point = _cost(config, image_size)
     return {"params": params, "gflops_image": image / 1e9, "gflops_point": point / 1e9}

@@ -1,4 +1,4 @@
-"""An encoder's published weights: timm's, from the local cache or the model hub."""
+"""timm's pretrained encoder weights, from the local cache or the model hub."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ HINT = "Start from random weights with `pretrained=False`, or give a file with `
 
 
 def fetch_pretrained(backbone: nn.Module, name: str) -> None:
-    """Load timm's published weights into ``backbone``: from the local cache, otherwise from the model hub.
+    """Load timm's pretrained weights into ``backbone``, from the local cache or else from the model hub.
 
-    InputError in one line when there are none, or no way to reach them.
+    InputError if there are none or they cannot be fetched.
     """
     cfg = timm.get_pretrained_cfg(name)
     if cfg is None or not cfg.has_weights:
@@ -51,7 +51,7 @@ def _cached(cfg: Any) -> bool:
 
 
 def _hub_reachable() -> bool:
-    """Whether the hub's name resolves: its client would otherwise retry for a minute before it says so."""
+    """Whether the hub's host name resolves (or a proxy is set). Without this check its client retries for a minute."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:

@@ -1,8 +1,8 @@
-"""Names that other projects give the tensors of timm's backbones → timm's names.
+"""Translate other projects' names of the tensors of timm's backbones to timm's names.
 
-Only renamings are written here, of layers that are the same layer, and the joining of a query, key and value that are
-stored apart. What would have to be computed (a resampled position embedding) is not taken. Whether names and shapes
-then fit is for ``network.backbone_weights`` to check.
+Only tensors that are equal in both projects are renamed, and separate query, key and value tensors joined. Tensors that
+would have to be computed (a resampled position embedding) are not taken. ``network.backbone_weights`` checks whether
+names and shapes fit.
 """
 
 from __future__ import annotations
@@ -15,25 +15,28 @@ import torch
 from torch import Tensor
 
 TRANSPARENT = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
-"""Name parts that wrappers (torch.compile, FSDP, activation checkpointing) put in the middle of a name."""
+"""Name parts that wrappers (torch.compile, FSDP, activation checkpointing) insert into names."""
 
 QKV = ("query", "key", "value")
 """Parts of timm's ``qkv`` layer that others store apart, in its order."""
 
 Rename = Callable[[re.Match[str]], str]
-"""A match, whose group 1 is the prefix and whose further groups are the rule's own → timm's name."""
+"""A match → timm's name; group 1 is the prefix, the other groups are those of the rule's pattern."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """``origin``: whose names these are. ``rules``: regular expression of the name of a layer (or a lone parameter)
-    → timm's name."""
+    """A naming scheme.
+
+    ``origin``: a description for the run record; ``rules``: regular expression of the name of a layer,
+    or of a parameter outside layers, → timm's name.
+    """
 
     origin: str
     rules: tuple[tuple[str, Rename], ...]
 
     def translate(self, name: str) -> str:
-        """timm's name of a tensor below any prefix; the name as it is where no rule speaks of it."""
+        """timm's name of a tensor under any prefix; unchanged if no rule matches."""
         layer, dot, leaf = name.rpartition(".")
         for subject, rest in ((layer, dot + leaf), (name, "")):
             for pattern, rename in self.rules:
@@ -234,14 +237,14 @@ SCHEMES = (
 )
 
 
-def plain(name: str) -> str:
-    """``name`` without the parts that wrappers put in its middle."""
+def unwrapped(name: str) -> str:
+    """``name`` without the parts inserted by wrappers."""
     return ".".join(part for part in name.split(".") if part not in TRANSPARENT)
 
 
 def renamed(tensors: Mapping[str, Tensor], scheme: Scheme) -> dict[str, Tensor]:
-    """The tensors under timm's names as far as the scheme knows them."""
-    return _joined({scheme.translate(plain(name)): value for name, value in tensors.items()})
+    """The tensors under the names that ``scheme`` gives them; separate query, key and value are joined."""
+    return _joined({scheme.translate(unwrapped(name)): value for name, value in tensors.items()})
 
 
 def _joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Weights files of any origin → their tensors by dotted name. Nothing in a file is run; what it is instead is said."""
+"""Read the tensors of a weights file of any origin, by dotted name. No code in the file is run."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from pix3d_onet.learning.network.archive import check_archive, check_tensors
 from pix3d_onet.runs.folder import BEST, NETWORK_FILE
 
 FOLDER_FILES = (f"{BEST}/{NETWORK_FILE}", "model.safetensors", "pytorch_model.bin")
-"""Where a folder keeps its weights: a run of ours, a download from a model hub in the new and the old form."""
+"""Paths of the weights in a folder: in a run, and in a download from a model hub (new and old format)."""
 MOST_NESTED = 8
-"""Dicts inside dicts that are looked into; a pickle can hold a dict that contains itself."""
+"""Most levels of nested dicts and lists that are searched; a pickle can contain a dict that contains itself."""
 MOST_TENSORS = 1_000_000
-"""Values in these dicts and lists that are looked at."""
+"""Most values in these dicts and lists."""
 DAMAGE = (
     *(OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, MemoryError),
     *(SafetensorError, zipfile.BadZipFile),
 )
-"""What the readers raise on damaged files: they trust the order of a pickle's instructions."""
+"""Exceptions from reading damaged files; the readers do not check the order of a pickle's instructions."""
 NAMES_SHOWN = 3
-"""Names that an error lists before it counts the rest."""
+"""Number of names that an error lists."""
 HEAD_BYTES = 1024
-"""Beginning of a file from which its kind is told."""
+"""Bytes at the beginning of a file by which its format is recognised."""
 LONGEST_HEADER = 100_000_000
-"""Bytes of JSON that safetensors allows after the eight bytes of their count; text read as a count is far above it."""
+"""Most bytes of a safetensors header; its first eight bytes are this size. Text read as a size is far larger."""
 
 NUMPY_SCALARS: tuple[Any, ...] = (
     (np.dtype, "numpy.dtype"),
@@ -46,11 +46,11 @@ NUMPY_SCALARS: tuple[Any, ...] = (
     *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32)),
     codecs.encode,
 )
-"""What else than tensors a checkpoint may hold: NumPy numbers (the original keeps its best score as one). None of
-them runs code; everything beyond is refused."""
+"""Objects besides tensors that a checkpoint may contain: NumPy numbers (the original stores its best score as one).
+None of them runs code; all others are refused."""
 
 OPTIMIZER_STATE = ("exp_avg", "exp_avg_sq", "momentum_buffer", "step")
-"""Names of an optimiser's tensors in PyTorch."""
+"""PyTorch's names of an optimiser's tensors."""
 DOWNLOAD = "Download the file itself, then compare its size with the one stated at its source."
 TENSORS_ALONE = (
     "Where you trust its source, open it with the library that wrote it and save the tensors alone: "
@@ -65,11 +65,11 @@ FOREIGN_KINDS: tuple[tuple[bytes, str, str], ...] = (
     (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd", "a compressed archive", "Unpack it first."),
     (rb"\s*[{\[]", "a JSON document", "Give the file of tensors; of weights in several files, merge them into one."),
 )
-"""Regular expression of a file's first bytes, what it is, and what to do; none of them can begin a weights file."""
+"""Regular expression of a file's first bytes, its format, and a hint; none matches a weights file."""
 
 
 def weights_path(path: Path) -> Path:
-    """The weights file that ``path`` means: itself, or in a folder the run's best network or the hub's file."""
+    """The weights file for ``path``: itself, or in a folder the run's best network or the hub's file. InputError."""
     if not path.is_dir():
         return path
     for name in FOLDER_FILES:
@@ -79,10 +79,10 @@ def weights_path(path: Path) -> Path:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """The top-level dict of a safetensors or PyTorch file, told apart by content, read without running anything.
+    """The top-level dict of a safetensors or PyTorch file, recognised by content; no code is run.
 
-    InputError says what the file is where it is neither: missing, empty, a Git LFS pointer, an HTML page, a pickled
-    object, damaged.
+    InputError that says what the file is, if it is neither: missing, empty, damaged, a Git LFS pointer, an HTML page, a
+    pickled object.
     """
     if not path.is_file():
         raise InputError(f"weights file not found: {path}.")
@@ -94,7 +94,9 @@ def read_document(path: Path) -> dict[str, Any]:
         _refuse_foreign(path, head)
         check_archive(path)
         with torch.serialization.safe_globals(list(NUMPY_SCALARS)), path.open("rb") as handle:
-            document = torch.load(handle, map_location="cpu", weights_only=True)  # by a path it would go by the suffix
+            document = torch.load(
+                handle, map_location="cpu", weights_only=True
+            )  # an open file, because with a path the suffix decides the format
     except pickle.UnpicklingError as error:
         raise _refused_pickle(path, str(error)) from None
     except DAMAGE as error:
@@ -129,7 +131,7 @@ def _refuse_foreign(path: Path, head: bytes) -> None:
 
 
 def _refused_pickle(path: Path, message: str) -> InputError:
-    """The error for a pickle that PyTorch's safe reader refuses; names the object where the reader does."""
+    """The error for a pickle that PyTorch's safe reader refuses; it names the object if the reader does."""
     found = re.search(r"GLOBAL ([\w.]+)", message) or re.search(r"class ([\w.]+)", message)
     if found is None:
         return InputError(
@@ -142,9 +144,9 @@ def _refused_pickle(path: Path, message: str) -> InputError:
 
 
 def flatten(document: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """All dense tensors of nested dicts and lists, by their keys joined with dots, in the file's order.
+    """All dense tensors in nested dicts and lists, in order; names are the keys joined by dots.
 
-    ValueError for more than ``MOST_TENSORS`` entries: a list that holds itself many times has no end.
+    ValueError for more than ``MOST_TENSORS`` values, as in a list that contains itself many times.
     """
     found = list(itertools.islice(_walk(document, "", MOST_NESTED), MOST_TENSORS + 1))
     if len(found) > MOST_TENSORS:
@@ -153,7 +155,7 @@ def flatten(document: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def _walk(node: Any, prefix: str, depth: int) -> Iterator[tuple[str, Tensor | None]]:
-    """Dense tensors by name, and None for every other value, so that whoever asks can count."""
+    """Dense tensors by name, and None for every other value, so that all values can be counted."""
     items = node.items() if isinstance(node, Mapping) else enumerate(node)
     for key, value in items:
         if isinstance(value, Tensor):
@@ -166,7 +168,7 @@ def _walk(node: Any, prefix: str, depth: int) -> Iterator[tuple[str, Tensor | No
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by dotted name. InputError when there are none, or only an optimiser's."""
+    """The tensors of a weights file by dotted name. InputError if there are none, or only an optimiser's."""
     document = read_document(path)
     tensors = flatten(document)
     if not tensors:
@@ -182,12 +184,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _of_optimizer(name: str) -> bool:
     parts = name.split(".")
-    return any("optim" in part for part in parts[:-1]) or parts[-1] in (
-        "exp_avg",
-        "exp_avg_sq",
-        "momentum_buffer",
-        "step",
-    )
+    return any("optim" in part for part in parts[:-1]) or parts[-1] in OPTIMIZER_STATE
 
 
 def listing(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Training curves: ``history.csv`` for everyone, TensorBoard events where it is installed."""
+"""Training curves: ``history.csv``, and TensorBoard events if TensorBoard is installed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pix3d_onet.runs.record import HistoryRow
 
 
 class Curves:
-    """The validations of a run in ``folder``: as a table and, where it is installed, as TensorBoard's events.
+    """Writes the validations of the run in ``folder``. Call ``rewrite`` first.
 
-    ``rewrite`` comes first: files that a killed run has left may be ahead of the checkpoint that it goes on from.
+    The files of a killed run may contain validations after the checkpoint from which it continues.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -26,8 +26,8 @@ class Curves:
         self._tried = False
 
     def rewrite(self, rows: Sequence[HistoryRow]) -> None:
-        """Begin with the rows of a checkpoint, none for a new run: what came after is trained, and told, again."""
-        self.folder.forget_curves()
+        """Replace the files by ones with the rows of a checkpoint; a new run has none."""
+        self.folder.remove_curves()
         if not rows:
             return
         write_text(self.folder.history, _line(HistoryRow.__slots__) + "".join(_line(_values(r)) for r in rows))
@@ -36,7 +36,7 @@ class Curves:
             self._board(row, now + row.seconds)
 
     def append(self, row: HistoryRow) -> None:
-        """One validation."""
+        """Add one validation."""
         path = self.folder.history
         fresh = not path.exists()
         append_text(path, (_line(HistoryRow.__slots__) if fresh else "") + _line(_values(row)))
@@ -49,7 +49,7 @@ class Curves:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 return
-            # a TensorBoard that is running forgets what it has read of the files that are gone
+            # purge_step makes a running TensorBoard drop what it has read from the removed files
             events = self.folder.writable(self.folder.events / "events").parent
             self._writer = SummaryWriter(str(events), purge_step=0)
         if self._writer is None:
@@ -65,7 +65,7 @@ class Curves:
             self._writer.add_scalar(tag, value, row.step, walltime=wall_time)
 
     def close(self) -> None:
-        """Flush the events."""
+        """Flush and close the TensorBoard events."""
         if self._writer is not None:
             self._writer.close()
 

@@ -1,4 +1,4 @@
-"""Which run this is, and whether its folder holds it already: finished, to be continued, or another one."""
+"""The identity of a run, and the state of its folder: free, this run (finished or not), or another run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.config import ModelConfig, PrepareConfig, TrainConfig
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.files import check_claim, file_digest, read_json, remove, write_json
@@ -17,7 +18,7 @@ from pix3d_onet.runs.folder import FILES, FOLDERS, RunFolder, is_run, network_fi
 from pix3d_onet.runs.record import RunRecord, read_run
 
 NAMED_DIFFERENCES = 3
-"""Settings that an error names at most."""
+"""Most settings that one error names."""
 
 
 def run_identity(
@@ -25,8 +26,8 @@ def run_identity(
 ) -> str:
     """First 12 hex digits of the SHA-256 of what defines a run.
 
-    ``weights`` is a file (its digest counts), a digest, or None: then ``pretrained`` or nothing as ``config`` says;
-    ``init`` says which run's network was the start (``initial_run``). Device and speed settings define nothing.
+    ``weights``: a file (its digest is hashed), a digest, or None: then ``pretrained`` or nothing, by ``config``.
+    ``init``: the result of ``initial_run``. Device and speed settings are not part of the identity.
     """
     document = {
         "model": model.to_json(),
@@ -39,8 +40,18 @@ def run_identity(
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def describe_data(dataset: Dataset) -> dict[str, Any]:
+    """What run records and checkpoints store about the data set: its folder's ``name``, ``data_hash``, ``crop_margin``.
+
+    Reconstruction crops new photos with the same margin.
+    """
+    manifest = dataset.manifest
+    margin = float(manifest.config.get("crop_margin", PrepareConfig().crop_margin))
+    return {"name": dataset.root.resolve().name, "data_hash": manifest.data_hash, "crop_margin": margin}
+
+
 def describe_weights(config: TrainConfig, weights: str | Path | None) -> str:
-    """A digest, ``pretrained``, or nothing. InputError for a file that is missing."""
+    """The file's digest, ``pretrained``, or nothing. InputError if the file is missing."""
     if isinstance(weights, Path):
         if not weights.is_file():
             raise InputError(f"weights file not found: {weights}.")
@@ -49,21 +60,21 @@ def describe_weights(config: TrainConfig, weights: str | Path | None) -> str:
 
 
 def check_output(out: Path, *, overwrite: bool, emit: Emit = ignore) -> bool:
-    """Whether ``out`` holds a run of ours, whole or begun; False: free to be taken. InputError otherwise."""
+    """Whether ``out`` holds a run of onet, finished or not; False: the folder is free. InputError if it is neither."""
     return check_claim(out, "run", files=FILES, folders=FOLDERS, known=is_run, overwrite=overwrite, emit=emit)
 
 
-def begin(out: Path, identity: dict[str, Any]) -> None:
-    """Make ``out`` the folder of a run that starts: nothing of an earlier one, or of somebody else, passes for its."""
+def start_folder(out: Path, identity: dict[str, Any]) -> None:
+    """Write the configuration of a new run to ``out``, after removing all files with the names of a run's files."""
     for name in FILES:
         remove(out / name)
     write_json(RunFolder(out).config, identity)
 
 
 def finished_run(out: Path, identity: Mapping[str, Any], resume: bool) -> RunRecord | None:
-    """The record of a folder that is finished, when it is this run and ``resume`` allows it; None = not finished.
+    """The record in ``out`` if it is this run, finished, and ``resume`` is given; None if the folder is not finished.
 
-    InputError for any other finished run: nothing is overwritten.
+    InputError for any other finished run, because it would be overwritten.
     """
     if RunFolder(out).state != "done":
         return None
@@ -75,22 +86,20 @@ def finished_run(out: Path, identity: Mapping[str, Any], resume: bool) -> RunRec
     if not resume:
         hint = "Choose another `out`, or remove the folder."
         raise InputError(f"{out} holds a finished run ({record.name}).", hint=hint)
-    RunFolder(out).forget_steps()  # a kill may have come between the record and this
+    RunFolder(out).remove_checkpoints()  # the run may have been killed between writing its record and this line
     return record
 
 
 def unfinished_run(
     out: Path, identity: Mapping[str, Any], resume: bool, emit: Emit = ignore
-) -> checkpoint.Found | None:
-    """The checkpoint of ``out`` to go on from; None = from the start. InputError when it is not this run's folder, or
-    its checkpoints are damaged.
+) -> checkpoint.LastCheckpoint | None:
+    """The checkpoint in ``out`` from which to continue; None = start anew. InputError if it is another run's folder,
+    or its checkpoints are damaged.
 
-    A folder in which nothing was saved yet is free: its start failed, or was killed early.
+    A run without a checkpoint, because it failed or was killed early, is replaced.
     """
     folder = RunFolder(out)
-    if not folder.config.exists():
-        return None
-    if not folder.has_network:
+    if not (folder.config.exists() and folder.has_network):
         return None
     if not resume:
         hint = "Continue it with `resume=True`, or choose another `out`."
@@ -105,14 +114,14 @@ def unfinished_run(
 
 
 def stored_batch_size(out: Path) -> int:
-    """The batch size that an unfinished run in ``out`` started with; 0 when there is none."""
+    """The batch size of the unfinished run in ``out``; 0 if there is none."""
     train = _configuration(out).get("train")
     value = train.get("batch_size") if isinstance(train, dict) else None
     return value if isinstance(value, int) and value > 0 else 0
 
 
 def stored_model(out: Path, model: ModelConfig) -> ModelConfig:
-    """``model`` as an unfinished or finished run in ``out`` spells it, where it is the same architecture."""
+    """``model`` as spelled in the run in ``out``, if that has the same architecture (encoders have aliases)."""
     try:
         stored = ModelConfig.from_json(_configuration(out)["model"])
     except (TypeError, KeyError, AttributeError, ConfigError):
@@ -121,14 +130,14 @@ def stored_model(out: Path, model: ModelConfig) -> ModelConfig:
 
 
 def _configuration(out: Path) -> dict[str, Any]:
-    """What defines the run in ``out``; empty when there is none."""
+    """The configuration of the run in ``out``; empty if there is none."""
     path = RunFolder(out).config
     document = read_json(path, what="run configuration", follow=False) if path.exists() else None
     return document if isinstance(document, dict) else {}
 
 
 def _difference(before: Any, now: Mapping[str, Any]) -> str:
-    """What sets two runs apart, in words: the first settings that differ, the data, or what they start from."""
+    """The first differences between two runs, for a message: settings, data, initial weights."""
     sections = [before.get(name) if isinstance(before, dict) else None for name in ("model", "train", "data")]
     model, train, data = (section if isinstance(section, Mapping) else {} for section in sections)
     if not (model and train):
@@ -148,14 +157,15 @@ def _difference(before: Any, now: Mapping[str, Any]) -> str:
 
 
 def _shown(value: object) -> str:
-    """A setting for a message: what a file says may be of any length."""
+    """A value for a message, cut to 80 characters, since it may come from a file."""
     return f"{value!r:.80}"
 
 
 def initial_run(init_from: Path | None, model: ModelConfig) -> str:
-    """The run whose network is the start, and that network's digest: an unfinished run's best one still changes.
+    """The run from whose network training starts, and the digest of that network; empty without ``init_from``.
 
-    Empty without one. InputError for another architecture.
+    The digest is needed because the best network of an unfinished run still changes. InputError for another
+    architecture.
     """
     if init_from is None:
         return ""

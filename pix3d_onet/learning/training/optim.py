@@ -14,7 +14,7 @@ from pix3d_onet.learning.network.model import OccupancyNetwork
 
 
 def freeze_encoder(model: OccupancyNetwork) -> None:
-    """Stop gradients into the backbones; projections, pose and decoder go on learning."""
+    """Stop gradients into the backbones; projections, pose encoder and decoder are still trained."""
     for backbone in backbones(model):
         backbone.requires_grad_(False)
 
@@ -24,8 +24,8 @@ def backbones(model: OccupancyNetwork) -> list[nn.Module]:
     return [module for name, module in model.encoder.named_modules() if name.rsplit(".", maxsplit=1)[-1] == "backbone"]
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.Optimizer:
-    """Adam as the original (fused where PyTorch has it); AdamW when weight decay is above 0, on matrices only."""
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """Adam as in the original; with weight decay, AdamW that decays matrices but not biases and scales."""
     trained = [p for p in model.parameters() if p.requires_grad]
     if config.weight_decay == 0:
         return torch.optim.Adam(trained, lr=config.lr, fused=True)
@@ -37,7 +37,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig, device: torch.device) 
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """The rate of 1-based ``step``: linear warm-up, then constant or a half cosine to 0 after the last step."""
+    """The learning rate of ``step`` (from 1): linear warm-up, then constant, or half a cosine that ends at 0."""
     if step <= config.warmup:
         return config.lr * step / config.warmup
     if config.schedule == "constant":
@@ -47,18 +47,18 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of every group."""
+    """Set the learning rate of every parameter group."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
 def moving_average(model: OccupancyNetwork, decay: float) -> Any:
-    """timm's exponential moving average of weights and running statistics (integers are copied); ``module`` holds it.
+    """timm's exponential moving average of weights and running statistics, in ``module``; integers are copied.
 
-    The decay after 1-based ``step`` is min(decay, (1 + step) / (10 + step)), as in TensorFlow's
-    ExponentialMovingAverage, so that early averages are not mostly noise: timm's warm-up 1 - (1 + s / gamma)^-power
-    with s = step + 1, gamma 9 and power 1. (PyTorch's ``AveragedModel`` starts over at its first update, and keeps a
-    counter of its own in the state.)
+    The decay after ``step`` (from 1) is min(decay, (1 + step) / (10 + step)) as in TensorFlow's
+    ExponentialMovingAverage, so that the random initial weights fade quickly. In timm this is the warm-up
+    1 - (1 + s / gamma)^-power with s = step + 1, gamma 9 and power 1. PyTorch's ``AveragedModel`` is not used: it
+    restarts at its first update and keeps its own counter in the state.
     """
     average = ModelEmaV3(model, decay, use_warmup=True, warmup_gamma=9.0, warmup_power=1.0, update_after_step=-2)
     average.module.requires_grad_(False)

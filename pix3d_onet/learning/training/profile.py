@@ -1,4 +1,4 @@
-"""Where the time of a step goes: a trace for a viewer and a table for a person."""
+"""Profile training steps: a trace file for a viewer, and a table of the most expensive operations."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from pix3d_onet.learning.training.trainer import Trainer
 from pix3d_onet.runs.folder import RunFolder
 
 WARM_UP = 2
-"""Steps before the traced ones: the first pay for allocation and compilation."""
+"""Steps before the traced ones; the first steps include allocation and compilation."""
 ROWS = 15
-"""Lines of the table."""
+"""Rows of the table."""
 NAME_WIDTH = 40
 TRACE_FILE = "trace.json"
 TABLE_FILE = "table.txt"
 
 
 def profile_steps(trainer: Trainer, steps: int, folder: Path, emit: Emit) -> None:
-    """Trace ``steps`` real training steps (they count) to ``folder/profile`` and tell where the time goes.
+    """Trace the next ``steps`` training steps to ``folder/profile``; emit the table of operations.
 
-    The trace opens in Perfetto or chrome://tracing. ConfigError when the run has too few steps left.
+    They are ordinary steps of the run. The trace opens in Perfetto or chrome://tracing. ConfigError if the run has too
+    few steps left.
     """
     left = trainer.config.steps - trainer.progress.step
     if steps + WARM_UP >= left:
@@ -36,13 +37,13 @@ def profile_steps(trainer: Trainer, steps: int, folder: Path, emit: Emit) -> Non
     for _ in range(WARM_UP):
         trainer.step(trainer.progress.step + 1)
     activities = [ProfilerActivity.CPU]
-    if trainer.setting.device.type == "cuda":
+    if trainer.setup.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
         torch.cuda.synchronize()
     with profile(activities=activities) as recorded:
         for _ in range(steps):
             trainer.step(trainer.progress.step + 1)
-        trainer.look()
+        trainer.check_losses()
     key = "self_cuda_time_total" if len(activities) > 1 else "self_cpu_time_total"
     table = recorded.key_averages().table(sort_by=key, row_limit=ROWS, max_name_column_width=NAME_WIDTH)
     run = RunFolder(folder)

@@ -1,4 +1,4 @@
-"""Whether an encoder can be trained on pictures of a size, found out by doing it, before a run's folder is made."""
+"""Check that an encoder can be trained on pictures of a size, by a trial before the run's folder is made."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pix3d_onet.learning.training.optim import backbones, freeze_encoder
 from pix3d_onet.learning.training.trainer import is_out_of_memory
 
 PICTURES = 2
-"""Pictures of the trial: with two, no batch norm has a single value unless the network is at fault."""
+"""Pictures of the trial; with one, batch norms on 1×1 features would fail although training does not."""
 
 
 def check_suitable(network: OccupancyNetwork, config: TrainConfig, world: int = 1) -> None:
-    """Encode two white pictures forwards and backwards as in training; ``network`` is changed and not to be used.
+    """Encode two white pictures, forward and backward, as in training. Do not use ``network`` afterwards.
 
-    UnsuitableError where the encoder cannot take pictures of ``image_size``, or where a batch norm would see a single
-    value per channel: it cannot normalise that, and PyTorch refuses to. Where memory does not suffice nothing is said.
+    UnsuitableError if the encoder cannot take pictures of ``image_size``, or if a batch norm would have one value per
+    channel, which PyTorch refuses to normalise. Running out of memory is not an error here.
     """
     values = _values_per_picture(network, config)
     pictures = config.batch_size // world
     for name, count in values.items():
-        together = world if type(network.get_submodule(name)) is nn.BatchNorm2d else 1  # see distributed.wrap
-        if count * pictures * together == 1:
+        joint = world if type(network.get_submodule(name)) is nn.BatchNorm2d else 1  # see distributed.wrap
+        if count * pictures * joint == 1:
             raise UnsuitableError(
                 f"`batch_size={config.batch_size}` with `image_size={config.image_size}` leaves a batch norm of "
                 f"{network.config.encoder} one value per channel ({name}), which cannot be normalised.",
@@ -42,7 +42,7 @@ def check_suitable(network: OccupancyNetwork, config: TrainConfig, world: int = 
 
 
 def _values_per_picture(network: OccupancyNetwork, config: TrainConfig) -> dict[str, int]:
-    """Name of each batch norm that trains → the fewest values per channel that it saw of one picture."""
+    """Name of each batch norm in training mode → its lowest number of values per channel and picture."""
     seen: dict[str, int] = {}
 
     def watch(name: str) -> Any:
@@ -70,7 +70,7 @@ def _values_per_picture(network: OccupancyNetwork, config: TrainConfig) -> dict[
             images, torch.eye(4, device=device).expand(PICTURES, 4, 4), torch.ones(PICTURES, device=device)
         )
         code.sum().backward()  # type: ignore[no-untyped-call]
-    except Exception as error:  # noqa: BLE001 - any of timm's thousand networks, which raise anything
+    except Exception as error:  # noqa: BLE001 - timm's networks raise all kinds of errors
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
             return {}
         line = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
@@ -84,7 +84,7 @@ def _values_per_picture(network: OccupancyNetwork, config: TrainConfig) -> dict[
 
 
 def _own_size(network: OccupancyNetwork, side: int) -> str:
-    """A hint with the size that timm's encoder was made for; empty where that is the size already."""
+    """A hint with the picture size of timm's encoder; empty if it is ``side``."""
     for backbone in backbones(network):
         own = (getattr(backbone, "pretrained_cfg", None) or {}).get("input_size")
         if own and own[-1] != side:

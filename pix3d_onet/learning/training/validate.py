@@ -1,8 +1,7 @@
-"""IoU over all stored points of every picture: exact counts, whatever the chunks and processes."""
+"""IoU over the stored points of every picture. Counts are integers, so chunks and processes do not change them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,27 +11,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from pix3d_onet.learning.batches.batch import Decoding
+from pix3d_onet.learning.batches.split import Split
+from pix3d_onet.learning.extraction.extract import logit
 from pix3d_onet.learning.network.model import OccupancyNetwork
-from pix3d_onet.learning.training.batches import Decoding, Split
 
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
-"""Thresholds among which the best one on validation is looked for."""
+"""Candidates for the threshold that is best on validation."""
 ENCODE_BLOCK = 16
-"""Pictures encoded at once."""
+"""Pictures encoded together."""
 
 Advance = Callable[[int, int], None]
-"""Hears how many pictures are done, and of how many."""
+"""Called with the number of pictures done and their total."""
 
 
-def unwatched(done: int, total: int) -> None:
-    """Nobody listens."""
+def no_progress(done: int, total: int) -> None:
+    """Default callback: does nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
     """Counts of one split: N pictures, K thresholds.
 
-    ``intersection`` and ``union`` (N, K) int64 points; ``loss`` (N,) float64 mean cross-entropy a point.
+    ``intersection`` and ``union`` (N, K) int64 points; ``loss`` (N,) float64 mean cross-entropy per point.
     """
 
     record_ids: tuple[str, ...]
@@ -48,11 +49,11 @@ class Scores:
         return np.where(union == 0, 1.0, self.intersection[:, column] / np.maximum(union, 1))
 
     def mean_iou(self, threshold: float) -> float:
-        """The mean over pictures."""
+        """Mean IoU over pictures."""
         return float(self.iou(threshold).mean())
 
     def best_threshold(self) -> tuple[float, float]:
-        """The threshold with the best mean IoU (the lowest of equals) and that IoU."""
+        """The threshold with the best mean IoU, the lowest one on ties, and that IoU."""
         means = [self.mean_iou(t) for t in self.thresholds]
         best = int(np.argmax(means))
         return self.thresholds[best], means[best]
@@ -60,11 +61,6 @@ class Scores:
     def by_record(self, threshold: float) -> dict[str, float]:
         """Record id → IoU."""
         return dict(zip(self.record_ids, self.iou(threshold).tolist(), strict=True))
-
-
-def logit(threshold: float) -> float:
-    """The logit of a probability."""
-    return math.log(threshold / (1 - threshold))
 
 
 def evaluate_split(
@@ -75,12 +71,12 @@ def evaluate_split(
     points: int = 0,
     rank: int = 0,
     world: int = 1,
-    advance: Advance = unwatched,
+    advance: Advance = no_progress,
 ) -> Scores:
-    """Counts over ``points`` (0 = all) stored points of every picture, in float32 and eval mode.
+    """Score every picture on the first ``points`` (0 = all) stored points of its shape, in float32 and eval mode.
 
-    With several processes each takes every ``world``-th picture and leaves zeros for the others: add them up.
-    ``advance`` is told how many of its pictures are done, and of how many. The model's mode is restored afterwards.
+    Process ``rank`` of ``world`` scores every ``world``-th picture; the others' counts are 0, so that the sum over
+    processes is complete. ``advance`` is called after each picture. The model's mode is restored.
     """
     modes = [(module, module.training) for module in model.modules()]  # a frozen backbone stays in eval mode
     model.eval()
@@ -116,9 +112,9 @@ def _encode(model: OccupancyNetwork, split: Split, rows: list[int]) -> Tensor:
 
 
 def count_overlap(logits: Tensor, occupied: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
-    """logits (T,), occupied (T,) bool, edges (K,) → |both| and |either| (K,) int64, inside: logit > edge, NaN outside.
+    """logits (T,), occupied (T,) bool, edges (K,) → |A ∩ B| and |A ∪ B| (K,) int64; NaN = outside.
 
-    Nothing is fetched from the device, and nothing has a size that only the data tell: a GPU is not waited for.
+    No value is copied to the host and no size depends on data, so a GPU is not waited for.
     """
     inside = logits > edges[:, None]  # (K, T)
     return (inside & occupied).sum(dim=1), (inside | occupied).sum(dim=1)

@@ -1,8 +1,7 @@
-"""joblib's Dask backend, connected, and mended in one place: a task whose workers all died ends instead of waiting.
+"""Connect joblib to a Dask cluster, with a fix for tasks whose workers all died.
 
-Nothing of ours schedules anything: Dask hands tasks out, moves them off dead workers, and gives up on a task that has
-taken several workers with it. joblib (1.6) drops that last message and would wait for ever; here it arrives as the
-task's error.
+Dask schedules the tasks, moves them away from dead workers, and gives up on a task after several of its workers died.
+joblib (1.6) loses that last message and would wait forever; here it is raised as the task's error.
 """
 
 from __future__ import annotations
@@ -20,12 +19,15 @@ BACKEND = "onet-dask"
 
 
 class ClusterTaskError(Exception):
-    """A task that the cluster could not finish, or a cluster that is gone; the message says which."""
+    """The cluster could not finish a task, or is gone; the message says which."""
 
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """Make a Dask scheduler joblib's backend. InputError when it does not answer or has no workers."""
+    """Make the Dask scheduler at ``address`` joblib's backend while in the block.
+
+    InputError if it does not answer or has no workers.
+    """
     try:
         import joblib
         from distributed import Client
@@ -35,7 +37,7 @@ def connected(address: str | None) -> Iterator[None]:
 
     class Backend(DaskDistributedBackend):  # type: ignore[misc]
         def effective_n_jobs(self, n_jobs: int) -> int:
-            return max(2, int(super().effective_n_jobs(n_jobs)))  # with 1, joblib would work here, not there
+            return max(2, int(super().effective_n_jobs(n_jobs)))  # with 1, joblib would run tasks in this process
 
         def submit(self, func: Any, callback: Callable[[Any], Any] | None = None) -> Any:
             future = super().submit(func, callback)
@@ -75,12 +77,12 @@ def connected(address: str | None) -> Iterator[None]:
         except (OSError, RuntimeError):
             if client.status == "running":
                 raise
-            hint = "What is finished is kept: start the scheduler again and give the same command."
+            hint = "Finished shapes are kept: start the scheduler again and run the same command."
             raise InputError(f"the Dask scheduler at {address} is gone.", hint=hint) from None
 
 
 def one_task_at_a_time() -> bool:
-    """In a Dask worker: whether it runs one task at a time, so that a watchdog may end its process."""
+    """Whether this is a Dask worker that runs one task at a time, so that a watchdog may end its process."""
     try:
         from distributed import get_worker
 

@@ -1,9 +1,9 @@
-"""Many tasks on many processes or machines with joblib, such that none of them can take the run down.
+"""Run many tasks in parallel with joblib, so that no task can end the run.
 
 Tasks run in joblib's workers (loky's processes, or a Dask cluster's). A worker may die (a crash in a library, the
-kernel's memory killer) or hang: each one carries a watchdog that ends the process when a task exceeds its time. A dead
-worker breaks loky's whole pool, so whatever was in flight is run again one by one, each alone in a process: a task that
-dies there is the culprit and becomes a failure; the rest goes on in a new pool.
+kernel's out-of-memory killer) or hang; a watchdog ends a worker whose task exceeds its time limit. A dead worker breaks
+loky's whole pool. Then each task that was running is run again alone in a process: a task that ends its process becomes
+a failure, and the remaining tasks continue in a new pool.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PR_SET_PDEATHSIG = 1
-"""``prctl`` option (linux/prctl.h): the signal that this process gets when its parent dies."""
+"""``prctl`` option (linux/prctl.h): the signal that this process receives when its parent dies."""
 STARTUP_SECONDS = 120.0
-"""Time a fresh worker gets for its imports, on top of a task's limit, before the run looks after it itself."""
+"""Time for a new worker's imports, added to a task's limit before the parent ends the worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one task may use: wall seconds, and bytes of private memory of its process (0 = no limit)."""
+    """Limits per task: wall seconds, and bytes of private memory of its process (0 = no limit)."""
 
     seconds: float = 0.0
     memory: int = 0
@@ -48,7 +48,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A task that produced nothing: ``worker-died`` or ``timeout``, and one line about it."""
+    """A task without a result: ``reason`` is ``worker-died`` or ``timeout``, ``detail`` one line."""
 
     reason: str
     detail: str
@@ -56,8 +56,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[T, R]):
-    """What to run and how: ``function`` must be importable in the workers and is given one task; ``warm_up`` is a
-    module that local workers import before any task's clock runs."""
+    """What to run and how.
+
+    ``function`` takes one task and must be importable in the workers. ``warm_up``: a module that local workers import
+    before their first task, so that this time does not count towards its limit.
+    """
 
     function: Callable[[T], R]
     limits: Limits = Limits()
@@ -70,7 +73,7 @@ class Plan(Generic[T, R]):
 def run(tasks: Iterable[T], plan: Plan[T, R]) -> Generator[tuple[T, R | Failure], None, None]:
     """Yield (task, result or Failure) for every task, in the order in which they finish.
 
-    Errors that ``function`` raises itself end the run and come out here. Closing the generator stops the workers.
+    An error raised by ``function`` ends the run and is raised here. Closing the generator stops the workers.
     """
     waiting = deque(tasks)
     if plan.backend == "inline":
@@ -89,20 +92,20 @@ def run(tasks: Iterable[T], plan: Plan[T, R]) -> Generator[tuple[T, R | Failure]
             broken = yield from _pooled(waiting, suspects, plan)
             if not broken:
                 return
-            if not suspects:  # the pool cannot even start
+            if not suspects:  # the pool broke before it started a task
                 suspects = {0: (waiting.popleft(), time.monotonic())}
-            yield from _investigate(suspects, broken, plan)
+            yield from _run_suspects(suspects, broken, plan)
 
 
 @contextlib.contextmanager
 def kernel_threads(most: int) -> Iterator[None]:
-    """Let compiled kernels use ``most`` threads in this process while in the block, or fewer where numba is set so.
+    """Let compiled kernels use up to ``most`` threads in this process while in the block.
 
-    Their results do not depend on it. A worker's kernels have one thread: there the number of workers is what counts.
+    Their results do not depend on it. In workers, kernels have one thread each, since the workers run in parallel.
     """
     try:
         import numba
-    except ImportError:  # what stands in for the geometry needs none
+    except ImportError:  # another mesh stage (``geometry``) may not need it
         yield
         return
     before = numba.get_num_threads()
@@ -116,21 +119,22 @@ def kernel_threads(most: int) -> Iterator[None]:
 def _pooled(
     waiting: deque[T], in_flight: dict[int, tuple[T, float]], plan: Plan[T, R]
 ) -> Generator[tuple[T, R | Failure], None, str | None]:
-    """Run ``waiting`` in a pool; return the pool's error (and leave ``in_flight`` filled), or None when all is done."""
+    """Run ``waiting`` in a pool. Returns None when all are done; if the pool breaks, its error as text, and
+    ``in_flight`` has the unfinished tasks with their start times."""
     import joblib
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    frame = _Frame(plan.limits.seconds, plan.backend == "loky", os.getpid())
+    context = _WorkerContext(plan.limits.seconds, plan.backend == "loky", os.getpid())
 
     def feed() -> Iterator[Any]:
-        # runs in the pool's own threads, whenever a worker is free
+        # called by the pool's threads when a worker is free
         while waiting:
             task = waiting.popleft()
             number = len(waiting)
             in_flight[number] = (task, time.monotonic())
-            yield joblib.delayed(_guarded)(plan.function, number, task, frame)
+            yield joblib.delayed(_run_task)(plan.function, number, task, context)
 
-    with deaf_to_ctrl_c():
+    with sigint_blocked():
         results = joblib.Parallel(
             n_jobs=plan.jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs", max_nbytes=None
         )(feed())
@@ -147,35 +151,35 @@ def _pooled(
     return None
 
 
-def _investigate(
+def _run_suspects(
     suspects: dict[int, tuple[T, float]], broken: str, plan: Plan[T, R]
 ) -> Iterator[tuple[T, R | Failure]]:
-    """Settle the tasks that were in flight when a pool broke."""
+    """Run the tasks that were unfinished when a pool broke, each alone in a process."""
     oldest_first = deque(sorted(suspects.values(), key=lambda pair: pair[1]))
     limit = plan.limits.seconds
     if limit and oldest_first and "EXIT(1)" in broken and time.monotonic() - oldest_first[0][1] >= limit:
-        # tasks start in the order in which they were dispatched, so the first watchdog to bite was the oldest's
+        # tasks start in the order of their dispatch, so the watchdog of the oldest ended its worker first
         yield oldest_first.popleft()[0], _timeout(limit)
     yield from _one_by_one(deque(task for task, _ in oldest_first), plan)
 
 
 def _one_by_one(waiting: deque[T], plan: Plan[T, R]) -> Iterator[tuple[T, R | Failure]]:
-    """Run tasks one after the other in one process apart, replaced whenever it dies."""
+    """Run tasks one after the other in a separate process, which is replaced when it dies."""
     from joblib.externals.loky import ProcessPoolExecutor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
     executor: Any = None
-    frame = _Frame(plan.limits.seconds, True, os.getpid())
+    context = _WorkerContext(plan.limits.seconds, True, os.getpid())
     limit = plan.limits.seconds
     try:
         while waiting:
             task = waiting.popleft()
             if executor is None:
-                executor = ProcessPoolExecutor(1, env=_thread_limits(), **_birth(plan))
+                executor = ProcessPoolExecutor(1, env=_thread_limits(), **_initialiser(plan))
                 _start(executor)
             started = time.monotonic()
-            with deaf_to_ctrl_c():
-                future = executor.submit(_guarded, plan.function, 0, task, frame)
+            with sigint_blocked():
+                future = executor.submit(_run_task, plan.function, 0, task, context)
             try:
                 yield task, future.result(timeout=limit + STARTUP_SECONDS if limit else None)[1]
                 continue
@@ -193,11 +197,11 @@ def _one_by_one(waiting: deque[T], plan: Plan[T, R]) -> Iterator[tuple[T, R | Fa
 
 
 def _start(executor: Any) -> None:
-    """Wait for the worker; MissingDependencyError where it dies before it has a task."""
+    """Wait until the worker has started; MissingDependencyError if it cannot."""
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    with deaf_to_ctrl_c():
-        started = executor.submit(_alive)
+    with sigint_blocked():
+        started = executor.submit(_check_started)
     try:
         started.result(timeout=STARTUP_SECONDS)
     except (BrokenProcessPool, TimeoutError) as error:
@@ -206,26 +210,27 @@ def _start(executor: Any) -> None:
 
 
 def _timeout(limit: float) -> Failure:
-    return Failure("timeout", f"took longer than the {limit:g} s that a shape may take")
+    return Failure("timeout", f"took longer than the limit of {limit:g} s per shape")
 
 
 def _cause(message: str) -> str:
-    """The exit codes in loky's message, as one line."""
+    """How the process died, with the exit codes from loky's message."""
     found = message[message.rfind("{") + 1 : message.rfind("}")] if "{" in message else ""
     return f"its process died ({found})" if found else "its process died"
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
-    """What a task needs around it. ``own``: the worker is this run's, not a cluster's; ``home``: the run's process."""
+class _WorkerContext:
+    """Settings of the watchdog. ``seconds``: time limit; ``local``: the worker was started by this run, not a cluster;
+    ``parent``: the run's process id."""
 
     seconds: float
-    own: bool
-    home: int
+    local: bool
+    parent: int
 
 
-_unfit: list[OnetError] = []
-"""In a worker that could not start: why. It would fail every task, for no fault of theirs."""
+_startup_errors: list[OnetError] = []
+"""In a worker whose initialisation failed: the error, which is raised for its first task and ends the run."""
 
 
 def _cannot_start(why: OnetError | str) -> OnetError:
@@ -235,21 +240,21 @@ def _cannot_start(why: OnetError | str) -> OnetError:
     return MissingDependencyError(f"a worker process cannot start: {why}.", hint=hint)
 
 
-def _alive() -> None:
-    """The first task of a worker: to have started."""
-    if _unfit:
-        raise _unfit[0]
+def _check_started() -> None:
+    """In a worker: raise the error of its initialisation, if it failed."""
+    if _startup_errors:
+        raise _startup_errors[0]
 
 
-def _guarded(function: Callable[[T], R], number: int, task: T, frame: _Frame) -> tuple[int, R]:
+def _run_task(function: Callable[[T], R], number: int, task: T, context: _WorkerContext) -> tuple[int, R]:
     """In the worker: run one task under its watchdog."""
-    _alive()
-    at_home = os.getpid() == frame.home  # where joblib may not start workers, it works in the caller's own process
-    if not frame.seconds or at_home or not (frame.own or one_task_at_a_time()):
+    _check_started()
+    in_parent = os.getpid() == context.parent  # joblib runs tasks in the caller's process if it cannot start workers
+    if not context.seconds or in_parent or not (context.local or one_task_at_a_time()):
         return number, function(task)
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 — a plain descriptor for a C thread
-        # a thread in C that ends the process even while a library holds the interpreter
-        faulthandler.dump_traceback_later(frame.seconds, exit=True, file=nowhere)
+        # a C thread, which ends the process even while a library holds the interpreter lock
+        faulthandler.dump_traceback_later(context.seconds, exit=True, file=nowhere)
         try:
             return number, function(task)
         finally:
@@ -257,10 +262,10 @@ def _guarded(function: Callable[[T], R], number: int, task: T, frame: _Frame) ->
 
 
 @contextlib.contextmanager
-def deaf_to_ctrl_c() -> Iterator[None]:
-    """Start workers in here: a new process inherits that Ctrl-C is blocked, which is the parent's business alone.
+def sigint_blocked() -> Iterator[None]:
+    """Block SIGINT while workers are started in the block: they inherit it, so that only the parent handles Ctrl-C.
 
-    Blocked and not ignored: a Ctrl-C that comes to the parent meanwhile waits for the end and is not lost.
+    It is blocked, not ignored, so a Ctrl-C during the block is delivered to the parent at its end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -268,7 +273,7 @@ def deaf_to_ctrl_c() -> Iterator[None]:
     from joblib.externals.loky.backend import resource_tracker as of_loky
 
     for tracker in (resource_tracker, of_loky):
-        tracker.ensure_running()  # its start would unblock Ctrl-C
+        tracker.ensure_running()  # starting it later would unblock SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
@@ -276,12 +281,12 @@ def deaf_to_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _settle_in(memory: int, warm_up: str, home: int) -> None:
-    """As a worker starts: die with the run (process ``home``), bound the memory, import before any clock runs."""
+def _initialise_worker(memory: int, warm_up: str, parent: int) -> None:
+    """Initialise a worker: end it with the run (process ``parent``), limit its memory, import ``warm_up``."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != home:  # the run died while this process was starting
+    if os.getppid() != parent:  # the run ended while this process was starting
         os._exit(1)
     if memory:
         with contextlib.suppress(OSError, ValueError):
@@ -290,14 +295,17 @@ def _settle_in(memory: int, warm_up: str, home: int) -> None:
     if warm_up:
         try:
             importlib.import_module(warm_up)
-        except (ImportError, OSError):  # the task itself will say it better
+        except (ImportError, OSError):  # the first task raises it again, with a better message
             pass
         except (OnetError, MemoryError, RuntimeError) as error:
-            _unfit.append(_cannot_start(error if isinstance(error, OnetError) else str(error) or type(error).__name__))
+            _startup_errors.append(
+                _cannot_start(error if isinstance(error, OnetError) else str(error) or type(error).__name__)
+            )
 
 
-def _birth(plan: Plan[T, R]) -> dict[str, Any]:
-    return {"initializer": _settle_in, "initargs": (plan.limits.memory, plan.warm_up, os.getpid())}
+def _initialiser(plan: Plan[T, R]) -> dict[str, Any]:
+    """Arguments of joblib and loky that make workers call :func:`_initialise_worker`."""
+    return {"initializer": _initialise_worker, "initargs": (plan.limits.memory, plan.warm_up, os.getpid())}
 
 
 THREAD_VARIABLES = (
@@ -310,20 +318,21 @@ THREAD_VARIABLES = (
 
 
 def _thread_limits() -> dict[str, str]:
-    """Environment of a worker: one thread each, since a worker is one job's share of the machine."""
+    """Environment of a worker: one thread per library, since there may be a worker per core."""
     return dict.fromkeys(THREAD_VARIABLES, "1")
 
 
 @contextlib.contextmanager
 def _backend(plan: Plan[T, R]) -> Iterator[None]:
+    """Make the plan's backend joblib's default while in the block."""
     import joblib
     from joblib.externals.loky import get_reusable_executor
 
     if plan.backend == "loky":
-        with joblib.parallel_config("loky", inner_max_num_threads=1, **_birth(plan)):
+        with joblib.parallel_config("loky", inner_max_num_threads=1, **_initialiser(plan)):
             try:
                 yield
-            finally:  # these workers are bounded and deaf to Ctrl-C: nobody else may inherit them
+            finally:  # these workers have limits and block SIGINT: other users of loky's pool must not get them
                 get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
         return
     with connected(plan.scheduler):

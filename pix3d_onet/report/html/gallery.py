@@ -1,4 +1,4 @@
-"""Figure 5 and the 3D views as data for the page."""
+"""Figure 5 and the 3D views as data for the HTML page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pix3d_onet.runs.examples import Example
 
 
 def gallery_data(shown: Gallery) -> dict[str, Any]:
-    """What ``report.js`` needs to draw the 3D views, JSON-able."""
+    """Data for the 3D views of ``report.js``, for JSON."""
 
     def cell(example: Example) -> dict[str, Any]:
         return {"iou": round(example.iou, 4), "mesh": encode_mesh(example.prediction)}
@@ -38,7 +38,7 @@ def gallery_data(shown: Gallery) -> dict[str, Any]:
 
 
 def start(shown: Gallery) -> dict[str, Any]:
-    """What the 3D views show first: the best reconstruction there is, as record index and variant."""
+    """What the 3D views show first: the reconstruction with the highest IoU, as record index and variant."""
     place = {record: index for index, record in enumerate(shown.records)}
     cells = {(v, place[r]): e.iou for (v, r), e in shown.cells.items() if r in place and len(e.prediction.faces)}
     if not cells:
@@ -48,7 +48,7 @@ def start(shown: Gallery) -> dict[str, Any]:
 
 
 def thumbnail_rows(shown: Gallery, thumbnails: Thumbnails, emit: Emit = ignore) -> list[dict[str, Any]]:
-    """The grid of Figure 5 below its input pictures: the ground truth, then a row a variant, a cell a picture."""
+    """The rows of Figure 5 below the input pictures: the ground truth, then one row per variant."""
     total, done = len(shown.records) * (1 + len(shown.variants)), 0
     rows = []
     for variant in (None, *shown.variants) if shown.records else ():

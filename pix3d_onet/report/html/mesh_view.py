@@ -1,4 +1,4 @@
-"""3D views for pages without a network: meshes as compact JSON, the viewer's own code, and a page for a few meshes."""
+"""3D views in HTML that work offline: meshes as compact JSON, and a page for a few meshes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pix3d_onet.report.html.templating import data_url, render
 from pix3d_onet.types import Mesh, UInt8
 
 LEVELS = 65535
-"""Steps a coordinate is stored in along a mesh's box: 1.5e-5 of its side."""
+"""Largest stored coordinate; a step is 1.5e-5 of the side of the mesh's box."""
 
 
 def encode_mesh(mesh: Mesh) -> dict[str, Any] | None:
-    """A mesh as JSON for ``viewer.js``: base64 of uint16 coordinates in its box and of its faces; None when empty."""
+    """A mesh as JSON for ``viewer.js``: base64 of uint16 coordinates in its box and of its faces; None if empty."""
     if not len(mesh.faces):
         return None
     low, high = mesh.bounds
@@ -46,10 +46,10 @@ def centred(meshes: Mapping[str, Mesh]) -> dict[str, Mesh]:
 
 
 def mesh_page(meshes: Mapping[str, Mesh], title: str, *, picture: UInt8 | None = None) -> str:
-    """A self-contained HTML page with a 3D view of each named mesh, all turning together.
+    """A self-contained HTML page with a 3D view of each named mesh; all views rotate together.
 
-    ``meshes`` share one frame (any), in the order shown; one named ``Ground truth`` is grey. ``picture`` (H, W, 3)
-    uint8 is shown beside them. An empty mesh gets an empty view that says so. No network, no library.
+    ``meshes``: in one frame (any), in the order shown; one named ``Ground truth`` is grey. ``picture`` (H, W, 3) uint8
+    is shown beside them. An empty mesh has an empty view, labelled as such.
     """
     shown = [(name, encode_mesh(mesh)) for name, mesh in centred(meshes).items()]
     return render(

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs no network: tables, live figures, 3D views, provenance."""
+"""The report as one HTML file that works offline: tables, interactive figures, 3D views, provenance."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pix3d_onet.report.table import Table, shape_scores
 from pix3d_onet.report.thumbnails import Thumbnails
 
 PAGE_BUDGET = 9_500_000
-"""Bytes that a page may have; the gallery gives up pictures, last first, until it fits."""
+"""Most bytes of a page; the last pictures of the gallery are omitted until it fits."""
 STYLES = ("base.css", "viewer.css", "report.css")
 SCRIPTS = ("viewer.js", "charts.js", "report.js")
 PROVENANCE = {
@@ -33,7 +33,7 @@ PROVENANCE = {
     "Rel.": "relative to the base",
     "Best step": "best step",
 }
-"""Columns whose cells open the runs behind them, and what the cell is."""
+"""Columns whose cells show their runs when clicked → description of the cell."""
 
 
 def html_page(
@@ -45,7 +45,7 @@ def html_page(
     thumbnails: Thumbnails | None = None,
     emit: Emit = ignore,
 ) -> str:
-    """The page of one table: ``group``, ``table`` and ``shown`` belong together, ``manifest`` is of their data set."""
+    """The page of ``table``, which is that of ``group``; ``shown``: its examples; ``manifest``: of its data set."""
     thumbnails = thumbnails or Thumbnails()
     about = _about(group, table) | {"quality_of": quality(manifest) if manifest else None}
     records = shown.records
@@ -65,7 +65,7 @@ def html_page(
 
 
 def _about(group: RunGroup, table: Table) -> dict[str, Any]:
-    """What the template shows of the table, whatever the pictures."""
+    """Values for the template that do not depend on the pictures."""
     split = table.tested_on
     scored = [r for r in table.rows if split and shape_scores(group.of(r.variant), split)]
     best = max((r.val_iou for r in table.rows if r.val_iou is not None), default=None)
@@ -92,7 +92,7 @@ def _about(group: RunGroup, table: Table) -> dict[str, Any]:
 
 
 def page_data(group: RunGroup, table: Table, shown: Gallery) -> dict[str, Any]:
-    """What the page's scripts need, JSON-able."""
+    """Data for the page's scripts, for JSON."""
     names = [r.variant for r in table.rows if r.runs]
     looks = styles([r.variant for r in table.rows])
     curves = []

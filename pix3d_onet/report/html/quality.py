@@ -15,7 +15,7 @@ from pix3d_onet.types import Float64
 BINS = 24
 WIDTH, HEIGHT = 240, 64
 MAX_METRICS = 24
-"""Histograms at most, in the order in which the manifest names them."""
+"""Most histograms, in the order of the manifest."""
 
 
 def numeric_quality(shapes: Sequence[ShapeEntry]) -> dict[str, Float64]:
@@ -39,7 +39,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]
 
 
 def quality(manifest: Manifest) -> dict[str, Any]:
-    """What the page shows of a data set: shapes and pictures per split, warnings, a histogram of every figure."""
+    """Data for the page: shapes and pictures per split, warnings, a histogram of each quality figure."""
     shapes = manifest.shapes
     varying = [(name, values) for name, values in numeric_quality(shapes).items() if np.ptp(values) > 0]
     warned = [(s.object_id, named_warnings(s)) for s in shapes]
@@ -55,7 +55,7 @@ def quality(manifest: Manifest) -> dict[str, Any]:
 
 
 def _counts(shapes: Sequence[ShapeEntry]) -> list[tuple[str, list[int]]]:
-    """Category → shapes and pictures of each split in turn."""
+    """(category, [shapes, pictures of each split in turn])."""
     by_split = Counter((s.category, s.split) for s in shapes)
     pictures = Counter((s.category, split) for s in shapes for split in s.image_splits)
     categories = sorted({s.category for s in shapes})

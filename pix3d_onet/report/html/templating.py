@@ -1,4 +1,4 @@
-"""HTML from ``report/html/templates``: jinja2, everything escaped, nothing loaded from elsewhere."""
+"""Render the jinja2 templates in ``report/html/templates``, with all text escaped."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ JPEG_QUALITY = 88
 
 
 def render(template: str, **values: Any) -> str:
-    """The text of a template: a page that needs nothing but itself.
+    """Render a template.
 
-    Text is escaped, and in it what cannot be seen is written out; only :func:`asset` and :func:`json` pass as they are.
+    Text is escaped, and invisible characters are written out; only :func:`asset` and :func:`json` are inserted
+    unchanged.
     """
     return _environment().get_template(template).render(**values)
 
@@ -33,13 +34,13 @@ def asset(name: str) -> Markup:
 
 
 def json(value: Any) -> Markup:
-    """JSON that is safe inside a ``<script>`` element whatever its strings hold."""
+    """JSON that is safe inside a ``<script>`` element."""
     text = htmlsafe_json_dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(json_text(text))
 
 
 def data_url(rgb: UInt8, *, lossless: bool = False) -> str:
-    """A picture (H, W, 3) uint8 as a ``data:`` address, JPEG or PNG."""
+    """A picture (H, W, 3) uint8 as a ``data:`` URL: JPEG, or PNG if ``lossless``."""
     buffer = io.BytesIO()
     kind, options = ("PNG", {"optimize": True}) if lossless else ("JPEG", {"quality": JPEG_QUALITY})
     Image.fromarray(rgb).save(buffer, kind, **options)

@@ -12,7 +12,6 @@ from PIL import Image
 
 from pix3d_onet.data.images.cutout import (
     auto_cut,
-    auto_mask,
     load_cutout,
     otsu,
     rembg_mask,
@@ -45,16 +44,16 @@ def save(path: Path, array: np.ndarray) -> Path:
 
 def test_auto_finds_the_object_before_wall_and_floor() -> None:
     rgb, mask = scene()
-    assert iou(auto_mask(rgb), mask) > 0.85
-    np.testing.assert_array_equal(auto_mask(rgb), auto_mask(rgb))
+    assert iou(auto_cut(rgb).mask, mask) > 0.85
+    np.testing.assert_array_equal(auto_cut(rgb).mask, auto_cut(rgb).mask)
     large = np.asarray(Image.fromarray(rgb).resize((900, 720)))
-    assert auto_mask(large).shape == (720, 900)
+    assert auto_cut(large).mask.shape == (720, 900)
 
 
 @pytest.mark.parametrize("rgb", [np.full((60, 60, 3), 90, np.uint8), np.zeros((1, 1, 3), np.uint8)])
 def test_auto_gives_up_by_name(rgb) -> None:
     with pytest.raises(RejectError) as error:
-        auto_mask(rgb)
+        auto_cut(rgb)
     assert error.value.reason == "no-object"
     assert "`mask=FILE`" in error.value.message
 

@@ -48,7 +48,7 @@ def fill(root: Path, *names: str) -> Path:
         ),
         (
             (".parts/a.npz", ".parts/b.json", ".parts/x.part"),
-            "data set {0} is unfinished: it has no manifest yet; 2 ",
+            "data set {0} is unfinished: it has no manifest; 2 ",
         ),
         (("a/manifest.json", "b/manifest.json"), "{0} is a folder of data sets. Name one of them: {0}/a, {0}/b."),
         (("notes.txt",), "data set manifest not found: {0}/manifest.json. Make a data set with `onet prepare`."),

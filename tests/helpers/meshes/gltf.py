@@ -1,4 +1,4 @@
-"""Valid glTF files over the feature matrix of geometry, each with its truth; written without the package under test."""
+"""Valid glTF files for all combinations of geometry features, with their true geometry; written without the library."""
 
 from __future__ import annotations
 

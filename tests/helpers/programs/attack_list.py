@@ -1,4 +1,4 @@
-"""The attacks that SECURITY.md answers, one of each kind: what a person reads, how long it takes, what memory.
+"""Run one attack of each kind in SECURITY.md, and report the message, the time and the memory.
 
 ``python attack_list.py FOLDER`` prints a JSON line for each: ``{"case", "line", "printed", …}``.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from helpers.programs.hostile_reads import called, command, forget_peak, peak_kib, read_all, say, sound
+from helpers.programs.hostile_reads import called, command, peak_kib, read_all, reset_peak_memory, say, sound
 from helpers.programs.mutations import deep
 from PIL import Image
 
@@ -211,7 +211,7 @@ def run(folder: Path) -> None:
         place = folder / attack.__name__
         shutil.copytree(folder / "sound", place)
         act = attack(place)
-        before, start = forget_peak(), time.perf_counter()
+        before, start = reset_peak_memory(), time.perf_counter()
         status, printed, *line = act().split(" ", 2)
         say(
             {

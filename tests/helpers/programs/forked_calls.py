@@ -1,4 +1,4 @@
-"""Calls of ``onet`` as a person makes them, each a process of its own, without paying for the imports each time.
+"""Run calls of ``onet`` in separate processes, forked after the imports to save time.
 
 Run as a script with a JSON list of ``[arguments, output, encoding, folder]``: ``output`` is ``closed`` (a pipe that
 nobody reads), ``full`` (/dev/full) or ``file``, ``folder`` the call's own working folder, which is made. Prints a JSON

@@ -1,7 +1,7 @@
-"""Read odd files as a person would make onet read them, one case after the other, each within its time and memory.
+"""Read mutated files with onet's commands and functions, each with limits of time and memory.
 
-``python hostile_reads.py FOLDER FIRST COUNT`` makes sound inputs in FOLDER, then for each case a copy with something
-odd in it. Prints a JSON line before (``{"case": …}``) and one after each case. A case that hangs ends the process.
+``python hostile_reads.py FOLDER FIRST COUNT`` makes valid inputs in FOLDER, then for each case a mutated copy. Prints a
+JSON line before (``{"case": …}``) and after each case. A case that hangs ends the process.
 """
 
 from __future__ import annotations
@@ -138,12 +138,12 @@ def sound(folder: Path) -> None:
 
 
 def peak_kib() -> int:
-    """The most memory since :func:`forget_peak`."""
+    """The most memory since :func:`reset_peak_memory`."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0])
 
 
-def forget_peak() -> int:
+def reset_peak_memory() -> int:
     """Start counting again; the memory in use now."""
     Path("/proc/self/clear_refs").write_text("5")
     return peak_kib()
@@ -155,7 +155,7 @@ def attempt(folder: Path, number: int) -> dict[str, object]:
     place = folder / "case"
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(folder / "sound", place)
-    before, start = forget_peak(), time.perf_counter()
+    before, start = reset_peak_memory(), time.perf_counter()
     signal.alarm(SECONDS)
     try:
         said, failed = kind(place, rng), ""

@@ -1,7 +1,7 @@
-"""A tiny training run that may be killed at any moment: ``killable_run.py DATA OUT EVERY`` starts or continues it.
+"""A tiny training run that a test kills: ``killable_run.py DATA OUT EVERY`` starts or continues it.
 
-Prints the number of every finished step, so that its killer knows when to strike. Saves at every EVERYth validation, so
-that checkpoints lag behind the history; at 0 only at the end.
+Prints the number of each finished step, so that the test knows when to kill it. It saves at every EVERYth validation
+(0: only at the end), so that checkpoints are older than the history.
 """
 
 from __future__ import annotations

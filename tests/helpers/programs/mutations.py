@@ -1,4 +1,4 @@
-"""Structure-aware mutations of what onet reads: a sound file of each kind with one to three things in it made odd."""
+"""Structure-aware mutations: valid files of each kind that onet reads, with one to three changes."""
 
 from __future__ import annotations
 

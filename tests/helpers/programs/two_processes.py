@@ -1,4 +1,4 @@
-"""One backward pass in float64 by one process of a group: what ``test_distributed`` compares with a whole batch.
+"""One backward pass in float64 in one process of a group, which ``test_distributed`` compares with a whole batch.
 
 Started as ``RANK=0 WORLD_SIZE=2 … python two_processes.py OUT``; leaves ``OUT/PATH-RANK.safetensors`` for both paths
 of the decoder.

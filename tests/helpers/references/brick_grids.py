@@ -1,4 +1,4 @@
-"""Brick grids as dense arrays, on which the references work, and random ones to compare on."""
+"""Brick grids as dense arrays, for the references, and random ones for the comparisons."""
 
 from __future__ import annotations
 

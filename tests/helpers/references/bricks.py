@@ -1,4 +1,4 @@
-"""What ``kernels.bricks`` and ``kernels.neighbours`` compute, in NumPy: every node against every triangle."""
+"""NumPy references of ``kernels.bricks`` and ``kernels.neighbours``: every node against every triangle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``kernels.depth_fusion`` computes: every pixel against every triangle, every voxel in every view."""
+"""NumPy references of ``kernels.depth_fusion``: every pixel against every triangle, every voxel in every view."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``kernels.flood`` computes, in NumPy and SciPy on dense grids."""
+"""References of ``kernels.flood``: NumPy and SciPy on dense grids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the compiled parts of ``geometry.mesh.formats`` compute, line by line and face by face."""
+"""References of the kernels of ``geometry.mesh.formats``: line by line and face by face."""
 
 from __future__ import annotations
 

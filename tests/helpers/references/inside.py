@@ -1,4 +1,4 @@
-"""What ``geometry.mesh.inside`` computes: rational numbers for signs, solid angles for winding numbers."""
+"""References of ``geometry.mesh.inside``: rational numbers for signs, solid angles for winding numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``kernels.marching_cubes`` computes, cell by cell and face by face."""
+"""NumPy references of ``kernels.marching_cubes``: cell by cell and face by face."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the compiled parts of ``geometry.mesh`` compute, face by face in NumPy and plain Python."""
+"""References of the kernels of ``geometry.mesh``: face by face in NumPy and Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``render._kernels`` computes, pixel by pixel and triangle by triangle."""
+"""References of ``render.kernels``: pixel by pixel and triangle by triangle."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+
+
+def random_triangles(rng: np.random.Generator, height: int, width: int) -> tuple[Array, Array]:
+    """(9, 3) screen positions, some beyond the picture, with 1/Z; (6, 3) faces."""
+    screen = rng.uniform((-6, -6, 0.3), (width + 6, height + 6, 1), (9, 3))
+    return screen, np.array([rng.choice(9, 3, replace=False) for _ in range(6)], dtype=np.int32)
 
 
 def weights(corners: Array, pixel: Array) -> Array:
@@ -23,7 +29,7 @@ def rasterise(screen: Array, faces: Array, height: int, width: int) -> tuple[Arr
             w = weights(corners[:, :2], np.array([x + 0.5, y + 0.5]))
             if w.min() >= 0 and w @ corners[:, 2] > inverse_depth[y, x]:
                 inverse_depth[y, x], ids[y, x] = w @ corners[:, 2], f
-    return inverse_depth, ids
+    return inverse_depth.astype(np.float32), ids.astype(np.int32)
 
 
 def corner_normals(faces: Array, normals: Array, crease: float) -> Array:

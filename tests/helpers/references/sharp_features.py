@@ -1,4 +1,4 @@
-"""What ``kernels.sharp_features`` computes, loop by loop, with vertices named by what they lie on."""
+"""NumPy references of ``kernels.sharp_features``: loop by loop, with vertices named by what they lie on."""
 
 from __future__ import annotations
 

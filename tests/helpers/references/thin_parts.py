@@ -1,4 +1,4 @@
-"""What ``kernels.thin_parts`` computes, in NumPy on dense grids."""
+"""NumPy references of ``kernels.thin_parts`` on dense grids."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Note
 from pix3d_onet.learning.extraction.extract import extract_field, extract_mesh, logit, march
-from pix3d_onet.learning.extraction.refine import gradient, is_closed, simplify
+from pix3d_onet.learning.extraction.refine import is_closed, simplify, value_and_gradient
 from pix3d_onet.learning.extraction.surface_sampling import coarse_steps, sample_surface
 from pix3d_onet.types import Mesh, Normalisation
 
@@ -298,8 +298,8 @@ def test_refinement_leaves_the_caps_on_the_box() -> None:
 
 def test_differences_agree_with_autograd() -> None:
     points = torch.rand(50, 3) - 0.5
-    value, slope = gradient(fields.sphere(), points, 1e-3)
-    plain, differences = gradient(lambda p: fields.sphere()(p).detach(), points, 1e-3)
+    value, slope = value_and_gradient(fields.sphere(), points, 1e-3)
+    plain, differences = value_and_gradient(lambda p: fields.sphere()(p).detach(), points, 1e-3)
     np.testing.assert_allclose(value, plain, atol=1e-5)
     np.testing.assert_allclose(slope, differences, atol=0.05)
 

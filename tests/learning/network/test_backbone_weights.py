@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import InputError
-from pix3d_onet.learning.network.backbone_weights import FileWeights, Taken, load_backbone
+from pix3d_onet.learning.network.backbone_weights import FileWeights, LoadedWeights, load_backbone
 from pix3d_onet.learning.network.encoders import make_backbone
 from pix3d_onet.learning.network.model import build_model
 from pix3d_onet.learning.network.tensor_names import QKV
@@ -408,7 +408,7 @@ def test_every_scale_gets_the_file_and_the_network_tells_what_it_took(tmp_path: 
         convolutions = [value for key, value in model.state_dict().items() if key.endswith("backbone.conv1.weight")]
         assert len(convolutions) == (3 if pyramid == "separate" else 1)
         assert all(torch.equal(value, resnet["conv1.weight"]) for value in convolutions)
-        assert model.encoder_weights == Taken("weights.safetensors", "", 100, 100, 2)
+        assert model.encoder_weights == LoadedWeights("weights.safetensors", "", 100, 100, 2)
     assert build_model(ModelConfig("resnet18", c_dim=8, hidden_dim=8, blocks=1)).encoder_weights is None
 
 
@@ -433,4 +433,4 @@ def test_a_network_that_changes_weights_on_loading_is_caught(tmp_path: Path, res
     backbone.register_load_state_dict_post_hook(spoil)
     save_file(resnet, tmp_path / "w.safetensors")
     with pytest.raises(InputError, match=r"changes 1 of its tensors on loading: conv1\.weight"):
-        FileWeights(tmp_path / "w.safetensors").fill(backbone, "resnet18")
+        FileWeights(tmp_path / "w.safetensors").load_into(backbone, "resnet18")

@@ -30,9 +30,9 @@ def test_published_weights_give_equal_logits(number: int, tmp_path: Path) -> Non
     assert apart <= 1e-5 * largest
     save_file(network.state_dict(), tmp_path / "lite.safetensors")
     weights = FileWeights(tmp_path / "lite.safetensors")
-    weights.fill(make_backbone(f"tf_efficientnet_lite{number}", num_classes=0), f"tf_efficientnet_lite{number}")
-    assert weights.taken is not None
-    assert weights.taken.left_out == 2
+    weights.load_into(make_backbone(f"tf_efficientnet_lite{number}", num_classes=0), f"tf_efficientnet_lite{number}")
+    assert weights.loaded is not None
+    assert weights.loaded.left_out == 2
 
 
 def test_tensors_that_do_not_follow_each_other_are_refused() -> None:

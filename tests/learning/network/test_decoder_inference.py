@@ -8,7 +8,7 @@ from helpers.decoders import decoder, inputs, reference
 
 from pix3d_onet.config import POINTS_HALF_SIDE
 from pix3d_onet.learning.network import decoder_inference as folded_module
-from pix3d_onet.learning.network.decoder_inference import PLACE_BITS, FoldedDecoder, by_place
+from pix3d_onet.learning.network.decoder_inference import MORTON_BITS, FoldedDecoder, morton_order
 
 SINGLE = 2e-5
 """Relative to values of order one, in float32."""
@@ -59,9 +59,9 @@ def assert_near(found, expected, tolerance: float) -> None:
 def test_units_asleep_are_left_out_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     made = sleepy()
     points, code = inputs(1, 4000)
-    monkeypatch.setattr(folded_module, "PLACE_CHUNK", 50)
+    monkeypatch.setattr(folded_module, "SPATIAL_CHUNK", 50)
     seen: list[tuple[int, int]] = []
-    plain = FoldedDecoder.awake
+    plain = FoldedDecoder.active_units
 
     def counted(self, h):
         found = plain(self, h)
@@ -73,20 +73,20 @@ def test_units_asleep_are_left_out_and_change_nothing(monkeypatch: pytest.Monkey
         seen.append(tuple(found.values.shape))
         return found
 
-    monkeypatch.setattr(FoldedDecoder, "awake", counted)
+    monkeypatch.setattr(FoldedDecoder, "active_units", counted)
     fold = FoldedDecoder(made, code, torch.float64)
     values = fold(points[0])
     assert sum(units for _, units in seen) < 0.9 * 64 * len(seen)  # some are left out
     assert sum(rows for rows, _ in seen) == 4000 * 6  # every point, at every ReLU of three blocks
     assert_near(values, reference(made, points, code)[0], 1e-5)
-    monkeypatch.setattr(FoldedDecoder, "awake", plain)
-    fold.by_place = False
+    monkeypatch.setattr(FoldedDecoder, "active_units", plain)
+    fold.spatial = False
     assert_near(values, fold(points[0]), 1e-6)
 
 
 @pytest.mark.parametrize("places", [True, False])
 def test_slope_is_the_gradient_of_the_formula(places: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folded_module, "PLACE_CHUNK", 32)
+    monkeypatch.setattr(folded_module, "SPATIAL_CHUNK", 32)
     made = sleepy()
     points, code = inputs(1, 500)
     points = points.float().double().requires_grad_()  # float32 is what a field is asked in
@@ -94,16 +94,16 @@ def test_slope_is_the_gradient_of_the_formula(places: bool, monkeypatch: pytest.
     (gradient,) = torch.autograd.grad(expected.sum(), points)
     for dtype, tolerance in ((torch.float64, 1e-5), (torch.float32, 1e-3)):
         fold = FoldedDecoder(made, code, dtype)
-        fold.by_place = places
-        value, slope = fold.slope(points[0].detach())
+        fold.spatial = places
+        value, slope = fold.value_and_gradient(points[0].detach())
         assert_near(value, expected[0].detach(), 1e-4)
         wrong = (slope - gradient[0].float()).norm(dim=1) > tolerance * gradient[0].norm(dim=1)
         assert wrong.sum() <= 2  # rounding may switch a ReLU at its very edge
         assert torch.equal(value, fold(points[0].detach()))
-    exact = FoldedDecoder(made, code).slope(points[0].detach())
-    rough = FoldedDecoder(made, code, torch.bfloat16).slope(points[0].detach())
+    exact = FoldedDecoder(made, code).value_and_gradient(points[0].detach())
+    rough = FoldedDecoder(made, code, torch.bfloat16).value_and_gradient(points[0].detach())
     assert all(torch.equal(a, b) for a, b in zip(exact, rough, strict=True))  # a gradient is never in 16 bits
-    empty = fold.slope(points[0, :0].detach())
+    empty = fold.value_and_gradient(points[0, :0].detach())
     assert empty[0].shape == (0,)
     assert empty[1].shape == (0, 3)
 
@@ -121,10 +121,10 @@ def test_undefined_numbers_are_not_asleep() -> None:
 
 def test_places_are_the_cells_of_an_octree() -> None:
     points = (torch.rand(20_000, 3, generator=torch.Generator().manual_seed(0)) - 0.5) * 2 * POINTS_HALF_SIDE
-    order = by_place(points)
+    order = morton_order(points)
     assert torch.equal(order.sort().values, torch.arange(20_000))
-    assert torch.equal(order, by_place(points))
-    for level in range(1, PLACE_BITS + 1):  # the points of a cell of any level follow each other
+    assert torch.equal(order, morton_order(points))
+    for level in range(1, MORTON_BITS + 1):  # the points of a cell of any level follow each other
         cell = ((points[order] / (2 * POINTS_HALF_SIDE) + 0.5) * 2**level).long().clamp(0, 2**level - 1)
         code = (cell[:, 0] * 2**level + cell[:, 1]) * 2**level + cell[:, 2]
         runs = 1 + int((code[1:] != code[:-1]).sum())
@@ -133,6 +133,6 @@ def test_places_are_the_cells_of_an_octree() -> None:
 
 def test_places_beyond_the_box_and_without_one() -> None:
     points = torch.tensor([[9.0, 9, 9], [torch.nan, 0, 0], [-torch.inf, 0, 0], [0, 0, 0], [torch.inf, 9, 9]])
-    assert by_place(points).sort().values.tolist() == [0, 1, 2, 3, 4]
-    assert by_place(points)[-2:].tolist() == [0, 4]
-    assert by_place(points[:0]).shape == (0,)
+    assert morton_order(points).sort().values.tolist() == [0, 1, 2, 3, 4]
+    assert morton_order(points)[-2:].tolist() == [0, 4]
+    assert morton_order(points[:0]).shape == (0,)

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.decoders import original_state
 from helpers.stored_run import store_run
 from safetensors.torch import load_file, save_file
 
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import InputError
 from pix3d_onet.learning.checkpoint import load_model
-from pix3d_onet.learning.import_original import load_original, original_state
+from pix3d_onet.learning.import_original import load_original
 from pix3d_onet.learning.network.model import build_model
 
 PEAK = 300 << 10

@@ -15,7 +15,7 @@ from pix3d_onet.files import write_json
 from pix3d_onet.inspection.contact_sheet import check_place, contact_sheet
 from pix3d_onet.learning import checkpoint
 from pix3d_onet.learning.training.history import Curves
-from pix3d_onet.learning.training.identity import begin, check_output
+from pix3d_onet.learning.training.identity import check_output, start_folder
 from pix3d_onet.learning.training.run import train
 from pix3d_onet.runs.folder import BEST, CONFIG_FILE, LAST, RunFolder, is_run
 from pix3d_onet.runs.record import HistoryRow
@@ -59,7 +59,7 @@ def test_training_leaves_a_strange_folder_alone(theirs: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("name", [BEST, LAST, "tensorboard", "history.csv"])
 def test_linked_members_of_a_run_are_not_followed(name: str, theirs: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    begin(run, {"run_id": "0" * 12, "model": {}, "train": {}})
+    start_folder(run, {"run_id": "0" * 12, "model": {}, "train": {}})
     (run / name).symlink_to(theirs / name if name == "history.csv" else theirs)
     before = contents(theirs)
     tensors = {"a": torch.zeros(1)}
@@ -70,7 +70,7 @@ def test_linked_members_of_a_run_are_not_followed(name: str, theirs: Path, tmp_p
         with pytest.raises(InputError, match="is a link"):
             checkpoint.save_last(run, 1, tensors, {})
         assert checkpoint.read_last(run) is None
-        RunFolder(run).forget_steps()
+        RunFolder(run).remove_checkpoints()
     else:
         with pytest.raises(InputError, match="is a link"):
             Curves(run).append(ROW)
@@ -82,7 +82,7 @@ def test_only_our_own_checkpoints_are_forgotten(tmp_path: Path) -> None:
         checkpoint.save_last(tmp_path, step, {"a": torch.zeros(1)}, {})
     for name in ("step-mine.safetensors", "step-00000001.txt", "notes"):
         (tmp_path / "last" / name).write_text("mine")
-    RunFolder(tmp_path).forget_steps()
+    RunFolder(tmp_path).remove_checkpoints()
     kept = sorted(p.name for p in (tmp_path / "last").iterdir())
     assert kept == ["notes", "step-00000001.txt", "step-mine.safetensors"]
 
@@ -93,7 +93,7 @@ def test_runs_from_before_are_known(tmp_path: Path) -> None:
     write_json(tmp_path / "odd" / CONFIG_FILE, {"run_id": 3, "model": {}, "train": {}})
     with pytest.raises(InputError, match="not a run of onet"):
         check_output(tmp_path / "odd", overwrite=False)
-    begin(tmp_path / "run", {"run_id": "0" * 12, "model": {}, "train": {}})
+    start_folder(tmp_path / "run", {"run_id": "0" * 12, "model": {}, "train": {}})
     assert check_output(tmp_path / "run", overwrite=False)
 
 
@@ -102,7 +102,7 @@ def test_an_ablation_needs_a_folder_of_runs(theirs: Path, tmp_path: Path) -> Non
     with pytest.raises(InputError, match="not a folder of runs of onet"):
         bench((), tmp_path / "data", None, out=theirs)  # type: ignore[arg-type]
     assert contents(theirs) == before
-    begin(tmp_path / "runs" / "x" / "0", {"run_id": "0" * 12, "model": {}, "train": {}})
+    start_folder(tmp_path / "runs" / "x" / "0", {"run_id": "0" * 12, "model": {}, "train": {}})
     assert bench((), tmp_path / "data", None, out=tmp_path / "runs").runs == ()  # type: ignore[arg-type]
 
 

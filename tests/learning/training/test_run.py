@@ -23,8 +23,8 @@ from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import BusyError, ConfigError, DivergedError, InputError, InterruptedRunError
 from pix3d_onet.events import Event, Note, TrainStep
 from pix3d_onet.learning.checkpoint import load_model
-from pix3d_onet.learning.device import forget_peak, peak_memory
-from pix3d_onet.learning.training import fitting, trainer
+from pix3d_onet.learning.device import peak_memory, reset_peak_memory
+from pix3d_onet.learning.training import batch_size, trainer
 from pix3d_onet.learning.training import run as training
 from pix3d_onet.learning.training.optim import learning_rate, moving_average
 from pix3d_onet.learning.training.run import run_identity, train
@@ -142,7 +142,7 @@ def test_the_numbers_of_threads_are_recorded_and_are_no_part_of_the_identity(
     fixed = run(data, tmp_path / "fixed", threads=2)
     assert (fixed.device["threads"], torch.get_num_threads()) == (2, 1)
     changing = itertools.cycle((1, 2))
-    monkeypatch.setattr(trainer.Threads, "look", lambda self: torch.set_num_threads(next(changing)))
+    monkeypatch.setattr(trainer.Threads, "adjust", lambda self: torch.set_num_threads(next(changing)))
     changed = run(data, tmp_path / "changed", threads=1)
     assert (changed.device["threads"], torch.get_num_threads()) == ("1-2", 1)
     assert changed.run_id == fixed.run_id
@@ -282,7 +282,7 @@ def test_batch_size_auto_is_settled_and_kept_on_resume(
 ) -> None:
     from pix3d_onet.learning.training import run as train_module
 
-    monkeypatch.setattr(fitting, "available_memory", lambda _: 900_000_000)
+    monkeypatch.setattr(batch_size, "available_memory", lambda _: 900_000_000)
     config = dataclasses.replace(CONFIG, batch_size=0, image_size=128, steps=2, val_every=1)
     out = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
@@ -290,7 +290,7 @@ def test_batch_size_auto_is_settled_and_kept_on_resume(
     settled = json.loads((out / "config.json").read_text())["train"]["batch_size"]
     assert 1 <= settled < 64
     assert settled & (settled - 1) == 0
-    monkeypatch.setattr(train_module, "fitting_batch", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(train_module, "largest_batch", lambda *_: pytest.fail("measured again"))
     assert run(data, out, config, resume=True).train["batch_size"] == settled
 
 
@@ -367,7 +367,7 @@ def test_a_run_is_not_charged_with_the_memory_of_those_before_it() -> None:
     ballast = torch.ones(300 << 18)  # 300 MB
     high = peak_memory(cpu)
     del ballast
-    forget_peak(cpu)
+    reset_peak_memory(cpu)
     assert peak_memory(cpu) < high - (200 << 20)
 
 

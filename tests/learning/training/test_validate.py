@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.data.store.reader import Dataset
+from pix3d_onet.learning.batches.split import PictureFilter, ResidentSplit
+from pix3d_onet.learning.extraction.extract import logit
 from pix3d_onet.learning.network import decoder_inference
 from pix3d_onet.learning.network.model import build_model
-from pix3d_onet.learning.training.batches import Choice, load_split
-from pix3d_onet.learning.training.validate import Scores, count_overlap, evaluate_split, logit
+from pix3d_onet.learning.training.validate import Scores, count_overlap, evaluate_split
 
 TINY = ModelConfig("resnet18", c_dim=8, hidden_dim=8, blocks=1)
 
@@ -62,10 +63,10 @@ def test_all_points_whatever_the_chunks_and_the_processes(data: Path, monkeypatc
         for parameter in model.decoder.parameters():
             parameter.normal_(std=0.5)
     with Dataset(data) as dataset:
-        split = load_split(dataset, "train", 32, torch.device("cpu"), Choice())
+        split = ResidentSplit(dataset, "train", 32, PictureFilter())
     whole = evaluate_split(model, split, thresholds=(0.2, 0.5))
     assert model.training
-    monkeypatch.setattr(decoder_inference, "PLACE_CHUNK", 77)
+    monkeypatch.setattr(decoder_inference, "SPATIAL_CHUNK", 77)
     cut = evaluate_split(model, split, thresholds=(0.2, 0.5))
     np.testing.assert_array_equal(whole.intersection, cut.intersection)
     np.testing.assert_array_equal(whole.union, cut.union)
@@ -94,7 +95,7 @@ def test_all_points_whatever_the_chunks_and_the_processes(data: Path, monkeypatc
 def test_fewer_points_on_request(data: Path) -> None:
     model = build_model(TINY).eval()
     with Dataset(data) as dataset:
-        split = load_split(dataset, "val", 32, torch.device("cpu"), Choice())
+        split = ResidentSplit(dataset, "val", 32, PictureFilter())
     scores = evaluate_split(model, split, thresholds=(0.2,), points=100)
     assert scores.union.max() <= 100
     assert not model.training

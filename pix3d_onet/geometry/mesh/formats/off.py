@@ -1,4 +1,4 @@
-"""OFF (Geomview's object file format), text: also with colours, normals and texture coordinates."""
+"""Read OFF (Geomview's object file format) as text, also with colours, normals and texture coordinates."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from pix3d_onet.geometry.mesh.formats.text import doubt_of_last_index, not_a_num
 from pix3d_onet.types import Float64, Int64
 
 HEADER = re.compile(rb"(ST)?(C)?(N)?(4)?(n)?OFF(?=[\s\d]|\Z)")
-"""The keyword: texture, colour, normal, four and n dimensions. ModelNet glues the counts to it (``OFF490 518 0``)."""
+"""The keyword with prefixes for texture, colour, normal, four and n dimensions. In ModelNet the counts may follow it
+without a space (``OFF490 518 0``)."""
 BINARY = re.compile(rb"\w*OFF[ \t]+BINARY", re.IGNORECASE)
 COUNTS = re.compile(rb"\s*(\d{1,18})\s+(\d{1,18})(?:\s+-?\d+(?=\s|\Z))?")
 COMMENT = re.compile(rb"#[^\r\n]*")
 
 
 def parse_off(data: bytes) -> Soup:
-    """Triangles of an OFF file; per-vertex and per-face extras are skipped, polygons are cut into triangles.
+    """Triangles of an OFF file; colours and the like are skipped, polygons are triangulated.
 
-    Lines as writers lay them out, one vertex or face each, or where nothing but coordinates and indices is there any
-    layout, as the format allows. RejectError for other dimensions, binary files, counts that the content does not keep.
+    Each vertex and face must be on its own line, unless there are only coordinates and indices: then any layout is
+    read, as the format allows. RejectError for other dimensions, binary files and wrong counts.
     """
     if BINARY.match(data):
         raise unsupported("binary OFF")
@@ -36,13 +37,8 @@ def parse_off(data: bytes) -> Soup:
     else:
         vertices, faces = _free_layout([line.split() for line in body], vertex_count, face_count)
     sizes, corners = faces
-    keep = sizes >= 3
-    few = int((~keep).sum())
-    if few:
-        corners, sizes = corners[np.repeat(keep, sizes)], sizes[keep]
     cut = triangulate(vertices, corners, sizes)
-    lost = {"few-corners": few, "crossed": cut.crossed}
-    return Soup(vertices, cut.faces, lost, doubt=doubt_of_last_index(text, len(vertices)))
+    return Soup(vertices, cut.faces, cut.lost, doubt=doubt_of_last_index(text, len(vertices)))
 
 
 def _counts(lines: list[bytes]) -> tuple[list[bytes], tuple[int, int]]:
@@ -65,15 +61,15 @@ def _counts(lines: list[bytes]) -> tuple[list[bytes], tuple[int, int]]:
 
 def _vertices(lines: list[bytes]) -> Float64:
     rows = [line.split() for line in lines]
-    width = len(rows[0]) if rows else 3  # colours and normals stand behind
+    width = len(rows[0]) if rows else 3  # normals and colours follow the coordinates
     odd = next((line for line, row in zip(lines, rows, strict=True) if len(row) != width or width < 3), None)
     if odd is not None:
-        raise damaged(f"{shown(odd)} is not a vertex, or not one like the first")
+        raise damaged(f"{shown(odd)} is not a vertex in the form of the first one")
     return numbers([token for row in rows for token in row[:3]]).reshape(-1, 3)
 
 
 def _lines_of_faces(lines: list[bytes]) -> tuple[Int64, Int64]:
-    """Corners per face and all corners; what stands behind a face's indices is its colour."""
+    """Number of corners per face, and all corners; a colour after the indices is skipped."""
     sizes, corners = [], []
     for line in lines:
         tokens = line.split()
@@ -86,17 +82,17 @@ def _lines_of_faces(lines: list[bytes]) -> tuple[Int64, Int64]:
 
 
 def _free_layout(lines: list[list[bytes]], vertex_count: int, face_count: int) -> tuple[Float64, tuple[Int64, Int64]]:
-    """Vertices, and sizes and corners, of a file without extras whose lines do not follow the usual layout.
+    """Vertices, and sizes and corners of faces, of a file with any layout of lines and without colours.
 
-    The vertices end where a line does, unless there is only one: with a count too high, the last would be made of the
-    first face, and the rest might fit.
+    The last vertex must end at the end of a line (unless there is one line), because with a wrong count the first face
+    could be read as a vertex.
     """
     declared = f"it declares {vertex_count} vertices and {face_count} faces"
     tokens = list(chain.from_iterable(lines))
     if len(tokens) < 3 * vertex_count + face_count:
         raise truncated(f"{declared} and has {len(lines)} lines")
     if len(lines) > 1 and 3 * vertex_count not in accumulate(map(len, lines)):
-        raise damaged(f"{declared} in {len(lines)} lines, and the last vertex ends within one")
+        raise damaged(f"{declared}, but the last vertex does not end at the end of a line")
     vertices = numbers(tokens[: 3 * vertex_count]).reshape(-1, 3)
     sizes: list[int] = []
     corners: list[bytes] = []
@@ -104,9 +100,9 @@ def _free_layout(lines: list[list[bytes]], vertex_count: int, face_count: int) -
     for _ in range(face_count):
         size = _integer(tokens[at]) if at < len(tokens) else 1
         if size < 1:
-            raise damaged(f"{declared}; {size} is no number of corners")
+            raise damaged(f"{declared}; {size} is not a number of corners")
         if at + size >= len(tokens):
-            raise truncated(f"{declared}, of which {len(sizes)} can be read")
+            raise truncated(f"{declared}, but ends after {len(sizes)} faces")
         sizes.append(size)
         corners += tokens[at + 1 : at + size + 1]
         at += size + 1

@@ -1,4 +1,4 @@
-"""PLY (Turk 1994): text and binary of either byte order, any elements and properties, polygons and triangle strips."""
+"""Read PLY (Turk 1994): text and binary, any elements and properties, polygons and triangle strips."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pix3d_onet.geometry.mesh.formats._ply_kernels import gather, walk_rows
+from pix3d_onet.geometry.mesh.formats.kernels.ply import gather, walk_rows
 from pix3d_onet.geometry.mesh.formats.polygons import triangulate
 from pix3d_onet.geometry.mesh.formats.soup import Soup, damaged, truncated, unsupported
 from pix3d_onet.geometry.mesh.formats.strips import strip_triangles
@@ -20,7 +20,7 @@ TYPES = {
     **{"double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4"},
     **{"int64": "i8", "uint64": "u8", "float32": "f4", "float64": "f8"},
 }
-"""The format's type names and their newer spelling → NumPy's."""
+"""Type names of the format, old and new → NumPy types."""
 ENCODINGS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
 INDEX_LISTS = ("vertex_indices", "vertex_index")
 HEADER_END = re.compile(rb"(?:\A|[\r\n])end_header[ \t]*(\r\n|\r|\n)")
@@ -29,7 +29,7 @@ _NONE = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True, slots=True)
 class _Property:
-    """``kind`` is the NumPy type of an item; ``count`` that of a list's length, empty for a scalar."""
+    """``kind``: NumPy type of an item; ``count``: NumPy type of a list's length, empty for a scalar."""
 
     name: str
     kind: str
@@ -47,13 +47,13 @@ class _Element:
     properties: tuple[_Property, ...]
 
     def index_of(self, *names: str) -> int | None:
-        """Position of the first property of one of these names."""
+        """Index of the first property with one of these names."""
         return next((k for k, p in enumerate(self.properties) if p.name in names), None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Table:
-    """What is kept of an element's rows: ``columns`` (rows, 3) of scalars, or ``sizes`` and ``items`` of a list."""
+    """The used part of an element: ``columns`` (rows, 3) of scalars, or ``sizes`` (rows,) and ``items`` of a list."""
 
     columns: Float64
     sizes: Int64
@@ -61,7 +61,7 @@ class _Table:
 
 
 def parse_ply(data: bytes) -> Soup:
-    """Triangles of a PLY file's bytes. RejectError for a file whose content is not what its header declares."""
+    """Triangles of a PLY file. RejectError if the content is not what the header declares."""
     order, elements, body = _header(data)
     data_view = lengths = np.frombuffer(body, dtype=np.uint8)
     is_text = not order
@@ -78,18 +78,14 @@ def parse_ply(data: bytes) -> Soup:
     left_out = {e.name: e.rows for e in elements if e.name not in tables and e.rows}
     none = _Table(vertices, _NONE, _NONE)
     polygons, strips = tables.get("face", none), tables.get("tristrips", none)
-    keep = polygons.sizes >= 3
-    corners, sizes = polygons.items, polygons.sizes
-    if not keep.all():
-        corners, sizes = corners[np.repeat(keep, sizes)], sizes[keep]
-    cut = triangulate(vertices, corners, sizes)
+    cut = triangulate(vertices, polygons.items, polygons.sizes)
     faces = np.concatenate([cut.faces, _triangles_of_strips(strips)]) if len(strips.items) else cut.faces
-    lost = {"few-corners": int((~keep).sum()), "crossed": cut.crossed}
-    return Soup(vertices, faces, lost, left_out, doubt=doubt_of_last_index(body, len(vertices)) if is_text else "")
+    doubt = doubt_of_last_index(body, len(vertices)) if is_text else ""
+    return Soup(vertices, faces, cut.lost, left_out, doubt=doubt)
 
 
 def _header(data: bytes) -> tuple[str, tuple[_Element, ...], bytes]:
-    """Byte order (empty for text), elements, and the bytes behind the header."""
+    """Byte order (empty for text), elements, and the bytes after the header."""
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         data = plain(data)
     end = HEADER_END.search(data)
@@ -117,12 +113,13 @@ def _header(data: bytes) -> tuple[str, tuple[_Element, ...], bytes]:
     names = [name for name, _, _ in elements]
     if twice := next((n for n in names if names.count(n) > 1), ""):
         raise damaged(f"element {twice!r:.60} is declared twice")
-    begin = end.end() - (end[1] == b"\r\n" and b"\n" not in data[: end.start()])  # lines end in CR: LF is a number's
+    # if lines end in CR alone, a LF after the header belongs to the first number
+    begin = end.end() - (end[1] == b"\r\n" and b"\n" not in data[: end.start()])
     return order, tuple(_Element(n, rows, tuple(ps)) for n, rows, ps in elements), data[begin:]
 
 
 def _wanted(element: _Element) -> list[int] | int | None:
-    """Positions of x, y, z, that of the list of indices, or None where nothing is wanted of an element."""
+    """Indices of the properties x, y, z, or of the index list; None for an element that is not used."""
     if element.name == "vertex":
         found = [element.index_of(axis) for axis in "xyz"]
         if None in found or any(element.properties[k].count for k in found if k is not None):
@@ -137,9 +134,10 @@ def _wanted(element: _Element) -> list[int] | int | None:
 
 
 def _as_binary(text: bytes, elements: tuple[_Element, ...]) -> tuple[tuple[_Element, ...], UInt8, UInt8]:
-    """A text body as if it were binary, every number 8 bytes: elements, values (float64) and the lengths of lists
-    (int64, at the same places). So one walk serves both. RejectError unless every row is a line: otherwise a vertex
-    too many would be made of the first face, and the rest might fit.
+    """A text body in binary form, so that it is read by the same code: elements, values (float64) and the same values
+    as int64, for the lengths of lists.
+
+    RejectError unless every row is a line, because with a wrong count the first face could be read as a vertex.
     """
     text = plain(text)
     rows, lines = sum(e.rows for e in elements if e.properties), sum(1 for line in text.splitlines() if line.strip())
@@ -154,13 +152,14 @@ def _as_binary(text: bytes, elements: tuple[_Element, ...]) -> tuple[tuple[_Elem
 
 
 def _tables(elements: tuple[_Element, ...], order: str, data: UInt8, lengths: UInt8) -> tuple[dict[str, _Table], int]:
-    """The wanted part of every element by its name, and where the last one ends. ``lengths``: ``data``, or as above."""
+    """The used part of each element by name, and the offset after the last one. ``lengths``: the bytes from which list
+    lengths are read (binary: ``data``; text: see :func:`_as_binary`)."""
     tables, at = {}, 0
     for element in elements:
         wanted, kinds = _wanted(element), element.properties
         least = sum(int(p.count[1:]) if p.count else p.width for p in kinds)
         if element.rows * least > len(data) - at:  # before anything is allocated
-            raise truncated(f"it declares {element.rows} of element {element.name}, more than its size has room for")
+            raise truncated(f"it declares {element.rows} rows of element {element.name}, more than its size allows")
         if not any(p.count for p in kinds):
             record = np.dtype([(f"p{k}", order + p.kind) for k, p in enumerate(kinds)])
             if isinstance(wanted, list):
@@ -170,14 +169,14 @@ def _tables(elements: tuple[_Element, ...], order: str, data: UInt8, lengths: UI
             at += element.rows * record.itemsize
             continue
         if any(p.count[:1] == "f" for p in kinds):
-            raise unsupported(f"the lists of element {element.name} have lengths that are no integers")
+            raise unsupported(f"the list lengths of element {element.name} are not integers")
         widths = np.array([p.width for p in kinds], dtype=np.int64)
         counts = np.array([int(p.count[1:]) if p.count else 0 for p in kinds], dtype=np.int64)
         found = []
         for column in wanted if isinstance(wanted, list) else [-1 if wanted is None else wanted]:
             offsets, sizes, end = walk_rows(lengths, at, element.rows, widths, counts, column, order == "<")
             if end < 0:
-                raise truncated(f"it declares {element.rows} of element {element.name}, {-1 - end} can be read")
+                raise truncated(f"it declares {element.rows} rows of element {element.name}, has {-1 - end}")
             if column >= 0:
                 found.append(gather(data, offsets, sizes, kinds[column].width).view(order + kinds[column].kind))
         if isinstance(wanted, list):
@@ -199,7 +198,7 @@ def _indices(items: Any) -> Int64:
 
 
 def _triangles_of_strips(strips: _Table) -> Int64:
-    """(F, 3): every list is a strip, and -1 in it begins another."""
+    """(F, 3) triangles: each list is one or several strips, separated by -1."""
     cuts = np.cumsum(strips.sizes)[:-1]
     runs = [run for strip in np.split(strips.items, cuts) for run in np.split(strip, np.flatnonzero(strip == -1))]
     return np.concatenate([strip_triangles(run[run != -1]) for run in runs])

@@ -1,8 +1,8 @@
-"""Polygons with any number of corners, concave and keyholed ones too, to triangles.
+"""Triangulate polygons with any number of corners, also concave and keyholed ones.
 
-A fan is right for convex polygons only. Where it is not, the polygon is triangulated in its own plane by Manifold
-(Apache-2.0), which keeps every corner: n - 2 triangles whose outline is the polygon's, so neighbours still share whole
-edges. Ear clippers that drop corners in line (earcut) open seams there.
+A fan is right only for convex polygons. Other polygons are triangulated in their own plane by Manifold (Apache-2.0),
+which keeps every corner: the n - 2 triangles have the polygon's outline, so neighbouring faces still share whole edges.
+Ear clippers that drop collinear corners (earcut) would open seams there.
 """
 
 from __future__ import annotations
@@ -11,32 +11,43 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pix3d_onet.geometry.mesh.formats._polygon_kernels import CONCAVE, CROSSED, fans, last_verdict
+from pix3d_onet.geometry.mesh.formats.kernels.polygons import CONCAVE, CROSSED, fans, last_verdict
 from pix3d_onet.geometry.mesh.formats.soup import MAX_FACES, too_large
 from pix3d_onet.types import Float64, Int64
 
 MAX_CONCAVE_CORNERS = 20_000
-"""Corners of one concave polygon; Manifold's time grows with their square (0.1 s for half as many)."""
+"""Most corners of a concave polygon; Manifold's time grows with their square (0.1 s for half as many)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Triangles:
-    """``faces`` (F, 3) int64 in the polygons' order; ``crossed`` polygons cross themselves or are folded so far that no
-    triangulation covers them once (slivers, whose area does not matter, are not counted)."""
+    """``faces`` (F, 3) int64 in the polygons' order. ``few_corners``: number of polygons with fewer than three corners,
+    which are dropped. ``crossed``: number of polygons that cross themselves or are folded, so that no triangulation is
+    right; slivers of negligible area are not counted."""
 
     faces: Int64
+    few_corners: int
     crossed: int
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """The counts by reason, as in ``Soup.lost``."""
+        return {"few-corners": self.few_corners, "crossed": self.crossed}
 
 
 def triangulate(vertices: Float64, corners: Int64, sizes: Int64) -> Triangles:
-    """Cut polygons into triangles: ``sizes`` (P,) corners each (at least 3), ``corners`` (Σsizes,) their vertices.
+    """Triangulate polygons: ``sizes`` (P,): number of corners of each; ``corners`` (Σsizes,): vertex indices.
 
-    Triangles stay as they are, convex polygons become fans from their first corner, others are triangulated in the
-    plane of their vector area (Newell). A polygon with a corner that is no vertex, or one without a place, gives
-    triangles that repeat this corner: cleaning drops and counts them.
+    Triangles are kept, convex polygons become fans around their first corner, others are triangulated in the plane of
+    their vector area (Newell). A polygon with an index out of range, or a vertex that is not finite, becomes triangles
+    that repeat this corner; cleaning drops and counts them.
     """
+    keep = sizes >= 3
+    few = len(keep) - int(keep.sum())
+    if few:
+        corners, sizes = corners[np.repeat(keep, sizes)], sizes[keep]
     if len(corners) == 3 * len(sizes):
-        return Triangles(corners.reshape(-1, 3), 0)
+        return Triangles(corners.reshape(-1, 3), few, 0)
     if (total := int(sizes.sum()) - 2 * len(sizes)) > MAX_FACES:
         raise too_large(f"{total} triangles, at most {MAX_FACES} are read")
     faces = np.empty((total, 3), dtype=np.int64)
@@ -49,11 +60,11 @@ def triangulate(vertices: Float64, corners: Int64, sizes: Int64) -> Triangles:
             polygon = corners[starts[p] : starts[p] + sizes[p]]
             cut, verdicts[p] = _clipped(vertices, polygon)
             faces[rows[p] : rows[p] + len(cut)] = cut
-    return Triangles(faces, int((verdicts == CROSSED).sum()))
+    return Triangles(faces, few, int((verdicts == CROSSED).sum()))
 
 
 def _clipped(vertices: Float64, polygon: Int64) -> tuple[Int64, int]:
-    """Triangles (n - 2, 3) of a concave polygon (n,), and their verdict."""
+    """Triangles (n - 2, 3) of a concave polygon (n,), and their quality: FINE or CROSSED."""
     import manifold3d
 
     if len(polygon) > MAX_CONCAVE_CORNERS:

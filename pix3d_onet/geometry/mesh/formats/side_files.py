@@ -1,4 +1,4 @@
-"""Which files a mesh consists of. Standard library only: verifying a data set needs no geometry libraries."""
+"""The files of a mesh, and their digest. Needs no geometry library, so that a data set can be verified without any."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ WITH_SIDE_FILES = (".gltf", ".glb")
 
 
 def mesh_files(path: Path, root: Path) -> list[Path]:
-    """The mesh file and, in the document's order, the buffers that it names inside ``root``. OSError for an unreadable
-    mesh file; a damaged document has no side files.
+    """The mesh file, and its glTF buffers inside ``root`` in the document's order (none if the document is damaged).
+
+    OSError if the mesh file cannot be read.
     """
     if path.suffix.lower() not in WITH_SIDE_FILES:
         return [path]
@@ -29,9 +30,9 @@ def mesh_files(path: Path, root: Path) -> list[Path]:
 
 
 def mesh_digest(path: Path, root: Path) -> str:
-    """SHA-256 in hex over all of these: of the file alone that of its bytes, otherwise that of the list of theirs.
+    """SHA-256 in hex: of the file's bytes, or, if it has side files, of the JSON list of the digests of all files.
 
-    A side file that cannot be read counts as such. OSError where the mesh file itself cannot be.
+    A side file that cannot be read is in the list with its error. OSError if the mesh file cannot be read.
     """
     first, *others = mesh_files(path, root)
     if not others:

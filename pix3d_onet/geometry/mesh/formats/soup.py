@@ -1,4 +1,4 @@
-"""What a format's reader hands back, and the one way in which it refuses a file."""
+"""The result of a format's parser, and the rejects that parsers raise."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pix3d_onet.errors import RejectError
 from pix3d_onet.types import Float64, Int64, Mesh
 
 MAX_FACES = 20_000_000
-"""More triangles than any model of the field has; also the limit for vertices."""
+"""Most triangles that are read; also the limit for vertices."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Soup:
-    """Triangles as a file gives them, unchecked: indices may point nowhere, coordinates may be NaN.
+    """Triangles of a file, not checked: indices may be out of range, coordinates may be NaN.
 
-    ``vertices`` (V, 3) float64 and ``faces`` (F, 3) int64 in the file's frame. ``lost`` counts faces that the reader
-    itself could not turn into triangles, by reason; ``left_out`` counts what has no surface or is not modelled (lines,
-    animations). ``remark`` quotes the first line that could not be read, for messages. ``doubt`` is a sentence about
-    the file (an end mark is missing) that does not matter where the surface is closed and condemns it where it is open.
+    ``vertices`` (V, 3) float64 and ``faces`` (F, 3) int64 in the file's frame. ``lost``: number of faces that could not
+    become triangles, by reason. ``left_out``: number of elements without a surface or of a kind that is not read
+    (lines, animations). ``remark``: quotes the first unreadable line, for messages. ``doubt``: why the file may be
+    truncated (for example a missing end mark); it is rejected for that if its surface is open.
     """
 
     vertices: Float64
@@ -31,12 +31,12 @@ class Soup:
 
     @property
     def mesh(self) -> Mesh:
-        """Vertices and faces alone."""
+        """Vertices and faces as a mesh."""
         return Mesh(self.vertices, self.faces)
 
 
 def damaged(message: str) -> RejectError:
-    """The reject of a file that breaks the rules of its format."""
+    """The reject of a file that violates its format."""
     return RejectError("unreadable-mesh", message, "mesh")
 
 
@@ -46,10 +46,10 @@ def truncated(message: str) -> RejectError:
 
 
 def unsupported(message: str) -> RejectError:
-    """The reject of a sound file that uses a feature which is not read."""
+    """The reject of a valid file with a feature that is not read."""
     return RejectError("mesh-feature", message, "mesh")
 
 
 def too_large(message: str) -> RejectError:
-    """The reject of a file that declares more than is read; raised before anything of that size is allocated."""
+    """The reject of a file that declares more than is read; raised before memory of that size is allocated."""
     return RejectError("mesh-too-large", message, "mesh")

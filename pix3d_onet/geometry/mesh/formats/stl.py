@@ -1,4 +1,4 @@
-"""STL, binary and text: triangles with corners of their own."""
+"""Read STL, binary and text. Triangles share no vertices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pix3d_onet.geometry.mesh.formats.text import numbers, plain, shown
 from pix3d_onet.types import Float64
 
 HEADER = 84
-"""Bytes of a binary file before its triangles: 80 of comment and their number."""
+"""Bytes of a binary file before its triangles: a comment of 80 bytes and the number of triangles."""
 RECORD = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 FACET = re.compile(
     rb"\s*facet(?:\s+normal(?:\s+(?!outer)\S+){0,3})?\s+outer\s+loop\s+vertex\s+(\S+)\s+(\S+)\s+(\S+)"
@@ -20,14 +20,15 @@ FACET = re.compile(
     re.IGNORECASE,
 )
 BETWEEN = re.compile(rb"\s*(?:end\s?solid|solid|color)\b[^\r\n]*?(?=\s+facet\s+normal\s|[\r\n]|\Z)", re.IGNORECASE)
-"""What may stand between facets: a line, or less where the next facet begins in the same one."""
+"""Text that may be between facets: a line, or its beginning if the next facet is on the same line."""
 
 
 def parse_stl(data: bytes) -> Soup:
-    """Triangles (F, 3) of an STL file with 3F vertices of their own.
+    """Triangles (F, 3) of an STL file, with 3F vertices.
 
-    A binary file's size must agree with the number of triangles that it declares; where it declares none (writers that
-    stream leave 0), the size counts, and so it does for text without ``endsolid``, if the surface turns out closed.
+    The size of a binary file must agree with the number of triangles in its header. If that is 0 or -1 (streaming
+    writers), the size gives the number. A file like that, and text without ``endsolid``, is accepted only if its
+    surface is closed.
     """
     text = plain(data) if _is_text(data) else b""
     if text:
@@ -40,7 +41,8 @@ def parse_stl(data: bytes) -> Soup:
 
 
 def _is_text(data: bytes) -> bool:
-    """Many binary files begin with ``solid`` too: the size that their count gives decides, then the bytes."""
+    """Whether the file is text. Since many binary files begin with ``solid``, too, it is binary if the size agrees with
+    the number in the header."""
     if len(data) >= HEADER and len(data) == HEADER + RECORD.itemsize * struct.unpack_from("<I", data, 80)[0]:
         return False
     head = data[:2000]
@@ -74,7 +76,7 @@ def _binary(data: bytes) -> tuple[Float64, dict[str, int], str]:
 
 
 def _text(data: bytes) -> tuple[Float64, str]:
-    """(F, 3, 3) corners of a text file, and a doubt where its end is missing."""
+    """(F, 3, 3) corners of a text file, and why it may be truncated."""
     tokens: list[bytes] = []
     at, ended, facets = 0, False, 0
     while at < len(data):

@@ -1,4 +1,4 @@
-"""Text of the formats that are text: encodings, padding, numbers."""
+"""Text-based formats: encodings, padding, numbers."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from pix3d_onet.types import Float64
 
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, ""),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: its mark begins with that one's
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is the beginning of this one
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 PROBE = 512
-"""Bytes looked at to tell UTF-16 without a mark: of ASCII text every second byte is zero."""
+"""Bytes examined to detect UTF-16 without a mark: of ASCII text in it, every second byte is zero."""
 PADDING = re.compile(rb"\x00+(?=[\r\n]|\Z)")
 LAST_INDEX = re.compile(rb"[ \t](\d{1,18})\Z")
 DECIMAL_COMMA = re.compile(rb"\d,\d")
 
 
 def plain(data: bytes) -> bytes:
-    """ASCII-compatible bytes of a text file: UTF-16 and UTF-32 decoded, marks, end-of-file characters and NUL padding
-    at the ends of lines removed. RejectError for NUL bytes elsewhere: what stood there is lost.
+    """ASCII-compatible bytes of a text file, without byte order mark, end-of-file character and NUL padding of lines.
+
+    UTF-16 and UTF-32 are decoded. RejectError for NUL bytes elsewhere, because data are missing there.
     """
     data = _decoded(data)
     if b"\x00" in data:
         data = PADDING.sub(b"", data)
         if (at := data.find(b"\x00")) >= 0:
             raise damaged(f"NUL bytes within the text (line {data.count(10, 0, at) + 1})")
-    return data.removesuffix(b"\x1a")  # what MS-DOS ended text files with
+    return data.removesuffix(b"\x1a")  # end-of-file character of MS-DOS
 
 
 def _decoded(data: bytes) -> bytes:
@@ -54,18 +55,18 @@ def _decoded(data: bytes) -> bytes:
     try:
         return data.decode(encoding).encode()
     except UnicodeDecodeError as error:
-        raise damaged(f"not {encoding.upper()} text, as its first bytes say ({error.reason})") from None
+        raise damaged(f"its first bytes indicate {encoding.upper()} text, but it is not ({error.reason})") from None
 
 
 def doubt_of_last_index(text: bytes, vertices: int) -> str:
-    """A sentence where ``text`` has no last line end and another digit would make its last index another index."""
+    """Why ``text`` may be truncated: it has no final newline, and its last index with one more digit would be valid."""
     found = LAST_INDEX.search(text, max(0, len(text) - 20))
     cut = found is not None and 0 < 10 * int(found[1]) <= vertices
-    return "its last line has no end, its last index may lack digits" if cut else ""
+    return "its last line has no newline, so its last index may lack digits" if cut else ""
 
 
 def numbers(tokens: list[bytes]) -> Float64:
-    """(N,) float64 of decimal tokens. RejectError that quotes the first one that is no number."""
+    """(N,) float64 of decimal tokens. RejectError quotes the first token that is not a number."""
     try:
         return np.array(tokens, dtype=np.float64)
     except ValueError:
@@ -81,15 +82,15 @@ def _is_number(token: bytes) -> bool:
 
 
 def not_a_number(token: bytes) -> Exception:
-    """The reject for a token where a number is due; names the decimal comma."""
+    """The reject for a token that should be a number; it mentions a decimal comma."""
     return damaged(f"{shown(token)} is not a number{comma_hint(token)}")
 
 
 def comma_hint(text: bytes) -> str:
-    """A remark for a message where ``text`` has a decimal comma."""
+    """A hint to append to a message if ``text`` has a decimal comma, else empty."""
     return " (decimal comma: write numbers with a point)" if DECIMAL_COMMA.search(text) else ""
 
 
 def shown(token: bytes, most: int = 60) -> str:
-    """A piece of the file for a message: quoted, escaped, cut."""
+    """A piece of the file for a message: quoted, escaped, at most ``most`` bytes."""
     return repr(token[:most].decode("ascii", "backslashreplace"))

@@ -1,1 +1,1 @@
-"""Which points a mesh goes around: exact winding numbers, and a second judge that shares nothing with them."""
+"""Inside tests: exact winding numbers by ray crossings, and an independent check by solid angles."""

@@ -1,7 +1,7 @@
-"""The second judge of labels: solid angles instead of crossings, libigl instead of our own code.
+"""An independent check of labels: solid angles instead of ray crossings, by libigl instead of our own code.
 
-Fast winding numbers (Barill et al., SIGGRAPH 2018): the solid angle of every face seen from the point over 4π, far
-faces in groups. It errs by under 0.01, in float32, and shares neither principle nor a line with ``winding``.
+Fast winding numbers (Barill et al., SIGGRAPH 2018): the sum over all faces of the solid angle seen from the point,
+divided by 4π; distant faces are grouped. The error is below 0.01. It shares neither method nor code with ``winding``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pix3d_onet.types import Bool, Float32, Float64, Mesh
 
 
 def solid_angle_winding(mesh: Mesh, points: Float32 | Float64) -> Float64:
-    """(N,) how often ``mesh`` goes around each of (N, 3) points; not an integer where it is open.
+    """(N,) approximate winding number of ``mesh`` around each of (N, 3) points; not near an integer if it is open.
 
-    Both should be of about unit size near the origin. Raises ImportError where libigl is not installed.
+    Mesh and points should be of about unit size near the origin. ImportError if libigl is not installed.
     """
     import igl
 
@@ -27,13 +27,14 @@ def solid_angle_winding(mesh: Mesh, points: Float32 | Float64) -> Float64:
 
 
 def disagreements(mesh: Mesh, points: Float32 | Float64, labels: Bool, slack: float) -> tuple[int, int]:
-    """How many of the (N,) labels solid angles contradict farther than ``slack`` from the surface, and within it."""
+    """Number of the (N,) ``labels`` that differ from the inside test by solid angles: at points farther than ``slack``
+    from the surface, and nearer ones."""
     differ = np.flatnonzero(surrounded(mesh, points) != labels)
     excused = int((RayScene(mesh).distance(points[differ]) <= slack).sum()) if len(differ) else 0
     return len(differ) - excused, excused
 
 
 def surrounded(mesh: Mesh, points: Float32 | Float64) -> Bool:
-    """(N,) bool: whether solid angles say that ``mesh`` (closed) goes around each of (N, 3) points, whichever way."""
+    """(N,) bool: whether each of (N, 3) points is inside ``mesh`` (closed, either winding), by solid angles."""
     inside: Bool = np.abs(solid_angle_winding(mesh, points)) > 0.5
     return inside

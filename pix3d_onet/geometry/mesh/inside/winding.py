@@ -1,9 +1,9 @@
-"""Exact winding numbers of closed meshes, any number of parts, nested, mirrored, touching or overlapping.
+"""Exact winding numbers of closed meshes, also with parts that are nested, mirrored, touching or overlapping.
 
-The meshes must bound solids: every edge has as many faces one way round as the other (``topology.unbalanced_edges``).
-How often such a mesh goes around a point is how much more often a ray from it leaves the mesh than enters it; here a
-ray along +z, in exact float64 arithmetic. Any frame and scale will do. A point exactly on the surface counts for one of
-its sides.
+Every edge must be used equally often in both directions (``topology.unbalanced_edges`` is 0). Then the winding number
+of a point is the number of times that a ray from it leaves the mesh minus the number of times that it enters. The ray
+is along +z, and its crossings are computed exactly. Any frame and scale is allowed. A point exactly on the surface
+counts as being on one of its sides.
 """
 
 from __future__ import annotations
@@ -11,23 +11,25 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pix3d_onet.geometry.mesh.inside import _column_kernels
+from pix3d_onet.geometry.mesh.inside.kernels.columns import crossings
 from pix3d_onet.types import Bool, Float32, Float64, Int64, Mesh
 
-POINTS_PER_COLUMN = 2
+POINTS_PER_COLUMN = FACES_PER_COLUMN = 2
+"""Mean number of points or faces (whichever needs more columns) per column of a grid over (x, y). A face is compared
+with the points in all columns below it, and points near a surface are in few columns."""
 MOST_COLUMNS = 512
-"""Columns along an axis at most."""
+"""Most columns per axis."""
 
 
 def winding_numbers(mesh: Mesh, points: Float32 | Float64) -> Int64:
-    """(N,) int64: how often ``mesh`` goes around each of (N, 3) points, counter-clockwise from outside positive."""
+    """(N,) int64 winding number of ``mesh`` around each of (N, 3) points; 1 inside a solid with outward normals."""
     return _crossed(mesh, points, 0)[0]
 
 
 def winding_by_part(mesh: Mesh, points: Float64, parts: NDArray[np.int32]) -> tuple[Int64, Int64, Int64]:
-    """Which parts go around which points: (K,) point, ascending, (K,) part and (K,) winding number, none of them 0.
+    """The non-zero winding numbers of each part around each point: (K,) point (ascending), (K,) part, (K,) number.
 
-    ``parts`` (F,) int32 is the part of every face; each must be closed of itself.
+    ``points`` (N, 3); ``parts`` (F,) int32: the part of each face. Each part must be closed.
     """
     each = _crossed(mesh, points, 8 * len(points))[1]
     count = int(parts.max()) + 1
@@ -38,13 +40,16 @@ def winding_by_part(mesh: Mesh, points: Float64, parts: NDArray[np.int32]) -> tu
 
 
 def contains(mesh: Mesh, points: Float32 | Float64) -> Bool:
-    """(N,) bool: whether ``mesh`` goes around each of (N, 3) points, whichever way round."""
+    """(N,) bool: whether each of (N, 3) points is inside ``mesh``, that is its winding number is not 0."""
     inside: Bool = winding_numbers(mesh, points) != 0
     return inside
 
 
 def _crossed(mesh: Mesh, points: Float32 | Float64, room: int) -> tuple[Int64, Int64]:
-    """(N,) sums of the crossings' signs; (C, 3) all crossings, if ``room`` for them is not 0 (it grows as needed)."""
+    """(N,) sums of the crossings' signs, and (C, 3) all crossings: point, face and sign.
+
+    ``room``: initial capacity for crossings, increased as needed; 0: none are returned.
+    """
     found: Int64 = np.zeros(len(points), dtype=np.int64)
     if len(mesh.faces) == 0 or len(points) == 0:
         return found, np.zeros((0, 3), dtype=np.int64)
@@ -55,11 +60,12 @@ def _crossed(mesh: Mesh, points: Float32 | Float64, room: int) -> tuple[Int64, I
     near = np.flatnonzero(((local >= low) & (local <= high)).all(axis=1))
     local = np.ascontiguousarray(local[near]) * scale
     vertices = mesh.vertices * scale
-    cells = int(np.clip(np.sqrt(len(near) / POINTS_PER_COLUMN), 1, MOST_COLUMNS))
+    columns = max(len(near) / POINTS_PER_COLUMN, len(mesh.faces) / FACES_PER_COLUMN)
+    cells = int(np.clip(np.sqrt(columns), 1, MOST_COLUMNS))
     per_column = cells / np.maximum((high - low)[:2] * scale, np.finfo(np.float64).tiny)
     while True:
         sums, each = np.zeros(len(near), dtype=np.int64), np.empty((room, 3), dtype=np.int64)
-        count = _column_kernels.crossings(local, vertices, mesh.faces, low[:2] * scale, per_column, cells, sums, each)
+        count = crossings(local, vertices, mesh.faces, low[:2] * scale, per_column, cells, sums, each)
         if room == 0 or count <= room:
             break
         room = count

@@ -1,9 +1,10 @@
 """A sparse grid of 8³ bricks over the nodes near a mesh: marking, exact distances, exact edge crossings.
 
-Coordinates are *grid coordinates*: float64, one unit a voxel, node (i, j, k) at (i, j, k). Node n of brick slot s has
-the local index ``(i & 7) << 6 | (j & 7) << 3 | (k & 7)``. Every grid edge belongs to its lower node.
+Coordinates are *grid coordinates*: float64, one unit per voxel, node (i, j, k) at (i, j, k). A brick with a *slot* s
+has row s in the (n, 512) arrays; its node has the local index ``(i & 7) << 6 | (j & 7) << 3 | (k & 7)``. A grid edge
+belongs to its lower node.
 
-Threads work on layers of bricks along the first axis, each on its own nodes, so results do not depend on their number.
+Threads work on separate layers of bricks along the first axis, so results do not depend on their number.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from numba import njit, prange
 SIDE = 8
 NODES = SIDE**3
 FAR = np.float32(1e9)
-"""Distance of nodes outside the band, and the hit of edges that nothing crosses."""
+"""Distance of nodes outside the band, and ``first_hit`` of edges that no triangle crosses."""
 
 SLACK = 1.000001
-"""Relative slack of distances along an axis, so that none of float32 is missed by rounding."""
+"""Relative slack of early rejections by distance, so that rounding never skips the nearest triangle."""
 
 INCLUSIVE = 1e-10
-"""Relative slack of the inside-the-triangle test of a grid line: shared edges count for both triangles, so that a
-line never slips between two faces."""
+"""Relative slack of the test whether a grid line crosses a triangle: a line through a shared edge crosses both
+triangles, so that no line passes between two faces."""
 
 
 @njit(cache=True, nogil=True)
@@ -43,10 +44,10 @@ def edge_lines(t: Any, a: int, b: int, sign: float, lines: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def mark_bricks(triangles: Any, reach: float, dims: Any) -> Any:
-    """(Bx, By, Bz) bool: bricks with a node within ``reach`` voxels of a triangle (a superset).
+    """(Bx, By, Bz) bool: the bricks with a node within ``reach`` voxels of a triangle, and possibly a few more.
 
-    Those whose centre is near enough to the triangle's plane and, seen along the longest axis of its normal, to its
-    edges.
+    Tested by the distance of the brick's centre to the triangle's plane and, projected along the longest axis of its
+    normal, to its edges.
     """
     marked = np.zeros((dims[0], dims[1], dims[2]), dtype=np.bool_)
     half = (SIDE - 1) / 2.0
@@ -165,7 +166,7 @@ def squared_distance(
 
 @njit(cache=True, nogil=True)
 def _nodes_in_reach(t: Any, band: float, layer: int, slots: Any, low: Any, high: Any) -> None:
-    """Write the first and last node (3,) along every axis, within the layer, that ``band`` around ``t`` reaches."""
+    """Write the first and last node (3,) per axis, within the layer, of the box around ``t`` enlarged by ``band``."""
     for axis in range(3):
         low[axis] = max(0, int(np.ceil(min(t[0, axis], t[1, axis], t[2, axis]) - band)))
         top = slots.shape[axis] * SIDE - 1
@@ -180,9 +181,9 @@ def _splat_triangle(
 ) -> None:
     """Lower the distances of the layer's nodes within ``band`` of triangle ``t``.
 
-    Columns of nodes along the normal's longest axis ``c``: those farther than ``band`` from the projected triangle are
-    skipped, in the others only the nodes within ``band`` of its plane are asked. ``scratch`` (3, 3) int64 and ``lines``
-    (3, 3) float64 are overwritten.
+    Nodes are visited in columns along the normal's longest axis ``c``. Columns farther than ``band`` from the projected
+    triangle are skipped, and in the others nodes farther than ``band`` from its plane. ``scratch`` (3, 3) int64 and
+    ``lines`` (3, 3) float64 are overwritten.
     """
     ax, ay, az = t[0, 0], t[0, 1], t[0, 2]
     ux, uy, uz = t[1, 0] - ax, t[1, 1] - ay, t[1, 2] - az
@@ -203,7 +204,7 @@ def _splat_triangle(
         slope_a, slope_b = -normal[a] / normal[c], -normal[b] / normal[c]
         steep = length / abs(normal[c]) * SLACK
         spread = band * steep
-    else:  # a line or a point: no plane to keep to
+    else:  # degenerate: it has no plane
         lines[:, :] = 0.0
         slope_a, slope_b, steep, spread = 0.0, 0.0, 1e18, 1e18
     limit = band * band
@@ -243,7 +244,7 @@ def _splat_triangle(
 
 @njit(cache=True, nogil=True, inline="always")
 def _lines_in_reach(t: Any, c: int, layer: int) -> tuple[int, int, int, int]:
-    """First and last grid line along axis ``c`` that may cross ``t`` in the layer, along each of the other two axes."""
+    """Ranges, per other axis, of the grid lines along axis ``c`` that may cross ``t`` in the layer."""
     a, b = (c + 1) % 3, (c + 2) % 3
     low_a, high_a = int(np.ceil(min(t[0, a], t[1, a], t[2, a]))), int(np.floor(max(t[0, a], t[1, a], t[2, a])))
     low_b, high_b = int(np.ceil(min(t[0, b], t[1, b], t[2, b]))), int(np.floor(max(t[0, b], t[1, b], t[2, b])))
@@ -256,7 +257,7 @@ def _lines_in_reach(t: Any, c: int, layer: int) -> tuple[int, int, int, int]:
 
 @njit(cache=True, nogil=True, inline="always")
 def _area_along(t: Any, c: int) -> tuple[float, float]:
-    """Twice the signed area of ``t`` projected along axis ``c``, and its span; area 0 where it is edge-on."""
+    """Twice the signed area of ``t`` projected along axis ``c`` (0 if edge-on), and its span."""
     a, b = (c + 1) % 3, (c + 2) % 3
     a1, a2, b1, b2 = t[1, a] - t[0, a], t[2, a] - t[0, a], t[1, b] - t[0, b], t[2, b] - t[0, b]
     area = a1 * b2 - a2 * b1
@@ -266,9 +267,9 @@ def _area_along(t: Any, c: int) -> tuple[float, float]:
 
 @njit(cache=True, nogil=True, inline="always")
 def _depth_on_line(t: Any, c: int, ia: int, ib: int, area: float, slack: float) -> Any:
-    """Where the grid line (``ia``, ``ib``) along axis ``c`` meets ``t``; NaN where it does not."""
+    """Coordinate along axis ``c`` at which the grid line (``ia``, ``ib``) crosses ``t``; NaN if it does not."""
     a, b = (c + 1) % 3, (c + 2) % 3
-    # Edge functions relative to the node keep the error near the node small.
+    # edge functions relative to the node, so that rounding errors are small
     x0, y0, x1, y1, x2, y2 = t[0, a] - ia, t[0, b] - ib, t[1, a] - ia, t[1, b] - ib, t[2, a] - ia, t[2, b] - ib
     w0 = x1 * y2 - x2 * y1
     w1 = x2 * y0 - x0 * y2
@@ -294,7 +295,7 @@ def _edge_of(c: int, ia: int, ib: int, k: int, slots: Any) -> tuple[int, int]:
 
 @njit(cache=True, nogil=True)
 def _cross_triangle(t: Any, layer: int, slots: Any, first_hit: Any, last_hit: Any) -> None:
-    """Note where ``t`` crosses the grid edges that belong to the layer's nodes."""
+    """Update the hits of the grid edges of the layer's nodes that ``t`` crosses."""
     for c in range(3):
         area, span = _area_along(t, c)
         if area == 0.0:
@@ -317,11 +318,11 @@ def _cross_triangle(t: Any, layer: int, slots: Any, first_hit: Any, last_hit: An
 
 @njit(cache=True, nogil=True, parallel=True)
 def splat(triangles: Any, band: float, slots: Any, count: int) -> Any:
-    """Exact distances and edge crossings of the nodes of all bricks.
+    """Exact distances and edge crossings of the nodes of all bricks with a slot.
 
     Returns ``distance`` (n, 512) float32 to the nearest triangle where it is at most ``band``, else FAR; ``nearest``
-    (n, 512) int32 that triangle; ``first_hit`` and ``last_hit`` (n, 3, 512) float32: lowest and highest place in
-    [0, 1] where a triangle crosses the node's +x, +y, +z edge (FAR and -FAR where none does).
+    (n, 512) int32 that triangle; ``first_hit`` and ``last_hit`` (n, 3, 512) float32: lowest and highest position in
+    [0, 1] at which a triangle crosses the node's +x, +y, +z edge (FAR and -FAR if none does).
     """
     distance = np.full((count, NODES), FAR, dtype=np.float32)
     nearest = np.full((count, NODES), -1, dtype=np.int32)
@@ -343,10 +344,10 @@ def splat(triangles: Any, band: float, slots: Any, count: int) -> Any:
 
 @njit(cache=True, nogil=True, parallel=True)
 def crossing_faces(triangles: Any, slots: Any, number: Any, fractions: Any, count: int, tolerance: float) -> Any:
-    """(V,) int32: the triangle that crosses the edge of each of ``count`` vertices where the vertex is; -1 for none.
+    """(V,) int32: for each of ``count`` vertices the triangle that crosses its edge at the vertex; -1: none.
 
-    ``number`` (n, 3, 512) is the vertex on every edge and ``fractions`` (n, 3, 512) its place. The nearest crossing
-    within ``tolerance`` voxels counts, of equally near ones the first.
+    ``number`` (n, 3, 512): the vertex on each edge; ``fractions`` (n, 3, 512): its position. The nearest crossing
+    within ``tolerance`` voxels is used; the first one of a tie.
     """
     found = np.full(count, -1, dtype=np.int32)
     gaps = np.full(count, tolerance)

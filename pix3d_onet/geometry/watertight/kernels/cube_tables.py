@@ -1,9 +1,8 @@
-"""The 256 cases of marching cubes, made from one rule instead of being copied.
+"""The 256 cases of marching cubes, computed from one rule.
 
-On a cube face whose inside corners lie diagonally, they are joined. Neighbouring cubes apply the same rule to the face
-they share, so the surface is closed (Lorensen & Cline 1987 left that open; Nielson & Hamann 1991 describe the
-ambiguity). Loops are cut into triangles so that no cut lies in a cube face, hence no edge is ever used by more than two
-triangles.
+If the inside corners of a cube face are diagonal, they are connected. Neighbouring cubes apply the same rule to their
+shared face, so the surface is closed (the tables of Lorensen & Cline 1987 are ambiguous there, see Nielson & Hamann
+1991). Loops are triangulated with no diagonal in a cube face, so no edge has more than two triangles.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ EDGE_SIDES = _sides()
 
 
 class CubeTables(NamedTuple):
-    """What every case (256 rows) makes of a cell; edges are numbered as in ``EDGES``, -1 pads.
+    """The surface in a cell for each of the 256 cases; edges are numbered as in ``EDGES``, unused entries are -1.
 
-    ``counts`` (256,) int8 triangles in all; ``lengths`` (256, L) int8 corners of every loop; ``loops`` (256, L, M) int8
-    edges of every loop, counter-clockwise seen from outside the solid; ``sides`` (256, L, M) int8 the cube face in
-    which the loop goes on from that edge, as ``EDGE_SIDES`` numbers it; ``pieces`` (256, L, M - 2, 3) int8 triangles of
-    every loop; ``segments`` (256, 3, 2, 2) int8 the steps of loops that lie in the cube's lower x, y and z faces.
+    ``counts`` (256,) int8: number of triangles. ``lengths`` (256, L) int8: number of corners of each loop. ``loops``
+    (256, L, M) int8: edges of each loop, counter-clockwise seen from outside the solid. ``sides`` (256, L, M) int8: the
+    cube face in which the loop continues from that edge, numbered as in ``EDGE_SIDES``. ``pieces`` (256, L, M - 2, 3)
+    int8: triangles of each loop. ``segments`` (256, 3, 2, 2) int8: steps of loops in the cube's lower x, y and z faces.
     """
 
     counts: NDArray[np.int8]
@@ -74,8 +73,8 @@ def _face_segments(case: int) -> list[tuple[int, int, Segment]]:
             if side == 0:
                 ring.reverse()  # counter-clockwise seen from outside the cube
             inside = [case >> c & 1 for c in ring]
-            # Walking the ring, a segment runs from where we enter the inside to where we leave it, or, to join
-            # diagonal inside corners, from the entry to the exit before it.
+            # along the ring, a segment goes from the edge where the inside begins to the edge where it ends; to
+            # connect diagonal inside corners, to the previous edge where it ends
             crossings = [n for n in range(4) if inside[n] != inside[(n + 1) % 4]]
             edges = [index[tuple(sorted((ring[n], ring[(n + 1) % 4])))] for n in range(4)]  # type: ignore[index]
             if len(crossings) == 2:
@@ -83,7 +82,7 @@ def _face_segments(case: int) -> list[tuple[int, int, Segment]]:
                 segments.append((axis, side, (edges[enter], edges[leave])))
             elif len(crossings) == 4:
                 for n in range(4):
-                    if not inside[n]:  # edge n enters at corner n+1; the exit before it is edge n-1
+                    if not inside[n]:  # the inside begins on edge n and ended before on edge n-1
                         segments.append((axis, side, (edges[n], edges[(n - 1) % 4])))
     return segments
 
@@ -103,7 +102,7 @@ def _loops(case: int) -> list[list[int]]:
 
 
 def _triangulate(loop: list[int]) -> list[tuple[int, int, int]] | None:
-    """Triangles of a loop whose diagonals lie in no cube face; None when there are none."""
+    """Triangles of a loop without a diagonal in a cube face; None if there are none."""
     if len(loop) == 3:
         return [(loop[0], loop[1], loop[2])]
     first, last = loop[0], loop[-1]
@@ -128,7 +127,7 @@ def _triangulate(loop: list[int]) -> list[tuple[int, int, int]] | None:
 
 @cache
 def tables() -> CubeTables:
-    """The tables, made once (a few milliseconds)."""
+    """The tables, computed at the first call (a few milliseconds)."""
     every = [_loops(case) for case in range(256)]
     most = max(map(len, every))
     longest = max(len(loop) for loops in every for loop in loops)

@@ -1,4 +1,4 @@
-"""Compiled parts of ``fusion``: depth maps by rasterisation, and the TSDF where its sign is not certain beforehand."""
+"""Kernels of ``fusion``: depth maps by rasterisation, and the TSDF of bricks whose sign is not certain."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _rasterise(points: Any, faces: Any, rotation: Any, focal: float, size: int, 
         inverse = 1.0 / area
         s0u, s0v = (v[b] - v[c]) * inverse, (u[c] - u[b]) * inverse
         s1u, s1v = (v[c] - v[a]) * inverse, (u[a] - u[c]) * inverse
-        # 1/Z is affine over the image (perspective-correct).
+        # 1/Z is affine over the image
         wu = s0u * (w[a] - w[c]) + s1u * (w[b] - w[c])
         wv = s0v * (w[a] - w[c]) + s1v * (w[b] - w[c])
         for row in range(top, bottom + 1):
@@ -79,7 +79,7 @@ def _erode(depth: Any, scratch: Any, offset: float) -> None:
 
 @njit(cache=True, nogil=True, parallel=True)
 def depth_maps(points: Any, faces: Any, rotations: Any, focal: float, size: int, far: float, offset: float) -> Any:
-    """(n, size, size) float32 depth maps, moved ``offset`` nearer and eroded 3×3; ``far`` where nothing is."""
+    """(n, size, size) float32 depth maps, moved ``offset`` nearer and eroded 3×3; ``far`` without a surface."""
     n = len(rotations)
     depth = np.empty((n, size, size), dtype=np.float32)
     for view in prange(n):
@@ -91,7 +91,7 @@ def depth_maps(points: Any, faces: Any, rotations: Any, focal: float, size: int,
 
 @njit(cache=True, nogil=True, parallel=True)
 def depth_bounds(depth: Any) -> Any:
-    """(n, t, t, 2) float32 lowest and highest depth of every tile."""
+    """(n, t, t, 2) float32 lowest and highest depth of each tile."""
     n, size = depth.shape[0], depth.shape[1]
     tiles = (size + TILE - 1) // TILE
     bounds = np.empty((n, tiles, tiles, 2), dtype=np.float32)
@@ -132,7 +132,7 @@ def _certain(low: Any, high: Any, bounds: Any, rotations: Any, focal: float, siz
         partly = left < 0 or top < 0 or right >= size or bottom >= size
         left, right, top, bottom = max(left, 0), min(right, size - 1), max(top, 0), min(bottom, size - 1)
         if left > right or top > bottom:
-            continue  # out of the picture: this view says nothing
+            continue  # outside the picture: not seen by this view
         near, far = 1e9, -1e9
         for y in range(top // TILE, bottom // TILE + 1):
             for x in range(left // TILE, right // TILE + 1):
@@ -157,7 +157,8 @@ def _certain(low: Any, high: Any, bounds: Any, rotations: Any, focal: float, siz
 def certain_signs(
     dims: Any, resolution: int, bounds: Any, rotations: Any, focal: float, size: int, truncation: float
 ) -> Any:
-    """(Bx, By, Bz) int8: sign of whole bricks, 0 where some voxel must be looked at. 4³ blocks first."""
+    """(Bx, By, Bz) int8: sign of each brick, 0 if its voxels must be evaluated. Blocks of 4³ bricks are tested
+    first."""
     signs = np.zeros((dims[0], dims[1], dims[2]), dtype=np.int8)
     blocks = ((dims[0] + 3) // 4, (dims[1] + 3) // 4, (dims[2] + 3) // 4)
     for block in prange(blocks[0] * blocks[1] * blocks[2]):
@@ -187,10 +188,10 @@ def certain_signs(
 
 @njit(cache=True, nogil=True, parallel=True)
 def fuse_bricks(origin: Any, resolution: int, depth: Any, rotations: Any, focal: float, truncation: float) -> Any:
-    """(n, 512) float32 TSDF in [-1, 1] of all voxels of the bricks that start at ``origin`` (n, 3).
+    """(n, 512) float32 TSDF in [-1, 1] of all voxels of the bricks with first node ``origin`` (n, 3).
 
-    Mean over the views that see the voxel or hide it by at most the truncation of min(1, (depth - Z) / truncation);
-    -1 where no view does (unseen = inside).
+    The mean of min(1, (depth - Z) / truncation) over the views in which the voxel is visible, or at most the truncation
+    behind the surface; -1 (inside) if there is none.
     """
     n, size = len(origin), depth.shape[1]
     values = np.empty((n, NODES), dtype=np.float32)
@@ -224,7 +225,7 @@ def fuse_bricks(origin: Any, resolution: int, depth: Any, rotations: Any, focal:
 
 @njit(cache=True, nogil=True)
 def uncertain_borders(signs: Any, slots: Any, values: Any) -> Any:
-    """(Bx, By, Bz) bool: bricks without a slot that have a voxel of the other sign beside them."""
+    """(Bx, By, Bz) bool: bricks without a slot next to a voxel of the other sign."""
     dims = slots.shape
     wanted = np.zeros(dims, dtype=np.bool_)
     for i in range(dims[0]):
@@ -257,7 +258,8 @@ def uncertain_borders(signs: Any, slots: Any, values: Any) -> Any:
 
 @njit(cache=True, nogil=True, parallel=True)
 def value_fractions(values: Any, brick_values: Any, neighbours: Any) -> Any:
-    """(n, 3, 512) float32: linear zero crossing of every edge whose ends differ in sign."""
+    """(n, 3, 512) float32: position of the zero crossing, by linear interpolation, on edges with ends of unlike
+    sign."""
     fractions = np.full((len(values), 3, NODES), np.float32(0.5), dtype=np.float32)
     for slot in prange(len(values)):
         for local in range(NODES):

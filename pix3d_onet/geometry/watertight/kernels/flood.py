@@ -1,7 +1,6 @@
-"""The outside: a flood from the border of the brick grid by bit masks, and its creep up to the surface.
+"""Find the outside: flood fill from the border of the brick grid with bit masks, then steps up to the surface.
 
-Arrays are those of ``_bricks``; ``brick_out`` (Bx, By, Bz) uint8 tells for bricks without a slot whether they lie
-outside.
+Arrays are as in ``bricks``; ``brick_out`` (Bx, By, Bz) uint8: whether bricks without a slot are outside.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def pack(flags: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def unpack(words: Any) -> Any:
-    """(n, 512) uint8 of (n, 8) uint64 masks."""
+    """(n, 512) uint8 flags of (n, 8) uint64 bit masks; the inverse of :func:`pack`."""
     flags = np.zeros((len(words), SIDE * SIDE * SIDE), dtype=np.uint8)
     for slot in range(len(words)):
         for i in range(SIDE):
@@ -43,15 +42,15 @@ def unpack(words: Any) -> Any:
 
 @njit(cache=True, nogil=True, inline="always")
 def _spread(word: Any) -> Any:
-    """A plane of 8×8 nodes and their four neighbours in the plane."""
+    """The nodes of an 8×8 plane and their four neighbours in it."""
     up, down = np.uint64(0x7F7F7F7F7F7F7F7F), np.uint64(0xFEFEFEFEFEFEFEFE)
     one, eight = np.uint64(1), np.uint64(8)
     return word | ((word & up) << one) | ((word & down) >> one) | (word << eight) | (word >> eight)
 
 
 @njit(cache=True, nogil=True)
-def _settle(free: Any, reached: Any) -> None:
-    """Flood within one brick until nothing changes; ``free`` and ``reached`` are its 8 words."""
+def _flood_brick(free: Any, reached: Any) -> None:
+    """Flood fill within one brick; ``free`` and ``reached`` are its 8 words, ``reached`` is changed in place."""
     changed = True
     while changed:
         changed = False
@@ -69,10 +68,10 @@ def _settle(free: Any, reached: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _against(reached: Any, wholly: bool, axis: int, step: int, face: Any) -> None:
-    """Write to ``face`` (8,) the nodes of the next brick along ``axis`` that lie against what this one has reached.
+def _adjacent_nodes(reached: Any, wholly: bool, axis: int, step: int, face: Any) -> None:
+    """Write to ``face`` (8,) the nodes of the next brick along ``axis`` that are adjacent to reached nodes of this one.
 
-    ``reached`` are the 8 words of this brick; ``wholly``: all of it is reached and ``reached`` is not looked at.
+    ``reached``: the 8 words of this brick; ``wholly``: all its nodes are reached, and ``reached`` is ignored.
     """
     full = ~np.uint64(0)
     first_j, last_j = np.uint64(0xFF), np.uint64(0xFF) << np.uint64(56)
@@ -91,8 +90,8 @@ def _against(reached: Any, wholly: bool, axis: int, step: int, face: Any) -> Non
 
 
 @njit(cache=True, nogil=True)
-def _take_in(face: Any, free: Any, reached: Any) -> bool:
-    """Add the free nodes of ``face`` to ``reached`` (8 words each); whether there was a new one."""
+def _add_reached(face: Any, free: Any, reached: Any) -> bool:
+    """Add the free nodes of ``face`` to ``reached`` (8 words each); returns whether there was a new one."""
     fresh = False
     for w in range(SIDE):
         gain = face[w] & free[w] & ~reached[w]
@@ -104,11 +103,11 @@ def _take_in(face: Any, free: Any, reached: Any) -> bool:
 
 @njit(cache=True, nogil=True)
 def flood(free: Any, slots: Any, reached: Any, brick_out: Any) -> None:
-    """Reach all free nodes that are 6-connected through free nodes to the border of the grid.
+    """Find all free nodes that are 6-connected, through free nodes, to the border of the grid.
 
-    ``free`` and ``reached`` (n, 8) uint64 masks as of :func:`pack`, ``reached`` zero and filled in here; bricks without
-    a slot are wholly free unless ``brick_out`` is 2, and become 1 there when reached. The outermost bricks must have
-    no slot. Works brick by brick: a brick is settled with bit operations, then what reached its faces is handed on.
+    ``free`` (n, 8) and ``reached`` (n, 8): uint64 masks of :func:`pack`; ``reached`` must be zero and is filled. In
+    bricks without a slot all nodes are free unless ``brick_out`` is 2; it becomes 1 if the brick is reached. The
+    outermost bricks must have no slot. Each brick is flooded with bit operations, then its faces' neighbours.
     """
     dims = slots.shape
     total = dims[0] * dims[1] * dims[2]
@@ -133,7 +132,7 @@ def flood(free: Any, slots: Any, reached: Any, brick_out: Any) -> None:
         i, j, k = b // (dims[1] * dims[2]), b // dims[2] % dims[1], b % dims[2]
         mine = slots[i, j, k]
         if mine >= 0:
-            _settle(free[mine], reached[mine])
+            _flood_brick(free[mine], reached[mine])
         for side in range(6):
             axis, step = side >> 1, (side & 1) * 2 - 1
             x = i + (step if axis == 0 else 0)
@@ -141,11 +140,11 @@ def flood(free: Any, slots: Any, reached: Any, brick_out: Any) -> None:
             z = k + (step if axis == 2 else 0)
             if x < 0 or y < 0 or z < 0 or x >= dims[0] or y >= dims[1] or z >= dims[2]:
                 continue
-            _against(reached[max(mine, 0)], mine < 0, axis, step, face)
+            _adjacent_nodes(reached[max(mine, 0)], mine < 0, axis, step, face)
             other = slots[x, y, z]
             fresh = False
             if other >= 0:
-                fresh = _take_in(face, free[other], reached[other])
+                fresh = _add_reached(face, free[other], reached[other])
             elif brick_out[x, y, z] == 0 and face.any():
                 brick_out[x, y, z] = 1
                 fresh = True
@@ -158,7 +157,7 @@ def flood(free: Any, slots: Any, reached: Any, brick_out: Any) -> None:
 
 @njit(cache=True, nogil=True, parallel=True)
 def creep(out: Any, brick_out: Any, table: Any, first_hit: Any) -> None:
-    """One step of the outside (1 in ``out``) along grid edges that no triangle crosses: reached nodes get 2."""
+    """Extend the outside (1 in ``out``) by one step along grid edges that no triangle crosses; new nodes get 2."""
     for slot in prange(len(out)):
         for local in range(NODES):
             if out[slot, local] != 0:
@@ -174,7 +173,7 @@ def creep(out: Any, brick_out: Any, table: Any, first_hit: Any) -> None:
                 down = look(out, brick_out, table, slot, i - di, j - dj, k - dk)
                 if down == 1:
                     s = table[slot, ((i - di) >> 3) + 1, ((j - dj) >> 3) + 1, ((k - dk) >> 3) + 1]
-                    # An edge of a slotless brick is crossed by nothing.
+                    # no triangle crosses an edge of a brick without a slot
                     if s < 0 or first_hit[s, axis, ((i - di) & 7) << 6 | ((j - dj) & 7) << 3 | ((k - dk) & 7)] > 1.0:
                         reached = True
                         break
@@ -184,7 +183,7 @@ def creep(out: Any, brick_out: Any, table: Any, first_hit: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def creep_on(out: Any, table: Any, first_hit: Any, level: int) -> None:
-    """As :func:`creep` for ``level`` 3 and on: only the nodes that got the level before can hand it on."""
+    """As :func:`creep` for ``level`` ≥ 3: a step from the nodes with the previous level; new nodes get ``level``."""
     for slot in range(len(out)):
         for local in range(NODES):
             if out[slot, local] != level - 1:

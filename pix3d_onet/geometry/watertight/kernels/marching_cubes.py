@@ -15,10 +15,10 @@ from pix3d_onet.types import Float64, Int64, UInt8
 
 
 class Cubes(NamedTuple):
-    """Where a surface crosses the edges of the brick grid.
+    """Crossings of a surface with the edges of the brick grid.
 
-    ``vertices`` (V, 3) in grid coordinates; ``cases`` (n, 512) uint8 of all cells; ``number`` (n, 3, 512) int32 the
-    vertex on every node's +x, +y, +z edge, -1 where there is none; ``faces_before`` (n+1,) faces in earlier bricks.
+    ``vertices`` (V, 3) in grid coordinates; ``cases`` (n, 512) uint8: case of each cell; ``number`` (n, 3, 512) int32:
+    vertex on each node's +x, +y, +z edge, -1: none; ``faces_before`` (n+1,): number of faces in earlier bricks.
     """
 
     vertices: Float64
@@ -118,7 +118,7 @@ def _connect(
 
 
 def connected(cubes: Cubes, neighbours: Any) -> Int64:
-    """(F, 3) int64 faces of the surface, each loop cut as in the tables; counter-clockwise seen from outside."""
+    """(F, 3) int64 faces of the surface, counter-clockwise seen from outside; loops are triangulated by the tables."""
     table = tables()
     faces: Int64 = _connect(
         cubes.cases, cubes.faces_before, cubes.number, neighbours, table.lengths, table.loops, table.pieces, EDGE_AXIS,
@@ -128,11 +128,11 @@ def connected(cubes: Cubes, neighbours: Any) -> Int64:
 
 
 def extract(inside: Any, brick_inside: Any, neighbours: Any, origin: Any, fractions: Any) -> Cubes:
-    """Where the surface of the brick grid crosses its edges; :func:`connected` makes faces of it.
+    """Vertices and cases of the surface of the brick grid; for its faces see :func:`connected`.
 
-    ``inside`` (n, 512) uint8, ``brick_inside`` (B,) uint8 flat for bricks without a slot, ``neighbours`` of
-    ``neighbours.neighbour_table``, ``origin`` (n, 3) int32 first node of every brick, ``fractions`` (n, 3, 512)
-    float32.
+    ``inside`` (n, 512) uint8; ``brick_inside`` (B,) uint8: of bricks without a slot; ``neighbours``: from
+    ``neighbours.neighbour_table``; ``origin`` (n, 3) int32: first node of each brick; ``fractions`` (n, 3, 512)
+    float32: positions of crossings on edges.
     """
     cases, vertex_offsets, face_offsets = _count(inside, brick_inside, neighbours, tables().counts)
     vertices, number = _place(cases, vertex_offsets, origin, fractions)

@@ -1,6 +1,6 @@
-"""Nodes of neighbouring bricks: a table of each brick's 27 and the look-up through it.
+"""Access to nodes of neighbouring bricks: a table of the 27 bricks around each brick, and a look-up.
 
-Arrays are those of ``_bricks``; slotless bricks have one value for all their nodes.
+Arrays are as in ``bricks``; in a brick without a slot, all nodes have the same value.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def neighbour_table(slots: Any, count: int) -> Any:
-    """(n, 3, 3, 3) int32: slot of the brick at offset -1..1 on each axis; -1 none; -2 - b for slotless brick b."""
+    """(n, 3, 3, 3) int32: slot of the brick at offset -1..1 on each axis; -1: outside the grid; -2 - b: brick b,
+    without a slot."""
     dims = slots.shape
     table = np.full((count, 3, 3, 3), -1, dtype=np.int32)
     for i in range(dims[0]):
@@ -34,7 +35,7 @@ def neighbour_table(slots: Any, count: int) -> Any:
 
 @njit(cache=True, nogil=True, inline="always")
 def look(values: Any, brick_values: Any, table: Any, slot: int, i: int, j: int, k: int) -> Any:
-    """Value of the node at local coordinates that may lie in a neighbouring brick (-8 <= i, j, k < 16)."""
+    """Value of the node at local coordinates (i, j, k), -8 <= i, j, k < 16, also in a neighbouring brick."""
     s = table[slot, (i >> 3) + 1, (j >> 3) + 1, (k >> 3) + 1]
     if s >= 0:
         return values[s, (i & 7) << 6 | (j & 7) << 3 | (k & 7)]

@@ -1,4 +1,4 @@
-"""Distances from scattered points to the nearest triangle, for points that are few beside the grid's nodes."""
+"""Distances from scattered points to the nearest triangle, for far fewer points than the grid has nodes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ HALF_CELL = 0.7072
 
 @njit(cache=True, nogil=True)
 def _chain(points: Any, slots: Any, count: int) -> Any:
-    """The points of every cell as linked lists: (n, 512) int32 first point, (K,) int32 next point, -1 ends."""
+    """The points in each cell as linked lists: (n, 512) int32 first point, (K,) int32 next point; -1 ends a list."""
     first = np.full((count, NODES), -1, dtype=np.int32)
     following = np.full(len(points), -1, dtype=np.int32)
     dims = slots.shape
     for n in range(len(points)):
         x, y, z = points[n, 0], points[n, 1], points[n, 2]
         if not (0.0 <= x < dims[0] * SIDE and 0.0 <= y < dims[1] * SIDE and 0.0 <= z < dims[2] * SIDE):
-            continue  # also where a coordinate is NaN
+            continue  # also if a coordinate is NaN
         i, j, k = int(x), int(y), int(z)
         slot = slots[i >> 3, j >> 3, k >> 3]
         if slot >= 0:
@@ -34,7 +34,8 @@ def _chain(points: Any, slots: Any, count: int) -> Any:
 
 @njit(cache=True, nogil=True, inline="always")
 def _is_farther(p: Any, t: Any, a: int, b: int, normal: Any, limit: float, lines: Any, squared: float) -> bool:
-    """Whether the plane of ``t`` or one of its edges, seen along its normal's longest axis, already is too far away."""
+    """Whether ``t`` is farther than ``squared`` by its plane, or by its edges projected along its normal's longest
+    axis."""
     off = normal[0] * (p[0] - t[0, 0]) + normal[1] * (p[1] - t[0, 1]) + normal[2] * (p[2] - t[0, 2])
     if limit > 0.0 and off * off > squared * limit:
         return True
@@ -52,7 +53,7 @@ def _probe_triangle(
 ) -> None:  # fmt: skip
     """Lower the squared distances of the points in the layer's cells within ``reach`` of ``t``.
 
-    As ``bricks.splat``: columns of cells along the longest axis of the normal, in each only those at the plane.
+    As in ``bricks.splat``, cells are visited in columns along the longest axis of the normal, near the plane of ``t``.
     """
     ux, uy, uz = t[1, 0] - t[0, 0], t[1, 1] - t[0, 1], t[1, 2] - t[0, 2]
     vx, vy, vz = t[2, 0] - t[0, 0], t[2, 1] - t[0, 1], t[2, 2] - t[0, 2]
@@ -115,10 +116,10 @@ def _probe_triangle(
 
 @njit(cache=True, nogil=True, parallel=True)
 def lower_distances(points: Any, squared: Any, triangles: Any, reach: float, slots: Any, count: int) -> None:
-    """Lower ``squared`` (K,) to the squared distance of (K, 3) points to the nearest of ``triangles``, in place.
+    """Lower ``squared`` (K,) to the squared distance of ``points`` (K, 3) to the nearest of ``triangles``, in place.
 
-    Only triangles within ``reach`` voxels are looked at, and only points in the bricks. The lower ``squared`` is to
-    begin with, the less there is to do.
+    Only triangles within ``reach`` voxels, and only points inside bricks with a slot, are considered. The smaller the
+    initial values, the faster.
     """
     first, following = _chain(points, slots, count)
     layers = slots.shape[0]

@@ -1,11 +1,12 @@
-"""Edges and corners that marching cubes cuts off: where they are, and a surface that keeps them.
+"""Find edges and corners that marching cubes cuts off, and build a surface with them.
 
-Extended marching cubes (Kobbelt et al., SIGGRAPH 2001) and cubical marching squares (Ho et al., CGF 2005) put a vertex
-where the planes of a cell's crossings meet. So here: a step of a loop, which two cells share, gets a vertex where the
-planes of its two ends do not agree, and a loop with such a step is fanned around a vertex of its own. The surface stays
-as closed as that of marching cubes, because every step is cut in the same place in both of its cells.
+Like extended marching cubes (Kobbelt et al., SIGGRAPH 2001) and cubical marching squares (Ho et al., CGF 2005), it adds
+vertices at intersections of the planes of a cell's crossings. A *step* goes from one vertex of a loop to the next, in
+one cube face, and is shared by two cells. If the planes of its ends differ, the step is *bent* and gets a vertex; a
+loop with a bent step becomes a fan around another vertex. The surface stays closed, because a step is split at the same
+place in both of its cells.
 
-Arrays are those of ``marching_cubes``; a *step* goes from one vertex of a loop to the next, in one cube face.
+Arrays are as in ``marching_cubes``.
 """
 
 from __future__ import annotations
@@ -19,32 +20,35 @@ from pix3d_onet.geometry.watertight.kernels.bricks import NODES
 from pix3d_onet.geometry.watertight.kernels.marching_cubes import vertex_on
 
 FLAT = 0.025
-"""Voxels that one end of a step may lie off the plane of the other; circles of over 12 voxels stay within it."""
+"""Largest distance, voxels, of one end of a step from the plane of the other, for a step that is not bent; on circles
+of radius above 12 voxels it is smaller."""
 ON_PLANES = 0.1
-"""Share by which a step's middle may be nearer to the surface than to the planes of its ends that meet in an edge."""
+"""Relative tolerance of the test whether the surface is as far from a step's middle as the planes of its ends, so that
+these meet in an edge of the model."""
 SLIGHT = 0.05
-"""Voxels from a step's middle to the nearer of the planes of its ends under which a shallow edge is left out: scanned
-and remeshed models are full of them, and they would double the faces."""
+"""Distance, voxels, from a step's middle to the nearer plane of its ends, below which shallow edges are ignored:
+scanned and remeshed models have so many that they would double the number of faces."""
 SHALLOW = 0.9
-"""Cosine between the planes of a shallow edge, at least."""
+"""Least cosine between the normals of the planes of a shallow edge."""
 BULGE = 4.0 / 3.0
-"""A parabola's area above a chord is that of a triangle so many times as high."""
+"""The area between a parabola and its chord is that of a triangle with this multiple of its height."""
 DOME = np.array([0.0, 0.0, 0.0, 5 / 12, 1 / 2, 0.601, 0.708, 0.815])
-"""Height of a fan's vertex as a share of the summed heights of its steps' vertices, per corners of the loop: with it a
-fan over a regular polygon has the volume under a paraboloid (exactly so under any parabolic sheet over a square)."""
+"""Height of a fan's vertex as a fraction of the sum of the heights of its steps' vertices, by number of corners of the
+loop: so a fan over a regular polygon has the volume below a paraboloid (over a square, below any quadratic surface)."""
 TURNED = 1e-6
-"""Twice the area, seen along a normal, by which a triangle must face the other way to count as turned."""
+"""Twice the area, projected along a normal, from which on a reversed triangle counts as reversed."""
 CORNER = 0.1
-"""Volume of three unit normals from which their planes make a corner of a model, not a bend of a curved surface."""
+"""Least volume spanned by three unit normals whose planes form a corner of the model, not part of a curved surface."""
 FARTHEST = 1.5
-"""Voxels from its step or loop to an edge or corner at most; farther ones are no feature of this cell."""
+"""Largest distance, voxels, of an edge or corner from its step or loop; farther ones do not belong to this cell."""
 PARALLEL = 1e-3
-"""Squared sine between two planes, or volume of three unit normals, below which they do not meet in a sure place."""
+"""Squared sine between two planes, or volume spanned by three unit normals, below which the intersection is not
+reliable."""
 
 
 @njit(cache=True, nogil=True, parallel=True)
 def outward_normals(triangles: Any, crossed: Any, cases: Any, number: Any) -> Any:
-    """(V, 3) float64 unit normal of the triangle ``crossed`` (V,) at every vertex, outward; 0 for none."""
+    """(V, 3) float64 outward unit normal of the triangle ``crossed`` (V,) at each vertex; 0 without a triangle."""
     normals = np.zeros((len(crossed), 3))
     for slot in prange(len(cases)):
         for local in range(NODES):
@@ -79,11 +83,11 @@ def _none(normals: Any, v: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def meeting_edge(normals: Any, vertices: Any, v: int, w: int, axis: int, point: Any) -> bool:
-    """Write a point of the line where the planes of the ends of step v-w meet; False where they do not.
+    """Write a point on the intersection of the planes of the ends of step v-w to ``point``; False if there is none.
 
-    They do not where either end has no plane, or both lie in one, or the planes are parallel or meet too far away. The
-    point is that in the step's cube face, across ``axis``, where that lies over the step: then fans of neighbouring
-    cells do not overlap. Otherwise it is the one nearest to the step's middle.
+    There is none if an end has no plane, if both ends are in one plane, or if the planes are parallel or intersect too
+    far away. The point is in the step's cube face, across ``axis``, if that point is above the step, so that fans of
+    neighbouring cells do not overlap; otherwise it is the one nearest to the step's middle.
     """
     if _none(normals, v) or _none(normals, w):
         return False
@@ -122,8 +126,8 @@ def meeting_edge(normals: Any, vertices: Any, v: int, w: int, axis: int, point: 
 def _find_steps(
     cases: Any, number: Any, neighbours: Any, segments: Any, edges: Any, normals: Any, vertices: Any
 ) -> Any:
-    """(n+1,) int64: how many bent steps begin in each slot, shifted by one; (n, 512) uint8 which of a cell's, as bits:
-    bit 2·axis + n stands for ``segments[case, axis, n]``."""
+    """(n+1,) int64: number of bent steps in each slot, shifted by one; (n, 512) uint8: the bent steps of each cell, bit
+    2·axis + n for ``segments[case, axis, n]``."""
     counts = np.zeros(len(cases) + 1, dtype=np.int64)
     bent = np.zeros(cases.shape, dtype=np.uint8)
     axes, lower = edges[0], edges[1]
@@ -170,8 +174,8 @@ def _number_steps(
                         step_of[v, sides[e, axis]] = at
                     found[at, 2] = axis
                     at += 1
-                    # A step lies in the lower face of this cell and in the upper one of the cell before it. Threads
-                    # that mark one cell write the same.
+                    # a step is in the lower face of this cell and in the upper face of the previous one; threads
+                    # that mark the same cell write the same value
                     touched[slot, local] = True
                     i, j, k = (local >> 6) - (axis == 0), ((local >> 3) & 7) - (axis == 1), (local & 7) - (axis == 2)
                     s = neighbours[slot, (i >> 3) + 1, (j >> 3) + 1, (k >> 3) + 1]
@@ -183,10 +187,10 @@ def _number_steps(
 def bent_steps(
     cases: Any, number: Any, neighbours: Any, segments: Any, edges: Any, normals: Any, vertices: Any
 ) -> tuple[Any, Any, Any]:
-    """The steps whose planes meet in an edge, in the order of the cells.
+    """The bent steps, in the order of the cells.
 
-    (S, 3) int64 the two ends of each and the axis across its cube face; (V, 4) int32 the one that leaves every vertex
-    in each of the four grid faces around its edge, -1 for none; (n, 512) bool the cells that have any.
+    Returns (S, 3) int64: the two ends of each step, and the axis across its cube face; (V, 4) int32: the step from each
+    vertex in each of the four grid faces around its edge, -1: none; (n, 512) bool: cells with a bent step.
 
     ``edges`` are ``EDGE_AXIS``, ``EDGE_LOWER`` and ``EDGE_SIDES`` of ``cube_tables``.
     """
@@ -199,7 +203,7 @@ def bent_steps(
 
 @njit(cache=True, nogil=True)
 def middles(steps: Any, normals: Any, vertices: Any) -> Any:
-    """(S, 3) the middle of every step, and (S,) its squared distance to the nearer of the planes of the ends."""
+    """(S, 3) middle of each step, and (S,) its squared distance to the nearer plane of the ends."""
     points = np.empty((len(steps), 3))
     squared = np.empty(len(steps))
     for n in range(len(steps)):
@@ -213,12 +217,12 @@ def middles(steps: Any, normals: Any, vertices: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def place_steps(steps: Any, normals: Any, vertices: Any, to_planes: Any, to_surface: Any) -> Any:
-    """(S, 3) the vertex of every step; (S,) bool whether it lies on an edge of the model; (S,) bool whether it is kept.
+    """(S, 3) vertex of each step; (S,) bool: whether it is on an edge of the model; (S,) bool: whether it is kept.
 
-    ``to_planes`` (S,) is the squared distance of the step's middle to the nearer plane of the ends, ``to_surface`` (S,)
-    to the surface. Where they are equal, the planes meet in an edge of the model, which is taken. Under a curve the
-    surface is about half as far: there the place is above the middle, ``BULGE`` times as high as the surface is.
-    Edges of the model that are shallow and lie hardly above the step are not kept.
+    ``to_planes`` (S,): squared distance of the step's middle to the nearer plane of the ends; ``to_surface`` (S,): to
+    the surface. If they are equal, the planes intersect in an edge of the model, and the vertex is on it. On a curved
+    surface the second is about half the first; then the vertex is above the middle, at ``BULGE`` times the surface's
+    height. Shallow edges that are hardly above the step are not kept.
     """
     places = np.empty((len(steps), 3))
     sharp = np.zeros(len(steps), dtype=np.bool_)
@@ -238,7 +242,7 @@ def place_steps(steps: Any, normals: Any, vertices: Any, to_planes: Any, to_surf
             length += way * way
             along += way * (places[n, a] - vertices[v, a])
         along /= length
-        for a in range(3):  # the part of the way there that is square to the step
+        for a in range(3):  # the component of the displacement perpendicular to the step
             places[n, a] -= vertices[v, a] + along * (vertices[w, a] - vertices[v, a])
             across += places[n, a] * places[n, a]
         rise = BULGE * np.sqrt(to_surface[n] / across) if across > 0.0 else 0.0
@@ -249,7 +253,7 @@ def place_steps(steps: Any, normals: Any, vertices: Any, to_planes: Any, to_surf
 
 @njit(cache=True, nogil=True)
 def keep_steps(step_of: Any, kept: Any) -> None:
-    """Renumber the steps in ``step_of`` (V, 4), in place, when only those that are ``kept`` (S,) are."""
+    """Renumber the steps in ``step_of`` (V, 4), in place, after dropping those that are not ``kept`` (S,)."""
     number = np.cumsum(kept)
     for v in range(len(step_of)):
         for side in range(4):
@@ -263,7 +267,8 @@ def _walk(
     number: Any, neighbours: Any, slot: int, local: int, loop: Any, sides: Any, length: int, edges: Any, step_of: Any,
     corners: Any, steps: Any,
 ) -> int:  # fmt: skip
-    """Write a loop's vertices and the bent steps after them (-1: not bent); returns how many steps are bent."""
+    """Write a loop's vertices to ``corners`` and the bent step after each (-1: not bent) to ``steps``; returns the
+    number of bent steps."""
     bent = 0
     for n in range(length):
         e = loop[n]
@@ -278,8 +283,8 @@ def count_fans(
     cases: Any, number: Any, neighbours: Any, lengths: Any, loops: Any, sides: Any, edges: Any, step_of: Any,
     touched: Any, counts: Any,
 ) -> Any:  # fmt: skip
-    """(n+1,) int64 loops with bent steps of every slot, (n+1,) int64 faces of it, both shifted by one; (n, 512) uint8
-    which loops of a cell those are, as bits."""
+    """Per slot, shifted by one: (n+1,) int64 number of loops with bent steps, (n+1,) int64 number of faces; and (n,
+    512) uint8: these loops of each cell, as bits."""
     fans = np.zeros(len(cases) + 1, dtype=np.int64)
     triangles = np.zeros(len(cases) + 1, dtype=np.int64)
     fanned = np.zeros(cases.shape, dtype=np.uint8)
@@ -310,8 +315,8 @@ def count_fans(
 
 @njit(cache=True, nogil=True)
 def meeting_corner(normals: Any, vertices: Any, corners: Any, length: int, near: Any, point: Any) -> float:
-    """Write where the three most different planes of a loop meet; returns the volume that their normals span, 0 where
-    they meet nowhere, or far from ``near``."""
+    """Write the intersection of the three most different planes of a loop to ``point``; returns the volume spanned by
+    their normals, 0 if there is no intersection, or it is too far from ``near``."""
     first, best = -1, 0.0
     for n in range(length):
         if not _none(normals, corners[n]):
@@ -383,7 +388,7 @@ def _place_fan(
     length: int, bent: int, corners: Any, steps: Any, normals: Any, vertices: Any, places: Any, sharp: Any,
     tried: Any, fan: Any,
 ) -> None:  # fmt: skip
-    """Write the vertex of a fan into ``fan`` (3,); ``tried`` (3, 3) is overwritten. See :func:`place_fans`."""
+    """Write the vertex of a fan to ``fan`` (3,); ``tried`` (3, 3) is overwritten. See :func:`place_fans`."""
     edge, dome, middle = tried[0], tried[1], tried[2]
     edge[:], dome[:], middle[:] = 0.0, 0.0, 0.0
     count = 0
@@ -420,12 +425,13 @@ def place_fans(
     cases: Any, number: Any, neighbours: Any, lengths: Any, loops: Any, sides: Any, edges: Any, step_of: Any,
     fanned: Any, offsets: Any, normals: Any, vertices: Any, places: Any, sharp: Any,
 ) -> Any:  # fmt: skip
-    """(L, 3) the vertex of every fan, from the vertices ``places`` of its steps and whether they are ``sharp``.
+    """(L, 3) vertex of each fan, from the vertices ``places`` of its steps, and whether these are ``sharp``.
 
-    Where all of three and more steps are sharp, the corner in which three planes meet; that of planes that differ much
-    also where two are, since the edges of a corner may end before they reach a step. Where all steps are sharp, but
-    meet in no corner, the middle of their vertices, which lies on the edge that they lie on. Otherwise above the middle
-    of the loop, by ``DOME``. Where the fan would fold over itself, the middle of all its vertices.
+    - At least three steps, all sharp: the corner where three planes intersect. If the planes differ much, two sharp
+      steps are enough, since the edges of a corner may end before they reach a step.
+    - All steps sharp, but no corner: the mean of their vertices, which is on their common edge.
+    - Otherwise: above the middle of the loop, by ``DOME``.
+    - If the fan would fold over itself: the mean of all its vertices.
     """
     fans = np.empty((offsets[len(cases)], 3))
     for slot in prange(len(cases)):
@@ -455,8 +461,8 @@ def faces(
     cases: Any, number: Any, neighbours: Any, lengths: Any, loops: Any, sides: Any, edges: Any, step_of: Any,
     pieces: Any, fanned: Any, fan_offsets: Any, face_offsets: Any, first_step: int, count_steps: int,
 ) -> Any:  # fmt: skip
-    """(F, 3) int64 faces: loops without bent steps as in the tables, the others as fans. Vertices of steps are numbered
-    from ``first_step``, those of fans from ``first_step`` + ``count_steps``."""
+    """(F, 3) int64 faces: loops without bent steps by the tables, others as fans. Vertices of steps are numbered from
+    ``first_step``, those of fans from ``first_step`` + ``count_steps``."""
     result = np.empty((face_offsets[len(cases)], 3), dtype=np.int64)
     for slot in prange(len(cases)):
         corners = np.empty(loops.shape[2], dtype=np.int64)

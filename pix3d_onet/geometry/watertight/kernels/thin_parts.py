@@ -1,6 +1,6 @@
-"""Thin parts: sheets and rods that no node would keep, and where the surface then crosses the grid.
+"""Thin parts: thicken sheets and rods that contain no node, and compute the surface's crossings with the grid.
 
-See ``geometry.watertight.tight`` for the method as a whole. Arrays are those of ``_bricks``.
+The method as a whole: see ``geometry.watertight.tight``. Arrays are as in ``bricks``.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from pix3d_onet.geometry.watertight.kernels.bricks import FAR, NODES
 from pix3d_onet.geometry.watertight.kernels.neighbours import look
 
 ROD_RADIUS = np.float32(0.5 * np.sqrt(3.0))
-"""Voxels around a curve that always hold a 6-connected chain of nodes (half a cell's diagonal)."""
+"""Radius around a curve, voxels, that always contains a 6-connected chain of nodes: half a cell's diagonal."""
 
 REPRESENTED = 3.0
-"""Squared voxels: surface with an inside node this near is taken to be kept by it."""
+"""Squared distance, voxels², to an inside node, below which a surface point is represented by it."""
 
 COVERED = 0.5
-"""Squared voxels: a curve all of whose points have an inside node this near is kept without gaps."""
+"""Squared distance, voxels², to an inside node of all points of a curve, below which it is covered without gaps."""
 
 FACE_REACH = 1.7
-"""Voxels within which a crossing in the plane of a face shows that the face bounds something that has nodes. A longer
-reach would take rods that lie in the plane of a solid's face for its rim, and cut them off."""
+"""Distance, voxels, within which a crossing in the plane of a face shows that the face bounds a solid with nodes. With
+a larger one, rods in the plane of a solid's face would be taken for its rim and removed."""
 
 IN_PLANE = 0.02
-"""Voxels off a plane up to which a crossing lies in it."""
+"""Largest distance, voxels, of a crossing in a plane from it."""
 
 ROD_ZONE = 3
-"""Voxels around thin nodes in which the surface must be covered, not only represented."""
+"""Distance per axis, voxels, from thin nodes within which the surface must be covered, not only represented."""
 
 MARGIN = np.float32(0.02)
-"""Voxels that thickened nodes lie below the new surface, so that no vertex falls onto a node."""
+"""Smallest depth of thickened nodes below the new surface, voxels, so that no vertex falls on a node."""
 
 MOST_PUSH = np.float32(0.5) + MARGIN
-"""Voxels: the most that a sheet is pushed out on either side."""
+"""Largest thickening of a sheet on each side, voxels."""
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -58,10 +58,10 @@ def _solid_near_edge(out: Any, brick_out: Any, table: Any, slot: int, i: int, j:
 
 @njit(cache=True, nogil=True, parallel=True)
 def thin_sheets(out: Any, brick_out: Any, table: Any, distance: Any, first_hit: Any, last_hit: Any) -> Any:
-    """(n, 512) float32: by how much the surface must move out at nodes beside sheets and plates thinner than a voxel.
+    """(n, 512) float32: distance by which the surface must move outward at nodes next to sheets thinner than a voxel.
 
-    An edge that a triangle crosses although both ends are outside, with nothing inside around it, has lost its
-    surface; pushing it out by half of what it lacks to a thickness of one voxel takes one of its ends inside.
+    If a triangle crosses an edge whose ends are both outside, and no node around it is inside, the surface would be
+    lost. Moving it outward on each side by half the missing thickness makes one end of the edge inside.
     """
     offset = np.zeros(out.shape, dtype=np.float32)
     for slot in prange(len(out)):
@@ -101,7 +101,8 @@ def thin_sheets(out: Any, brick_out: Any, table: Any, distance: Any, first_hit: 
 
 @njit(cache=True, nogil=True, parallel=True)
 def thin_nodes(out: Any, brick_out: Any, table: Any) -> Any:
-    """(n, 512) uint8: along how many axes inside nodes have outside on both sides; (n,) int64 nodes at the surface."""
+    """(n, 512) uint8: number of axes along which an inside node has outside nodes on both sides; (n,) int64: number of
+    surface nodes per brick."""
     flags = np.zeros(out.shape, dtype=np.uint8)
     counts = np.zeros(len(out), dtype=np.int64)
     for slot in prange(len(out)):
@@ -154,7 +155,8 @@ def closest_point(p: Any, t: Any, q: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def _kept(inside: Any, brick_inside: Any, table: Any, slot: int, node: Any, p: Any, q: Any, limit: float) -> bool:
-    """Whether an inside node lies within sqrt(``limit``) of surface point ``q``; ``node`` is ``p`` in local terms."""
+    """Whether an inside node is within sqrt(``limit``) of the surface point ``q``; ``node``: ``p`` in local
+    coordinates."""
     for x in range(-2, 3):
         for y in range(-2, 3):
             for z in range(-2, 3):
@@ -179,7 +181,7 @@ def _beside_inside(inside: Any, brick_inside: Any, table: Any, slot: int, i: int
 
 @njit(cache=True, nogil=True, inline="always")
 def _first_hit_at(first_hit: Any, table: Any, slot: int, i: int, j: int, k: int, axis: int) -> Any:
-    """Lowest crossing on the edge of the node at local coordinates that may lie in a neighbouring brick."""
+    """``first_hit`` on an edge of the node at local coordinates, also in a neighbouring brick."""
     s = table[slot, (i >> 3) + 1, (j >> 3) + 1, (k >> 3) + 1]
     return first_hit[s, axis, (i & 7) << 6 | (j & 7) << 3 | (k & 7)] if s >= 0 else FAR
 
@@ -191,7 +193,7 @@ def _crossed_nearby(
 ) -> bool:  # fmt: skip
     """Whether the surface of a solid crosses a grid edge in the plane of ``t``, within FACE_REACH of its point ``q``.
 
-    ``node`` is ``p`` in local terms.
+    ``node``: ``p`` in local coordinates.
     """
     nx = (t[1, 1] - t[0, 1]) * (t[2, 2] - t[0, 2]) - (t[1, 2] - t[0, 2]) * (t[2, 1] - t[0, 1])
     ny = (t[1, 2] - t[0, 2]) * (t[2, 0] - t[0, 0]) - (t[1, 0] - t[0, 0]) * (t[2, 2] - t[0, 2])
@@ -256,11 +258,11 @@ def thin_rods(
     before: Any,
     again: bool,
 ) -> Any:
-    """(n, 512) bool: nodes to take inside so that rods, needles and specks survive.
+    """(n, 512) bool: nodes that must become inside, so that rods, needles and specks are kept.
 
-    A node within half a cell's diagonal of a surface point that has no inside node near it. ``origin`` (n, 3) int32 is
-    the first node of every brick. Around the thin nodes ``before`` (n, 512) uint8 the surface must moreover be covered
-    without gaps (``again``; the rods of a first call are then in ``inside`` and ``before``).
+    These are nodes within half a cell's diagonal of a surface point without an inside node near it. ``origin`` (n, 3)
+    int32: first node of each brick. With ``again``, the surface around the thin nodes ``before`` (n, 512) uint8 must
+    also be covered without gaps; ``inside`` and ``before`` then contain the rods of the first call.
     """
     limit = COVERED if again else REPRESENTED
     near = np.sqrt(limit) - 1e-5
@@ -286,12 +288,11 @@ def drop_rims(
     rods: Any, out: Any, brick_out: Any, table: Any, origin: Any, nearest: Any, triangles: Any, thin: Any,
     first_hit: Any, last_hit: Any,
 ) -> None:  # fmt: skip
-    """Clear ``rods`` (n, 512) bool, in place, at edges and corners of solids.
+    """Clear ``rods`` (n, 512) bool, in place, at edges and corners of solids, which need no thickening.
 
-    These may stick out farther from the last inside nodes than a rod may. But their faces cross grid edges beside them,
-    in the plane of the nearest triangle and within FACE_REACH of the nearest surface point, and ``sharp`` finds them
-    from these crossings. Crossings of thin nodes (``thin_nodes``) do not count: they are those of rods and plates, all
-    of whose length must be kept.
+    These may be as far from the nearest inside node as a rod. But their faces cross grid edges nearby (in the plane of
+    the nearest triangle, within FACE_REACH of the nearest surface point), and ``sharp`` reconstructs them from these
+    crossings. Crossings at thin nodes (``thin_nodes``) belong to rods and plates, which must be kept, and do not count.
     """
     for slot in prange(len(rods)):
         p = np.empty(3)
@@ -312,10 +313,10 @@ def drop_rims(
 def edge_fractions(
     inside: Any, brick_inside: Any, out: Any, table: Any, distance: Any, push: Any, first_hit: Any, last_hit: Any
 ) -> Any:
-    """(n, 3, 512) float32: where the surface crosses the edges whose ends differ, as a fraction from the lower node.
+    """(n, 3, 512) float32: position of the surface on edges with one end inside, as a fraction from the lower node.
 
-    Solids: the crossing of a triangle nearest to the outside end, exactly. Thickened nodes: where the distance to the
-    surface equals the push. Closed gaps: the middle.
+    Solids: the exact crossing of a triangle that is nearest to the outside end. Thickened nodes: the position at which
+    the distance to the surface equals the push. Closed gaps: the middle.
     """
     fractions = np.full(first_hit.shape, np.float32(0.5), dtype=np.float32)
     low_limit, high_limit = MARGIN / 4, np.float32(1.0) - MARGIN / 4
@@ -341,7 +342,7 @@ def edge_fractions(
                 d_in = distance[slot, local] if mine else far_distance
                 d_out = far_distance if mine else distance[slot, local]
                 a, b = first_hit[slot, axis, local], last_hit[slot, axis, local]
-                if in_out != 0 and in_push > 0:  # the inside end was taken in by thickening
+                if in_out != 0 and in_push > 0:  # thickening has made the inside end inside
                     d_out = min(d_out, d_in + np.float32(1.0))
                     if a <= 1.0:
                         t = (in_push + d_in) / max(d_in + d_out, np.float32(1e-6))

@@ -1,5 +1,5 @@
-"""glTF 2.0 and GLB: JSON and numpy, every number checked before anything is built from it.
+"""Read glTF 2.0 and GLB with JSON and NumPy; every number is checked before it is used.
 
-``container`` finds the document and its buffers, ``accessors`` reads arrays, ``compression`` unpacks Draco and meshopt,
-``primitives`` makes triangles, ``nodes``, ``skins`` and ``scene`` place them.
+``container``: document and buffers; ``checked``: JSON values; ``accessors``: arrays; ``compression``: Draco and
+meshopt; ``primitives``: triangles; ``nodes``, ``skins`` and ``scene``: placement.
 """

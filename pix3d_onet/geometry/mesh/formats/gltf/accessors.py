@@ -1,4 +1,4 @@
-"""Accessors to arrays: strided, sparse, normalized, of every component type, within the bounds of their buffers."""
+"""Read accessors as arrays: strided, sparse, normalized, any component type, inside the bounds of their buffers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ INDEX_COMPONENTS = (5121, 5123, 5125)
 
 
 class Accessors:
-    """Reads a document's accessors. Whatever counts the JSON claims, ``budget`` bounds the elements of each, and
-    ``room`` the bytes that all compressed views may unpack to."""
+    """Reads a document's accessors. ``budget``: most elements of an accessor; ``room``: most bytes to which all
+    compressed buffer views together may unpack."""
 
     def __init__(self, document: Document, files: SideFiles, budget: int, room: int) -> None:
         self.document = document
@@ -32,7 +32,7 @@ class Accessors:
         self._views: dict[int, UInt8] = {}
 
     def count(self, index: int) -> int:
-        """Elements of an accessor as its JSON says, within the budget."""
+        """Declared number of elements of an accessor. RejectError if it exceeds the budget."""
         accessor = self.document.root.item("accessors", index)
         count = accessor.integer("count", low=1)
         if count > self.budget:
@@ -40,7 +40,7 @@ class Accessors:
         return count
 
     def floats(self, index: int, kind: str) -> Float64:
-        """(count, width) float64 of an accessor of type ``kind``; integers are scaled where it is ``normalized``."""
+        """(count, width) float64 of an accessor of type ``kind``; integers are scaled if it is ``normalized``."""
         accessor, values = self._values(index, (kind,))
         if not accessor.flag("normalized"):
             return np.asarray(values, dtype=np.float64)
@@ -53,7 +53,7 @@ class Accessors:
         """(count, width) int64 of an accessor of unsigned integers."""
         accessor, values = self._values(index, (kind,))
         if accessor.integer("componentType") not in INDEX_COMPONENTS or accessor.flag("normalized"):
-            raise damaged(f"{accessor.what} holds indices and is not of unsigned integers")
+            raise damaged(f"{accessor.what} holds indices that are not unsigned integers")
         return np.asarray(values, dtype=np.int64)
 
     def _values(self, index: int, kinds: tuple[str, ...]) -> tuple[Checked, Any]:
@@ -70,7 +70,7 @@ class Accessors:
         return accessor, (self._substituted(accessor, values) if "sparse" in accessor else values)
 
     def _substituted(self, accessor: Checked, values: Any) -> Any:
-        """A copy of ``values`` with the accessor's sparse elements in their places."""
+        """A copy of ``values`` in which the accessor's sparse elements are replaced."""
         sparse = accessor.part("sparse")
         count = sparse.integer("count", low=1, high=len(values))
         where, what = sparse.part("indices"), sparse.part("values")
@@ -85,7 +85,7 @@ class Accessors:
         return values
 
     def _elements(self, holder: Checked, component: str, count: int, width: int) -> Any:
-        """(count, width) of ``component``, a view into the buffer that ``holder`` (accessor or sparse part) names."""
+        """(count, width) array of type ``component`` from the buffer view of ``holder``, an accessor or sparse part."""
         view, stride = self._view(holder.integer("bufferView"))
         item = np.dtype(component).itemsize
         stride = stride or item * width
@@ -99,7 +99,7 @@ class Accessors:
         return np.ascontiguousarray(rows).view(component)
 
     def _view(self, index: int) -> tuple[UInt8, int]:
-        """Bytes of a buffer view (unpacked, where it is compressed), and its stride, 0 for none."""
+        """Bytes of a buffer view, decompressed if necessary, and its stride (0: not given)."""
         view = self.document.root.item("bufferViews", index)
         check_used(view)
         stride = view.integer("byteStride", 0, high=252)
@@ -110,19 +110,19 @@ class Accessors:
         return self._views[index], stride
 
     def bytes_of(self, index: int) -> UInt8:
-        """Bytes of a buffer view as they stand in the file (Draco's)."""
+        """Bytes of a buffer view as stored in the file, for Draco."""
         return self.span(self.document.root.item("bufferViews", index))
 
     def component(self, index: int) -> str:
-        """NumPy type of an accessor's components."""
+        """NumPy type of the components of an accessor."""
         return _component(self.document.root.item("accessors", index))
 
     def has_data(self, index: int) -> bool:
-        """Whether an accessor refers to bytes, rather than to what a compressed form replaces."""
+        """Whether an accessor has a buffer view; without one, its data are only in a compressed form."""
         return "bufferView" in self.document.root.item("accessors", index)
 
     def span(self, holder: Checked) -> UInt8:
-        """The bytes that ``buffer``, ``byteOffset`` and ``byteLength`` of ``holder`` name."""
+        """The bytes given by ``buffer``, ``byteOffset`` and ``byteLength`` of ``holder``."""
         index, offset = holder.integer("buffer"), holder.integer("byteOffset", 0)
         length = holder.integer("byteLength", low=1)
         if index not in self._buffers:

@@ -1,4 +1,4 @@
-"""JSON objects of a hostile document: every value is asked for with its type and its bounds."""
+"""JSON objects of an untrusted document: every value is read with its type and bounds."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from pix3d_onet.geometry.mesh.formats.soup import damaged
 
 _ANY = 1 << 53
-"""Integers up to here are exact whatever a JSON library reads them as."""
+"""Largest integer that is exact even if a JSON library reads it as float64."""
 
 
 class Checked:
-    """A JSON object and what it is, for messages. Every method raises RejectError ``unreadable-mesh``."""
+    """A JSON object; ``what`` names it in messages. Methods raise RejectError ``unreadable-mesh`` for a wrong value."""
 
     def __init__(self, value: dict[str, Any], what: str) -> None:
         self.value = value
@@ -26,7 +26,7 @@ class Checked:
         return iter(self.value)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The raw value."""
+        """The value under ``key``, not checked."""
         return self.value.get(key, default)
 
     def part(self, key: str) -> Checked:
@@ -37,25 +37,25 @@ class Checked:
         return Checked(value, self.what if key == "extensions" else f"{self.what}, {key}")
 
     def extension(self, name: str) -> Checked | None:
-        """The object of an extension, None where it is not used."""
+        """The object of an extension; None if it is not used."""
         if "extensions" not in self or name not in (held := self.part("extensions")):
             return None
         return held.part(name)
 
     def flag(self, key: str) -> bool:
-        """A boolean that is false where it is absent."""
+        """A boolean; False if it is absent."""
         value = self.value.get(key, False)
         if not isinstance(value, bool):
             raise damaged(f"{self.what}: {key} is neither true nor false")
         return value
 
     def integer(self, key: str, default: int | None = None, *, low: int = 0, high: int = _ANY) -> int:
-        """An integer within bounds; ``default`` where it is absent (None: it must be there)."""
+        """An integer in [``low``, ``high``]; ``default`` if it is absent (None: it is required)."""
         value = self.value.get(key, default)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            bounds = f"from {low} on" if high == _ANY else f"from {low} to {high}"
+            bounds = f"of at least {low}" if high == _ANY else f"from {low} to {high}"
             raise damaged(f"{self.what}: {key} is {repr(value)[:40]}, not an integer {bounds}")
         return value
 
@@ -67,21 +67,21 @@ class Checked:
         return [float(x) for x in value]
 
     def indices(self, key: str) -> list[int]:
-        """A list of integers, empty where it is absent."""
+        """A list of integers; empty if it is absent."""
         value = self.value.get(key, [])
         if not isinstance(value, list) or not all(isinstance(i, int) and not isinstance(i, bool) for i in value):
             raise damaged(f"{self.what}: {key} is not a list of indices")
         return value
 
     def names(self, key: str) -> list[str]:
-        """A list of texts, empty where it is absent."""
+        """A list of strings; empty if it is absent."""
         value = self.value.get(key, [])
         if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
             raise damaged(f"{self.what}: {key} is not a list of names")
         return value
 
     def items(self, key: str) -> list[Checked]:
-        """The objects in a list, none where it is absent."""
+        """The objects in a list; none if it is absent."""
         value = self.value.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             raise damaged(f"{self.what}: {key} is not a list of objects")
@@ -89,7 +89,7 @@ class Checked:
         return [Checked(item, f"{where}{_singular(key)} {k}") for k, item in enumerate(value)]
 
     def item(self, key: str, index: int) -> Checked:
-        """One of these objects."""
+        """Object ``index`` of the list under ``key``."""
         value = self.value.get(key, [])
         if not isinstance(value, list) or not 0 <= index < len(value) or not isinstance(value[index], dict):
             raise damaged(f"there is no {_singular(key)} {index}")

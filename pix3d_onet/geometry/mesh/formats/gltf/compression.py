@@ -1,7 +1,6 @@
-"""Compressed geometry: EXT_meshopt_compression by meshoptimizer, KHR_draco_mesh_compression by DracoPy.
+"""Decompress geometry: EXT_meshopt_compression with meshoptimizer, KHR_draco_mesh_compression with DracoPy.
 
-Both libraries are optional. Where one is missing and the file carries no uncompressed fallback, the reject says what to
-install.
+If a library is missing and the file has no uncompressed copy, the reject says what to install.
 """
 
 from __future__ import annotations
@@ -23,16 +22,17 @@ FILTERS = {
     "QUATERNION": ("decode_filter_quat", (8,)),
     "EXPONENTIAL": ("decode_filter_exp", range(4, 257, 4)),
 }
-"""Filter → the library's function and the strides that it takes; with others it would write past the end."""
+"""Filter → the library's function and the strides that it accepts; with others it would write out of bounds."""
 
 
 def installed(module: str) -> bool:
-    """Whether an optional library is there."""
+    """Whether an optional library is installed."""
     return importlib.util.find_spec(module) is not None
 
 
 def unpacked_view(view: Checked, room: int, span: Callable[[Checked], UInt8]) -> UInt8 | None:
-    """The bytes of a buffer view that meshopt compressed; None where it is not, or where its plain fallback must do."""
+    """The bytes of a buffer view compressed with meshopt; None if it is not compressed, or if meshoptimizer is missing
+    and there is an uncompressed copy. ``room``: most bytes allowed."""
     packed = next((found for name in MESHOPT if (found := view.extension(name)) is not None), None)
     if packed is None:
         return None
@@ -60,7 +60,7 @@ def _meshopt(data: bytes, packed: Checked, count: int, stride: int) -> UInt8:
                 found = _filtered(found, packed, count, stride)
         elif mode in ("TRIANGLES", "INDICES") and name == "NONE" and stride in (2, 4):
             decode = getattr(meshoptimizer, "decode_index_buffer" if mode == "TRIANGLES" else "decode_index_sequence")
-            found = np.asarray(decode(count, 4, data))  # it packs 2-byte indices into the front of 4-byte ones
+            found = np.asarray(decode(count, 4, data))  # with 2-byte indices it would fill only half of the array
             found = found.astype(f"<u{stride}").view(np.uint8)
         else:
             raise unsupported(f"{packed.what}: mode {str(mode)[:20]!r} with filter {str(name)[:20]!r}")
@@ -84,7 +84,7 @@ def _filtered(values: UInt8, packed: Checked, count: int, stride: int) -> UInt8:
 
 
 def draco_mesh(data: UInt8) -> tuple[Float64, Int64]:
-    """(V, 3) positions and (F, 3) faces of a Draco buffer. RejectError where DracoPy is missing or cannot read it."""
+    """(V, 3) positions and (F, 3) faces of a Draco buffer. RejectError if DracoPy is missing or cannot read it."""
     if not installed("DracoPy"):
         raise unsupported("it is compressed with Draco: pip install DracoPy")
     import DracoPy
@@ -92,5 +92,5 @@ def draco_mesh(data: UInt8) -> tuple[Float64, Int64]:
     try:
         mesh = DracoPy.decode(data.tobytes())
         return np.asarray(mesh.points, dtype=np.float64), np.asarray(mesh.faces, dtype=np.int64).reshape(-1, 3)
-    except Exception as error:  # noqa: BLE001 - the native decoder raises what it likes; the record is rejected by name
+    except Exception as error:  # noqa: BLE001 - the native decoder raises many kinds of errors on damaged data
         raise damaged(f"its Draco data cannot be decoded ({type(error).__name__}: {str(error)[:80]})") from None

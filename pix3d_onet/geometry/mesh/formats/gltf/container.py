@@ -1,6 +1,6 @@
-"""The document of a .gltf or .glb file, its extensions, and the buffers it names.
+"""The document of a .gltf or .glb file, its extensions and its buffers.
 
-Standard library only, so that a data set can be verified without the geometry libraries.
+Needs no geometry library, so that a data set can be verified without any.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ HARMLESS = re.compile(
     r"|FB_geometry_metadata|FB_ngon_encoding|GODOT_single_root|GRIFFEL_bim_data|(AGI|ASOBO|NEEDLE|OMI|VRMC)_\w+"
     r"|MSFT_lod|VRM"
 )
-"""Extensions that leave a model's rest shape as it is: materials, lights, metadata, coarser levels of detail."""
+"""Extensions that do not change a model's rest shape: materials, lights, metadata, coarser levels of detail."""
 
 
 class SideFiles:
-    """Opens the files that a document names, inside the root only."""
+    """Opens the buffers of a document in ``folder``, only inside ``root``."""
 
     def __init__(self, folder: Path, root: Path) -> None:
         self.folder = folder
         self.root = root
 
     def path(self, uri: str) -> Path:
-        """The file that a relative URI names: percent-decoded, or as it stands where only that exists.
+        """The path of a relative URI, percent-decoded, or not decoded if only that file exists.
 
-        RejectError ``unsafe-path`` where it leads out of the root, also through a link.
+        RejectError ``unsafe-path`` if it leads out of the root, also through a link.
         """
         if SCHEME.match(uri) or uri.startswith(("/", "\\")):
             raise RejectError("unsafe-path", f"buffer {uri[:80]!r} is not a relative path", "mesh")
@@ -72,12 +72,12 @@ class SideFiles:
         return inside(self.root, posixpath.normpath(posixpath.join(folder, name)))
 
     def size(self, uri: str) -> int:
-        """Bytes of it, 0 where it is missing."""
+        """Size of the file in bytes; 0 if it is missing."""
         path = self.path(uri)
         return path.stat().st_size if path.is_file() else 0
 
     def read(self, uri: str) -> bytes:
-        """Its bytes."""
+        """The bytes of the file. RejectError if it cannot be read."""
         path = self.path(uri)
         try:
             if not path.is_file():
@@ -91,17 +91,17 @@ class SideFiles:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Document:
-    """The JSON of a file, and the binary chunk of a GLB (None for none)."""
+    """The JSON of a file, and the binary chunk of a GLB, or None."""
 
     root: Checked
     chunk: bytes | None
 
 
 def read_document(data: bytes) -> Document:
-    """The document in the bytes of a .gltf or .glb file: they tell which it is, not the name."""
+    """Parse a .gltf or .glb file; the kind is detected from its bytes. RejectError if it is damaged."""
     text, chunk = _chunks(data) if data.startswith(MAGIC) else (data, None)
     try:
-        # some writers pad the chunk with NUL, where the format has spaces
+        # some writers pad the chunk with NUL instead of spaces
         value = json.loads(text.removeprefix(b"\xef\xbb\xbf").rstrip(b"\x00"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise damaged(f"its JSON cannot be read ({str(error)[:80]})") from None
@@ -115,11 +115,11 @@ def read_document(data: bytes) -> Document:
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is not a number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _chunks(data: bytes) -> tuple[bytes, bytes | None]:
-    """JSON and binary chunk of a GLB."""
+    """The JSON chunk and the binary chunk (or None) of a GLB."""
     if len(data) < 12:
         raise truncated("a GLB header without content")
     version, length = struct.unpack_from("<II", data, 4)
@@ -141,21 +141,21 @@ def _chunks(data: bytes) -> tuple[bytes, bytes | None]:
 
 
 def check_extensions(root: Checked) -> None:
-    """RejectError that names an extension which the file requires and that is not read."""
+    """RejectError if the file requires an extension that is not read."""
     for name in root.names("extensionsRequired"):
         if name not in READ and not HARMLESS.fullmatch(name):
             raise unsupported(f"it requires the extension {name[:80]!r}, which is not read")
 
 
 def check_used(item: Checked) -> None:
-    """RejectError that names an extension on something with geometry which may change it and is not read."""
+    """RejectError if ``item`` uses an extension that may change geometry and is not read."""
     for name in item.part("extensions") if "extensions" in item else ():
         if name not in READ and not HARMLESS.fullmatch(name):
             raise unsupported(f"{item.what} uses the extension {name[:80]!r}, which is not read")
 
 
 def external_uris(root: Checked) -> Iterator[str]:
-    """URIs of the buffers that lie in files of their own, in order."""
+    """URIs of the buffers in separate files, in order."""
     for buffer in root.items("buffers"):
         uri = buffer.get("uri")
         if isinstance(uri, str) and uri[:5].lower() != "data:":
@@ -170,7 +170,7 @@ def embedded(uri: str) -> bytes:
     body = unquote_to_bytes(uri[head.end() :])
     if not head[1]:
         return body
-    body = b"".join(body.split())  # as browsers decode it: blanks do not count, padding may be missing
+    body = b"".join(body.split())  # like browsers: white space is ignored, padding may be missing
     try:
         return base64.b64decode(body + b"=" * (-len(body) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
@@ -178,7 +178,7 @@ def embedded(uri: str) -> bytes:
 
 
 def buffer_bytes(document: Document, index: int, files: SideFiles) -> bytes:
-    """A buffer's bytes, cut to its declared length. RejectError where there are fewer."""
+    """The first ``byteLength`` bytes of a buffer. RejectError if there are fewer."""
     buffer = document.root.item("buffers", index)
     length = buffer.integer("byteLength", low=1)
     uri: Any = buffer.get("uri")
@@ -187,7 +187,7 @@ def buffer_bytes(document: Document, index: int, files: SideFiles) -> bytes:
             raise damaged(f"{buffer.what} has no data")
         data = document.chunk
     elif not isinstance(uri, str):
-        raise damaged(f"{buffer.what}: its uri is no text")
+        raise damaged(f"{buffer.what}: its uri is not a string")
     else:
         data = embedded(uri) if uri[:5].lower() == "data:" else files.read(uri)
     if len(data) < length:

@@ -1,4 +1,4 @@
-"""The tree of nodes: every node's place in the scene, and the instances of EXT_mesh_gpu_instancing."""
+"""The tree of nodes with their transforms, and the instances of EXT_mesh_gpu_instancing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IDENTITY = np.eye(4)
 
 
 class Tree:
-    """All nodes of a document and their transforms. RejectError unless they form trees."""
+    """All nodes of a document; ``world``: node → (4, 4) transform to the scene. RejectError unless they form trees."""
 
     def __init__(self, root: Checked) -> None:
         if len(root.get("nodes", ())) > MAX_NODES:
@@ -38,10 +38,10 @@ class Tree:
             self.world[k] = above @ _local(self.nodes[k])
             waiting += [(child, self.world[k]) for child in self.children[k]]
         if len(self.world) < len(self.nodes):
-            raise damaged("its nodes form a circle")
+            raise damaged("its nodes form a cycle")
 
     def below(self, roots: list[int]) -> list[int]:
-        """The nodes of the trees under ``roots``, parents first, in the document's order."""
+        """The nodes of the trees below ``roots``, parents first, in the document's order."""
         found, waiting = [], list(reversed(roots))
         while waiting:
             k = waiting.pop()
@@ -54,7 +54,7 @@ def _local(node: Checked) -> Float64:
     """(4, 4) transform of a node to its parent (glTF 2.0, 3.5.3)."""
     if "matrix" in node:
         if any(key in node for key in ("translation", "rotation", "scale")):
-            raise damaged(f"{node.what} has a matrix and parts of one")
+            raise damaged(f"{node.what} has both a matrix and translation, rotation or scale")
         matrix: Float64 = np.array(node.numbers("matrix", 16, ())).reshape(4, 4).T
         if np.abs(matrix[3] - IDENTITY[3]).max() > 1e-6:  # writers multiply matrices in float32
             raise unsupported(f"{node.what}: its matrix is not affine")
@@ -67,7 +67,7 @@ def _local(node: Checked) -> Float64:
 
 
 def _composed(translation: Float64, rotation: Float64, scale: Float64, holder: Checked) -> Float64:
-    """(N, 4, 4) of translations (N, 3), quaternions x, y, z, w (N, 4) and scales (N, 3)."""
+    """(N, 4, 4) matrices of translations (N, 3), quaternions x, y, z, w (N, 4) and scales (N, 3)."""
     length = np.linalg.norm(rotation, axis=1, keepdims=True)
     if not (np.isfinite(length).all() and (length > 0.5).all()):
         raise damaged(f"{holder.what}: a rotation is not a unit quaternion")
@@ -83,7 +83,7 @@ def _composed(translation: Float64, rotation: Float64, scale: Float64, holder: C
 
 
 def instance_count(node: Checked, accessors: Accessors) -> int:
-    """How often a node shows its mesh."""
+    """Number of instances of a node's mesh."""
     extension = node.extension(INSTANCING)
     if extension is None:
         return 1
@@ -97,7 +97,7 @@ def instance_count(node: Checked, accessors: Accessors) -> int:
 
 
 def instance_matrices(node: Checked, count: int, accessors: Accessors) -> Float64:
-    """(count, 4, 4) transforms of a node's instances to the node."""
+    """(count, 4, 4) transforms from the instances of a node's mesh to the node."""
     extension = node.extension(INSTANCING)
     if extension is None:
         return IDENTITY[None]

@@ -1,4 +1,4 @@
-"""A mesh's primitives to triangles in the mesh's own frame: lists, strips, fans, Draco, morph targets."""
+"""Convert a mesh's primitives to triangles in the mesh's frame: lists, strips, fans, Draco, morph targets."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pix3d_onet.types import Float64, Int64
 
 POINTS, TRIANGLES, STRIP, FAN = 0, 4, 5, 6
 MORPHED_PER_ELEMENT = 16
-"""Vertices of all morph targets at work, as a multiple of those that a file of its size may have."""
+"""Most vertices of a primitive's morph targets, as a multiple of the file's budget of vertices."""
 DRACO = "KHR_draco_mesh_compression"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Primitive:
-    """A primitive with a surface, as its JSON declares it: ``vertices`` and ``faces`` count what it will give."""
+    """A primitive with a surface; ``vertices`` and ``faces``: their numbers as declared in the JSON."""
 
     spec: Checked
     attributes: Checked
@@ -33,7 +33,7 @@ class Primitive:
 
 
 def surfaces(mesh: Checked, accessors: Accessors, left_out: Counter[str]) -> list[Primitive]:
-    """The primitives of a mesh that have a surface, sized from the JSON alone; others are counted."""
+    """The primitives of a mesh that have a surface; others are counted in ``left_out``. Reads only the JSON."""
     check_used(mesh)
     found = []
     for spec in mesh.items("primitives"):
@@ -47,18 +47,18 @@ def surfaces(mesh: Checked, accessors: Accessors, left_out: Counter[str]) -> lis
             vertices = accessors.count(attributes.integer("POSITION"))
             corners = accessors.count(spec.integer("indices")) if "indices" in spec else vertices
             if mode == TRIANGLES and corners % 3:
-                raise damaged(f"{spec.what}: {corners} corners are no whole number of triangles")
+                raise damaged(f"{spec.what}: {corners} corners, not a multiple of 3")
             faces = corners // 3 if mode == TRIANGLES else max(0, corners - 2)
             found.append(Primitive(spec, attributes, mode, vertices, faces))
     return found
 
 
 def triangles(primitive: Primitive, accessors: Accessors, weights: list[float]) -> tuple[Float64, Int64]:
-    """(V, 3) vertices and (F, 3) faces of a primitive, its morph targets added with their weights."""
+    """(V, 3) vertices and (F, 3) faces of a primitive; morph targets are added with their ``weights``."""
     spec, position = primitive.spec, primitive.attributes.integer("POSITION")
     packed = spec.extension(DRACO)
     if packed is not None and not installed("DracoPy") and accessors.has_data(position):
-        packed = None  # the uncompressed fallback
+        packed = None  # use the uncompressed copy
     if packed is not None:
         vertices, faces = _draco(primitive, packed, accessors, position)
     else:
@@ -68,7 +68,7 @@ def triangles(primitive: Primitive, accessors: Accessors, weights: list[float]) 
 
 
 def _corners(primitive: Primitive, accessors: Accessors, vertices: int) -> Int64:
-    """(N,) indices. RejectError for a strip or a fan with the restart value, which glTF 2.0 (3.7.2.1) forbids."""
+    """(N,) indices. RejectError for a strip or fan with the restart value, which glTF 2.0 (3.7.2.1) forbids."""
     if "indices" not in primitive.spec:
         return np.arange(vertices)
     index = primitive.spec.integer("indices")
@@ -90,7 +90,7 @@ def _draco(primitive: Primitive, packed: Checked, accessors: Accessors, position
     vertices, faces = draco_mesh(accessors.bytes_of(packed.integer("bufferView")))
     if (len(vertices), len(faces)) != (primitive.vertices, primitive.faces):
         declared = f"{primitive.vertices} vertices and {primitive.faces} triangles"
-        raise damaged(f"{packed.what}: {len(vertices)} vertices and {len(faces)} triangles, declared are {declared}")
+        raise damaged(f"{packed.what}: {len(vertices)} vertices and {len(faces)} triangles, but declared {declared}")
     return vertices, faces
 
 

@@ -1,4 +1,4 @@
-"""A scene: every mesh where its nodes place it, as often as they do, mirrored or not, bent by a skin or not."""
+"""Assemble a scene: the triangles of all meshes, placed by their nodes, instances and skins."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ from pix3d_onet.geometry.mesh.formats.soup import MAX_FACES, Soup, damaged, too_
 from pix3d_onet.types import Float64, Int64
 
 FREE_ELEMENTS = 2_000_000
-"""Vertices or faces that a file of any size may give: instances and strips make more of a few bytes."""
+"""Vertices or faces allowed for a file of any size, since instances and strips make many from few bytes."""
 UNPACKED_PER_BYTE = 32
-"""Bytes that compressed views may unpack to, per byte of the file; meshopt's usual is below 10."""
+"""Bytes to which compressed buffer views may unpack, per byte of the file; meshopt usually needs below 10."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placement:
-    """A mesh shown ``count`` times by ``node`` (None for a file without nodes), which stands at ``world`` (4, 4)."""
+    """``count`` instances of ``mesh`` (its index) at ``node``; ``world`` (4, 4): the node's transform to the scene.
+
+    ``node`` is None for a file without nodes.
+    """
 
     mesh: int
     node: Checked | None
@@ -40,10 +43,11 @@ class Placement:
 
 
 def parse_gltf(data: bytes, files: SideFiles) -> Soup:
-    """Triangles of the default scene in its rest pose: animations are left out, skins and morph weights are applied.
+    """Triangles of the default scene in its rest pose: skins and morph weights are applied, animations are not.
 
-    A file without scenes gives all its nodes, one without nodes its only mesh. Mirrored instances keep their outside
-    out. RejectError for whatever is required and not read, and before anything is built that outgrows the file.
+    Without scenes, all nodes are used; without nodes, the only mesh. The winding of mirrored instances is reversed, so
+    that the outside stays outside. RejectError for required features that are not read, and, before memory is
+    allocated, for a scene too large for the file's size.
     """
     document = read_document(data)
     root = document.root
@@ -65,11 +69,11 @@ def parse_gltf(data: bytes, files: SideFiles) -> Soup:
 
 
 def _placements(root: Checked, tree: Tree, accessors: Accessors, left_out: Counter[str]) -> Iterator[Placement]:
-    """Every mesh of the scene with where it stands."""
+    """The placements of all meshes in the scene; meshes outside it are counted in ``left_out``."""
     meshes = root.items("meshes")
     if not tree.nodes:
         if len(meshes) > 1:
-            raise unsupported(f"{len(meshes)} meshes and no node that places them")
+            raise unsupported(f"{len(meshes)} meshes, but no nodes that place them")
         yield from (Placement(k, None, IDENTITY, 1) for k in range(len(meshes)))
         return
     taken = tree.below(_scene(root, tree))
@@ -95,7 +99,7 @@ def _scene(root: Checked, tree: Tree) -> list[int]:
 
 
 class _Builder:
-    """Puts the triangles of placed meshes into one soup; a mesh that stands in many places is read once."""
+    """Combines the triangles of all placements; each mesh is read only once."""
 
     def __init__(
         self,
@@ -114,7 +118,7 @@ class _Builder:
         self.joints: dict[int, Float64] = {}
 
     def build(self, placements: list[Placement]) -> Soup:
-        """All placements in turn; the arrays have their final size from the start."""
+        """The triangles of all placements; the arrays are allocated once, with their final size."""
         sizes = [(p.count, part) for p in placements for part in self.parts[p.mesh]]
         vertices = np.empty((sum(n * part.vertices for n, part in sizes), 3))
         faces = np.empty((sum(n * part.faces for n, part in sizes), 3), dtype=np.int64)
@@ -125,13 +129,13 @@ class _Builder:
                 count, rows = instances * each, instances * own.shape[1]
                 vertices[v : v + count] = moved.reshape(-1, 3)
                 shift = v + each * np.arange(instances)[:, None, None]
-                # An index behind this part's vertices must not point into the next part's.
+                # an index out of range must not refer to a vertex of the next part
                 faces[f : f + rows] = np.where(own < each, own + shift, -1).reshape(-1, 3)
                 v, f = v + count, f + rows
         return Soup(vertices, faces, left_out=self.left_out)
 
     def _placed(self, placement: Placement) -> Iterator[tuple[Float64, Int64]]:
-        """(N, V, 3) vertices and (N, F, 3) faces, counted from 0 in each, of every primitive's N instances."""
+        """For each primitive: (N, V, 3) vertices and (N, F, 3) faces of its N instances; indices start at 0 in each."""
         node, matrices = placement.node, placement.world[None]
         if node is not None:
             matrices = matrices @ instance_matrices(node, placement.count, self.accessors)
@@ -146,7 +150,7 @@ class _Builder:
                 yield moved, np.where(mirrored[:, None, None], own[:, ::-1], own)
 
     def _local(self, placement: Placement) -> list[tuple[Float64, Int64]]:
-        """Vertices and faces of the mesh's primitives in its own frame, with the morph weights of this placement."""
+        """Vertices and faces of the mesh's primitives in the mesh's frame, with this placement's morph weights."""
         weights = self._weights(placement)
         key = (placement.mesh, tuple(weights))
         if key not in self.read:
@@ -157,7 +161,7 @@ class _Builder:
         return self.read[key]
 
     def _weights(self, placement: Placement) -> list[float]:
-        """Weights of the morph targets: the node's, else the mesh's, else none."""
+        """Morph weights of the node, else of the mesh, else none."""
         node, mesh = placement.node, self.meshes[placement.mesh]
         holder = node if node is not None and "weights" in node else mesh
         values = holder.get("weights", [])

@@ -1,4 +1,4 @@
-"""Skins: vertices that follow joints instead of their node."""
+"""Skins: vertices that are moved by joints instead of their node."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pix3d_onet.types import Float64
 
 
 def joint_matrices(index: int, accessors: Accessors, tree: Tree) -> Float64:
-    """(J, 4, 4): what every joint of a skin does to the mesh as it was bound."""
+    """(J, 4, 4): for each joint of a skin, the transform from the mesh's bind pose to the scene."""
     skin = accessors.document.root.item("skins", index)
     joints = skin.indices("joints")
     if not joints or not all(k in tree.world for k in joints):
@@ -27,8 +27,10 @@ def joint_matrices(index: int, accessors: Accessors, tree: Tree) -> Float64:
 
 
 def skinned(local: Float64, part: Primitive, matrices: Float64, accessors: Accessors) -> tuple[Float64, bool]:
-    """Vertices moved by the matrices of their joints, and whether that mirrors them. The transform of the node itself
-    does not count (glTF 2.0, 3.7.3.3)."""
+    """(V, 3) vertices moved by the weighted ``matrices`` of their joints, and whether this mirrors them.
+
+    The node's own transform is not applied (glTF 2.0, 3.7.3.3).
+    """
     blended, total = np.zeros((len(local), 3, 4)), np.zeros(len(local))
     sets = [k for k in range(8) if f"JOINTS_{k}" in part.attributes]
     for k in sets:
@@ -40,7 +42,7 @@ def skinned(local: Float64, part: Primitive, matrices: Float64, accessors: Acces
             blended += weight[:, column, None, None] * matrices[joint[:, column], :3]
             total += weight[:, column]
     if not sets or not (total > 0).all():
-        raise damaged(f"{part.spec.what}: vertices that no joint holds")
+        raise damaged(f"{part.spec.what}: vertices without a joint")
     blended /= total[:, None, None]
     moved = np.einsum("vij,vj->vi", blended[:, :, :3], local) + blended[:, :, 3]
     return moved, bool(np.median(np.linalg.det(blended[:, :, :3])) < 0)

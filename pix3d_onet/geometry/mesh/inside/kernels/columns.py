@@ -1,8 +1,8 @@
-"""Triangles met by the ray along +z from a point, counted with their sign, in exact arithmetic.
+"""Signed crossings of triangles with rays along +z, in exact arithmetic.
 
-Ties are broken as if every point lay an infinitesimal step along +x, a smaller one along +y and one along +z from where
-it is (simulation of simplicity, Edelsbrunner & Mücke 1990): a ray that touches an edge or corner of the projection
-meets exactly one of the faces around it, so the count is that of a ray in general position.
+Ties are broken as if every point were moved by infinitesimal steps along +x, +y and +z, each smaller than the one
+before (simulation of simplicity, Edelsbrunner & Mücke 1990). So a ray through an edge or a vertex crosses exactly one
+of the faces around it, like a ray in general position.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from pix3d_onet.geometry.mesh.inside._predicate_kernels import side_of_line, side_of_plane
+from pix3d_onet.geometry.mesh.inside.kernels.predicates import side_of_line, side_of_plane
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _turn(a: Any, b: Any, x: float, y: float) -> int:
-    """What edge a→b adds to the winding of the projected triangle around (x, y): 1, -1 or 0.
+    """Contribution of edge a→b to the winding number of the projected triangle around (x, y): 1, -1 or 0.
 
-    The edge is always asked in the order of its ends along y, so that both of its triangles get the same answer.
+    The ends are ordered by y first, so that both triangles at the edge get the same result.
     """
     if a[1] <= y:
         return 1 if b[1] > y and side_of_line(a[0], a[1], b[0], b[1], x, y) > 0 else 0
@@ -28,7 +28,7 @@ def _turn(a: Any, b: Any, x: float, y: float) -> int:
 
 @njit(cache=True, nogil=True, inline="always")
 def _crossing(p: Any, a: Any, b: Any, c: Any) -> int:
-    """1 where the ray from ``p`` along +z leaves through abc, -1 where it enters, 0 where it misses."""
+    """1 if the ray from ``p`` along +z leaves through triangle abc, -1 if it enters, 0 if it misses."""
     sign = _turn(a, b, p[0], p[1]) + _turn(b, c, p[0], p[1]) + _turn(c, a, p[0], p[1])
     if sign == 0:
         return 0
@@ -37,13 +37,13 @@ def _crossing(p: Any, a: Any, b: Any, c: Any) -> int:
 
 @njit(cache=True, nogil=True, inline="always")
 def _cell(value: float, low: float, scale: float, cells: int) -> int:
-    """The column along one axis that holds ``value``; the nearest one for values outside of the grid."""
+    """Index of the column that contains ``value``, along one axis; outside the grid the nearest one."""
     return min(max(int((value - low) * scale), 0), cells - 1)
 
 
 @njit(cache=True, nogil=True)
 def _columns(points: Any, low: Any, scale: Any, cells: int) -> Any:
-    """The points in every column of a (cells, cells) grid: CSR offsets and point indices."""
+    """The points in each column of a (cells, cells) grid: CSR offsets and point indices."""
     offsets = np.zeros(cells * cells + 1, dtype=np.int64)
     for n in range(len(points)):
         i, j = _cell(points[n, 0], low[0], scale[0], cells), _cell(points[n, 1], low[1], scale[1], cells)
@@ -62,8 +62,8 @@ def _columns(points: Any, low: Any, scale: Any, cells: int) -> Any:
 def crossings(points: Any, vertices: Any, faces: Any, low: Any, scale: Any, cells: int, found: Any, each: Any) -> int:
     """Add the signs of all crossings of the rays from (N, 3) points to ``found`` (N,) int64.
 
-    ``low`` (2,) and ``scale`` (2,) lay (cells, cells) columns over the points. With room in ``each`` (C, 3) int64,
-    every crossing is also noted as point, face and sign. Returns how many crossings there are.
+    The points are sorted into (cells, cells) columns with corner ``low`` (2,) and ``scale`` (2,) columns per unit.
+    ``each`` (C, 3) int64 receives the first C crossings as point, face and sign. Returns the number of crossings.
     """
     offsets, items = _columns(points, low, scale, cells)
     sorted_points = points[items]
@@ -75,7 +75,7 @@ def crossings(points: Any, vertices: Any, faces: Any, low: Any, scale: Any, cell
         top = max(a[2], b[2], c[2])
         j0, j1 = _cell(y0, low[1], scale[1], cells), _cell(y1, low[1], scale[1], cells)
         for i in range(_cell(x0, low[0], scale[0], cells), _cell(x1, low[0], scale[0], cells) + 1):
-            # The columns of a row lie one after the other.
+            # the columns of a row are adjacent in memory
             for at in range(offsets[i * cells + j0], offsets[i * cells + j1 + 1]):
                 p = sorted_points[at]
                 if p[0] < x0 or p[0] > x1 or p[1] < y0 or p[1] > y1 or p[2] > top:

@@ -1,4 +1,4 @@
-"""Compiled walk over the rows of a PLY element that have lists: only reading a row tells where the next one begins."""
+"""Walk over the rows of a PLY element with lists, whose rows have different lengths."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def _unsigned(data: Any, at: int, size: int, little: bool) -> int:
 
 @njit(cache=True, nogil=True)
 def walk_rows(data: Any, start: int, rows: int, widths: Any, count_widths: Any, wanted: int, little: bool) -> Any:
-    """Where the ``wanted`` list of every row begins and how long it is: (R,) offsets, (R,) lengths, and the end.
+    """Byte offsets (R,) and lengths (R,) of property ``wanted`` in each row, and the offset after the last row.
 
     ``data`` (N,) uint8; rows begin at ``start``. Property k has items of ``widths[k]`` bytes; ``count_widths[k]`` is 0
-    for a scalar, otherwise the bytes of its length. The end is -1 - row for the first row that ends behind the data.
+    for a scalar, else the size of the list's length in bytes. If a row ends after the data, the last value is -1 - row.
     """
     offsets = np.empty(rows, dtype=np.int64)
     lengths = np.empty(rows, dtype=np.int64)
@@ -37,7 +37,7 @@ def walk_rows(data: Any, start: int, rows: int, widths: Any, count_widths: Any, 
             if k == wanted:
                 offsets[row] = at
                 lengths[row] = length
-            # a text file's length may be negative, and one of 8 bytes wraps
+            # a length in a text file may be negative, and one of 8 bytes may overflow
             if length < 0 or length > len(data) or at + length * widths[k] > len(data):
                 return offsets, lengths, -1 - row
             at += length * widths[k]
@@ -46,7 +46,7 @@ def walk_rows(data: Any, start: int, rows: int, widths: Any, count_widths: Any, 
 
 @njit(cache=True, nogil=True)
 def gather(data: Any, offsets: Any, lengths: Any, width: int) -> Any:
-    """The bytes of all lists, one behind the other: (Σlengths · width,) uint8."""
+    """The bytes of all lists, concatenated: (Σlengths · width,) uint8."""
     found = np.empty(lengths.sum() * width, dtype=np.uint8)
     to = 0
     for row in range(len(offsets)):

@@ -1,4 +1,4 @@
-"""Compiled scanner for OBJ text."""
+"""Scanner for OBJ text."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ COUNTS = (
     "last_face_spoilt",
     "least_corners",
 )
-"""What ``scan_obj`` counts besides; ``*_at`` are byte offsets of the first one, ``last_face_*`` are of a face in the
-last line where that line has no end (else -1)."""
+"""Names of the counts of ``scan_obj``. ``*_at``: byte offset of the first one; ``last_face_*``: of a face in the last
+line if that line has no newline, else -1."""
 (
     _FEW,
     _POINTS,
@@ -53,13 +53,13 @@ def _blank(c: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def _read_float(text: Any, i: int, end: int) -> tuple[float, int]:
-    """Parse a decimal number at ``i``; NaN when there is none. Returns the value and the index after the token."""
+    """Parse a decimal number at ``i``; NaN if there is none. Returns the value and the index after the token."""
     start = i
     sign = 1.0
     if i < end and text[i] in (_MINUS, _PLUS):
         sign = -1.0 if text[i] == _MINUS else 1.0
         i += 1
-    # An integer holds 18 significant digits exactly, more than a float64 does; further ones only move the point.
+    # int64 holds 18 digits exactly, more than float64; further digits only change the exponent
     mantissa, digits, significant, exponent = np.int64(0), 0, 0, 0
     fraction = False
     while i < end and (_ZERO <= text[i] <= _NINE or (text[i] == _DOT and not fraction)):
@@ -88,16 +88,16 @@ def _read_float(text: Any, i: int, end: int) -> tuple[float, int]:
             value = min(value * 10 + (text[i] - _ZERO), 100000)
             exponent_digits += 1
             i += 1
-        if exponent_digits == 0:  # cut off after the e
+        if exponent_digits == 0:  # no digits after the e
             return np.nan, i
         exponent += exponent_sign * value
-    if i < end and not _blank(text[i]):  # rubbish glued to the number
+    if i < end and not _blank(text[i]):  # other characters directly after the number
         while i < end and not _blank(text[i]):
             i += 1
         return np.nan, i
     if exponent < 0:
-        # Division by an exact power keeps the common cases correctly rounded.
-        if exponent < -300:  # in two steps: 10^300 is within float64, the whole power may not be
+        # dividing by an exact power of ten rounds the common cases correctly
+        if exponent < -300:  # in two steps, because the whole power may exceed float64
             return sign * (mantissa / 1e300 * 10.0 ** (exponent + 300)), i
         return sign * (mantissa / 10.0**-exponent), i
     return sign * mantissa * 10.0**exponent, i
@@ -105,7 +105,7 @@ def _read_float(text: Any, i: int, end: int) -> tuple[float, int]:
 
 @njit(cache=True, nogil=True)
 def _read_index(text: Any, i: int, end: int) -> tuple[int, int]:
-    """Parse the vertex index of a face corner ``v/vt/vn``; 0 (invalid in OBJ) when there is none."""
+    """Parse the vertex index of a face corner ``v/vt/vn``; 0 (invalid in OBJ) if there is none."""
     sign, value, digits = 1, 0, 0
     if i < end and text[i] in (_MINUS, _PLUS):
         sign = -1 if text[i] == _MINUS else 1
@@ -123,8 +123,8 @@ def _read_index(text: Any, i: int, end: int) -> tuple[int, int]:
 
 @njit(cache=True, nogil=True)
 def _read_vertex(text: Any, k: int, end: int, vertices: Any, v: int) -> int:
-    """Fill row ``v`` from the numbers at ``k``. Returns 0, or 1: a number is missing or unreadable, 2: what follows the
-    numbers is no number, 3: a fourth and last number other than 1."""
+    """Fill row ``v`` from the numbers at ``k``. Returns 0 if the line is valid; 1: a number is missing or unreadable;
+    2: something else than numbers follows; 3: a weight (fourth and last number) other than 1."""
     for axis in range(3):
         while k < end and _blank(text[k]):
             k += 1
@@ -154,7 +154,7 @@ def _read_vertex(text: Any, k: int, end: int, vertices: Any, v: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _slashes(text: Any, i: int, end: int) -> int:
-    """Slashes of the token at ``i``, negative where it ends in one."""
+    """Number of slashes in the token at ``i``, negative if it ends with one."""
     count = 0
     while i < end and not _blank(text[i]):
         count += text[i] == _SLASH
@@ -164,7 +164,7 @@ def _slashes(text: Any, i: int, end: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _is_continued(text: Any, start: int, end: int) -> bool:
-    """Whether the line text[start:end] ends in a backslash."""
+    """Whether the line text[start:end] ends with a backslash."""
     while end > start and _blank(text[end - 1]):
         end -= 1
     return end > start and text[end - 1] == _BACKSLASH
@@ -172,7 +172,7 @@ def _is_continued(text: Any, start: int, end: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def _other_statement(text: Any, i: int, end: int, continued: bool, counts: Any) -> None:
-    """Account for a line that is neither vertex nor face."""
+    """Count a line that is neither a vertex nor a face."""
     c = text[i]
     second = text[i + 1] if i + 1 < end else _SPACE
     third = text[i + 2] if i + 2 < end else _SPACE
@@ -204,7 +204,7 @@ def _line_end(text: Any, i: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _line_start(text: Any, i: int, end: int) -> int:
-    """The first character that counts: not blank, nor of a byte order mark (joined files have them inside)."""
+    """Index of the first character after blanks and byte order marks, which concatenated files have inside."""
     while i < end and (_blank(text[i]) or (text[i] > 0x7F and text[i] in (0xEF, 0xBB, 0xBF))):
         i += 1
     return i
@@ -212,7 +212,7 @@ def _line_start(text: Any, i: int, end: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _count(text: Any) -> tuple[int, int, int]:
-    """Vertices, faces, and at most how many corners: so much room the scan needs."""
+    """Upper bounds of the numbers of vertices, faces and corners, for allocation."""
     n, i, v, f, c = len(text), 0, 0, 0, 0
     while i < n:
         i = _line_start(text, i, n)
@@ -232,7 +232,10 @@ def _count(text: Any) -> tuple[int, int, int]:
 
 @njit(cache=True, nogil=True)
 def _read_face(text: Any, k: int, end: int, v: int, corners: Any, c: int) -> int:
-    """Put the corners at ``k`` into ``corners`` from ``c`` on, after ``v`` vertices; the index behind them."""
+    """Write the face's corners at ``k`` to ``corners`` from index ``c`` on; returns the index after them.
+
+    ``v``: number of vertices so far, to which negative indices are relative.
+    """
     while k < end:
         while k < end and _blank(text[k]):
             k += 1
@@ -246,7 +249,7 @@ def _read_face(text: Any, k: int, end: int, v: int, corners: Any, c: int) -> int
 
 @njit(cache=True, nogil=True)
 def _uneven(text: Any, k: int, end: int) -> bool:
-    """Whether the corners of a face differ in form, as ``1/1 2/2 3/`` does, or one is no index."""
+    """Whether the corners of a face differ in form, like ``1/1 2/2 3/``, or one is not an index."""
     style = -9
     while k < end:
         while k < end and _blank(text[k]):
@@ -263,9 +266,9 @@ def _uneven(text: Any, k: int, end: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def scan_obj(text: Any) -> Any:
-    """(V, 3) float64 vertices, (ΣS,) int64 face corners (zero-based), (F,) int64 corners per face, and the counts.
+    """(V, 3) float64 vertices, (ΣS,) int64 face corners (zero-based), (F,) int64 corners per face, and ``COUNTS``.
 
-    ``text`` (N,) uint8. Vertices with unreadable numbers are NaN; corners that are no index are -1.
+    ``text`` (N,) uint8. Unreadable vertices are NaN, unreadable corners -1.
     """
     n, i, v, c, f = len(text), 0, 0, 0, 0
     rows, faces, places = _count(text)

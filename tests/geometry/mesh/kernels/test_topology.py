@@ -1,4 +1,4 @@
-"""The compiled loops over meshes against their face-by-face references."""
+"""The compiled edge counts, components and measures against their face-by-face references."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 from helpers.references import mesh as reference
 
-# ruff: noqa: E402 - the geometry libraries are an extra
-trimesh = pytest.importorskip("trimesh")
 pytest.importorskip("numba")
 
-from pix3d_onet.geometry.mesh import _collapse_kernels as collapsing
-from pix3d_onet.geometry.mesh._topology_kernels import (
+from pix3d_onet.geometry.mesh.kernels.topology import (
     areas,
     component_measures,
     count_edges,
@@ -20,8 +17,6 @@ from pix3d_onet.geometry.mesh._topology_kernels import (
 )
 
 SEEDS = range(4)
-UPPER = np.triu_indices(4)
-"""Entries of a symmetric 4×4 in the order in which the kernels store a quadric."""
 
 
 def random_faces(rng: np.random.Generator, vertices: int, count: int) -> np.ndarray:
@@ -68,31 +63,3 @@ def test_a_vertex_of_very_many_edges() -> None:
     rim = np.arange(1, 101)
     fan = np.stack([np.zeros(100, int), rim, np.roll(rim, -1)], axis=1)[np.random.default_rng(0).permutation(100)]
     assert count_edges(fan, 101).tolist() == reference.count_edges(fan)
-
-
-@pytest.mark.kernel("quadrics", "collapse_pass", "compact")
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_sweep_of_collapses(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    body = trimesh.creation.icosphere(subdivisions=2)
-    vertices, faces = body.vertices + rng.normal(scale=0.02, size=body.vertices.shape), np.array(body.faces)
-    quadrics = collapsing.quadrics(vertices, faces)
-    exact = reference.quadrics(vertices, faces)
-    weight = np.array(
-        [reference.areas(vertices, faces)[(faces == v).any(axis=1)].sum() / 3 for v in range(len(vertices))]
-    )
-    assert np.allclose(quadrics[:, :10], exact[:, *UPPER])
-    assert np.allclose(quadrics[:, 10], weight)
-
-    limit = 0.03**2
-    new_vertices, new_faces, expected = reference.collapse_pass(
-        vertices, faces, exact, weight, limit, collapsing.MIN_COSINE
-    )
-    assert collapsing.collapse_pass(vertices, faces, quadrics, limit) == expected > 5
-    assert np.array_equal(faces, new_faces)
-    assert np.allclose(vertices, new_vertices)
-
-    used, kept = collapsing.compact(vertices, faces, quadrics)
-    small_vertices, small_faces = reference.compact(new_vertices, new_faces)
-    assert np.allclose(vertices[:used], small_vertices)
-    assert np.array_equal(faces[:kept], small_faces)

@@ -1,11 +1,9 @@
-"""Data sets larger than memory: pictures and blocks of points read from the shards while the network trains."""
+"""A split larger than memory: pictures and blocks of points are read from the shards while the network trains."""
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,29 +17,29 @@ from torch import Tensor
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.data.store.shard_file import open_checked, read_picture
 from pix3d_onet.errors import InputError
+from pix3d_onet.learning.batches.batch import RawBatch
+from pix3d_onet.learning.batches.drawing import BITS, Draw, wrapped_slices
+from pix3d_onet.learning.batches.split import PictureFilter, Split
 from pix3d_onet.learning.pictures import focal_lengths, resize_images
-from pix3d_onet.learning.training.batches import BITS, Choice, Draw, RawBatch, pieces
 
 OPEN_SHARDS = 128
-"""Shards held open at once; systems allow a process about a thousand files."""
-PREFETCHED = 4
-"""Batches made ahead."""
+"""Shards kept open at the same time; systems allow about a thousand open files per process."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Shard:
     file: h5py.File
-    points: Any  # (S, P, 3) uint16: a memory map, or the HDF5 data set where it is not contiguous
+    points: Any  # (S, P, 3) uint16: a memory map, or the HDF5 data set if it is not contiguous
     occupancy: Any
 
 
-class StreamedSplit:
-    """The chosen pictures of a split, read when they are drawn. Same interface as ``dataset.ResidentSplit``.
+class StreamedSplit(Split):
+    """A split on disk; pictures and points are read when they are drawn.
 
-    Opening reads only the cameras. InputError for damaged shards, or when no picture is left.
+    Opening reads only the cameras. InputError for damaged shards, or if no picture is left.
     """
 
-    def __init__(self, dataset: Dataset, split: str, size: int, choice: Choice) -> None:
+    def __init__(self, dataset: Dataset, split: str, size: int, wanted: PictureFilter) -> None:
         self.root, self.size = dataset.root, size
         self._manifest = dataset.manifest
         self.device = torch.device("cpu")
@@ -73,7 +71,7 @@ class StreamedSplit:
                 f"the {split} split of {self.root} has no pictures.", hint="Prepare with `render_views=N`."
             )
         pose, intrinsics = np.stack([c[0] for c in cameras]), np.stack([c[1] for c in cameras])
-        keep, self.dropped = choice.of(pose, intrinsics, np.array([c[2] for c in cameras]))
+        keep, self.dropped = wanted.keep(pose, intrinsics, np.array([c[2] for c in cameras]))
         chosen = np.flatnonzero(keep).tolist()
         self.rows = [rows[i] for i in chosen]
         self.shapes: NDArray[np.int64] = np.array([shapes[i] for i in chosen], dtype=np.int64)
@@ -84,15 +82,8 @@ class StreamedSplit:
         self.points_count = points
         self.usable = points // BITS * BITS
 
-    def __len__(self) -> int:
-        return len(self.record_ids)
-
-    def objects(self) -> dict[str, str]:
-        """Record id → object id."""
-        return dict(zip(self.record_ids, self.object_ids, strict=True))
-
     def pictures(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-        """Images (n, 3, H, W) uint8, poses and focal lengths of pictures."""
+        """See :class:`Split`."""
         with self._lock:
             places = [self.rows[i] for i in rows.tolist()]
             rgb = [read_picture(self._shard(name).file["images/rgb"], row) for name, row in places]
@@ -100,7 +91,7 @@ class StreamedSplit:
         return resize_images(np.stack(rgb), self.size), self.pose[index], self.focal[index]
 
     def shape_points(self, shape: int) -> tuple[Tensor, Tensor]:
-        """All points (P, 3) int16 bits and packed labels (P/8,) of a shape."""
+        """See :class:`Split`."""
         name, row = self.places[shape]
         with self._lock:
             shard = self._shard(name)
@@ -108,7 +99,7 @@ class StreamedSplit:
         return torch.from_numpy(cells.view(np.int16)), torch.from_numpy(labels)
 
     def gather(self, draw: Draw, count: int) -> RawBatch:
-        """See ``dataset.Split``."""
+        """See :class:`Split`."""
         whole = min(-(-count // BITS) * BITS, self.usable)
         cells = np.empty((len(draw.pictures), whole, 3), dtype=np.uint16)
         labels = np.empty((len(draw.pictures), whole // BITS), dtype=np.uint8)
@@ -118,7 +109,7 @@ class StreamedSplit:
             ):
                 name, row = self.places[shape]
                 shard = self._shard(name)
-                for target, source, length in pieces(start, whole, self.usable):
+                for target, source, length in wrapped_slices(start, whole, self.usable):
                     cells[i, target : target + length] = shard.points[row, source : source + length]
                     bits = slice(target // BITS, (target + length) // BITS)
                     labels[i, bits] = shard.occupancy[row, source // BITS : (source + length) // BITS]
@@ -142,62 +133,8 @@ class StreamedSplit:
 
 
 def _mapped(data: Any, path: Path) -> Any:
-    """A contiguous HDF5 data set as a memory map (three times faster for small blocks); others as they are."""
+    """A contiguous HDF5 data set as a memory map (three times faster for small blocks); others unchanged."""
     offset = data.id.get_offset()
     if offset is None:
         return data
     return np.memmap(path, dtype=data.dtype, mode="r", offset=offset, shape=data.shape)
-
-
-class Prefetch:
-    """Makes batches ahead in one thread, in order of steps. ``make`` must depend on the step alone."""
-
-    def __init__(self, make: Callable[[int], RawBatch], depth: int = PREFETCHED) -> None:
-        self.make = make
-        self.depth = depth
-        self.expected = 0
-        self._queue: queue.Queue[RawBatch | BaseException] = queue.Queue()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def get(self, step: int) -> RawBatch:
-        """The batch of ``step``; starts over when it is not the next one. Raises what ``make`` raised."""
-        if self._thread is None or step != self.expected:
-            self._start(step)
-        item = self._queue.get()
-        self.expected = step + 1
-        if isinstance(item, BaseException):
-            self.close()
-            raise item
-        return item
-
-    def _start(self, step: int) -> None:
-        self.close()
-        self._stop = threading.Event()
-        self._queue = queue.Queue(maxsize=self.depth)
-        self._thread = threading.Thread(target=self._work, args=(step, self._stop, self._queue), daemon=True)
-        self._thread.start()
-
-    def _work(self, step: int, stop: threading.Event, out: queue.Queue[RawBatch | BaseException]) -> None:
-        while not stop.is_set():
-            item: RawBatch | BaseException
-            try:
-                item = self.make(step)
-            except Exception as error:  # noqa: BLE001 - handed to the caller, who raises it
-                item = error
-            while not stop.is_set():
-                try:
-                    out.put(item, timeout=0.1)
-                    break
-                except queue.Full:
-                    continue
-            if isinstance(item, BaseException):
-                return
-            step += 1
-
-    def close(self) -> None:
-        """Stop the thread."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None

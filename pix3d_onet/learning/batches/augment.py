@@ -1,4 +1,4 @@
-"""Image augmentation that keeps the background white and the labels true."""
+"""Image augmentation. The background stays white, and the labels stay correct."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from torch import Tensor
 from torch.nn import functional
 
 from pix3d_onet import seeding
-from pix3d_onet.learning.training.batches import Batch, sent
+from pix3d_onet.learning.batches.batch import Batch
+from pix3d_onet.learning.batches.split import to_device
 
 GAMMA = 0.35
 """Half-range of the logarithm of the gamma exponent."""
 GAIN = 0.15
 """Half-range of each channel's gain in darkness (1 - value)."""
 GREY = 0.5
-"""Largest share of grey mixed in."""
+"""Largest fraction of grey mixed in."""
 ZOOM = 0.15
 """Half-range of the logarithm of the zoom."""
 SHIFT = 0.08
-"""Largest shift, in image sides, each way."""
+"""Largest shift in each direction, as a fraction of the image's side."""
 COLUMNS = 9
-"""Random numbers drawn for a picture."""
+"""Random numbers per picture."""
 
 
 def augment(batch: Batch, kinds: tuple[str, ...], seed: int, step: int, first: int) -> Batch:
-    """Augment a batch; the numbers depend on (seed, step, position in the whole batch) alone.
+    """Augment a batch. The random numbers depend only on seed, step and position in the batch of all processes.
 
-    ``first`` is the position of this process's first picture. ``color``: gamma, gain, grey; all of them leave white
-    white. ``crop``: zoom and shift, white outside. ``flip``: the mirrored picture of the mirrored shape.
+    ``first``: position of this process's first picture. ``color``: gamma, gain and grey, none of which changes white.
+    ``crop``: zoom and shift, white outside. ``flip``: mirror the picture and its shape.
     """
     count = len(batch.images)
     numbers = seeding.generator(seed, "augment", str(step)).random((first + count, COLUMNS))[first:]
-    u = sent((2 * numbers - 1).astype(np.float32), batch.images.device)  # (B, 9) in [-1, 1)
+    u = to_device((2 * numbers - 1).astype(np.float32), batch.images.device)  # (B, 9) in [-1, 1)
     if "color" in kinds:
         batch = replace(batch, images=color(batch.images, u[:, 0], u[:, 1:4], (u[:, 4] + 1) / 2))
     if "crop" in kinds:
@@ -47,7 +48,7 @@ def augment(batch: Batch, kinds: tuple[str, ...], seed: int, step: int, first: i
 
 
 def color(images: Tensor, gamma: Tensor, gain: Tensor, grey: Tensor) -> Tensor:
-    """images (B, 3, H, W) in [0, 1]; gamma (B,), gain (B, 3), grey (B,) in [-1, 1] or [0, 1] → the same shape."""
+    """images (B, 3, H, W) in [0, 1]; gamma (B,), gain (B, 3) in [-1, 1], grey (B,) in [0, 1] → (B, 3, H, W)."""
     dark = 1 - images.clamp(0, 1).pow(torch.exp(GAMMA * gamma)[:, None, None, None])
     dark = dark * torch.exp(GAIN * gain)[:, :, None, None]
     mixed = torch.lerp(dark, dark.mean(dim=1, keepdim=True), GREY * grey[:, None, None, None])
@@ -55,7 +56,7 @@ def color(images: Tensor, gamma: Tensor, gain: Tensor, grey: Tensor) -> Tensor:
 
 
 def crop(images: Tensor, zoom: Tensor, right: Tensor, down: Tensor) -> Tensor:
-    """Zoom about the centre and shift by shares of the side; what comes in from outside is white."""
+    """Zoom about the centre and shift by fractions of the side, (B,) each; pixels from outside are white."""
     theta = torch.zeros(len(images), 2, 3, device=images.device)
     theta[:, 0, 0] = theta[:, 1, 1] = 1 / zoom
     theta[:, 0, 2], theta[:, 1, 2] = -2 * right / zoom, -2 * down / zoom

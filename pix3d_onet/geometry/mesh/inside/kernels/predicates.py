@@ -1,7 +1,8 @@
-"""Signs of 2×2 and 3×3 determinants of float64 coordinates, exact: a filtered sum first, expansions where it is unsure.
+"""Exact signs of 2×2 and 3×3 determinants of float64 coordinates.
 
-Shewchuk, Adaptive Precision Floating-Point Arithmetic and Fast Robust Geometric Predicates, 1997. Exact as long as no
-product overflows or underflows, that is for coordinates between about 1e-90 and 1e90.
+A floating-point filter first; expansion arithmetic where its error bound does not decide (Shewchuk, Adaptive Precision
+Floating-Point Arithmetic and Fast Robust Geometric Predicates, 1997). Exact unless a product overflows or underflows,
+that is for coordinates between about 1e-90 and 1e90.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import numpy as np
 from numba import njit
 
 SPLITTER = 134217729.0
-"""2²⁷ + 1: cuts a float64 into two halves whose products are exact (Dekker 1971)."""
+"""2²⁷ + 1: splits a float64 into two halves whose products are exact (Dekker 1971)."""
 PLANE_BOUND = 3.3306690738754716e-16
 SPACE_BOUND = 7.771561172376103e-16
-"""Relative errors of the filtered 2×2 and 3×3 sums, (3 + 16ε)ε and (7 + 56ε)ε with ε = 2⁻⁵³."""
+"""Relative error bounds of the 2×2 and 3×3 determinants in float64: (3 + 16ε)ε and (7 + 56ε)ε, ε = 2⁻⁵³."""
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -39,7 +40,7 @@ def _two_product(a: float, b: float) -> tuple[float, float]:
 
 @njit(cache=True, nogil=True)
 def _sign_of_sum(terms: Any, count: int) -> int:
-    """Sign of the exact sum of the first ``count`` terms; ``terms`` is overwritten with an expansion of it."""
+    """Sign of the exact sum of the first ``count`` terms; overwrites ``terms``."""
     for n in range(1, count):
         carry = terms[n]
         for m in range(n):
@@ -62,7 +63,7 @@ def _exact_plane(ax: float, ay: float, bx: float, by: float, px: float, py: floa
 
 @njit(cache=True, nogil=True, inline="always")
 def side_of_line(ax: float, ay: float, bx: float, by: float, px: float, py: float) -> int:
-    """1 where p lies left of the line a→b, -1 right of it, 0 on it."""
+    """1 if p is left of the line a→b, -1 if right, 0 if on it."""
     left = (ax - px) * (by - py)
     right = (ay - py) * (bx - px)
     value = left - right
@@ -99,7 +100,7 @@ def _exact_space(a: Any, b: Any, c: Any, p: Any) -> int:
 
 @njit(cache=True, nogil=True)
 def side_of_plane(a: Any, b: Any, c: Any, p: Any) -> int:
-    """Sign of det(a - p, b - p, c - p): 1 where p lies behind abc, seen counter-clockwise from the front; 0 on it."""
+    """Sign of det(a - p, b - p, c - p): 1 if p is behind abc (counter-clockwise seen from the front), 0 if on it."""
     ax, ay, az = a[0] - p[0], a[1] - p[1], a[2] - p[2]
     bx, by, bz = b[0] - p[0], b[1] - p[1], b[2] - p[2]
     cx, cy, cz = c[0] - p[0], c[1] - p[1], c[2] - p[2]

@@ -1,4 +1,4 @@
-"""Compiled cutting of polygons into fans, with a verdict for each on whether its fan is right."""
+"""Triangle fans of polygons, and whether each fan covers its polygon exactly once."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import numpy as np
 from numba import njit
 
 FINE, CONCAVE, CROSSED = 0, 1, 2
-"""Verdicts: the fan (or a quad's other diagonal) covers the polygon once; it does not; nothing can."""
+"""FINE: the fan (of a quad, with either diagonal) covers the polygon once. CONCAVE: it does not. CROSSED: no
+triangulation does."""
 
 OVERLAP = 1e-6
-"""Share of a polygon's area by which triangles may overlap before they count as wrong: rounding of nearly straight
-corners stays far below, a real concave corner far above."""
+"""Allowed overlap of a polygon's triangles, as a fraction of its area: rounding at nearly straight corners is far
+below, a concave corner far above."""
 
 SLIVER = 1e-4
-"""Area of a polygon, in squares of its longest side, below which overlaps of its triangles do not matter: corners in
-line, but for the digits they are written with."""
+"""Area of a polygon, relative to the square of its longest side, below which overlaps are ignored: its corners are
+collinear except for rounding."""
 
 
 @njit(cache=True, nogil=True)
 def _newell(vertices: Any, corners: Any, start: int, end: int) -> Any:
-    """Twice the polygon's vector area (3,), about its first corner."""
+    """Twice the polygon's vector area (3,), relative to its first corner."""
     o = vertices[corners[start]]
     x, y, z = 0.0, 0.0, 0.0
     for k in range(start + 1, end - 1):
@@ -36,7 +37,7 @@ def _newell(vertices: Any, corners: Any, start: int, end: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def _turned(vertices: Any, a: int, b: int, c: int, n: Any) -> Any:
-    """Twice the area of a triangle seen along ``n``, times its length; negative where it is turned over."""
+    """Twice the area of a triangle seen along ``n``, times the length of ``n``; negative if it is reversed."""
     o, p, q = vertices[a], vertices[b], vertices[c]
     ux, uy, uz = p[0] - o[0], p[1] - o[1], p[2] - o[2]
     vx, vy, vz = q[0] - o[0], q[1] - o[1], q[2] - o[2]
@@ -54,7 +55,7 @@ def _area(vertices: Any, a: int, b: int, c: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def _spoilt(vertices: Any, corners: Any, start: int, end: int) -> Any:
-    """Index of the first corner that points nowhere or to a vertex without a place; -2 for none."""
+    """The first corner with an index out of range or a vertex that is not finite; -2 if there is none."""
     for k in range(start, end):
         v = corners[k]
         if v < 0 or v >= len(vertices):
@@ -66,7 +67,7 @@ def _spoilt(vertices: Any, corners: Any, start: int, end: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def verdict_of(vertices: Any, faces: Any, normal: Any) -> int:
-    """Whether triangles ``faces`` (n, 3) of one polygon with ``normal`` overlap."""
+    """FINE, CONCAVE or CROSSED for the triangles ``faces`` (n, 3) of a polygon with ``normal`` (3,)."""
     forward, backward, whole = 0.0, 0.0, 0.0
     for f in range(len(faces)):
         seen = _turned(vertices, faces[f, 0], faces[f, 1], faces[f, 2], normal)
@@ -77,15 +78,15 @@ def verdict_of(vertices: Any, faces: Any, normal: Any) -> int:
             forward += seen
     length = np.sqrt(normal[0] * normal[0] + normal[1] * normal[1] + normal[2] * normal[2])
     if not np.isfinite(length) or whole == 0.0:
-        return FINE  # beyond float64, or without area: nothing to be right about
+        return FINE  # no area, or beyond float64: no triangulation is better than another
     if length <= OVERLAP * whole:
-        return CROSSED  # as much area one way round as the other: a bow tie
+        return CROSSED  # a bow tie: equal areas in both orientations
     return FINE if backward <= OVERLAP * forward else CONCAVE
 
 
 @njit(cache=True, nogil=True)
 def last_verdict(vertices: Any, faces: Any, normal: Any) -> int:
-    """:func:`verdict_of` for triangles that nothing can mend: CROSSED where they overlap, unless they are a sliver."""
+    """As :func:`verdict_of` for the final triangles: CROSSED if they overlap, unless the polygon is a sliver."""
     if verdict_of(vertices, faces, normal) == FINE:
         return FINE
     whole, longest = 0.0, 0.0
@@ -99,10 +100,10 @@ def last_verdict(vertices: Any, faces: Any, normal: Any) -> int:
 
 @njit(cache=True, nogil=True)
 def fans(vertices: Any, corners: Any, sizes: Any, faces: Any, verdicts: Any) -> None:
-    """Fill ``faces`` (Σ(size - 2), 3) with every polygon's fan, in order, and ``verdicts`` (P,).
+    """Fill ``faces`` (Σ(size - 2), 3) with the fan of each polygon, in order, and ``verdicts`` (P,).
 
-    ``corners`` (Σsize,) are the polygons' vertex indices one after the other. A quad whose fan is wrong is cut along
-    the other diagonal. A polygon with a corner that is no vertex is lost as a whole: its triangles repeat that corner.
+    ``corners`` (Σsize,): the polygons' vertex indices. A quad whose fan is wrong is split along the other diagonal. The
+    triangles of a polygon with an unusable corner all repeat this corner.
     """
     start, row = 0, 0
     for p in range(len(sizes)):

@@ -1,4 +1,4 @@
-"""From the data set to batches: draws, decoding, residence, choice of pictures, augmentation."""
+"""From the data set to batches: draws, decoding, residence, filter of pictures, augmentation."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ from pix3d_onet.config import TrainConfig
 from pix3d_onet.data.store import encoding
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.learning.batches import streaming
+from pix3d_onet.learning.batches.augment import augment, color, crop, flip
+from pix3d_onet.learning.batches.batch import Batch, Decoding
+from pix3d_onet.learning.batches.drawing import Draw, DrawPlan, wrapped_slices
+from pix3d_onet.learning.batches.opening import open_split, split_bytes
+from pix3d_onet.learning.batches.prefetch import Prefetch
+from pix3d_onet.learning.batches.split import PictureFilter, ResidentSplit
+from pix3d_onet.learning.batches.streaming import StreamedSplit
 from pix3d_onet.learning.pictures import resize_images
-from pix3d_onet.learning.training.augment import augment, color, crop, flip
-from pix3d_onet.learning.training.batches import Batch, Choice, Decoding, Draw, Plan, ResidentSplit, load_split, pieces
-from pix3d_onet.learning.training.fitting import open_split, split_bytes
-from pix3d_onet.learning.training.streaming import Prefetch, StreamedSplit
 
 CPU = torch.device("cpu")
 
@@ -36,7 +40,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 2**31), pictures=st.integers(1, 40), batch=st.integers(1, 100), step=st.integers(1, 50))
 def test_a_draw_is_a_function_of_seed_and_step(seed: int, pictures: int, batch: int, step: int) -> None:
-    one, other = Plan(seed, pictures, 512, batch), Plan(seed, pictures, 512, batch)
+    one, other = DrawPlan(seed, pictures, 512, batch), DrawPlan(seed, pictures, 512, batch)
     for earlier in range(max(1, step - 3), step):
         one.draw(earlier)
     a, b = one.draw(step), other.draw(step)
@@ -51,7 +55,7 @@ def test_a_draw_is_a_function_of_seed_and_step(seed: int, pictures: int, batch: 
 @settings(max_examples=30, deadline=None)
 @given(pictures=st.integers(1, 30), batch=st.integers(1, 70))
 def test_epochs_run_on_across_batches(pictures: int, batch: int) -> None:
-    plan = Plan(3, pictures, 64, batch)
+    plan = DrawPlan(3, pictures, 64, batch)
     steps = -(-3 * pictures // batch)
     order = np.concatenate([plan.draw(step).pictures for step in range(1, steps + 1)])[: 3 * pictures]
     for epoch in range(3):
@@ -61,7 +65,7 @@ def test_epochs_run_on_across_batches(pictures: int, batch: int) -> None:
 
 
 def test_every_point_is_equally_likely() -> None:
-    plan = Plan(0, 4, 64, 256)
+    plan = DrawPlan(0, 4, 64, 256)
     counts = np.zeros(64)
     for step in range(1, 40):
         for start in plan.draw(step).starts:
@@ -71,8 +75,8 @@ def test_every_point_is_equally_likely() -> None:
 
 
 def test_parts_of_processes_make_up_the_draw() -> None:
-    whole = Plan(1, 10, 64, 12).draw(5)
-    parts = [whole.part(rank, 3) for rank in range(3)]
+    whole = DrawPlan(1, 10, 64, 12).draw(5)
+    parts = [whole.share(rank, 3) for rank in range(3)]
     np.testing.assert_array_equal(np.concatenate([p.pictures for p in parts]), whole.pictures)
     np.testing.assert_array_equal(np.concatenate([p.starts for p in parts]), whole.starts)
 
@@ -81,7 +85,7 @@ def test_parts_of_processes_make_up_the_draw() -> None:
 def test_pieces_of_a_wrapping_block(start: int, count: int) -> None:
     source = np.arange(100)
     block = np.full(count, -1)
-    for target, first, length in pieces(start, count, 100):
+    for target, first, length in wrapped_slices(start, count, 100):
         block[target : target + length] = source[first : first + length]
     np.testing.assert_array_equal(block, (start + np.arange(count)) % 100)
 
@@ -100,7 +104,7 @@ def test_decoding_is_the_codec_s_bit_for_bit() -> None:
 
 def test_a_batch_holds_the_shape_s_own_points_labels_and_picture(root: Path) -> None:
     with Dataset(root) as dataset:
-        split = load_split(dataset, "train", 48, CPU, Choice())
+        split = ResidentSplit(dataset, "train", 48, PictureFilter())
         samples = {s.object_id: s for s in (dataset.sample(e, "train") for e in dataset.entries("train"))}
     draw = Draw(1, np.array([3, 0]), np.array([504, 16]))  # the first wraps around
     batch = Decoding(CPU).batch(split.gather(draw, 20), 20)
@@ -117,13 +121,13 @@ def test_a_batch_holds_the_shape_s_own_points_labels_and_picture(root: Path) -> 
 
 def test_streamed_equals_resident(root: Path) -> None:
     with Dataset(root) as dataset:
-        resident = load_split(dataset, "train", 32, CPU, Choice())
-        streamed = StreamedSplit(dataset, "train", 32, Choice())
+        resident = ResidentSplit(dataset, "train", 32, PictureFilter())
+        streamed = StreamedSplit(dataset, "train", 32, PictureFilter())
     assert streamed.record_ids == resident.record_ids
     assert streamed.objects() == resident.objects()
     assert str(root / streamed.places[0][0]) in Path("/proc/self/maps").read_text()  # mapped, not read
     for step in (1, 2, 3):
-        draw = Plan(0, len(resident), resident.points_count, 7).draw(step)
+        draw = DrawPlan(0, len(resident), resident.points_count, 7).draw(step)
         for a, b in zip(vars_of(resident.gather(draw, 100)), vars_of(streamed.gather(draw, 100)), strict=True):
             assert torch.equal(a, b)
     for a, b in zip(resident.shape_points(2), streamed.shape_points(2), strict=True):
@@ -135,12 +139,10 @@ def vars_of(raw: object) -> list[torch.Tensor]:
 
 
 def test_few_shards_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pix3d_onet.learning.training import streaming
-
     root = make_dataset(tmp_path, shapes=9, points=512, image_size=48, views=2)
     monkeypatch.setattr(streaming, "OPEN_SHARDS", 1)
     with Dataset(root) as dataset:
-        streamed = StreamedSplit(dataset, "train", 48, Choice())
+        streamed = StreamedSplit(dataset, "train", 48, PictureFilter())
     first = streamed.pictures(np.array([0, len(streamed) - 1]))[0]
     held = {f.resolve() for f in Path("/proc/self/fd").iterdir()}
     assert len([f for f in held if root in f.parents]) == 1
@@ -168,10 +170,10 @@ def test_prefetch_gives_steps_in_order_restarts_and_passes_errors_on() -> None:
 def test_residence_is_where_it_is_asked_for(root: Path) -> None:
     config = TrainConfig(image_size=48)
     with Dataset(root) as dataset:
-        assert isinstance(open_split(dataset, "train", config, CPU, Choice()), ResidentSplit)
-        assert isinstance(open_split(dataset, "train", config, CPU, Choice(), residence="disk"), StreamedSplit)
+        assert isinstance(open_split(dataset, "train", config, CPU, PictureFilter()), ResidentSplit)
+        assert isinstance(open_split(dataset, "train", config, CPU, PictureFilter(), residence="disk"), StreamedSplit)
         with pytest.raises(ConfigError, match="residence"):
-            open_split(dataset, "train", config, CPU, Choice(), residence="tape")
+            open_split(dataset, "train", config, CPU, PictureFilter(), residence="tape")
         pictures, shapes = 14, 7
         assert split_bytes(dataset, "train", 48) == shapes * (512 * 6 + 64) + pictures * 3 * 2 * 48 * 48
 
@@ -182,7 +184,7 @@ def test_damaged_shard_is_one_clear_error(root: Path, tmp_path: Path) -> None:
     shard = sorted(tmp_path.glob("*.h5"))[0]
     shard.write_bytes(shard.read_bytes()[:3000])
     with Dataset(tmp_path) as dataset, pytest.raises(InputError, match=r"shard.*onet verify"):
-        StreamedSplit(dataset, "train", 48, Choice())
+        StreamedSplit(dataset, "train", 48, PictureFilter())
 
 
 # -- choice of pictures --
@@ -193,15 +195,15 @@ def test_choice_of_pictures() -> None:
     intrinsics = np.tile(np.eye(3, dtype=np.float32), (4, 1, 1))
     pose[1] = np.nan
     rendered = np.array([False, False, True, True])
-    assert Choice().of(pose, intrinsics, rendered)[0].tolist() == [True] * 4
-    keep, dropped = Choice(need_pose=True).of(pose, intrinsics, rendered)
+    assert PictureFilter().keep(pose, intrinsics, rendered)[0].tolist() == [True] * 4
+    keep, dropped = PictureFilter(need_pose=True).keep(pose, intrinsics, rendered)
     assert (keep.tolist(), dropped) == ([True, False, True, True], 1)
-    assert Choice(views="photos").of(pose, intrinsics, rendered)[0].tolist() == [True, True, False, False]
-    assert Choice(views="prefer-photos").of(pose, intrinsics, ~rendered | rendered)[0].all()
+    assert PictureFilter(views="photos").keep(pose, intrinsics, rendered)[0].tolist() == [True, True, False, False]
+    assert PictureFilter(views="prefer-photos").keep(pose, intrinsics, ~rendered | rendered)[0].all()
     with pytest.raises(InputError, match="views='all'"):
-        Choice(views="photos").of(pose, intrinsics, np.ones(4, dtype=np.bool_))
+        PictureFilter(views="photos").keep(pose, intrinsics, np.ones(4, dtype=np.bool_))
     with pytest.raises(InputError, match="pose='none'"):
-        Choice(need_pose=True).of(pose * np.nan, intrinsics, rendered)
+        PictureFilter(need_pose=True).keep(pose * np.nan, intrinsics, rendered)
 
 
 def test_resize_keeps_white_and_the_same_size_untouched() -> None:

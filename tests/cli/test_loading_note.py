@@ -1,4 +1,4 @@
-"""Something is on the screen soon, whatever a command imports first; not where it was told to be quiet."""
+"""A command that shows nothing for a while prints a line, except with ``-q``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import click
 import pytest
 from click.testing import CliRunner
-from onet_cli import first_sign, streams, ui
+from onet_cli import loading_note, streams, ui
 from onet_cli.app import cli
 
 from pix3d_onet.events import TrainStep
@@ -17,7 +17,7 @@ from pix3d_onet.events import TrainStep
 @click.option("--wait", is_flag=True)
 @ui.common_options
 def slow(*, wait: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
-    """Prints at once, or when its promise has been kept."""
+    """Prints at once, or after the line "loading ..."."""
     if wait:
         said.wait(20)
     streams.say("result")
@@ -37,7 +37,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
         if err:
             said.set()
 
-    monkeypatch.setattr(first_sign, "SILENCE", 0.0)
+    monkeypatch.setattr(loading_note, "SILENCE", 0.0)
     monkeypatch.setattr(streams, "say", say)
 
 
@@ -57,7 +57,7 @@ def test_one_that_has_shown_something_does_not(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(threading, "Timer", Timer)
     assert CliRunner().invoke(slow, []).stderr == ""
-    assert cancelled == [first_sign.SILENCE] * 2  # when it was shown, and at the end
+    assert cancelled == [loading_note.SILENCE] * 2  # when it was shown, and at the end
     cancelled.clear()
     assert CliRunner().invoke(slow, ["-q"]).stderr == ""
     assert cancelled == []
@@ -71,7 +71,7 @@ def test_every_command_promises() -> None:
         leaves = command.commands.values() if isinstance(command, click.Group) else [command]
         for leaf in leaves:
             assert leaf is not None
-            found.append(any(p.callback is first_sign.note_quiet for p in leaf.params))
+            found.append(any(p.callback is loading_note.note_quiet for p in leaf.params))
     assert found
     assert all(found)
 

@@ -1,6 +1,6 @@
-"""Compiled topology and measures of a mesh: edges by the faces that use them, components, areas, volume.
+"""Topology and measures of a mesh: edge counts, components, areas, volume.
 
-Every kernel is one pass over the faces instead of a dozen arrays of their size.
+Each kernel is one pass over the faces; in NumPy it would need a dozen arrays of their size.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def _edges_of_vertices(faces: Any, vertices: int) -> Any:
-    """Every use of an edge at its lower vertex: CSR offsets (V+1,) and items 2·higher + (1 where used downwards)."""
+    """All uses of edges by faces, listed at the lower vertex: CSR offsets (V+1,) and items 2·(higher vertex), plus 1 if
+    the face goes from the higher to the lower vertex."""
     offsets = np.zeros(vertices + 1, dtype=np.int64)
     for f in range(len(faces)):
         for c in range(3):
@@ -32,7 +33,7 @@ def _edges_of_vertices(faces: Any, vertices: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def _sort(items: Any, start: int, end: int) -> None:
-    """Sort a slice in place: by insertion where it is short, as at nearly all vertices."""
+    """Sort ``items[start:end]`` in place, by insertion if it is short, as for nearly all vertices."""
     if end - start > 48:
         items[start:end] = np.sort(items[start:end])
         return
@@ -47,8 +48,8 @@ def _sort(items: Any, start: int, end: int) -> None:
 
 @njit(cache=True, nogil=True)
 def count_edges(faces: Any, vertices: int) -> Any:
-    """(5,) int64: undirected edges of one face, of two, of more; directed edges of more than one face; undirected edges
-    that not as many faces use one way round as the other."""
+    """(5,) int64: undirected edges with one face, with two, with more; directed edges with more than one face;
+    undirected edges whose two directions are used unequally often."""
     offsets, items = _edges_of_vertices(faces, vertices)
     counts = np.zeros(5, dtype=np.int64)
     for v in range(vertices):
@@ -68,7 +69,7 @@ def count_edges(faces: Any, vertices: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def face_components(faces: Any, vertices: int) -> Any:
-    """Number of connected components, and (F,) int32 component of every face, numbered by first appearance."""
+    """Number of connected components, and (F,) int32 component of each face, in order of first appearance."""
     parent = np.arange(vertices)
     for f in range(len(faces)):
         a = faces[f, 0]
@@ -114,7 +115,7 @@ def areas(vertices: Any, faces: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def signed_volume(vertices: Any, faces: Any, centre: Any) -> float:
-    """Sum over the faces of the signed volumes of their tetrahedra with ``centre`` (3,), a point near the mesh."""
+    """Sum of the signed volumes of the tetrahedra of each face with ``centre`` (3,), a point near the mesh."""
     total = 0.0
     o = centre
     for f in range(len(faces)):
@@ -128,7 +129,7 @@ def signed_volume(vertices: Any, faces: Any, centre: Any) -> float:
 
 @njit(cache=True, nogil=True)
 def component_measures(vertices: Any, faces: Any, labels: Any, count: int, centre: Any) -> Any:
-    """(count,) float64 area and (count,) float64 signed volume of the faces of every label; ``centre`` as above."""
+    """(count,) float64 area and (count,) float64 signed volume of the faces of each label; ``centre``: as above."""
     area, volume = np.zeros(count), np.zeros(count)
     o = centre
     for f in range(len(faces)):

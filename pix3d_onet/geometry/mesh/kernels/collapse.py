@@ -1,4 +1,4 @@
-"""Compiled edge collapse for ``decimate``: closed manifolds stay closed manifolds."""
+"""Edge collapse for ``decimate``; closed manifolds stay closed manifolds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 MIN_COSINE = 0.3
-"""A collapse may not turn a face's normal by more than acos of this."""
+"""A collapse must not rotate a face's normal by more than the arc cosine of this."""
 
 
 @njit(cache=True, nogil=True)
@@ -56,7 +56,8 @@ def _error(q: Any, x: float, y: float, z: float) -> Any:
 
 @njit(cache=True, nogil=True)
 def _best_point(q: Any, a: Any, b: Any, limit: float, best: Any) -> float:
-    """Write the cheapest of: the quadric's minimum near the edge, its ends, its middle. Returns the cost."""
+    """Write to ``best`` the point of lowest cost among the quadric's minimum (if near the edge), the edge's ends and
+    its middle. Returns the cost."""
     det = q[0] * (q[4] * q[7] - q[5] * q[5]) - q[1] * (q[1] * q[7] - q[5] * q[2]) + q[2] * (q[1] * q[5] - q[4] * q[2])
     cost = 1e300
     span = (b[0] - a[0]) ** 2 + (b[1] - a[1]) ** 2 + (b[2] - a[2]) ** 2
@@ -90,11 +91,11 @@ def _best_point(q: Any, a: Any, b: Any, limit: float, best: Any) -> float:
 
 @njit(cache=True, nogil=True)
 def _flips(vertices: Any, faces: Any, offsets: Any, around: Any, moved: int, other: int, target: Any) -> bool:
-    """Whether moving vertex ``moved`` to ``target`` turns or flattens one of its faces that ``other`` is not in."""
+    """Whether moving vertex ``moved`` to ``target`` flips or flattens one of its faces without ``other``."""
     for at in range(offsets[moved], offsets[moved + 1]):
         f = around[at]
         i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
-        if i < 0 or other in (i, j, k):  # gone already, or going
+        if i < 0 or other in (i, j, k):  # removed before, or by this collapse
             continue
         if j == moved:
             i, j, k = j, k, i
@@ -119,7 +120,7 @@ def _flips(vertices: Any, faces: Any, offsets: Any, around: Any, moved: int, oth
 
 @njit(cache=True, nogil=True)
 def _faces_around(faces: Any, n: int) -> Any:
-    """The faces of every vertex: CSR offsets (n+1,) and face indices."""
+    """The faces of each vertex: CSR offsets (n+1,) and face indices."""
     offsets = np.zeros(n + 1, dtype=np.int64)
     for f in range(len(faces)):
         for c in range(3):
@@ -137,9 +138,9 @@ def _faces_around(faces: Any, n: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def _keeps_manifold(faces: Any, offsets: Any, around: Any, a: int, b: int, stamp: Any, turn: int) -> bool:
-    """Link condition (Dey et al. 1999): a and b share exactly two neighbours; and the merged vertex keeps 4 faces.
+    """Whether a and b share exactly two neighbours (link condition, Dey et al. 1999) and at least 4 faces remain.
 
-    ``stamp`` (V,) is overwritten; ``turn`` must not have been used with it before.
+    ``stamp`` (V,) is overwritten with ``turn``, which must differ in each call.
     """
     valence, shared = 0, 0
     for at in range(offsets[a], offsets[a + 1]):
@@ -164,7 +165,7 @@ def _keeps_manifold(faces: Any, offsets: Any, around: Any, a: int, b: int, stamp
 
 @njit(cache=True, nogil=True)
 def _merge(faces: Any, offsets: Any, around: Any, a: int, b: int) -> None:
-    """Let ``a`` stand for ``b`` in b's faces; those that had both are gone (corners -1)."""
+    """Replace ``b`` with ``a`` in b's faces; faces that had both are removed (corners -1)."""
     for at in range(offsets[b], offsets[b + 1]):
         g = around[at]
         if faces[g, 0] < 0:
@@ -179,10 +180,10 @@ def _merge(faces: Any, offsets: Any, around: Any, a: int, b: int) -> None:
 
 @njit(cache=True, nogil=True)
 def collapse_pass(vertices: Any, faces: Any, q: Any, limit: float) -> int:
-    """One sweep of collapses with mean squared error up to ``limit``; arrays change in place.
+    """One sweep of collapses with mean squared error up to ``limit``, in place; the number of collapsed edges.
 
-    A vertex moves at most once in a sweep: the list of its faces is then out of date, those of its neighbours still
-    hold (with removed faces, whose corners are -1). Returns how many edges were collapsed.
+    A vertex moves at most once per sweep, because the list of its faces is outdated afterwards. The lists of its
+    neighbours stay valid; removed faces in them have corners -1.
     """
     offsets, around = _faces_around(faces, len(vertices))
     dirty = np.zeros(len(vertices), dtype=np.bool_)
@@ -224,7 +225,7 @@ def collapse_pass(vertices: Any, faces: Any, q: Any, limit: float) -> int:
 
 @njit(cache=True, nogil=True)
 def compact(vertices: Any, faces: Any, q: Any) -> Any:
-    """Move what is still used to the front of the arrays, in order; returns the counts of vertices and faces."""
+    """Move the remaining vertices and faces to the front of the arrays, in order; returns their numbers."""
     number = np.full(len(vertices), -1, dtype=np.int64)
     kept = 0
     for f in range(len(faces)):

@@ -1,69 +1,20 @@
-"""Inner loops of the renderer, compiled with numba (cached on disk, GIL released, one thread, deterministic)."""
+"""Smooth normals, and the light of every drawn sample."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
 
-import numba
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from pix3d_onet.geometry.render.look import AMBIENT, GAMMA, GLOSS, HEAD, SHININESS, SKY
-from pix3d_onet.types import Bool, Float32, Float64, UInt8
+from pix3d_onet.geometry.render.look import AMBIENT, GLOSS, HEAD, SHININESS, SKY
+from pix3d_onet.types import Float32, Float64
 
-F = TypeVar("F", bound=Callable[..., Any])
 Int32 = NDArray[np.int32]
 
-DEGENERATE_AREA = 1e-9
-"""A projected triangle is skipped if twice its area, in pixels², is below this."""
 
-
-def _jit(function: F) -> F:
-    return cast(F, numba.njit(cache=True, nogil=True)(function))
-
-
-@_jit
-def rasterise(screen: Float64, faces: Int32, inverse_depth: Float32, ids: Int32) -> None:
-    """Draw triangles into a z-buffer.
-
-    ``screen`` (V, 3): pixel u, v (sample centres at .5) and 1/Z, which is linear on the screen; ``faces`` (F, 3);
-    ``inverse_depth`` (H, W) starts at 0 (nothing) and keeps the largest 1/Z; ``ids`` (H, W) starts at -1 and keeps
-    its triangle. Edges are inclusive, so neighbours leave no gap; of equal depths the first triangle stays.
-    """
-    height, width = ids.shape
-    for f in range(faces.shape[0]):
-        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-        xa, ya, xb, yb, xc, yc = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1]
-        area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
-        if not abs(area) > DEGENERATE_AREA:
-            continue
-        left, right = max(min(xa, xb, xc), 0.0), min(max(xa, xb, xc), float(width))
-        top, bottom = max(min(ya, yb, yc), 0.0), min(max(ya, yb, yc), float(height))
-        if left > right or top > bottom:
-            continue
-        x0, x1 = math.ceil(left - 0.5), math.floor(right - 0.5)
-        y0, y1 = math.ceil(top - 0.5), math.floor(bottom - 0.5)
-        inverse = 1.0 / area
-        step_a, step_b = (yb - yc) * inverse, (yc - ya) * inverse  # d(weight)/du of corners a and b
-        za, zb, zc = screen[a, 2], screen[b, 2], screen[c, 2]
-        for y in range(y0, y1 + 1):
-            py, px = y + 0.5, x0 + 0.5
-            wa = ((xb - px) * (yc - py) - (xc - px) * (yb - py)) * inverse
-            wb = ((xc - px) * (ya - py) - (xa - px) * (yc - py)) * inverse
-            for x in range(x0, x1 + 1):
-                wc = 1.0 - wa - wb
-                if wa >= 0.0 and wb >= 0.0 and wc >= 0.0:
-                    value = wa * za + wb * zb + wc * zc
-                    if value > inverse_depth[y, x]:
-                        inverse_depth[y, x] = value
-                        ids[y, x] = f
-                wa += step_a
-                wb += step_b
-
-
-@_jit
+@njit(cache=True, nogil=True)
 def corner_normals(faces: Int32, face_normals: Float64, starts: Int32, incident: Int32, crease: float) -> Float32:
     """(F, 3, 3) normals at every corner of every face: the mean of the face normals around the vertex that are within
     the crease angle (cosine ``crease``) of the face's own; winding is ignored.
@@ -95,7 +46,7 @@ def corner_normals(faces: Int32, face_normals: Float64, starts: Int32, incident:
     return result
 
 
-@_jit
+@njit(cache=True, nogil=True)
 def _weights(screen: Float64, face: Int32, u: float, v: float, depth: float) -> tuple[float, float, float]:
     """Perspective-correct weights of a drawn face's corners at pixel position (u, v) and ``depth``."""
     a, b, c = face[0], face[1], face[2]
@@ -108,7 +59,7 @@ def _weights(screen: Float64, face: Int32, u: float, v: float, depth: float) -> 
     return pa, pb, 1.0 - pa - pb
 
 
-@_jit
+@njit(cache=True, nogil=True)
 def _light(
     nx: float, ny: float, nz: float, up: float, dx: float, dy: float, ray: float, lights: Float64
 ) -> tuple[float, float]:
@@ -127,7 +78,7 @@ def _light(
     return light, gloss
 
 
-@_jit
+@njit(cache=True, nogil=True)
 def shade(
     ids: Int32,
     inverse_depth: Float32,
@@ -173,35 +124,3 @@ def shade(
             light, gloss = _light(nx * scale, ny * scale, nz * scale, my * scale, dx, dy, ray, lights)
             for k in range(3):
                 out[y, x, k] = min(max(colours[s, k] * light + gloss, 0.0), 1.0)
-
-
-@_jit
-def resolve(
-    linear: Float32, ids: Int32, inverse_depth: Float32, factor: int, rgb: UInt8, mask: Bool, depth: Float32
-) -> None:
-    """Average ``factor``² samples per pixel: ``rgb`` (H, W, 3) display values, ``mask`` (H, W) at least half covered,
-    ``depth`` (H, W) of the nearest sample, infinity if there is none."""
-    height, width = mask.shape
-    total = factor * factor
-    for y in range(height):
-        for x in range(width):
-            hits = 0
-            nearest = 0.0
-            r, g, b = 0.0, 0.0, 0.0
-            for j in range(factor):
-                for i in range(factor):
-                    sy, sx = y * factor + j, x * factor + i
-                    if ids[sy, sx] >= 0:
-                        hits += 1
-                        nearest = max(nearest, inverse_depth[sy, sx])
-                    r += linear[sy, sx, 0]
-                    g += linear[sy, sx, 1]
-                    b += linear[sy, sx, 2]
-            mask[y, x] = 2 * hits >= total
-            depth[y, x] = 1.0 / nearest if hits else np.inf
-            if hits == 0:
-                rgb[y, x, 0], rgb[y, x, 1], rgb[y, x, 2] = 255, 255, 255
-            else:
-                rgb[y, x, 0] = int(255.0 * (r / total) ** (1.0 / GAMMA) + 0.5)
-                rgb[y, x, 1] = int(255.0 * (g / total) ** (1.0 / GAMMA) + 0.5)
-                rgb[y, x, 2] = int(255.0 * (b / total) ** (1.0 / GAMMA) + 0.5)

@@ -1,0 +1,1 @@
+"""Compiled inner loops of the mesh readers; each has a slow NumPy reference in the tests."""

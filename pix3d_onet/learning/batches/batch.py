@@ -1,0 +1,72 @@
+"""A batch as stored (integers and bits) and as the network takes it (floats), and the conversion on the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pix3d_onet import lattice
+from pix3d_onet.learning.batches.drawing import BITS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """B pictures with T points each, on the training device.
+
+    ``images`` (B, 3, H, W) float32 in [0, 1]; ``points`` (B, T, 3) float32, normalised frame; ``occupancy`` (B, T)
+    float32 0 or 1; ``pose`` (B, 4, 4) float32, normalised → camera frame; ``focal`` (B,) float32, focal length divided
+    by the picture's width. Pose and focal length are NaN where unknown.
+    """
+
+    images: Tensor
+    points: Tensor
+    occupancy: Tensor
+    pose: Tensor
+    focal: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RawBatch:
+    """A batch as stored: ``images`` uint8, ``cells`` (B, T', 3) int16 bits of uint16, ``labels`` (B, T'/8) uint8."""
+
+    images: Tensor
+    cells: Tensor
+    labels: Tensor
+    pose: Tensor
+    focal: Tensor
+
+    def to(self, device: torch.device) -> RawBatch:
+        """The same batch on ``device``; the copy is asynchronous from pinned memory."""
+        fields = (self.images, self.cells, self.labels, self.pose, self.focal)
+        return RawBatch(*(field.to(device, non_blocking=True) for field in fields))
+
+    def pin(self) -> RawBatch:
+        """The same batch in pinned memory, from which a GPU can copy asynchronously."""
+        return RawBatch(*(f.pin_memory() for f in (self.images, self.cells, self.labels, self.pose, self.focal)))
+
+
+class Decoding:
+    """Stored integers and bits → floats, on a device, with the same results as ``data.store.encoding``."""
+
+    def __init__(self, device: torch.device) -> None:
+        cells = np.arange(lattice.LATTICE, dtype=np.uint32).astype(np.uint16)
+        self.table = torch.from_numpy(lattice.decode_points(cells)).to(device)  # (65536,) float32
+        self.shifts = torch.arange(BITS - 1, -1, -1, dtype=torch.uint8, device=device)
+
+    def points(self, cells: Tensor) -> Tensor:
+        """(…, 3) int16 bits of uint16 cells → (…, 3) float32 in the normalised frame."""
+        return self.table[cells.to(torch.int32) & 0xFFFF]
+
+    def labels(self, packed: Tensor, count: int) -> Tensor:
+        """(…, ≥ count/8) uint8 → (…, count) float32, 0 or 1."""
+        bits = (packed[..., None] >> self.shifts) & 1
+        return bits.flatten(-2)[..., :count].float()
+
+    def batch(self, raw: RawBatch, count: int) -> Batch:
+        """Decode a raw batch, with the first ``count`` points of each block."""
+        images = raw.images.float().div_(255).contiguous(memory_format=torch.channels_last)
+        points = self.points(raw.cells[:, :count])
+        return Batch(images, points, self.labels(raw.labels, count), raw.pose, raw.focal)

@@ -1,0 +1,72 @@
+"""Which pictures and points a training step uses: a function of (seed, step) alone.
+
+No state is kept between steps. So any step's draw can be repeated on any number of processes: resuming is exact, and a
+diverged run can name the pictures of its last batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pix3d_onet import seeding
+
+BITS = 8
+"""Labels per byte; blocks of points start at multiples of it."""
+CACHED_EPOCHS = 64
+"""Orders of epochs kept in memory; a batch larger than the split spans several epochs."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draw:
+    """The draw of one step: ``pictures`` (B,) int64 rows, and ``starts`` (B,) int64, the first point of each block."""
+
+    step: int
+    pictures: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    def share(self, rank: int, world: int) -> Draw:
+        """The contiguous part for process ``rank`` of ``world``; all parts have the same size."""
+        size = len(self.pictures) // world
+        chosen = slice(rank * size, (rank + 1) * size)
+        return Draw(self.step, self.pictures[chosen], self.starts[chosen])
+
+
+class DrawPlan:
+    """The draws of all steps. Pictures are reshuffled every epoch, and epochs continue across batches.
+
+    Points are stored in random order, so a block of consecutive points is a random sample. A block starts at any byte
+    and wraps around the end, so that every point is equally likely.
+    """
+
+    def __init__(self, seed: int, pictures: int, points: int, batch: int) -> None:
+        self.seed, self.pictures, self.batch = seed, pictures, batch
+        self.bytes = points // BITS
+        self._orders: dict[int, NDArray[np.int64]] = {}
+
+    def draw(self, step: int) -> Draw:
+        """The draw of ``step``, counted from 1."""
+        first = (step - 1) * self.batch
+        positions = np.arange(first, first + self.batch)
+        epochs = positions // self.pictures
+        pictures = np.concatenate(
+            [self._order(int(e))[positions[epochs == e] - e * self.pictures] for e in np.unique(epochs)]
+        )
+        rng = seeding.generator(self.seed, "points", str(step))
+        return Draw(step, pictures, rng.integers(0, self.bytes, size=self.batch) * BITS)
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        if epoch not in self._orders:
+            if len(self._orders) > CACHED_EPOCHS:
+                self._orders.clear()
+            rng = seeding.generator(self.seed, "order", str(epoch))
+            self._orders[epoch] = rng.permutation(self.pictures).astype(np.int64)
+        return self._orders[epoch]
+
+
+def wrapped_slices(start: int, count: int, total: int) -> list[tuple[int, int, int]]:
+    """(target, source, length) of the one or two contiguous parts of a block that wraps around ``total``."""
+    head = min(count, total - start)
+    return [(0, start, head)] + ([(head, 0, count - head)] if head < count else [])

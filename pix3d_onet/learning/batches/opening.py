@@ -1,0 +1,54 @@
+"""Open a split where it fits: in GPU memory, in main memory, or on disk."""
+
+from __future__ import annotations
+
+import torch
+
+from pix3d_onet.config import Residence, TrainConfig, check_choice
+from pix3d_onet.data.store.reader import Dataset
+from pix3d_onet.learning.batches.split import PictureFilter, ResidentSplit, Split
+from pix3d_onet.learning.batches.streaming import StreamedSplit
+from pix3d_onet.learning.device import available_memory
+
+DEVICE_SHARE = 0.25
+"""Fraction of the GPU's free memory that the data set may use."""
+RAM_SHARE = 0.4
+"""Fraction of free main memory that a split may use; reading it needs about twice its size for a moment."""
+
+
+def split_bytes(dataset: Dataset, split: str, size: int) -> int:
+    """Memory of a split in bytes, from the manifest alone; pictures count both as stored and at side ``size``."""
+    config = dataset.manifest.config
+    points, side = int(config.get("points", 100_000)), int(config.get("image_size", size))
+    entries = dataset.entries(split)
+    pictures = sum(entry.image_splits.count(split) for entry in entries)
+    return len(entries) * (points * 6 + points // 8) + pictures * 3 * (size**2 + side**2)
+
+
+def open_split(
+    dataset: Dataset,
+    split: str,
+    config: TrainConfig,
+    device: torch.device,
+    wanted: PictureFilter,
+    *,
+    residence: Residence = "auto",
+) -> Split:
+    """Open a split for training on ``device``; ``residence`` ``auto`` chooses the fastest place where it fits."""
+    check_choice("residence", residence, Residence)
+    size = split_bytes(dataset, split, config.image_size)
+    cpu = torch.device("cpu")
+    if residence == "auto":
+        if device.type == "cuda" and size < DEVICE_SHARE * available_memory(device):
+            residence = "device"
+        else:
+            residence = "ram" if size < RAM_SHARE * available_memory(cpu) else "disk"
+    if residence == "disk":
+        return StreamedSplit(dataset, split, config.image_size, wanted)
+    return ResidentSplit(dataset, split, config.image_size, wanted, device if residence == "device" else cpu)
+
+
+def has_pictures(dataset: Dataset, split: str, *, need_pose: bool = False) -> bool:
+    """Whether the split has a picture; with ``need_pose``, one with a camera."""
+    entries = (entry for entry in dataset.entries(split) if split in entry.image_splits)
+    return any(not need_pose or dataset.cameras_known(entry, split).any() for entry in entries)

@@ -1,0 +1,145 @@
+"""The pictures of a split that are used, and the split held in memory."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pix3d_onet.data.store.reader import Dataset
+from pix3d_onet.errors import InputError
+from pix3d_onet.learning.batches.batch import RawBatch
+from pix3d_onet.learning.batches.drawing import BITS, Draw, wrapped_slices
+from pix3d_onet.learning.pictures import focal_lengths, resize_images
+from pix3d_onet.types import Float32
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFilter:
+    """Which pictures of a split to use. ``need_pose``: only those with a camera.
+
+    ``views``: ``all``; ``photos``: no rendered views; ``prefer-photos``: no rendered views if the split has a photo.
+    """
+
+    need_pose: bool = False
+    views: str = "all"
+
+    def keep(self, pose: Float32, intrinsics: Float32, rendered: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int]:
+        """(N,) bool, and the number of pictures left out only because they have no camera.
+
+        InputError if no picture is left.
+        """
+        keep = np.ones(len(rendered), dtype=np.bool_)
+        if self.views == "photos" or (self.views == "prefer-photos" and not rendered.all()):
+            keep = ~rendered
+        if not keep.any():
+            raise InputError("the data set has no photos, only rendered views.", hint="Train with `views='all'`.")
+        chosen = int(keep.sum())
+        if self.need_pose:
+            keep = keep & np.isfinite(pose).all(axis=(1, 2)) & np.isfinite(intrinsics).all(axis=(1, 2))
+        if not keep.any():
+            raise InputError("no picture of this data set has a camera pose.", hint="Train with `pose='none'`.")
+        return keep, chosen - int(keep.sum())
+
+
+class Split(ABC):
+    """The used pictures of one split, in memory or on disk.
+
+    ``object_ids`` and ``shapes`` (N,): id and row of each picture's shape; ``points_count``: stored points per shape,
+    ``usable`` of them (whole bytes) can be drawn; ``dropped``: number of pictures left out because they have no camera;
+    ``device``: where batches are made.
+    """
+
+    record_ids: tuple[str, ...]
+    object_ids: tuple[str, ...]
+    shapes: NDArray[np.int64]
+    points_count: int
+    usable: int
+    dropped: int
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.record_ids)
+
+    def objects(self) -> dict[str, str]:
+        """Record id → object id."""
+        return dict(zip(self.record_ids, self.object_ids, strict=True))
+
+    @abstractmethod
+    def gather(self, draw: Draw, count: int) -> RawBatch:
+        """The batch of a draw as stored, with ``count`` points per shape, rounded up to whole bytes."""
+
+    @abstractmethod
+    def pictures(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+        """Images (n, 3, H, W) uint8, poses (n, 4, 4) and focal lengths (n,) of pictures."""
+
+    @abstractmethod
+    def shape_points(self, shape: int) -> tuple[Tensor, Tensor]:
+        """All points (P, 3) int16 bits of uint16 and packed labels (P/8,) uint8 of a shape."""
+
+
+class ResidentSplit(Split):
+    """A split in the memory of ``device``; ``size``: side to which the pictures are resized."""
+
+    def __init__(
+        self, dataset: Dataset, split: str, size: int, wanted: PictureFilter, device: torch.device | None = None
+    ) -> None:
+        arrays = dataset.arrays(split)
+        self.device = device = device or torch.device("cpu")
+        keep, self.dropped = wanted.keep(arrays.pose, arrays.intrinsics, arrays.rendered)
+        self.record_ids = tuple(name for name, kept in zip(arrays.record_ids, keep, strict=True) if kept)
+        self.object_ids = tuple(arrays.object_ids[i] for i in arrays.shape_index[keep])
+        self.points_count = arrays.points_q.shape[1]
+        self.usable = self.points_count // BITS * BITS
+        self.images = resize_images(arrays.rgb[keep], size).to(device)  # (N, 3, H, W) uint8
+        self.cells = torch.from_numpy(arrays.points_q.view(np.int16)).to(device)  # (S, P, 3)
+        self.labels = torch.from_numpy(arrays.occupancy).to(device)  # (S, P/8)
+        self.pose = torch.from_numpy(arrays.pose[keep]).to(device)
+        self.focal = torch.from_numpy(focal_lengths(arrays.intrinsics[keep], arrays.rgb.shape[2])).to(device)
+        self.shapes = arrays.shape_index[keep]  # (N,) int64, on the host
+        self._shapes = torch.from_numpy(self.shapes).to(device)
+
+    def pictures(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+        """See :class:`Split`."""
+        index = torch.from_numpy(rows).to(self.device)
+        return self.images[index], self.pose[index], self.focal[index]
+
+    def shape_points(self, shape: int) -> tuple[Tensor, Tensor]:
+        """See :class:`Split`."""
+        return self.cells[shape], self.labels[shape]
+
+    def gather(self, draw: Draw, count: int) -> RawBatch:
+        """See :class:`Split`."""
+        whole = min(-(-count // BITS) * BITS, self.usable)
+        rows = to_device(draw.pictures, self.device)
+        if self.device.type == "cpu":
+            cells, labels = self._blocks(self.shapes[draw.pictures], draw.starts, whole)
+        else:
+            shapes = self._shapes[rows]
+            first = to_device(draw.starts, self.device)
+            index = (first[:, None] + torch.arange(whole, device=self.device)) % self.usable
+            cells = self.cells[shapes[:, None], index]
+            labels = self.labels[shapes[:, None], index[:, ::BITS] // BITS]
+        return RawBatch(self.images[rows], cells, labels, self.pose[rows], self.focal[rows])
+
+    def _blocks(self, shapes: NDArray[np.int64], starts: NDArray[np.int64], count: int) -> tuple[Tensor, Tensor]:
+        """Copy blocks as one or two slices each: a hundred times faster than indexing points one by one."""
+        cells = torch.empty((len(shapes), count, 3), dtype=torch.int16)
+        labels = torch.empty((len(shapes), count // BITS), dtype=torch.uint8)
+        for row, (shape, start) in enumerate(zip(shapes.tolist(), starts.tolist(), strict=True)):
+            for target, source, length in wrapped_slices(start, count, self.usable):
+                cells[row, target : target + length] = self.cells[shape, source : source + length]
+                bit = slice(target // BITS, (target + length) // BITS)
+                labels[row, bit] = self.labels[shape, source // BITS : (source + length) // BITS]
+        return cells, labels
+
+
+def to_device(values: NDArray[Any], device: torch.device) -> Tensor:
+    """``values`` on ``device``, copied through pinned memory, so that the copy does not wait for queued GPU work."""
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
