@@ -103,6 +103,8 @@ def _header(data: bytes) -> tuple[str, tuple[_Element, ...], bytes]:
             case ["element", name, rows] if rows.isascii() and rows.isdigit() and len(rows) < 19:
                 elements.append((name, int(rows), []))
             case ["property", "list", count, kind, name] if elements and {count, kind} <= TYPES.keys():
+                if TYPES[count].startswith("f"):
+                    raise unsupported(f"the list lengths of {shown(name.encode())} are not integers")
                 elements[-1][2].append(_Property(name, TYPES[kind], TYPES[count]))
             case ["property", kind, name] if elements and kind in TYPES:
                 elements[-1][2].append(_Property(name, TYPES[kind]))
@@ -145,7 +147,8 @@ def _as_binary(text: bytes, elements: tuple[_Element, ...]) -> tuple[tuple[_Elem
         raise (truncated if lines < rows else damaged)(f"its header declares {rows} rows, {lines} lines follow it")
     tokens = numbers(text.split())
     with np.errstate(invalid="ignore"):
-        whole = tokens.astype("<i8")
+        # -1 is no length: a row whose length is not an integer cannot be read
+        whole = np.where(tokens == np.trunc(tokens), tokens, -1).astype("<i8")
     wide = [tuple(_Property(p.name, "f8", p.count and "u8") for p in e.properties) for e in elements]
     wider = tuple(_Element(e.name, e.rows, properties) for e, properties in zip(elements, wide, strict=True))
     return wider, tokens.astype("<f8").view(np.uint8), whole.view(np.uint8)
@@ -168,15 +171,13 @@ def _tables(elements: tuple[_Element, ...], order: str, data: UInt8, lengths: UI
                 tables[element.name] = _Table(columns, _NONE, _NONE)
             at += element.rows * record.itemsize
             continue
-        if any(p.count[:1] == "f" for p in kinds):
-            raise unsupported(f"the list lengths of element {element.name} are not integers")
         widths = np.array([p.width for p in kinds], dtype=np.int64)
         counts = np.array([int(p.count[1:]) if p.count else 0 for p in kinds], dtype=np.int64)
         found = []
         for column in wanted if isinstance(wanted, list) else [-1 if wanted is None else wanted]:
             offsets, sizes, end = walk_rows(lengths, at, element.rows, widths, counts, column, order == "<")
             if end < 0:
-                raise truncated(f"it declares {element.rows} rows of element {element.name}, has {-1 - end}")
+                raise truncated(f"it declares {element.rows} rows of element {element.name}; {-1 - end} can be read")
             if column >= 0:
                 found.append(gather(data, offsets, sizes, kinds[column].width).view(order + kinds[column].kind))
         if isinstance(wanted, list):

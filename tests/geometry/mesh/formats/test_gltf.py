@@ -118,7 +118,7 @@ def test_draco(tmp_path: Path, legs: bool) -> None:
 def test_draco_counts_that_lie_are_refused(tmp_path: Path) -> None:
     writer = draco(box(), legs=False)
     writer.json["accessors"][0]["count"] = 7
-    assert "declared are 7 vertices" in refused(writer, tmp_path).message
+    assert "declared 7 vertices" in refused(writer, tmp_path).message
 
 
 def meshopt(writer: Writer) -> Writer:
@@ -239,6 +239,7 @@ BROKEN: dict[str, tuple[Callable[[Writer], None], str]] = {
     "scale of text": (edit("nodes", 0, scale=["1", 1, 1]), "unreadable-mesh"),
     "endless number": (edit("nodes", 0, scale=[10**400, 1, 1]), "unreadable-mesh"),
     "version 1": (lambda w: w.json.update(asset={"version": "1.0"}), "mesh-feature"),
+    "a later minVersion": (lambda w: w.json.update(asset={"version": "2.1", "minVersion": "2.1"}), "mesh-feature"),
     "hidden nodes": (edit("nodes", 0, extensions={"KHR_node_visibility": {"visible": False}}), "mesh-feature"),
     "meshes as an object": (lambda w: w.json.update(meshes={}), "unreadable-mesh"),
     "restarted strip": (restarted, "unreadable-mesh"),
@@ -273,6 +274,19 @@ def test_a_shared_node_is_not_drawn_by_its_index_into_the_next_part(tmp_path: Pa
     writer.add("nodes", {"mesh": 0, "translation": [5, 0, 0]})
     writer.json["scenes"] = [{"nodes": [0, 1]}]
     assert refused(writer, tmp_path).reason == "damaged-mesh"
+
+
+def test_coarser_levels_of_detail_are_left_out_without_scenes_too(tmp_path: Path) -> None:
+    writer = box()
+    for name in ("scene", "scenes"):
+        writer.json.pop(name, None)
+    other = writer.add("nodes", {"mesh": 0, "translation": [5, 0, 0]})
+    whole = volume(read(writer, tmp_path).mesh)
+    writer.json["nodes"][0]["extensions"] = {"MSFT_lod": {"ids": [other]}}
+    writer.json["extensionsUsed"] = ["MSFT_lod"]
+    found = read(writer, tmp_path)
+    assert volume(found.mesh) == pytest.approx(whole / 2)
+    assert found.figures["left_out"] == "1 meshes outside of the scene"
 
 
 def test_what_is_left_out_is_told(tmp_path: Path) -> None:

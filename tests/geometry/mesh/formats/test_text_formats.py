@@ -303,7 +303,7 @@ def test_a_ply_header_in_cr_does_not_swallow_a_byte_of_its_body(tmp_path: Path) 
     assert_beam(read(tmp_path, "a.ply", head.replace(b"\n", b"\r") + b"end_header\r\n" + body[1:]))
 
 
-@pytest.mark.parametrize("count", ["-1", "-9", "nan", "99999999999999999999", "9223372036854775808"])
+@pytest.mark.parametrize("count", ["-1", "-9", "4.5", "nan", "99999999999999999999", "9223372036854775808"])
 def test_lengths_of_ply_lists_that_are_none_are_refused(tmp_path: Path, count: str) -> None:
     """They wrap when read as 64 bits; nothing may be written outside of its array."""
     data = ply().replace(b"\n4 0 1 9 8\n", f"\n{count} 0 1 9 8\n".encode())

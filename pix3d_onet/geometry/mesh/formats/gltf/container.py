@@ -108,9 +108,12 @@ def read_document(data: bytes) -> Document:
     if not isinstance(value, dict):
         raise damaged("its JSON is not an object")
     root = Checked(value, "the document")
-    version = str(root.part("asset").get("version", "2.0") if "asset" in root else "2.0")
+    asset = root.part("asset") if "asset" in root else Checked({}, "asset")
+    version, least = (str(asset.get(key, "2.0")) for key in ("version", "minVersion"))
     if version.partition(".")[0] != "2":
         raise unsupported(f"glTF version {version[:20]!r}; 2.x is read")
+    if least != "2.0":
+        raise unsupported(f"it needs a reader of glTF {least[:20]!r}; 2.0 is read")
     return Document(root, chunk)
 
 

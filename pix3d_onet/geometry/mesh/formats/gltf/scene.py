@@ -88,9 +88,11 @@ def _placements(root: Checked, tree: Tree, accessors: Accessors, left_out: Count
 
 
 def _scene(root: Checked, tree: Tree) -> list[int]:
-    """The roots of the default scene: the one named, else the first, else all."""
+    """The roots of the default scene: the one named, else the first, else all but coarser levels of detail."""
     if "scene" not in root and not root.items("scenes"):
-        return tree.roots
+        levels = [lod for node in tree.nodes if (lod := node.extension("MSFT_lod")) is not None]
+        coarser = {k for lod in levels for k in lod.indices("ids")}
+        return [k for k in tree.roots if k not in coarser]
     scene = root.item("scenes", root.integer("scene", 0))
     roots = scene.indices("nodes")
     if len(set(roots)) < len(roots) or not set(roots) <= set(tree.roots):
