@@ -33,7 +33,10 @@ def deep(document: dict[str, Any]) -> None:
 
 ODD: dict[str, tuple[Change, str]] = {
     "id half a character": (put("shapes", 0, "object_id", value="\ud800"), "object_id must be a string"),
-    "picture half a character": (put("shapes", 0, "record_ids", 0, value="a\udfff"), "record_ids must be a list of strings"),
+    "picture half a character": (
+        put("shapes", 0, "record_ids", 0, value="a\udfff"),
+        "record_ids must be a list of strings",
+    ),
     "figures without end": (put("shapes", 0, "qc", value={f"k{i}": i for i in range(1001)}), "qc must be an object"),
     "warnings without end": (put("shapes", 0, "qc", value={"warnings": ["w"] * 1001}), "qc must be an object"),
     "shapes null": (put("shapes", value=None), "shapes must be a list"),
