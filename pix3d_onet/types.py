@@ -84,6 +84,8 @@ PIX3D_INDEX = "pix3d.json"
 """File name of a Pix3D release's index."""
 PIX3D_SENSOR_MM = 32.0
 """Width of the sensor that Pix3D's focal lengths refer to, millimetres."""
+SYNTHETIC_PREFIX = "SYNTH_"
+"""How the names of synthetic shapes begin: a synthetic release has Pix3D's layout, but not its licence."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

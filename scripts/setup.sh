@@ -80,4 +80,6 @@ if [ "$(uname -sm)" = "Linux x86_64" ]; then
 fi
 pip install -q --no-build-isolation -c constraints.txt -e '.[dev,docs]' || die "pip could not install the packages; its message is above."
 "$VENV/bin/onet" --version >&2 || die "the installed onet does not start."
+say "compiling the geometry's kernels (half a minute to a minute), so that the first shape need not wait for them"
+"$VENV/bin/onet" doctor --warm-up --quiet || say "that failed; they will be compiled at their first use"
 printf '%s\n' "$key" >"$STAMP"

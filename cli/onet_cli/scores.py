@@ -75,9 +75,11 @@ def render(results: Sequence[Evaluation], differences: Sequence[Difference], *, 
     if any(d.test is not None for d in differences):
         against = differences[0].against
         screen.print()
-        screen.print(f"Difference from {against}, over the shapes that both have", style="italic")
+        screen.print(f"Row minus {against}, over the shapes that both have", style="italic")
         screen.print(fitting(lambda columns: differences_table(differences, columns), list(first.means))[0])
-        screen.print("* significant: sign-flip test over shapes, p < 0.05, Holm-corrected over the rows.", style="dim")
+        screen.print(
+            "*+ better, *− worse: sign-flip test over shapes, p < 0.05, Holm-corrected over rows.", style="dim"
+        )
 
 
 def caption(results: Sequence[Evaluation], protocol: str) -> str:
@@ -150,7 +152,12 @@ def cell(interval: Interval) -> str | Text:
 
 
 def difference_cell(difference: Difference) -> str:
-    """The difference with its sign, and an asterisk if it is significant."""
+    """The difference with its sign; if it is significant, an asterisk and whether it is for the better."""
+    from pix3d_onet.metrics import IOU_PIX3D, METRICS
+
     if difference.test is None:
         return ""
-    return f"{difference.test.difference:+.3f}".replace("-", "−") + ("*" if difference.significant else " ")
+    higher = METRICS.get(difference.metric, IOU_PIX3D).higher_is_better
+    better = (difference.test.difference > 0) == higher
+    note = "  " if not difference.significant else "*+" if better else "*−"
+    return f"{difference.test.difference:+.3f}".replace("-", "−") + note

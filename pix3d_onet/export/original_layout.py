@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,15 @@ from PIL import Image
 
 from pix3d_onet.config import POINTS_HALF_SIDE, SPLITS
 from pix3d_onet.data.sources import onet_layout as layout
+from pix3d_onet.data.sources.registry import terms_of
+from pix3d_onet.data.store.card import export_card, write_card
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.files import (
     check_claim,
+    file_digest,
     is_own_file,
     member,
     read_json,
@@ -43,6 +46,8 @@ CLAIM_FILE = "export.json"
 """Written first, with the number of pictures per model, so that a later export can replace this one file by file.
 ``metadata.yaml`` is written last, when the export is complete."""
 METADATA_FILE = "metadata.yaml"
+SUMS_FILE = "SHA256SUMS"
+"""Checksums of the models' files, for ``sha256sum -c``."""
 LARGEST_HALF = np.nextafter(np.float16(POINTS_HALF_SIDE), np.float16(0))
 """Largest float16 below 0.55: exported points stay in the original's cube."""
 
@@ -87,6 +92,9 @@ def export_onet(
             points += len(sample.points)
             emit(Progress("export", number, len(entries), item=entry.object_id))
     splits = _write_lists(out, entries, names)
+    made = [file for file in _files({names[e.object_id]: e.images for e in entries}) if is_own_file(out / file)]
+    write_text(out / SUMS_FILE, "".join(f"{file_digest(out / file, follow=False)}  {file}\n" for file in made))
+    write_card(out, export_card(data.manifest, terms_of(data.manifest), _sections(side)))
     write_text(out / METADATA_FILE, "".join(f"{c}:\n  id: {c}\n  name: {c}\n" for c in splits))
     return ExportResult(out, len(entries), pictures, splits, points, changed)
 
@@ -175,7 +183,7 @@ def _claim(out: Path, what: dict[str, object], models: dict[str, int], overwrite
     ours = check_claim(
         out,
         KIND,
-        files=(CLAIM_FILE, METADATA_FILE),
+        files=(CLAIM_FILE, METADATA_FILE, SUMS_FILE),
         folders={name.split("/")[0] for name in models},
         known=lambda folder: "data_hash" in _claimed(folder),
         overwrite=overwrite,
@@ -209,18 +217,47 @@ def _remove(out: Path, before: dict[str, Any]) -> None:
     models = before.get("models")
     if not isinstance(models, dict) or not all(map(_is_model, models.items())):
         raise InputError(f"{out} is an export without a list of its files.", hint="Remove it yourself.")
-    for name, pictures in models.items():
-        folder = member(out, *name.split("/"), layout.POINTS).parent
-        for file in (layout.POINTS, layout.CLOUD, layout.MESH):
-            remove(folder / file)
-        for number in range(pictures):
-            remove(member(folder, layout.PICTURES, f"{number:03d}.jpg"))
-            remove(member(folder, layout.MASKS, f"{number:03d}.png"))
-        remove(member(folder, layout.PICTURES, layout.CAMERAS))
+    for file in _files(models):
+        remove(member(out, *file.split("/")))
     for category in {name.split("/")[0] for name in models}:
-        for split in SPLITS:
-            remove(member(out, category, f"{split}.lst"))
         remove_empty(out / category)
+
+
+def _files(models: Mapping[str, int]) -> Iterator[str]:
+    """Relative names of the files of an export of ``models`` (name → pictures); cameras where there are any."""
+    for name, pictures in models.items():
+        yield from (f"{name}/{file}" for file in (layout.POINTS, layout.CLOUD, layout.MESH))
+        for number in range(pictures):
+            yield f"{name}/{layout.PICTURES}/{number:03d}.jpg"
+            yield f"{name}/{layout.MASKS}/{number:03d}.png"
+        yield f"{name}/{layout.PICTURES}/{layout.CAMERAS}"
+    for category in sorted({name.split("/")[0] for name in models}):
+        yield from (f"{category}/{split}.lst" for split in SPLITS)
+
+
+def _sections(side: int) -> dict[str, str]:
+    """Sections of the data card about the files of an export with pictures of ``side`` pixels."""
+    files = f"""| file of `<category>/<model>/` | content |
+| --- | --- |
+| `{layout.POINTS}` | points (P, 3) float16, occupancies: their labels as packed bits; original = points · scale + loc |
+| `{layout.CLOUD}` | points and normals (Q, 3) float16: samples of the surface |
+| `{layout.MESH}` | the watertight mesh |
+| `{layout.PICTURES}/000.jpg` … | pictures of {side}² pixels, the object on white |
+| `{layout.PICTURES}/{layout.CAMERAS}` | camera_mat_0 (3, 3) · world_mat_0 (3, 4) …: from original points to pixels |
+| `{layout.MASKS}/000.png` … | masks |
+
+`<category>/train.lst`, `val.lst`, `test.lst` are the splits, `metadata.yaml` lists the categories."""
+    load = f"""The loader of https://github.com/autonomousvision/occupancy_networks reads this folder as it is;
+`onet prepare onet FOLDER` makes a data set of it. With NumPy alone:
+
+```python
+import numpy as np
+
+model = np.load("FOLDER/CATEGORY/MODEL/{layout.POINTS}")
+points = model["points"].astype(np.float32)  # (P, 3), normalised
+inside = np.unpackbits(model["occupancies"])[: len(points)].astype(bool)  # (P,)
+```"""
+    return {"Files": files, "Load": load, "Checksums": f"`sha256sum -c {SUMS_FILE}` compares all files of the models."}
 
 
 def _is_model(item: tuple[object, object]) -> bool:

@@ -1,4 +1,4 @@
-"""The last step of ``prepare``: finished shapes → shards, tables and, last, the manifest.
+"""The last step of ``prepare``: finished shapes → shards, tables, data card and, last, the manifest.
 
 The bytes depend only on the settings and the source, not on the workers, their order or interruptions. The exception
 is ``timings.csv``.
@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet.config import SPLITS, PrepareConfig
+from pix3d_onet.data.sources.registry import terms_of
 from pix3d_onet.data.sources.splits import Splitter
+from pix3d_onet.data.store.card import data_card, write_card
 from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, ShardEntry, manifest_to_json
 from pix3d_onet.data.store.rejects import write_rejects
 from pix3d_onet.data.store.writer import write_shard
@@ -93,6 +95,7 @@ def assemble(
     write_text(out / TIMINGS, text)
     counts = {**listed, **_counts(entries, rows, shards)}
     manifest = Manifest(config.to_json(), config.hash(), dict(source), tuple(entries), tuple(shards), counts)
+    write_card(out, data_card(manifest, terms_of(manifest)))
     write_json(out / MANIFEST, manifest_to_json(manifest))
     unmark(out)
     return manifest

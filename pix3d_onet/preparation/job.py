@@ -31,6 +31,7 @@ from pix3d_onet.locks import locked
 from pix3d_onet.machine.threads import usable_cores
 from pix3d_onet.preparation.assemble import assemble, listing_digest
 from pix3d_onet.preparation.execution.pool import Failure, Limits, Plan, run
+from pix3d_onet.preparation.kernels import compile_kernels
 from pix3d_onet.preparation.output_folder import TIMINGS, check_output, record_shards, shard_names
 from pix3d_onet.preparation.reopen import read_timings, stored_outcome
 from pix3d_onet.preparation.staging import (
@@ -298,6 +299,8 @@ class _Job:
             for s in shapes
             if s.object_id not in outcomes
         ]
+        if todo and self.execution.backend == "loky" and self.execution.geometry is None:
+            compile_kernels(jobs=self.execution.jobs, emit=self.emit)
         self.emit(Progress("prepare", resumed, len(shapes), lost))
         with closing(self._run(todo)) as results:
             for task, result in results:

@@ -40,8 +40,8 @@ def plus_minus(half: float | None) -> str:
 
 
 def asterisk(row: Row) -> str:
-    """``*`` for a significant difference from the base."""
-    return "*" if row.significant else ""
+    """``*+`` for significantly better than the base, ``*−`` for significantly worse."""
+    return "" if not row.significant else "*+" if (row.difference or 0) > 0 else f"*{MINUS}"
 
 
 def p_text(p: float | None) -> str:
@@ -90,9 +90,9 @@ STATISTICS_COLUMNS: tuple[Column, ...] = (
     ("Seeds", lambda r, t: ", ".join(map(str, r.seeds))),
     ("Last IoU", lambda r, t: number(r.last_val_iou)),
     ("Test IoU", lambda r, t: number(r.test_iou)),
-    ("Δ base", lambda r, t: number(r.difference)),
+    ("IoU − base", lambda r, t: number(r.difference)),
     (
-        "95 % of Δ",
+        "95 % interval",
         lambda r, t: (
             BLANK if r.difference_low is None else f"{number(r.difference_low, 3)} … {number(r.difference_high, 3)}"
         ),

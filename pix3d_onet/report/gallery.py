@@ -57,6 +57,11 @@ def gallery(runs: Sequence[StoredRun], labels: Mapping[str, str], limit: int = 6
     return Gallery(records, {r: inputs[r] for r in records}, kept, labels)
 
 
+def cut_out(rgb: UInt8, mask: Bool) -> UInt8:
+    """``rgb`` (H, W, 3) on nothing, (H, W, 4): what is outside the mask is transparent."""
+    return np.dstack([rgb, mask.astype(np.uint8) * np.uint8(255)])
+
+
 def with_mask(rgb: UInt8, mask: Bool) -> UInt8:
     """``rgb`` (H, W, 3) uint8 with the mask (H, W) drawn over it."""
     tinted = rgb.astype(np.float64)

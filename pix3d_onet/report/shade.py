@@ -63,13 +63,14 @@ def shade(
     colour: tuple[float, float, float] = PREDICTION_COLOUR,
     azimuth: float = AZIMUTH,
     elevation: float = ELEVATION,
+    transparent: bool = False,
 ) -> UInt8:
-    """A picture of a mesh on white, (size, size, 3) uint8; all white for an empty mesh.
+    """A picture of a mesh: (size, size, 3) uint8 on white, or (size, size, 4) ``transparent``; empty without faces.
 
     ``vertices`` (V, 3) in the normalised frame, ``faces`` (F, 3); ``colour`` linear RGB in [0, 1].
     """
     side = size * SUPERSAMPLING
-    picture = np.ones((side, side, 3))
+    picture, hit = np.zeros((side, side, 3)), np.zeros((side, side), dtype=np.bool_)
     if len(faces):
         vertices = np.asarray(vertices, dtype=np.float64)
         faces = np.asarray(faces, dtype=np.int64)
@@ -82,9 +83,11 @@ def shade(
         axes = [-1, 1, -1]  # to the camera frame of ``look``: left, up, forward
         light, gloss = brightness(normals * axes, normals @ rotation[:, 1], sight * axes)
         picture[hit] = np.clip(np.asarray(colour) * light[:, None] + gloss[:, None], 0, 1)
-    small = picture.reshape(size, SUPERSAMPLING, size, SUPERSAMPLING, 3).mean(axis=(1, 3))
-    encoded: UInt8 = np.rint(255 * small ** (1 / GAMMA)).astype(np.uint8)
-    return encoded
+    blocks = (size, SUPERSAMPLING, size, SUPERSAMPLING)
+    small, alpha = picture.reshape(*blocks, 3).mean(axis=(1, 3)), hit.reshape(blocks).mean(axis=(1, 3))[..., None]
+    mixed = small / np.maximum(alpha, _TINY) if transparent else small + (1 - alpha)
+    encoded: UInt8 = np.rint(255 * np.clip(mixed, 0, 1) ** (1 / GAMMA)).astype(np.uint8)
+    return np.dstack([encoded, np.rint(255 * alpha).astype(np.uint8)]) if transparent else encoded
 
 
 def _sight(side: int) -> Float64:

@@ -18,9 +18,9 @@ class Thumbnails:
         self._done: dict[tuple[int, bool], tuple[Mesh, UInt8]] = {}
 
     def of(self, mesh: Mesh, *, truth: bool) -> UInt8:
-        """(size, size, 3) uint8: ``mesh`` (normalised frame) on white, grey for truth, blue for a reconstruction."""
+        """(size, size, 4) uint8: ``mesh`` (normalised frame) on nothing, grey for truth, blue for a reconstruction."""
         key = (id(mesh), truth)
         if key not in self._done:
             colour = TRUTH_COLOUR if truth else PREDICTION_COLOUR
-            self._done[key] = (mesh, shade(mesh.vertices, mesh.faces, size=self.size, colour=colour))
+            self._done[key] = (mesh, shade(mesh.vertices, mesh.faces, size=self.size, colour=colour, transparent=True))
         return self._done[key][1]

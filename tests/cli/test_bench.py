@@ -47,8 +47,9 @@ def onet(*arguments: str) -> Result:
 
 def test_train_then_nothing_left_to_train(data: Path, tmp_path: Path) -> None:
     arguments = ("bench", "--variant", "resnet18", "--data", str(data), "--out", str(tmp_path), "--seeds", "0,1", *TINY)
-    first = onet(*arguments, "--json", "--no-report")
+    first = onet(*arguments, "--json", "--no-report", "--no-examples")
     assert first.exit_code == 0, (first.output, first.exception)
+    assert not list(tmp_path.rglob("examples.npz"))
     document = json.loads(first.stdout)
     assert document["trained"] == 2
     (row,) = [r for r in document["rows"] if r["val_iou"] is not None]

@@ -27,7 +27,7 @@ BLOCK = re.compile(
     re.M | re.S,
 )
 RUN = ("bash", "python")
-OUTPUT = ("text", "console", "json", "csv", "yaml", "toml", "dockerfile", "")
+OUTPUT = ("text", "console", "bibtex", "json", "csv", "yaml", "toml", "dockerfile", "")
 SMALLER = {
     r"--steps \d+": "--steps 2",
     r"--objects \d+": "--objects 6",

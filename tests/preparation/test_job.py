@@ -55,6 +55,7 @@ def test_everything_listed_is_prepared_and_readable(root: Path, finished: Path) 
     assert sample.images[0].rgb.shape == (32, 32, 3)
     assert sample.images[0].record_id == "img/chair/0003.jpg"
     assert sorted(p.name for p in finished.iterdir()) == [
+        "README.md",
         "manifest.json",
         "qc.csv",
         "rejects.jsonl",

@@ -68,6 +68,12 @@ def recipe_option(name: str, **options: Any) -> Callable[[Any], Any]:
     show_default=True,
     help="Runs trained at the same time, each in its own process and on its own GPU.",
 )
+@click.option(
+    "--examples/--no-examples",
+    default=True,
+    show_default=True,
+    help="Reconstruct pictures for the figures after each run.",
+)
 @click.option("--watch", is_flag=True, help="Show all runs in a live table while they train.")
 @click.option("--report/--no-report", "with_report", default=True, help="Write OUT/report.", show_default=True)
 @click.option("--overwrite", is_flag=True, help="Also use a folder that onet did not make.")
@@ -84,6 +90,7 @@ def bench(
     device: str,
     threads: int,
     jobs: int,
+    examples: bool,
     watch: bool,
     with_report: bool,
     overwrite: bool,
@@ -125,7 +132,9 @@ def bench(
     shown = live_table(plan) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
     with shown as emit:
         devices = devices_of_jobs(device, jobs)
-        result = run_bench(plan, data, _train(threads), out=out, devices=devices, overwrite=overwrite, emit=emit)
+        result = run_bench(
+            plan, data, _train(threads, examples=examples), out=out, devices=devices, overwrite=overwrite, emit=emit
+        )
         made = summarise(result, chosen, out=out, data=data, emit=emit)
     if with_report:  # before printing, so that the files are also written if the output pipe is closed
         with ui.live(quiet=quiet, verbose=verbose) as emit:
@@ -152,10 +161,10 @@ def make_plan(chosen: Selection, data: Path, out: Path, settings: dict[str, Any]
     return plan_runs(chosen.variants, seeds, config, out, lambda v, c: run_identity(v.model, c, data_hash, None))
 
 
-def _train(threads: int) -> Any:
+def _train(threads: int, *, examples: bool) -> Any:
     from pix3d_onet.learning.training.run import train
 
-    return functools.partial(train, threads=threads)
+    return functools.partial(train, threads=threads, examples=examples)
 
 
 def summarise(result: BenchResult, chosen: Selection, *, out: Path, data: Path, emit: Emit) -> Report:

@@ -18,8 +18,9 @@ SIGNS = {"ok": ("✓", "green"), "absent": ("–", "dim"), "failed": ("✗", "bo
 
 @click.command()
 @click.option("--self-test/--no-self-test", default=True, help="Also run the pipeline on a small box (takes seconds).")
+@click.option("--warm-up", is_flag=True, help="Only compile the kernels, which else happens at their first use.")
 @ui.common_options
-def doctor(self_test: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
+def doctor(self_test: bool, warm_up: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Check Python, packages, CPU, GPU, system libraries, disk and data; say how to fix what is broken.
 
     The exit status is 3 if something is broken, else 0. An optional package that is not installed is not an error.
@@ -28,9 +29,16 @@ def doctor(self_test: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
     Example:
       onet doctor
       onet doctor --no-self-test --json
+      onet doctor --warm-up
     """
     from pix3d_onet.doctor.examine import examine
+    from pix3d_onet.preparation.kernels import compile_kernels
 
+    if self_test or warm_up:
+        with ui.live(quiet=quiet or as_json, verbose=verbose) as emit:
+            compile_kernels(emit=emit)
+    if warm_up:
+        return
     checks = examine(self_test=self_test)
     broken = any(check.status == "failed" for check in checks)
     if as_json:

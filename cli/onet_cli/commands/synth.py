@@ -62,8 +62,10 @@ def pix3d(
       onet synth pix3d data/pix3d --category chair --category table --objects 24
     """
     from pix3d_onet.geometry.synth.release import synth_pix3d
+    from pix3d_onet.preparation.kernels import compile_kernels
 
     with ui.live(quiet=quiet, verbose=verbose) as emit:
+        compile_kernels(emit=emit)
         result = synth_pix3d(
             out,
             category="all" if "all" in categories else categories,

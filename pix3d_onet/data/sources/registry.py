@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.types import SourceListing
+from pix3d_onet.data.store.card import UNKNOWN_TERMS, Terms
+from pix3d_onet.data.store.manifest import Manifest
+from pix3d_onet.types import SYNTHETIC_PREFIX, SourceListing
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,8 @@ class Source:
     ``takes``: options of the source: ``category`` (with its ``default_category``), ``images-per-object``, ``flags``,
     ``require-pose``, ``group-by`` (with ``pattern``). ``splits``: the splits besides ``shape``; ``default_split``: the
     default. ``render_views``: default number of rendered views (for sources without photos). ``geometry``:
-    ``module:name`` of a ``preparation.worker.Geometry``, for sources that have labels instead of meshes. ``example``: a
-    folder for the command's help.
+    ``module:name`` of a ``preparation.worker.Geometry``, for sources that have labels instead of meshes. ``terms``:
+    licence and attribution, for the data card. ``example``: a folder for the command's help.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Source:
     default_split: str = "shape"
     render_views: int = 0
     geometry: str = ""
+    terms: Terms = UNKNOWN_TERMS
 
     def list(self, root: Path, config: PrepareConfig, *, split_files: Sequence[Path] = ()) -> SourceListing:
         """List the source in ``root``; raises InputError or ConfigError."""
@@ -68,6 +71,30 @@ class Source:
         return function
 
 
+PIX3D_TERMS = Terms(
+    "Pix3D is © its authors, [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/): it may be passed on, also "
+    "changed, if its authors are named. Changed here: pictures are cropped, meshes made watertight and normalised.",
+    "Sun et al., *Pix3D: Dataset and Methods for Single-Image 3D Shape Modeling*, CVPR 2018, http://pix3d.csail.mit.edu",
+)
+SHAPENET_TERMS = Terms(
+    "ShapeNet's own [terms of use](https://shapenet.org/terms): non-commercial research and education. They do not "
+    "allow the shapes to be passed on; ask its authors.",
+    "Chang et al., *ShapeNet: An Information-Rich 3D Model Repository*, arXiv:1512.03012, 2015",
+)
+SYNTHETIC_TERMS = Terms(
+    "Procedural shapes and pictures of `onet synth`: no rights of others, free for any use (CC0).",
+    "None needed.",
+)
+
+
+def terms_of(manifest: Manifest) -> Terms:
+    """Licence and attribution of what a data set was made from; a release by ``onet synth`` is not its model's."""
+    if manifest.shapes and all(SYNTHETIC_PREFIX in shape.object_id for shape in manifest.shapes):
+        return SYNTHETIC_TERMS
+    source = SOURCES.get(str(manifest.source.get("kind")))
+    return UNKNOWN_TERMS if source is None else source.terms
+
+
 SOURCES: dict[str, Source] = {
     source.name: source
     for source in (
@@ -81,6 +108,7 @@ SOURCES: dict[str, Source] = {
             takes=frozenset({"category", "images-per-object", "flags", "require-pose"}),
             default_category="chair",
             splits=("image", "s1", "s2"),
+            terms=PIX3D_TERMS,
         ),
         Source(
             name="shapenet",
@@ -90,6 +118,7 @@ SOURCES: dict[str, Source] = {
             takes=frozenset({"category"}),
             default_category="chair",
             render_views=24,
+            terms=SHAPENET_TERMS,
         ),
         Source(
             name="meshes",

@@ -37,7 +37,7 @@ from pix3d_onet.geometry.synth import backdrop
 from pix3d_onet.geometry.synth.furniture import DESIGNS, PALETTES
 from pix3d_onet.geometry.synth.solids import Part, assemble, spoil
 from pix3d_onet.seeding import generator
-from pix3d_onet.types import PIX3D_INDEX, PIX3D_SENSOR_MM, Bool, Camera, Float64, Mesh, UInt8
+from pix3d_onet.types import PIX3D_INDEX, PIX3D_SENSOR_MM, SYNTHETIC_PREFIX, Bool, Camera, Float64, Mesh, UInt8
 
 SETTINGS_FILE = "synth.json"
 """Written first, to claim the folder. ``pix3d.json`` is written last, when the data set is complete."""
@@ -224,7 +224,7 @@ def _result(out: Path, settings: _Settings, records: Any, *, written: bool) -> S
 
 
 def _name(category: str, index: int) -> str:
-    return f"SYNTH_{category.upper()}_{index + 1:03d}"
+    return f"{SYNTHETIC_PREFIX}{category.upper()}_{index + 1:03d}"
 
 
 def _make(category: str, index: int, seed: int) -> _Object:

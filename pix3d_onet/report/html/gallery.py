@@ -6,7 +6,7 @@ from typing import Any
 
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.geometry.render.look import PREDICTION_COLOUR, TRUTH_COLOUR
-from pix3d_onet.report.gallery import Gallery, with_mask
+from pix3d_onet.report.gallery import Gallery, cut_out, with_mask
 from pix3d_onet.report.html.mesh_view import encode_mesh
 from pix3d_onet.report.html.templating import data_url
 from pix3d_onet.report.thumbnails import Thumbnails
@@ -19,6 +19,10 @@ def gallery_data(shown: Gallery) -> dict[str, Any]:
     def cell(example: Example) -> dict[str, Any]:
         return {"iou": round(example.iou, 4), "mesh": encode_mesh(example.prediction)}
 
+    def pictures(example: Example) -> dict[str, str]:
+        shades = {"input": example.rgb, "masked": with_mask(example.rgb, example.mask)}
+        return {name: data_url(cut_out(rgb, example.mask)) for name, rgb in shades.items()}
+
     return {
         "truthColour": TRUTH_COLOUR,
         "predictionColour": PREDICTION_COLOUR,
@@ -28,7 +32,7 @@ def gallery_data(shown: Gallery) -> dict[str, Any]:
             {
                 "record": record,
                 "object": shown.inputs[record].object_id,
-                "input": data_url(with_mask(shown.inputs[record].rgb, shown.inputs[record].mask)),
+                **pictures(shown.inputs[record]),
                 "truth": encode_mesh(shown.inputs[record].truth),
                 "cells": {v: cell(shown.cells[v, record]) for v in shown.variants if (v, record) in shown.cells},
             }

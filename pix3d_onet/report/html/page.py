@@ -156,7 +156,7 @@ def _statistics_note(table: Table) -> str:
     if not table.tested_on:
         return "No per-shape scores were stored."
     return (
-        f"Δ base: difference of the mean IoU to {table.base} over {table.tested_shapes} {table.tested_on} shapes, "
+        f"IoU − base: mean IoU minus that of {table.base} over {table.tested_shapes} {table.tested_on} shapes, "
         f"seeds averaged; its 95 % interval (BCa bootstrap, {table.resamples} resamples) and p of a sign-flip test, "
         "p corrected after Holm for all comparisons. Test and last IoU are means over seeds."
     )

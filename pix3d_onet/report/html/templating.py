@@ -16,7 +16,7 @@ from PIL import Image
 from pix3d_onet.escape import json_text, visible
 from pix3d_onet.types import UInt8
 
-JPEG_QUALITY = 88
+QUALITY = 88
 
 
 def render(template: str, **values: Any) -> str:
@@ -39,11 +39,12 @@ def json(value: Any) -> Markup:
     return Markup(json_text(text))
 
 
-def data_url(rgb: UInt8, *, lossless: bool = False) -> str:
-    """A picture (H, W, 3) uint8 as a ``data:`` URL: JPEG, or PNG if ``lossless``."""
+def data_url(pixels: UInt8, *, lossless: bool = False) -> str:
+    """A picture (H, W, 3 or 4) uint8 as a ``data:`` URL: JPEG, WebP if it is transparent, or PNG if ``lossless``."""
     buffer = io.BytesIO()
-    kind, options = ("PNG", {"optimize": True}) if lossless else ("JPEG", {"quality": JPEG_QUALITY})
-    Image.fromarray(rgb).save(buffer, kind, **options)
+    lossy = "WEBP" if pixels.shape[-1] == 4 else "JPEG"
+    kind, options = ("PNG", {"optimize": True}) if lossless else (lossy, {"quality": QUALITY})
+    Image.fromarray(pixels).save(buffer, kind, **options)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

@@ -130,8 +130,8 @@ def test_a_page_without_examples_or_scores_is_still_a_page(tmp_path: Path) -> No
     (folder / "run.json").write_text(json.dumps(record))
     report = read_report(tmp_path)
     page = parsed(html_page(report.group, report.table, report.gallery))
-    assert "figure6" in page.ids
-    assert not {"figure5", "scatter"} & set(page.ids)
+    assert "validation" in page.ids
+    assert not {"reconstructions", "scatter"} & set(page.ids)
 
 
 def test_the_gallery_shrinks_to_the_budget(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +201,7 @@ def test_browser_shows_the_table_of_the_document(browser: Any, page: Path, repor
     columns = formats.filled(report.table, formats.MAIN_COLUMNS)
     assert rows == formats.cells(report.table, columns)
     for shown, row in zip(rows, report.table.rows, strict=True):
-        assert shown[3].rstrip("*") == ("" if row.val_iou is None else f"{row.val_iou:.4f}")
+        assert shown[3].split("*")[0] == ("" if row.val_iou is None else f"{row.val_iou:.4f}")
 
 
 def series(browser: Any) -> set[str]:
@@ -293,6 +293,67 @@ def test_browser_scatter_follows_the_choice(browser: Any, page: Path) -> None:
     Select(browser.find_element(By.ID, "scatter-y")).select_by_value("resnet18")
     Select(browser.find_element(By.ID, "scatter-x")).select_by_value("resnet18")
     assert "better on 0 of 33" in browser.find_element(By.ID, "scatter-count").text
+
+
+def screen(browser: Any, page: Path, width: int, scheme: str) -> None:
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    open_page(browser, page)
+    browser.execute_async_script(SETTLE)
+
+
+def test_browser_on_a_telephone(browser: Any, page: Path) -> None:
+    """390 px wide: nothing scrolls sideways, the table is on the screen, ticks are inside their chart and readable."""
+    screen(browser, page, 390, "light")
+    try:
+        assert browser.execute_script("return document.documentElement.scrollWidth") == 390
+        cells = "[...document.querySelectorAll('#table-main td')]"
+        right = f"return Math.max(...{cells}.map(c => c.getBoundingClientRect().right))"
+        assert browser.execute_script(right) <= 390
+        cut = (
+            "const box = document.querySelector('#curves svg').getBoundingClientRect();"
+            "return [...document.querySelectorAll('#curves text')].map(t => t.getBoundingClientRect())"
+            ".filter(t => t.left < box.left || t.right > box.right || t.height < 10 && t.width < 10).length"
+        )
+        assert browser.execute_script(cut) == 0
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+CORNER = """
+const done = arguments[1], image = new Image();
+image.onload = () => {
+  const c = Object.assign(document.createElement('canvas'), { width: 8, height: 8 }), d = c.getContext('2d');
+  d.drawImage(image, 0, 0, 8, 8);
+  done(d.getImageData(0, 0, 1, 1).data[3]);
+};
+image.src = document.querySelector(arguments[0]).src;
+"""
+
+
+def test_browser_has_no_white_tiles_and_tints_on_demand(browser: Any, page: Path) -> None:
+    screen(browser, page, 1280, "dark")
+    for selector in ("[data-input]", "[data-cell] img"):
+        assert browser.execute_async_script(CORNER, selector) == 0
+        ground = f"return getComputedStyle(document.querySelector('{selector}')).backgroundColor"
+        assert browser.execute_script(ground) != "rgb(255, 255, 255)"
+    plain = browser.execute_script("return document.querySelector('[data-input]').src")
+    browser.execute_script("document.getElementById('show-mask').click()")
+    tinted = browser.execute_script("return document.querySelector('[data-input]').src")
+    assert tinted != plain
+    assert browser.execute_script("return document.getElementById('view-input').src").startswith("data:image/webp")
+    browser.execute_script("document.getElementById('show-mask').click()")
+    assert browser.execute_script("return document.querySelector('[data-input]').src") == plain
+
+
+def test_a_smoke_test_says_so(report: Report, text: str) -> None:
+    assert "smoke test" not in text
+    short = replace(report.table, steps=200)
+    assert short.smoke_test in html_page(report.group, short, report.gallery)
+    assert short.smoke_test in formats.markdown(short)
+    assert not report.table.smoke_test
 
 
 def test_browser_everything_clickable_has_a_name_and_enough_contrast(browser: Any, page: Path) -> None:

@@ -1,7 +1,17 @@
 "use strict";
 // Small interactive SVG charts: a line chart with a crosshair, and a scatter plot.
 const Charts = (() => {
-  const NS = "http://www.w3.org/2000/svg", W = 860, H = 420, M = { left: 58, right: 24, top: 14, bottom: 44 };
+  const NS = "http://www.w3.org/2000/svg", M = { left: 58, right: 24, top: 14, bottom: 44 };
+  // One unit is one pixel, so that text has its size on a narrow screen, too.
+  let W = 860, H = 420;
+
+  // Fit the charts to the page; true where their size has changed.
+  function resized() {
+    const before = W, chart = document.querySelector(".chart");
+    W = Math.round(Math.min(896, Math.max(280, chart ? chart.clientWidth : W)));
+    H = W < 560 ? 300 : 420;
+    return W !== before;
+  }
 
   function node(parent, name, attributes = {}, text = null) {
     const element = document.createElementNS(NS, name);
@@ -21,11 +31,12 @@ const Charts = (() => {
   }
 
   function frame(svg, x, y, labels) {
+    resized();
     svg.replaceChildren();
     svg.setAttribute("viewBox", `0 0 ${W} ${H}`);
     const sx = v => M.left + ((v - x[0]) / (x[1] - x[0] || 1)) * (W - M.left - M.right);
     const sy = v => H - M.bottom - ((v - y[0]) / (y[1] - y[0] || 1)) * (H - M.top - M.bottom);
-    for (const [value, text] of ticks(...x)) {
+    for (const [value, text] of ticks(...x, Math.max(2, Math.round(W / 140)))) {
       node(svg, "line", { class: "grid", x1: sx(value), x2: sx(value), y1: M.top, y2: H - M.bottom });
       node(svg, "text", { x: sx(value), y: H - M.bottom + 18, "text-anchor": "middle" }, text);
     }
@@ -130,5 +141,5 @@ const Charts = (() => {
       dot.addEventListener("pointerleave", () => { tip.hidden = true; });
     }
   }
-  return { lines, scatter };
+  return { lines, scatter, resized };
 })();

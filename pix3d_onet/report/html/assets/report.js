@@ -29,9 +29,11 @@
   // --- Figure 5 and the 3D views ----------------------------------------------------------------------------------
   const scene = new Viewer.Scene();
   const chosen = { ...data.gallery.start };
+  const masks = byId("show-mask");
+  const input = record => (masks.checked ? record.masked : record.input);
   function views() {
     const record = data.gallery.records[chosen.record], cell = record.cells[chosen.variant];
-    byId("view-input").src = record.input;
+    byId("view-input").src = input(record);
     const truth = { mesh: record.truth, colour: data.gallery.truthColour };
     const prediction = { mesh: cell ? cell.mesh : null, colour: data.gallery.predictionColour };
     const ok = scene.show(byId("view-truth"), [truth])
@@ -57,6 +59,10 @@
     byId("view-record").addEventListener("change", e => { chosen.record = Number(e.target.value); views(); });
     byId("view-variant").addEventListener("change", e => { chosen.variant = e.target.value; views(); });
     byId("view-home").addEventListener("click", () => scene.home());
+    masks.addEventListener("change", () => {
+      for (const image of document.querySelectorAll("[data-input]")) image.src = input(data.gallery.records[Number(image.dataset.input)]);
+      views();
+    });
     views();
   }
 
@@ -111,5 +117,6 @@
     if (byId("scatter-chart")) scatter();
   }
   dark.addEventListener("change", paint);
+  window.addEventListener("resize", () => { if (Charts.resized()) paint(); });
   paint();
 })();

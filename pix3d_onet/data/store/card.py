@@ -1,0 +1,140 @@
+"""``README.md`` of a data set and of an export: what a stranger needs to use the files and to pass them on.
+
+Made from the manifest alone, so equal data sets have equal cards. No command reads it: data sets without one are whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pix3d_onet.config import SPLITS
+from pix3d_onet.data.store.manifest import Manifest
+from pix3d_onet.escape import markdown
+from pix3d_onet.files import read_text, write_text
+from pix3d_onet.version import __version__
+
+CARD = "README.md"
+TITLE = "Occupancy data set"
+LOADING = """```python
+import pix3d_onet
+
+for shape in pix3d_onet.load_dataset("FOLDER", split="train"):
+    # (P, 3) float32, (P,) bool, (H, W, 3) uint8
+    print(shape.object_id, shape.points.shape, shape.occupancy.mean(), [view.rgb.shape for view in shape.images])
+```
+
+Without onet, with h5py and NumPy alone:
+
+```python
+import json, h5py, numpy as np
+
+manifest = json.load(open("FOLDER/manifest.json"))
+shape = manifest["shapes"][0]
+with h5py.File(f"FOLDER/{shape['shard']}") as shard:
+    row, count = shape["row"], shard.attrs["points_count"]
+    points = -0.55 + (shard["points"][row] + 0.5) * 1.1 / 65536  # (P, 3)
+    inside = np.unpackbits(shard["occupancy"][row], count=count).astype(bool)  # (P,)
+print(shape["object_id"], shape["split"], points.shape, inside.mean())
+```"""
+FRAMES = (
+    "Coordinates are normalised: the box around the watertight mesh is centred at the origin, its longest side is 1, "
+    "and `original = loc + scale * normalised`. A camera maps them to pixels by `(u, v, 1) Z = K (R x + t)`, and "
+    "`floor(u, v)` is the column and row of the pixel. The axes of a camera with positive focal lengths point right "
+    "and down, with negative ones (Pix3D) left and up."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a source may be used, and what to cite; both are markdown."""
+
+    licence: str
+    attribution: str
+
+
+UNKNOWN_TERMS = Terms(
+    "Not known to onet. Find out before you pass this folder on, and write it here.",
+    "Name where the shapes and pictures come from.",
+)
+
+
+def write_card(folder: Path, text: str) -> None:
+    """Write the card of ``folder``; a ``README.md`` that has another title is somebody's own and stays."""
+    path = folder / CARD
+    if path.is_symlink() or path.exists():
+        try:
+            if not read_text(path, follow=False).startswith(f"# {TITLE}"):
+                return
+        except (OSError, ValueError):
+            return
+    write_text(path, text)
+
+
+def data_card(manifest: Manifest, terms: Terms) -> str:
+    """The card of a data set, as markdown."""
+    files = [
+        "| file | content |",
+        "| --- | --- |",
+        "| `manifest.json` | shapes, splits, settings, quality figures, checksums; written last |",
+        "| `shard-*.h5` | points, labels, surface samples, meshes, pictures, masks, cameras (HDF5) |",
+        "| `rejects.jsonl` | every record of the source that could not be used, and why |",
+        "| `qc.csv` | quality figures, one row per shape |",
+        "| `timings.csv` | seconds per shape and stage; the only file that may differ between equal data sets |",
+    ]
+    sums = "\n".join(f"{s.sha256}  {s.file}" for s in manifest.shards)
+    checksums = (
+        f"```text\n{sums}\n```\n\n`sha256sum -c README.md` in this folder compares the shards with these lines, "
+        "and warns of the others; `onet verify FOLDER` also checks the manifest, the labels and the cameras."
+    )
+    return _card(
+        TITLE,
+        manifest,
+        terms,
+        {"Files": "\n".join(files), "Load": LOADING, "Frames": FRAMES, "Checksums (SHA-256)": checksums},
+    )
+
+
+def export_card(manifest: Manifest, terms: Terms, sections: Mapping[str, str]) -> str:
+    """The card of an export of a data set, with ``sections`` (heading → markdown) about its files."""
+    return _card(f"{TITLE}, exported", manifest, terms, sections)
+
+
+def _card(title: str, manifest: Manifest, terms: Terms, sections: Mapping[str, str]) -> str:
+    counts = manifest.counts
+    rejects = counts.get("rejected_by_reason", {})
+    facts = {
+        "shapes": counts.get("prepared", len(manifest.shapes)),
+        "shapes by split": _listed(counts.get("shapes_by_split")),
+        "pictures by split": _listed(counts.get("images_by_split")),
+        "categories": _listed(counts.get("categories")),
+        "records of the source": counts.get("records", "not known"),
+        "rejected": f"{counts.get('rejected', 0)} ({_listed(rejects)})" if rejects else counts.get("rejected", 0),
+        "splits": ", ".join(SPLITS),
+        "data hash": manifest.data_hash,
+        "configuration hash": manifest.config_hash,
+    }
+    kind = markdown(str(manifest.source.get("kind")))
+    head = f"Made by onet {__version__} from the source {kind}, format version {manifest.version}."
+    texts = {
+        "Licence": terms.licence,
+        "Attribution": terms.attribution,
+        "Content": _table("count", facts),
+        **sections,
+        "Settings": _table("setting", {key: json.dumps(value) for key, value in manifest.config.items()}),
+    }
+    body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in texts.items())
+    note = "onet writes this file again when the data change, unless its title is changed."
+    return f"# {title}\n\n{head} {note}\n\n{body}\n"
+
+
+def _listed(counts: object) -> str:
+    items: Iterable[tuple[object, object]] = counts.items() if isinstance(counts, dict) else ()
+    return ", ".join(f"{name} {count}" for name, count in items) or "none"
+
+
+def _table(heading: str, rows: Mapping[str, object]) -> str:
+    cells = [f"| {markdown(key)} | {markdown(str(value))} |" for key, value in rows.items()]
+    return "\n".join([f"| {heading} | value |", "| --- | --- |", *cells])
