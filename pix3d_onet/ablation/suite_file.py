@@ -34,9 +34,14 @@ from pix3d_onet.ablation.selection import NOT_IN_A_NAME, Selection, named_suite
 from pix3d_onet.ablation.variants import SUITES, VARIANTS, Variant
 from pix3d_onet.config import Config, ModelConfig, TrainConfig, TrainPreset, alternatives
 from pix3d_onet.errors import ConfigError, InputError, SettingError
+from pix3d_onet.files import open_regular
 
 MOST_BYTES = 65_536
 """Largest suite file; they are written by hand."""
+LONGEST_LINE = 500
+"""Most characters of a line: for a key with n parts (``a.a.a…``), ``tomllib`` takes time and memory of order n²."""
+MOST_PARSED = 64
+"""Most beginnings of a file that are parsed to find the line of an error."""
 MODEL_KEYS = tuple(f.name for f in dataclasses.fields(ModelConfig))
 RECIPE_KEYS = tuple(f.name for f in dataclasses.fields(TrainConfig) if f.name != "seed")
 KINDS: Mapping[type, str] = {str: "text", list: "a list", dict: "a table"}
@@ -49,7 +54,7 @@ Place = tuple[str | int, ...]
 def read_suite(path: Path) -> Selection:
     """Parse a suite file. InputError if it cannot be read; ConfigError with line and key for invalid content."""
     try:
-        with path.open("rb") as handle:
+        with open_regular(path) as handle:
             data = handle.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise InputError(f"suite file not found: {path}.") from None
@@ -59,8 +64,11 @@ def read_suite(path: Path) -> Selection:
         raise InputError(f"{path} is larger than {MOST_BYTES // 1024} KiB: not a suite file.")
     try:
         text = data.decode()
+        long = next((n for n, line in enumerate(text.split("\n"), 1) if len(line) > LONGEST_LINE), None)
+        if long is not None:
+            raise ConfigError(f"{path}, line {long}: it has more than {LONGEST_LINE} characters.")
         document = tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from None
     return _Suite(path, text, document).selection()
 
@@ -195,22 +203,36 @@ class _Suite:
 def line_of(text: str, where: Place) -> int:
     """The line (from 1) on which the value at ``where`` begins (for an item of a list: on which the list begins).
 
-    0 for the whole document. It is the line after the longest beginning of the text that is valid TOML without the
-    value; so strings and comments that look like it do not matter.
+    0 for the whole document, and if :data:`MOST_PARSED` attempts are not enough. It is the line after the longest
+    beginning of the text that is valid TOML without the value; so strings and comments that look like it do not matter.
+    That beginning is found by bisection; if the text is cut inside a value, a shorter beginning is tried.
     """
-    lines, begin = text.splitlines(keepends=True), 0
-    for end in range(1, len(lines) + 1 if where else 0):
-        try:
-            document: Any = tomllib.loads("".join(lines[:end]))
-        except tomllib.TOMLDecodeError:
-            continue  # the line is inside a value of several lines
-        for part in where:
-            inner = isinstance(document, dict) and part in document
-            inner = inner or (isinstance(document, list) and isinstance(part, int) and part < len(document))
-            if not inner:
-                begin = end
-                break
-            document = document[part]
+    lines, parsed = text.splitlines(keepends=True), 0
+    last, low, high = 0, 0, len(lines) if where else 0
+    while low + 1 < high:
+        middle, held = (low + high) // 2, None
+        end = middle + 1
+        while held is None and end > low + 1 and parsed < MOST_PARSED:
+            end, parsed = end - 1, parsed + 1
+            held = _holds("".join(lines[:end]), where)
+        if held is None and parsed == MOST_PARSED:
+            return 0
+        if held:
+            high = end
         else:
-            return begin + 1
-    return 0
+            last, low = last if held is None else end, middle
+    return last + 1 if where else 0
+
+
+def _holds(text: str, where: Place) -> bool | None:
+    """Whether a beginning of a file has the value at ``where``; None where it is cut inside a value."""
+    try:
+        document: Any = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
+    for part in where:
+        inner = isinstance(document, dict) and part in document
+        if not (inner or (isinstance(document, list) and isinstance(part, int) and part < len(document))):
+            return False
+        document = document[part]
+    return True

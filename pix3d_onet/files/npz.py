@@ -20,6 +20,10 @@ MAX_NPZ_BYTES = 256 << 20
 MAX_ARRAYS = 10_000
 """Most arrays that are read from one file."""
 SUFFIX = ".npy"
+PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Compressions of a member; those of LZMA choose how much memory unpacking takes."""
+ENCRYPTED = 1
+"""Bit of a member's flags."""
 NUMBERS = "biuf"
 """Allowed kinds of arrays: bool, signed, unsigned, float."""
 
@@ -57,6 +61,8 @@ def read_arrays(
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, kinds: str) -> NDArray[Any]:
+    if info.compress_type not in PACKINGS or info.flag_bits & ENCRYPTED:
+        raise ValueError(f"{info.filename} is encrypted, or packed as NumPy packs no array")
     with archive.open(info) as member:
         shape, dtype = _header(member, info.filename)
         if dtype.kind not in kinds or dtype.hasobject:
@@ -78,6 +84,8 @@ def _header(member: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[Any
         if version not in readers:
             raise ValueError(f"{name} has a header of version {version}")
         shape, _, dtype = readers[version](member)
+    except ValueError as error:
+        raise ValueError(f"{error!s:.200}") from None  # NumPy repeats the header
     except (zlib.error, tokenize.TokenError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
         raise ValueError(f"{name} has a header that cannot be read ({error!s:.80})") from None
     if any(type(n) is not int or n < 0 for n in shape):

@@ -48,7 +48,7 @@ def refused(error: OSError) -> InputError | OSError:
         return error
     reason = os.strerror(error.errno)
     if error.filename is None:
-        return InputError(f"{reason}: {error}.")
+        return InputError(f"{reason}.")
     path = Path(os.fsdecode(error.filename2 or error.filename))
     target = path.with_name(OF_A_PART.sub(r"\1", path.name))  # the final name, not the temporary one
     doing = "no access to" if error.errno in (errno.EACCES, errno.EPERM) else "cannot write to"
@@ -62,8 +62,10 @@ def check_writable(path: Path, *, file: bool = False) -> None:
     """
     if file and path.is_dir():
         raise InputError(f"cannot write to {path}: it is a folder.", hint="Name a file.")
-    above = next(p for p in (path.absolute(), *path.absolute().parents) if os.path.lexists(p))
-    if above != path.absolute() and not above.is_dir():
+    whole = path.absolute()
+    here = () if whole.is_symlink() and not whole.exists() else (whole,)  # a link to nothing is replaced
+    above = next(p for p in (*here, *whole.parents) if os.path.lexists(p))
+    if above != whole and not above.is_dir():
         raise InputError(f"cannot write to {path}: {above} is not a folder.", hint="Choose another place.")
     if not os.access(above, os.W_OK):
         raise InputError(f"cannot write to {path}: {above} is read-only here.", hint="Choose another place.")

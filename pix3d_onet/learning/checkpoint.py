@@ -116,7 +116,10 @@ class LastCheckpoint:
 
 
 def read_last(folder: Path) -> LastCheckpoint | None:
-    """The newest readable checkpoint of an unfinished run; None if there is none."""
+    """The newest readable checkpoint of an unfinished run; None if there is none.
+
+    InputError if there are checkpoints but none is readable: a fresh start would overwrite what is left.
+    """
     problems: list[str] = []
     for path in reversed(RunFolder(folder).steps()):
         try:
@@ -125,6 +128,11 @@ def read_last(folder: Path) -> LastCheckpoint | None:
             problems.append(str(error))
         else:
             return LastCheckpoint(tensors, header, tuple(problems))
+    if problems:
+        hint = f"Restore one of them from a backup, or train in another `out`. The curves of {folder} are kept"
+        hint += ", and so is its best network, for `init_from`." if RunFolder(folder).best.is_file() else "."
+        count = len(problems)
+        raise InputError(f"no checkpoint of {folder} can be read ({count} of {count}): {' '.join(problems)}", hint=hint)
     return None
 
 

@@ -6,7 +6,10 @@ Figures are equal for equal inputs (they contain no times). Meanings, units and 
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import numpy as np
 
 from pix3d_onet.data.store.quality_figures import broken_rules
 from pix3d_onet.errors import RejectError
+from pix3d_onet.files import read_bytes
 from pix3d_onet.geometry.mesh.cleaning import box_normalisation
 from pix3d_onet.geometry.mesh.inside.solid_angles import disagreements, solid_angle_winding
 from pix3d_onet.geometry.mesh.inside.winding import contains
@@ -41,6 +45,12 @@ ENCLOSED = 0.75
 """Winding number from which an open source encloses a point; in the middle of a cube without one side it is 0.83."""
 SMALL_COMPONENT = 0.001
 """Components below this fraction of the surface may be lost."""
+MAX_VOXEL_BYTES = 256 << 20
+"""Largest ``voxel.mat``, packed or unpacked; Pix3D's have 128³ bytes."""
+VOXEL_KINDS = ("uint8", "int8", "logical", "single", "double")
+"""MATLAB's types of such a grid; cells and objects have no stated size."""
+MAT_HEADER, MAT_COMPRESSED = 128, 15
+"""Bytes before the first element of a MATLAB 5 file; the type of an element that is compressed."""
 MAX_VOXEL_GRID = 512
 """Larger occupancy grids of a source are not read."""
 
@@ -166,7 +176,7 @@ def _voxel_agreement(
 
     Index = (x - c, -(z - c), y - c) / longest · n + n/2 in the model frame. None if there is no readable grid.
     """
-    grid = _read_voxels(path)
+    grid = read_voxels(path)
     if grid is None:
         return {"voxel_agreement": None, "voxel_iou": None}
     box = box_normalisation(source)
@@ -183,19 +193,38 @@ def _voxel_agreement(
     }
 
 
-def _read_voxels(path: Path | None) -> Bool | None:
+def read_voxels(path: Path | None) -> Bool | None:
     """(n, n, n) bool; None if the file is missing or not a readable cubic grid, since it is only used for a check."""
     if path is None or not path.is_file():
         return None
     import scipy.io
 
     try:
-        grid = np.asarray(scipy.io.loadmat(path, variable_names=["voxel"])["voxel"])
+        file: Any = BytesIO(_unpacked(read_bytes(path, limit=MAX_VOXEL_BYTES)))
+        shapes = {name: shape for name, shape, kind in scipy.io.whosmat(file) if kind in VOXEL_KINDS}
+        if len(shapes["voxel"]) != 3 or len(set(shapes["voxel"])) != 1 or not 0 < shapes["voxel"][0] <= MAX_VOXEL_GRID:
+            return None
+        return np.asarray(scipy.io.loadmat(file, variable_names=["voxel"])["voxel"]).astype(bool)
     except Exception:  # noqa: BLE001 - damaged files can raise anything, and no result depends on this one
         return None
-    if grid.ndim != 3 or len(set(grid.shape)) != 1 or not 0 < len(grid) <= MAX_VOXEL_GRID:
-        return None
-    return grid.astype(bool)
+
+
+def _unpacked(data: bytes) -> bytes:
+    """A MATLAB 5 file with its compressed elements unpacked, which SciPy would unpack to whatever size they have.
+
+    ValueError for more than :data:`MAX_VOXEL_BYTES`.
+    """
+    order = "<" if data[126:128] == b"IM" else ">"
+    parts, place, total = [data[:MAT_HEADER]], MAT_HEADER, MAT_HEADER
+    while place + 8 <= len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, place)
+        end = place + 8 + size
+        packed = kind == MAT_COMPRESSED
+        part = zlib.decompressobj().decompress(data[place + 8 : end], MAX_VOXEL_BYTES) if packed else data[place:end]
+        parts, place, total = [*parts, part], end, total + len(part)
+        if total > MAX_VOXEL_BYTES:
+            raise ValueError("a grid of voxels takes less")
+    return b"".join(parts)
 
 
 def _rounded(value: float) -> float:

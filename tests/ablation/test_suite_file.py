@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,9 @@ def test_what_is_no_toml_says_where(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not TOML"):
         read_suite(tmp_path / "my.toml")
     with pytest.raises(ConfigError, match="is not TOML"):
-        read_suite(write(tmp_path, "x = " + "[" * 30_000))
+        read_suite(write(tmp_path, "x = " + "[\n" * 30_000))
+    with pytest.raises(ConfigError, match="is not TOML"):
+        read_suite(write(tmp_path, f"seeds = [{'9' * 490}]\nx = 1979-13-01"))
 
 
 def test_what_is_no_file_says_so(tmp_path: Path) -> None:
@@ -126,6 +129,21 @@ def test_what_is_no_file_says_so(tmp_path: Path) -> None:
         read_suite(tmp_path)
     with pytest.raises(InputError, match="larger than 64 KiB"):
         read_suite(write(tmp_path, "#" * 70_000))
+
+
+@pytest.mark.timeout(60)
+def test_what_would_take_gigabytes_or_minutes_is_refused(tmp_path: Path) -> None:
+    """A key of thousands of parts; a pipe; an error at the end of thousands of lines, each a place to begin."""
+    with pytest.raises(ConfigError, match="line 2: it has more than 500 characters"):
+        read_suite(write(tmp_path, "\na" + ".a" * 30_000 + " = 1"))
+    with pytest.raises(ConfigError, match="line 60001: no key 'x'"):
+        read_suite(write(tmp_path, "\n" * 60_000 + "x = 1"))
+    with pytest.raises(ConfigError, match=r"my\.toml: no key 'x'"):  # MOST_PARSED do not tell
+        read_suite(write(tmp_path, 'x = """' + "\n" * 60_000 + '"""'))
+    (tmp_path / "my.toml").unlink()
+    os.mkfifo(tmp_path / "my.toml")
+    with pytest.raises(InputError, match="is not a regular file"):
+        read_suite(tmp_path / "my.toml")
 
 
 @given(

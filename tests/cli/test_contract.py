@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import click
 import pytest
-from helpers.command_line import status
-from onet_cli.app import COMMANDS, cli
+from helpers.command_line import commands, status
+from onet_cli.app import COMMANDS
 
 HEAVY = (
     "torch",
@@ -28,27 +27,7 @@ HEAVY = (
 """What a help page must not import. rich.progress stands for the console as a whole; click alone prints help."""
 
 
-def commands() -> Iterator[tuple[str, click.Command]]:
-    """Every command that does something, by its full name; groups are walked through."""
-    context = click.Context(cli)
-    for name in cli.list_commands(context):
-        command = cli.get_command(context, name)
-        assert command is not None
-        yield from leaves(name, command)
-
-
-def leaves(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for child in command.list_commands(context):
-            found = command.get_command(context, child)
-            assert found is not None
-            yield from leaves(f"{name} {child}", found)
-    else:
-        yield name, command
-
-
-ALL = dict(commands())
+ALL = commands()
 
 
 def test_every_promised_command_exists() -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.command_line import commands, status
 from helpers.datasets import make_dataset
 from helpers.hostile import HOSTILE, names
 from helpers.programs import forked_calls
+from helpers.releases import write_box, write_release
+from helpers.stored_run import store_run, write_original
 from helpers.stored_runs import make_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,22 +25,38 @@ from onet_cli import app, streams, ui
 from onet_cli.invocation import Invocation
 from onet_cli.main import main
 from onet_cli.watch import Board
+from PIL import Image
 
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Note, Progress, RunFinished, RunStarted, TrainStep
 from pix3d_onet.files import read_json
 
+SMALL = ("--points", "4096", "--surface-points", "256", "--image-size", "32", "--jobs", "1")
+TINY = ("--no-pretrained", "--steps", "2", "--batch-size", "4", "--image-size", "32", "--device", "cpu")
+pytestmark = pytest.mark.timeout(900)
 COMMANDS = {
-    "report": ["report", "runs", "--no-figures", "--out"],
-    "inspect": ["inspect", "data", "--out"],
-    "verify": ["verify", "data"],
-    "synth": ["synth", "pix3d", "--objects", "1"],
-    "evaluate": ["evaluate", "--baseline", "mean-shape", "--data", "data", "--limit", "1", "--samples", "50", "--csv"],
-    "bench": ["bench", "--variant", "resnet18", "--data", "data", "--dry-run"],
-    "doctor": ["doctor", "--no-self-test"],
-    "--help": ["--help"],
-}  # fmt: skip
-WRITTEN = {"report": "report.out", "inspect": "sheet.png", "synth": "synth.out", "evaluate": "scores.csv"}
+    "doctor": ["--no-self-test"],
+    "synth pix3d": ["made", "--objects", "1"],
+    "prepare pix3d": ["--root", "../release", "--out", "made", "--resolution", "32", *SMALL],
+    "prepare shapenet": ["../shapenet", "--out", "made", "--render-views", "1", "--resolution", "32", *SMALL],
+    "prepare meshes": ["../meshes", "--out", "made", "--render-views", "1", "--resolution", "32", *SMALL],
+    "prepare onet": ["../exported", "--out", "made", *SMALL],
+    "verify": ["../data"],
+    "inspect": ["../data", "--out", "made.png"],
+    "export onet": ["../data", "made"],
+    "train": ["--encoder", "test_resnet", "--data", "../data", "--out", "made", "--no-examples", *TINY],
+    "bench": ["--variant", "timm:test_resnet", "--data", "../data", "--out", "made", *TINY],
+    "report": ["../runs", "--no-figures", "--out", "made"],
+    "evaluate": ["--baseline", "mean-shape", "--data", "../data", "--samples", "50", "--csv", "made.csv"],
+    "reconstruct": ["../tiny", "../photo.png", "--device", "cpu", "--resolution", "24", "-o", "made.glb"],
+    "import-checkpoint": ["../original.pt", "--out", "made"],
+    "--help": [],
+}
+"""A call of every command; what it writes is ``made`` or ``made.*`` in its own folder."""
+HEAVY = ("prepare pix3d", "prepare shapenet", "prepare meshes", "prepare onet", "bench")
+"""Left to ``-m slow``: they start processes of their own."""
+NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in HEAVY else []) for name in COMMANDS]
+WRITES_NOTHING = {"doctor", "verify", "--help"}
 CASES = {
     "closed": ("closed", "utf-8"),
     "full": ("full", "utf-8"),
@@ -44,6 +64,8 @@ CASES = {
     "latin": ("file", "latin-1"),
 }
 """How standard output is opened and encoded."""
+OF_THE_CLOCK = re.compile(r"timings\.csv|run\.json|history\.csv|events\.out.*|model\.json|model\.safetensors|.*\.html")
+"""Files that tell times, and so are never the same twice."""
 UNSEEN = {*map(chr, (*range(10), *range(11, 32), *range(127, 160))), *"\u202e\u2066\ud800\udcff\u2028"}
 """What no output may hold: control characters but the newline, and marks that turn or hide text."""
 
@@ -51,56 +73,77 @@ UNSEEN = {*map(chr, (*range(10), *range(11, 32), *range(127, 160))), *"\u202e\u2
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("place")
-    make_dataset(root / "data", shapes=12, points=256, image_size=16)
+    make_dataset(root / "data", shapes=12, points=4096, image_size=32)
     make_run(root / "runs", "resnet18")
     make_run(root / "runs", "convnext")
+    store_run(root / "tiny")
+    write_original(root / "original.pt")
+    write_release(root / "release", 3)
+    for i in range(3):
+        write_box(root / f"meshes/{i}.obj", (1, 0.5, 0.4 + 0.1 * i))
+        write_box(root / f"shapenet/03001627/{i}/model.obj", (1, 0.5, 0.4 + 0.1 * i))
+    picture = Image.new("RGBA", (64, 64))
+    picture.paste((90, 60, 30, 255), (16, 16, 48, 48))
+    picture.save(root / "photo.png")
     return root
 
 
 @pytest.fixture(scope="module")
-def answers(place: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """Every command under every case, in processes of their own: exit status, standard output and error."""
-    keys = [(name, case) for name in COMMANDS for case in CASES]
-    calls = []
-    for name, case in keys:
-        file = [f"{case}-{WRITTEN[name]}"] if name in WRITTEN else []
-        calls.append(([*COMMANDS[name], *file], *CASES[case]))
+def answers(place: Path, request: pytest.FixtureRequest) -> dict[tuple[str, str], dict[str, Any]]:
+    """Every command that a test asks for under every case, each a process: exit status, standard output and error."""
+    items = [item for item in request.session.items if item.path == request.path]
+    asked = {item.callspec.params.get("name") for item in items if hasattr(item, "callspec")}
+    if "prepare onet" in asked:
+        assert status("export", "onet", place / "data", place / "exported") == 0
+    keys = [(name, case) for name in COMMANDS if name in asked for case in CASES]
+    calls = [
+        ([*name.split(), *COMMANDS[name]], *CASES[case], f"{case}-{name}".replace(" ", "-")) for name, case in keys
+    ]
     done = subprocess.run(
         [sys.executable, forked_calls.__file__, json.dumps(calls)],
-        cwd=place, capture_output=True, text=True, check=False, timeout=280,
+        cwd=place, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return dict(zip(keys, json.loads(done.stdout), strict=True))
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_is_forgotten() -> None:
+    assert set(COMMANDS) == {*commands(), "--help"}
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_nobody_reads_a_traceback_and_every_file_is_complete(
     place: Path, answers: dict[tuple[str, str], dict[str, Any]], name: str
 ) -> None:
+    whole = files(place, name, "latin")
+    assert bool(whole) == (name not in WRITES_NOTHING)
     for case in CASES:
-        assert "Traceback" not in answers[name, case]["err"]
-        if name in WRITTEN:
-            check_written(name, place / f"{case}-{WRITTEN[name]}")
+        said = answers[name, case]["err"]
+        assert "Traceback" not in said
+        assert "unexpected" not in said
+        assert files(place, name, case) == whole, case
 
 
-def check_written(name: str, path: Path) -> None:
-    if name == "report":
-        assert (path / "report.html").read_text().endswith("</html>\n")
-        assert len(read_json(path / "table1.json")["rows"]) == 2
-    elif name == "evaluate":
-        assert len(list(csv.DictReader(io.StringIO(path.read_text())))) == 1
-    else:
-        assert path.exists()
+def files(place: Path, name: str, case: str) -> dict[str, bytes]:
+    """What a call has written by its path; of what tells times, whether it holds anything."""
+    folder = place / f"{case}-{name}".replace(" ", "-")
+    found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        re.sub(r"tfevents\..*", "tfevents", key): bytes(path.stat().st_size > 0)
+        if OF_THE_CLOCK.fullmatch(path.name)
+        else path.read_bytes()
+        for key, path in found.items()
+    }
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_closed_pipe_is_left_quietly(answers: dict[tuple[str, str], dict[str, Any]], name: str) -> None:
     answer = answers[name, "closed"]
     assert answer["status"] == streams.CLOSED_PIPE
     assert "rror" not in answer["err"]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_full_disk_behind_the_answer_is_one_line(answers: dict[tuple[str, str], dict[str, Any]], name: str) -> None:
     answer = answers[name, "full"]
     assert answer["status"] == 3
@@ -109,12 +152,13 @@ def test_a_full_disk_behind_the_answer_is_one_line(answers: dict[tuple[str, str]
 
 
 @pytest.mark.parametrize("case", ["ascii", "latin"])
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_an_encoding_that_lacks_signs_gets_others(
     answers: dict[tuple[str, str], dict[str, Any]], name: str, case: str
 ) -> None:
     answer = answers[name, case]
-    assert answer["status"] == (3 if name == "verify" else 0), answer["err"]  # the helper's data set has findings
+    expected = 3 if name == "verify" else 0  # the helper's data set has findings
+    assert answer["status"] == expected, answer["err"]
     assert answer["out"].isascii() or case == "latin"
     if name == "report":
         assert "-8." in answer["out"] or "+" in answer["out"]

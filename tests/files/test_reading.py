@@ -134,3 +134,22 @@ def test_arrays_are_bounded_together_and_headers_do_not_lie(tmp_path: Path) -> N
         read_arrays(npz(tmp_path / "object.npz", {"a": npy(np.array([{}], dtype=object))}))
     with pytest.raises(ValueError, match="not numbers"):
         read_arrays(npz(tmp_path / "text.npz", {"a": npy(np.array(["x"]))}))
+
+
+def test_members_that_numpy_never_writes_are_refused(tmp_path: Path) -> None:
+    """Other compressions (LZMA states the memory that unpacking takes), encryption, and a header that is repeated."""
+    for packing in (zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2):
+        with zipfile.ZipFile(tmp_path / "a.npz", "w", packing) as archive:
+            archive.writestr("a.npy", npy(np.zeros(4)))
+        with pytest.raises(ValueError, match="packed as NumPy packs no array"):
+            read_arrays(tmp_path / "a.npz")
+    data = bytearray(npz(tmp_path / "a.npz", {"a": npy(np.zeros(4))}).read_bytes())
+    data[data.find(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "a.npz").write_bytes(data)
+    with pytest.raises(ValueError, match="is encrypted"):
+        read_arrays(tmp_path / "a.npz")
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (" + b"9" * 5000 + b",)}\n"
+    npz(tmp_path / "a.npz", {"a": b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header})
+    with pytest.raises(ValueError, match="Cannot parse header") as refused:
+        read_arrays(tmp_path / "a.npz")
+    assert len(str(refused.value)) <= 200

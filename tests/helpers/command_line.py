@@ -1,13 +1,16 @@
-"""Call ``onet`` in the test's process."""
+"""Call ``onet`` in the test's process, and list its commands."""
 
 from __future__ import annotations
 
 import io
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, NamedTuple
 
+import click
+from onet_cli.app import cli
 from onet_cli.main import main
 
 
@@ -41,3 +44,20 @@ def onet(*arguments: object) -> Answer:
 def status(*arguments: object) -> int:
     """The exit status of ``onet ARGUMENTS``."""
     return onet(*arguments).status
+
+
+def commands() -> dict[str, click.Command]:
+    """Every command that does something, by its full name (``prepare pix3d``); groups are walked through."""
+    context = click.Context(cli)
+    found = ((name, cli.get_command(context, name)) for name in cli.list_commands(context))
+    return {full: leaf for name, command in found for full, leaf in _leaves(name, command)}
+
+
+def _leaves(name: str, command: click.Command | None) -> Iterator[tuple[str, click.Command]]:
+    assert command is not None, name
+    if not isinstance(command, click.Group):
+        yield name, command
+        return
+    context = click.Context(command)
+    for child in command.list_commands(context):
+        yield from _leaves(f"{name} {child}", command.get_command(context, child))

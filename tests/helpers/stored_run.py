@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from helpers.decoders import original_state
 
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.learning.checkpoint import save_best
-from pix3d_onet.learning.network.model import build_model
+from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
 
 TINY = {"encoder": "test_resnet", "c_dim": 32, "hidden_dim": 32, "blocks": 2}
 
@@ -42,3 +44,18 @@ def cameras(pose: str) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     if pose == "none":
         return None, None
     return torch.eye(4)[None], torch.ones(1)
+
+
+def write_original(path: Path, **changes: torch.Tensor | None) -> OccupancyNetwork:
+    """A checkpoint as the original code writes it, its tensors replaced by ``changes`` (None: left out)."""
+    torch.manual_seed(0)
+    model = build_model(ModelConfig("resnet18", c_dim=8, hidden_dim=16, blocks=5)).eval()
+    with torch.no_grad():
+        for norm in model.decoder.norms():
+            norm.conv_gamma.weight.normal_(std=0.3)
+            norm.running_mean.normal_()
+    state = {**original_state(model), **changes}
+    state = {key: value for key, value in state.items() if value is not None}
+    document = {"model": state, "epoch_it": 3, "it": 500, "loss_val_best": np.float64(0.5)}
+    torch.save(document, path)
+    return model

@@ -18,8 +18,27 @@ MAX_KIB = 1 << 20
 """Memory that a file under 10 MB may cost, above what the process has anyway."""
 MAX_PRINTED = 30_000
 """Characters that a command may print for a person."""
-COST_ONE_ITEM = ("f7_f8_cells", "f9_examples", "rough_deep_record", "rough_long_history", "rough_deep_picture")
+COST_ONE_ITEM = (
+    "f7_f8_cells",
+    "f7_f8_files",
+    "f9_examples",
+    "rough_deep_record",
+    "rough_long_history",
+    "rough_deep_picture",
+)
 """Attacks after which the command goes on, without the item or with it."""
+CONTENT: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "f4_f5_f6_names": (("\\x1b[2J[/red]$(touch x)\\u202e",), ("\x1b", "\u202e")),
+    "f7_f8_cells": (("'=1+1",), (",=1+1", "\n=1+1")),
+    "f7_f8_files": (
+        (
+            *("'=1+1<img src=x>[a,", "| =1+1\\<img src=x\\>\\[a |", "=1+1\\textless{}img src=x\\textgreater{}{[}a &"),
+            *('<th scope="row">=1+1&lt;img src=x&gt;[a</th>', '<option value="=1+1&lt;img src=x&gt;[a">'),
+        ),
+        (">=1+1<img", "\n=1+1<img", '"=1+1<img', "| =1+1<img", " =1+1<img"),
+    ),
+}
+"""Attack → what reaches a person of a stranger's words, and what must not."""
 MAX_SAID = 25_000
 """Characters that a command may say on stderr."""
 
@@ -68,4 +87,7 @@ def test_every_kind_of_attack_is_refused_or_bounded(tmp_path: Path) -> None:
         assert len(case["line"]) < MAX_SAID, case
         assert case["printed"] < MAX_PRINTED, case
         assert case["refused"] or case["case"] in COST_ONE_ITEM, case
-    assert len(found) >= 19
+        there, not_there = CONTENT.get(case["case"], ((), ()))
+        assert [text for text in there if text not in case["line"]] == [], case
+        assert [text for text in not_there if text in case["line"]] == [], case
+    assert len(found) >= 22

@@ -4,34 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from helpers.decoders import original_state
+from helpers.stored_run import write_original
 
-from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import InputError
 from pix3d_onet.learning.checkpoint import load_model
 from pix3d_onet.learning.import_original import import_checkpoint, load_original
-from pix3d_onet.learning.network.model import build_model
-
-
-def write(path: Path, **changes: torch.Tensor | None) -> torch.nn.Module:
-    torch.manual_seed(0)
-    model = build_model(ModelConfig("resnet18", c_dim=8, hidden_dim=16, blocks=5)).eval()
-    with torch.no_grad():
-        for norm in model.decoder.norms():
-            norm.conv_gamma.weight.normal_(std=0.3)
-            norm.running_mean.normal_()
-    state = {**original_state(model), **changes}
-    state = {key: value for key, value in state.items() if value is not None}
-    document = {"model": state, "epoch_it": 3, "it": 500, "loss_val_best": np.float64(0.5)}
-    torch.save(document, path)
-    return model
 
 
 def test_names_and_shapes_are_the_original_s(tmp_path: Path) -> None:
-    model = write(tmp_path / "o.pt")
+    model = write_original(tmp_path / "o.pt")
     state = original_state(model)  # type: ignore[arg-type]
     assert state["decoder.block0.bn_0.conv_gamma.weight"].shape == (16, 8, 1)
     assert state["decoder.fc_p.weight"].shape == (16, 3, 1)
@@ -41,7 +25,7 @@ def test_names_and_shapes_are_the_original_s(tmp_path: Path) -> None:
 
 
 def test_import_gives_the_same_logits(tmp_path: Path) -> None:
-    model = write(tmp_path / "o.pt")
+    model = write_original(tmp_path / "o.pt")
     result = import_checkpoint(tmp_path / "o.pt", tmp_path / "run")
     assert result["imported"]["it"] == 500
     assert result["imported"]["loss_val_best"] == 0.5
@@ -65,6 +49,6 @@ def test_import_gives_the_same_logits(tmp_path: Path) -> None:
 def test_other_architectures_are_refused_by_name(
     tmp_path: Path, changes: dict[str, torch.Tensor | None], message: str
 ) -> None:
-    write(tmp_path / "o.pt", **changes)
+    write_original(tmp_path / "o.pt", **changes)
     with pytest.raises(InputError, match=message):
         load_original(tmp_path / "o.pt")

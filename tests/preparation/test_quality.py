@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.topology import is_watertight
 from pix3d_onet.geometry.mesh.writing import write_mesh
 from pix3d_onet.lattice import decode_points
+from pix3d_onet.preparation import quality
 from pix3d_onet.preparation.from_mesh import GeometryResult, shape_geometry
 
 CONFIG = PrepareConfig(points=20_000, surface_points=5_000, resolution=64)
@@ -106,6 +109,24 @@ def test_a_thin_sheet_is_named_as_thickened_and_an_unreadable_grid_is_blank(tmp_
     assert 0.3 < qc["bias_voxels"] < 0.8
     assert qc["volume_ratio"] is None
     assert qc["voxel_agreement"] is None
+
+
+def test_a_grid_that_unpacks_to_gigabytes_is_blank(tmp_path: Path) -> None:
+    """Packed zeros; the type of an object; more cells than any grid has. Whole grids are read, packed or not."""
+    import scipy.io
+
+    path, grid = tmp_path / "voxel.mat", np.arange(27).reshape(3, 3, 3) % 2
+    for packed in (False, True):
+        scipy.io.savemat(path, {"other": np.zeros(3), "voxel": grid.astype(np.uint8)}, do_compression=packed)
+        assert np.array_equal(quality.read_voxels(path), grid)
+    packer = zlib.compressobj()
+    zeros = b"".join(packer.compress(bytes(1 << 24)) for _ in range(17)) + packer.flush()
+    scipy.io.savemat(path, {"voxel": grid})
+    path.write_bytes(path.read_bytes()[:128] + struct.pack("<II", 15, len(zeros)) + zeros)
+    assert quality.read_voxels(path) is None
+    for odd in (np.array([[[{}]]], dtype=object), np.zeros((1, 1, 600)), np.zeros((600, 600, 1), dtype=bool)):
+        scipy.io.savemat(path, {"voxel": odd})
+        assert quality.read_voxels(path) is None
 
 
 @pytest.mark.parametrize(("cut", "hollow"), [(1, True), (0, False)], ids=["a triangle missing", "whole"])

@@ -265,7 +265,12 @@ def _larger_than(region: Bool, pixels: float) -> Bool:
 
 def _touching_border(region: Bool) -> Bool:
     """The part of ``region`` (H, W) that is connected to the picture's border."""
-    labels, _ = ndimage.label(region)
-    touching = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    result: Bool = np.isin(labels, touching[touching > 0])
+    labels, count = ndimage.label(region)
+    touching = np.zeros(count + 1, dtype=np.bool_)
+    for border in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        touching[border] = True
+    touching[0] = False  # what is not in the region
+    result = np.empty(region.shape, dtype=np.bool_)
+    for found, row in zip(result, labels, strict=True):  # at once, NumPy would copy the labels to 64 bits
+        found[:] = touching[row]
     return result

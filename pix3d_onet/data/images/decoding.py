@@ -55,6 +55,12 @@ SIDEWAYS = 5
 """From this orientation on, width and height are swapped."""
 MAX_PIXELS = 100_000_000
 """Largest declared number of pixels; Pix3D's largest picture has 12 million."""
+MAX_SIDE = 65_535
+"""Longest declared side, JPEG's own limit: the square around a longer picture takes gigabytes to average."""
+MAX_PIXELS_TWICE = 50_000_000
+"""Largest declared number of pixels of the formats in ``KEPT_TWICE``."""
+KEPT_TWICE = ("WEBP", "JPEG2000", "AVIF", "HEIF")
+"""Formats whose decoders unpack a whole picture before Pillow copies it."""
 MASK_THRESHOLD = 128
 """Masks of the release hold 0 and 255; this is the middle, for resized or JPEG-compressed masks."""
 WHITE = 248
@@ -62,8 +68,8 @@ WHITE = 248
 STAGE = "image"
 BAND_PIXELS = 4_000_000
 """Pixels per band, for conversions in bands of rows."""
-BAND_ROWS = 64
-"""Rows per band when grey with more than 8 bits is converted."""
+DEEPER = 8
+"""Grey with more than 8 bits has bands smaller by this factor, since its values are converted to float64."""
 
 
 def read_rgb(path: Path, *, upright: bool = False) -> tuple[UInt8, Bool | None]:
@@ -73,7 +79,7 @@ def read_rgb(path: Path, *, upright: bool = False) -> tuple[UInt8, Bool | None]:
     ``image-too-large``.
     """
     with _opened(path, "image", upright=upright) as picture:
-        if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
+        if _is_deep(picture):
             return np.repeat(_eight_bits(picture)[..., None], 3, axis=2), None
         return _on_white(picture)
 
@@ -104,9 +110,9 @@ def _on_white(picture: Image.Image) -> tuple[UInt8, Bool | None]:
     return rgb, alpha
 
 
-def _bands(picture: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+def _bands(picture: Image.Image, pixels: int | None = None) -> Iterator[tuple[slice, Image.Image]]:
     """The picture in bands of rows, so that no temporary copy has its full size."""
-    height = max(1, BAND_PIXELS // max(picture.width, 1))
+    height = max(1, (BAND_PIXELS if pixels is None else pixels) // max(picture.width, 1))
     for top in range(0, picture.height, height):
         bottom = min(top + height, picture.height)
         whole = height >= picture.height
@@ -119,11 +125,15 @@ def read_mask(path: Path, *, upright: bool = False) -> Bool:
     Raises RejectError ``missing-mask``, ``bad-mask`` or ``image-too-large``.
     """
     with _opened(path, "mask", upright=upright) as picture:
-        values = _alpha_of_a_mask(picture)
-        if values is None:
-            deep = picture.mode.startswith("I;16") or picture.mode in ("I", "F")
-            values = np.asarray(picture if deep else picture.convert("L"))
-    return array_mask(values)
+        if _is_deep(picture):
+            highest = max((np.nan_to_num(values).max(initial=0) for _, values in _deep_bands(picture)), default=0)
+            threshold = _mask_threshold(highest, floats=picture.mode == "F")
+            mask = np.empty((picture.height, picture.width), dtype=np.bool_)
+            for rows, values in _deep_bands(picture):
+                mask[rows] = np.nan_to_num(values) >= threshold
+            return mask
+        alpha = _alpha_of_a_mask(picture)
+        return array_mask(np.asarray(picture.convert("L")) if alpha is None else alpha)
 
 
 def array_mask(values: NDArray[Any]) -> Bool:
@@ -131,12 +141,17 @@ def array_mask(values: NDArray[Any]) -> Bool:
     if values.ndim != 2:
         raise InputError(f"a mask must be (H, W), not {values.shape}.")
     values = np.nan_to_num(values)
-    highest = values.max(initial=0)
-    unit = UNIT_FLOAT if values.dtype.kind == "f" else 1
-    # the highest value gives the scale: 16-bit files may also hold only 0 and 1, or 0 and 255
-    threshold = 0.5 if highest <= unit else MASK_THRESHOLD if highest <= 255 else MASK_THRESHOLD * 257
+    threshold = _mask_threshold(values.max(initial=0), floats=values.dtype.kind == "f")
     result: Bool = np.asarray(values >= threshold, dtype=np.bool_)
     return result
+
+
+def _mask_threshold(highest: float, *, floats: bool) -> float:
+    """The value from which on a pixel is on the object. The highest value gives the scale: 16-bit files may also hold
+    only 0 and 1, or 0 and 255."""
+    if highest <= (UNIT_FLOAT if floats else 1):
+        return 0.5
+    return MASK_THRESHOLD if highest <= 255 else MASK_THRESHOLD * 257
 
 
 def declared_size(path: Path, what: str = "image", *, upright: bool = False) -> tuple[int, int]:
@@ -179,17 +194,26 @@ def _not_white(rgb: UInt8) -> Bool:
 
 def _eight_bits(picture: Image.Image) -> UInt8:
     """Grey with more than 8 bits → 8 bits: floats in [0, 1] × 255, the high byte of 16 bits, others clipped."""
-    pixels = np.asarray(picture)
-    bands = [slice(top, top + BAND_ROWS) for top in range(0, len(pixels), BAND_ROWS)]
-    highest = max((values[np.isfinite(values)].max(initial=0) for values in map(pixels.__getitem__, bands)), default=0)
+    highest = max((values[np.isfinite(values)].max(initial=0) for _, values in _deep_bands(picture)), default=0)
     unit = picture.mode == "F" and highest <= UNIT_FLOAT
     deep = picture.mode.startswith("I;16") or highest > 255
-    result = np.empty(pixels.shape, dtype=np.uint8)
-    for rows in bands:
-        values = pixels[rows].astype(np.float64)
+    result = np.empty((picture.height, picture.width), dtype=np.uint8)
+    for rows, band in _deep_bands(picture):
+        values = band.astype(np.float64)
         values = np.rint(values * 255) if unit else values / 257 if deep else values
         result[rows] = np.clip(np.nan_to_num(values), 0, 255)
     return result
+
+
+def _is_deep(picture: Image.Image) -> bool:
+    """Whether it is grey with more than 8 bits."""
+    return picture.mode.startswith("I;16") or picture.mode in ("I", "F")
+
+
+def _deep_bands(picture: Image.Image) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """As :func:`_bands`, the values of some rows: an array of the whole picture would be its second copy."""
+    for rows, band in _bands(picture, BAND_PIXELS // DEEPER):
+        yield rows, np.asarray(band)
 
 
 def no_file(path: Path) -> str:
@@ -244,7 +268,7 @@ class _opened:  # noqa: N801 — reads as a verb
                 Image.init()  # registers the formats; does nothing after the first call
                 _register_heif(self.path)
                 self.picture = Image.open(self.path, formats=[f for f in FORMATS if f in Image.OPEN])
-                self._check_size(*self.picture.size)
+                self._check_size(self.picture)
                 if self.load:
                     self._check_scans(self.picture)
                     self.picture.load()
@@ -268,9 +292,14 @@ class _opened:  # noqa: N801 — reads as a verb
         why = no_file(self.path)
         return f"{self.name if why == 'does not exist' else self.path} {why}"
 
-    def _check_size(self, width: int, height: int) -> None:
-        if width * height > MAX_PIXELS:
-            detail = f"{self.name} declares {width}×{height} pixels, more than {MAX_PIXELS:,}"
+    def _check_size(self, picture: Image.Image) -> None:
+        width, height = picture.size
+        most = MAX_PIXELS_TWICE if picture.format in KEPT_TWICE else MAX_PIXELS
+        problem = f"more than {most:,}" if width * height > most else ""
+        if max(width, height) > MAX_SIDE:
+            problem = f"a side of more than {MAX_SIDE:,}"
+        if problem:
+            detail = f"{self.name} declares {width}×{height} pixels, {problem}"
             raise RejectError("image-too-large", detail, STAGE)
 
     def _check_scans(self, picture: Image.Image) -> None:

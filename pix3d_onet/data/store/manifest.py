@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from pix3d_onet.data.store.no_dataset import no_dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import digest, is_finite, is_own_file, read_json
+from pix3d_onet.files.reading import NOT_IN_A_PATH
 from pix3d_onet.types import Provenance, ShapeIdentity
 
 FORMAT = "onet-dataset"
@@ -19,6 +21,8 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 LARGEST, LONGEST = 2**53, 4096
 """Largest number and longest text in a row of the manifest."""
+MOST_FIGURES = 1000
+"""Most quality figures of a shape, and most warnings among them; ours are fewer than 100."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +128,30 @@ def is_dataset(folder: Path) -> bool:
 
 JSON_TYPES: Mapping[str, type] = {"str": str, "int": int, "tuple[str, ...]": list, "Mapping[str, Any]": dict}
 """Annotation of a field → its type in JSON."""
+JSON_WORDS = {
+    str: f"a string of at most {LONGEST} characters that can be encoded",
+    int: f"an integer from 0 to {LARGEST}",
+    list: "a list of strings that can be encoded",
+    dict: f"an object of at most {MOST_FIGURES} entries and warnings",
+}
 SIZES = {"points": 10_000_000, "surface_points": 10_000_000, "image_size": 4096}
 """Settings that determine the sizes of arrays → largest allowed value."""
 
 
+def _is_text(texts: Iterable[str]) -> bool:
+    """Whether all of them can be encoded: JSON has escapes for halves of characters, which no file or hash takes."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _check_columns(rows: list[dict[str, Any]], kind: type[ShapeEntry | ShardEntry]) -> None:
-    """TypeError if a field of any row has a wrong type or size. It checks by column, which is fast."""
+    """TypeError if a field of any row is unknown or has a wrong type or size. It checks by column, which is fast."""
+    foreign = sorted(set().union(*rows) - set(kind.__slots__))
+    if foreign:
+        raise TypeError(f"{foreign[0]!r:.60} is not a field of a {kind.__name__}")
     for field_ in dataclasses.fields(kind):
         required = field_.default is MISSING and field_.default_factory is MISSING
         cells = [row[field_.name] for row in rows if required or field_.name in row]
@@ -140,9 +162,14 @@ def _check_columns(rows: list[dict[str, Any]], kind: type[ShapeEntry | ShardEntr
         if good and wanted is int:
             good = min(cells, default=0) >= 0 and max(cells, default=0) <= LARGEST
         if good and wanted is str:
-            good = max(map(len, cells), default=0) <= LONGEST
+            good = max(map(len, cells), default=0) <= LONGEST and _is_text(cells)
+        if good and wanted is list:
+            good = _is_text(chain.from_iterable(cells))
+        if good and wanted is dict:
+            named = (v for cell in cells if isinstance(v := cell.get("warnings"), list))
+            good = max(map(len, chain(cells, named)), default=0) <= MOST_FIGURES
         if not good:
-            raise TypeError(f"{field_.name} must be {field_.type}")
+            raise TypeError(f"{field_.name} must be {JSON_WORDS[wanted]}")
 
 
 def _check_config(config: Any) -> None:
@@ -151,19 +178,11 @@ def _check_config(config: Any) -> None:
             raise ValueError(f"{key} is {config[key]!r:.40}")
 
 
-def _known(row: dict[str, Any], entry: type[ShapeEntry | ShardEntry]) -> dict[str, Any]:
-    """Returns ``row``; ValueError if it has an unknown field."""
-    foreign = [name for name in row if name not in entry.__slots__]
-    if foreign:
-        raise ValueError(f"{foreign[0]!r:.60} is not a field of a {entry.__name__}")
-    return row
-
-
 def read_manifest(root: Path) -> Manifest:
     """Parse ``root/manifest.json``; InputError if it is missing, not by onet, of another version or damaged."""
     path = root / MANIFEST
     hint = "Make a data set with `onet prepare`."
-    if not path.is_file() and not path.is_symlink():
+    if not os.path.lexists(path):
         raise no_dataset(root, MANIFEST)
     document = read_json(path, what="data set manifest", hint=hint, follow=False)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
@@ -188,16 +207,16 @@ def read_manifest(root: Path) -> Manifest:
         rows: list[dict[str, Any]] = [
             {k: tuple(v) if isinstance(v, list) else v for k, v in s.items()} for s in document["shapes"]
         ]
-        shapes = tuple(ShapeEntry(**_known(row, ShapeEntry)) for row in rows)
-        shards = tuple(ShardEntry(**_known(s, ShardEntry)) for s in document["shards"])
+        shapes = tuple(ShapeEntry(**row) for row in rows)
+        shards = tuple(ShardEntry(**s) for s in document["shards"])
         files = {s.file for s in shards}
         for shape in shapes:
             lists = {len(shape.record_ids), len(shape.image_sha256), len(shape.image_splits)}
             if shape.shard not in files or lists != {shape.images}:
                 raise ValueError(f"shape {shape.object_id:.80} is inconsistent")
         for shard in shards:
-            if Path(shard.file).name != shard.file:
-                raise ValueError(f"shard {shard.file} is not a plain file name")
+            if Path(shard.file).name != shard.file or shard.file in ("", "..") or NOT_IN_A_PATH.search(shard.file):
+                raise ValueError(f"shard {shard.file!r:.80} is not a plain file name")
         return Manifest(
             config=document["config"],
             config_hash=document["config_hash"],

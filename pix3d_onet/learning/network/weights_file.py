@@ -39,11 +39,22 @@ HEAD_BYTES = 1024
 LONGEST_HEADER = 100_000_000
 """Most bytes of a safetensors header; its first eight bytes are this size. Text read as a size is far larger."""
 
+NUMPY_KINDS = ("f8", "f4", "i8", "i4")
+"""NumPy's names of the types that a number in a checkpoint may have."""
+
+
+def _number_type(kind: str, *flags: bool) -> np.dtype[Any]:
+    """What pickles call ``numpy.dtype``, of numbers alone: another type may take gigabytes for one of it."""
+    if kind not in NUMPY_KINDS:
+        raise ValueError(f"it holds a NumPy {kind!s:.40}")
+    return np.dtype(kind, *flags)
+
+
 NUMPY_SCALARS: tuple[Any, ...] = (
-    (np.dtype, "numpy.dtype"),
+    (_number_type, "numpy.dtype"),
     (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
     (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
-    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32)),
+    *(type(np.dtype(kind)) for kind in NUMPY_KINDS),
     codecs.encode,
 )
 """Objects besides tensors that a checkpoint may contain: NumPy numbers (the original stores its best score as one).

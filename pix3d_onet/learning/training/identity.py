@@ -11,7 +11,7 @@ from typing import Any
 from pix3d_onet.config import ModelConfig, PrepareConfig, TrainConfig
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError
-from pix3d_onet.events import Emit, ignore
+from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.files import check_claim, file_digest, read_json, remove, write_json
 from pix3d_onet.learning import checkpoint
 from pix3d_onet.runs.folder import FILES, FOLDERS, RunFolder, is_run, network_file
@@ -90,8 +90,11 @@ def finished_run(out: Path, identity: Mapping[str, Any], resume: bool) -> RunRec
     return record
 
 
-def unfinished_run(out: Path, identity: Mapping[str, Any], resume: bool) -> checkpoint.LastCheckpoint | None:
-    """The checkpoint in ``out`` from which to continue; None = start anew. InputError if it is another run's folder.
+def unfinished_run(
+    out: Path, identity: Mapping[str, Any], resume: bool, emit: Emit = ignore
+) -> checkpoint.LastCheckpoint | None:
+    """The checkpoint in ``out`` from which to continue; None = start anew. InputError if it is another run's folder,
+    or its checkpoints are damaged.
 
     A run without a checkpoint, because it failed or was killed early, is replaced.
     """
@@ -104,7 +107,10 @@ def unfinished_run(out: Path, identity: Mapping[str, Any], resume: bool) -> chec
     before = read_json(folder.config, what="run configuration", follow=False)
     if not isinstance(before, dict) or before.get("run_id") != identity["run_id"]:
         raise InputError(f"{out} holds another run: {_difference(before, identity)}.", hint="Choose another `out`.")
-    return checkpoint.read_last(out)
+    found = checkpoint.read_last(out)
+    if found is None:
+        emit(Note(f"{out} holds no checkpoint to resume: the run starts from the beginning.", "warning"))
+    return found
 
 
 def stored_batch_size(out: Path) -> int:

@@ -15,7 +15,7 @@ import torch
 
 from pix3d_onet.config import MachineConfig, ModelConfig, Residence, TrainConfig
 from pix3d_onet.data.store.reader import Dataset
-from pix3d_onet.errors import ConfigError, UnsuitableError
+from pix3d_onet.errors import ConfigError, InputError, UnsuitableError
 from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.files import disk_trouble
 from pix3d_onet.learning import checkpoint, distributed
@@ -141,7 +141,7 @@ def train(
             raise ConfigError(f"`batch_size={size}` must be divisible by the {group.world} processes.")
         check_suitable(build_model(request.model).to(where), request.config, group.world)
         with locked(out, emit) if group.leads else nullcontext():
-            found = unfinished_run(out, identity, resume) if is_ours else None
+            found = unfinished_run(out, identity, resume, request.emit) if is_ours else None
             distributed.wait()  # no process writes before all have read the folder
             with _tidied(RunFolder(out), existing=is_ours) if group.leads else nullcontext():
                 return _run(request, identity, dataset, where, group, found, cpu_threads)
@@ -209,7 +209,7 @@ def _run(
     if found is not None:
         for problem in found.problems:
             emit(Note(f"{problem} The one before it is used.", "warning"))
-        trainer.restore(found.tensors, found.header)
+        _restore(trainer, found)
     try:
         if request.profile:
             profile_steps(trainer, request.profile, request.out, emit)
@@ -222,6 +222,20 @@ def _run(
         trainer.close()
     examples_from = dataset.root if request.examples else None
     return _finish(trainer, splits, stopped=stopped, examples_from=examples_from, arithmetic=arithmetic)
+
+
+def _restore(trainer: Trainer, found: checkpoint.LastCheckpoint) -> None:
+    """Go on from a checkpoint. InputError for a file that can be read, but does not hold this run's state."""
+    try:
+        trainer.restore(found.tensors, found.header)
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise
+        line = f"{error!s:.200}".splitlines()[0].rstrip(":. ") if str(error) else type(error).__name__
+        hint = "Choose another `out`."
+        raise InputError(
+            f"the newest checkpoint of {trainer.setup.folder} is not this run's ({line}).", hint=hint
+        ) from None
 
 
 def _network(request: Request, *, fresh: bool) -> OccupancyNetwork:

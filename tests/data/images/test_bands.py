@@ -11,13 +11,17 @@ from PIL import Image
 from pix3d_onet.data.images import crop, decoding
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L", "1", "CMYK", "RGBA", "LA", "P", "I;16", "I"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "CMYK", "RGBA", "LA", "P", "I;16", "I", "F"])
 def test_bands_change_nothing(tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    path = tmp_path / ("a.tif" if mode in ("CMYK", "I", "I;16") else "a.png")
+    path = tmp_path / ("a.tif" if mode in ("CMYK", "I", "I;16", "F") else "a.png")
     if mode in ("I;16", "I"):
         kind, top = (np.uint16, 65535) if mode == "I;16" else (np.int32, 255)
         Image.fromarray(rng.integers(0, top, (131, 57)).astype(kind)).save(path)
+    elif mode == "F":
+        Image.fromarray(np.where(rng.random((131, 57)) < 0.1, np.nan, rng.random((131, 57))).astype(np.float32)).save(
+            path
+        )
     elif mode == "P":
         Image.fromarray(rng.integers(0, 255, (131, 57), dtype=np.uint8)).convert("P").save(path, transparency=3)
     else:
@@ -25,7 +29,6 @@ def test_bands_change_nothing(tmp_path: Path, mode: str, monkeypatch: pytest.Mon
     rgb, alpha = decoding.read_rgb(path)
     mask = decoding.read_mask(path)
     monkeypatch.setattr(decoding, "BAND_PIXELS", 300)
-    monkeypatch.setattr(decoding, "BAND_ROWS", 7)
     again, alpha_again = decoding.read_rgb(path)
     assert np.array_equal(rgb, again)
     assert (alpha is None) == (alpha_again is None) == (mode not in ("RGBA", "LA", "P"))

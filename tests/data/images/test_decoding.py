@@ -91,3 +91,16 @@ def test_what_is_no_file_is_told(path: str, told: str) -> None:
     with pytest.raises(RejectError, match=told) as error:
         read_rgb(Path(path))
     assert error.value.reason == "missing-image"
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "said"),
+    [("a.png", (70_000, 2), "a side of more than 65,535"), ("a.webp", (7100, 7100), "more than 50,000,000")],
+)
+def test_a_picture_that_would_take_gigabytes_is_refused_by_its_header(
+    tmp_path: Path, name: str, size: tuple[int, int], said: str
+) -> None:
+    Image.new("L", size).save(tmp_path / name)
+    with pytest.raises(RejectError, match=said) as refused:
+        read_rgb(tmp_path / name)
+    assert refused.value.reason == "image-too-large"

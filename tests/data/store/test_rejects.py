@@ -34,5 +34,5 @@ def test_a_damaged_row_is_named_and_a_missing_file_is_empty(tmp_path: Path) -> N
         with (tmp_path / REJECTS_FILE).open("a") as file:
             file.write(f"{damage}\n")
     assert list(scan_rejects(tmp_path)) == [row, row, None, None, None, None]
-    with pytest.raises(InputError, match=r"rejects\.jsonl is damaged \(line 3 is no reject\)"):
+    with pytest.raises(InputError, match=r"rejects\.jsonl is damaged \(line 3 is not a reject\)"):
         read_rejects(tmp_path)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -29,6 +30,13 @@ from pix3d_onet.learning.extraction.predictor import network_predictor
 from pix3d_onet.learning.import_original import load_original
 
 Attack = Callable[[Path], Callable[[], str]]
+
+
+def shown(*arguments: object) -> str:
+    """As ``command``, with what it prints on stdout."""
+    printed = io.StringIO()
+    status, _, said = command(*arguments, out=printed).split(" ", 2)
+    return f"{status} {len(printed.getvalue())} {printed.getvalue()}{said}"
 
 
 def resealed(data: Path) -> Callable[[], str]:
@@ -65,13 +73,26 @@ def f4_f5_f6_names(at: Path) -> Callable[[], str]:
     document = json.loads(path.read_text())
     document["shapes"][0]["split"] = "\x1b[2J[/red]$(touch x)\u202e"
     path.write_text(json.dumps(document))
-    return lambda: command("verify", at / "data")
+    return lambda: shown("verify", at / "data")
 
 
 def f7_f8_cells(at: Path) -> Callable[[], str]:
     path = at / "runs" / "resnet18-s0" / "run.json"
     path.write_text(path.read_text().replace('"resnet18"', '"=1+1<img src=x>[a"', 1))
-    return lambda: command("report", at / "runs", "--format", "csv")
+    return lambda: shown("report", at / "runs", "--format", "csv")
+
+
+def f7_f8_files(at: Path) -> Callable[[], str]:
+    f7_f8_cells(at)
+
+    def read() -> str:
+        """The cells of every file of a report, after what it said."""
+        said = command("report", at / "runs", "--format", "html", "--no-figures", "--out", at / "report")
+        cells = [f"{path.name}: {path.read_text()}" for path in sorted((at / "report").glob("*.[mcth]*"))]
+        named = [line for text in cells for line in text.splitlines() if "1+1" in line]
+        return f"{said}{' | '.join(line[:200] for line in named)}"
+
+    return read
 
 
 def f9_examples(at: Path) -> Callable[[], str]:
@@ -161,11 +182,16 @@ def rough_deep_record(at: Path) -> Callable[[], str]:
     return lambda: command("report", at / "runs")
 
 
-def rough_many_problems(at: Path) -> Callable[[], str]:
+def rough_many_shapes(at: Path) -> Callable[[], str]:
+    rough_many_problems(at, count=300_000)
+    return lambda: command("verify", at / "data")
+
+
+def rough_many_problems(at: Path, count: int = 30_000) -> Callable[[], str]:
     path = at / "data" / "manifest.json"
     document = json.loads(path.read_text())
     lean = {**document["shapes"][0], "split": "", "images": 0, "record_ids": [], "image_sha256": [], "image_splits": []}
-    document["shapes"] = [{**lean, "object_id": f"{i}", "qc": {}} for i in range(30_000)]
+    document["shapes"] = [{**lean, "object_id": f"{i}", "qc": {}} for i in range(count)]
     path.write_text(json.dumps(document))
     return lambda: command("verify", at / "data")
 
@@ -174,7 +200,7 @@ def rough_long_history(at: Path) -> Callable[[], str]:
     path = at / "runs" / "resnet18-s0" / "run.json"
     document = json.loads(path.read_text())
     row = document["history"][0]
-    document["history"] = [{**row, "step": i} for i in range(50_000)]
+    document["history"] = [{**row, "step": i} for i in range(200_000)]
     path.write_text(json.dumps(document))
     return lambda: command("report", at / "runs", "--format", "html", "--no-figures", "--out", at / "report")
 
@@ -192,11 +218,24 @@ def rough_many_scans(at: Path) -> Callable[[], str]:
     return lambda: called(lambda: load_cutout(at / "a.jpg", None, size=224, margin=0.1))
 
 
+def rough_reconstruct(at: Path) -> Callable[[], str]:
+    rough_many_scans(at)
+    return lambda: command("reconstruct", at / "network", at / "a.jpg", "--out", at / "a.glb")
+
+
 ATTACKS: tuple[Attack, ...] = (
-    *(f1_bytes_from_elsewhere, f2_declared_sizes, f3_endless_files, f4_f5_f6_names, f7_f8_cells, f9_examples),
+    *(
+        f1_bytes_from_elsewhere,
+        f2_declared_sizes,
+        f3_endless_files,
+        f4_f5_f6_names,
+        f7_f8_cells,
+        f7_f8_files,
+        f9_examples,
+    ),
     *(f10_network, f10_stride, f10_deflated, f11_mesh, f12_npz, f13_foreign_folder, f14_linked_member),
     *(rough_deep_json, rough_deep_record, rough_many_problems, rough_long_history),
-    *(rough_deep_picture, rough_many_scans),
+    *(rough_many_shapes, rough_deep_picture, rough_many_scans, rough_reconstruct),
 )
 
 

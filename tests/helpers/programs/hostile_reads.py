@@ -38,9 +38,9 @@ SECONDS = 30
 """After so many the process ends: a case is hanging."""
 
 
-def command(*arguments: object) -> str:
-    """What ``onet ARGUMENTS`` says on stderr; its status in front."""
-    out, err, status = io.StringIO(), io.StringIO(), 0
+def command(*arguments: object, out: io.StringIO | None = None) -> str:
+    """What ``onet ARGUMENTS`` says on stderr; in front its status, and the length of what it prints (to ``out``)."""
+    out, err, status = out or io.StringIO(), io.StringIO(), 0
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             main([str(a) for a in arguments])

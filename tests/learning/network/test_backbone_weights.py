@@ -18,6 +18,7 @@ from pix3d_onet.errors import InputError
 from pix3d_onet.learning.network.backbone_weights import FileWeights, LoadedWeights, load_backbone
 from pix3d_onet.learning.network.encoders import make_backbone
 from pix3d_onet.learning.network.model import build_model
+from pix3d_onet.learning.network.tensor_names import QKV
 from pix3d_onet.learning.network.weights_file import flatten
 
 State = dict[str, Tensor]
@@ -97,6 +98,38 @@ HUGGING_FACE = [
     ),
 ]
 """timm's names of a ResNet → those of transformers' ResNetModel."""
+HUGGING_FACE_VIT = [
+    (r"^cls_token", "embeddings.cls_token"),
+    (r"^pos_embed", "embeddings.position_embeddings"),
+    (r"^patch_embed\.proj", "embeddings.patch_embeddings.projection"),
+    (r"^blocks\.", "encoder.layer."),
+    (r"\.attn\.proj\.", ".attention.output.dense."),
+    (r"\.attn\.qkv\.", ".attention.attention."),
+    (r"\.norm1\.", ".layernorm_before."),
+    (r"\.norm2\.", ".layernorm_after."),
+    (r"\.mlp\.fc1\.", ".intermediate.dense."),
+    (r"\.mlp\.fc2\.", ".output.dense."),
+    (r"^norm\.", "layernorm."),
+]
+"""timm's names of a ViT → those in the files of transformers."""
+HUGGING_FACE_SWIN = [
+    (r"^patch_embed\.proj", "embeddings.patch_embeddings.projection"),
+    (r"^patch_embed\.norm", "embeddings.norm"),
+    (r"^layers\.(\d)\.downsample", lambda m: f"encoder.layers.{int(m[1]) - 1}.downsample"),
+    (r"^layers\.", "encoder.layers."),
+    (r"\.attn\.proj\.", ".attention.output.dense."),
+    (r"\.attn\.qkv\.", ".attention.self."),
+    (r"\.attn\.", ".attention.self."),
+    *HUGGING_FACE_VIT[-5:],
+]
+HUGGING_FACE_NOW = [
+    (r"^encoder\.layer\.", "layers."),
+    (r"attention\.attention\.(.)\w+\.", r"attention.\1_proj."),
+    (r"attention\.output\.dense", "attention.o_proj"),
+    (r"intermediate\.dense", "mlp.fc1"),
+    (r"output\.dense", "mlp.fc2"),
+]
+"""Names of a ViT in the files of transformers → those in the memory of its version 5."""
 FACEBOOK = [
     (r"^stem\.", "downsample_layers.0."),
     (r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
@@ -106,6 +139,23 @@ FACEBOOK = [
     (r"^head\.norm", "norm"),
 ]
 """timm's names of a ConvNeXt → those it was published with."""
+
+
+def apart(state: State) -> State:
+    """The joined query, key and value of timm's attention as three tensors each."""
+    found: State = {}
+    for key, value in state.items():
+        before, joined, leaf = key.rpartition(".qkv.")
+        if joined:
+            found |= {f"{before}.qkv.{part}.{leaf}": v.clone() for part, v in zip(QKV, value.chunk(3), strict=True)}
+        else:
+            found[key] = value
+    return found
+
+
+def hugging_face_vit(state: State) -> State:
+    named = under("vit.", rewritten(apart(state), HUGGING_FACE_VIT))
+    return {**named, "vit.pooler.dense.weight": torch.zeros(2, 2), "classifier.weight": torch.zeros(2, 2)}
 
 
 def moco(state: State) -> dict[str, Any]:
@@ -227,16 +277,43 @@ def test_equal_copies_are_one_backbone(resnet: State) -> None:
     assert taken.prefix == "left."
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
-def test_a_change_of_any_one_tensor_changes_the_network(name: str) -> None:
+FORMS: dict[str, Callable[[State], dict[str, Any]]] = {
+    "DDP": lambda s: under("module.", s),
+    "Lightning": lambda s: {"state_dict": under("model.backbone.", s), "global_step": 7},
+    "DINO": dino,
+}
+MUTATED = [
+    *((name, wrap) for name in ("test_resnet", "test_vit", "test_convnext") for wrap in FORMS.values()),
+    ("test_vit", hugging_face_vit),
+    ("test_convnext", lambda s: rewritten(s, FACEBOOK)),
+]
+
+
+@pytest.mark.parametrize(("name", "wrap"), MUTATED)
+def test_a_change_of_any_one_tensor_changes_the_network(name: str, wrap: Callable[[State], dict[str, Any]]) -> None:
     """And of nothing else: every tensor of the file is in the network, bit for bit."""
     state = randomised(name, 3, num_classes=0)
-    for changed in state:
-        file = {**state, changed: state[changed] + 1}
+    file = flatten(wrap(state))
+    reached = set()
+    for changed in file:
         backbone = make_backbone(name, num_classes=0)
-        load_backbone(backbone, name, under("module.", file), FILE)
+        taken = load_backbone(backbone, name, {**file, changed: file[changed] + 1}, FILE)
         differing = [key for key, value in backbone.state_dict().items() if not torch.equal(value, state[key])]
-        assert differing == [changed]
+        used = taken.prefix in changed and "pooler" not in changed
+        assert len(differing) == used, changed
+        reached.update(differing)
+    assert reached == set(state)
+
+
+def test_every_tensor_of_a_torchvision_file_reaches_the_network() -> None:
+    theirs = pytest.importorskip("torchvision").models.efficientnet_b0(weights=None).state_dict()
+    before = make_backbone("efficientnet_b0", num_classes=0)
+    load_backbone(before, "efficientnet_b0", theirs, FILE)
+    after = make_backbone("efficientnet_b0", num_classes=0)
+    load_backbone(after, "efficientnet_b0", {key: value + 1 for key, value in theirs.items()}, FILE)
+    changed = {key for key, value in after.state_dict().items() if torch.equal(value, before.state_dict()[key] + 1)}
+    assert changed == set(before.state_dict())
+    assert len(changed) == len(theirs) - 2
 
 
 @pytest.mark.parametrize(("dtype", "said"), [(torch.float16, "float16"), (torch.bfloat16, "bfloat16")])
@@ -248,7 +325,7 @@ def test_half_precision_is_cast_and_said(dtype: torch.dtype, said: str, resnet: 
     assert torch.equal(backbone.state_dict()["conv1.weight"], narrow["conv1.weight"].float())
 
 
-@pytest.mark.parametrize("name", ["resnet18", "convnext_tiny", "vit_b_16"])
+@pytest.mark.parametrize("name", ["resnet18", "convnext_tiny", "vit_b_16", "efficientnet_b0", "swin_t"])
 def test_torchvision_s_networks_give_timm_s_the_same_features(name: str) -> None:
     torchvision = pytest.importorskip("torchvision")
     torch.manual_seed(0)
@@ -256,12 +333,13 @@ def test_torchvision_s_networks_give_timm_s_the_same_features(name: str) -> None
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
-    ours = {"vit_b_16": "vit_base_patch16_224"}.get(name, name)
+    ours = {"vit_b_16": "vit_base_patch16_224", "swin_t": "swin_tiny_patch4_window7_224"}.get(name, name)
     backbone = make_backbone(ours, num_classes=0)
     taken = load_backbone(backbone, ours, theirs.state_dict(), FILE)
     assert taken.taken == taken.total
     assert taken.left_out == 2
-    last = {"convnext_tiny": "classifier", "vit_b_16": "heads"}.get(name, "fc")
+    heads = {"convnext_tiny": "classifier", "vit_b_16": "heads", "efficientnet_b0": "classifier", "swin_t": "head"}
+    last = heads.get(name, "fc")
     head = getattr(theirs, last)
     images = torch.rand(1, 3, 224, 224)
     with torch.no_grad():
@@ -278,6 +356,48 @@ def test_names_of_a_paper_s_own_release_are_timm_s_business() -> None:
     taken = load_backbone(backbone, "test_convnext", under("model.", published), FILE)
     assert all(torch.equal(value, state[key]) for key, value in backbone.state_dict().items())
     assert "timm" in taken.line()
+
+
+@pytest.mark.parametrize("now", [False, True], ids=["files", "memory of version 5"])
+def test_a_vit_of_transformers_is_joined(now: bool) -> None:
+    """``transformers`` 5.24's own networks gave timm's features in a trial; here are their names."""
+    state = randomised("test_vit", 5, num_classes=0)
+    file = rewritten(apart(state), HUGGING_FACE_VIT)
+    backbone = make_backbone("test_vit", num_classes=0)
+    taken = load_backbone(backbone, "test_vit", rewritten(file, HUGGING_FACE_NOW) if now else file, FILE)
+    assert all(torch.equal(value, state[key]) for key, value in backbone.state_dict().items())
+    assert taken.line() == f"{len(state)} of {len(state)} tensors; Hugging Face's names of a ViT"
+
+
+def test_a_swin_of_transformers_is_joined() -> None:
+    name = "swin_tiny_patch4_window7_224"
+    state = randomised(name, 6, num_classes=0)
+    backbone = make_backbone(name, num_classes=0)
+    taken = load_backbone(backbone, name, under("swin.", rewritten(apart(state), HUGGING_FACE_SWIN)), FILE)
+    assert all(torch.equal(value, state[key]) for key, value in backbone.state_dict().items())
+    assert taken.line() == "171 of 171 tensors under `swin.`; Hugging Face's names of a Swin transformer"
+
+
+@pytest.mark.parametrize("spoil", [torch.Tensor.half, lambda v: v[:-1], lambda v: None], ids=["type", "shape", "gone"])
+def test_a_query_key_and_value_that_do_not_belong_together_are_not_joined(spoil: Callable[[Tensor], Any]) -> None:
+    file = hugging_face_vit(randomised("test_vit", 7, num_classes=0))
+    key = "vit.encoder.layer.1.attention.attention.key.weight"
+    spoilt = {name: value for name, value in {**file, key: spoil(file[key])}.items() if value is not None}
+    with pytest.raises(InputError, match=r"missing blocks\.1\.attn\.qkv\.weight"):
+        load_backbone(make_backbone("test_vit", num_classes=0), "test_vit", spoilt, FILE)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "missing"),
+    [
+        ("swin_v2_t", "swinv2_tiny_window8_256", r"layers\.0\.blocks\.0\.attn\.q_bias"),  # stored as one bias
+        ("efficientnet_v2_s", "efficientnetv2_s", r"blocks\.0\.0\.conv\.weight"),  # fused blocks
+    ],
+)
+def test_torchvision_s_other_networks_are_refused_by_name(theirs: str, ours: str, missing: str) -> None:
+    state = pytest.importorskip("torchvision").models.get_model(theirs, weights=None).state_dict()
+    with pytest.raises(InputError, match=rf"holds \d+ of the \d+ tensors of {ours}; missing {missing}"):
+        load_backbone(make_backbone(ours, num_classes=0), ours, state, FILE)
 
 
 def test_every_scale_gets_the_file_and_the_network_tells_what_it_took(tmp_path: Path, resnet: State) -> None:

@@ -147,3 +147,42 @@ def test_a_file_of_other_keys_and_objects_is_refused_in_one_line(tmp_path: Path)
         torch.save(content, tmp_path / "o.pt")
         with pytest.raises(InputError, match="not a checkpoint that can be imported"):
             load_original(tmp_path / "o.pt")
+
+
+def _global(name: str) -> bytes:
+    return f"c{name.replace(' ', chr(10))}\n".encode()
+
+
+def _text(text: str) -> bytes:
+    coded = text.encode()
+    return b"X" + len(coded).to_bytes(4, "little") + coded
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize(
+    ("called", "said"),
+    [
+        (_global("builtins bytearray") + b"\x8a\x05" + (2 << 30).to_bytes(5, "little") + b"\x85R", "bytearray"),
+        (_global("torch._utils _rebuild_device_tensor_from_cpu_tensor") + b")R", "_rebuild_device_tensor_from_cpu"),
+        (_global("numpy dtype") + _text("V2000000000") + b"\x89\x88\x87R", "damaged|refused"),
+        (_global("_codecs encode") + _text("é" * 100_000) + _text("PunyCode") + b"\x86R", "is refused"),
+    ],
+    ids=["bytearray", "copy", "dtype", "codec"],
+)
+def test_a_pickle_that_asks_for_gigabytes_or_hours_is_not_run(
+    tmp_path: Path, called: bytes, said: str, old: bool
+) -> None:
+    """All of them are functions that PyTorch's safe reader calls."""
+    path, document = tmp_path / "o.pt", b"\x80\x02}" + _text("a") + called + b"s."
+    if old:
+        torch.save({}, path, _use_new_zipfile_serialization=False)
+        path.write_bytes(path.read_bytes().replace(b"\x80\x02}q\x00.", document, 1))
+        assert document in path.read_bytes()
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("o/data.pkl", document)
+            archive.writestr("o/version", "3\n")
+    before = peak()
+    with pytest.raises(InputError, match=said):
+        load_original(path)
+    assert peak() - before < PEAK

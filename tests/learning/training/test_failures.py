@@ -15,7 +15,7 @@ from helpers.datasets import make_dataset
 
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, DivergedError, InputError, UnsuitableError
-from pix3d_onet.events import Event, TrainStep
+from pix3d_onet.events import Event, Note, TrainStep
 from pix3d_onet.learning import checkpoint
 from pix3d_onet.learning.training import examples, trainer
 from pix3d_onet.learning.training.run import train
@@ -145,3 +145,43 @@ def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(InputError, match=r"cannot read checkpoint .*: Permission denied"):
         checkpoint.load_model(tmp_path / "run")
+
+
+def crashed(data: Path, out: Path) -> Path:
+    """``out`` with a run that died in step 7: checkpoints after steps 4 and 6."""
+    with pytest.raises(KeyError):
+        run(data, out, emit=failing_at(7, KeyError("power cut")))
+    return out
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_refused_and_left_as_it_is(data: Path, tmp_path: Path) -> None:
+    out = crashed(data, tmp_path / "run")
+    for path in (out / "last").glob("*.safetensors"):
+        path.write_bytes(b"half a checkpo")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=r"no checkpoint of .* \(2 of 2\): .*step-00000006.*step-00000004") as error:
+        run(data, out, resume=True)
+    assert "`init_from`" in error.value.hint
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_run_without_its_checkpoints_says_that_it_starts_again(data: Path, tmp_path: Path) -> None:
+    out = crashed(data, tmp_path / "run")
+    for path in (out / "last").iterdir():
+        path.unlink()
+    notes: list[Event] = []
+    record = run(data, out, resume=True, emit=notes.append)
+    assert [row.step for row in record.history] == [2, 4, 6, 8]
+    assert any("starts from the beginning" in e.message for e in notes if isinstance(e, Note) and e.level == "warning")
+
+
+@pytest.mark.parametrize("what", ["tensors", "header"])
+def test_a_checkpoint_of_something_else_is_refused(data: Path, tmp_path: Path, what: str) -> None:
+    out = crashed(data, tmp_path / "run")
+    newest = RunFolder(out).steps()[-1]
+    tensors, header = checkpoint.load_tensors(newest)
+    lost = {"tensors": "model.encoder.project.weight", "header": "progress"}[what]
+    kept = [{key: value for key, value in part.items() if key != lost} for part in (tensors, header)]
+    checkpoint.save_tensors(newest, *kept)
+    with pytest.raises(InputError, match=r"newest checkpoint of .* is not this run's \("):
+        run(data, out, resume=True)
