@@ -7,10 +7,12 @@ and checked by :class:`Config`. The command line makes its options from the fiel
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from pix3d_onet.errors import ConfigError, SettingError
@@ -87,9 +89,10 @@ def alternatives(choices: list[Any]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def field_types(config: type) -> dict[str, Any]:
+@functools.cache
+def field_types(config: type) -> Mapping[str, Any]:
     """Field → its type, with string annotations resolved."""
-    return get_type_hints(config)
+    return MappingProxyType(get_type_hints(config))
 
 
 @dataclass(frozen=True)

@@ -121,8 +121,8 @@ def stored(folder: Path, root: Path | None = None) -> StoredRun:
 def variant_of(record: RunRecord) -> str:
     """The name that the run was given; if it was given none, the variant with its architecture and recipe."""
     model = ModelConfig.from_json(record.model)
-    train = TrainConfig.from_json(record.train).to_json()
-    fitting = [v for v in VARIANTS.values() if v.model.architecture() == model.architecture() and _follows(train, v)]
+    own, train = model.architecture(), TrainConfig.from_json(record.train).to_json()
+    fitting = [v for v in VARIANTS.values() if v.model.architecture() == own and _follows(train, v)]
     if any(v.name == record.name for v in fitting):
         return record.name
     if fitting and record.name == model.default_name:
