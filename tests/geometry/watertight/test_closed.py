@@ -98,7 +98,7 @@ def test_a_solid_given_twice_is_that_solid(inward: bool) -> None:
 def test_faces_that_all_cancel_are_rejected_by_name() -> None:
     both = trimesh.util.concatenate([body(OUTER), body(OUTER, inward=True)])
     loose = Mesh(both.triangles.reshape(-1, 3), np.arange(3 * len(both.faces)).reshape(-1, 3))
-    with pytest.raises(RejectError, match="both ways round") as caught:
+    with pytest.raises(RejectError, match="in both orientations") as caught:
         make_watertight(loose, method="none")
     assert caught.value.reason == "doubled-faces"
 

@@ -259,7 +259,7 @@ def test_none_names_one_face_wound_the_wrong_way() -> None:
     body = trimesh.creation.box()
     faces = body.faces.copy()
     faces[0] = faces[0][::-1]
-    with pytest.raises(RejectError, match="0 edges are open and 3 wound inconsistently"):
+    with pytest.raises(RejectError, match="0 edges are open and 3 are wound inconsistently"):
         make_watertight(Mesh(body.vertices, faces), method="none")
 
 
