@@ -90,8 +90,8 @@ def alternatives(choices: list[Any]) -> str:
 
 
 @functools.cache
-def field_types(config: type) -> Mapping[str, Any]:
-    """Field → its type, with string annotations resolved."""
+def field_types(config: Any) -> Mapping[str, Any]:
+    """Field of a dataclass → its type, with string annotations resolved."""
     return MappingProxyType(get_type_hints(config))
 
 
