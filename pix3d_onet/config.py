@@ -100,7 +100,7 @@ class Config:
     """Base class: to and from JSON, a hash of all fields, and the check of closed choices."""
 
     def __post_init__(self) -> None:
-        for name, kind in field_types(type(self)).items():
+        for name, kind in field_types(type(self)).items():  # type: ignore[arg-type]  # mypy takes a class for its instances
             value, origin = getattr(self, name), get_origin(kind)
             if table := choices_of(type(self), name):
                 check_choice(name, value, table)
