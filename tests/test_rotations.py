@@ -16,7 +16,7 @@ def test_printed_rotations_are_taken(digits: int) -> None:
 
 
 def test_what_is_no_rotation_is_said_to_be_what_it_is() -> None:
-    assert rotation_problem(np.diag([1.0, 1.0, -1.0])) == "it mirrors"
+    assert rotation_problem(np.diag([1.0, 1.0, -1.0])) == "it is a reflection"
     assert rotation_problem(np.eye(3) * (1 + ROTATION_TOLERANCE)).startswith("R·Rᵀ is off by 0.002")
     for matrix in (np.zeros((3, 3)), np.full((3, 3), np.nan), np.full((3, 3), 1e200)):
         assert rotation_problem(matrix).startswith("R·Rᵀ is off by")

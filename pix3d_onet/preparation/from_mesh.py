@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.store.encoding import encode_normals
 from pix3d_onet.errors import RejectError
@@ -70,7 +72,9 @@ def shape_geometry(
     with watch.stage("labels"):
         cells = draw_cells(config.points, config.seed, object_id)
         points = decode_points(cells)
-        occupancy = contains(full, points)
+        probe = quality.probe_surface(source, result, normalisation)
+        inside = contains(full, np.concatenate([points, probe.points]))
+        occupancy = inside[: len(points)].copy()
     with watch.stage("surface"):
         surface, normals = sample_surface(full, config.surface_points, config.seed, object_id)
     with watch.stage("decimate"):
@@ -78,6 +82,8 @@ def shape_geometry(
     with watch.stage("qc"):
         report = quality.judge(
             source=source,
+            probe=probe,
+            probe_inside=inside[len(points) :],
             result=result,
             full=full,
             edges=edges,

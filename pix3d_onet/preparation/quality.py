@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,8 @@ import numpy as np
 from pix3d_onet.data.store.quality_figures import broken_rules
 from pix3d_onet.errors import RejectError
 from pix3d_onet.files import read_bytes
-from pix3d_onet.geometry.mesh.cleaning import box_normalisation
+from pix3d_onet.geometry.mesh.cleaning import box_normalisation, transformed
 from pix3d_onet.geometry.mesh.inside.solid_angles import disagreements, solid_angle_winding
-from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.raycast import RayScene
 from pix3d_onet.geometry.mesh.sampling import sample_surface
 from pix3d_onet.geometry.mesh.topology import component_labels, face_areas, is_watertight, volume
@@ -37,6 +37,8 @@ LOST_VOXELS = 2.0
 """A point of the model's surface that is farther outside the result than this counts as lost."""
 VISIBLE_VOXELS = 2.5
 """A point of the model's surface is visible if the point this far along its normal, in either direction, is outside."""
+HOLLOW_BIAS = 0.02
+"""``bias_voxels`` from which a shape may be hollow: both sides of a shell are half a voxel off, solids are exact."""
 HOLLOW_POINTS = 2_000
 """Number of stored points whose winding number in the source is computed."""
 HOLLOW_VOXELS = 2.5
@@ -55,9 +57,34 @@ MAX_VOXEL_GRID = 512
 """Larger occupancy grids of a source are not read."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SurfaceProbe:
+    """Samples of the source's surface: ``original``, the source, normalised; ``samples`` (S, 3) on it; ``points``
+    (3S, 3): the samples moved to the front, to the back, and unmoved; ``voxel``: side of a voxel. All normalised.
+
+    Whether ``points`` are inside the result is found in one pass with the labels, since a pass over its faces is what
+    takes the time.
+    """
+
+    original: Mesh
+    samples: Float64
+    points: Float64
+    voxel: float
+
+
+def probe_surface(source: Mesh, result: Watertight, normalisation: Normalisation) -> SurfaceProbe:
+    """Sample the surface of ``source``, which is in the model frame."""
+    original, voxel = transformed(source, normalisation), result.voxel / normalisation.scale
+    samples, normals = sample_surface(original, SURFACE_SAMPLES, 0, "qc-source")
+    step = VISIBLE_VOXELS * voxel * normals
+    return SurfaceProbe(original, samples, np.concatenate([samples + step, samples - step, samples]), voxel)
+
+
 def judge(
     *,
     source: Mesh,
+    probe: SurfaceProbe,
+    probe_inside: Bool,
     result: Watertight,
     full: Mesh,
     edges: Mapping[str, int],
@@ -71,8 +98,9 @@ def judge(
 ) -> dict[str, Any]:
     """The quality figures of a shape, as JSON values, with the names of broken rules in ``warnings``.
 
-    ``source``: the file's mesh, in the model frame; ``full``, ``stored``, ``points`` (P, 3): normalised; ``reading``:
-    the figures of :class:`~pix3d_onet.geometry.mesh.reading.ReadMesh`. RejectError (stage ``qc``) with the name of the
+    ``source``: the file's mesh, in the model frame; ``full``, ``stored``, ``points`` (P, 3): normalised;
+    ``probe_inside`` (3S,): whether ``probe.points`` are inside ``full``; ``reading``: the figures of
+    :class:`~pix3d_onet.geometry.mesh.reading.ReadMesh`. RejectError (stage ``qc``) with the name of the
     first broken rule of level ``reject``.
     """
     source_closed = is_watertight(source)
@@ -80,6 +108,8 @@ def judge(
         stored, points[:AGREEMENT_POINTS], occupancy[:AGREEMENT_POINTS], stored_error + ROUNDING
     )
     judged = len(points[:AGREEMENT_POINTS]) - excused
+    distances = _distances(probe, probe_inside, full, stored)
+    may_be_hollow = not source_closed and distances["bias_voxels"] > HOLLOW_BIAS
     figures: dict[str, Any] = {
         "method": result.method,
         "source_faces": len(source.faces),
@@ -96,10 +126,8 @@ def judge(
         "label_agreement": _rounded(1 - wrong / max(judged, 1)),
         "stored_faces": len(stored.faces),
         "stored_error": _rounded(stored_error),
-        **_distances(source, full, stored, normalisation, result.voxel / normalisation.scale),
-        "hollow": None
-        if source_closed
-        else _hollow(source, normalisation, points[:HOLLOW_POINTS], occupancy, result.voxel / normalisation.scale),
+        **distances,
+        "hollow": _hollow(probe, points[:HOLLOW_POINTS], occupancy[:HOLLOW_POINTS]) if may_be_hollow else None,
         "box_drift_voxels": _box_drift(source, result),
         **_voxel_agreement(voxel, source, normalisation, points, occupancy),
         **result.info,
@@ -112,41 +140,36 @@ def judge(
     return figures
 
 
-def _distances(source: Mesh, full: Mesh, stored: Mesh, normalisation: Normalisation, voxel: float) -> dict[str, Any]:
+def _distances(probe: SurfaceProbe, probe_inside: Bool, full: Mesh, stored: Mesh) -> dict[str, Any]:
     """Distances from the result to the source, and from the source's *visible* surface to the stored mesh; the result's
     bias; the lost surface."""
-    original = Mesh(normalisation.apply(source.vertices), source.faces)
     ours, normals = sample_surface(full, SURFACE_SAMPLES, 0, "qc-result")
-    theirs, their_normals = sample_surface(original, SURFACE_SAMPLES, 0, "qc-source")
-    step = VISIBLE_VOXELS * voxel * their_normals
-    beside = contains(full, np.concatenate([theirs + step, theirs - step, theirs]))
-    before, behind, within = beside.reshape(3, -1)
+    before, behind, within = probe_inside.reshape(3, -1)
     visible = ~(before & behind)
-    to_source = ours - RayScene(original).closest(ours)
+    to_source = ours - RayScene(probe.original).closest(ours)
     out = np.linalg.norm(to_source, axis=1)
-    back = RayScene(stored).distance(theirs)
-    lost = (back > LOST_VOXELS * voxel) & ~within
+    back = RayScene(stored).distance(probe.samples)
+    lost = (back > LOST_VOXELS * probe.voxel) & ~within
     both = np.concatenate([out, back[visible]]) if visible.any() else out
     return {
         "distance_mean": _rounded(float((out.mean() + (back[visible].mean() if visible.any() else 0.0)) / 2)),
         "distance_999": _rounded(float(np.quantile(both, 0.999))),
-        "bias_voxels": _rounded(float((to_source * normals).sum(axis=1).mean() / voxel)),
+        "bias_voxels": _rounded(float((to_source * normals).sum(axis=1).mean() / probe.voxel)),
         "lost_share": _rounded(float(lost.mean())),
-        "lost_components": _lost_components(original, theirs, lost) if lost.any() else 0,
+        "lost_components": _lost_components(probe.original, probe.samples, lost) if lost.any() else 0,
     }
 
 
-def _hollow(source: Mesh, normalisation: Normalisation, points: Float32, occupancy: Bool, voxel: float) -> float:
+def _hollow(probe: SurfaceProbe, points: Float32, occupancy: Bool) -> float:
     """Points that the source encloses, except for a hole, and that are labelled outside, per point inside.
 
     If a hole is wider than what a method closes, the outside reaches the inside of the shape, and only a shell is
     labelled as inside.
     """
-    original = Mesh(normalisation.apply(source.vertices), source.faces)
-    enclosed = np.abs(solid_angle_winding(original, points)) > ENCLOSED
-    left_out = np.flatnonzero(enclosed & ~occupancy[: len(points)])
-    deep = RayScene(original).distance(points[left_out]) > HOLLOW_VOXELS * voxel if len(left_out) else left_out
-    return _rounded(float(deep.sum() / max(1, occupancy[: len(points)].sum())))
+    enclosed = np.abs(solid_angle_winding(probe.original, points)) > ENCLOSED
+    left_out = points[enclosed & ~occupancy]
+    deep = (RayScene(probe.original).distance(left_out) > HOLLOW_VOXELS * probe.voxel).sum() if len(left_out) else 0
+    return _rounded(float(deep / max(1, occupancy.sum())))
 
 
 def _lost_components(source: Mesh, samples: Float64, lost: Bool) -> int:

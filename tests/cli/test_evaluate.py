@@ -222,5 +222,5 @@ def test_differences_are_shown_where_there_are_shapes_enough(tmp_path, capsys) -
         assert len(dataset.entries("test")) >= 5
     assert onet("evaluate", "--baselines", "--data", folder, "--samples", "200", "-q") == 0
     shown = capsys.readouterr().out
-    assert "Difference from retrieval" in shown
+    assert "Row minus retrieval" in shown
     assert "sign-flip" in shown

@@ -138,7 +138,8 @@ _FIGURES = (
     Figure(
         "hollow",
         "per point inside",
-        "Files with open edges: points enclosed by the file's surface, except for a hole, that are labelled outside.",
+        "Points enclosed by the file's surface, except for a hole, that are labelled outside; only for files with open "
+        "edges and a bias_voxels above 0.02.",
         0.0,
         "lower",
     ),
