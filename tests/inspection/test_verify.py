@@ -59,6 +59,7 @@ def test_a_prepared_data_set_is_sound(prepared: Path, release: Path) -> None:
         "leakage",
         "duplicates",
         "labels",
+        "surface",
         "source labels",
         "cameras",
         "source",
@@ -168,6 +169,7 @@ def test_pictures_without_pose_are_counted_not_judged(data: Path) -> None:
         (lambda f: f["mesh/vertex_offset"].__setitem__(1, -5), "offsets"),
         (lambda f: f["images/mask"].__setitem__(0, 0), "empty"),
         (lambda f: f["images/rgb"].__setitem__(0, 7), "background"),
+        (lambda f: f["images/rgb"].__setitem__(1, f["images/rgb"][1][:, ::-1]), "not the one"),
         (lambda f: f["images/pose"].__setitem__((0, 0, 0), 3.0), "rigid"),
         (lambda f: f["images/pose"].__setitem__((0, 0, 0), np.nan), "incomplete"),
         (lambda f: f["images/shape"].__setitem__(0, 2), "images/shape"),
@@ -243,6 +245,12 @@ def test_a_source_that_changed_is_found(prepared: Path, release: Path, tmp_path:
     second.unlink()
     check = named(verify(prepared, source_root=moved), "source")
     assert [f.level for f in check.findings] == ["error", "warning"]
+
+
+def test_a_folder_without_any_of_the_meshes_is_an_error(prepared: Path, tmp_path: Path) -> None:
+    check = named(verify(prepared, source_root=tmp_path), "source")
+    assert [f.level for f in check.findings] == ["error"]
+    assert "none of the 6" in check.findings[0].message
 
 
 def test_the_command_names_every_setting_that_is_not_the_default(data: Path) -> None:
