@@ -115,9 +115,12 @@ class SourceLabelCheck:
 
     def add(self, sample: Sample, entry: ShapeEntry, source_root: Path) -> None:
         """Check a shape, if its source mesh exists; ``check_source`` finds out whether that has changed."""
-        path = source_root / entry.source_mesh
         method = str(entry.qc.get("method", ""))
-        if method == GIVEN or not path.resolve().is_relative_to(source_root.resolve()) or not path.is_file():
+        try:
+            path = checks.source_file(entry, source_root)
+        except RejectError:
+            return
+        if method == GIVEN or not path.is_file():
             return
         try:
             source = transformed(load_mesh(path, root=source_root), Normalisation(sample.loc, sample.scale))

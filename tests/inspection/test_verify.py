@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -245,6 +247,26 @@ def test_a_source_that_changed_is_found(prepared: Path, release: Path, tmp_path:
     second.unlink()
     check = named(verify(prepared, source_root=moved), "source")
     assert [f.level for f in check.findings] == ["error", "warning"]
+
+
+def test_sources_that_cannot_be_read_are_named(prepared: Path, release: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(release, tmp_path / "release"))
+    loop, far, large = (moved / s.source_mesh for s in read_manifest(prepared).shapes[:3])
+    for path, target in ((loop, loop), (far, Path("/etc/hostname"))):
+        path.unlink()
+        path.symlink_to(target)
+    os.truncate(large, 2 << 30)
+    check = named(verify(prepared, source_root=moved), "source")
+    assert [f.level for f in check.findings] == ["warning", "error", "error"]
+    for finding, text in zip(check.findings, ("no longer", "leads out", "has more than"), strict=True):
+        assert text in finding.message
+
+
+def test_the_folder_of_the_synsets_is_a_root_too(prepared: Path, release: Path) -> None:
+    """As of ShapeNet with renderings beside it, whose listing begins in the parent folder."""
+    shape = read_manifest(prepared).shapes[0]
+    outer = dataclasses.replace(shape, source_mesh=f"{release.name}/{shape.source_mesh}")
+    assert checks.source_file(outer, release) == release / shape.source_mesh
 
 
 def test_a_folder_without_any_of_the_meshes_is_an_error(prepared: Path, tmp_path: Path) -> None:
