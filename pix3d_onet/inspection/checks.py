@@ -20,9 +20,9 @@ from pix3d_onet.data.sources.registry import SOURCES
 from pix3d_onet.data.sources.splits import PRESCRIBED
 from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, read_manifest
 from pix3d_onet.data.store.shard_file import open_shard, read_picture, shard_problems
-from pix3d_onet.errors import InputError
+from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.escape import shell
-from pix3d_onet.files import check_regular, file_digest
+from pix3d_onet.files import check_regular, digest, file_digest, inside
 from pix3d_onet.geometry.mesh.formats.side_files import mesh_digest
 from pix3d_onet.rotations import rotation_problem
 
@@ -240,12 +240,15 @@ def _picture_problems(file: h5py.File, shapes: Sequence[ShapeEntry]) -> Iterable
     if not _same_strings(file["images/record_id"], ids):
         yield "images/record_id differs from the manifest"
     pose, intrinsics = file["images/pose"][:].astype(np.float64), file["images/intrinsics"][:]
+    rendered, hashes = file["images/rendered"][:], [sha for s in shapes for sha in s.image_sha256]
     for row, name in enumerate(ids):
-        mask = read_picture(file["images/mask"], row)
+        mask, rgb = read_picture(file["images/mask"], row), read_picture(file["images/rgb"], row)
         if mask.max(initial=0) != 1:
             yield f"the mask of {name} is empty or not 0 and 1"
-        elif (read_picture(file["images/rgb"], row)[mask == 0] < 255).any(axis=-1).mean() > 0.5:
+        elif (rgb[mask == 0] < 255).any(axis=-1).mean() > 0.5:
             yield f"the background of {name} is not white"
+        elif rendered[row] and hashes[row] and digest(rgb.tobytes()) != hashes[row]:
+            yield f"the rendered picture {name} is not the one that the manifest names"
         finite = np.isfinite(pose[row]).all(), np.isfinite(intrinsics[row]).all()
         if finite[0] != finite[1] or (not finite[0] and not np.isnan(pose[row]).all()):
             yield f"the camera of {name} is incomplete"
@@ -310,18 +313,35 @@ def check_duplicates(manifest: Manifest) -> Check:
 def check_source(manifest: Manifest, source_root: Path) -> Check:
     """Check that every source mesh, including buffers of glTF files, still has the content that was prepared."""
     findings = []
+    missing = 0
     for shape in manifest.shapes:
-        path = source_root / shape.source_mesh
-        if shape.source_mesh.split("/")[0] == source_root.name and not path.exists():
-            path = source_root.parent / shape.source_mesh  # the listing's root was the parent folder, see ``shapenet``
-        if not path.resolve().is_relative_to(source_root.resolve()):
-            findings.append(error(shape.object_id, f"{shape.source_mesh} leads out of {source_root}."))
-        elif not path.is_file():
+        try:
+            path = source_file(shape, source_root)
+            same = path.is_file() and mesh_digest(path, source_root) == shape.mesh_sha256
+        except RejectError as problem:
+            findings.append(error(shape.object_id, f"{problem.message}."))
+            continue
+        except OSError as problem:
+            findings.append(error(shape.object_id, f"{shape.source_mesh} cannot be read: {problem.strerror}."))
+            continue
+        if not path.is_file():
             findings.append(warning(shape.object_id, f"{shape.source_mesh} is no longer in {source_root}."))
-        elif mesh_digest(path, source_root) != shape.mesh_sha256:
+            missing += 1
+        elif not same:
             hint = "Prepare again; only changed shapes are redone."
             findings.append(error(shape.object_id, f"{shape.source_mesh} has changed since it was prepared.", hint))
+    if missing == len(manifest.shapes):
+        text = f"none of the {missing} source meshes is in {source_root}."
+        findings = [error(str(source_root), text, "Name the folder that the data set was prepared from.")]
     return Check("source", len(manifest.shapes), f"compared with {source_root}", tuple(findings))
+
+
+def source_file(shape: ShapeEntry, source_root: Path) -> Path:
+    """The path of a shape's source, which may not exist. RejectError ``unsafe-path`` if it leads out of the root."""
+    first, _, rest = shape.source_mesh.partition("/")
+    if rest and first == source_root.resolve().name and not (source_root / shape.source_mesh).exists():
+        return inside(source_root, rest)  # the listing's root was the parent folder, see ``shapenet``
+    return inside(source_root, shape.source_mesh)
 
 
 def stored_error(entry: ShapeEntry) -> float:
