@@ -241,6 +241,11 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_started_again(
         assert RunFolder(out).state == "done"
 
 
+def test_a_start_from_a_folder_without_a_network_says_so(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"{data} holds no trained network"):
+        run(data, tmp_path / "run", init_from=data)
+
+
 def test_two_sources_of_the_encoder_s_weights_are_refused(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path / "first", dataclasses.replace(CONFIG, steps=2))
     with pytest.raises(ConfigError, match="`weights` and `init_from`"):
