@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,9 +21,9 @@ from pix3d_onet.data.sources.registry import SOURCES
 from pix3d_onet.data.sources.splits import PRESCRIBED
 from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, read_manifest
 from pix3d_onet.data.store.shard_file import open_shard, read_picture, shard_problems
-from pix3d_onet.errors import InputError
+from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.escape import shell
-from pix3d_onet.files import check_regular, file_digest
+from pix3d_onet.files import check_regular, file_digest, inside
 from pix3d_onet.geometry.mesh.formats.side_files import mesh_digest
 from pix3d_onet.rotations import rotation_problem
 
@@ -151,8 +152,11 @@ def check_shards(root: Path, manifest: Manifest, command: str) -> tuple[Check, f
     """Check size, checksum and schema of every shard. Also returns the names of the readable shards."""
     findings: list[Finding] = []
     sound = set()
-    for shard in manifest.shards:
-        shapes = sorted((s for s in manifest.shapes if s.shard == shard.file), key=lambda s: s.row)
+    members: dict[str, list[ShapeEntry]] = defaultdict(list)
+    for shape in sorted(manifest.shapes, key=lambda s: s.row):
+        members[shape.shard].append(shape)
+    for shard in {s.file: s for s in manifest.shards}.values():
+        shapes = members[shard.file]
         problem = _file_problem(root / shard.file, shard)
         if problem:
             findings.append(error(shard.file, f"{problem} ({len(shapes)} shapes)", f"Rebuild it with: {command}"))
@@ -191,8 +195,7 @@ def schema_problems(path: Path, shapes: Sequence[ShapeEntry], manifest: Manifest
 
 
 def _schema_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: Manifest) -> Iterable[str]:
-    name = shapes[0].shard if shapes else ""
-    problems = list(shard_problems(file, manifest, name))
+    problems = list(shard_problems(file, manifest.config, shapes))
     yield from problems
     if not problems:
         yield from _content_problems(file, shapes, manifest)
@@ -310,18 +313,33 @@ def check_duplicates(manifest: Manifest) -> Check:
 def check_source(manifest: Manifest, source_root: Path) -> Check:
     """Check that every source mesh, including buffers of glTF files, still has the content that was prepared."""
     findings = []
+    digests: dict[Path, str] = {}
     for shape in manifest.shapes:
-        path = source_root / shape.source_mesh
-        if shape.source_mesh.split("/")[0] == source_root.name and not path.exists():
-            path = source_root.parent / shape.source_mesh  # the listing's root was the parent folder, see ``shapenet``
-        if not path.resolve().is_relative_to(source_root.resolve()):
-            findings.append(error(shape.object_id, f"{shape.source_mesh} leads out of {source_root}."))
-        elif not path.is_file():
-            findings.append(warning(shape.object_id, f"{shape.source_mesh} is no longer in {source_root}."))
-        elif mesh_digest(path, source_root) != shape.mesh_sha256:
-            hint = "Prepare again; only changed shapes are redone."
-            findings.append(error(shape.object_id, f"{shape.source_mesh} has changed since it was prepared.", hint))
+        name = f"{shape.source_mesh:.200}"
+        try:
+            path = source_file(source_root, shape.source_mesh)
+            if path not in digests:
+                digests[path] = mesh_digest(path, source_root)
+        except RejectError as problem:
+            findings.append(error(shape.object_id, f"{problem.message}.", f"Nothing outside of {source_root} is read."))
+        except FileNotFoundError:
+            findings.append(warning(shape.object_id, f"{name} is no longer in {source_root}."))
+        except OSError as problem:
+            findings.append(error(shape.object_id, f"{name} cannot be read: {problem.strerror}."))
+        else:
+            if digests[path] != shape.mesh_sha256:
+                hint = "Prepare again; only changed shapes are redone."
+                findings.append(error(shape.object_id, f"{name} has changed since it was prepared.", hint))
     return Check("source", len(manifest.shapes), f"compared with {source_root}", tuple(findings))
+
+
+def source_file(source_root: Path, name: str) -> Path:
+    """Path of a shape's source mesh, which may be missing. RejectError if it leads out of ``source_root``.
+
+    ``name`` may begin with the name of ``source_root``: the listing's root was the parent folder, see ``shapenet``.
+    """
+    path, (first, _, rest) = inside(source_root, name), name.partition("/")
+    return inside(source_root, rest) if first == source_root.name and not os.path.exists(path) else path
 
 
 def stored_error(entry: ShapeEntry) -> float:

@@ -6,6 +6,7 @@ and meshes: solid angles of the stored mesh; solid angles of the source mesh, an
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
@@ -111,14 +112,16 @@ class SourceLabelCheck:
 
     def add(self, sample: Sample, entry: ShapeEntry, source_root: Path) -> None:
         """Check a shape, if its source mesh exists; ``check_source`` finds out whether that has changed."""
-        path = source_root / entry.source_mesh
         method = str(entry.qc.get("method", ""))
-        if method == GIVEN or not path.resolve().is_relative_to(source_root.resolve()) or not path.is_file():
+        if method == GIVEN:
             return
         try:
+            path = checks.source_file(source_root, entry.source_mesh)
+            if not os.path.exists(path):
+                return
             source = transformed(load_mesh(path, root=source_root), Normalisation(sample.loc, sample.scale))
         except RejectError as error:
-            text = f"{entry.source_mesh} can no longer be read: {error.message}."
+            text = f"{entry.source_mesh:.200} can no longer be read: {error.message}."
             self.findings.append(checks.error(sample.object_id, text))
             return
         step = max(1, len(sample.points) // SOURCE_POINTS)
