@@ -17,7 +17,7 @@ from PIL import Image
 from pix3d_onet.config import POINTS_HALF_SIDE, SPLITS
 from pix3d_onet.data.sources import onet_layout as layout
 from pix3d_onet.data.sources.registry import terms_of
-from pix3d_onet.data.store.card import export_card, write_card
+from pix3d_onet.data.store.card import card_files, export_card, write_card
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
@@ -183,7 +183,7 @@ def _claim(out: Path, what: dict[str, object], models: dict[str, int], overwrite
     ours = check_claim(
         out,
         KIND,
-        files=(CLAIM_FILE, METADATA_FILE, SUMS_FILE),
+        files=(CLAIM_FILE, METADATA_FILE, SUMS_FILE, *card_files(out)),
         folders={name.split("/")[0] for name in models},
         known=lambda folder: "data_hash" in _claimed(folder),
         overwrite=overwrite,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -151,8 +152,11 @@ def check_shards(root: Path, manifest: Manifest, command: str) -> tuple[Check, f
     """Check size, checksum and schema of every shard. Also returns the names of the readable shards."""
     findings: list[Finding] = []
     sound = set()
-    for shard in manifest.shards:
-        shapes = sorted((s for s in manifest.shapes if s.shard == shard.file), key=lambda s: s.row)
+    members: dict[str, list[ShapeEntry]] = defaultdict(list)
+    for shape in sorted(manifest.shapes, key=lambda s: s.row):
+        members[shape.shard].append(shape)
+    for shard in {s.file: s for s in manifest.shards}.values():
+        shapes = members[shard.file]
         problem = _file_problem(root / shard.file, shard)
         if problem:
             findings.append(error(shard.file, f"{problem} ({len(shapes)} shapes)", f"Rebuild it with: {command}"))
@@ -191,8 +195,7 @@ def schema_problems(path: Path, shapes: Sequence[ShapeEntry], manifest: Manifest
 
 
 def _schema_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: Manifest) -> Iterable[str]:
-    name = shapes[0].shard if shapes else ""
-    problems = list(shard_problems(file, manifest, name))
+    problems = list(shard_problems(file, manifest.config, shapes))
     yield from problems
     if not problems:
         yield from _content_problems(file, shapes, manifest)
@@ -313,35 +316,40 @@ def check_duplicates(manifest: Manifest) -> Check:
 def check_source(manifest: Manifest, source_root: Path) -> Check:
     """Check that every source mesh, including buffers of glTF files, still has the content that was prepared."""
     findings = []
+    digests: dict[Path, str] = {}
     missing = 0
     for shape in manifest.shapes:
+        name = f"{shape.source_mesh:.200}"
         try:
-            path = source_file(shape, source_root)
-            same = path.is_file() and mesh_digest(path, source_root) == shape.mesh_sha256
+            path = source_file(source_root, shape.source_mesh)
+            if path not in digests:
+                digests[path] = mesh_digest(path, source_root)
         except RejectError as problem:
-            findings.append(error(shape.object_id, f"{problem.message}."))
-            continue
-        except OSError as problem:
-            findings.append(error(shape.object_id, f"{shape.source_mesh} cannot be read: {problem.strerror}."))
-            continue
-        if not path.is_file():
-            findings.append(warning(shape.object_id, f"{shape.source_mesh} is no longer in {source_root}."))
+            findings.append(error(shape.object_id, f"{problem.message}.", f"Nothing outside of {source_root} is read."))
+        except FileNotFoundError:
+            findings.append(warning(shape.object_id, f"{name} is no longer in {source_root}."))
             missing += 1
-        elif not same:
-            hint = "Prepare again; only changed shapes are redone."
-            findings.append(error(shape.object_id, f"{shape.source_mesh} has changed since it was prepared.", hint))
+        except OSError as problem:
+            findings.append(error(shape.object_id, f"{name} cannot be read: {problem.strerror}."))
+        else:
+            if digests[path] != shape.mesh_sha256:
+                hint = "Prepare again; only changed shapes are redone."
+                findings.append(error(shape.object_id, f"{name} has changed since it was prepared.", hint))
     if missing == len(manifest.shapes):
         text = f"none of the {missing} source meshes is in {source_root}."
         findings = [error(str(source_root), text, "Name the folder that the data set was prepared from.")]
     return Check("source", len(manifest.shapes), f"compared with {source_root}", tuple(findings))
 
 
-def source_file(shape: ShapeEntry, source_root: Path) -> Path:
-    """The path of a shape's source, which may not exist. RejectError ``unsafe-path`` if it leads out of the root."""
-    first, _, rest = shape.source_mesh.partition("/")
-    if rest and first == source_root.resolve().name and not (source_root / shape.source_mesh).exists():
-        return inside(source_root, rest)  # the listing's root was the parent folder, see ``shapenet``
-    return inside(source_root, shape.source_mesh)
+def source_file(source_root: Path, name: str) -> Path:
+    """Path of a shape's source mesh, which may be missing. RejectError if it leads out of ``source_root``.
+
+    ``name`` may begin with the name of ``source_root``: the listing's root was the parent folder, see ``shapenet``.
+    """
+    path, (first, _, rest) = inside(source_root, name), name.partition("/")
+    if rest and first == source_root.resolve().name and not os.path.exists(path):  # noqa: PTH110 - for any length of name
+        return inside(source_root, rest)
+    return path
 
 
 def stored_error(entry: ShapeEntry) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from pix3d_onet.data.store.card import CARD
+from pix3d_onet.data.store.card import card_files
 from pix3d_onet.data.store.manifest import MANIFEST, is_dataset, read_manifest
 from pix3d_onet.data.store.no_dataset import PARTS
 from pix3d_onet.data.store.rejects import REJECTS_FILE
@@ -40,7 +40,7 @@ def check_output(out: Path, shards: Iterable[str], *, overwrite: bool, emit: Emi
     return check_claim(
         out,
         KIND,
-        files=(MANIFEST, *TABLES, *shards),
+        files=(MANIFEST, *TABLES, *shards, *card_files(out)),
         folders=(PARTS,),
         known=is_dataset,
         overwrite=overwrite,
@@ -68,4 +68,4 @@ def remove_other_shards(out: Path, keep: set[str]) -> None:
     ours = known_shards(out)
     for name in sorted(ours - keep):
         remove(out / name)
-    remove_parts(out, {*ours, *keep, MANIFEST, CARD, *TABLES})
+    remove_parts(out, {*ours, *keep, MANIFEST, *card_files(out), *TABLES})

@@ -6,6 +6,7 @@ Made from the manifest alone, so equal data sets have equal cards. No command re
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 from pix3d_onet.config import SPLITS
 from pix3d_onet.data.store.manifest import Manifest
 from pix3d_onet.escape import markdown
-from pix3d_onet.files import read_text, write_text
+from pix3d_onet.files import open_regular, write_text
 from pix3d_onet.version import __version__
 
 CARD = "README.md"
@@ -61,16 +62,23 @@ UNKNOWN_TERMS = Terms(
 )
 
 
-def write_card(folder: Path, text: str) -> None:
-    """Write the card of ``folder``; a ``README.md`` that has another title is somebody's own and stays."""
+def card_files(folder: Path) -> tuple[str, ...]:
+    """The name of the card, if :func:`write_card` will write it: a ``README.md`` with another title is not ours."""
     path = folder / CARD
-    if path.is_symlink() or path.exists():
-        try:
-            if not read_text(path, follow=False).startswith(f"# {TITLE}"):
-                return
-        except (OSError, ValueError):
-            return
-    write_text(path, text)
+    if not os.path.lexists(path):
+        return (CARD,)
+    title = f"# {TITLE}".encode()
+    try:
+        with open_regular(path, follow=False) as file:
+            return (CARD,) if file.read(len(title)) == title else ()
+    except OSError:
+        return ()
+
+
+def write_card(folder: Path, text: str) -> None:
+    """Write the card of ``folder``, unless its place is taken, see :func:`card_files`."""
+    for name in card_files(folder):
+        write_text(folder / name, text)
 
 
 def data_card(manifest: Manifest, terms: Terms) -> str:

@@ -28,15 +28,19 @@ It can be read without onet: points are ``-0.55 + (cells + 0.5) * 1.1 / 65536``,
 
 from __future__ import annotations
 
-from pix3d_onet.data.store.manifest import Manifest
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pix3d_onet.data.store.manifest import ShapeEntry
 
 
-def expected_shapes(manifest: Manifest, name: str) -> dict[str, tuple[tuple[int | None, ...], str]]:
-    """Name of each array in shard ``name`` → (shape, dtype); None: any length."""
-    own = [s for s in manifest.shapes if s.shard == name]
-    count, pictures = len(own), sum(s.images for s in own)
-    points, surface = int(manifest.config["points"]), int(manifest.config["surface_points"])
-    side = int(manifest.config["image_size"])
+def expected_shapes(
+    config: Mapping[str, Any], shapes: Sequence[ShapeEntry]
+) -> dict[str, tuple[tuple[int | None, ...], str]]:
+    """Name of each array in a shard of ``shapes`` → (shape, dtype); None: any length. ``config``: of the manifest."""
+    count, pictures = len(shapes), sum(s.images for s in shapes)
+    points, surface = int(config["points"]), int(config["surface_points"])
+    side = int(config["image_size"])
     expected: dict[str, tuple[tuple[int | None, ...], str]] = {
         "points": ((count, points, 3), "uint16"),
         "occupancy": ((count, points // 8), "uint8"),

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
 from pix3d_onet.data.store.layout import expected_shapes
-from pix3d_onet.data.store.manifest import FORMAT, FORMAT_VERSION, Manifest
+from pix3d_onet.data.store.manifest import FORMAT, FORMAT_VERSION, Manifest, ShapeEntry
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import check_regular
 from pix3d_onet.types import UInt8
@@ -53,7 +54,7 @@ def open_checked(root: Path, name: str, manifest: Manifest) -> h5py.File:
         detail = "is missing" if not path.exists() else f"cannot be read ({error.strerror or error})"
         raise InputError(f"shard {path} {detail}.", hint="Run `onet verify`, then prepare again.") from None
     try:
-        problem = next(shard_problems(file, manifest, name), "")
+        problem = next(shard_problems(file, manifest.config, [s for s in manifest.shapes if s.shard == name]), "")
     except Exception as error:  # noqa: BLE001 - h5py raises many kinds on damaged headers
         problem = str(error)
     if problem:
@@ -62,12 +63,12 @@ def open_checked(root: Path, name: str, manifest: Manifest) -> h5py.File:
     return file
 
 
-def shard_problems(file: h5py.File, manifest: Manifest, name: str) -> Iterator[str]:
-    """Violations of the schema in an open shard: of links, then names, shapes, types and storage.
+def shard_problems(file: h5py.File, config: Mapping[str, Any], shapes: Sequence[ShapeEntry]) -> Iterator[str]:
+    """Violations of the schema in an open shard of ``shapes``: of links, then names, shapes, types and storage.
 
     No strings are read (also none of attributes), because a damaged heap can make HDF5 loop forever.
     """
-    expected = expected_shapes(manifest, name)
+    expected = expected_shapes(config, shapes)
     for problem, elsewhere in _foreign_links(file, expected):
         yield problem
         if elsewhere:
@@ -92,7 +93,7 @@ def shard_problems(file: h5py.File, manifest: Manifest, name: str) -> Iterator[s
         unpacked += found.nbytes if key in PICTURES else 0
     if unpacked > max(LEAST_BUDGET, BUDGET_RATIO * size):
         yield f"its pictures unpack to {unpacked >> 20} MiB, over {BUDGET_RATIO} times its size"
-    if _number(file, "points_count") != manifest.config["points"]:
+    if _number(file, "points_count") != config["points"]:
         yield "points_count differs from the manifest"
 
 

@@ -18,7 +18,7 @@ from pix3d_onet.geometry.mesh.formats.text import comma_hint, doubt_of_last_inde
 from pix3d_onet.types import Int64
 
 CONTINUED = re.compile(
-    rb"(?:(?<=[\r\n])|\A)[ \t]*[vf][ \t](?:[^#\\\r\n]|\\[ \t]*(?:\r\n|\r|\n)(?![ \t]*[A-Za-z]))*"
+    rb"(?:(?<=[\r\n])|\A)[ \t]*[vf][ \t](?:[^#\\\r\n]|\\[ \t]*(?:\r\n|\r|\n)(?![ \t]*[A-Za-z]))*+"
     rb"(\\[ \t]*(?=[\r\n]))?"
 )
 """A vertex or face with its continuation lines. Only these are joined, and only with lines that do not begin with a

@@ -18,6 +18,8 @@ without a space (``OFF490 518 0``)."""
 BINARY = re.compile(rb"\w*OFF[ \t]+BINARY", re.IGNORECASE)
 COUNTS = re.compile(rb"\s*(\d{1,18})\s+(\d{1,18})(?:\s+-?\d+(?=\s|\Z))?")
 COMMENT = re.compile(rb"#[^\r\n]*")
+MAX_DIGITS = 20
+"""Longest index that is read, in characters."""
 
 
 def parse_off(data: bytes) -> Soup:
@@ -118,6 +120,8 @@ def _integer(token: bytes) -> int:
 
 
 def _integers(tokens: list[bytes]) -> Int64:
+    if len(max(tokens, key=len, default=b"")) > MAX_DIGITS:  # NumPy would take as much memory for each of them
+        raise damaged("a face's corner is not an index")
     try:
         return np.array(tokens).astype(np.int64) if tokens else np.zeros(0, dtype=np.int64)
     except (ValueError, OverflowError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,8 @@ TYPES = {
 ENCODINGS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
 INDEX_LISTS = ("vertex_indices", "vertex_index")
 HEADER_END = re.compile(rb"(?:\A|[\r\n])end_header[ \t]*(\r\n|\r|\n)")
+MAX_HEADER_BYTES = 1 << 20
+"""Longest header that is read; real ones have a few hundred bytes."""
 _NONE = np.zeros(0, dtype=np.int64)
 
 
@@ -88,9 +91,9 @@ def _header(data: bytes) -> tuple[str, tuple[_Element, ...], bytes]:
     """Byte order (empty for text), elements, and the bytes after the header."""
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         data = plain(data)
-    end = HEADER_END.search(data)
+    end = HEADER_END.search(data, 0, MAX_HEADER_BYTES)
     if not re.match(rb"ply[ \t]*[\r\n]", data) or end is None:
-        raise damaged("no PLY header")
+        raise damaged(f"no PLY header in its first {MAX_HEADER_BYTES >> 20} MiB")
     order = None
     elements: list[tuple[str, int, list[_Property]]] = []
     for line in re.split(rb"[\r\n]+", data[: end.start()])[1:]:
@@ -112,8 +115,8 @@ def _header(data: bytes) -> tuple[str, tuple[_Element, ...], bytes]:
                 raise damaged(f"{shown(line)} is not a header line of the format")
     if order is None:
         raise damaged("the header names no encoding")
-    names = [name for name, _, _ in elements]
-    if twice := next((n for n in names if names.count(n) > 1), ""):
+    names = Counter(name for name, _, _ in elements)
+    if twice := next((n for n, count in names.items() if count > 1), ""):
         raise damaged(f"element {twice!r:.60} is declared twice")
     # if lines end in CR alone, a LF after the header belongs to the first number
     begin = end.end() - (end[1] == b"\r\n" and b"\n" not in data[: end.start()])

@@ -13,9 +13,9 @@ WITH_SIDE_FILES = (".gltf", ".glb")
 
 
 def mesh_files(path: Path, root: Path) -> list[Path]:
-    """The mesh file, and its glTF buffers inside ``root`` in the document's order (none if the document is damaged).
+    """The mesh file, and its different glTF buffers inside ``root``, in the document's order.
 
-    OSError if the mesh file cannot be read.
+    A damaged document has none. OSError if the mesh file cannot be read.
     """
     if path.suffix.lower() not in WITH_SIDE_FILES:
         return [path]
@@ -26,7 +26,7 @@ def mesh_files(path: Path, root: Path) -> list[Path]:
             found.append(files.path(uri))
     except RejectError:
         pass
-    return found
+    return list(dict.fromkeys(found))
 
 
 def mesh_digest(path: Path, root: Path) -> str:

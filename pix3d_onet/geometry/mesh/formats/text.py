@@ -19,7 +19,9 @@ BYTE_ORDER_MARKS = (
 )
 PROBE = 512
 """Bytes examined to detect UTF-16 without a mark: of ASCII text in it, every second byte is zero."""
-PADDING = re.compile(rb"\x00+(?=[\r\n]|\Z)")
+PADDING = re.compile(rb"(?<!\x00)\x00+(?=[\r\n]|\Z)")
+"""NUL bytes before a line end. They are tried only from their first one, or a long run would take the square of its
+length."""
 LAST_INDEX = re.compile(rb"[ \t](\d{1,18})\Z")
 DECIMAL_COMMA = re.compile(rb"\d,\d")
 

@@ -20,7 +20,7 @@ INDEX_COMPONENTS = (5121, 5123, 5125)
 
 
 class Accessors:
-    """Reads a document's accessors. ``budget``: most elements of an accessor; ``room``: most bytes to which all
+    """Reads a document's accessors. ``budget``: most vertices or faces; ``room``: most bytes to which all
     compressed buffer views together may unpack."""
 
     def __init__(self, document: Document, files: SideFiles, budget: int, room: int) -> None:
@@ -28,15 +28,16 @@ class Accessors:
         self.files = files
         self.budget = budget
         self.room = room
-        self._buffers: dict[int, bytes] = {}
+        self._buffers: dict[int, memoryview] = {}
         self._views: dict[int, UInt8] = {}
 
     def count(self, index: int) -> int:
-        """Declared number of elements of an accessor. RejectError if it exceeds the budget."""
+        """Declared number of elements of an accessor. RejectError if over budget; a face has three indices."""
         accessor = self.document.root.item("accessors", index)
         count = accessor.integer("count", low=1)
-        if count > self.budget:
-            raise too_large(f"{accessor.what} has {count} elements; a file of this size may have {self.budget}")
+        most = 3 * self.budget if accessor.get("type") == "SCALAR" else self.budget
+        if count > most:
+            raise too_large(f"{accessor.what} has {count} elements; a file of this size may have {most}")
         return count
 
     def floats(self, index: int, kind: str) -> Float64:

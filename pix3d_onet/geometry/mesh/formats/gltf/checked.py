@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from pix3d_onet.geometry.mesh.formats.soup import damaged
+from pix3d_onet.geometry.mesh.formats.soup import damaged, too_large
 
 _ANY = 1 << 53
 """Largest integer that is exact even if a JSON library reads it as float64."""
@@ -14,6 +14,8 @@ _ANY = 1 << 53
 
 class Checked:
     """A JSON object; ``what`` names it in messages. Methods raise RejectError ``unreadable-mesh`` for a wrong value."""
+
+    __slots__ = ("value", "what")
 
     def __init__(self, value: dict[str, Any], what: str) -> None:
         self.value = value
@@ -80,9 +82,11 @@ class Checked:
             raise damaged(f"{self.what}: {key} is not a list of names")
         return value
 
-    def items(self, key: str) -> list[Checked]:
-        """The objects in a list; none if it is absent."""
+    def items(self, key: str, most: int = _ANY) -> list[Checked]:
+        """The objects in a list, of which there may be ``most``; none if it is absent."""
         value = self.value.get(key, [])
+        if isinstance(value, list) and len(value) > most:
+            raise too_large(f"over {most} {key}")
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             raise damaged(f"{self.what}: {key} is not a list of objects")
         where = "" if self.what == "the document" else f"{self.what}, "

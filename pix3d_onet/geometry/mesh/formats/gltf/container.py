@@ -8,10 +8,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 import posixpath
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from pix3d_onet.geometry.mesh.formats.soup import damaged, too_large, truncated,
 MAGIC = b"glTF"
 JSON_CHUNK, BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 MAX_BUFFER_BYTES = 1 << 30
+MAX_BUFFERS = 100_000
+"""Most buffers of a document; some writers make one per accessor."""
 DATA_URI = re.compile(r"data:[^,]*?(;base64)?,", re.IGNORECASE)
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
@@ -53,6 +56,7 @@ class SideFiles:
     def __init__(self, folder: Path, root: Path) -> None:
         self.folder = folder
         self.root = root
+        self._contents: dict[tuple[int, int], bytes] = {}
 
     def path(self, uri: str) -> Path:
         """The path of a relative URI, percent-decoded, or not decoded if only that file exists.
@@ -62,7 +66,7 @@ class SideFiles:
         if SCHEME.match(uri) or uri.startswith(("/", "\\")):
             raise RejectError("unsafe-path", f"buffer {uri[:80]!r} is not a relative path", "mesh")
         paths = [self._inside(name) for name in dict.fromkeys((unquote(uri), uri))]
-        return next((path for path in paths if path.is_file()), paths[0])
+        return next((path for path in paths if os.path.isfile(path)), paths[0])  # noqa: PTH113 - any length of name
 
     def _inside(self, name: str) -> Path:
         try:
@@ -71,10 +75,10 @@ class SideFiles:
             raise RejectError("unsafe-path", f"{self.folder} lies outside of {self.root}", "mesh") from None
         return inside(self.root, posixpath.normpath(posixpath.join(folder, name)))
 
-    def size(self, uri: str) -> int:
-        """Size of the file in bytes; 0 if it is missing."""
-        path = self.path(uri)
-        return path.stat().st_size if path.is_file() else 0
+    def size(self, uris: Iterable[str]) -> int:
+        """Bytes of the files together; one with several names counts once, a missing one not at all."""
+        found = [path.stat() for path in map(self.path, uris) if os.path.isfile(path)]  # noqa: PTH113 - the same
+        return sum({_identity(status): status.st_size for status in found}.values())
 
     def read(self, uri: str) -> bytes:
         """The bytes of the file. RejectError if it cannot be read."""
@@ -82,11 +86,19 @@ class SideFiles:
         try:
             if not path.is_file():
                 raise damaged(f"its buffer {uri[:80]!r} does not exist")
-            if path.stat().st_size > MAX_BUFFER_BYTES:
+            status = path.stat()
+            if status.st_size > MAX_BUFFER_BYTES:
                 raise too_large(f"its buffer {uri[:80]!r} has over {MAX_BUFFER_BYTES >> 20} MiB")
-            return read_bytes(path, limit=MAX_BUFFER_BYTES)
+            if _identity(status) not in self._contents:
+                self._contents[_identity(status)] = read_bytes(path, limit=MAX_BUFFER_BYTES)
+            return self._contents[_identity(status)]
         except OSError as error:
             raise damaged(f"its buffer {uri[:80]!r}: {error.strerror}") from None
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    """The same for all names of a file."""
+    return status.st_dev, status.st_ino
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,12 +169,10 @@ def check_used(item: Checked) -> None:
             raise unsupported(f"{item.what} uses the extension {name[:80]!r}, which is not read")
 
 
-def external_uris(root: Checked) -> Iterator[str]:
-    """URIs of the buffers in separate files, in order."""
-    for buffer in root.items("buffers"):
-        uri = buffer.get("uri")
-        if isinstance(uri, str) and uri[:5].lower() != "data:":
-            yield uri
+def external_uris(root: Checked) -> list[str]:
+    """Different URIs of the buffers in separate files, in order. RejectError for more than ``MAX_BUFFERS`` buffers."""
+    uris = [buffer.get("uri") for buffer in root.items("buffers", MAX_BUFFERS)]
+    return list(dict.fromkeys(uri for uri in uris if isinstance(uri, str) and uri[:5].lower() != "data:"))
 
 
 def embedded(uri: str) -> bytes:
@@ -180,7 +190,7 @@ def embedded(uri: str) -> bytes:
         raise damaged(f"a data: URI that cannot be decoded ({error})") from None
 
 
-def buffer_bytes(document: Document, index: int, files: SideFiles) -> bytes:
+def buffer_bytes(document: Document, index: int, files: SideFiles) -> memoryview:
     """The first ``byteLength`` bytes of a buffer. RejectError if there are fewer."""
     buffer = document.root.item("buffers", index)
     length = buffer.integer("byteLength", low=1)
@@ -195,4 +205,4 @@ def buffer_bytes(document: Document, index: int, files: SideFiles) -> bytes:
         data = embedded(uri) if uri[:5].lower() == "data:" else files.read(uri)
     if len(data) < length:
         raise truncated(f"{buffer.what} declares {length} bytes and has {len(data)}")
-    return data[:length]
+    return memoryview(data)[:length]

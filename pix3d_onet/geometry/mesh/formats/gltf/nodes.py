@@ -11,6 +11,8 @@ from pix3d_onet.types import Float64
 
 INSTANCING = "EXT_mesh_gpu_instancing"
 MAX_NODES = 100_000
+MAX_INSTANCES = 1_000_000
+"""Most instances of one node: each takes 300 bytes while it is placed."""
 IDENTITY = np.eye(4)
 
 
@@ -18,9 +20,7 @@ class Tree:
     """All nodes of a document; ``world``: node → (4, 4) transform to the scene. RejectError unless they form trees."""
 
     def __init__(self, root: Checked) -> None:
-        if len(root.get("nodes", ())) > MAX_NODES:
-            raise too_large(f"over {MAX_NODES} nodes")
-        self.nodes = root.items("nodes")
+        self.nodes = root.items("nodes", MAX_NODES)
         self.children = [node.indices("children") for node in self.nodes]
         parents = [0] * len(self.nodes)
         for node, children in zip(self.nodes, self.children, strict=True):
@@ -93,7 +93,9 @@ def instance_count(node: Checked, accessors: Accessors) -> int:
     counts = {accessors.count(attributes.integer(name)) for name in attributes}
     if len(counts) != 1:
         raise damaged(f"{extension.what}: attributes of different lengths, or none")
-    return counts.pop()
+    if (count := counts.pop()) > MAX_INSTANCES:
+        raise too_large(f"{extension.what}: {count} instances, at most {MAX_INSTANCES} are read")
+    return count
 
 
 def instance_matrices(node: Checked, count: int, accessors: Accessors) -> Float64:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +54,7 @@ def surfaces(mesh: Checked, accessors: Accessors, left_out: Counter[str]) -> lis
     return found
 
 
-def triangles(primitive: Primitive, accessors: Accessors, weights: list[float]) -> tuple[Float64, Int64]:
+def triangles(primitive: Primitive, accessors: Accessors, weights: Sequence[float]) -> tuple[Float64, Int64]:
     """(V, 3) vertices and (F, 3) faces of a primitive; morph targets are added with their ``weights``."""
     spec, position = primitive.spec, primitive.attributes.integer("POSITION")
     packed = spec.extension(DRACO)
@@ -94,7 +95,7 @@ def _draco(primitive: Primitive, packed: Checked, accessors: Accessors, position
     return vertices, faces
 
 
-def _morphed(vertices: Float64, spec: Checked, accessors: Accessors, weights: list[float]) -> Float64:
+def _morphed(vertices: Float64, spec: Checked, accessors: Accessors, weights: Sequence[float]) -> Float64:
     targets = spec.items("targets")
     if not any(weights) or not targets:
         return vertices

@@ -11,6 +11,7 @@ import numpy as np
 from pix3d_onet.geometry.mesh.formats.gltf.accessors import Accessors
 from pix3d_onet.geometry.mesh.formats.gltf.checked import Checked
 from pix3d_onet.geometry.mesh.formats.gltf.container import (
+    MAX_BUFFER_BYTES,
     SideFiles,
     check_extensions,
     check_used,
@@ -25,6 +26,8 @@ from pix3d_onet.types import Float64, Int64
 
 FREE_ELEMENTS = 2_000_000
 """Vertices or faces allowed for a file of any size, since instances and strips make many from few bytes."""
+BYTES_PER_ELEMENT = 2
+"""Bytes per vertex or face of a larger file; without compression an index takes one, a vertex three."""
 UNPACKED_PER_BYTE = 32
 """Bytes to which compressed buffer views may unpack, per byte of the file; meshopt usually needs below 10."""
 
@@ -52,8 +55,10 @@ def parse_gltf(data: bytes, files: SideFiles) -> Soup:
     document = read_document(data)
     root = document.root
     check_extensions(root)
-    size = len(data) + sum(files.size(uri) for uri in external_uris(root))
-    budget = min(MAX_FACES, max(FREE_ELEMENTS, size))
+    size = len(data) + files.size(external_uris(root))
+    if size > MAX_BUFFER_BYTES:
+        raise too_large(f"with its buffers over {MAX_BUFFER_BYTES >> 20} MiB")
+    budget = min(MAX_FACES, max(FREE_ELEMENTS, size // BYTES_PER_ELEMENT))
     accessors = Accessors(document, files, budget, UNPACKED_PER_BYTE * max(FREE_ELEMENTS, size))
     tree = Tree(root)
     left_out: Counter[str] = Counter()
@@ -116,7 +121,7 @@ class _Builder:
         self.accessors = accessors
         self.tree = tree
         self.left_out = left_out
-        self.read: dict[tuple[int, tuple[float, ...]], list[tuple[Float64, Int64]]] = {}
+        self.read: dict[tuple[int, tuple[float, ...] | None], list[tuple[Float64, Int64]]] = {}
         self.joints: dict[int, Float64] = {}
 
     def build(self, placements: list[Placement]) -> Soup:
@@ -131,13 +136,16 @@ class _Builder:
                 count, rows = instances * each, instances * own.shape[1]
                 vertices[v : v + count] = moved.reshape(-1, 3)
                 shift = v + each * np.arange(instances)[:, None, None]
+                block = faces[f : f + rows].reshape(instances, -1, 3)
+                np.add(own, shift, out=block)
                 # an index out of range must not refer to a vertex of the next part
-                faces[f : f + rows] = np.where(own < each, own + shift, -1).reshape(-1, 3)
+                block[np.broadcast_to(own >= each, block.shape)] = -1
                 v, f = v + count, f + rows
         return Soup(vertices, faces, left_out=self.left_out)
 
     def _placed(self, placement: Placement) -> Iterator[tuple[Float64, Int64]]:
-        """For each primitive: (N, V, 3) vertices and (N, F, 3) faces of its N instances; indices start at 0 in each."""
+        """For each primitive: (N, V, 3) vertices and (N, F, 3) faces of its N instances, or (1, F, 3) if equal;
+        indices start at 0 in each."""
         node, matrices = placement.node, placement.world[None]
         if node is not None:
             matrices = matrices @ instance_matrices(node, placement.count, self.accessors)
@@ -149,27 +157,29 @@ class _Builder:
             else:
                 moved = local @ matrices[:, :3, :3].transpose(0, 2, 1)
                 moved += matrices[:, None, :3, 3]
-                yield moved, np.where(mirrored[:, None, None], own[:, ::-1], own)
+                yield moved, np.where(mirrored[:, None, None], own[:, ::-1], own) if mirrored.any() else own[None]
 
     def _local(self, placement: Placement) -> list[tuple[Float64, Int64]]:
-        """Vertices and faces of the mesh's primitives in the mesh's frame, with this placement's morph weights."""
-        weights = self._weights(placement)
-        key = (placement.mesh, tuple(weights))
+        """Vertices and faces of the mesh's primitives in the mesh's frame, with the morph weights of the node or,
+        without, of the mesh."""
+        node = placement.node
+        own = _weights(node) if node is not None and "weights" in node else None
+        key = (placement.mesh, own)
         if key not in self.read:
+            weights = _weights(self.meshes[placement.mesh]) if own is None else own
             parts = self.parts[placement.mesh]
             self.read[key] = [triangles(part, self.accessors, weights) for part in parts]
             if not any(weights):
                 self.left_out["morph targets"] += sum(len(part.spec.items("targets")) for part in parts)
         return self.read[key]
 
-    def _weights(self, placement: Placement) -> list[float]:
-        """Morph weights of the node, else of the mesh, else none."""
-        node, mesh = placement.node, self.meshes[placement.mesh]
-        holder = node if node is not None and "weights" in node else mesh
-        values = holder.get("weights", [])
-        return holder.numbers("weights", len(values) if isinstance(values, list) else 0, ())
-
     def _joints(self, skin: int) -> Float64:
         if skin not in self.joints:
             self.joints[skin] = joint_matrices(skin, self.accessors, self.tree)
         return self.joints[skin]
+
+
+def _weights(holder: Checked) -> tuple[float, ...]:
+    """Morph weights of a node or mesh; none if it has none."""
+    values = holder.get("weights", [])
+    return tuple(holder.numbers("weights", len(values) if isinstance(values, list) else 0, ()))
