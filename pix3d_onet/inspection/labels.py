@@ -117,7 +117,7 @@ class SourceLabelCheck:
             return
         try:
             path = checks.source_file(source_root, entry.source_mesh)
-            if not os.path.exists(path):
+            if not os.path.lexists(path):
                 return
             source = transformed(load_mesh(path, root=source_root), Normalisation(sample.loc, sample.scale))
         except RejectError as error:
@@ -125,8 +125,9 @@ class SourceLabelCheck:
             self.findings.append(checks.error(sample.object_id, text))
             return
         step = max(1, len(sample.points) // SOURCE_POINTS)
-        resolution = int(self.config.get("resolution", 256))
-        voxel = 1 / (FILL * min(resolution, int(entry.qc.get("grid_resolution", resolution))))
+        resolution = checks.number(self.config, "resolution", 256)
+        cells = max(1.0, min(resolution, checks.number(entry.qc, "grid_resolution", resolution)))
+        voxel = 1 / (FILL * cells)
         judged, wrong = against_source(source, sample.points[::step], sample.occupancy[::step], method, voxel)
         self.shapes += 1
         self.points += judged

@@ -281,3 +281,28 @@ def test_a_data_set_without_pictures_can_be_verified(release: Path, tmp_path: Pa
     result = verify(out)
     assert result.ok
     assert named(result, "cameras").status == "skipped"
+
+
+@pytest.mark.parametrize("value", [None, "", "abc", [1], {}, True, float("1e308")])
+def test_a_setting_of_the_wrong_kind_is_a_finding(data: Path, release: Path, value: Any) -> None:
+    def spoil(document: dict[str, Any]) -> None:
+        document["config"] |= {"mesh_error": value, "resolution": value}
+        document["shapes"][0]["qc"] |= {"grid_resolution": value, "stored_error": value}
+
+    edit_manifest(data, spoil)
+    assert named(verify(data, source_root=release), "manifest").status == "failed"
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 4000, "", "..", "/etc/passwd", "model", "x/" * 2000])
+def test_a_source_mesh_that_cannot_be_read_is_a_finding(data: Path, release: Path, name: str) -> None:
+    edit_manifest(data, lambda document: document["shapes"][0].update(source_mesh=name))
+    check = named(verify(data, source_root=release), "source")
+    assert [f.subject for f in check.findings] == [read_manifest(data).shapes[0].object_id]
+
+
+def test_a_shard_that_is_listed_twice_is_read_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit_manifest(data, lambda document: document.update(shards=document["shards"] * 3))
+    manifest, read = read_manifest(data), []
+    monkeypatch.setattr(checks, "_file_problem", lambda path, shard: read.append(shard.file) or "is odd")
+    checks.check_shards(data, manifest, "again")
+    assert sorted(read) == sorted({s.file for s in manifest.shards})
