@@ -23,7 +23,7 @@ from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, is_
 from pix3d_onet.data.store.shard_file import open_shard, read_picture, shard_problems
 from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.escape import shell
-from pix3d_onet.files import check_regular, file_digest, inside
+from pix3d_onet.files import check_regular, digest, file_digest, inside
 from pix3d_onet.geometry.mesh.formats.side_files import mesh_digest
 from pix3d_onet.rotations import rotation_problem
 
@@ -243,12 +243,15 @@ def _picture_problems(file: h5py.File, shapes: Sequence[ShapeEntry]) -> Iterable
     if not _same_strings(file["images/record_id"], ids):
         yield "images/record_id differs from the manifest"
     pose, intrinsics = file["images/pose"][:].astype(np.float64), file["images/intrinsics"][:]
+    rendered, hashes = file["images/rendered"][:], [sha for s in shapes for sha in s.image_sha256]
     for row, name in enumerate(ids):
-        mask = read_picture(file["images/mask"], row)
+        mask, rgb = read_picture(file["images/mask"], row), read_picture(file["images/rgb"], row)
         if mask.max(initial=0) != 1:
             yield f"the mask of {name} is empty or not 0 and 1"
-        elif (read_picture(file["images/rgb"], row)[mask == 0] < 255).any(axis=-1).mean() > 0.5:
+        elif (rgb[mask == 0] < 255).any(axis=-1).mean() > 0.5:
             yield f"the background of {name} is not white"
+        elif rendered[row] and hashes[row] and digest(rgb.tobytes()) != hashes[row]:
+            yield f"the rendered picture {name} is not the one that the manifest names"
         finite = np.isfinite(pose[row]).all(), np.isfinite(intrinsics[row]).all()
         if finite[0] != finite[1] or (not finite[0] and not np.isnan(pose[row]).all()):
             yield f"the camera of {name} is incomplete"
@@ -314,32 +317,36 @@ def check_source(manifest: Manifest, source_root: Path) -> Check:
     """Check that every source mesh, including buffers of glTF files, still has the content that was prepared."""
     findings = []
     digests: dict[Path, str] = {}
+    missing = 0
     for shape in manifest.shapes:
         name = f"{shape.source_mesh:.200}"
         try:
-            path = source_file(source_root, shape.source_mesh)
+            path = source_file(shape, source_root)
             if path not in digests:
                 digests[path] = mesh_digest(path, source_root)
         except RejectError as problem:
-            findings.append(error(shape.object_id, f"{problem.message}.", f"Nothing outside of {source_root} is read."))
+            findings.append(error(shape.object_id, f"{problem.message}."))
         except FileNotFoundError:
             findings.append(warning(shape.object_id, f"{name} is no longer in {source_root}."))
+            missing += 1
         except OSError as problem:
             findings.append(error(shape.object_id, f"{name} cannot be read: {problem.strerror}."))
         else:
             if digests[path] != shape.mesh_sha256:
                 hint = "Prepare again; only changed shapes are redone."
                 findings.append(error(shape.object_id, f"{name} has changed since it was prepared.", hint))
+    if missing == len(manifest.shapes):
+        text = f"none of the {missing} source meshes is in {source_root}."
+        findings = [error(str(source_root), text, "Name the folder that the data set was prepared from.")]
     return Check("source", len(manifest.shapes), f"compared with {source_root}", tuple(findings))
 
 
-def source_file(source_root: Path, name: str) -> Path:
-    """Path of a shape's source mesh, which may be missing. RejectError if it leads out of ``source_root``.
-
-    ``name`` may begin with the name of ``source_root``: the listing's root was the parent folder, see ``shapenet``.
-    """
-    path, (first, _, rest) = inside(source_root, name), name.partition("/")
-    return inside(source_root, rest) if first == source_root.name and not os.path.lexists(path) else path
+def source_file(shape: ShapeEntry, source_root: Path) -> Path:
+    """The path of a shape's source, which may not exist. RejectError ``unsafe-path`` if it leads out of the root."""
+    path, (first, _, rest) = inside(source_root, shape.source_mesh), shape.source_mesh.partition("/")
+    if rest and first == source_root.resolve().name and not os.path.lexists(path):
+        return inside(source_root, rest)  # the listing's root was the parent folder, see ``shapenet``
+    return path
 
 
 def stored_error(entry: ShapeEntry) -> float:

@@ -33,6 +33,8 @@ GIVEN = "given"
 """Method of shapes whose labels came with the source, so that their mesh need not agree with them."""
 MIN_AGREEMENT = 0.999
 """Least fraction of correct labels among points farther from the surface than the stored mesh's error."""
+BOX_SLACK = 1e-3
+"""Allowed distance of the boxes of a source and its stored mesh, in addition to decimation and watertighting."""
 SOURCE_POINTS = 5_000
 """Labels per shape that are compared with the source."""
 SURFACE_VOXELS: Mapping[str, float] = {"none": 0.0, "fusion": 8.0}
@@ -42,8 +44,10 @@ checked; ``OTHER_VOXELS`` for all other methods."""
 VIEWS = np.add([d for d in product((-1, 0, 1), repeat=3) if any(d)], (0.013, -0.021, 0.034))
 """(26, 3) directions of rays from a point; not parallel to typical faces of CAD models."""
 OPEN_VIEWS = 4
-"""A point with at least this number of rays that hit nothing is outside; fewer rays may pass through gaps that the
-method closes."""
+"""A point with at least this number of rays that hit nothing is outside, unless they pass through narrow gaps, which
+the method may close."""
+SUSPECTS = 500
+"""Most points per shape, labelled inside in spite of such rays, whose rays are measured for narrow gaps."""
 
 
 class LabelCheck:
@@ -113,27 +117,43 @@ class SourceLabelCheck:
     def add(self, sample: Sample, entry: ShapeEntry, source_root: Path) -> None:
         """Check a shape, if its source mesh exists; ``check_source`` finds out whether that has changed."""
         method = str(entry.qc.get("method", ""))
-        if method == GIVEN:
+        try:
+            path = checks.source_file(entry, source_root)
+        except RejectError:
+            return
+        if method == GIVEN or not os.path.lexists(path):
             return
         try:
-            path = checks.source_file(source_root, entry.source_mesh)
-            if not os.path.lexists(path):
-                return
             source = transformed(load_mesh(path, root=source_root), Normalisation(sample.loc, sample.scale))
         except RejectError as error:
             text = f"{entry.source_mesh:.200} can no longer be read: {error.message}."
             self.findings.append(checks.error(sample.object_id, text))
             return
+        self._compare_boxes(source, sample, entry)
         step = max(1, len(sample.points) // SOURCE_POINTS)
-        resolution = checks.number(self.config, "resolution", 256)
-        cells = max(1.0, min(resolution, checks.number(entry.qc, "grid_resolution", resolution)))
-        voxel = 1 / (FILL * cells)
+        voxel = self._voxel(entry)
         judged, wrong = against_source(source, sample.points[::step], sample.occupancy[::step], method, voxel)
         self.shapes += 1
         self.points += judged
         self.wrong += wrong
         if wrong > (1 - MIN_AGREEMENT) * judged:
             text = f"{wrong} of {judged} labels contradict the source mesh {entry.source_mesh}."
+            self.findings.append(checks.error(sample.object_id, text, "Prepare the shape again."))
+
+    def _voxel(self, entry: ShapeEntry) -> float:
+        resolution = checks.number(self.config, "resolution", 256)
+        return 1 / (FILL * max(1.0, min(resolution, checks.number(entry.qc, "grid_resolution", resolution))))
+
+    def _compare_boxes(self, source: Mesh, sample: Sample, entry: ShapeEntry) -> None:
+        """A finding if the boxes of source and stored mesh differ more than when the shape was prepared: then loc and
+        scale are not those of this source."""
+        measured = checks.number(entry.qc, "box_drift_voxels", 0.0) * self._voxel(entry)
+        error = max(checks.number(self.config, "mesh_error", 0.0), checks.stored_error(entry))
+        apart = float(np.abs(source.bounds - sample.mesh.bounds).max())
+        if not apart <= measured + 2 * error + BOX_SLACK:
+            text = (
+                f"its box and that of {entry.source_mesh} are {apart:.4f} longest sides apart: loc or scale is wrong."
+            )
             self.findings.append(checks.error(sample.object_id, text, "Prepare the shape again."))
 
     def check(self) -> Check:
@@ -155,7 +175,19 @@ def against_source(source: Mesh, points: Float32, occupancy: Bool, method: str, 
     if method == "none":
         return len(points), int((around != occupancy).sum())
     free = ~around & (scene.open_views(points, VIEWS) >= OPEN_VIEWS)
-    return int((around | free).sum()), int((around & ~occupancy).sum() + (free & occupancy).sum())
+    suspects = np.flatnonzero(free & occupancy)
+    caged = _caged(scene, points[suspects], margin / 2)
+    wrong = int((around & ~occupancy).sum()) + len(suspects) - caged
+    return int((around | free).sum()) - caged, wrong
+
+
+def _caged(scene: RayScene, points: Float32, clearance: float) -> int:
+    """Number of points, estimated from some, that rays leave only through gaps narrower than twice ``clearance``: the
+    method may have closed these."""
+    some = points[:: max(1, len(points) // SUSPECTS)]
+    if not len(some):
+        return 0
+    return round(float((scene.wide_views(some, VIEWS, clearance) < OPEN_VIEWS).mean()) * len(points))
 
 
 def _around(source: Mesh, points: Float32) -> Bool:

@@ -17,6 +17,7 @@ from pix3d_onet.geometry.render.scene import Scene
 from pix3d_onet.inspection import checks
 from pix3d_onet.inspection.checks import Check, Finding, Verification
 from pix3d_onet.inspection.labels import LabelCheck, SourceLabelCheck
+from pix3d_onet.inspection.surface import SurfaceCheck
 from pix3d_onet.seeding import generator
 from pix3d_onet.types import Bool, Sample, View
 
@@ -26,6 +27,8 @@ OUTLIER_IOU = 0.5
 """A picture with a lower IoU of mask and projected mesh gives a warning: wrong mask, wrong pose, or occlusion."""
 MIN_MEAN_IOU = 0.6
 """Least mean IoU over all photos; a lower one means that the camera convention is wrong, not single records."""
+OUTLIER_RENDERED_IOU = 0.85
+"""A rendered view with a lower IoU is an error; real ones have at least 0.98."""
 MIN_RENDERED_IOU = 0.9
 """Least mean IoU over rendered views, which differ from the stored mesh only by its decimation."""
 
@@ -76,7 +79,7 @@ def _check_shapes(
     emit: Emit,
 ) -> list[Check]:
     slack = checks.number(manifest.config, "mesh_error", 0.0) + 2 * POINTS_HALF_SIDE / lattice.LATTICE
-    labels, sources, cameras = LabelCheck(), SourceLabelCheck(manifest.config), _Cameras()
+    labels, surface, sources, cameras = LabelCheck(), SurfaceCheck(), SourceLabelCheck(manifest.config), _Cameras()
     with Dataset(root) as dataset:
         for number, entry in enumerate(entries, 1):
             sample = dataset.sample(entry)
@@ -84,12 +87,15 @@ def _check_shapes(
             if 0 < points < len(sample.points):
                 start = int(generator(seed, "verify", entry.object_id).integers(len(sample.points) - points + 1))
                 chosen = slice(start, start + points)
-            labels.add(sample, entry, chosen, max(slack, checks.stored_error(entry)))
+            error = max(slack, checks.stored_error(entry))
+            labels.add(sample, entry, chosen, error)
+            surface.add(sample, error)
             if source_root is not None:
                 sources.add(sample, entry, source_root)
             cameras.add(sample)
             emit(Progress("verify", number, len(entries), item=entry.object_id))
-    return [labels.check(), *([] if source_root is None else [sources.check()]), cameras.check()]
+    named = [] if source_root is None else [sources.check()]
+    return [labels.check(), surface.check(), *named, cameras.check()]
 
 
 class _Cameras:
@@ -110,8 +116,10 @@ class _Cameras:
                 continue
             value = projection_iou(scene, view)
             (self.rendered if view.rendered else self.photo).append(value)
-            if value < OUTLIER_IOU:
-                text = f"the IoU of projected mesh and mask is only {value:.2f}."
+            text = f"the IoU of projected mesh and mask is only {value:.2f}."
+            if view.rendered and value < OUTLIER_RENDERED_IOU:
+                self.findings.append(checks.error(view.record_id, text, "Prepare the shape again."))
+            elif value < OUTLIER_IOU:
                 self.findings.append(checks.warning(view.record_id, text, "Look at it with: onet inspect"))
 
     def check(self) -> Check:

@@ -18,11 +18,14 @@ pytest.importorskip("numba")
 
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.sources.mesh_folder import list_meshes
+from pix3d_onet.data.store.encoding import decode_normals, encode_normals
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.files import file_digest, read_json, write_json
+from pix3d_onet.inspection.labels import against_source
 from pix3d_onet.inspection.verify import verify
 from pix3d_onet.lattice import decode_points
 from pix3d_onet.preparation.job import Execution, prepare
+from pix3d_onet.types import Mesh
 
 POINTS = 8000
 OUTER = np.array([1.0, 0.8, 0.6])
@@ -48,7 +51,7 @@ def sound(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     root = tmp_path_factory.mktemp("judge")
     source = hollow_and_bracket(root / "source")
     config = PrepareConfig(
-        categories=("all",), points=POINTS, surface_points=64, image_size=32, resolution=64, watertight=request.param
+        categories=("all",), points=POINTS, surface_points=512, image_size=32, resolution=64, watertight=request.param
     )
     out = root / "data"
     prepare(list_meshes(source, config), config, out, Execution(backend="inline"))
@@ -111,16 +114,19 @@ def remove_a_face(file: h5py.File, row: int, points: np.ndarray) -> None:
 
 
 def fill_the_cavity(file: h5py.File, row: int, points: np.ndarray) -> None:
-    """Labels and mesh agree with each other that there is none."""
+    """Labels and mesh agree with each other that there is none; only samples of its surface are left."""
     relabel(file, row, labels_of(file, row) | (np.abs(points) < OUTER * HOLLOW / 2 + 1e-3).all(axis=1))
     without_faces(file, row, lambda corners: (np.abs(corners) < OUTER * 0.4).all(axis=(1, 2)))
 
 
 def mirror(file: h5py.File, row: int, points: np.ndarray) -> None:
     """As if a node's negative scale had been overlooked: points and mesh agree, in a world turned over."""
-    cells = file["points"][row]
-    cells[:, 0] = 65535 - cells[:, 0]
-    file["points"][row] = cells
+    for name in ("points", "surface/points"):
+        cells = file[name][row]
+        cells[:, 0] = 65535 - cells[:, 0]
+        file[name][row] = cells
+    normals = decode_normals(file["surface/normals"][row])
+    file["surface/normals"][row] = encode_normals(normals * np.float32([-1, 1, 1]))
     span = slice(file["mesh/vertex_offset"][row], file["mesh/vertex_offset"][row + 1])
     vertices = file["mesh/vertices"][span]
     file["mesh/vertices"][span] = vertices * (-1, 1, 1)
@@ -152,5 +158,56 @@ def test_a_filled_cavity_is_found_beside_its_source(
 ) -> None:
     if sound[2] == "tight":
         pytest.skip("tight fills cavities: there is none to be filled")
-    assert changed("hollow", fill_the_cavity) == set()
-    assert changed("hollow", fill_the_cavity, root=True) == {"source labels"}
+    assert changed("hollow", fill_the_cavity) == {"surface"}
+    assert changed("hollow", fill_the_cavity, root=True) == {"surface", "source labels"}
+
+
+def exchange(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[h5py.File, int, np.ndarray], None]:
+    def apply(file: h5py.File, row: int, points: np.ndarray) -> None:
+        file[name][row] = change(file[name][row])
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("surface/points", lambda cells: cells[:, [1, 2, 0]]),
+        ("surface/points", lambda cells: np.clip(cells.astype(np.int64) + 600, 0, 65535)),
+        ("surface/normals", lambda normals: normals[::-1]),
+    ],
+)
+def test_wrong_surface_samples_are_found(
+    changed: Callable[..., set[str]], name: str, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    assert changed("bracket", exchange(name, change)) == {"surface"}
+
+
+@pytest.mark.parametrize(("name", "change"), [("scale", lambda scale: scale * 1.01), ("loc", lambda loc: loc + 0.01)])
+def test_a_wrong_normalisation_is_found_beside_its_source(
+    changed: Callable[..., set[str]], name: str, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    assert changed("bracket", exchange(name, change)) == set()
+    assert changed("bracket", exchange(name, change), root=True) == {"source labels"}
+
+
+def test_a_cage_whose_gaps_are_closed_is_sound(tmp_path: Path) -> None:
+    """Many rays leave it, but only through gaps that ``tight`` closes; points outside of it are judged."""
+    voxel = 1 / (0.9 * 64)
+    width, pitch = 2 * voxel, 3.5 * voxel
+    bars = [trimesh.creation.box(bounds=[(0, y, 0), (1, y + width, 1)]) for y in (0, 1 - width)]
+    for start in np.arange(0, 1 - width, pitch):
+        end = start + width
+        bars += [trimesh.creation.box(bounds=[(start, 0, z), (end, 1, z + width)]) for z in (0, 1 - width)]
+        bars += [trimesh.creation.box(bounds=[(x, 0, start), (x + width, 1, end)]) for x in (0, 1 - width)]
+    cage = trimesh.util.concatenate(bars)
+    source = Mesh(cage.vertices - 0.5, cage.faces)
+    points = np.random.default_rng(0).uniform(-0.55, 0.55, (2000, 3)).astype(np.float32)
+    filled = (np.abs(points) < 0.5).all(axis=1)
+    judged, wrong = against_source(source, points, filled, "tight", voxel)
+    assert wrong == 0
+    assert judged < len(points) / 2
+    judged, wrong = against_source(source, points, np.ones(len(points), dtype=bool), "tight", voxel)
+    outside = np.linalg.norm(np.maximum(np.abs(points) - 0.5, 0), axis=1) > 2.5 * voxel
+    assert outside.sum() > 50
+    assert wrong == pytest.approx(outside.sum(), rel=0.05)

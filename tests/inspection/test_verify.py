@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +61,7 @@ def test_a_prepared_data_set_is_sound(prepared: Path, release: Path) -> None:
         "leakage",
         "duplicates",
         "labels",
+        "surface",
         "source labels",
         "cameras",
         "source",
@@ -168,6 +171,7 @@ def test_pictures_without_pose_are_counted_not_judged(data: Path) -> None:
         (lambda f: f["mesh/vertex_offset"].__setitem__(1, -5), "offsets"),
         (lambda f: f["images/mask"].__setitem__(0, 0), "empty"),
         (lambda f: f["images/rgb"].__setitem__(0, 7), "background"),
+        (lambda f: f["images/rgb"].__setitem__(1, f["images/rgb"][1][:, ::-1]), "not the one"),
         (lambda f: f["images/pose"].__setitem__((0, 0, 0), 3.0), "rigid"),
         (lambda f: f["images/pose"].__setitem__((0, 0, 0), np.nan), "incomplete"),
         (lambda f: f["images/shape"].__setitem__(0, 2), "images/shape"),
@@ -243,6 +247,32 @@ def test_a_source_that_changed_is_found(prepared: Path, release: Path, tmp_path:
     second.unlink()
     check = named(verify(prepared, source_root=moved), "source")
     assert [f.level for f in check.findings] == ["error", "warning"]
+
+
+def test_sources_that_cannot_be_read_are_named(prepared: Path, release: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(release, tmp_path / "release"))
+    loop, far, large = (moved / s.source_mesh for s in read_manifest(prepared).shapes[:3])
+    for path, target in ((loop, loop), (far, Path("/etc/hostname"))):
+        path.unlink()
+        path.symlink_to(target)
+    os.truncate(large, 2 << 30)
+    check = named(verify(prepared, source_root=moved), "source")
+    assert [f.level for f in check.findings] == ["error", "error", "error"]
+    for finding, text in zip(check.findings, ("cannot be read", "leads out", "has more than"), strict=True):
+        assert text in finding.message
+
+
+def test_the_folder_of_the_synsets_is_a_root_too(prepared: Path, release: Path) -> None:
+    """As of ShapeNet with renderings beside it, whose listing begins in the parent folder."""
+    shape = read_manifest(prepared).shapes[0]
+    outer = dataclasses.replace(shape, source_mesh=f"{release.name}/{shape.source_mesh}")
+    assert checks.source_file(outer, release) == release / shape.source_mesh
+
+
+def test_a_folder_without_any_of_the_meshes_is_an_error(prepared: Path, tmp_path: Path) -> None:
+    check = named(verify(prepared, source_root=tmp_path), "source")
+    assert [f.level for f in check.findings] == ["error"]
+    assert "none of the 6" in check.findings[0].message
 
 
 def test_the_command_names_every_setting_that_is_not_the_default(data: Path) -> None:

@@ -28,7 +28,7 @@ VARIANTS = frozenset({
     "poisson", "tsdf", "recon", "reconstruction", "copy", "final", "ply", "off", "stl", "glb", "gltf",
 })  # fmt: skip
 """Words that denote a variant of a shape."""
-NUMBERED = re.compile(r"(lod|v|version|level)\d+")
+NUMBERED = re.compile(r"(lod|v|version|level)\d+|\d+k")
 WORDS = re.compile(r"[^\W_]+")
 
 Path = tuple[str, ...]
@@ -51,7 +51,8 @@ def group_of(names: Sequence[str], rule: Grouping) -> dict[str, str]:
 
 
 def category_of(groups: Mapping[str, str]) -> dict[str, str]:
-    """File → category: the top-level folder if it has at least two groups; otherwise ``mesh``."""
+    """File → category: the top-level folder if it has at least two groups and does not denote a variant; otherwise
+    ``mesh``."""
     held: dict[str, set[str]] = defaultdict(set)
     for name, group in groups.items():
         held[_top(name)].add(group)
@@ -59,7 +60,9 @@ def category_of(groups: Mapping[str, str]) -> dict[str, str]:
 
 
 def _top(name: str) -> str:
-    return name.split("/", maxsplit=1)[0] if "/" in name else ""
+    """The top-level folder; empty if there is none, or if it denotes a variant."""
+    top, slash, _ = name.partition("/")
+    return top if slash and not _is_variant(top.lower(), "") else ""
 
 
 def _stem(name: str) -> str:
@@ -73,20 +76,25 @@ def _auto(names: Sequence[str]) -> dict[str, str]:
     files: dict[Path, set[str]] = defaultdict(set)
     folders: dict[Path, set[str]] = defaultdict(set)
     parents: dict[str, set[Path]] = defaultdict(set)  # name → the folders that contain it
-    spelt: dict[Path, str] = {}
-    for name, path in paths.items():
+    for path in paths.values():
         files[path[:-1]].add(path[-1])
-        for depth, part in enumerate(_stem(name).split("/")):
+        for depth, part in enumerate(path):
             if depth < len(path) - 1:
-                folders[path[:depth]].add(path[depth])
-            parents[path[depth]].add(path[:depth])
-            spelt[path[: depth + 1]] = part
+                folders[path[:depth]].add(part)
+            if depth == 0 or part != path[depth - 1]:  # ``cup_001/cup_001.obj`` is one name, not a recurring one
+                parents[part].add(path[:depth])
     recurring = {part for part, found in parents.items() if len(found) > 1 and not part.isdecimal()}
-    variants = {f: _holds_variants(f, files[f], folders[f], recurring) for f in [*files, *folders]}
+    variants: dict[Path, bool] = {}
+    for folder in sorted({*files, *folders}, key=len):
+        # ``ply/`` is a variant of many shapes, unless it is inside one
+        own = not folder or not _is_variant(folder[-1], "") or variants[folder[:-1]]
+        variants[folder] = own and _holds_variants(folder, files[folder], folders[folder], recurring)
+    shown: dict[Path, str] = {}
     result = {}
-    for name, path in paths.items():
-        found = _identity(path, variants)
-        result[name] = "/".join(spelt.get(found[: i + 1], part) for i, part in enumerate(found)) or ROOT
+    for name in sorted(names):
+        found = _identity(paths[name], variants)
+        spelt = {part.lower(): part for part in _stem(name).split("/")}
+        result[name] = shown.setdefault(found, "/".join(spelt.get(part, part) for part in found) or ROOT)
     return result
 
 
@@ -105,14 +113,14 @@ def _is_variant(part: str, folder: str) -> bool:
 
 
 def _identity(path: Path, variants: Mapping[Path, bool]) -> Path:
-    """The folder of the shape, or the path without words for a variant."""
-    folder = path[:-1]
-    if variants[folder]:
-        while variants[folder[:-1]]:
-            folder = folder[:-1]
-        return folder
-    bare = _bare(path[-1])
-    return (*folder, bare) if bare else folder
+    """The folder of the shape, or the path without words for a variant; without folders of variants."""
+    found = path[:-1]
+    if variants[found]:
+        while variants[found[:-1]]:
+            found = found[:-1]
+    elif bare := _bare(path[-1]):
+        found = (*found, bare)
+    return tuple(part for part in found if not _is_variant(part, "")) or found
 
 
 def _bare(name: str) -> str:

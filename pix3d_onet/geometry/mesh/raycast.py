@@ -22,6 +22,7 @@ class RayScene:
 
         tensor: Any = o3d.core.Tensor  # Open3D's stubs do not allow a NumPy array as only argument
         self._tensor = tensor
+        self._mesh = mesh
         self._scene: Any = o3d.t.geometry.RaycastingScene(nthreads=1)
         self._scene.add_triangles(tensor(mesh.vertices.astype(np.float32)), tensor(mesh.faces.astype(np.uint32)))
 
@@ -47,6 +48,23 @@ class RayScene:
             toward = np.broadcast_to(direction, (len(points), 3))
             rays = np.concatenate([np.asarray(points, dtype=np.float32), toward], axis=1)
             found += ~self._scene.test_occlusions(self._tensor(rays), nthreads=1).numpy()
+        return found
+
+    def wide_views(self, points: Float32 | Float64, directions: Float64, clearance: float) -> NDArray[np.int64]:
+        """As :meth:`open_views`, but counts only rays that stay ``clearance`` away from the surface, by sphere tracing:
+        rays through narrow gaps are not counted."""
+        low, high = self._mesh.bounds
+        found = np.zeros(len(points), dtype=np.int64)
+        for direction in directions / np.linalg.norm(directions, axis=1, keepdims=True):
+            at = np.asarray(points, dtype=np.float64).copy()
+            alive = np.arange(len(at))
+            while len(alive):
+                free = self.distance(at[alive]) - clearance
+                alive, free = alive[free >= 0], free[free >= 0]
+                at[alive] += np.maximum(free, clearance / 2)[:, None] * direction
+                gone = ((at[alive] < low) | (at[alive] > high)).any(axis=1)
+                found[alive[gone]] += 1
+                alive = alive[~gone]
         return found
 
     def _query(self, points: Float32 | Float64) -> Any:

@@ -29,9 +29,13 @@ CALLED = re.compile(
 )
 """What a pickle of weights may name. Of what else PyTorch allows, none is needed for dense tensors."""
 SLOW_CODECS = ("punycode", "idna")
-"""``_codecs.encode``, by which NumPy pickles bytes, would take the square of a text's length with them."""
-PICKLES = 4
-"""Pickles at the beginning of a file in PyTorch's old form: a number, its version, the machine, the document."""
+"""``_codecs.encode``, by which NumPy pickles bytes, would take the square of a text's length with them.
+Python ignores case and punctuation in their names."""
+ZIP = b"PK\x03\x04"
+"""First bytes by which PyTorch tells a zip archive; Python also takes other files with an archive at their end."""
+PICKLES = 5
+"""Pickles at the beginning of a file in PyTorch's old form: a number, its version, the machine, the document, the keys
+of its storages."""
 MAX_PICKLE_BYTES = 64 << 20
 """Largest document besides the tensors' bytes."""
 MAX_SHARED = 4
@@ -42,7 +46,7 @@ def check_archive(path: Path) -> None:
     """ValueError if the file is a zip archive that is compressed or unpacks to more than its size; UnpicklingError if
     its pickle names anything but tensors and numbers."""
     with open_regular(path) as file:
-        if not zipfile.is_zipfile(file):
+        if file.read(len(ZIP)) != ZIP:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 for _ in range(PICKLES):
                     _check_pickle(cast(IO[bytes], data))  # reads and tells like a file
@@ -67,7 +71,7 @@ def _check_pickle(data: IO[bytes]) -> None:
     for instruction, argument, _ in pickletools.genops(data):
         if instruction.name in ("GLOBAL", "INST") and not CALLED.fullmatch(str(argument)):
             raise UnpicklingError(f"GLOBAL {str(argument).replace(' ', '.')}")
-        if isinstance(argument, str) and argument.lower() in SLOW_CODECS:
+        if isinstance(argument, str) and re.sub(r"\W|_", "", argument.lower()) in SLOW_CODECS:
             raise UnpicklingError("an encoding that no weights need")
 
 

@@ -13,16 +13,21 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
+from timm.data.constants import IMAGENET_DEFAULT_MEAN as IMAGENET_MEAN
+from timm.data.constants import IMAGENET_DEFAULT_STD as IMAGENET_STD
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pix3d_onet.errors import InputError
-from pix3d_onet.learning.network.tensor_names import SCHEMES, renamed
+from pix3d_onet.learning.network.tensor_names import BY_TIMM, SCHEMES, Scheme, renamed
 from pix3d_onet.learning.network.weights_file import listing, read_tensors
 
 HINT = "An encoder is loaded whole or not at all: give the file of this `encoder`, or start with `pretrained=False`."
@@ -39,6 +44,8 @@ PREFERRED = (
 """Name parts of two backbones in one file; the first is used."""
 AVERAGE = re.compile(r"(?:^|_)(?:ema|averaged?)(?:_|$)")
 """A name part that means moving average, which is used because it is the network that was evaluated."""
+TOKEN = re.compile(r"(?:cls|class|dist|distillation|reg|register|storage)_tokens?")
+"""Parameters of transformers that take part in every block although they stand in none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +75,14 @@ class LoadedWeights:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
-    """A prefix with tensors of the backbone under it. ``names``: the backbone's name → the file's name; ``origin``: the
-    naming scheme, empty for timm's own."""
+    """A prefix with tensors of the backbone under it.
+
+    ``names``: the backbone's name → the file's name; ``scheme``: None for timm's own names.
+    """
 
     prefix: str
     names: dict[str, str]
-    origin: str = ""
+    scheme: Scheme | None = None
 
 
 class FileWeights:
@@ -101,15 +110,29 @@ def load_backbone(backbone: nn.Module, name: str, tensors: Mapping[str, Tensor],
     for own, value in fitted.items():
         if not bool(torch.isfinite(value).all()):
             raise InputError(f"{file} holds NaN or infinite values in {found.names[own]}.", hint=HINT)
-    notes = [found.origin] if found.origin else []
+        if own.endswith("running_var") and bool((value < 0).any()):
+            raise InputError(f"{file} holds negative variances in {found.names[own]}.", hint=HINT)
+    notes = [found.scheme.origin] if found.scheme is not None else []
     kinds = sorted({str(source[found.names[own]].dtype).removeprefix("torch.") for own in search.required})
     if kinds != ["float32"]:
         notes.append(f"{' and '.join(kinds)} cast to float32")
-    notes += search.notes
+    notes += search.notes + _settings(backbone, name, found.scheme)
     backbone.load_state_dict({**state, **fitted})
     _compare(backbone, fitted, file)
     count = len(search.required)
     return LoadedWeights(file.name, _shown(found.prefix), count, count, search.left_out(found, source), tuple(notes))
+
+
+def _settings(backbone: nn.Module, name: str, scheme: Scheme | None) -> list[str]:
+    """Notes on unusual settings that are not in the file, and so are those of timm's ``name``."""
+    cfg = getattr(backbone, "pretrained_cfg", None) or {}
+    mean, std = (cfg.get(key) or default for key, default in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)))
+    notes = []
+    if (mean, std) != (IMAGENET_MEAN, IMAGENET_STD):
+        notes.append(f"pictures normalised as timm's {name}: mean {_numbers(mean)}, deviation {_numbers(std)}")
+    if scheme is not None and any(isinstance(module, Conv2dSame) for module in backbone.modules()):
+        notes.append("padded as in TensorFlow")
+    return notes
 
 
 def _fitted(value: Tensor, own: Tensor) -> Tensor:
@@ -137,8 +160,8 @@ class _Search:
     def find(self) -> tuple[_Candidate, Mapping[str, Tensor]]:
         """The backbone to load, and the tensors by the names in it. InputError if none or several fit."""
         nearest: tuple[list[_Candidate], Mapping[str, Tensor]] = ([], self.tensors)
-        for origin, source in self._sources():
-            candidates = self._under_prefixes(source, origin)
+        for scheme, source in self._sources():
+            candidates = self._under_prefixes(source, scheme)
             complete = [candidate for candidate in candidates if self._complete(candidate, source)]
             if complete:
                 return self._choose(complete, source), source
@@ -146,24 +169,25 @@ class _Search:
                 nearest = candidates, source
         raise self._refusal(*nearest)
 
-    def _sources(self) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
-        """The file's tensors under its own names, then renamed by each naming scheme; with the scheme's description."""
-        yield "", self.tensors
+    def _sources(self) -> Iterator[tuple[Scheme | None, Mapping[str, Tensor]]]:
+        """The file's tensors under its own names (None), then renamed by each naming scheme."""
+        yield None, self.tensors
         for scheme in SCHEMES:
-            yield scheme.origin, renamed(self.tensors, scheme)
+            yield scheme, renamed(self.tensors, scheme)
         for source in self._by_timm():
-            yield "names that timm knows and renames", source
+            yield BY_TIMM, source
 
-    def _under_prefixes(self, source: Mapping[str, Tensor], origin: str) -> list[_Candidate]:
+    def _under_prefixes(self, source: Mapping[str, Tensor], scheme: Scheme | None) -> list[_Candidate]:
         """Every prefix with a tensor of the backbone under it, those with most tensors first."""
         found: dict[str, dict[str, str]] = {}
+        deepest = 1 + max(name.count(".") for name in self.wanted)
         for name in source:
             parts = name.split(".")
-            for cut in range(len(parts)):
+            for cut in range(max(0, len(parts) - deepest), len(parts)):
                 own = ".".join(parts[cut:])
                 if own in self.wanted:
                     found.setdefault(name.removesuffix(own), {})[own] = name
-        candidates = [_Candidate(prefix, names, origin) for prefix, names in found.items()]
+        candidates = [_Candidate(prefix, names, scheme) for prefix, names in found.items()]
         return sorted(candidates, key=lambda c: (-len(c.names), c.prefix.count(".")))
 
     def _complete(self, candidate: _Candidate, source: Mapping[str, Tensor]) -> bool:
@@ -171,7 +195,9 @@ class _Search:
 
     def _misfits(self, candidate: _Candidate, source: Mapping[str, Tensor]) -> list[str]:
         """Names of tensors of the backbone that the file has with another shape or kind of number."""
-        return [own for own, there in candidate.names.items() if not _fits(source[there], self.wanted[own], candidate)]
+        return [
+            own for own, there in candidate.names.items() if not _fits(own, source[there], self.wanted[own], candidate)
+        ]
 
     def _by_timm(self) -> Iterator[dict[str, Tensor]]:
         """The file's tensors as renamed by timm's own conversion of old checkpoints.
@@ -203,16 +229,17 @@ class _Search:
                 distinct.append(candidate)
         best = [c for c in distinct if not any(_preferred(other.prefix, c.prefix) for other in distinct)]
         if len(best) != 1:
-            names = ", ".join(f"`{c.prefix}`" for c in best or distinct)
+            names = listing([f"`{c.prefix}`" for c in best or distinct])
             raise InputError(
                 f"{self.file} holds {len(best or distinct)} different backbones of {self.name}: {names}.",
                 hint="Write one of them to its own file.",
             )
         chosen = best[0]
         if len(distinct) > 1:
-            others = (f"`{_shown(c.prefix) or c.prefix or '(no prefix)'}`" for c in distinct if c is not chosen)
-            self.notes.append(f"preferred to {', '.join(others)}")
+            others = [f"`{_shown(c.prefix) or c.prefix or '(no prefix)'}`" for c in distinct if c is not chosen]
+            self.notes.append(f"preferred to {listing(others)}")
         self._refuse_larger(chosen, source)
+        self._refuse_other_eps(chosen.scheme)
         return chosen
 
     def _equal(self, one: _Candidate, other: _Candidate, source: Mapping[str, Tensor]) -> bool:
@@ -231,6 +258,8 @@ class _Search:
         """Whether another tensor belongs to a head: timm's classifier, or a module that the backbone does not have."""
         classifier = (getattr(self.backbone, "pretrained_cfg", None) or {}).get("classifier") or ()
         heads = {part.split(".")[0] for part in ([classifier] if isinstance(classifier, str) else classifier)}
+        if TOKEN.fullmatch(name):
+            return False
         first = name.split(".", maxsplit=1)[0]
         return first in heads or first not in {own.split(".")[0] for own in self.wanted}
 
@@ -246,6 +275,22 @@ class _Search:
                 f"backbone: {listing(inner)}.",
                 hint=HINT,
             )
+
+    def _refuse_other_eps(self, scheme: Scheme | None) -> None:
+        """A file does not hold the eps of its batch norms, but the project that named its tensors has one."""
+        if scheme is None or scheme.norm_eps is None:
+            return
+        theirs = scheme.norm_eps(int(self.backbone.num_features))  # type: ignore[arg-type]
+        own = {module.eps for module in self.backbone.modules() if isinstance(module, _BatchNorm)}
+        if own == {theirs}:
+            return
+        arch = self.name.partition(".")[0]
+        twin = arch.removeprefix("tf_") if arch.startswith("tf_") else f"tf_{arch}"
+        raise InputError(
+            f"{self.file} has {scheme.origin} with an eps of {theirs:g} in its batch norms; {self.name} has "
+            f"{' and '.join(f'{eps:g}' for eps in sorted(own))}, and would compute something else.",
+            hint=f"`encoder={twin}` has that eps." if timm.is_model(twin) else HINT,
+        )
 
     def _refusal(self, candidates: list[_Candidate], source: Mapping[str, Tensor]) -> InputError:
         """The error that names what is missing or does not fit under the best prefix."""
@@ -276,14 +321,16 @@ class _Search:
         return f"{own} in {str(value.dtype).removeprefix('torch.')}"
 
 
-def _fits(value: Tensor, own: Tensor, candidate: _Candidate) -> bool:
+def _fits(name: str, value: Tensor, own: Tensor, candidate: _Candidate) -> bool:
     """Whether a tensor fits the network's: equal shape, except for axes of length 1 in renamed tensors."""
+    if name.rpartition(".")[2] == COUNTER:  # averaged with the weights, it is a float
+        return value.numel() == 1 and not value.is_complex()
     if value.is_floating_point() != own.is_floating_point() or value.is_complex():
         return False
     if value.shape == own.shape:
         return True
     squeezed = [[side for side in tensor.shape if side != 1] for tensor in (value, own)]
-    return bool(candidate.origin) and squeezed[0] == squeezed[1]
+    return candidate.scheme is not None and squeezed[0] == squeezed[1]
 
 
 def _shared_prefixes(names: Iterable[str]) -> list[str]:
@@ -313,6 +360,11 @@ def _preferred(one: str, other: str) -> bool:
     if scales[0] is None or scales[1] is None:
         return False
     return int(scales[0][2]) < int(scales[1][2])  # a run of onet with three scales: the full-size picture's
+
+
+def _numbers(values: Sequence[float]) -> str:
+    """Numbers of three channels, one if they are equal."""
+    return ", ".join(f"{value:g}" for value in (values[:1] if len(set(values)) == 1 else values))
 
 
 def _averaged(parts: list[str]) -> bool:

@@ -13,6 +13,8 @@ from typing import Any
 
 import timm
 import torch
+from timm.data.constants import IMAGENET_DEFAULT_MEAN as IMAGENET_MEAN
+from timm.data.constants import IMAGENET_DEFAULT_STD as IMAGENET_STD
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,8 +23,6 @@ from pix3d_onet.errors import ConfigError
 from pix3d_onet.learning.network.backbone_weights import FileWeights
 from pix3d_onet.learning.network.pretrained import fetch_pretrained
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 POSE_DIM = 32
 """Dimension of the pose's code."""
 MATRIX_DIM = 16

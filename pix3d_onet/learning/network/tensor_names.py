@@ -29,11 +29,13 @@ class Scheme:
     """A naming scheme.
 
     ``origin``: a description for the run record; ``rules``: regular expression of the name of a layer,
-    or of a parameter outside layers, → timm's name.
+    or of a parameter outside layers, → timm's name; ``norm_eps``: number of features → eps of the batch norms, which no
+    file holds, where it differs among the networks of these names.
     """
 
     origin: str
     rules: tuple[tuple[str, Rename], ...]
+    norm_eps: Callable[[int], float] | None = None
 
     def translate(self, name: str) -> str:
         """timm's name of a tensor under any prefix; unchanged if no rule matches."""
@@ -78,6 +80,8 @@ MBCONV_LAYERS = {
 }
 """Layers of EfficientNet's blocks: of the first stage, which does not expand, and of the others."""
 SQUEEZE = {"fc1": "se.conv_reduce", "fc2": "se.conv_expand"}
+LEAST_OF_B5 = 2048
+"""Features of EfficientNet-B5, from which on torchvision's have an eps of 1e-3 like those of TensorFlow."""
 SWIN_PARTS = {"mlp.0": "mlp.fc1", "mlp.3": "mlp.fc2"}
 HF_BLOCK = {
     "layernorm_before": "norm1",
@@ -160,6 +164,7 @@ SCHEMES = (
             (r"features\.8\.1", _fixed("bn2")),
             (r"classifier\.1", _fixed("classifier")),
         ),
+        norm_eps=lambda features: 1e-3 if features >= LEAST_OF_B5 else 1e-5,
     ),
     Scheme(
         "torchvision's names of a Swin transformer",
@@ -235,6 +240,9 @@ SCHEMES = (
         ),
     ),
 )
+
+BY_TIMM = Scheme("names that timm knows and renames", ())
+"""Names that timm's own conversion of old checkpoints translates."""
 
 
 def unwrapped(name: str) -> str:

@@ -6,6 +6,7 @@ import codecs
 import itertools
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,9 +30,11 @@ MOST_TENSORS = 1_000_000
 """Most values in these dicts and lists."""
 DAMAGE = (
     *(OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, MemoryError),
-    *(SafetensorError, zipfile.BadZipFile),
+    *(SafetensorError, zipfile.BadZipFile, ArithmeticError, AssertionError, struct.error),
 )
 """Exceptions from reading damaged files; the readers do not check the order of a pickle's instructions."""
+LONGEST_NAME = 500
+"""Most characters of a tensor's name, with the names of the dicts around it."""
 NAMES_SHOWN = 3
 """Number of names that an error lists."""
 HEAD_BYTES = 1024
@@ -101,13 +104,13 @@ def read_document(path: Path) -> dict[str, Any]:
         with path.open("rb") as handle:
             head = handle.read(HEAD_BYTES)
         if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < LONGEST_HEADER:
-            return dict(load_file(path))
-        _refuse_foreign(path, head)
-        check_archive(path)
-        with torch.serialization.safe_globals(list(NUMPY_SCALARS)), path.open("rb") as handle:
-            document = torch.load(
-                handle, map_location="cpu", weights_only=True
-            )  # an open file, because with a path the suffix decides the format
+            document: Any = dict(load_file(path))
+        else:
+            _refuse_foreign(path, head)
+            check_archive(path)
+            # an open file, because with a path the suffix decides the format
+            with torch.serialization.safe_globals(list(NUMPY_SCALARS)), path.open("rb") as handle:
+                document = torch.load(handle, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _refused_pickle(path, str(error)) from None
     except DAMAGE as error:
@@ -123,7 +126,7 @@ def read_document(path: Path) -> dict[str, Any]:
         check_tensors(flatten(document).values(), path.stat().st_size)
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}.", hint=DOWNLOAD) from None
-    return document
+    return dict(type(document).items(document))
 
 
 def _refuse_foreign(path: Path, head: bytes) -> None:
@@ -157,7 +160,7 @@ def _refused_pickle(path: Path, message: str) -> InputError:
 def flatten(document: Mapping[Any, Any]) -> dict[str, Tensor]:
     """All dense tensors in nested dicts and lists, in order; names are the keys joined by dots.
 
-    ValueError for more than ``MOST_TENSORS`` values, as in a list that contains itself many times.
+    ValueError for more than ``MOST_TENSORS`` values, as in a list that contains itself many times, and for long names.
     """
     found = list(itertools.islice(_walk(document, "", MOST_NESTED), MOST_TENSORS + 1))
     if len(found) > MOST_TENSORS:
@@ -166,16 +169,21 @@ def flatten(document: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def _walk(node: Any, prefix: str, depth: int) -> Iterator[tuple[str, Tensor | None]]:
-    """Dense tensors by name, and None for every other value, so that all values can be counted."""
-    items = node.items() if isinstance(node, Mapping) else enumerate(node)
+    """Dense tensors by name, and None for every other value, so that all values can be counted. ValueError for a name
+    that is too long."""
+    # of its type, because an OrderedDict from a pickle can have attributes, such as `items`
+    items = type(node).items(node) if isinstance(node, Mapping) else enumerate(node)
     for key, value in items:
+        nested = isinstance(value, (Mapping, list, tuple))
+        if (nested or isinstance(value, Tensor)) and len(name := f"{prefix}{key}") > LONGEST_NAME:
+            raise ValueError(f"a name in it has {len(name):,} characters")
         if isinstance(value, Tensor):
             if value.layout is torch.strided and not value.is_meta:
-                yield f"{prefix}{key}", value.detach()
+                yield name, value.detach()
             continue
         yield "", None
-        if isinstance(value, (Mapping, list, tuple)) and depth:
-            yield from _walk(value, f"{prefix}{key}.", depth - 1)
+        if nested and depth:
+            yield from _walk(value, f"{name}.", depth - 1)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.files import check_claim, file_digest, read_json, remove, write_json
 from pix3d_onet.learning import checkpoint
-from pix3d_onet.runs.folder import FILES, FOLDERS, RunFolder, is_run, network_file
+from pix3d_onet.runs.folder import FILES, FOLDERS, RunFolder, is_run, network_file, no_network
 from pix3d_onet.runs.record import RunRecord, read_run
 
 NAMED_DIFFERENCES = 3
@@ -170,6 +170,8 @@ def initial_run(init_from: Path | None, model: ModelConfig) -> str:
     if init_from is None:
         return ""
     network = network_file(init_from)
+    if not network.exists():
+        raise no_network(init_from)
     header = checkpoint.read_header(network)
     if ModelConfig.from_json(header.get("model") or {}).architecture() != model.architecture():
         raise InputError(f"{init_from} is a network of another architecture: {header.get('model')}.")

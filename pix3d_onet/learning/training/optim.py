@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from timm.utils.model_ema import ModelEmaV3
-from torch import nn
+from torch import Tensor, nn
 
 from pix3d_onet.config import TrainConfig
 from pix3d_onet.learning.network.model import OccupancyNetwork
@@ -34,6 +34,20 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=config.lr, fused=True)
+
+
+def restored_state(stored: dict[str, Tensor], parameter: nn.Parameter) -> dict[str, Tensor]:
+    """Adam's state of ``parameter`` from a checkpoint, in its memory layout, so that sums have the same order.
+
+    Empty for a parameter that has had no gradient. ValueError if the tensors are not those of the parameter.
+    """
+    shapes = {"step": torch.Size(()), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+    if stored and {key: value.shape for key, value in stored.items()} != shapes:
+        raise ValueError("the optimiser's tensors are not those of the network")
+    return {
+        key: value.to(parameter.device) if key == "step" else torch.empty_like(parameter).detach().copy_(value)
+        for key, value in stored.items()
+    }
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

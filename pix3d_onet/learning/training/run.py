@@ -117,6 +117,8 @@ def train(
         model, config, out, name, resume, init_from, weights, overwrite, compile, residence, profile, examples, emit
     )
     MachineConfig(threads)
+    if weights is not None and init_from is not None:
+        raise ConfigError("`weights` and `init_from` both give the encoder's first weights.", hint="Give one of them.")
     cpu_threads = Threads(threads, where, emit)
     with cpu_tuning(), cpu_threads, distributed.joined(group, where), Dataset(data) as dataset:
         reset_peak_memory(where)
@@ -141,6 +143,10 @@ def train(
             raise ConfigError(f"`batch_size={size}` must be divisible by the {group.world} processes.")
         check_suitable(build_model(request.model).to(where), request.config, group.world)
         with locked(out, emit) if group.leads else nullcontext():
+            distributed.wait()
+            is_ours = check_output(out, overwrite=overwrite)  # again: another process may have written until the lock
+            if is_ours and (record := finished_run(out, identity, resume)) is not None:
+                return record
             found = unfinished_run(out, identity, resume, request.emit) if is_ours else None
             distributed.wait()  # no process writes before all have read the folder
             with _tidied(RunFolder(out), existing=is_ours) if group.leads else nullcontext():

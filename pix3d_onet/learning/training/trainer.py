@@ -34,6 +34,7 @@ from pix3d_onet.learning.training.optim import (
     learning_rate,
     make_optimizer,
     moving_average,
+    restored_state,
     set_learning_rate,
 )
 from pix3d_onet.learning.training.validate import Advance, Scores, evaluate_split, no_progress
@@ -372,24 +373,24 @@ class Trainer:
                 tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
         if self.average is not None:
             tensors.update({f"average.{key}": value for key, value in self.average.module.state_dict().items()})
-        header = {**self.setup.identity, "progress": self.progress.to_json(), "scaler": self.scaler.state_dict()}
-        checkpoint.save_last(folder, self.progress.step, tensors, header)
+        counters = {"progress": self.progress.to_json(), "scaler": self.scaler.state_dict(), "tensors": len(tensors)}
+        checkpoint.save_last(folder, self.progress.step, tensors, {**self.setup.identity, **counters})
 
     def parameters(self) -> list[nn.Parameter]:
         """The parameters in the optimiser's order."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def restore(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-        """Continue from a checkpoint."""
-        self.model.load_state_dict(under_prefix(tensors, "model."))
+        """Continue from a checkpoint. ValueError or another error of ``run._restore`` if it is not whole."""
+        model, average = (under_prefix(tensors, prefix) for prefix in ("model.", "average."))
+        states = [under_prefix(tensors, f"optimizer.{index}.") for index in range(len(self.parameters()))]
+        if not len(model) + len(average) + sum(map(len, states)) == len(tensors) == header["tensors"]:
+            raise ValueError(f"of its {header['tensors']} tensors some are missing or have other names")
+        self.model.load_state_dict(model)
         if self.average is not None:
-            self.average.module.load_state_dict(under_prefix(tensors, "average."))
-        for index, parameter in enumerate(self.parameters()):
-            state = under_prefix(tensors, f"optimizer.{index}.")
-            for key, value in state.items():  # in the parameter's memory layout, so that sums have the same order
-                same = value.shape == parameter.shape
-                state[key] = torch.empty_like(parameter).detach().copy_(value) if same else value.to(parameter.device)
-            self.optimizer.state[parameter] = state
+            self.average.module.load_state_dict(average)
+        for parameter, state in zip(self.parameters(), states, strict=True):
+            self.optimizer.state[parameter] = restored_state(state, parameter)
         if header["scaler"]:
             self.scaler.load_state_dict(header["scaler"])
         self.progress = Progress.from_json(header["progress"])

@@ -83,6 +83,13 @@ def run(tasks: Iterable[T], plan: Plan[T, R]) -> Generator[tuple[T, R | Failure]
                 result = plan.function(task)
             yield task, result
         return
+    with warnings.catch_warnings():
+        # loky replaces a worker whose memory has grown, as it does from shape to shape, and warns of it each time
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor")
+        yield from _in_processes(waiting, plan)
+
+
+def _in_processes(waiting: deque[T], plan: Plan[T, R]) -> Generator[tuple[T, R | Failure], None, None]:
     if plan.backend == "loky" and plan.jobs == 1:
         yield from _one_by_one(waiting, plan)
         return

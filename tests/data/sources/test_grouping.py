@@ -25,6 +25,10 @@ LAYOUTS = {
     "numbered": ({f"{c}/{n:03d}.obj": f"{c}/{n:03d}" for c in ("bed", "sofa") for n in range(3)}, None),
     "details": ({f"chair-{n}{v}.obj": f"chair-{n}" for n in range(3) for v in ("", "_low", "-high", "_lod0")}, "mesh"),
     "formats": ({f"set/{n}.{e}": f"set/{n}" for n in "pq" for e in ("obj", "ply", "stl")}, "set"),
+    "folder of a variant": ({f"{v}/chair{n}.{v}": f"chair{n}" for v in ("obj", "ply") for n in range(3)}, "mesh"),
+    "folder of a detail": ({f"{v}/{n}/x.obj": n for v in ("low", "v2") for n in "pq"}, "mesh"),
+    "resolutions": ({f"{n}_{v}.obj": n for n in ("cup", "pot") for v in ("10k", "50k")}, "mesh"),
+    "category and number": ({f"{c}/{c}_{n}/{c}_{n}.obj": f"{c}/{c}_{n}" for c in ("cup", "pot") for n in "012"}, None),
     "one model": ({"x/raw_model.obj": "x", "x/normalized_model.obj": "x"}, "mesh"),
     "named as its folder": ({f"{u}/{u}{v}.obj": u for u in ("0a", "1b") for v in ("", "_raw")}, "mesh"),
 }
@@ -60,8 +64,8 @@ def test_order_changes_nothing_and_every_file_has_a_group(names: list[str], rule
     assert group_of(shuffled, rule) == found
     assert found.keys() == set(names)
     assert all(found.values())
-    if rule == "auto":  # a shape's path begins where its files lie
-        assert all(g == "." or n.lower().startswith(g.rpartition("/")[0].lower()) for n, g in found.items())
+    if rule == "auto":  # a shape's folders are folders of its files
+        assert all(set(g.lower().split("/")[:-1]) <= set(n.lower().split("/")[:-1]) for n, g in found.items())
 
 
 BOX = "v 0 0 0\nv {0} 0 0\nv 0 1 0\nv 0 0 1\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n"

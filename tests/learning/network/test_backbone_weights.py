@@ -26,11 +26,13 @@ FILE = Path("weights.pth")
 
 
 def randomised(name: str, seed: int, **options: Any) -> State:
-    """A network's state with random numbers in every floating-point tensor."""
+    """A network's state with random numbers, of which variances are positive, in every floating-point tensor."""
     generator = torch.Generator().manual_seed(seed)
     state = make_backbone(name, **options).state_dict()
     return {
-        key: torch.randn(value.shape, generator=generator) if value.is_floating_point() else value
+        key: getattr(torch, "rand" if "var" in key else "randn")(value.shape, generator=generator)
+        if value.is_floating_point()
+        else value
         for key, value in state.items()
     }
 
@@ -177,6 +179,10 @@ HEAD = "; 2 of the head left out"
 NAMINGS: dict[str, tuple[Callable[[State], dict[str, Any]], str]] = {
     "timm, torchvision": (lambda s: s, f"{ALL}{HEAD}"),
     "old, without counters": (lambda s: {k: v for k, v in s.items() if "num_batches" not in k}, f"{ALL}{HEAD}"),
+    "averaged, with counters": (
+        lambda s: {k: v.double() * 0.5 if "num_batches" in k else v for k, v in s.items()},
+        f"{ALL}{HEAD}",
+    ),
     "state_dict": (lambda s: {"state_dict": s, "epoch": 1}, f"{ALL}{HEAD}"),
     "DDP": (lambda s: {"state_dict": under("module.", s)}, f"{ALL} under `module.`{HEAD}"),
     "Lightning": (
@@ -251,6 +257,10 @@ REFUSED: dict[str, tuple[Callable[[State], dict[str, Any]], str]] = {
     "a larger network": (
         lambda _: randomised("resnet34", 2),
         r"larger network than resnet18: it has 80 more tensors inside the backbone: layer1\.2",
+    ),
+    "negative variances": (
+        lambda s: {**s, "bn1.running_var": s["bn1.running_var"].abs().neg()},
+        r"negative variances in bn1\.running_var",
     ),
     "two of equal right": (
         lambda s: {**under("left.", s), **under("right.", other(s))},
@@ -348,6 +358,56 @@ def test_torchvision_s_networks_give_timm_s_the_same_features(name: str) -> None
         torch.testing.assert_close(logits, theirs.eval()(images), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours", "said"),
+    [
+        (
+            "efficientnet_b0",
+            "tf_efficientnet_b0",
+            r"1e-05 .* tf_efficientnet_b0 has 0\.001, .*=efficientnet_b0`",
+        ),
+        ("efficientnet_b5", "efficientnet_b5", r"eps of 0\.001 .* efficientnet_b5 has 1e-05, .*=tf_efficientnet_b5`"),
+        ("efficientnet_b5", "efficientnet_b5.sw_in12k", r"=tf_efficientnet_b5`"),
+        ("efficientnet_b4", "efficientnet_b4", ""),
+        ("efficientnet_b5", "tf_efficientnet_b5", ""),
+    ],
+)
+def test_an_eps_that_is_not_in_the_file_must_be_the_network_s(theirs: str, ours: str, said: str) -> None:
+    """torchvision's EfficientNets have 1e-5 up to B4 and 1e-3 from B5 on, timm's all 1e-5, those of TensorFlow 1e-3."""
+    models = pytest.importorskip("torchvision").models
+    with torch.device("meta"):
+        network, backbone = models.get_model(theirs, weights=None), make_backbone(ours, num_classes=0)
+    eps = {module.eps for module in network.modules() if isinstance(module, nn.BatchNorm2d)}
+    fits = eps == {module.eps for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)}
+    assert fits == (not said)
+    state = {key: torch.zeros(value.shape, dtype=value.dtype) for key, value in network.state_dict().items()}
+    backbone.to_empty(device="cpu")
+    if fits:
+        taken = load_backbone(backbone, ours, state, FILE)
+        assert taken.line().endswith("; padded as in TensorFlow") == ours.startswith("tf_")
+        return
+    with pytest.raises(InputError) as error:
+        load_backbone(backbone, ours, state, FILE)
+    assert re.search(said, f"{error.value} {error.value.hint}")
+
+
+@pytest.mark.parametrize("token", ["reg_token", "register_tokens", "dist_token"])
+def test_tokens_that_the_backbone_lacks_are_no_head(token: str) -> None:
+    file = {**randomised("test_vit", 8, num_classes=0), "mask_token": torch.zeros(1), token: torch.zeros(1, 4, 8)}
+    with pytest.raises(InputError, match=rf"larger network than test_vit: .* inside the backbone: {token}\."):
+        load_backbone(make_backbone("test_vit", num_classes=0), "test_vit", file, FILE)
+
+
+def test_an_unusual_normalisation_is_told() -> None:
+    for name, said in (("vit_tiny_patch16_224", "mean 0.5, deviation 0.5"), ("deit_tiny_patch16_224", "")):
+        with torch.device("meta"):
+            backbone = make_backbone(name, num_classes=0)
+        file = {key: torch.zeros(value.shape) for key, value in backbone.state_dict().items()}
+        line = load_backbone(backbone.to_empty(device="cpu"), name, file, FILE).line()
+        assert line.endswith(f"; pictures normalised as timm's {name}: {said}") == bool(said)
+        assert ("normalised" in line) == bool(said)
+
+
 def test_names_of_a_paper_s_own_release_are_timm_s_business() -> None:
     """ConvNeXt as it was published: ``downsample_layers``, ``dwconv``, ``pwconv``; timm knows how to rename it."""
     state = randomised("test_convnext", 4, num_classes=0)
@@ -366,7 +426,8 @@ def test_a_vit_of_transformers_is_joined(now: bool) -> None:
     backbone = make_backbone("test_vit", num_classes=0)
     taken = load_backbone(backbone, "test_vit", rewritten(file, HUGGING_FACE_NOW) if now else file, FILE)
     assert all(torch.equal(value, state[key]) for key, value in backbone.state_dict().items())
-    assert taken.line() == f"{len(state)} of {len(state)} tensors; Hugging Face's names of a ViT"
+    normalised = "pictures normalised as timm's test_vit: mean 0.5, deviation 0.5"
+    assert taken.line() == f"{len(state)} of {len(state)} tensors; Hugging Face's names of a ViT; {normalised}"
 
 
 def test_a_swin_of_transformers_is_joined() -> None:

@@ -20,6 +20,7 @@ from pix3d_onet.errors import InputError
 from pix3d_onet.learning.checkpoint import load_model
 from pix3d_onet.learning.import_original import load_original
 from pix3d_onet.learning.network.model import build_model
+from pix3d_onet.learning.network.weights_file import read_tensors
 
 PEAK = 300 << 10
 """KiB that a refusal may add to the process's peak."""
@@ -158,31 +159,64 @@ def _text(text: str) -> bytes:
     return b"X" + len(coded).to_bytes(4, "little") + coded
 
 
-@pytest.mark.parametrize("old", [False, True])
+FORMS = ("zip", "old", "old, keys", "old, before a zip")
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     ("called", "said"),
     [
         (_global("builtins bytearray") + b"\x8a\x05" + (2 << 30).to_bytes(5, "little") + b"\x85R", "bytearray"),
         (_global("torch._utils _rebuild_device_tensor_from_cpu_tensor") + b")R", "_rebuild_device_tensor_from_cpu"),
         (_global("numpy dtype") + _text("V2000000000") + b"\x89\x88\x87R", "damaged|refused"),
-        (_global("_codecs encode") + _text("é" * 100_000) + _text("PunyCode") + b"\x86R", "is refused"),
+        (_global("_codecs encode") + _text("é" * 100_000) + _text("!PunyCode ") + b"\x86R", "is refused"),
     ],
     ids=["bytearray", "copy", "dtype", "codec"],
 )
 def test_a_pickle_that_asks_for_gigabytes_or_hours_is_not_run(
-    tmp_path: Path, called: bytes, said: str, old: bool
+    tmp_path: Path, called: bytes, said: str, form: str
 ) -> None:
-    """All of them are functions that PyTorch's safe reader calls."""
+    """All of them are functions that PyTorch's safe reader calls, from every pickle that it reads."""
     path, document = tmp_path / "o.pt", b"\x80\x02}" + _text("a") + called + b"s."
-    if old:
+    if form.startswith("old"):
         torch.save({}, path, _use_new_zipfile_serialization=False)
-        path.write_bytes(path.read_bytes().replace(b"\x80\x02}q\x00.", document, 1))
+        replaced = b"\x80\x02]q\x00." if form == "old, keys" else b"\x80\x02}q\x00."
+        path.write_bytes(path.read_bytes().replace(replaced, document, 1))
         assert document in path.read_bytes()
-    else:
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("o/data.pkl", document)
+    if "zip" in form:
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("o/data.pkl", b"\x80\x02}." if form.startswith("old") else document)
             archive.writestr("o/version", "3\n")
     before = peak()
     with pytest.raises(InputError, match=said):
         load_original(path)
     assert peak() - before < PEAK
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"a." * 50_000 + "conv1.weight": torch.zeros(1)},
+        {"x" * 1_000_000: {str(i): torch.zeros(1) for i in range(10_000)}},
+        {"x" * 1_000_000: [[[0]]] * 10_000},
+    ],
+    ids=["deep", "repeated", "without tensors"],
+)
+def test_a_name_of_a_megabyte_is_not_multiplied(tmp_path: Path, document: dict[str, object]) -> None:
+    torch.save(document, tmp_path / "o.pt")
+    before = peak()
+    with pytest.raises(InputError, match=r"a name in it has 1[\d,]+ characters"):
+        read_tensors(tmp_path / "o.pt")
+    assert peak() - before < PEAK
+
+
+@pytest.mark.parametrize("method", ["items", "get", "keys", "values", "__iter__"])
+def test_an_ordered_dict_whose_methods_are_attributes_is_a_dict(tmp_path: Path, method: str) -> None:
+    attribute = b"}" + _text(method) + b"K\x01sb"
+    with zipfile.ZipFile(tmp_path / "o.pt", "w") as archive:
+        archive.writestr("o/data.pkl", b"\x80\x02" + _global("collections OrderedDict") + b")R" + attribute + b".")
+        archive.writestr("o/version", "3\n")
+    with pytest.raises(InputError, match="holds no tensors; its keys: none"):
+        read_tensors(tmp_path / "o.pt")
+    with pytest.raises(InputError, match="not a checkpoint that can be imported"):
+        load_original(tmp_path / "o.pt")

@@ -18,9 +18,10 @@ from pix3d_onet.errors import ConfigError, DivergedError, InputError, Unsuitable
 from pix3d_onet.events import Event, Note, TrainStep
 from pix3d_onet.learning import checkpoint
 from pix3d_onet.learning.training import examples, trainer
+from pix3d_onet.learning.training import run as training
 from pix3d_onet.learning.training.run import train
 from pix3d_onet.runs.folder import RunFolder
-from pix3d_onet.runs.record import RunRecord
+from pix3d_onet.runs.record import RunRecord, read_run
 
 MODEL = ModelConfig("mobilenetv3_small_050", c_dim=8, hidden_dim=16, blocks=1)
 CONFIG = TrainConfig(
@@ -185,3 +186,68 @@ def test_a_checkpoint_of_something_else_is_refused(data: Path, tmp_path: Path, w
     checkpoint.save_tensors(newest, *kept)
     with pytest.raises(InputError, match=r"newest checkpoint of .* is not this run's \("):
         run(data, out, resume=True)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda name: "" if name.startswith("optimizer.") else name,
+        lambda name: "" if name.startswith("optimizer.0.") else name,
+        lambda name: name.replace("optimizer.0.", "optimizer.99999."),
+        lambda name: name.replace("optimizer.0.exp_avg_sq", "optimizer.0.square"),
+        lambda name: {"optimizer.0.exp_avg": "optimizer.1.exp_avg", "optimizer.1.exp_avg": "optimizer.0.exp_avg"}.get(
+            name, name
+        ),
+    ],
+    ids=["no optimiser", "one parameter's", "moved", "renamed", "exchanged"],
+)
+def test_a_checkpoint_without_the_optimiser_s_tensors_is_refused(
+    data: Path, tmp_path: Path, spoil: Callable[[str], str]
+) -> None:
+    """Without them Adam would start anew, and the run would no longer be that of its seed."""
+    out = crashed(data, tmp_path / "run")
+    newest = RunFolder(out).steps()[-1]
+    tensors, header = checkpoint.load_tensors(newest)
+    renamed = {spoil(name): value for name, value in tensors.items()}
+    assert renamed.keys() != tensors.keys() or any(not torch.equal(renamed[key], tensors[key]) for key in tensors)
+    checkpoint.save_tensors(newest, {key: value for key, value in renamed.items() if key}, header)
+    before = newest.read_bytes()
+    with pytest.raises(InputError, match=r"is not this run's \(.*tensors"):
+        run(data, out, resume=True)
+    assert newest.read_bytes() == before
+
+
+def test_a_run_that_another_process_finished_meanwhile_is_not_started_again(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a process's look at the folder and its lock, another may have trained the run to its end."""
+    real = training.check_suitable
+
+    def meanwhile(*arguments: Any) -> None:
+        monkeypatch.setattr(training, "check_suitable", real)
+        run(data, out, resume=True)
+        real(*arguments)
+
+    for resume, start in ((True, crashed), (True, None), (False, None)):
+        out = tmp_path / f"{resume}-{start is None}"
+        if start is not None:
+            start(data, out)
+        monkeypatch.setattr(training, "check_suitable", meanwhile)
+        if resume:
+            assert run(data, out, resume=True) == read_run(out)
+        else:
+            with pytest.raises(InputError, match="holds a finished run"):
+                run(data, out)
+        assert RunFolder(out).state == "done"
+
+
+def test_a_start_from_a_folder_without_a_network_says_so(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"{data} holds no trained network"):
+        run(data, tmp_path / "run", init_from=data)
+
+
+def test_two_sources_of_the_encoder_s_weights_are_refused(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "first", dataclasses.replace(CONFIG, steps=2))
+    with pytest.raises(ConfigError, match="`weights` and `init_from`"):
+        run(data, tmp_path / "second", init_from=tmp_path / "first", weights=tmp_path / "first")
+    assert not (tmp_path / "second").exists()

@@ -39,3 +39,18 @@ def test_kernels_take_no_more_threads_than_they_are_given_and_get_theirs_back() 
         with kernel_threads(most):
             assert numba.get_num_threads() == used
         assert numba.get_num_threads() == before
+
+
+def test_a_worker_that_is_replaced_because_it_grew_is_not_warned_of(
+    modules: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    pytest.importorskip("psutil")  # without it loky does not measure its workers
+    (modules / "growing.py").write_text(
+        "import os, time\nkept = []\n"
+        "def grow(n):\n    kept.append(b'x' * (320 << 20))\n    time.sleep(1.1)\n    return os.getpid()\n"
+    )
+    import growing
+
+    results = [result for _, result in run(range(4), Plan(growing.grow, Limits(), 1))]
+    assert len(set(results)) > 1  # it was replaced
+    assert not [str(w.message) for w in recwarn if "worker" in str(w.message)]
