@@ -19,7 +19,7 @@ import numpy as np
 from pix3d_onet.config import SPLITS, PrepareConfig
 from pix3d_onet.data.sources.registry import SOURCES
 from pix3d_onet.data.sources.splits import PRESCRIBED
-from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, read_manifest
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, is_figure, read_manifest
 from pix3d_onet.data.store.shard_file import open_shard, read_picture, shard_problems
 from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.escape import shell
@@ -208,7 +208,7 @@ def _content_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: M
         yield "object_id differs from the manifest"
     if not (np.isfinite(file["loc"][:]).all() and (file["scale"][:] > 0).all()):
         yield "loc or scale is not a number"
-    allowed = float(manifest.config.get("mesh_error", 0.0))
+    allowed = number(manifest.config, "mesh_error", 0.0)
     vertex_offset, face_offset = file["mesh/vertex_offset"][:], file["mesh/face_offset"][:]
     ends_fit = vertex_offset[-1] == len(file["mesh/vertices"]) and face_offset[-1] == len(file["mesh/faces"])
     if not ends_fit or (np.diff(vertex_offset) < 0).any() or (np.diff(face_offset) < 0).any():
@@ -321,11 +321,11 @@ def check_source(manifest: Manifest, source_root: Path) -> Check:
     for shape in manifest.shapes:
         name = f"{shape.source_mesh:.200}"
         try:
-            path = source_file(source_root, shape.source_mesh)
+            path = source_file(shape, source_root)
             if path not in digests:
                 digests[path] = mesh_digest(path, source_root)
         except RejectError as problem:
-            findings.append(error(shape.object_id, f"{problem.message}.", f"Nothing outside of {source_root} is read."))
+            findings.append(error(shape.object_id, f"{problem.message}."))
         except FileNotFoundError:
             findings.append(warning(shape.object_id, f"{name} is no longer in {source_root}."))
             missing += 1
@@ -341,21 +341,23 @@ def check_source(manifest: Manifest, source_root: Path) -> Check:
     return Check("source", len(manifest.shapes), f"compared with {source_root}", tuple(findings))
 
 
-def source_file(source_root: Path, name: str) -> Path:
-    """Path of a shape's source mesh, which may be missing. RejectError if it leads out of ``source_root``.
-
-    ``name`` may begin with the name of ``source_root``: the listing's root was the parent folder, see ``shapenet``.
-    """
-    path, (first, _, rest) = inside(source_root, name), name.partition("/")
-    if rest and first == source_root.resolve().name and not os.path.exists(path):  # noqa: PTH110 - for any length of name
-        return inside(source_root, rest)
+def source_file(shape: ShapeEntry, source_root: Path) -> Path:
+    """The path of a shape's source, which may not exist. RejectError ``unsafe-path`` if it leads out of the root."""
+    path, (first, _, rest) = inside(source_root, shape.source_mesh), shape.source_mesh.partition("/")
+    if rest and first == source_root.resolve().name and not os.path.lexists(path):
+        return inside(source_root, rest)  # the listing's root was the parent folder, see ``shapenet``
     return path
 
 
 def stored_error(entry: ShapeEntry) -> float:
     """The measured decimation error of a shape's stored mesh, normalised units; 0 if it was not measured."""
-    value = entry.qc.get("stored_error", 0.0)
-    return float(value) if isinstance(value, int | float) and np.isfinite(value) else 0.0
+    return number(entry.qc, "stored_error", 0.0)
+
+
+def number(values: Mapping[str, Any], key: str, default: float) -> float:
+    """A setting or figure of a manifest; ``default`` if it is missing or no finite number."""
+    value = values.get(key, default)
+    return float(value) if is_figure(value) else default
 
 
 def open_manifest(root: Path) -> Manifest:

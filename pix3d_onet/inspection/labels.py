@@ -117,12 +117,13 @@ class SourceLabelCheck:
     def add(self, sample: Sample, entry: ShapeEntry, source_root: Path) -> None:
         """Check a shape, if its source mesh exists; ``check_source`` finds out whether that has changed."""
         method = str(entry.qc.get("method", ""))
-        if method == GIVEN:
+        try:
+            path = checks.source_file(entry, source_root)
+        except RejectError:
+            return
+        if method == GIVEN or not os.path.lexists(path):
             return
         try:
-            path = checks.source_file(source_root, entry.source_mesh)
-            if not os.path.exists(path):  # noqa: PTH110 - for any length of name
-                return
             source = transformed(load_mesh(path, root=source_root), Normalisation(sample.loc, sample.scale))
         except RejectError as error:
             text = f"{entry.source_mesh:.200} can no longer be read: {error.message}."
@@ -140,15 +141,14 @@ class SourceLabelCheck:
             self.findings.append(checks.error(sample.object_id, text, "Prepare the shape again."))
 
     def _voxel(self, entry: ShapeEntry) -> float:
-        resolution = int(self.config.get("resolution", 256))
-        return 1 / (FILL * min(resolution, int(entry.qc.get("grid_resolution", resolution))))
+        resolution = checks.number(self.config, "resolution", 256)
+        return 1 / (FILL * max(1.0, min(resolution, checks.number(entry.qc, "grid_resolution", resolution))))
 
     def _compare_boxes(self, source: Mesh, sample: Sample, entry: ShapeEntry) -> None:
         """A finding if the boxes of source and stored mesh differ more than when the shape was prepared: then loc and
         scale are not those of this source."""
-        drift = entry.qc.get("box_drift_voxels", 0.0)
-        measured = float(drift) * self._voxel(entry) if isinstance(drift, int | float) else 0.0
-        error = max(float(self.config.get("mesh_error", 0.0)), checks.stored_error(entry))
+        measured = checks.number(entry.qc, "box_drift_voxels", 0.0) * self._voxel(entry)
+        error = max(checks.number(self.config, "mesh_error", 0.0), checks.stored_error(entry))
         apart = float(np.abs(source.bounds - sample.mesh.bounds).max())
         if not apart <= measured + 2 * error + BOX_SLACK:
             text = (

@@ -78,7 +78,7 @@ def _check_shapes(
     seed: int,
     emit: Emit,
 ) -> list[Check]:
-    slack = float(manifest.config.get("mesh_error", 0.0)) + 2 * POINTS_HALF_SIDE / lattice.LATTICE
+    slack = checks.number(manifest.config, "mesh_error", 0.0) + 2 * POINTS_HALF_SIDE / lattice.LATTICE
     labels, surface, sources, cameras = LabelCheck(), SurfaceCheck(), SourceLabelCheck(manifest.config), _Cameras()
     with Dataset(root) as dataset:
         for number, entry in enumerate(entries, 1):

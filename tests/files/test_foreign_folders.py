@@ -137,3 +137,16 @@ def test_a_picture_of_somebody_else_stays_or_is_replaced_by_request(
     assert "nothing" not in after
     assert (after["theirs.png"] == before["theirs.png"]) is not overwrite
     assert (answer.status == 0) is overwrite
+
+
+@pytest.mark.parametrize("name", ["prepare", "export"])
+def test_a_card_of_another_data_set_is_named_before_it_is_replaced(sources: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "theirs"
+    out.mkdir()
+    (out / "README.md").write_text("# Occupancy data set\n\nMade elsewhere, with notes.\n")
+    command = COMMANDS[name](sources, out)
+    assert "replaces README.md" in onet(*command).err
+    assert "with notes" in (out / "README.md").read_text()
+    answer = onet(*command, "--overwrite")
+    assert "replacing in it README.md" in answer.err
+    assert "with notes" not in (out / "README.md").read_text()

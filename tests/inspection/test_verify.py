@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -256,15 +257,16 @@ def test_sources_that_cannot_be_read_are_named(prepared: Path, release: Path, tm
         path.symlink_to(target)
     os.truncate(large, 2 << 30)
     check = named(verify(prepared, source_root=moved), "source")
-    assert [f.level for f in check.findings] == ["error"] * 3
+    assert [f.level for f in check.findings] == ["error", "error", "error"]
     for finding, text in zip(check.findings, ("cannot be read", "leads out", "has more than"), strict=True):
         assert text in finding.message
 
 
 def test_the_folder_of_the_synsets_is_a_root_too(prepared: Path, release: Path) -> None:
     """As of ShapeNet with renderings beside it, whose listing begins in the parent folder."""
-    name = read_manifest(prepared).shapes[0].source_mesh
-    assert checks.source_file(release, f"{release.name}/{name}") == release / name
+    shape = read_manifest(prepared).shapes[0]
+    outer = dataclasses.replace(shape, source_mesh=f"{release.name}/{shape.source_mesh}")
+    assert checks.source_file(outer, release) == release / shape.source_mesh
 
 
 def test_a_folder_without_any_of_the_meshes_is_an_error(prepared: Path, tmp_path: Path) -> None:
@@ -309,3 +311,28 @@ def test_a_data_set_without_pictures_can_be_verified(release: Path, tmp_path: Pa
     result = verify(out)
     assert result.ok
     assert named(result, "cameras").status == "skipped"
+
+
+@pytest.mark.parametrize("value", [None, "", "abc", [1], {}, True, float("1e308")])
+def test_a_setting_of_the_wrong_kind_is_a_finding(data: Path, release: Path, value: Any) -> None:
+    def spoil(document: dict[str, Any]) -> None:
+        document["config"] |= {"mesh_error": value, "resolution": value}
+        document["shapes"][0]["qc"] |= {"grid_resolution": value, "stored_error": value}
+
+    edit_manifest(data, spoil)
+    assert named(verify(data, source_root=release), "manifest").status == "failed"
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 4000, "", "..", "/etc/passwd", "model", "x/" * 2000])
+def test_a_source_mesh_that_cannot_be_read_is_a_finding(data: Path, release: Path, name: str) -> None:
+    edit_manifest(data, lambda document: document["shapes"][0].update(source_mesh=name))
+    check = named(verify(data, source_root=release), "source")
+    assert [f.subject for f in check.findings] == [read_manifest(data).shapes[0].object_id]
+
+
+def test_a_shard_that_is_listed_twice_is_read_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit_manifest(data, lambda document: document.update(shards=document["shards"] * 3))
+    manifest, read = read_manifest(data), []
+    monkeypatch.setattr(checks, "_file_problem", lambda path, shard: read.append(shard.file) or "is odd")
+    checks.check_shards(data, manifest, "again")
+    assert sorted(read) == sorted({s.file for s in manifest.shards})

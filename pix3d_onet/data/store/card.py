@@ -63,7 +63,7 @@ UNKNOWN_TERMS = Terms(
 
 
 def card_files(folder: Path) -> tuple[str, ...]:
-    """The name of the card, if :func:`write_card` will write it: a ``README.md`` with another title is not ours."""
+    """The name of the card, if :func:`write_card` will write it; a ``README.md`` with another title stays."""
     path = folder / CARD
     if not os.path.lexists(path):
         return (CARD,)

@@ -25,6 +25,9 @@ from pix3d_onet.types import UInt8
 
 PICTURES = ("images/rgb", "images/mask")
 """The compressed arrays."""
+PLAIN = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING)
+"""Classes of the types in the schema. The NumPy type of a nested one takes the square of its depth in memory, so it is
+not asked for."""
 LEAST_BUDGET, BUDGET_RATIO = 768 << 20, 100
 """Most bytes to which the pictures of a shard may unpack: the larger of the first number and the second times the file
 size. Rendered views compress by 20 to 150, but a shard also has points, which are not compressed."""
@@ -82,6 +85,9 @@ def shard_problems(file: h5py.File, config: Mapping[str, Any], shapes: Sequence[
         if not isinstance(found, h5py.Dataset):
             yield f"lacks {key}"
             continue
+        if found.id.get_type().get_class() not in PLAIN:
+            yield f"{key} holds neither numbers nor strings"
+            continue
         fits = len(found.shape) == len(shape) and all(n in (None, m) for m, n in zip(found.shape, shape, strict=True))
         if not fits or str(found.dtype) != dtype:
             wanted = "×".join("?" if n is None else str(n) for n in shape)
@@ -118,7 +124,8 @@ def _number(file: h5py.File, name: str) -> int | None:
     if name not in file.attrs:
         return None
     attribute = file.attrs.get_id(name)
-    return int(file.attrs[name]) if attribute.shape == () and attribute.dtype.kind in "iu" else None
+    plain = attribute.shape == () and attribute.get_type().get_class() == h5py.h5t.INTEGER
+    return int(file.attrs[name]) if plain else None
 
 
 def _storage_problem(data: h5py.Dataset, file_size: int, *, packed: bool) -> str:

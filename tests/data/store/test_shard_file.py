@@ -95,9 +95,36 @@ def large_attribute(file: h5py.File, folder: Path) -> None:
     file.attrs["points_count"] = np.full(1000, 512)
 
 
+def nested(depth: int = 2000) -> h5py.h5t.TypeID:
+    kind = h5py.h5t.NATIVE_UINT16
+    for _ in range(depth):
+        outer = h5py.h5t.create(h5py.h5t.COMPOUND, kind.get_size())
+        outer.insert(b"a", 0, kind)
+        kind = outer
+    return kind
+
+
+def nested_type(file: h5py.File, folder: Path) -> None:
+    """Its NumPy type takes 1 GiB."""
+    space = h5py.h5s.create_simple(file["points"].shape)
+    del file["points"]
+    h5py.h5d.create(file.id, b"points", nested(), space)
+
+
+def nested_attribute(file: h5py.File, folder: Path) -> None:
+    del file.attrs["version"]
+    h5py.h5a.create(file.id, b"version", nested(), h5py.h5s.create(h5py.h5s.SCALAR))
+
+
+def references(file: h5py.File, folder: Path) -> None:
+    shape = file["object_id"].shape
+    del file["object_id"]
+    file.create_dataset("object_id", shape, h5py.ref_dtype)
+
+
 ATTACKS = (
     external_link, external_group, soft_link, external_storage, virtual, unwritten, packed_points, other_chunks,
-    stranger, large_attribute,
+    stranger, large_attribute, nested_type, nested_attribute, references,
 )  # fmt: skip
 
 
@@ -122,6 +149,7 @@ def test_what_is_not_ours_is_refused_by_readers_and_found_by_the_checks(
     found, usable = checks.check_shards(data, read_manifest(data), "again")
     assert found.status == "failed"
     assert "shard-00000.h5" not in usable
+    assert not any("RecursionError" in finding.message for finding in found.findings)
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "device"])

@@ -12,7 +12,7 @@ import numpy as np
 from pix3d_onet.geometry.mesh.formats.kernels.ply import gather, walk_rows
 from pix3d_onet.geometry.mesh.formats.polygons import triangulate
 from pix3d_onet.geometry.mesh.formats.soup import Soup, damaged, truncated, unsupported
-from pix3d_onet.geometry.mesh.formats.strips import strip_triangles
+from pix3d_onet.geometry.mesh.formats.strips import strips_in_lists
 from pix3d_onet.geometry.mesh.formats.text import doubt_of_last_index, numbers, plain, shown
 from pix3d_onet.types import Float64, Int64, UInt8
 
@@ -82,7 +82,7 @@ def parse_ply(data: bytes) -> Soup:
     none = _Table(vertices, _NONE, _NONE)
     polygons, strips = tables.get("face", none), tables.get("tristrips", none)
     cut = triangulate(vertices, polygons.items, polygons.sizes)
-    faces = np.concatenate([cut.faces, _triangles_of_strips(strips)]) if len(strips.items) else cut.faces
+    faces = np.concatenate([cut.faces, strips_in_lists(strips.items, strips.sizes)]) if len(strips.items) else cut.faces
     doubt = doubt_of_last_index(body, len(vertices)) if is_text else ""
     return Soup(vertices, faces, cut.lost, left_out, doubt=doubt)
 
@@ -199,10 +199,3 @@ def _indices(items: Any) -> Int64:
     if items.dtype.kind == "f" and not np.array_equal(found, items):
         raise damaged("a face's corner is not an index")
     return np.ascontiguousarray(found)
-
-
-def _triangles_of_strips(strips: _Table) -> Int64:
-    """(F, 3) triangles: each list is one or several strips, separated by -1."""
-    cuts = np.cumsum(strips.sizes)[:-1]
-    runs = [run for strip in np.split(strips.items, cuts) for run in np.split(strip, np.flatnonzero(strip == -1))]
-    return np.concatenate([strip_triangles(run[run != -1]) for run in runs])

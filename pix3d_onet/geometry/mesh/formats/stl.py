@@ -20,8 +20,8 @@ FACET = re.compile(
     re.IGNORECASE,
 )
 BETWEEN = re.compile(rb"\s*(?:end\s?solid|solid|color)\b[^\r\n]*?(?=\sfacet\s+normal\s|[\r\n]|\Z)", re.IGNORECASE)
-"""Text allowed between facets: a line, or its start if the next facet is on the same line. The look-ahead starts
-at the last blank before it, or a long run of blanks would take the square of its length."""
+"""Text that may be between facets: a line, or its beginning if the next facet is on the same line. The look-ahead
+begins at the last blank before it, or a long run of blanks would take the square of its length."""
 
 
 def parse_stl(data: bytes) -> Soup:

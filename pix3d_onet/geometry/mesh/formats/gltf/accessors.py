@@ -32,7 +32,7 @@ class Accessors:
         self._views: dict[int, UInt8] = {}
 
     def count(self, index: int) -> int:
-        """Declared number of elements of an accessor. RejectError if over budget; a face has three indices."""
+        """Declared number of elements of an accessor. RejectError for more than the budget (three indices per face)."""
         accessor = self.document.root.item("accessors", index)
         count = accessor.integer("count", low=1)
         most = 3 * self.budget if accessor.get("type") == "SCALAR" else self.budget

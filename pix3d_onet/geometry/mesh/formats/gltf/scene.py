@@ -144,7 +144,7 @@ class _Builder:
         return Soup(vertices, faces, left_out=self.left_out)
 
     def _placed(self, placement: Placement) -> Iterator[tuple[Float64, Int64]]:
-        """For each primitive: (N, V, 3) vertices and (N, F, 3) faces of its N instances, or (1, F, 3) if equal;
+        """For each primitive: (N, V, 3) vertices and (N, F, 3), or (1, F, 3), faces of its N instances;
         indices start at 0 in each."""
         node, matrices = placement.node, placement.world[None]
         if node is not None:
