@@ -384,8 +384,9 @@ class Trainer:
         """Continue from a checkpoint. ValueError or another error of ``run._restore`` if it is not whole."""
         model, average = (under_prefix(tensors, prefix) for prefix in ("model.", "average."))
         states = [under_prefix(tensors, f"optimizer.{index}.") for index in range(len(self.parameters()))]
-        if not len(model) + len(average) + sum(map(len, states)) == len(tensors) == header["tensors"]:
-            raise ValueError(f"of its {header['tensors']} tensors some are missing or have other names")
+        written = header.get("tensors", len(tensors))  # absent in checkpoints of early versions
+        if not len(model) + len(average) + sum(map(len, states)) == len(tensors) == written:
+            raise ValueError(f"of its {written} tensors some are missing or have other names")
         self.model.load_state_dict(model)
         if self.average is not None:
             self.average.module.load_state_dict(average)
