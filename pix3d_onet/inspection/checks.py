@@ -157,7 +157,7 @@ def check_shards(root: Path, manifest: Manifest, command: str) -> tuple[Check, f
         members[shape.shard].append(shape)
     for shard in {s.file: s for s in manifest.shards}.values():
         shapes = members[shard.file]
-        problem = _file_problem(root / shard.file, shard)
+        problem = file_problem(root / shard.file, shard)
         if problem:
             findings.append(error(shard.file, f"{problem} ({len(shapes)} shapes)", f"Rebuild it with: {command}"))
             continue
@@ -171,7 +171,8 @@ def check_shards(root: Path, manifest: Manifest, command: str) -> tuple[Check, f
     return Check("shards", len(manifest.shards), summary, tuple(findings), figures), frozenset(sound)
 
 
-def _file_problem(path: Path, shard: ShardEntry) -> str:
+def file_problem(path: Path, shard: ShardEntry) -> str:
+    """Why a shard's file is not the one in the manifest, by size and checksum; empty if it is."""
     try:
         size = check_regular(path, follow=False)
         if size != shard.bytes:

@@ -333,6 +333,6 @@ def test_a_source_mesh_that_cannot_be_read_is_a_finding(data: Path, release: Pat
 def test_a_shard_that_is_listed_twice_is_read_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     edit_manifest(data, lambda document: document.update(shards=document["shards"] * 3))
     manifest, read = read_manifest(data), []
-    monkeypatch.setattr(checks, "_file_problem", lambda path, shard: read.append(shard.file) or "is odd")
+    monkeypatch.setattr(checks, "file_problem", lambda path, shard: read.append(shard.file) or "is odd")
     checks.check_shards(data, manifest, "again")
     assert sorted(read) == sorted({s.file for s in manifest.shards})

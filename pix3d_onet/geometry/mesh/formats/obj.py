@@ -17,12 +17,14 @@ from pix3d_onet.geometry.mesh.formats.soup import Soup, damaged, truncated, unsu
 from pix3d_onet.geometry.mesh.formats.text import comma_hint, doubt_of_last_index, plain, shown
 from pix3d_onet.types import Int64
 
-CONTINUED = re.compile(
-    rb"(?:(?<=[\r\n])|\A)[ \t]*[vf][ \t](?:[^#\\\r\n]|\\[ \t]*(?:\r\n|\r|\n)(?![ \t]*[A-Za-z]))*+"
-    rb"(\\[ \t]*(?=[\r\n]))?"
-)
-"""A vertex or face with its continuation lines. Only these are joined, and only with lines that do not begin with a
-letter, because a backslash at the end of a comment, a name or a Windows path must not swallow the next line."""
+STATEMENT = re.compile(rb"[ \t]*[vf][ \t]")
+"""Beginning of a line with a vertex or a face."""
+CONTINUED = re.compile(rb"(?:[^#\\\r\n]+|\\[ \t]*(?:\r\n|\r|\n)(?![ \t]*[A-Za-z])){1,1000}")
+"""More of a vertex or a face, over continuation lines. Only these are joined, and only with lines that do not begin
+with a letter, because a backslash at the end of a comment, a name or a Windows path must not swallow the next line.
+The number of repetitions bounds the memory of the search."""
+TRAILING = re.compile(rb"\\[ \t]*(?=[\r\n])")
+"""A backslash at the end of a line that is not continued; it is dropped."""
 LINE_JOIN = re.compile(rb"\\[ \t]*(\r\n|\r|\n)")
 SURFACES = re.compile(rb"(?:(?<=[\r\n])|\A)[ \t]*(surf|bsp|bzp|cdp|cdc|fo|call)(?=[ \t\r\n]|\Z)")
 """Statements of surfaces or files that are not read: free-form and superseded surfaces (OBJ specification 3.0)."""
@@ -47,16 +49,27 @@ def parse_obj(data: bytes) -> Soup:
 
 def _joined(data: bytes) -> bytes:
     """Join continuation lines of vertices and faces; the line breaks are moved to the end, to keep line numbers."""
-    if b"\\" not in data or LINE_JOIN.search(data) is None:
-        return data
-
-    def join(match: re.Match[bytes]) -> bytes:
-        at_end = match.end() == len(data)  # adds no newline, because a missing one is a sign of truncation
-        return LINE_JOIN.sub(b" ", match[0].removesuffix(match[1] or b"")) + (
-            b"" if at_end else b"".join(LINE_JOIN.findall(match[0]))
-        )
-
-    return CONTINUED.sub(join, data)
+    pieces, done, at = [], 0, 0
+    while b"\\" in data and (found := LINE_JOIN.search(data, at)):
+        end = found.start()
+        begin = max(data.rfind(b"\n", at, end), data.rfind(b"\r", at, end), at - 1) + 1
+        at = found.end()
+        statement = STATEMENT.match(data, begin)
+        if statement is None or data[begin - 1 : begin] not in (b"", b"\r", b"\n"):
+            continue
+        end = statement.end()
+        while more := CONTINUED.match(data, end):
+            end = more.end()
+        trailing = TRAILING.match(data, end)
+        stop = trailing.end() if trailing else end
+        if stop <= found.start():  # a comment, or a backslash within the line
+            continue
+        text = data[begin:end]
+        # at the end of the file no newline is added, because a missing one is a sign of truncation
+        breaks = LINE_JOIN.findall(text) if stop < len(data) else []
+        pieces += [data[done:begin], LINE_JOIN.sub(b" ", text), *breaks]
+        done = at = stop
+    return b"".join([*pieces, data[done:]])
 
 
 def _refuse(data: bytes, counts: Mapping[str, int]) -> None:
