@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +43,8 @@ CHOY_SIDE = 137
 """Side of the original layout's pictures, pixels; some of the original models require it."""
 JPEG_QUALITY = 95
 KIND = "export"
+PICTURE_FILES = ((layout.PICTURES, ".jpg"), (layout.MASKS, ".png"))
+"""Folders of the files of a picture in a model's folder, and their suffixes; the name is its number."""
 CLAIM_FILE = "export.json"
 """Written first, with the number of pictures per model, so that a later export can replace this one file by file.
 ``metadata.yaml`` is written last, when the export is complete."""
@@ -217,8 +220,15 @@ def _remove(out: Path, before: dict[str, Any]) -> None:
     models = before.get("models")
     if not isinstance(models, dict) or not all(map(_is_model, models.items())):
         raise InputError(f"{out} is an export without a list of its files.", hint="Remove it yourself.")
-    for file in _files(models):
+    for file in _files(dict.fromkeys(models, 0)):
         remove(member(out, *file.split("/")))
+    for (name, pictures), (folder, ending) in itertools.product(models.items(), PICTURE_FILES):
+        place = member(out, *name.split("/"), folder, "000").parent
+        # the claim may be somebody else's: what is there bounds the work, not the number that it gives
+        for path in list(place.iterdir()) if place.is_dir() else []:
+            number = int(path.stem) if path.stem.isdecimal() and len(path.stem) < 8 else pictures
+            if number < pictures and path.name == f"{number:03d}{ending}":
+                remove(path)
     for category in {name.split("/")[0] for name in models}:
         remove_empty(out / category)
 
@@ -227,9 +237,8 @@ def _files(models: Mapping[str, int]) -> Iterator[str]:
     """Relative names of the files of an export of ``models`` (name → pictures); cameras where there are any."""
     for name, pictures in models.items():
         yield from (f"{name}/{file}" for file in (layout.POINTS, layout.CLOUD, layout.MESH))
-        for number in range(pictures):
-            yield f"{name}/{layout.PICTURES}/{number:03d}.jpg"
-            yield f"{name}/{layout.MASKS}/{number:03d}.png"
+        for number, (folder, ending) in itertools.product(range(pictures), PICTURE_FILES):
+            yield f"{name}/{folder}/{number:03d}{ending}"
         yield f"{name}/{layout.PICTURES}/{layout.CAMERAS}"
     for category in sorted({name.split("/")[0] for name in models}):
         yield from (f"{category}/{split}.lst" for split in SPLITS)
