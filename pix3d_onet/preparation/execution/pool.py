@@ -279,8 +279,12 @@ def sigint_blocked() -> Iterator[None]:
         return
     from joblib.externals.loky.backend import resource_tracker as of_loky
 
-    for tracker in (resource_tracker, of_loky):
-        tracker.ensure_running()  # starting it later would unblock SIGINT
+    sys.warnoptions.append("ignore:resource_tracker")  # of a semaphore that went away by itself after Ctrl-C
+    try:
+        for tracker in (resource_tracker, of_loky):
+            tracker.ensure_running()  # starting it later would unblock SIGINT
+    finally:
+        sys.warnoptions.pop()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
