@@ -15,7 +15,7 @@ from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.learning.batches.batch import RawBatch
 from pix3d_onet.learning.batches.drawing import BITS, Draw, wrapped_slices
-from pix3d_onet.learning.pictures import focal_lengths, resize_images
+from pix3d_onet.learning.pictures import network_pictures, relative_intrinsics
 from pix3d_onet.types import Float32
 
 
@@ -43,7 +43,8 @@ class PictureFilter:
         if self.need_pose:
             keep = keep & np.isfinite(pose).all(axis=(1, 2)) & np.isfinite(intrinsics).all(axis=(1, 2))
         if not keep.any():
-            raise InputError("no picture of this data set has a camera pose.", hint="Train with `pose='none'`.")
+            hint = "Train with `pose='none'` and `conditioning='global'`."
+            raise InputError("no picture of this data set has a camera pose.", hint=hint)
         return keep, chosen - int(keep.sum())
 
 
@@ -76,7 +77,7 @@ class Split(ABC):
 
     @abstractmethod
     def pictures(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-        """Images (n, 3, H, W) uint8, poses (n, 4, 4) and focal lengths (n,) of pictures."""
+        """Images (n, 3 or 4, H, W) uint8, poses (n, 4, 4) and intrinsics (n, 3, 3) of pictures, see ``Batch``."""
 
     @abstractmethod
     def shape_points(self, shape: int) -> tuple[Tensor, Tensor]:
@@ -84,10 +85,17 @@ class Split(ABC):
 
 
 class ResidentSplit(Split):
-    """A split in the memory of ``device``; ``size``: side to which the pictures are resized."""
+    """A split in the memory of ``device``; ``size``: side to which the pictures are resized; ``masks``: give them."""
 
     def __init__(
-        self, dataset: Dataset, split: str, size: int, wanted: PictureFilter, device: torch.device | None = None
+        self,
+        dataset: Dataset,
+        split: str,
+        size: int,
+        wanted: PictureFilter,
+        device: torch.device | None = None,
+        *,
+        masks: bool = False,
     ) -> None:
         arrays = dataset.arrays(split)
         self.device = device = device or torch.device("cpu")
@@ -96,18 +104,20 @@ class ResidentSplit(Split):
         self.object_ids = tuple(arrays.object_ids[i] for i in arrays.shape_index[keep])
         self.points_count = arrays.points_q.shape[1]
         self.usable = self.points_count // BITS * BITS
-        self.images = resize_images(arrays.rgb[keep], size).to(device)  # (N, 3, H, W) uint8
+        mask = arrays.mask[keep] if masks else None
+        self.images = network_pictures(arrays.rgb[keep], mask, size).to(device)  # (N, 3 or 4, H, W) uint8
         self.cells = torch.from_numpy(arrays.points_q.view(np.int16)).to(device)  # (S, P, 3)
         self.labels = torch.from_numpy(arrays.occupancy).to(device)  # (S, P/8)
         self.pose = torch.from_numpy(arrays.pose[keep]).to(device)
-        self.focal = torch.from_numpy(focal_lengths(arrays.intrinsics[keep], arrays.rgb.shape[2])).to(device)
+        intrinsics = relative_intrinsics(arrays.intrinsics[keep], arrays.rgb.shape[2])
+        self.intrinsics = torch.from_numpy(intrinsics).to(device)
         self.shapes = arrays.shape_index[keep]  # (N,) int64, on the host
         self._shapes = torch.from_numpy(self.shapes).to(device)
 
     def pictures(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`Split`."""
         index = torch.from_numpy(rows).to(self.device)
-        return self.images[index], self.pose[index], self.focal[index]
+        return self.images[index], self.pose[index], self.intrinsics[index]
 
     def shape_points(self, shape: int) -> tuple[Tensor, Tensor]:
         """See :class:`Split`."""
@@ -125,7 +135,7 @@ class ResidentSplit(Split):
             index = (first[:, None] + torch.arange(whole, device=self.device)) % self.usable
             cells = self.cells[shapes[:, None], index]
             labels = self.labels[shapes[:, None], index[:, ::BITS] // BITS]
-        return RawBatch(self.images[rows], cells, labels, self.pose[rows], self.focal[rows])
+        return RawBatch(self.images[rows], cells, labels, self.pose[rows], self.intrinsics[rows])
 
     def _blocks(self, shapes: NDArray[np.int64], starts: NDArray[np.int64], count: int) -> tuple[Tensor, Tensor]:
         """Copy blocks as one or two slices each: a hundred times faster than indexing points one by one."""
