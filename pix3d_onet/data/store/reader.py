@@ -110,6 +110,7 @@ class Dataset:
                 images=tuple(self._views(file, entry, split)),
                 loc=file["loc"][row],
                 scale=float(file["scale"][row]),
+                **_near(file, row),
             )
         except DAMAGE as error:
             raise self._damaged(entry, str(error)) from None
@@ -198,6 +199,19 @@ class Dataset:
             record_ids=tuple(ids),
             rendered=np.array(rendered, dtype=np.bool_),
         )
+
+
+def _near(file: h5py.File, row: int) -> dict[str, Any]:
+    """The fields of a :class:`Sample` that only version 2 of the format has, as far as the shard has them."""
+    found: dict[str, Any] = {}
+    if "sdf" in file:
+        found["sdf"] = encoding.decode_distances(file["sdf"][row])
+    if "near/points" in file:
+        found["near_points"] = lattice.decode_points(file["near/points"][row])
+        found["near_occupancy"] = encoding.unpack_bits(file["near/occupancy"][row], len(found["near_points"]))
+    if "near/sdf" in file:
+        found["near_sdf"] = encoding.decode_distances(file["near/sdf"][row])
+    return found
 
 
 class SampleSequence(Sequence[Sample]):
