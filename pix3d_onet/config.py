@@ -112,12 +112,20 @@ class Config:
                 for item in value:
                     check_choice(name, item, get_args(kind)[0])
 
+    def values(self) -> dict[str, Any]:
+        """All fields as JSON values (tuples become lists)."""
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def trimmed(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """``values`` without ``LATER`` fields at their default."""
+        default = cls().values()
+        later = {f.name for f in dataclasses.fields(cls) if f.metadata.get("later")}
+        return {key: v for key, v in values.items() if key not in later or v != default[key]}
+
     def to_json(self) -> dict[str, Any]:
-        """The fields as a dict for JSON (tuples become lists), without ``LATER`` fields at their default."""
-        later = [f for f in dataclasses.fields(self) if f.metadata.get("later")]
-        left_out = {f.name for f in later if getattr(self, f.name) == f.default}
-        values = {key: v for key, v in dataclasses.asdict(self).items() if key not in left_out}
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
+        """The fields as a dict for JSON, without ``LATER`` fields at their default."""
+        return self.trimmed(self.values())
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -342,7 +350,12 @@ class TrainConfig(Config):
         _require(0 < self.threshold < 1, "threshold", "between 0 and 1", self.threshold)
         _require(self.val_every >= 1, "val_every", "1 or more", self.val_every)
         _require(0 <= self.weight_decay < 10, "weight_decay", "0 or more", self.weight_decay)
-        _require(0 <= self.near <= 1, "near", "between 0 and 1", self.near)
+        _require(
+            self.near == 0 or (self.near <= 1 and self.near * self.points_per_shape >= 8),
+            "near",
+            "0, or at most 1 and at least 8 of the points",
+            self.near,
+        )
         for name, value in (("warmup", self.warmup), ("patience", self.patience), ("val_points", self.val_points)):
             _require(value >= 0, name, "0 or more", value)
 

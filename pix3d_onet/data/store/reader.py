@@ -31,7 +31,8 @@ class SplitArrays:
 
     S shapes, N pictures: ``points_q`` (S, P, 3) uint16, ``occupancy`` (S, P/8) uint8, ``rgb`` (N, H, W, 3) uint8,
     ``mask`` (N, H, W) bool, ``pose`` (N, 4, 4) float32, ``intrinsics`` (N, 3, 3) float32, ``shape_index`` (N,) int64
-    into the S shapes, ``rendered`` (N,) bool.
+    into the S shapes, ``rendered`` (N,) bool. ``near_points_q`` (S, M, 3) and ``near_occupancy`` (S, M/8) only if they
+    were asked for.
     """
 
     object_ids: tuple[str, ...]
@@ -45,6 +46,8 @@ class SplitArrays:
     shape_index: np.ndarray[Any, np.dtype[np.int64]]
     record_ids: tuple[str, ...]
     rendered: np.ndarray[Any, np.dtype[np.bool_]]
+    near_points_q: UInt16 | None = None
+    near_occupancy: UInt8 | None = None
 
 
 class Dataset:
@@ -158,8 +161,16 @@ class Dataset:
                 sha256=sha256,
             )
 
-    def arrays(self, split: str) -> SplitArrays:
-        """Read a split into memory in stored form. InputError if it has no shapes or no pictures."""
+    @property
+    def near_points(self) -> int:
+        """Points near the surface per shape; 0 if the data set was prepared without them."""
+        return int(self.manifest.config.get("near_points", 0))
+
+    def arrays(self, split: str, *, near: bool = False) -> SplitArrays:
+        """Read a split into memory in stored form; ``near``: also points near the surface.
+
+        InputError if it has no shapes or no pictures.
+        """
         entries = self.entries(split)
         if not entries:
             raise InputError(f"the {split} split of {self.root} is empty.", hint="Prepare more shapes.")
@@ -168,7 +179,7 @@ class Dataset:
             raise InputError(
                 f"the {split} split of {self.root} has no pictures.", hint="Prepare with `render_views=N`."
             )
-        points, occupancy, pose, intrinsics, index, rendered = ([] for _ in range(6))
+        points, occupancy, pose, intrinsics, index, rendered, near_points, near_occupancy = ([] for _ in range(8))
         ids: list[str] = []
         rgb = np.empty((count, side, side, 3), dtype=np.uint8)  # not a list, which would need the memory twice
         mask = np.empty((count, side, side), dtype=np.bool_)
@@ -177,6 +188,9 @@ class Dataset:
             try:
                 points.append(file["points"][entry.row])
                 occupancy.append(file["occupancy"][entry.row])
+                if near:
+                    near_points.append(file["near/points"][entry.row])
+                    near_occupancy.append(file["near/occupancy"][entry.row])
                 for view in self._views(file, entry, split):
                     rgb[len(ids)], mask[len(ids)] = view.rgb, view.mask
                     pose.append(view.pose)
@@ -198,6 +212,8 @@ class Dataset:
             shape_index=np.array(index, dtype=np.int64),
             record_ids=tuple(ids),
             rendered=np.array(rendered, dtype=np.bool_),
+            near_points_q=np.stack(near_points) if near else None,
+            near_occupancy=np.stack(near_occupancy) if near else None,
         )
 
 
