@@ -63,7 +63,7 @@ PURPOSE = {
     "geometry": "prepare, synth, verify",
     "train": "train, bench, evaluate, reconstruct",
     "report": "figures",
-    "dask": "prepare on several machines",
+    "dask": "prepare and bench on several machines",
 }
 """Extra → the commands that need it."""
 
