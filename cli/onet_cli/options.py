@@ -37,6 +37,21 @@ class Count(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return int(value)
 
 
+class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Numbers separated by commas, as a tuple."""
+
+    name = "X[,X…]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Parse; a usage error for anything else."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of numbers with commas.", param, ctx)
+
+
 def setting(
     config: type, name: str, *flags: str, unset: bool = False, default_text: str = "", **options: Any
 ) -> Callable[[Any], Any]:

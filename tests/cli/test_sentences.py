@@ -31,8 +31,8 @@ SENTENCES = {
     ),
     "prepare pix3d --root nowhere": (
         3,
-        "onet: error: no Pix3D folder at nowhere. Get Pix3D from the project page of Sun et al. (CVPR 2018), unpack it "
-        "there and name its folder with --root or ONET_PIX3D_ROOT; or make a stand-in with `onet synth pix3d DIR`.",
+        "onet: error: no Pix3D folder at nowhere. Get it with `onet download pix3d`, name the folder of an unpacked "
+        "release with --root or ONET_PIX3D_ROOT, or make a stand-in with `onet synth pix3d DIR`.",
     ),
     # a setting breaks its rule: status 2
     "prepare pix3d --points 9": (2, "onet: usage: --points must be a multiple of 8 up to 10,000,000, not 9."),

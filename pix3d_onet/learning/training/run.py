@@ -122,6 +122,9 @@ def train(
     cpu_threads = Threads(threads, where, emit)
     with cpu_tuning(), cpu_threads, distributed.joined(group, where), Dataset(data) as dataset:
         reset_peak_memory(where)
+        if config.near and not dataset.near_points:
+            text = f"{data} has no points near the surface, which `near={config.near:g}` needs."
+            raise InputError(text, hint="Prepare it with `near_points=100000`.")
         is_ours = check_output(out, overwrite=overwrite, emit=emit)
         request = replace(request, resume=resume and is_ours)
         request = _resolved(request, where, group)
@@ -274,7 +277,10 @@ def _open_splits(request: Request, dataset: Dataset, where: torch.device) -> dic
                 request.emit(Note("test: no picture has a pose; this network is not scored on them", "warning"))
             continue
         wanted = PictureFilter(need_pose, request.config.views if name == "train" else "prefer-photos")
-        split = open_split(dataset, name, request.config, where, wanted, residence=request.residence, masks=masks)
+        near = name == "train" and request.config.near > 0  # scores are on uniform points
+        split = open_split(
+            dataset, name, request.config, where, wanted, residence=request.residence, near=near, masks=masks
+        )
         if split.dropped:
             request.emit(Note(f"{name}: {split.dropped} pictures without a pose are left out", "warning"))
         splits[name] = split

@@ -36,6 +36,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_dataset(tmp_path_factory.mktemp("data") / "set", shapes=9, points=512, image_size=48, views=2)
 
 
+@pytest.fixture(scope="module")
+def near_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("near") / "set"
+    return make_dataset(folder, shapes=7, points=512, image_size=48, near=256, sdf=True)
+
+
 # -- draws --
 
 
@@ -135,6 +141,42 @@ def test_streamed_equals_resident(root: Path, masks: bool) -> None:
         for a, b in zip(vars_of(resident.gather(draw, 100)), vars_of(streamed.gather(draw, 100)), strict=True):
             assert torch.equal(a, b)
     for a, b in zip(resident.shape_points(2), streamed.shape_points(2), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_points_near_the_surface_come_first_and_change_no_other_draw(near_root: Path) -> None:
+    plain, both = DrawPlan(0, 5, 512, 7).draw(3), DrawPlan(0, 5, 512, 7, near=256).draw(3)
+    np.testing.assert_array_equal(plain.pictures, both.pictures)
+    np.testing.assert_array_equal(plain.starts, both.starts)
+    assert plain.near_starts is None
+    assert both.near_starts is not None
+    assert both.near_starts.max() < 256
+    halves = [both.share(rank, 7).near_starts for rank in range(7)]
+    np.testing.assert_array_equal(np.concatenate([h for h in halves if h is not None]), both.near_starts)
+    with Dataset(near_root) as dataset:
+        split = ResidentSplit(dataset, "train", 48, PictureFilter(), near=True)
+        samples = {s.object_id: s for s in (dataset.sample(e, "train") for e in dataset.entries("train"))}
+    draw = Draw(1, np.array([3, 0]), np.array([504, 16]), np.array([248, 8]))  # the first wraps around
+    batch = Decoding(CPU).batch(split.gather(draw, 20, 16), 36)
+    for row, picture in enumerate(draw.pictures):
+        sample = samples[split.object_ids[picture]]
+        assert sample.near_points is not None
+        assert sample.near_occupancy is not None
+        near = (draw.near_starts[row] + np.arange(16)) % 256  # type: ignore[index]
+        uniform = (draw.starts[row] + np.arange(20)) % 512
+        points = np.concatenate([sample.near_points[near], sample.points[uniform]])
+        occupancy = np.concatenate([sample.near_occupancy[near], sample.occupancy[uniform]])
+        np.testing.assert_array_equal(batch.points[row].numpy(), points)
+        np.testing.assert_array_equal(batch.occupancy[row].numpy() > 0, occupancy)
+
+
+def test_streamed_equals_resident_near_the_surface(near_root: Path) -> None:
+    with Dataset(near_root) as dataset:
+        resident = ResidentSplit(dataset, "train", 32, PictureFilter(), near=True)
+        streamed = StreamedSplit(dataset, "train", 32, PictureFilter(), near=True)
+        assert split_bytes(dataset, "train", 32, near=True) - split_bytes(dataset, "train", 32) == 5 * (256 * 6 + 32)
+    draw = DrawPlan(0, len(resident), resident.points_count, 7, resident.near_usable).draw(2)
+    for a, b in zip(vars_of(resident.gather(draw, 100, 64)), vars_of(streamed.gather(draw, 100, 64)), strict=True):
         assert torch.equal(a, b)
 
 
