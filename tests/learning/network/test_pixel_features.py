@@ -47,10 +47,6 @@ def points_of(count: int, points: int = 50) -> Tensor:
     return torch.rand(count, points, 3, generator=torch.Generator().manual_seed(2)) - 0.5
 
 
-def sampled(features: PixelFeatures, points: Tensor, code: Code) -> tuple[Tensor, Tensor]:
-    return features._sampled(points, code)
-
-
 def test_a_point_gets_the_value_of_the_pixel_it_falls_into() -> None:
     """The centre of pixel (column, row) is (column + 0.5, row + 0.5): docs/conventions.md."""
     level = torch.arange(SIDE * SIDE, dtype=torch.float32).view(1, 1, SIDE, SIDE)
@@ -58,8 +54,8 @@ def test_a_point_gets_the_value_of_the_pixel_it_falls_into() -> None:
     u, v = ((index.flatten() + 0.5) / SIDE for index in (column, row))
     depth = 2 + torch.linspace(-0.5, 0.5, SIDE * SIDE)
     points = torch.stack([(0.5 - u) * depth, (0.5 - v) * depth, depth - 2], dim=-1)[None]
-    features = PixelFeatures([], 4)
-    values, place = sampled(features, points, Code(torch.zeros(1, 1), (level, level), ALONG_Z))
+    features = PixelFeatures([1], 4)
+    values, place = features.sampled(points, Code(torch.zeros(1, 1), (level, level), ALONG_Z))
     torch.testing.assert_close(values[0, :, 0], level.flatten(), atol=1e-3, rtol=0)
     expected = torch.stack([level.flatten(), 2 * u - 1, 2 * v - 1, depth - 2, torch.ones(SIDE * SIDE)], dim=1)
     torch.testing.assert_close(place[0], expected, atol=1e-3, rtol=1e-5)
@@ -68,7 +64,7 @@ def test_a_point_gets_the_value_of_the_pixel_it_falls_into() -> None:
 def test_points_behind_the_camera_and_outside_the_picture_have_finite_numbers_and_say_so() -> None:
     points = torch.tensor([[[0.0, 0, 0], [0, 0, -2], [0, 0, -5], [9, 0, 0], [0, -9, 0]]])
     mask = torch.ones(1, 1, SIDE, SIDE)
-    _, place = sampled(PixelFeatures([], 4), points, Code(torch.zeros(1, 1), (mask, mask), ALONG_Z))
+    _, place = PixelFeatures([1], 4).sampled(points, Code(torch.zeros(1, 1), (mask, mask), ALONG_Z))
     assert torch.isfinite(place).all()
     assert place[0, :, -1].tolist() == [1, 0, 0, 0, 0]
     assert place[0, :, 0].tolist() == [1, 0, 0, 0, 0]
@@ -158,7 +154,7 @@ def test_bfloat16_does_not_round_where_a_point_projects() -> None:
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         code = model.encode(images, pose, intrinsics)
         assert model.pixels is not None
-        _, place = sampled(model.pixels, points_of(1), code)
+        _, place = model.pixels.sampled(points_of(1), code)
     assert code.projection is not None
     torch.testing.assert_close(code.projection, intrinsics @ pose[:, :3])
     assert place.dtype == torch.float32
