@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pix3d_onet.ablation.variants import SUITES, variant
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError, SettingError
 from pix3d_onet.learning.network.encoders import ImageEncoder
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
 from pix3d_onet.learning.network.pixel_features import PLACE, Code, PixelFeatures
+from pix3d_onet.learning.training.trainer import occupancy_loss
 
 TINY = {"encoder": "test_resnet", "c_dim": 16, "hidden_dim": 32, "blocks": 2, "conditioning": "pixel"}
 SIDE = 8
@@ -107,6 +109,35 @@ def test_every_parameter_learns_and_fused_equals_plain(mirror: bool) -> None:
         torch.testing.assert_close(value, found[1][name], rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
     for name in ("lateral.0.0.weight", "lateral.3.1.bias", "blend.weight", "locate.weight"):
         assert found[0][f"pixels.{name}"].abs().max() > 0, name
+
+
+@pytest.mark.parametrize("name", SUITES["conditioning"].variants)
+def test_two_training_steps_of_each_variant(name: str) -> None:
+    """The code has no effect before the first step, because gamma and beta begin with weights of zero."""
+    torch.manual_seed(0)
+    config = variant(name).model
+    model = build_model(config).train()
+    images, pose, intrinsics = views(2)
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(2):
+        logits = model(images[:, : 3 + config.needs_mask], points_of(2), pose, intrinsics)
+        optimizer.zero_grad()
+        occupancy_loss(logits, torch.ones_like(logits)).backward()
+        optimizer.step()
+    still = [key for key, value in model.named_parameters() if value.grad is None or not value.isfinite().all()]
+    assert still == []
+    moved = {key.partition(".")[0] for key, value in model.named_parameters() if not torch.equal(value, before[key])}
+    assert moved == {key.partition(".")[0] for key in before}
+
+
+def test_compiled_without_a_break() -> None:
+    model = network(mirror=True).eval()
+    images, pose, intrinsics = views(2)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        expected = model(images, points_of(2), pose, intrinsics)
+        torch.testing.assert_close(compiled(images, points_of(2), pose, intrinsics), expected)
 
 
 @pytest.mark.parametrize("mirror", [False, True])
