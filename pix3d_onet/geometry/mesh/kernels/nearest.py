@@ -128,15 +128,9 @@ def nearest_distances(leaves: Any, nodes: Any, children: Any, points: Any, squar
                     best, nearest = least, -1 - node
                 continue
             _to_boxes(nodes[node], x, y, z, squared)
-            child, start = children[node], top
-            for k in range(len(squared)):
-                bound = squared[k]
-                if bound < best:  # insert; the nearest child ends at the top
-                    at = top
-                    while at > start and bounds[at - 1] < bound:
-                        stack[at], bounds[at] = stack[at - 1], bounds[at - 1]
-                        at -= 1
-                    stack[at], bounds[at] = (child + k if child >= 0 else child - k), bound
-                    top += 1
+            child = children[node]
+            for k in range(len(squared)):  # unsorted, without a branch: the first bound is nearly always tight
+                stack[top], bounds[top] = (child + k if child >= 0 else child - k), squared[k]
+                top += squared[k] < best
         found[i] = np.sqrt(best)
     return found
