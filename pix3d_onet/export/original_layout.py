@@ -268,9 +268,8 @@ def _is_model(item: tuple[object, object]) -> bool:
     """Whether an entry of ``models`` is a valid name (see :func:`model_names`) with a valid number of pictures."""
     name, pictures = item
     parts = name.split("/") if isinstance(name, str) else []
-    return (
-        len(parts) == 2 and all(plain_name(p) == p for p in parts) and type(pictures) is int and 0 <= pictures < 1 << 20
-    )
+    plain = len(parts) == 2 and all(plain_name(p) == p for p in parts)
+    return plain and type(pictures) is int and 0 <= pictures < 1 << 20
 
 
 def _encoded(pixels: UInt8, side: int, form: str) -> bytes:

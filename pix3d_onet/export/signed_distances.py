@@ -104,8 +104,8 @@ def export_deepsdf(dataset: Path, out: Path, *, overwrite: bool = False, emit: E
             layout.write_npz(paths[0], {"pos": rows[rows[:, 3] > 0], "neg": rows[rows[:, 3] < 0]})
             layout.write_npz(paths[1], {"offset": -sample.loc, "scale": np.array(1 / sample.scale)})
             emit(Progress("export", number, len(entries), item=entry.object_id))
-        for split, categories in splits.items():
-            write_json(out / f"{split}.json", {SOURCE: categories})
+        for name, categories in splits.items():
+            write_json(out / f"{name}.json", {SOURCE: categories})
         finish(out, files, export_card(data.manifest, terms_of(data.manifest), {"Files": DEEPSDF_TEXT}))
     return _counted(out, entries)
 
@@ -177,12 +177,12 @@ def to_json(result: DistanceExport) -> dict[str, object]:
 
 
 DEEPSDF_TEXT = f"""`{SAMPLES}/{SOURCE}/<category>/<model>.npz`: `pos` and `neg`, (n, 4) float32, a point and its signed
-distance in longest sides, for DeepSDF's `DataSource` set to this folder. `train.json`, `val.json`, `test.json` are split
-files. `{NORMALISATION}/{SOURCE}/…`: `offset` and `scale`, normalised = (original + offset) · scale."""
+distance in longest sides, for DeepSDF's `DataSource` set to this folder. `train.json`, `val.json`, `test.json` are
+split files. `{NORMALISATION}/{SOURCE}/…`: `offset` and `scale`, normalised = (original + offset) · scale."""
 
 
 def _grid_text(resolution: int) -> str:
-    return f"""`<category>/<model>/{GRID_FILE}.h5`: `pc_sdf_sample` ({resolution}³, 1) float32, signed distances in longest
-sides, negative inside, x fastest, on the grid -0.65 + 1.3 / {resolution} · (0 … {resolution - 1}) along each axis;
-`norm_params`: loc and scale, normalised = (original - loc) / scale; `sdf_params`: the corners of the cube. SDFusion finds
-the grids in this folder as `pix3d/SDF_v1_{resolution}`. `<category>_<split>.lst` are the splits."""
+    return f"""`<category>/<model>/{GRID_FILE}.h5`: `pc_sdf_sample` ({resolution}³, 1) float32, signed distances in
+longest sides, negative inside, x fastest, on the grid -0.65 + 1.3 / {resolution} · (0 … {resolution - 1}) along each
+axis; `norm_params`: loc and scale, normalised = (original - loc) / scale; `sdf_params`: the corners of the cube.
+SDFusion finds the grids in this folder as `pix3d/SDF_v1_{resolution}`. `<category>_<split>.lst` are the splits."""

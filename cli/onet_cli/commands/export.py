@@ -59,7 +59,7 @@ def onet(dataset: Path, out: Path, image_size: int, overwrite: bool, as_json: bo
 
 @export.command("sdf-grid")
 @click.option(
-    "--resolution", default=64, show_default=True, type=click.IntRange(8, 512), help="Grid points along each axis."
+    "--resolution", default=64, show_default=True, type=click.IntRange(8, 256), help="Grid points along each axis."
 )
 @_arguments
 def sdf_grid(
