@@ -25,6 +25,7 @@ ImagesPerObject = Literal["one", "all"]
 Flags = Literal["clean", "all"]
 Scales = Literal[1, 3]
 PoseInput = Literal["none", "matrix", "6d"]
+Conditioning = Literal["global", "pixel"]
 Pyramid = Literal["separate", "shared", "fpn"]
 Schedule = Literal["constant", "cosine"]
 Augmentation = Literal["color", "crop", "flip"]
@@ -268,6 +269,11 @@ class ModelConfig(Config):
     """Width of the decoder."""
     blocks: int = 5
     """Number of residual blocks in the decoder."""
+    conditioning: Conditioning = field(default="global", metadata=LATER)
+    """What the decoder knows of the picture: one code for all points (``global``), or also the features at the pixel
+    where the point projects through the known camera (``pixel``)."""
+    mirror: bool = field(default=False, metadata=LATER)
+    """With ``pixel``, also the features of the point mirrored in the plane x = 0: chairs are symmetric."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -276,6 +282,24 @@ class ModelConfig(Config):
         )
         for name, most in MODEL_LIMITS.items():
             _require(1 <= getattr(self, name) <= most, name, f"between 1 and {most}", getattr(self, name))
+        pixel = self.conditioning == "pixel"
+        _require(not pixel or self.scales == 1, "conditioning", "global with `scales=3`", self.conditioning)
+        _require(pixel or not self.mirror, "mirror", "False without `conditioning='pixel'`", self.mirror)
+
+    @property
+    def needs_pose(self) -> bool:
+        """Whether every picture needs the camera's pose."""
+        return self.pose != "none" or self.conditioning == "pixel"
+
+    @property
+    def needs_intrinsics(self) -> bool:
+        """Whether every picture needs the camera's focal length, too."""
+        return self.pose == "6d" or self.conditioning == "pixel"
+
+    @property
+    def needs_mask(self) -> bool:
+        """Whether the network's pictures have a fourth channel, the object's mask."""
+        return self.conditioning == "pixel"
 
     @property
     def default_name(self) -> str:
@@ -285,6 +309,7 @@ class ModelConfig(Config):
             parts.append({"separate": "fp3", "shared": "fp3-shared", "fpn": "fpn"}[self.pyramid])
         if self.pose != "none":
             parts.append("pose" if self.pose == "matrix" else "pose6d")
+        parts += ["pixel"] * (self.conditioning == "pixel") + ["mirror"] * self.mirror
         return "-".join(parts)
 
     def architecture(self) -> dict[str, Any]:

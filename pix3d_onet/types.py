@@ -228,7 +228,8 @@ class PreparedShape:
 class Rejected:
     """A record or shape that cannot be used: counted, and written to ``rejects.jsonl``.
 
-    ``stage``: where it was rejected (``parse``, ``image``, ``mesh``, ``watertight``, ``labels``, ``worker``);
+    ``stage``: where it was rejected (``unpack``, ``parse``, ``image``, ``mesh``, ``watertight``, ``labels``,
+    ``worker``);
     ``reason``: a short stable code; ``detail``: one line for the user.
     """
 

@@ -16,7 +16,7 @@ from pix3d_onet.files import check_writable
 if TYPE_CHECKING:
     from pix3d_onet.runs.record import RunRecord
 
-MODEL_FIELDS = ("encoder", "scales", "pyramid", "pose")
+MODEL_FIELDS = ("encoder", "scales", "pyramid", "pose", "conditioning", "mirror")
 
 
 @click.command()

@@ -15,7 +15,7 @@ from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.learning.batches.batch import RawBatch
 from pix3d_onet.learning.batches.drawing import BITS, Draw, wrapped_slices
-from pix3d_onet.learning.pictures import focal_lengths, resize_images
+from pix3d_onet.learning.pictures import network_pictures, relative_intrinsics
 from pix3d_onet.types import Float32
 
 
@@ -43,7 +43,8 @@ class PictureFilter:
         if self.need_pose:
             keep = keep & np.isfinite(pose).all(axis=(1, 2)) & np.isfinite(intrinsics).all(axis=(1, 2))
         if not keep.any():
-            raise InputError("no picture of this data set has a camera pose.", hint="Train with `pose='none'`.")
+            hint = "Train with `pose='none'` and `conditioning='global'`."
+            raise InputError("no picture of this data set has a camera pose.", hint=hint)
         return keep, chosen - int(keep.sum())
 
 
@@ -79,8 +80,8 @@ class Split(ABC):
         if near and draw.near_starts is not None:
             first = self.blocks(shapes, draw.near_starts, near, near=True)
             cells, labels = (torch.cat(pair, dim=1) for pair in zip(first, (cells, labels), strict=True))
-        images, pose, focal = self.pictures(draw.pictures)
-        return RawBatch(images, cells, labels, pose, focal)
+        images, pose, intrinsics = self.pictures(draw.pictures)
+        return RawBatch(images, cells, labels, pose, intrinsics)
 
     @abstractmethod
     def blocks(
@@ -92,7 +93,7 @@ class Split(ABC):
 
     @abstractmethod
     def pictures(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-        """Images (n, 3, H, W) uint8, poses (n, 4, 4) and focal lengths (n,) of pictures."""
+        """Images (n, 3 or 4, H, W) uint8, poses (n, 4, 4) and intrinsics (n, 3, 3) of pictures, see ``Batch``."""
 
     @abstractmethod
     def shape_points(self, shape: int) -> tuple[Tensor, Tensor]:
@@ -100,8 +101,10 @@ class Split(ABC):
 
 
 class ResidentSplit(Split):
-    """A split in the memory of ``device``; ``size``: side to which the pictures are resized; ``near``: with points near
-    the surface."""
+    """A split in the memory of ``device``; ``size``: side to which the pictures are resized.
+
+    ``near``: with points near the surface; ``masks``: with the pictures' masks.
+    """
 
     def __init__(
         self,
@@ -112,6 +115,7 @@ class ResidentSplit(Split):
         device: torch.device | None = None,
         *,
         near: bool = False,
+        masks: bool = False,
     ) -> None:
         arrays = dataset.arrays(split, near=near)
         self.device = device = device or torch.device("cpu")
@@ -120,7 +124,8 @@ class ResidentSplit(Split):
         self.object_ids = tuple(arrays.object_ids[i] for i in arrays.shape_index[keep])
         self.points_count = arrays.points_q.shape[1]
         self.usable = self.points_count // BITS * BITS
-        self.images = resize_images(arrays.rgb[keep], size).to(device)  # (N, 3, H, W) uint8
+        mask = arrays.mask[keep] if masks else None
+        self.images = network_pictures(arrays.rgb[keep], mask, size).to(device)  # (N, 3 or 4, H, W) uint8
         self.cells = torch.from_numpy(arrays.points_q.view(np.int16)).to(device)  # (S, P, 3)
         self.labels = torch.from_numpy(arrays.occupancy).to(device)  # (S, P/8)
         self.near_usable = 0
@@ -129,13 +134,14 @@ class ResidentSplit(Split):
             self.near_labels = torch.from_numpy(arrays.near_occupancy).to(device)  # (S, M/8)
             self.near_usable = self.near_cells.shape[1]
         self.pose = torch.from_numpy(arrays.pose[keep]).to(device)
-        self.focal = torch.from_numpy(focal_lengths(arrays.intrinsics[keep], arrays.rgb.shape[2])).to(device)
+        intrinsics = relative_intrinsics(arrays.intrinsics[keep], arrays.rgb.shape[2])
+        self.intrinsics = torch.from_numpy(intrinsics).to(device)
         self.shapes = arrays.shape_index[keep]  # (N,) int64, on the host
 
     def pictures(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`Split`."""
         index = to_device(rows, self.device)
-        return self.images[index], self.pose[index], self.focal[index]
+        return self.images[index], self.pose[index], self.intrinsics[index]
 
     def shape_points(self, shape: int) -> tuple[Tensor, Tensor]:
         """See :class:`Split`."""

@@ -18,7 +18,8 @@ from pix3d_onet.data.store.shard_file import mapped, open_checked, read_picture
 from pix3d_onet.errors import InputError
 from pix3d_onet.learning.batches.drawing import BITS, wrapped_slices
 from pix3d_onet.learning.batches.split import PictureFilter, Split
-from pix3d_onet.learning.pictures import focal_lengths, resize_images
+from pix3d_onet.learning.pictures import network_pictures, relative_intrinsics
+from pix3d_onet.types import UInt8
 
 OPEN_SHARDS = 128
 """Shards kept open at the same time; systems allow about a thousand open files per process."""
@@ -37,11 +38,20 @@ class _Shard:
 class StreamedSplit(Split):
     """A split on disk; pictures and points are read when they are drawn; ``near``: also points near the surface.
 
-    Opening reads only the cameras. InputError for damaged shards, or if no picture is left.
+    Opening reads only the cameras. ``masks``: give them. InputError for damaged shards, or if no picture is left.
     """
 
-    def __init__(self, dataset: Dataset, split: str, size: int, wanted: PictureFilter, *, near: bool = False) -> None:
-        self.root, self.size = dataset.root, size
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: str,
+        size: int,
+        wanted: PictureFilter,
+        *,
+        near: bool = False,
+        masks: bool = False,
+    ) -> None:
+        self.root, self.size, self.masks = dataset.root, size, masks
         self.near_usable = dataset.near_points if near else 0
         self._manifest = dataset.manifest
         self.device = torch.device("cpu")
@@ -80,17 +90,22 @@ class StreamedSplit(Split):
         self.record_ids = tuple(ids[i] for i in chosen)
         self.object_ids = tuple(entries[shapes[i]].object_id for i in chosen)
         self.pose = torch.from_numpy(pose[keep])
-        self.focal = torch.from_numpy(focal_lengths(intrinsics[keep], side))
+        self.intrinsics = torch.from_numpy(relative_intrinsics(intrinsics[keep], side))
         self.points_count = points
         self.usable = points // BITS * BITS
 
     def pictures(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`Split`."""
         with self._lock:
-            places = [self.rows[i] for i in rows.tolist()]
-            rgb = [read_picture(self._shard(name).file["images/rgb"], row) for name, row in places]
+            rgb = self._stored("images/rgb", rows)
+            mask = self._stored("images/mask", rows) > 0 if self.masks else None
         index = torch.from_numpy(rows)
-        return resize_images(np.stack(rgb), self.size), self.pose[index], self.focal[index]
+        return network_pictures(rgb, mask, self.size), self.pose[index], self.intrinsics[index]
+
+    def _stored(self, array: str, rows: NDArray[np.int64]) -> UInt8:
+        """Pictures or masks as stored."""
+        places = [self.rows[i] for i in rows.tolist()]
+        return np.stack([read_picture(self._shard(name).file[array], row) for name, row in places])
 
     def shape_points(self, shape: int) -> tuple[Tensor, Tensor]:
         """See :class:`Split`."""

@@ -217,7 +217,7 @@ class Trainer:
         set_learning_rate(self.optimizer, learning_rate(self.config, number))
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(setup.device, setup.precision):
-            logits = self.network(batch.images, batch.points, batch.pose, batch.focal)
+            logits = self.network(batch.images, batch.points, batch.pose, batch.intrinsics)
         loss = occupancy_loss(logits, batch.occupancy)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimizer)
