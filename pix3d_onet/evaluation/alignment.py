@@ -20,6 +20,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from pix3d_onet.config import POINTS_HALF_SIDE, Alignment
@@ -45,8 +46,8 @@ BLOCK = 256
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How exactly a rotation is judged: samples per surface, and for ICP its most iterations and how often it alternates
-    with the box, since a turned mesh has another box. ``kept``: number of rotations that go on."""
+    """How exactly a rotation is judged: samples per surface, most iterations of ICP, and how often it alternates with
+    the box, since a turned mesh has another box. ``kept``: number of rotations that go on."""
 
     samples: int
     iterations: int
@@ -54,7 +55,7 @@ class Effort:
     kept: int
 
 
-EFFORTS = (Effort(500, 20, 1, 3), Effort(4000, 50, 2, 1))
+EFFORTS = (Effort(800, 30, 1, 6), Effort(4000, 50, 2, 1))
 """How the best rotations of the grid are refined (50 iterations is ZeroShape's number)."""
 
 
@@ -105,7 +106,7 @@ def moved(prediction: Prediction, matrix: Float64) -> Prediction:
     return Prediction(mesh, logits, prediction.level, prediction.mesh_is_field)
 
 
-def apply(matrix: Float64, points: Floats) -> Float64:
+def apply(matrix: NDArray[Any], points: Floats) -> Float64:
     """(N, 3) points under a (4, 4) similarity."""
     turned: Float64 = points.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
     return turned
@@ -120,10 +121,8 @@ def similarity(predicted: Mesh, true: Mesh, how: Alignment, seed: int = 0) -> Fl
     if how == "box":
         return unturned
     most = EFFORTS[-1].samples
-    samples, targets = (
-        sample_surface(predicted, most, seed, "predicted")[0],
-        sample_surface(true, most, seed, "true")[0],
-    )
+    samples = sample_surface(predicted, most, seed, "predicted")[0]
+    targets = sample_surface(true, most, seed, "true")[0]
     turns: list[Float64] = [np.eye(3)]
     if how == "search":
         grid = rotations()
@@ -131,9 +130,9 @@ def similarity(predicted: Mesh, true: Mesh, how: Alignment, seed: int = 0) -> Fl
         turns += list(grid[rank[:RANKED]])
     best = [unturned]
     for effort in EFFORTS if how == "search" else EFFORTS[-1:]:
-        few, fewer = samples[: effort.samples], targets[: effort.samples]
-        steps = [step for turn in turns for step in refined(predicted, true, few, fewer, turn, effort)]
-        errors = [chamfer(apply(step, few), fewer) for step in steps]
+        some, goals = samples[: effort.samples], targets[: effort.samples]
+        steps = [step for turn in turns for step in refined(predicted, true, some, goals, turn, effort)]
+        errors = [chamfer(apply(step, some), goals) for step in steps]
         best = [steps[k] for k in np.argsort(errors, kind="stable")[: effort.kept]]
         turns = [rotation_of(step) for step in best]
     return best[0]
