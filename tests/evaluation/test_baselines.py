@@ -193,7 +193,7 @@ def test_features_tell_pictures_apart_and_not_their_resolution() -> None:
 
 
 def test_unknown_names_and_empty_splits(tmp_path, library) -> None:
-    with pytest.raises(ConfigError, match="mean-shape, retrieval or oracle"):
+    with pytest.raises(ConfigError, match="retrieval, retrieval-cut or oracle"):
         baseline("median", library)
     folder = datasets.make_dataset(tmp_path, shapes=3, points=64, image_size=16)
     text = (folder / "manifest.json").read_text().replace('"train"', '"val"')
