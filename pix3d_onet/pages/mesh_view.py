@@ -10,7 +10,8 @@ import numpy as np
 
 from pix3d_onet.geometry.render import look
 from pix3d_onet.geometry.render.look import PREDICTION_COLOUR, TRUTH_COLOUR
-from pix3d_onet.report.html.templating import data_url, render
+from pix3d_onet.pages.pictures import data_url
+from pix3d_onet.pages.templating import PACKAGE, render
 from pix3d_onet.types import Mesh, UInt8
 
 LEVELS = 65535
@@ -53,6 +54,7 @@ def mesh_page(meshes: Mapping[str, Mesh], title: str, *, picture: UInt8 | None =
     """
     shown = [(name, encode_mesh(mesh)) for name, mesh in centred(meshes).items()]
     return render(
+        PACKAGE,
         "mesh.html",
         title=title,
         styles=("base.css", "viewer.css"),
