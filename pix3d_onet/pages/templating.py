@@ -13,9 +13,11 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from pix3d_onet.escape import json_text, visible
+from pix3d_onet.escape import json_text, shortened, visible
 
 PACKAGE = "pix3d_onet.pages"
+GENERATOR = '<meta name="generator" content="onet">'
+"""Which pages onet wrote, so that it may replace them."""
 PAGE_BUDGET = 9_500_000
 """Most bytes of a page; each kind of page says what it leaves out to stay below."""
 
@@ -53,5 +55,6 @@ def _environment(package: str) -> Environment:
         keep_trailing_newline=True,
         finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
-    environment.globals |= {"asset": partial(asset, package), "json": json}
+    environment.filters["shortened"] = shortened
+    environment.globals |= {"asset": partial(asset, package), "json": json, "generator": Markup(GENERATOR)}
     return environment

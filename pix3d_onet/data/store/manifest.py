@@ -96,6 +96,14 @@ class Manifest:
         text = "\n".join([*(s.sha256 for s in self.shards), *(f"{s.object_id}\t{s.split}" for s in self.shapes)])
         return digest(text.encode())[:12]
 
+    def in_split(self, split: str | None) -> tuple[ShapeEntry, ...]:
+        """Shapes with at least one picture in ``split``, or, without pictures, in ``split`` themselves; None = all."""
+        return tuple(
+            s
+            for s in self.shapes
+            if split is None or split in s.image_splits or (not s.image_splits and s.split == split)
+        )
+
 
 def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
     """The JSON document of ``manifest.json``."""
