@@ -148,7 +148,8 @@ def screen(browser: Any, page: Path, width: int, scheme: str) -> None:
 
 NAMELESS = """
 return [...document.querySelectorAll('button, a, input, select, canvas, svg, img')].filter(e =>
-  !(e.textContent.trim() || e.getAttribute('aria-label') || e.hasAttribute('alt') || e.closest('label, [aria-hidden]'))
+  !(e.textContent.trim() || e.getAttribute('aria-label') || e.hasAttribute('alt') || e.labels?.length ||
+    e.closest('[aria-hidden]'))
 ).map(e => e.outerHTML.slice(0, 80))
 """
 """What can be clicked or looked at, and has no name for those who do not see it."""

@@ -57,12 +57,13 @@ def write_page(
             raise InputError(f"the {split} split of {root} has no shapes.")
         names = _figure_names([entry for entry, _ in chosen])
         detail = affordable(len(chosen), sources=source_root is not None)
-        ranks = {e.object_id: rank for rank, (e, _) in enumerate(worst_shapes(dataset.manifest))}
+        ranked = {e.object_id: (rank, why) for rank, (e, why) in enumerate(worst_shapes(dataset.manifest))}
         shown: list[dict[str, Any]] = []
         size = 0
         for number, (entry, _) in enumerate(chosen, 1):
             data = shape_data(dataset.sample(entry, split), entry, detail, source_root)
-            data |= {"rank": ranks[entry.object_id], "qc": _figures(entry, names)}
+            rank, why = ranked[entry.object_id]
+            data |= {"rank": rank, "why": _reasons(entry, why), "qc": _figures(entry, names)}
             size += len(json.dumps(data))
             if size > PAGE_BUDGET:
                 emit(Note(f"the page has {len(shown)} of {len(chosen)} shapes, to stay below 10 MB.", "warning"))
@@ -111,7 +112,12 @@ def _figures(entry: ShapeEntry, names: Sequence[str]) -> list[float | str | bool
     return [_value(entry.qc.get(name)) for name in names]
 
 
-def _value(value: object) -> float | str | bool | None:
+def _reasons(entry: ShapeEntry, why: str) -> str:
+    """The figures of ``why``, see :func:`worst_shapes`, without the warnings, which the page shows apart."""
+    return text(", ".join(part for part in why.split(", ") if part not in named_warnings(entry)).replace("_", " "))
+
+
+def _value(value: Any) -> float | str | bool | None:
     if value is None or isinstance(value, bool):
         return value
     return float(f"{float(value):.6g}") if is_figure(value) else text(value)
@@ -120,7 +126,7 @@ def _value(value: object) -> float | str | bool | None:
 def _about(name: str, entries: Sequence[ShapeEntry]) -> dict[str, Any]:
     """A figure for JSON; ``varies``: whether shapes can be compared by it."""
     known = FIGURES.get(name, Figure(name, "", ""))
-    values = {float(v) for entry in entries if is_figure(v := entry.qc.get(name))}
+    values = {v for entry in entries if is_figure(v := entry.qc.get(name))}
     return {
         "name": text(name),
         "label": text(name.replace("_", " ")),

@@ -208,8 +208,14 @@ const Viewer = (() => {
     context.drawImage(gl.canvas, 0, gl.canvas.height - h, w, h, 0, 0, width, height);
   }
 
+  // the zoom at which a centred mesh fills its view, from any side
+  function filling(mesh) {
+    const radius = Math.hypot(...mesh.extent) / 2;
+    return (0.95 * Math.tan(FOV / 2) * Math.sqrt(DISTANCE ** 2 - radius ** 2)) / radius;
+  }
+
   class Scene {
-    constructor() { this.camera = { ...HOME }; this.views = []; this.asked = false; }
+    constructor() { this.start = { ...HOME }; this.camera = { ...HOME }; this.views = []; this.asked = false; }
 
     // parts: [{mesh, colour: [r, g, b] linear, alpha, wire: colour of its edges}, or {points, colour, size in px}];
     // false where the browser has no WebGL2
@@ -242,7 +248,10 @@ const Viewer = (() => {
 
     zoom(factor) { this.camera.zoom = Math.max(0.4, Math.min(6, this.camera.zoom * factor)); this.draw(); }
 
-    home() { Object.assign(this.camera, HOME); this.draw(); }
+    home() { Object.assign(this.camera, this.start); this.draw(); }
+
+    // zoom so that a centred mesh fills its views, now and at home
+    fill(mesh) { this.start.zoom = filling(mesh); this.zoom(this.start.zoom / this.camera.zoom); }
 
     listen(canvas) {
       let last = null;
@@ -269,12 +278,12 @@ const Viewer = (() => {
       new ResizeObserver(() => this.draw()).observe(canvas);
     }
   }
-  // parts as for a Scene, drawn once, from the usual place; nothing of them stays on the graphics card
-  function picture(canvas, parts) {
+  // a centred mesh drawn once, from the usual direction; nothing of it stays on the graphics card
+  function picture(canvas, mesh, colour) {
     if (!begin()) return false;
-    const fresh = parts.map(part => part.mesh).filter(mesh => mesh && !uploaded.has(mesh));
-    paint({ canvas, parts }, HOME);
-    fresh.forEach(release);
+    const fresh = !uploaded.has(mesh);
+    paint({ canvas, parts: [{ mesh, colour }] }, { ...HOME, zoom: filling(mesh) });
+    if (fresh) release(mesh);
     return true;
   }
   return { Scene, picture };

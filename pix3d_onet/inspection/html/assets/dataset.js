@@ -2,8 +2,9 @@
 (() => {
   const data = JSON.parse(document.getElementById("page-data").textContent), { shapes, figures } = data;
   const byId = id => document.getElementById(id);
-  const WIRE = [0.02, 0.03, 0.05], POINT = 3.5, GHOST = 0.3; // linear RGB; px; opacity of a mesh around its points
-  const INSIDE = [0.66, 0.11, 0], OUTSIDE = [0.09, 0.46, 0.81]; // --inside and --outside of dataset.css, linear RGB
+  const WIRE = [0.13, 0.17, 0.22], INSIDE = [0.835, 0.369, 0], OUTSIDE = [0.337, 0.706, 0.914]; // as in dataset.css
+  const POINT = 3.5, GHOST = 0.3; // px; opacity of a mesh around its points
+  const FRAME = 12; // ms that drawing cards may take per frame
 
   function element(parent, name, attributes = {}, text = null) {
     const made = document.createElement(name);
@@ -15,17 +16,16 @@
 
   function spelled(value) {
     if (typeof value === "boolean") return value ? "yes" : "no";
-    return typeof value === "number" ? value.toLocaleString("en", { maximumSignificantDigits: 4 }) : value;
+    return typeof value === "number" ? Histograms.spelled(value) : value;
   }
   const number = value => (value === null || typeof value === "string" ? null : Number(value));
 
   // --- figures: one histogram and one way to sort each ------------------------------------------------------------
-  const columns = figures.map((figure, i) => ({ ...figure, values: shapes.map(s => number(s.qc[i])) }));
-  const histograms = [];
-  for (const [i, column] of columns.entries()) {
-    if (!column.varies) continue;
+  const columns = figures.map((figure, i) => ({ ...figure, index: i, values: shapes.map(s => number(s.qc[i])) }));
+  const histograms = [], varying = columns.filter(c => c.varies), judged = varying.filter(c => c.ideal !== null);
+  for (const column of [...judged, ...varying.filter(c => c.ideal === null)]) {
     histograms.push(new Histograms.Histogram(byId("histograms"), column, column.values, apply));
-    element(byId("sort"), "option", { value: i }, column.label);
+    element(byId("sort"), "option", { value: column.index }, column.label);
   }
   if (!histograms.length) byId("figures").hidden = true;
   else if (window.matchMedia("(max-width: 50rem)").matches) byId("figures").open = false;
@@ -41,9 +41,13 @@
     for (const { target, isIntersecting } of entries) {
       const card = cards[Number(target.dataset.shape)];
       if (isIntersecting) fill(card);
-      else card.canvas.width = 0; // frees its pixels
+      else {
+        waiting.delete(card);
+        card.canvas.width = 0; // frees its pixels
+      }
     }
   }, { rootMargin: "300px" });
+  const waiting = new Set(); // cards in sight whose mesh is not drawn yet
 
   function makeCard(shape, index) {
     const item = document.createElement("li");
@@ -66,8 +70,20 @@
   function fill(card) {
     const picture = card.shape.pictures[0];
     if (picture) for (const image of card.layers.children) if (!image.src) image.src = picture[image.className];
-    const drawn = Viewer.picture(card.canvas, [{ mesh: card.shape.mesh.coded, colour: data.colours.mesh }]);
-    if (!drawn) byId("no-webgl").hidden = false;
+    if (!waiting.size) requestAnimationFrame(drawSome);
+    waiting.add(card);
+  }
+
+  // as many as fit into a frame, so that the page answers meanwhile
+  function drawSome() {
+    const end = performance.now() + FRAME;
+    for (const card of waiting) {
+      if (performance.now() > end) break;
+      waiting.delete(card);
+      const mesh = card.shape.mesh.coded;
+      if (mesh && !Viewer.picture(card.canvas, mesh, data.colours.mesh)) byId("no-webgl").hidden = false;
+    }
+    if (waiting.size) requestAnimationFrame(drawSome);
   }
   const cards = shapes.map(makeCard);
 
@@ -106,7 +122,8 @@
     const key = byId("sort").value, column = columns[Number(key)];
     for (const i of shown) {
       const value = column && shapes[i].qc[Number(key)];
-      cards[i].value.textContent = !column ? "" : `${column.label}: ${value === null ? "not measured" : spelled(value)}`;
+      cards[i].value.textContent = key === "quality" ? shapes[i].why
+        : column ? `${column.label}: ${value === null ? "not measured" : `${spelled(value)} ${column.unit}`}` : "";
     }
     byId("cards").replaceChildren(...shown.map(i => cards[i].item));
     byId("nothing").hidden = shown.length > 0;
@@ -115,7 +132,8 @@
 
   const form = byId("filters");
   form.addEventListener("submit", e => e.preventDefault());
-  for (const id of ["search", "split", "category", "warning", "sort", "order"]) byId(id).addEventListener("input", apply);
+  byId("search").addEventListener("input", apply);
+  for (const id of ["split", "category", "warning", "sort", "order"]) byId(id).addEventListener("change", apply);
   form.addEventListener("reset", () => {
     for (const h of histograms) h.reset();
     setTimeout(apply); // after the browser has emptied the fields
@@ -133,7 +151,7 @@
     byId("shape-place").textContent = `${place + 1} of ${shown.length}`;
     byId("previous").disabled = place <= 0;
     byId("next").disabled = place >= shown.length - 1;
-    const group = shape.group === shape.id ? "" : `, group ${shape.group}`;
+    const group = [shape.id, shape.file].some(name => name.includes(shape.group)) ? "" : `; group ${shape.group}`;
     byId("shape-about").textContent = `${shape.category}, ${shape.split}${group}; ${shape.file}`;
     byId("shape-warnings").replaceChildren();
     for (const name of shape.warnings) element(byId("shape-warnings"), "li", {}, name in data.rules ? `${name}: ${data.rules[name]}` : name);
@@ -145,6 +163,7 @@
     table(shape);
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
+    if (shape.mesh.coded) scene.fill(shape.mesh.coded);
     views();
   }
 

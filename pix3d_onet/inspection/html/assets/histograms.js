@@ -10,10 +10,18 @@ const Histograms = (() => {
     return whole ? { bins: high - low + 1, low: low - 0.5, high: high + 0.5, whole } : { bins: BINS, low, high, whole };
   }
 
+  // a number in at most `digits` significant ones
+  function spelled(value, digits = 4) {
+    if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(digits - 1).replace(/\.?0*e/, "e");
+    return value.toLocaleString("en", { maximumSignificantDigits: digits });
+  }
+
   // figure: {label, unit, meaning}; values: one per shape, null where it has none; changed(): called after every choice
   class Histogram {
     constructor(host, figure, values, changed) {
       this.values = values;
+      this.binary = figure.unit === "yes/no";
+      this.unit = this.binary ? "" : figure.unit;
       Object.assign(this, scale(values.filter(v => v !== null)), { changed });
       this.range = [0, this.bins];
       const field = document.createElement("fieldset"), legend = document.createElement("legend");
@@ -40,7 +48,6 @@ const Histograms = (() => {
         return end;
       });
       this.text = document.createElement("output");
-      this.unit = figure.unit === "yes/no" ? "" : figure.unit;
       field.append(legend, this.svg, ...this.ends, this.text);
       host.append(field);
       this.draw(this.counts(() => true), "all");
@@ -94,7 +101,9 @@ const Histograms = (() => {
     show() {
       const [low, high] = this.range.map(bin => this.edge(bin));
       const ends = this.whole ? [Math.ceil(low), Math.floor(high)] : [low, high];
-      const texts = ends.map(v => String(Number(v.toPrecision(3))));
+      let digits = 3, texts;
+      do texts = ends.map(v => (this.binary ? ["no", "yes"][v] : spelled(v, digits))); // so many that the ends differ
+      while (texts[0] === texts[1] && ends[0] !== ends[1] && digits++ < 6);
       this.ends.forEach((end, i) => {
         end.value = this.range[i];
         end.setAttribute("aria-valuetext", `${texts[i]} ${this.unit}`.trim());
@@ -126,5 +135,5 @@ const Histograms = (() => {
       this.svg.addEventListener("pointercancel", () => { start = null; });
     }
   }
-  return { Histogram };
+  return { Histogram, spelled };
 })();
