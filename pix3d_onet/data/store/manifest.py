@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from pix3d_onet.data.store.no_dataset import no_dataset
 from pix3d_onet.errors import InputError
@@ -57,7 +57,7 @@ class ShapeEntry:
         return Provenance(self.source_mesh, self.mesh_sha256, self.source_sha256)
 
 
-def is_figure(value: object) -> bool:
+def is_figure(value: object) -> TypeGuard[float]:
     """Whether a quality figure is a number small enough to compute with; manifests are not trusted."""
     return isinstance(value, bool | int | float) and abs(value) <= LARGEST
 

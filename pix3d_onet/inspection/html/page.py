@@ -117,7 +117,7 @@ def _reasons(entry: ShapeEntry, why: str) -> str:
     return text(", ".join(part for part in why.split(", ") if part not in named_warnings(entry)).replace("_", " "))
 
 
-def _value(value: Any) -> float | str | bool | None:
+def _value(value: object) -> float | str | bool | None:
     if value is None or isinstance(value, bool):
         return value
     return float(f"{float(value):.6g}") if is_figure(value) else text(value)
