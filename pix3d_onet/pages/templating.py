@@ -13,7 +13,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from pix3d_onet.escape import json_text, shortened, visible
+from pix3d_onet.escape import json_text, visible
 
 PACKAGE = "pix3d_onet.pages"
 GENERATOR = '<meta name="generator" content="onet">'
@@ -55,6 +55,5 @@ def _environment(package: str) -> Environment:
         keep_trailing_newline=True,
         finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
-    environment.filters["shortened"] = shortened
     environment.globals |= {"asset": partial(asset, package), "json": json, "generator": Markup(GENERATOR)}
     return environment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from pix3d_onet.geometry.render import look
 from pix3d_onet.inspection.html.shapes import affordable, shape_data, text
 from pix3d_onet.inspection.summary import choose, summarise, worst_shapes
 from pix3d_onet.pages.templating import PAGE_BUDGET, render
-from pix3d_onet.types import Rejected
 
 PACKAGE = "pix3d_onet.inspection.html"
 """Where this page's templates and assets lie."""
@@ -50,54 +50,75 @@ def write_page(
     """
     if source_root is not None and not source_root.is_dir():
         raise InputError(f"source not found: {source_root}.")
-    summary = summarise(root)
     with Dataset(root) as dataset:
         chosen = choose(dataset.manifest, min(shapes, MOST_SHAPES), worst=worst, split=split, seed=seed)
         if not chosen:
             raise InputError(f"the {split} split of {root} has no shapes.")
-        names = _figure_names([entry for entry, _ in chosen])
-        detail = affordable(len(chosen), sources=source_root is not None)
-        ranked = {e.object_id: (rank, why) for rank, (e, why) in enumerate(worst_shapes(dataset.manifest))}
-        shown: list[dict[str, Any]] = []
-        size = 0
-        for number, (entry, _) in enumerate(chosen, 1):
-            data = shape_data(dataset.sample(entry, split), entry, detail, source_root)
-            rank, why = ranked[entry.object_id]
-            data |= {"rank": rank, "why": _reasons(entry, why), "qc": _figures(entry, names)}
-            size += len(json.dumps(data))
-            if size > PAGE_BUDGET:
-                emit(Note(f"the page has {len(shown)} of {len(chosen)} shapes, to stay below 10 MB.", "warning"))
-                break
-            shown.append(data)
-            emit(Progress("inspect", number, len(chosen), item=entry.object_id))
-    entries = [entry for entry, _ in chosen[: len(shown)]]
-    page = render(
-        PACKAGE,
-        "dataset.html",
-        title=f"{root.resolve().name}: {len(shown):,} of {summary.shapes:,} shapes",
-        styles=("base.css", "viewer.css", "dataset.css"),
-        scripts=("viewer.js", "histograms.js", "dataset.js"),
-        name=root.resolve().name,
-        summary=summary,
-        shown=len(shown),
-        choice="the worst" if worst else f"chosen at random with seed {seed}",
-        split=split,
-        filters=_filters(entries),
-        rejects=_rejects(root),
-        most_rejects=MOST_REJECTS,
-        data={
-            "look": look.to_json(),
-            "colours": {"mesh": look.PREDICTION_COLOUR, "source": look.TRUTH_COLOUR},
-            "figures": [_about(name, entries) for name in names],
-            "rules": {rule.name: rule.meaning for rule in RULES},
-            "shapes": shown,
-        },
-    )
+        entries = [entry for entry, _ in chosen]
+        names = _figure_names(entries)
+        shown = _shapes(dataset, entries, names, split, source_root, emit)
+    entries = entries[: len(shown)]
+    choice = "the worst" if worst else f"chosen at random with seed {seed}"
+    data = {
+        "look": look.to_json(),
+        "colours": {"mesh": look.PREDICTION_COLOUR, "source": look.TRUTH_COLOUR},
+        "figures": [_about(name, entries) for name in names],
+        "rules": {rule.name: rule.meaning for rule in RULES},
+        "shapes": shown,
+    }
     try:
-        write_text(path, page)
+        write_text(path, _page(root, entries, split, choice, data))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}.", hint="Name another file.") from None
     return tuple(entry.object_id for entry in entries)
+
+
+def _shapes(
+    dataset: Dataset,
+    entries: Sequence[ShapeEntry],
+    names: Sequence[str],
+    split: str | None,
+    source_root: Path | None,
+    emit: Emit,
+) -> list[dict[str, Any]]:
+    """The shapes for JSON, as many as fit into the budget; one is in memory at a time."""
+    detail = affordable(len(entries), sources=source_root is not None)
+    ranked = {e.object_id: (rank, why) for rank, (e, why) in enumerate(worst_shapes(dataset.manifest))}
+    shown: list[dict[str, Any]] = []
+    size = 0
+    for number, entry in enumerate(entries, 1):
+        data = shape_data(dataset.sample(entry, split), entry, detail, source_root)
+        rank, why = ranked[entry.object_id]
+        data |= {"rank": rank, "why": _reasons(entry, why), "qc": _figures(entry, names)}
+        size += len(json.dumps(data))
+        if size > PAGE_BUDGET:
+            emit(Note(f"the page has {len(shown)} of {len(entries)} shapes, to stay below 10 MB.", "warning"))
+            break
+        shown.append(data)
+        emit(Progress("inspect", number, len(entries), item=entry.object_id))
+    return shown
+
+
+def _page(root: Path, entries: Sequence[ShapeEntry], split: str | None, choice: str, data: Mapping[str, Any]) -> str:
+    summary, name = summarise(root), root.resolve().name
+    return render(
+        PACKAGE,
+        "dataset.html",
+        title=f"{name}: {len(entries):,} of {summary.shapes:,} shapes",
+        styles=("base.css", "viewer.css", "dataset.css"),
+        scripts=("viewer.js", "histograms.js", "dataset.js"),
+        name=name,
+        summary=summary,
+        shown=len(entries),
+        choice=choice,
+        split=split,
+        filters=_filters(entries),
+        rejected=sum(summary.rejects.values()),
+        rejects=_rejects(root),
+        most_rejects=MOST_REJECTS,
+        settings=[(text(key), text(value)) for key, value in summary.config.items()],
+        data=data,
+    )
 
 
 def _figure_names(entries: Sequence[ShapeEntry]) -> list[str]:
@@ -159,13 +180,10 @@ def _choices(counts: Mapping[str, int]) -> list[tuple[str, str]]:
     return [(text(name), f"{text(name)} ({count})") for name, count in sorted(counts.items())]
 
 
-def _rejects(root: Path) -> list[tuple[str, int, list[Rejected]]]:
-    """Stage and reason of rejects, most frequent first, with their number and, of the first, the rows."""
-    groups: dict[str, list[Rejected]] = {}
-    counts: Counter[str] = Counter()
-    for row in scan_rejects(root):
-        reason = "unreadable row" if row is None else f"{row.stage}: {row.reason}"
-        if row is not None and counts.total() < MOST_REJECTS:
-            groups.setdefault(reason, []).append(row)
-        counts[reason] += 1
-    return [(reason, count, groups.get(reason, [])) for reason, count in counts.most_common()]
+def _rejects(root: Path) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """The first rejects by stage and reason, most frequent first: shape, record and detail of each."""
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for row in islice(filter(None, scan_rejects(root)), MOST_REJECTS):
+        cells = tuple(map(text, (row.object_id, row.record_id, row.detail)))
+        groups.setdefault(text(f"{row.stage}: {row.reason}"), []).append(cells)
+    return sorted(groups.items(), key=lambda group: -len(group[1]))

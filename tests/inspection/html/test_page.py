@@ -197,8 +197,11 @@ def test_names_cannot_break_out_of_the_page(tmp_path: Path) -> None:
     names = [EVIL, "a\u202eb\u2066", "".join(HOSTILE).encode("utf-8", "replace").decode()[:300]]
     rewrite(root, lambda i, e: replace(e, category=names[i], qc={names[i]: 1.5 * i, "warnings": [names[i]]}))
     write_rejects(root, [Rejected(name, name, "mesh", name, name) for name in names])
+    with (root / "rejects.jsonl").open("a") as file:
+        file.write('{"object_id": 1, "record_id": null, "stage": [], "reason": {}, "detail": 2.5}\nno row\n')
     write_page(root, tmp_path / "p.html")
     text = (tmp_path / "p.html").read_text()
+    assert "5 records or shapes could not be used." in text
     parsed(text)
     assert "<img src=x" not in text
     assert not {*map(chr, range(9)), *"\x1b\x9b\u202e\u2066"} & set(text)
