@@ -61,7 +61,9 @@ def text(value: object) -> str:
 
 def shape_data(sample: Sample, entry: ShapeEntry, detail: Detail, source_root: Path | None) -> dict[str, Any]:
     """``sample``, which is that of ``entry``, as JSON for ``dataset.js``; with its source mesh if there is a root."""
-    inside = sample.occupancy
+    near = None
+    if sample.near_points is not None and sample.near_occupancy is not None:
+        near = _labelled(sample.near_points, sample.near_occupancy)
     return {
         "id": text(entry.object_id),
         "category": text(entry.category),
@@ -71,8 +73,8 @@ def shape_data(sample: Sample, entry: ShapeEntry, detail: Detail, source_root: P
         "pictures": [_picture(view) for view in sample.images[: detail.pictures]],
         "allPictures": entry.images,
         "mesh": _mesh(sample.mesh, detail.faces),
-        "inside": _points(sample.points, inside),
-        "outside": _points(sample.points, ~inside),
+        "points": _labelled(sample.points, sample.occupancy),
+        "near": near,
         "file": text(entry.source_mesh),
         "source": _source(sample, entry, detail.faces, source_root) if source_root else None,
     }
@@ -99,9 +101,10 @@ def _mesh(mesh: Mesh, faces: int) -> dict[str, Any]:
     return {"of": len(mesh.faces), "faces": len(small.faces), "coded": encode_mesh(small) if fits else None}
 
 
-def _points(points: Float32, chosen: Bool) -> dict[str, Any] | None:
-    found = points[np.flatnonzero(chosen)[:POINTS]]
-    return encode_points(found) if len(found) else None
+def _labelled(points: Float32, occupancy: Bool) -> dict[str, Any]:
+    """The first points (N, 3) of each label."""
+    chosen = {"inside": np.flatnonzero(occupancy), "outside": np.flatnonzero(~occupancy)}
+    return {label: encode_points(points[rows[:POINTS]]) if len(rows) else None for label, rows in chosen.items()}
 
 
 def _source(sample: Sample, entry: ShapeEntry, faces: int, root: Path) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def rewrite(root: Path, change: Any) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = make_dataset(tmp_path_factory.mktemp("page") / "data", SHAPES, points=1024, image_size=48, views=2)
+    root = make_dataset(tmp_path_factory.mktemp("page") / "data", SHAPES, points=1024, image_size=48, views=2, near=304)
     rewrite(root, judged)
     write_rejects(root, [Rejected(f"bad_{i}", "", "mesh", "empty-mesh", "no faces") for i in range(3)])
     return root
@@ -107,12 +107,14 @@ def test_points_are_stored_points_with_their_label(data: Path, page: Path) -> No
     with Dataset(data) as dataset:
         sample = dataset.sample(dataset.entries()[0])
     for kind, label in (("inside", True), ("outside", False)):
-        coded = shape[kind]
-        cells = np.frombuffer(base64.b64decode(coded["vertices"]), "<u2").reshape(-1, 3)
-        points = np.array(coded["low"]) + cells / 65535 * np.array(coded["extent"])
-        stored = sample.points[sample.occupancy == label][: len(points)]
-        assert len(points) >= 100
-        assert np.abs(points - stored).max() < 1e-4
+        for coded, stored, labels in (
+            (shape["points"][kind], sample.points, sample.occupancy),
+            (shape["near"][kind], sample.near_points, sample.near_occupancy),
+        ):
+            cells = np.frombuffer(base64.b64decode(coded["vertices"]), "<u2").reshape(-1, 3)
+            points = np.array(coded["low"]) + cells / 65535 * np.array(coded["extent"])
+            assert len(points) >= 100
+            assert np.abs(points - stored[labels == label][: len(points)]).max() < 1e-4
 
 
 def test_equal_data_make_equal_pages(data: Path, page: Path, tmp_path: Path) -> None:
@@ -344,13 +346,13 @@ def test_browser_shows_a_shape_in_3d(browser: Any, page: Path) -> None:
     before = pixels(browser, "view-mesh")
     assert 0.1 < before[0] < 0.9
     seen = {before[1]}
-    for toggle in ("wire", "inside", "outside"):
+    for toggle in ("wire", "inside", "outside", "near"):
         browser.find_element(By.ID, toggle).click()
         seen.add(pixels(browser, "view-mesh")[1])
-    assert len(seen) == 4
+    assert len(seen) == 5
     browser.find_element(By.ID, "view-mesh").send_keys(Keys.ARROW_LEFT)
     assert pixels(browser, "view-mesh")[1] not in seen
-    for toggle in ("wire", "inside", "outside", "home"):
+    for toggle in ("wire", "inside", "outside", "near", "home"):
         browser.find_element(By.ID, toggle).click()
     assert pixels(browser, "view-mesh") == before
     assert not browser.find_element(By.ID, "view-source").is_displayed()

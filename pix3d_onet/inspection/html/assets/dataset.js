@@ -186,8 +186,10 @@
 
   function views() {
     const shape = shapes[current], wire = byId("wire").checked ? WIRE : null;
+    byId("near").parentElement.hidden = !shape.near;
+    const stored = (byId("near").checked && shape.near) || shape.points;
     const points = [["inside", INSIDE], ["outside", OUTSIDE]]
-      .filter(([id]) => byId(id).checked && shape[id]).map(([id, colour]) => ({ points: shape[id], colour, size: POINT }));
+      .filter(([id]) => byId(id).checked && stored[id]).map(([id, colour]) => ({ points: stored[id], colour, size: POINT }));
     const alpha = points.length ? GHOST : 1;
     const mesh = { mesh: shape.mesh.coded, colour: data.colours.mesh, alpha, wire };
     if (!scene.show(byId("view-mesh"), [mesh, ...points])) byId("no-webgl").hidden = false;
@@ -223,7 +225,7 @@
   byId("close").addEventListener("click", () => dialog.close());
   byId("home").addEventListener("click", () => scene.home());
   for (const id of ["picture", "mask"]) byId(id).addEventListener("change", photo);
-  for (const id of ["wire", "inside", "outside"]) byId(id).addEventListener("change", views);
+  for (const id of ["wire", "inside", "outside", "near"]) byId(id).addEventListener("change", views);
   dialog.addEventListener("click", e => { if (e.target === dialog) dialog.close(); });
   dialog.addEventListener("close", () => cards[current].button.focus());
 
