@@ -34,6 +34,8 @@ PICTURE_SHARE = 0.4
 PICTURE_BYTES, SHAPE_BYTES, FACE_BYTES = 9_000, 5_000, 12
 """Typical bytes on the page: of a picture with its mask; of a shape's points and figures; of a face."""
 LEAST_FACES, MOST_FACES = 200, 20_000
+MOST_OVER = 5
+"""Times these faces that are shown of a mesh that cannot be simplified further: many loose parts of few faces."""
 LONGEST = 200
 """Most characters of a text from the data set."""
 
@@ -97,7 +99,7 @@ def _picture(view: View) -> dict[str, Any]:
 def _mesh(mesh: Mesh, faces: int) -> dict[str, Any]:
     """A mesh as coded for the viewer, None if it cannot be made small enough; ``of``: its number of faces."""
     small = simplify(mesh, faces)
-    fits = len(small.faces) <= 2 * faces
+    fits = len(small.faces) <= MOST_OVER * faces
     return {"of": len(mesh.faces), "faces": len(small.faces), "coded": encode_mesh(small) if fits else None}
 
 

@@ -141,6 +141,7 @@ def test_the_detail_fits_into_the_budget(sources: bool) -> None:
         meshes = FACE_BYTES * detail.faces * (1 + sources)
         assert shapes * (SHAPE_BYTES + detail.pictures * PICTURE_BYTES + meshes) <= PAGE_BUDGET
     assert affordable(20, sources=sources).faces > detail.faces
+    assert affordable(221, sources=sources).faces // 100 == (12 if sources else 24)  # as docs/inspect.md says
 
 
 def test_a_page_that_grows_too_large_has_fewer_shapes(
