@@ -89,10 +89,7 @@ class Dataset:
 
     def entries(self, split: str | None = None) -> tuple[ShapeEntry, ...]:
         """Manifest entries with at least one picture in ``split``, or, without pictures, in ``split`` themselves."""
-        shapes = self.manifest.shapes
-        if split is None:
-            return shapes
-        return tuple(s for s in shapes if split in s.image_splits or (not s.image_splits and s.split == split))
+        return self.manifest.in_split(split)
 
     def sample(self, entry: ShapeEntry, split: str | None = None) -> Sample:
         """Read one shape, with its pictures in ``split`` (None = all)."""
