@@ -120,7 +120,7 @@ def plan_runs(
         if not values or len(set(values)) != len(values):
             raise ConfigError(f"{what} needs at least one value and none twice.")
     plan = []
-    shared = config.to_json()
+    shared = config.values()
     for seed in seeds:
         for variant in variants:
             recipe = TrainConfig.from_json({**variant.recipe(config).to_json(), "seed": seed})

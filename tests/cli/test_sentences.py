@@ -45,7 +45,7 @@ SENTENCES = {
     "bench": (2, "onet: usage: nothing to run. Give --all, --suite NAME or --variant NAME."),
     "bench --suite nope": (
         2,
-        "onet: usage: no suite 'nope'. Choose from table1, backbones, pose, pyramid, views, recipe.",
+        "onet: usage: no suite 'nope'. Choose from table1, backbones, pose, conditioning, pyramid, views, recipe.",
     ),
     "evaluate": (2, "onet: usage: nothing to evaluate. Give a run, or --baseline mean-shape."),
 }

@@ -135,7 +135,7 @@ class Sphere(torch.nn.Module):
         super().__init__()
         self.config = ModelConfig(pose=pose)
 
-    def encode(self, images, pose=None, focal=None):
+    def encode(self, images, pose=None, intrinsics=None):
         self.side = images.shape[-1]
         return images.new_zeros(1, 4)
 

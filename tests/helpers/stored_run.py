@@ -43,7 +43,7 @@ def cameras(pose: str) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """The camera arguments of ``encode``."""
     if pose == "none":
         return None, None
-    return torch.eye(4)[None], torch.ones(1)
+    return torch.eye(4)[None], torch.eye(3)[None]
 
 
 def write_original(path: Path, **changes: torch.Tensor | None) -> OccupancyNetwork:

@@ -10,8 +10,9 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pix3d_onet.config import SPLITS
+from pix3d_onet.config import SPLITS, PrepareConfig
 from pix3d_onet.data.store.manifest import Manifest
 from pix3d_onet.escape import markdown
 from pix3d_onet.files import open_regular, write_text
@@ -97,12 +98,38 @@ def data_card(manifest: Manifest, terms: Terms) -> str:
         f"```text\n{sums}\n```\n\n`sha256sum -c README.md` in this folder compares the shards with these lines, "
         "and warns of the others; `onet verify FOLDER` also checks the manifest, the labels and the cameras."
     )
+    near = _near(manifest.config)
     return _card(
         TITLE,
         manifest,
         terms,
-        {"Files": "\n".join(files), "Load": LOADING, "Frames": FRAMES, "Checksums (SHA-256)": checksums},
+        {
+            "Files": "\n".join(files),
+            "Load": LOADING,
+            **({"Near the surface": near} if near else {}),
+            "Frames": FRAMES,
+            "Checksums (SHA-256)": checksums,
+        },
     )
+
+
+def _near(config: Mapping[str, Any]) -> str:
+    """About points near the surface and signed distances; empty if the data set has neither."""
+    texts = []
+    if config.get("near_points"):
+        sigmas = config.get("near_sigma", PrepareConfig().near_sigma)
+        texts.append(
+            f"`shape.near_points` (M, 3) float32 and `shape.near_occupancy` (M,) bool: {config['near_points']} "
+            f"surface samples moved by Gaussian noise of standard deviation {' or '.join(map(str, sigmas))}, with "
+            "exact labels; in the shards `near/points` and `near/occupancy`, stored like those of uniform points."
+        )
+    if config.get("sdf"):
+        texts.append(
+            "`shape.sdf` (P,) and `shape.near_sdf` (M,) float32: signed distances to the surface that the labels come "
+            "from, in longest sides, negative inside, at most 3.1e-5 off; in the shards `sdf` and `near/sdf`, int16, "
+            "distance = (value + 0.5) / 16384."
+        )
+    return "\n\n".join(texts)
 
 
 def export_card(manifest: Manifest, terms: Terms, sections: Mapping[str, str]) -> str:

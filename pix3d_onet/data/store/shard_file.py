@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from pix3d_onet.data.store.layout import expected_shapes
-from pix3d_onet.data.store.manifest import FORMAT, FORMAT_VERSION, Manifest, ShapeEntry
+from pix3d_onet.data.store.manifest import FORMAT, Manifest, ShapeEntry, format_version
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import check_regular
 from pix3d_onet.types import UInt8
@@ -76,8 +76,8 @@ def shard_problems(file: h5py.File, config: Mapping[str, Any], shapes: Sequence[
         yield problem
         if elsewhere:
             return
-    if _number(file, "version") != FORMAT_VERSION:
-        yield f"is not an {FORMAT} shard of version {FORMAT_VERSION}"
+    if _number(file, "version") != (version := format_version(config)):
+        yield f"is not an {FORMAT} shard of version {version}"
         return
     size, unpacked = int(file.id.get_filesize()), 0
     for key, (shape, dtype) in expected.items():

@@ -85,7 +85,7 @@ def write_examples(
     """
     predictor = NetworkPredictor("", model, resolution, threshold=threshold, image_size=image_size, device=device)
     with Dataset(data) as dataset:
-        need_pose = bool(getattr(model, "needs_pose", False))
+        need_pose = model.config.needs_pose
         chosen = examples_split(dataset, split, need_pose=need_pose)
         entries = choose_examples(dataset, chosen, count, need_pose=need_pose)
         examples, seconds = [], []
