@@ -178,7 +178,8 @@ def to_json(result: DistanceExport) -> dict[str, object]:
 
 DEEPSDF_TEXT = f"""``{SAMPLES}/{SOURCE}/<category>/<model>.npz``: ``pos`` and ``neg``, (n, 4) float32, a point and its
 signed distance in longest sides, for DeepSDF's ``DataSource`` set to this folder. ``train.json``, ``val.json``,
-``test.json`` are split files. ``{NORMALISATION}/{SOURCE}/…``: ``offset`` and ``scale``, normalised = (original + offset) · scale."""
+``test.json`` are split files. ``{NORMALISATION}/{SOURCE}/…``: ``offset`` and ``scale``, normalised =
+(original + offset) · scale."""
 
 
 def _grid_text(resolution: int) -> str:
