@@ -29,7 +29,7 @@ from pix3d_onet.evaluation.baselines import (
 )
 from pix3d_onet.evaluation.evaluate import evaluate
 from pix3d_onet.evaluation.voxels import voxel_centres, voxelised
-from pix3d_onet.learning.extraction.refine import is_closed
+from pix3d_onet.geometry.mesh.simplification import is_closed
 from pix3d_onet.metrics import iou
 from pix3d_onet.types import Mesh
 
