@@ -415,7 +415,7 @@ def test_real_photos_down_the_road(tmp_path: Path) -> None:
     ("shapes", "fractions", "grouping", "said"),
     [
         (1, (0.7, 0.1, 0.2), "", ["1 group is too few for all splits: no shape is in val or test. Change `fractions`"]),
-        (2, (0.7, 0.1, 0.2), "auto", ["2 groups are too few for all splits: no shape is in val or test. Change `grou"]),
+        (2, (0.7, 0.1, 0.2), "auto", ["2 groups are too few for all splits: no shape is in val. Change `group_by`"]),
         (3, (0.7, 0.1, 0.2), "", []),
         (2, (0.5, 0.0, 0.5), "", []),
     ],

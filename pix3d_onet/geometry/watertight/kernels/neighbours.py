@@ -37,6 +37,7 @@ def neighbour_table(slots: Any, count: int) -> Any:
 def look(values: Any, brick_values: Any, table: Any, slot: int, i: int, j: int, k: int) -> Any:
     """Value of the node at local coordinates (i, j, k), -8 <= i, j, k < 16, also in a neighbouring brick."""
     s = table[slot, (i >> 3) + 1, (j >> 3) + 1, (k >> 3) + 1]
-    # both are read, since numba counts references to an array that only one branch reads, at ten times the cost
+    # both are read, since numba counts the references of an array that only one branch reads: ten times
+    # slower
     here, beyond = values[max(s, 0), (i & 7) << 6 | (j & 7) << 3 | (k & 7)], brick_values[max(-2 - s, 0)]
     return here if s >= 0 else beyond
