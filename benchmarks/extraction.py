@@ -38,7 +38,7 @@ from pix3d_onet.learning.extraction.extract import image_field, logit, march
 from pix3d_onet.learning.extraction.predictor import run_settings
 from pix3d_onet.learning.extraction.surface_sampling import CPU_CHUNK, Field, Lattice, sample_surface
 from pix3d_onet.learning.network.model import OccupancyNetwork
-from pix3d_onet.learning.pictures import focal_of
+from pix3d_onet.learning.pictures import relative_intrinsics
 from pix3d_onet.types import View
 
 RESOLUTION = 128
@@ -159,17 +159,22 @@ def mesh_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def has_surface(model: OccupancyNetwork, view: View, size: int | None, level: float) -> bool:
     """Whether any point of the coarse lattice is inside: where none is, no method has anything to extract."""
-    pose = view.pose if view.has_pose else None
-    with image_field(model, view.rgb, pose=pose, focal=focal_of(view), image_size=size) as (field, _):
+    with image_field(model, view.rgb, **options_of(view, size)) as (field, _):
         ask = Counted(field, 4096)
         axis = np.arange(COARSE + 1) * (RESOLUTION // COARSE)
         return bool((ask(np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)) > level).any())
 
 
+def options_of(view: View, size: int | None) -> dict[str, Any]:
+    """Arguments of ``image_field``."""
+    intrinsics = relative_intrinsics(view.intrinsics, view.rgb.shape[1])
+    return {"pose": view.pose if view.has_pose else None, "intrinsics": intrinsics, "image_size": size}
+
+
 def compare(model: OccupancyNetwork, view: View, size: int | None, level: float, repeats: int) -> dict[str, Any]:
     """Seconds, queries and signs of every method on one picture."""
     fields: dict[str, Field] = {}
-    options = {"pose": view.pose if view.has_pose else None, "focal": focal_of(view), "image_size": size}
+    options = options_of(view, size)
     with image_field(model, view.rgb, **options) as (folded, _):
         fields["folded"] = folded
     with image_field(model, view.rgb, precision="bf16", **options) as (folded, _):
@@ -225,9 +230,9 @@ def compare(model: OccupancyNetwork, view: View, size: int | None, level: float,
 def _code(model: OccupancyNetwork, view: View, options: dict[str, Any]) -> Tensor:
     from pix3d_onet.learning.extraction.extract import camera_tensors, image_tensor
 
-    pose, focal = camera_tensors(model.config, options["pose"], options["focal"], torch.device("cpu"))
+    camera = camera_tensors(model.config, options["pose"], options["intrinsics"], torch.device("cpu"))
     with torch.no_grad():
-        return model.encode(image_tensor(view.rgb, options["image_size"]), pose, focal)
+        return model.encode(image_tensor(view.rgb, options["image_size"]), *camera).vector
 
 
 def pictures(data: Path | None, count: int) -> list[View]:

@@ -25,6 +25,7 @@ ImagesPerObject = Literal["one", "all"]
 Flags = Literal["clean", "all"]
 Scales = Literal[1, 3]
 PoseInput = Literal["none", "matrix", "6d"]
+Conditioning = Literal["global", "pixel"]
 Pyramid = Literal["separate", "shared", "fpn"]
 Schedule = Literal["constant", "cosine"]
 Augmentation = Literal["color", "crop", "flip"]
@@ -35,7 +36,8 @@ Residence = Literal["auto", "device", "ram", "disk"]
 Backend = Literal["loky", "dask", "inline"]
 EvaluationProtocol = Literal["onet", "pix3d"]
 TrainPreset = Literal["paper", "quick"]
-Baseline = Literal["mean-shape", "retrieval", "oracle"]
+Baseline = Literal["mean-shape", "cone", "retrieval", "retrieval-cut", "oracle"]
+Alignment = Literal["none", "box", "icp", "search"]
 MaskRule = Literal["auto", "rembg"]
 MeshFormat = Literal["glb", "obj", "ply", "stl", "off"]
 Frame = Literal["normalised", "original"]
@@ -53,6 +55,8 @@ WATERTIGHT_METHODS: Mapping[str, str] = {
 A new method is one line here."""
 POINTS_HALF_SIDE = 0.55
 """Half the side of the cube from which points are drawn: the unit box padded by 0.1 (Mescheder et al. 2019)."""
+MAX_SIGMA = 0.5
+"""Largest standard deviation of points near the surface; with larger ones they would be nearly uniform."""
 MIN_RESOLUTION = 8
 """Fewest cells per axis of an extracted mesh; on fewer, no shape can be recognised."""
 MAX_RESOLUTION = 1024
@@ -110,12 +114,20 @@ class Config:
                 for item in value:
                     check_choice(name, item, get_args(kind)[0])
 
+    def values(self) -> dict[str, Any]:
+        """All fields as JSON values (tuples become lists)."""
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def trimmed(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """``values`` without ``LATER`` fields at their default."""
+        default = cls().values()
+        later = {f.name for f in dataclasses.fields(cls) if f.metadata.get("later")}
+        return {key: v for key, v in values.items() if key not in later or v != default[key]}
+
     def to_json(self) -> dict[str, Any]:
-        """The fields as a dict for JSON (tuples become lists), without ``LATER`` fields at their default."""
-        later = [f for f in dataclasses.fields(self) if f.metadata.get("later")]
-        left_out = {f.name for f in later if getattr(self, f.name) == f.default}
-        values = {key: v for key, v in dataclasses.asdict(self).items() if key not in left_out}
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
+        """The fields as a dict for JSON, without ``LATER`` fields at their default."""
+        return self.trimmed(self.values())
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -187,6 +199,12 @@ class PrepareConfig(Config):
     """Mesh files that the split keeps together: auto, file (none), folder, or top (all below a top-level folder)."""
     pattern: str = field(default="", metadata=LATER)
     """Use only mesh files that match, such as '*/normalized_model.obj' (* matches any text, including /)."""
+    near_points: int = field(default=0, metadata=LATER)
+    """Labelled points near the surface per shape, in addition to the uniform ones; 0 = none."""
+    near_sigma: tuple[float, ...] = field(default=(0.1, 0.01), metadata=LATER)
+    """Standard deviations of their distance from surface samples, longest sides, each as likely as the others."""
+    sdf: bool = field(default=False, metadata=LATER)
+    """Store the signed distance of each labelled point."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -196,6 +214,18 @@ class PrepareConfig(Config):
             "points",
             "a multiple of 8 up to 10,000,000",
             self.points,
+        )
+        _require(
+            0 <= self.near_points <= 10_000_000 and self.near_points % 8 == 0,
+            "near_points",
+            "a multiple of 8 up to 10,000,000",
+            self.near_points,
+        )
+        _require(
+            0 < len(self.near_sigma) <= 8 and all(0 < s <= MAX_SIGMA for s in self.near_sigma),
+            "near_sigma",
+            f"one to eight numbers above 0, at most {MAX_SIGMA}",
+            self.near_sigma,
         )
         _require(
             0 <= self.surface_points <= 10_000_000, "surface_points", "between 0 and 10,000,000", self.surface_points
@@ -240,6 +270,11 @@ class ModelConfig(Config):
     """Width of the decoder."""
     blocks: int = 5
     """Number of residual blocks in the decoder."""
+    conditioning: Conditioning = field(default="global", metadata=LATER)
+    """What the decoder knows of the picture: one code for all points (``global``), or also the features at the pixel
+    where the point projects through the known camera (``pixel``)."""
+    mirror: bool = field(default=False, metadata=LATER)
+    """With ``pixel``, also the features of the point mirrored in the plane x = 0: chairs are symmetric."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -248,6 +283,24 @@ class ModelConfig(Config):
         )
         for name, most in MODEL_LIMITS.items():
             _require(1 <= getattr(self, name) <= most, name, f"between 1 and {most}", getattr(self, name))
+        pixel = self.conditioning == "pixel"
+        _require(not pixel or self.scales == 1, "conditioning", "global with `scales=3`", self.conditioning)
+        _require(pixel or not self.mirror, "mirror", "False without `conditioning='pixel'`", self.mirror)
+
+    @property
+    def needs_pose(self) -> bool:
+        """Whether every picture needs the camera's pose."""
+        return self.pose != "none" or self.conditioning == "pixel"
+
+    @property
+    def needs_intrinsics(self) -> bool:
+        """Whether every picture needs the camera's focal length, too."""
+        return self.pose == "6d" or self.conditioning == "pixel"
+
+    @property
+    def needs_mask(self) -> bool:
+        """Whether the network's pictures have a fourth channel, the object's mask."""
+        return self.conditioning == "pixel"
 
     @property
     def default_name(self) -> str:
@@ -257,6 +310,7 @@ class ModelConfig(Config):
             parts.append({"separate": "fp3", "shared": "fp3-shared", "fpn": "fpn"}[self.pyramid])
         if self.pose != "none":
             parts.append("pose" if self.pose == "matrix" else "pose6d")
+        parts += ["pixel"] * (self.conditioning == "pixel") + ["mirror"] * self.mirror
         return "-".join(parts)
 
     def architecture(self) -> dict[str, Any]:
@@ -307,6 +361,8 @@ class TrainConfig(Config):
     """Precision of matrix products; ``auto`` = bf16 if the hardware has it."""
     seed: int = 0
     """Seed for initial weights, data order, drawn points and augmentation."""
+    near: float = field(default=0.0, metadata=LATER)
+    """Share of each step's points that are near the surface, 0 to 1; the data set must have such points."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -320,6 +376,12 @@ class TrainConfig(Config):
         _require(0 < self.threshold < 1, "threshold", "between 0 and 1", self.threshold)
         _require(self.val_every >= 1, "val_every", "1 or more", self.val_every)
         _require(0 <= self.weight_decay < 10, "weight_decay", "0 or more", self.weight_decay)
+        _require(
+            self.near == 0 or (self.near <= 1 and self.near * self.points_per_shape >= 8),
+            "near",
+            "0, or at most 1 and at least 8 of the points",
+            self.near,
+        )
         for name, value in (("warmup", self.warmup), ("patience", self.patience), ("val_points", self.val_points)):
             _require(value >= 0, name, "0 or more", value)
 
@@ -380,6 +442,11 @@ class EvaluationConfig(Config):
     """Score only the first N shapes of the split; 0 = all."""
     seed: int = 0
     """Seed for the surface samples."""
+    align: Alignment = "none"
+    """Align every predicted mesh with the true one before scoring: ``box`` = equal centre and longest side, ``icp`` =
+    box, then rigid ICP, ``search`` = the best of 3,744 rotations, each with box, then ICP."""
+    mesh_frame: Frame = "normalised"
+    """Frame of meshes from other methods; original = that of the source's model."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -24,13 +24,17 @@ class Note(Event):
 
 @dataclass(frozen=True, slots=True)
 class Progress(Event):
-    """``done`` of ``total`` units of ``stage`` are done (``total`` 0 = unknown), ``rejected`` of them unusable."""
+    """``done`` of ``total`` units of ``stage`` are done (``total`` 0 = unknown), ``rejected`` of them unusable.
+
+    ``unit``: ``B`` for bytes; empty for things that are counted.
+    """
 
     stage: str
     done: int
     total: int
     rejected: int = 0
     item: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pix3d_onet.config import POINTS_HALF_SIDE
-from pix3d_onet.types import Float32, UInt16
+from pix3d_onet.types import Bool, Float32, UInt16
 
 LATTICE = 65536
 """Cells per axis; a cell is 1.1/65536 = 1.7e-5 units wide (0.004 voxels at 256³)."""
@@ -29,3 +29,10 @@ def encode_points(points: NDArray[np.floating[Any]]) -> UInt16:
     step = 2 * POINTS_HALF_SIDE / LATTICE
     cells = np.floor((points.astype(np.float64) + POINTS_HALF_SIDE) / step)
     return np.clip(cells, 0, LATTICE - 1).astype(np.uint16)
+
+
+def in_cube(points: NDArray[np.floating[Any]]) -> Bool:
+    """(N,) bool: which of (N, 3) points are inside the lattice's cube, so that ``encode_points`` moves them less than a
+    cell."""
+    inside: Bool = (np.abs(points) < POINTS_HALF_SIDE).all(axis=-1)
+    return inside

@@ -24,6 +24,7 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
 UInt16 = NDArray[np.uint16]
+Int16 = NDArray[np.int16]
 Bool = NDArray[np.bool_]
 
 
@@ -145,6 +146,10 @@ class Sample:
     a random sample. ``surface_points`` (Q, 3) and ``surface_normals`` (Q, 3), both float32: uniform on the surface.
     ``mesh``: the watertight mesh, decimated to the error that the manifest gives.
     ``loc`` (3,) float64 and ``scale``: normalised = (original - loc) / scale.
+
+    None if the data set was prepared without them: ``near_points`` (N, 3) float32 and ``near_occupancy`` (N,) bool,
+    i.i.d. near the surface; ``sdf`` (P,) and ``near_sdf`` (N,) float32: signed distances of both kinds of points,
+    negative inside, never 0.
     """
 
     object_id: str
@@ -157,6 +162,10 @@ class Sample:
     images: tuple[View, ...]
     loc: Float64
     scale: float
+    sdf: Float32 | None = None
+    near_points: Float32 | None = None
+    near_occupancy: Bool | None = None
+    near_sdf: Float32 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +185,9 @@ class ShapeGeometry:
     ``points_q`` (P, 3) uint16 lattice cells (see ``lattice.decode_points``), ``occupancy`` (P,) bool labels of the
     *decoded* points; ``surface_points_q`` (Q, 3) uint16; ``surface_normals_q`` (Q, 2) uint8 octahedral; ``mesh`` in
     the normalised frame; ``qc`` JSON-able quality figures (no times: they would break byte identity).
+
+    Where the settings ask for them: ``near_points_q`` (N, 3) uint16 and ``near_occupancy`` (N,) bool, points near the
+    surface; ``sdf_q`` (P,) and ``near_sdf_q`` (N,) int16, see ``encoding.encode_distances``.
     """
 
     points_q: UInt16
@@ -185,6 +197,10 @@ class ShapeGeometry:
     mesh: Mesh
     normalisation: Normalisation
     qc: Mapping[str, Any] = field(default_factory=dict)
+    near_points_q: UInt16 | None = None
+    near_occupancy: Bool | None = None
+    sdf_q: Int16 | None = None
+    near_sdf_q: Int16 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +228,8 @@ class PreparedShape:
 class Rejected:
     """A record or shape that cannot be used: counted, and written to ``rejects.jsonl``.
 
-    ``stage``: where it was rejected (``parse``, ``image``, ``mesh``, ``watertight``, ``labels``, ``worker``);
+    ``stage``: where it was rejected (``unpack``, ``parse``, ``image``, ``mesh``, ``watertight``, ``labels``,
+    ``worker``);
     ``reason``: a short stable code; ``detail``: one line for the user.
     """
 

@@ -20,6 +20,7 @@ from pix3d_onet.version import __version__
 
 COMMANDS = {
     "doctor": "Check versions, GPU and system libraries; say what to install.",
+    "download": "Download a data set's release, unpack it and check it.",
     "synth": "Generate procedural furniture in the Pix3D layout.",
     "prepare": "Turn photos, masks and CAD models into a data set.",
     "verify": "Check a data set: checksums, leakage, labels, cameras.",

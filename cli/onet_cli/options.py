@@ -18,7 +18,7 @@ from pix3d_onet.config import MachineConfig, choices_of, field_types
 DATA = Path("data/prepared/pix3d-chair")
 """Where ``onet prepare pix3d`` writes by default, and where the other commands look."""
 FOLDER = click.Path(path_type=Path)
-SUITE_HELP = "table1, backbones, pose, pyramid, views, recipe, or a suite file of your own (my.toml)."
+SUITE_HELP = "table1, backbones, pose, conditioning, pyramid, views, recipe, or a suite file of your own (my.toml)."
 
 
 class Count(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -35,6 +35,21 @@ class Count(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         if not str(value).isdecimal() or int(value) == 0:
             self.fail(f"{value!r} is neither a number above 0 nor auto.", param, ctx)
         return int(value)
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Numbers separated by commas, as a tuple."""
+
+    name = "X[,X…]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Parse; a usage error for anything else."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of numbers with commas.", param, ctx)
 
 
 def setting(

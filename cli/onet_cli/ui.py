@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console, Group
+from rich.filesize import decimal
 from rich.live import Live
 from rich.measure import Measurement
 from rich.panel import Panel
@@ -160,13 +161,24 @@ def natural_width(shown: Table) -> int:
     return whole
 
 
+class _CountColumn(MofNCompleteColumn):
+    """``12/40``, or ``1.2 GB/3.6 GB``."""
+
+    def render(self, task: Task) -> Text:
+        """What is done, and the total if it is known."""
+        if task.fields["unit"] != "B":
+            return super().render(task)
+        return Text(of_total(int(task.completed), int(task.total or 0), "B"), style="progress.download")
+
+
 class _RateColumn(ProgressColumn):
-    """Items per second."""
+    """Items or bytes per second."""
 
     def render(self, task: Task) -> Text:
         """The current speed; the mean once the stage is finished."""
         rate = task.finished_speed or task.speed
-        return Text(f"{rate:.2f}/s" if rate else "-/s", style="progress.data.speed")
+        shown = "-" if not rate else decimal(int(rate)) if task.fields["unit"] == "B" else f"{rate:.2f}"
+        return Text(f"{shown}/s", style="progress.data.speed")
 
 
 @contextmanager
@@ -208,7 +220,7 @@ class Bars:
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            _CountColumn(),
             _RateColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[extra]}", style="yellow", markup=False),
@@ -235,7 +247,7 @@ class Bars:
         if isinstance(event, ProgressEvent):
             if event.stage not in self.tasks:
                 self.tasks[event.stage] = self.stages.add_task(
-                    visible(event.stage), total=event.total or None, extra=""
+                    visible(event.stage), total=event.total or None, extra="", unit=event.unit
                 )
             extra = f"{event.rejected} rejected" if event.rejected else ""
             self.stages.update(self.tasks[event.stage], completed=event.done, total=event.total or None, extra=extra)
@@ -292,6 +304,7 @@ class _Lines:
         self.verbose = verbose
         self.every = every
         self.last: dict[str, float] = {}
+        self.began: dict[str, tuple[float, int]] = {}
         self.name = "train"
 
     def __call__(self, event: Event) -> None:
@@ -302,7 +315,8 @@ class _Lines:
         elif isinstance(event, ProgressEvent):
             if self.due(event.stage) or event.done == event.total:
                 rejected = f", {event.rejected} rejected" if event.rejected else ""
-                self.line(f"{event.stage}: {event.done}/{event.total or '?'}{rejected}")
+                done = of_total(event.done, event.total, event.unit)
+                self.line(f"{event.stage}: {done}{rejected}{self.speed(event)}")
         elif isinstance(event, TrainStep):
             if event.val_iou is not None or self.due(self.name):
                 self.line(f"{self.name}: {event.step}/{event.total} {step_line(event, event.val_iou)}{eta(event)}")
@@ -320,9 +334,24 @@ class _Lines:
         self.last[key] = now
         return True
 
+    def speed(self, event: ProgressEvent) -> str:
+        """Speed and time left of a stage that is counted in bytes, since its first event."""
+        started, done = self.began.setdefault(event.stage, (time.monotonic(), event.done))
+        rate = (event.done - done) / max(time.monotonic() - started, 1e-9)
+        if event.unit != "B" or rate <= 0:
+            return ""
+        left = f", {clock((event.total - event.done) / rate)} left" if event.done < event.total else ""
+        return f", {decimal(int(rate))}/s{left}"
+
     def line(self, text: str) -> None:
         """Print a line without markup or wrapping."""
         self.console.print(text, soft_wrap=True)
+
+
+def of_total(done: int, total: int, unit: str) -> str:
+    """``12/40``, ``12/?``, or of bytes (``unit`` B) ``1.2 GB/3.6 GB``."""
+    shown = decimal if unit == "B" else str
+    return f"{shown(done)}/{shown(total) if total else '?'}"
 
 
 def clock(seconds: float | None) -> str:

@@ -5,12 +5,14 @@ The training function is a parameter, so that planning and reporting do not need
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from pix3d_onet.ablation.parallel import Job, run_jobs
+from pix3d_onet.ablation.cluster import Cluster, run_on_cluster
+from pix3d_onet.ablation.parallel import Job, run_job, run_jobs
 from pix3d_onet.ablation.stored_runs import StoredRun, stored
 from pix3d_onet.ablation.variants import VARIANTS, Variant
 from pix3d_onet.config import ModelConfig, TrainConfig, TrainPreset
@@ -22,6 +24,8 @@ from pix3d_onet.runs.folder import RunFolder, RunState, is_run
 from pix3d_onet.runs.record import RunRecord, write_run
 
 KIND = "folder of runs"
+VISIBLE_SECONDS = 75.0
+"""Time until a file of another machine appears: NFS clients remember for up to 60 s that it was missing."""
 
 PRESETS: Mapping[TrainPreset, TrainConfig] = {
     "paper": TrainConfig(),
@@ -116,7 +120,7 @@ def plan_runs(
         if not values or len(set(values)) != len(values):
             raise ConfigError(f"{what} needs at least one value and none twice.")
     plan = []
-    shared = config.to_json()
+    shared = config.values()
     for seed in seeds:
         for variant in variants:
             recipe = TrainConfig.from_json({**variant.recipe(config).to_json(), "seed": seed})
@@ -133,13 +137,15 @@ def bench(
     *,
     out: Path,
     devices: Sequence[str] = ("auto",),
+    cluster: Cluster | None = None,
     overwrite: bool = False,
     emit: Emit = ignore,
 ) -> BenchResult:
     """Train missing runs, continue interrupted ones, keep finished ones.
 
-    Runs are trained one after another, or in one process per device if there are several. If a run fails, the others
-    go on. An error is raised if all runs fail, or if the first one fails on its input, because then all would.
+    Runs are trained one after another, or in one process per device if there are several, or on the workers of
+    ``cluster``, which see ``data`` and ``out`` under the same paths. If a run fails, the others go on. An error is
+    raised if all runs fail, or if the first one fails on its input, because then all would.
     BusyError if another process works in the same folder of runs. InputError if ``out`` is neither empty nor made by
     onet, unless ``overwrite``.
     """
@@ -154,7 +160,7 @@ def bench(
             runs[planned.name] = run = _labelled(planned)
             emit(RunFinished(planned.name, place[planned.name], len(plan), True, run.record.best_val_iou))
         todo = [p for p in plan if p.name not in runs]
-        for planned, error in _train_all(todo, data, train, devices, _Announce(place, emit)):
+        for planned, error in _train_all(todo, data, train, devices, cluster, _Announce(place, emit)):
             if error is None:
                 runs[planned.name] = run = _labelled(planned)
                 emit(RunFinished(planned.name, place[planned.name], len(plan), val_iou=run.record.best_val_iou))
@@ -206,25 +212,43 @@ class _Announce:
 
 
 def _train_all(
-    todo: Sequence[PlannedRun], data: Path, train: Train, devices: Sequence[str], announce: _Announce
+    todo: Sequence[PlannedRun],
+    data: Path,
+    train: Train,
+    devices: Sequence[str],
+    cluster: Cluster | None,
+    announce: _Announce,
 ) -> Iterator[tuple[PlannedRun, OnetError | None]]:
     """Train ``todo``; yield each run as it ends, with its error if it failed."""
-    if len(devices) > 1:
-        by_name = {p.name: p for p in todo}
-        jobs = [Job(p.name, train_planned, (p, data, train)) for p in todo]
-        for job, error in run_jobs(jobs, devices, announce.emit, lambda job: announce.start(by_name[job.name])):
+    by_name = {p.name: p for p in todo}
+
+    def started(job: Job) -> None:
+        announce.start(by_name[job.name])
+
+    if cluster is not None:  # workers have other working folders
+        todo, data = [replace(p, folder=p.folder.absolute()) for p in todo], data.absolute()
+    jobs = [Job(p.name, train_planned, (p, data, train)) for p in todo]
+    if cluster is not None:
+        for job, error in run_on_cluster(jobs, cluster, announce.emit, started):
+            yield by_name[job.name], error or _not_visible(by_name[job.name])
+    elif len(devices) > 1:
+        for job, error in run_jobs(jobs, devices, announce.emit, started):
             yield by_name[job.name], error
-        return
-    for planned in todo:
-        announce.start(planned)
-        try:
-            train_planned(planned, data, train, device=devices[0], emit=announce.emit)
-        except OnetError as error:
-            yield planned, error
-        except Exception as error:  # noqa: BLE001 - a failing run must not stop the others
-            yield planned, OnetError(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")
-        else:
-            yield planned, None
+    else:
+        for job in jobs:
+            started(job)
+            yield by_name[job.name], run_job(job, devices[0], announce.emit)
+
+
+def _not_visible(planned: PlannedRun) -> OnetError | None:
+    """The error of a run that a worker finished, but whose record does not appear in its folder here."""
+    deadline = time.monotonic() + VISIBLE_SECONDS
+    while planned.state != "done":
+        if time.monotonic() > deadline:
+            hint = "Put `out` on a file system that all workers share."
+            return InputError(f"a worker finished {planned.name}, but {planned.folder} has no record of it.", hint=hint)
+        time.sleep(1.0)
+    return None
 
 
 def train_planned(planned: PlannedRun, data: Path, train: Train, *, device: str, emit: Emit) -> None:

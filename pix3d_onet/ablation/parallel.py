@@ -32,6 +32,13 @@ class Job:
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
 
+    def shown(self, event: Event) -> Event:
+        """``event`` as it is emitted for one of several jobs: a training step as ``Progress`` of the job."""
+        if not isinstance(event, TrainStep):
+            return event
+        score = "" if event.best_iou is None else f", best IoU {event.best_iou:.4f}"
+        return Progress(self.name, event.step, event.total, item=f"loss {event.loss:.4g}{score}")
+
 
 Outcome = tuple[Job, OnetError | None]
 
@@ -125,24 +132,23 @@ def _work(job: Job, device: str, messages: Any, shared: bool) -> None:
     if shared:  # PyTorch has read it; if it stayed, it would look like a number fixed by the user
         os.environ.pop("OMP_NUM_THREADS", None)
 
-    def emit(event: Event) -> None:
-        if isinstance(event, TrainStep):
-            score = "" if event.best_iou is None else f", best IoU {event.best_iou:.4f}"
-            event = Progress(job.name, event.step, event.total, item=f"loss {event.loss:.4g}{score}")
-        messages.put(("event", job.name, event))
-
-    error: OnetError | None = None
-    try:
-        job.function(*job.arguments, device=device, emit=emit)
-    except OnetError as caught:
-        error = caught
-    except KeyboardInterrupt:
-        error = InterruptedRunError("interrupted.")
-    except Exception as caught:  # noqa: BLE001 - the parent must get every error
-        error = OnetError(f"unexpected {type(caught).__name__}: {caught}")
+    error = run_job(job, device, lambda event: messages.put(("event", job.name, job.shown(event))))
     messages.put(("end", job.name, error))
     messages.close()
     messages.join_thread()
+
+
+def run_job(job: Job, device: str, emit: Emit) -> OnetError | None:
+    """Run ``job`` in this process; returns its error, since one failing job must not stop the others."""
+    try:
+        job.function(*job.arguments, device=device, emit=emit)
+    except OnetError as error:
+        return error
+    except KeyboardInterrupt:
+        return InterruptedRunError("interrupted.")
+    except Exception as error:  # noqa: BLE001 - the caller must get every error
+        return OnetError(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")
+    return None
 
 
 def _end_with_parent() -> None:

@@ -121,7 +121,7 @@ def stored(folder: Path, root: Path | None = None) -> StoredRun:
 def variant_of(record: RunRecord) -> str:
     """The name that the run was given; if it was given none, the variant with its architecture and recipe."""
     model = ModelConfig.from_json(record.model)
-    own, train = model.architecture(), TrainConfig.from_json(record.train).to_json()
+    own, train = model.architecture(), TrainConfig.from_json(record.train).values()
     fitting = [v for v in VARIANTS.values() if v.model.architecture() == own and _follows(train, v)]
     if any(v.name == record.name for v in fitting):
         return record.name
@@ -136,14 +136,14 @@ def _follows(train: Mapping[str, Any], variant: Variant) -> bool:
 
 def setting_of(run: StoredRun) -> dict[str, Any]:
     """The settings that a run shares with comparable runs, without those that its variant changes."""
-    train = TrainConfig.from_json(run.record.train).to_json()
+    train = TrainConfig.from_json(run.record.train).values()
     shared = {k: v for k, v in train.items() if k not in _NOT_COMPARED}
-    default = TrainConfig().to_json()
+    default = TrainConfig().values()
     shared |= {k: default[k] for k in _changed_from_unknown(run)}
     shared |= {k: v for k, v in run.record.replaced.items() if k in shared}
-    data = run.record.data
+    data, train = run.record.data, TrainConfig.trimmed(shared)
     name = str(data.get("name", ""))
-    return {"data_hash": data.get("data_hash"), "data_name": name, "train": shared, "weights": run.record.weights}
+    return {"data_hash": data.get("data_hash"), "data_name": name, "train": train, "weights": run.record.weights}
 
 
 def _changed_from_unknown(run: StoredRun) -> set[str]:

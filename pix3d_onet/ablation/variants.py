@@ -80,6 +80,17 @@ _TABLE: tuple[Variant, ...] = (
     # pose input, on the base
     Variant("resnet18-pose", "ResNet18 + pose 4×4", ModelConfig("resnet18", pose="matrix"), 13_595_233),
     Variant("resnet18-pose6d", "ResNet18 + pose 6D", ModelConfig("resnet18", pose="6d"), 13_595_041),
+    # conditioning: also the features where a point projects
+    Variant("resnet18-pixel", "ResNet18, pixel features", ModelConfig("resnet18", conditioning="pixel"), 13_543_489),
+    Variant(
+        "resnet18-pixel-mirror",
+        "+ mirrored point",
+        ModelConfig("resnet18", conditioning="pixel", mirror=True),
+        13_610_305,
+    ),
+    Variant(
+        "convnext-pixel", "ConvNeXt Tiny, pixel features", ModelConfig("convnext", conditioning="pixel"), 30_283_361
+    ),
     # pyramid
     Variant("convnext-fp3-shared", "3 scales, shared", ModelConfig("convnext", scales=3, pyramid="shared"), 30_123_617),
     Variant("convnext-fpn", "FPN over levels", ModelConfig("convnext", scales=3, pyramid="fpn"), 30_467_425),
@@ -112,6 +123,11 @@ _SUITES: tuple[Suite, ...] = (
         ("resnet50", "vit-small", "deit-small", "swin-tiny", "convnext"),
     ),
     Suite("pose", "Does the camera help, and in which form?", ("resnet18", "resnet18-pose", "resnet18-pose6d")),
+    Suite(
+        "conditioning",
+        "One code of the picture, or the features at each point's pixel?",
+        ("resnet18", "resnet18-pixel", "resnet18-pixel-mirror", "convnext", "convnext-pixel"),
+    ),
     Suite(
         "pyramid",
         "What does the pyramid bring?",

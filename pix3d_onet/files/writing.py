@@ -102,9 +102,10 @@ def disk_trouble(folder: Path, hint: str) -> Iterator[None]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Path]:
+def writing(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """Yield a path beside ``path`` to write to; on success flush it to disk and rename it onto ``path``.
 
+    ``flush`` False leaves flushing to the system: for many small files whose content a later call checks anyway.
     The file has the mode of any new file, whatever a library made of it. On any exception the temporary file is removed
     and ``path`` stays as it was; an OSError names ``path``. A link at ``path`` is replaced; its target is not changed.
     """
@@ -114,8 +115,9 @@ def writing(path: Path) -> Iterator[Path]:
     try:
         mode = stat.S_IMODE(part.stat().st_mode)
         yield part
-        with part.open("rb") as handle:
-            os.fsync(handle.fileno())
+        if flush:
+            with part.open("rb") as handle:
+                os.fsync(handle.fileno())
         if stat.S_IMODE(part.stat().st_mode) != mode:  # safetensors makes files that only their owner can read
             part.chmod(mode)
         part.replace(path)

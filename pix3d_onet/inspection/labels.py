@@ -64,13 +64,14 @@ class LabelCheck:
         self.findings: list[Finding] = []
 
     def add(self, sample: Sample, entry: ShapeEntry, chosen: slice, slack: float) -> None:
-        """Check the ``chosen`` points of a shape; ``slack``: decimation error of its stored mesh."""
+        """Check the ``chosen`` points of a shape, uniform ones and ones near the surface; ``slack``: decimation error
+        of its stored mesh."""
         self.slack = max(self.slack, slack)
         loose = 0 if entry.qc.get("method") == GIVEN else unbalanced_edges(sample.mesh)
         if loose:
             text = f"{loose} edges of the stored mesh are open or inconsistently wound."
             self.findings.append(checks.error(sample.object_id, text, "Prepare the shape again."))
-        points, stored = sample.points[chosen], sample.occupancy[chosen]
+        points, stored = labelled(sample, chosen)
         wrong, excused = disagreements(sample.mesh, points, stored, slack)
         agreement = 1 - wrong / max(len(points) - excused, 1)
         self.shapes += 1
@@ -132,7 +133,7 @@ class SourceLabelCheck:
         self._compare_boxes(source, sample, entry)
         step = max(1, len(sample.points) // SOURCE_POINTS)
         voxel = self._voxel(entry)
-        judged, wrong = against_source(source, sample.points[::step], sample.occupancy[::step], method, voxel)
+        judged, wrong = against_source(source, *labelled(sample, slice(None, None, step)), method, voxel)
         self.shapes += 1
         self.points += judged
         self.wrong += wrong
@@ -163,6 +164,15 @@ class SourceLabelCheck:
         figures = {"points": self.points, "wrong": self.wrong}
         summary = f"{self.wrong} of {self.points:,} labels on {self.shapes} shapes contradict the source"
         return Check("source labels", self.shapes, summary, tuple(self.findings), figures)
+
+
+def labelled(sample: Sample, chosen: slice) -> tuple[Float32, Bool]:
+    """The ``chosen`` uniform points and points near the surface of a shape, (N, 3) float32, and their labels (N,)."""
+    points, labels = [sample.points[chosen]], [sample.occupancy[chosen]]
+    if sample.near_points is not None and sample.near_occupancy is not None:
+        points.append(sample.near_points[chosen])
+        labels.append(sample.near_occupancy[chosen])
+    return np.concatenate(points), np.concatenate(labels)
 
 
 def against_source(source: Mesh, points: Float32, occupancy: Bool, method: str, voxel: float) -> tuple[int, int]:

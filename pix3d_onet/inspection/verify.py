@@ -16,6 +16,7 @@ from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.geometry.render.scene import Scene
 from pix3d_onet.inspection import checks
 from pix3d_onet.inspection.checks import Check, Finding, Verification
+from pix3d_onet.inspection.distances import DistanceCheck
 from pix3d_onet.inspection.labels import LabelCheck, SourceLabelCheck
 from pix3d_onet.inspection.surface import SurfaceCheck
 from pix3d_onet.seeding import generator
@@ -80,22 +81,27 @@ def _check_shapes(
 ) -> list[Check]:
     slack = checks.number(manifest.config, "mesh_error", 0.0) + 2 * POINTS_HALF_SIDE / lattice.LATTICE
     labels, surface, sources, cameras = LabelCheck(), SurfaceCheck(), SourceLabelCheck(manifest.config), _Cameras()
+    distances = DistanceCheck()
     with Dataset(root) as dataset:
         for number, entry in enumerate(entries, 1):
             sample = dataset.sample(entry)
             chosen = slice(None)
+            near = sample.points if sample.near_points is None else sample.near_points
+            room = max(min(len(sample.points), len(near)) - points, 0)
             if 0 < points < len(sample.points):
-                start = int(generator(seed, "verify", entry.object_id).integers(len(sample.points) - points + 1))
+                start = int(generator(seed, "verify", entry.object_id).integers(room + 1))
                 chosen = slice(start, start + points)
             error = max(slack, checks.stored_error(entry))
             labels.add(sample, entry, chosen, error)
             surface.add(sample, error)
+            distances.add(sample, error)
             if source_root is not None:
                 sources.add(sample, entry, source_root)
             cameras.add(sample)
             emit(Progress("verify", number, len(entries), item=entry.object_id))
     named = [] if source_root is None else [sources.check()]
-    return [labels.check(), surface.check(), *named, cameras.check()]
+    far = [distances.check()] if manifest.config.get("sdf") else []
+    return [labels.check(), surface.check(), *far, *named, cameras.check()]
 
 
 class _Cameras:

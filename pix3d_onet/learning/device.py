@@ -78,9 +78,14 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 
 
 def devices_of_jobs(name: str, jobs: int) -> tuple[str, ...]:
-    """One device per job: the GPUs in turn, unless there are none or one is named, which then all jobs use."""
-    count = torch.cuda.device_count() if jobs > 1 and name in ("auto", "cuda") else 0
-    return tuple(f"cuda:{i % count}" if count else name for i in range(jobs))
+    """One device per job, see :func:`nth_device`; a single job gets ``name``."""
+    return tuple(nth_device(name, i) for i in range(jobs)) if jobs > 1 else (name,)
+
+
+def nth_device(name: str, index: int) -> str:
+    """The device of process ``index`` on this machine: the GPUs in turn, unless there are none or one is named."""
+    count = torch.cuda.device_count() if name in ("auto", "cuda") else 0
+    return f"cuda:{index % count}" if count else name
 
 
 def fast_bf16(device: torch.device) -> bool:

@@ -55,6 +55,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("torch", "torchvision", "timm", "tensorboard", "safetensors", "scikit-image", "fast-simplification"),
     "report": ("matplotlib",),
     "dask": ("dask", "distributed"),
+    "download": ("requests",),
 }
 """Extra (empty = base install) → its packages; ``a|b`` = either. A test compares it with ``pyproject.toml``."""
 
@@ -63,7 +64,8 @@ PURPOSE = {
     "geometry": "prepare, synth, verify",
     "train": "train, bench, evaluate, reconstruct",
     "report": "figures",
-    "dask": "prepare on several machines",
+    "dask": "prepare and bench on several machines",
+    "download": "download",
 }
 """Extra → the commands that need it."""
 
@@ -234,7 +236,7 @@ def check_data(default: Path = Path("data/pix3d")) -> Check:
     root = Path(named) if named else default
     if (root / PIX3D_INDEX).is_file():
         return Check("data", OK, f"Pix3D in {root}")
-    fix = f"Unpack pix3d.zip into {root}, or make synthetic data: onet synth pix3d {root}"
+    fix = f"Download it to {root} with onet download pix3d, or make synthetic data: onet synth pix3d {root}"
     if named:
         return Check("data", FAILED, f"ONET_PIX3D_ROOT is {named}, which holds no {PIX3D_INDEX}", fix)
     return Check("data", ABSENT, f"no Pix3D in {root}", fix)

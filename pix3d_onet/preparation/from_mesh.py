@@ -7,22 +7,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data.store.encoding import encode_normals
+from pix3d_onet.data.store.encoding import decode_distances, encode_distances, encode_normals
 from pix3d_onet.errors import RejectError
 from pix3d_onet.geometry.mesh.cleaning import box_normalisation, transformed
 from pix3d_onet.geometry.mesh.decimation import decimate
+from pix3d_onet.geometry.mesh.distances import surface_distances
 from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.reading import read_mesh
-from pix3d_onet.geometry.mesh.sampling import draw_cells, sample_surface
+from pix3d_onet.geometry.mesh.sampling import draw_cells, draw_near_cells, sample_surface
 from pix3d_onet.geometry.mesh.topology import bounds_solid, edge_counts, volume
 from pix3d_onet.geometry.watertight.methods import watertight
 from pix3d_onet.lattice import decode_points, encode_points
 from pix3d_onet.preparation import quality
-from pix3d_onet.types import Mesh, ShapeGeometry
+from pix3d_onet.types import Bool, Float32, Mesh, ShapeGeometry, UInt16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,10 +73,13 @@ def shape_geometry(
             raise RejectError("not-watertight", "the result is not a closed solid", "watertight")
     with watch.stage("labels"):
         cells = draw_cells(config.points, config.seed, object_id)
-        points = decode_points(cells)
+        near_cells = draw_near_cells(full, config.near_points, config.near_sigma, config.seed, object_id)
+        points, near = decode_points(cells), decode_points(near_cells)
         probe = quality.probe_surface(source, result, normalisation)
-        inside = contains(full, np.concatenate([points, probe.points]))
-        occupancy = inside[: len(points)].copy()
+        inside = contains(full, np.concatenate([points, near, probe.points]))
+        occupancy, near_inside, probe_inside = np.split(inside, np.cumsum([len(points), len(near)]))
+    with watch.stage("near"):
+        extra, extra_figures = _near(full, config, near_cells, points, near, occupancy, near_inside)
     with watch.stage("surface"):
         surface, normals = sample_surface(full, config.surface_points, config.seed, object_id)
     with watch.stage("decimate"):
@@ -83,7 +88,7 @@ def shape_geometry(
         report = quality.judge(
             source=source,
             probe=probe,
-            probe_inside=inside[len(points) :],
+            probe_inside=probe_inside,
             result=result,
             full=full,
             edges=edges,
@@ -95,6 +100,7 @@ def shape_geometry(
             voxel=voxel,
             reading=read.figures,
         )
+        report |= extra_figures
     stored = ShapeGeometry(
         points_q=cells,
         occupancy=occupancy,
@@ -103,5 +109,31 @@ def shape_geometry(
         mesh=small,
         normalisation=normalisation,
         qc=report,
+        **extra,
     )
     return GeometryResult(stored, full, watch.seconds)
+
+
+def _near(
+    full: Mesh,
+    config: PrepareConfig,
+    near_cells: UInt16,
+    points: Float32,
+    near: Float32,
+    occupancy: Bool,
+    near_inside: Bool,
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """The fields of :class:`ShapeGeometry` about points near the surface and signed distances, and their figures."""
+    fields: dict[str, Any] = {}
+    figures: dict[str, float] = {}
+    if config.near_points:
+        fields |= {"near_points_q": near_cells, "near_occupancy": near_inside}
+        figures["near_occupied"] = round(float(near_inside.mean()), 9)
+    if config.sdf:
+        distances = surface_distances(full, np.concatenate([points, near]))
+        codes = encode_distances(distances, np.concatenate([occupancy, near_inside]))
+        fields["sdf_q"], near_codes = np.split(codes, [len(points)])
+        figures["depth"] = round(float(-decode_distances(codes).min()), 9)
+        if config.near_points:
+            fields["near_sdf_q"] = near_codes
+    return fields, figures

@@ -35,6 +35,7 @@ def stored_outcome(
     file, row = data.shard(entry.shard), entry.row
     sample = data.sample(entry)  # only for views and mesh: its points and normals are decoded
     cells = file["points"][row]
+    near = sample.near_occupancy
     geometry = ShapeGeometry(
         points_q=cells,
         occupancy=encoding.unpack_bits(file["occupancy"][row], len(cells)),
@@ -43,6 +44,10 @@ def stored_outcome(
         mesh=sample.mesh,
         normalisation=Normalisation(np.asarray(sample.loc), sample.scale),
         qc=entry.qc,
+        near_points_q=None if near is None else file["near/points"][row],
+        near_occupancy=near,
+        sdf_q=None if sample.sdf is None else file["sdf"][row],
+        near_sdf_q=None if sample.near_sdf is None else file["near/sdf"][row],
     )
     shape = PreparedShape(entry.identity, geometry, sample.images, entry.provenance, seconds)
     return Outcome(entry.object_id, shape, rejected, seconds)

@@ -51,6 +51,8 @@ ARRANGEMENT_SETTINGS = (
 DAMAGE = (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError)
 """What reading a damaged part raises."""
 VIEW_ARRAYS = ("rgb", "mask", "pose", "intrinsics")
+NEAR_ARRAYS = ("near_points_q", "near_occupancy", "sdf_q", "near_sdf_q")
+"""Fields of :class:`ShapeGeometry` that may be None; then they are not in a part."""
 MAX_META_BYTES = 256 << 20
 MAX_SOURCE_BYTES = 4 << 30
 """Largest source file that is hashed; no reader accepts larger meshes or pictures."""
@@ -254,6 +256,8 @@ def encode(outcome: Outcome) -> bytes:
         "faces": geometry.mesh.faces,
         "loc": geometry.normalisation.loc,
     }
+    near = {name: getattr(geometry, name) for name in NEAR_ARRAYS}
+    arrays |= {name: values for name, values in near.items() if values is not None}
     for name in VIEW_ARRAYS if shape.views else ():
         arrays[name] = np.stack([getattr(v, name) for v in shape.views])
     buffer = io.BytesIO()
@@ -279,6 +283,7 @@ def decode(path: Path, key: str) -> PreparedShape:
         mesh=Mesh(data["vertices"], data["faces"]),
         normalisation=Normalisation(data["loc"], meta["scale"]),
         qc=meta["qc"],
+        **{name: data[name] for name in NEAR_ARRAYS if name in data},
     )
     identity = ShapeIdentity(**{name: meta[name] for name in ShapeIdentity.__slots__})
     provenance = Provenance(**{name: meta[name] for name in Provenance.__slots__})

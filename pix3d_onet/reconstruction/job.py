@@ -99,7 +99,7 @@ class PhotoJob:
 
         InputError if the network needs a camera and there is none.
         """
-        index, posed = self.plan.request.pose_from, self.network.model.config.pose != "none"
+        index, posed = self.plan.request.pose_from, self.network.model.config.needs_pose
         if posed and job.pose is None:
             check_camera(record, index)
         elif record is None and index is not None:
@@ -120,7 +120,7 @@ def open_job(plan: Plan, emit: Emit = ignore) -> PhotoJob:
     threads = Threads(request.threads, device, emit)
     network = network_predictor(request.run, request.extraction, device=device, threads=threads)
     index = request.pose_from
-    if network.model.config.pose != "none" and index is None and not all(job.pose for job in plan.jobs):
+    if network.model.config.needs_pose and index is None and not all(job.pose for job in plan.jobs):
         hint = "Give camera files (`poses`, one per picture) or the pictures' index (`pose_from=pix3d.json`)."
         raise InputError(f"the network of {request.run} needs the camera of every picture.", hint=hint)
     records = read_records(index) if index is not None else {}

@@ -72,7 +72,7 @@ def read_photo(
     ``mask`` as for ``load_cutout``; it takes precedence over the record's. ``size``: pixels per side; ``margin``: as a
     fraction of the object's longest side. EXIF orientation is applied, except for a picture with a record, whose mask
     and camera refer to the stored pixels. The record's camera is used, and ``normalise`` is called on its model, only
-    with ``need_camera`` and without ``camera``: a network without a pose input needs no CAD model.
+    with ``need_camera`` and without ``camera``: other networks need no CAD model.
 
     Raises what ``load_cutout`` and ``normalise`` raise; RejectError ``bad-record`` if the record's mask is needed but
     missing.

@@ -85,11 +85,11 @@ def surface(
 ) -> Surface:
     """The surface that ``network`` predicts, normalised frame; ``mask``, ``record``, ``camera`` as for ``read_photo``.
 
-    The camera is used only if the network has a pose input. Raises RejectError if the photo cannot be used, and
+    The camera is used only if the network needs it. Raises RejectError if the photo cannot be used, and
     InputError if its camera is missing.
     """
-    wanted = network.model.config.pose
-    if wanted == "6d" and camera is not None and math.isnan(camera.focal):
+    needs = network.model.config
+    if needs.needs_intrinsics and camera is not None and math.isnan(camera.focal):
         hint = 'Give "focal", the focal length divided by the photo\'s width.'
         raise InputError("the network also needs the focal length, and the camera has none.", hint=hint)
     view = read_photo(
@@ -99,8 +99,8 @@ def surface(
         normalise,
         size=max(STORED_SIDE, network.image_size or 0),
         margin=network.crop_margin,
-        camera=camera if wanted != "none" else None,
-        need_camera=wanted != "none",
+        camera=camera if needs.needs_pose else None,
+        need_camera=needs.needs_pose,
         emit=emit,
     )
     with network.field(view) as (field, where):

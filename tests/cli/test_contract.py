@@ -32,7 +32,16 @@ ALL = commands()
 
 def test_every_promised_command_exists() -> None:
     promised = {
-        *("doctor", "synth pix3d", "prepare pix3d", "prepare shapenet", "prepare meshes", "prepare onet", "verify"),
+        *(
+            "doctor",
+            "download pix3d",
+            "synth pix3d",
+            "prepare pix3d",
+            "prepare shapenet",
+            "prepare meshes",
+            "prepare onet",
+            "verify",
+        ),
         *("inspect", "export onet", "train", "bench", "report", "evaluate", "reconstruct", "import-checkpoint"),
     }
     assert promised <= set(ALL)

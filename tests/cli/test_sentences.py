@@ -31,8 +31,8 @@ SENTENCES = {
     ),
     "prepare pix3d --root nowhere": (
         3,
-        "onet: error: no Pix3D folder at nowhere. Get Pix3D from the project page of Sun et al. (CVPR 2018), unpack it "
-        "there and name its folder with --root or ONET_PIX3D_ROOT; or make a stand-in with `onet synth pix3d DIR`.",
+        "onet: error: no Pix3D folder at nowhere. Get it with `onet download pix3d`, name the folder of an unpacked "
+        "release with --root or ONET_PIX3D_ROOT, or make a stand-in with `onet synth pix3d DIR`.",
     ),
     # a setting breaks its rule: status 2
     "prepare pix3d --points 9": (2, "onet: usage: --points must be a multiple of 8 up to 10,000,000, not 9."),
@@ -45,7 +45,7 @@ SENTENCES = {
     "bench": (2, "onet: usage: nothing to run. Give --all, --suite NAME or --variant NAME."),
     "bench --suite nope": (
         2,
-        "onet: usage: no suite 'nope'. Choose from table1, backbones, pose, pyramid, views, recipe.",
+        "onet: usage: no suite 'nope'. Choose from table1, backbones, pose, conditioning, pyramid, views, recipe.",
     ),
     "evaluate": (2, "onet: usage: nothing to evaluate. Give a run, or --baseline mean-shape."),
 }

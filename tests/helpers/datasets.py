@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +80,34 @@ def blind(view: View) -> View:
     return replace(view, pose=np.full_like(view.pose, np.nan), intrinsics=np.full_like(view.intrinsics, np.nan))
 
 
-def prepared_shape(index: int, points: int, image_size: int, seed: int, pictures: int = 1) -> PreparedShape:
+def distance(kind: int, extent: NDArray[np.float64], points: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Signed distance of points (N, 3) to a box (kind 0), negative inside; to an ellipsoid only roughly."""
+    if kind == 1:
+        return (np.linalg.norm(points / extent, axis=1) - 0.5) * extent.min()
+    beyond = np.abs(points) - extent / 2
+    return np.linalg.norm(np.maximum(beyond, 0), axis=1) + np.minimum(beyond.max(axis=1), 0)
+
+
+def near_fields(
+    kind: int, extent: NDArray[np.float64], near: int, sdf: bool, cells: NDArray[np.uint16], rng: np.random.Generator
+) -> dict[str, NDArray[Any]]:
+    """The fields of ``ShapeGeometry`` of version 2."""
+    fields: dict[str, NDArray[Any]] = {}
+    if near:
+        on_surface, _ = surface(kind, extent, near, rng)
+        fields["near_points_q"] = lattice.encode_points(on_surface + rng.normal(0, 0.02, on_surface.shape))
+        fields["near_occupancy"] = inside(kind, extent, lattice.decode_points(fields["near_points_q"]))
+    for name, drawn in (("sdf_q", cells), ("near_sdf_q", fields.get("near_points_q"))):
+        if sdf and drawn is not None:
+            points = lattice.decode_points(drawn)
+            found = np.abs(distance(kind, extent, points))
+            fields[name] = encoding.encode_distances(found, inside(kind, extent, points))
+    return fields
+
+
+def prepared_shape(
+    index: int, points: int, image_size: int, seed: int, pictures: int = 1, near: int = 0, *, sdf: bool = False
+) -> PreparedShape:
     """Shape ``index``: boxes at even, ellipsoids at odd indices."""
     name = f"{'box' if index % 2 == 0 else 'ball'}_{index:03d}"
     rng = seeding.generator(seed, "test-shape", name)
@@ -94,6 +122,7 @@ def prepared_shape(index: int, points: int, image_size: int, seed: int, pictures
         surface_normals_q=encoding.encode_normals(normals),
         mesh=Mesh(CORNERS * extent, BOX_FACES),
         normalisation=Normalisation(np.zeros(3), 1.0),
+        **near_fields(kind, extent, near, sdf, cells, rng),
     )
     views = tuple(replace(view, sha256=digest(view.rgb.tobytes())) for view in drawn)
     provenance = Provenance(f"model/{name}.obj", digest(name.encode()))
@@ -109,13 +138,15 @@ def make_dataset(
     *,
     views: int = 1,
     without_pose: Sequence[int] = (),
+    near: int = 0,
+    sdf: bool = False,
 ) -> Path:
     """Write a prepared data set of analytic shapes to ``folder``: about 2/3 train, 1/6 val, 1/6 test.
 
     Same arguments give the same bytes. At least three shapes, so that no split is empty. The shapes at the indices
     ``without_pose`` have no camera, as sources store it: NaN.
     """
-    made = [prepared_shape(i, points, image_size, seed, views) for i in range(shapes)]
+    made = [prepared_shape(i, points, image_size, seed, views, near, sdf=sdf) for i in range(shapes)]
     for i in without_pose:
         made[i] = replace(made[i], views=tuple(blind(view) for view in made[i].views))
     held_out = max(1, shapes // 6)
@@ -141,7 +172,9 @@ def make_dataset(
                     image_splits=(split,) * len(shape.views),
                 )
             )
-    config = PrepareConfig(points=points, image_size=image_size, surface_points=max(points // 4, 8), seed=seed)
+    config = PrepareConfig(
+        points=points, image_size=image_size, surface_points=max(points // 4, 8), seed=seed, near_points=near, sdf=sdf
+    )
     manifest = Manifest(
         config=config.to_json(),
         config_hash=config.hash(),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from helpers import preparing
 from helpers.command_line import onet
+from helpers.releases import write_release
 
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.store.manifest import read_manifest
@@ -336,3 +337,59 @@ def test_a_shard_that_is_listed_twice_is_read_once(data: Path, monkeypatch: pyte
     monkeypatch.setattr(checks, "file_problem", lambda path, shard: read.append(shard.file) or "is odd")
     checks.check_shards(data, manifest, "again")
     assert sorted(read) == sorted({s.file for s in manifest.shards})
+
+
+@pytest.fixture(scope="module")
+def near_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("near")
+    write_release(root / "release", 3)
+    config = dataclasses.replace(preparing.SMALL, near_points=2048, sdf=True, render_views=0)
+    return preparing.prepared(root / "release", root / "data", config)
+
+
+def test_near_labels_and_signed_distances_are_checked(near_data: Path) -> None:
+    result = verify(near_data)
+    checks_ = [named(result, name) for name in ("manifest", "shards", "labels", "distances")]
+    assert [c.status for c in checks_] == ["passed"] * 4, [f for c in checks_ for f in c.findings]
+    assert checks_[2].figures["points"] == 3 * (preparing.SMALL.points + 2048)
+    assert checks_[3].figures["points"] == 3 * 2 * 2048
+    assert checks_[3].figures["wrong_signs"] == 0
+
+
+def shrink(file: h5py.File) -> None:
+    file["near/sdf"][0] = file["near/sdf"][0] // 2
+
+
+def flip_signs(file: h5py.File) -> None:
+    file["sdf"][0, :5] = ~file["sdf"][0, :5]
+
+
+def flip_labels(file: h5py.File) -> None:
+    file["near/occupancy"][1] = ~file["near/occupancy"][1]
+
+
+@pytest.mark.parametrize(
+    ("damage", "check", "message"),
+    [
+        (shrink, "distances", "contradict the stored mesh"),
+        (flip_signs, "distances", "signs of 5 signed distances"),
+        (flip_labels, "labels", "contradict the stored mesh"),
+    ],
+)
+def test_wrong_near_data_are_found(
+    near_data: Path, tmp_path: Path, damage: Callable[[h5py.File], None], check: str, message: str
+) -> None:
+    data = Path(shutil.copytree(near_data, tmp_path / "data"))
+    edit_shard(data, read_manifest(data).shards[0].file, damage)
+    found = named(verify(data), check)
+    assert found.status == "failed"
+    assert message in found.findings[0].message
+
+
+def test_the_version_of_manifest_and_shard_must_fit_the_settings(near_data: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(near_data, tmp_path / "data"))
+    edit_shard(data, read_manifest(data).shards[0].file, lambda file: file.attrs.modify("version", np.int64(1)))
+    assert "version 2" in named(verify(data), "shards").findings[0].message
+    edit_manifest(data, lambda document: document.update(version=1))
+    with pytest.raises(InputError, match="does not fit its config"):
+        verify(data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch.utils._pytree import tree_leaves
 
 import pix3d_onet
 from pix3d_onet.ablation.variants import VARIANTS, Variant
-from pix3d_onet.config import TrainConfig
+from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.evaluation.evaluate import nearest_of_all
 from pix3d_onet.learning.batches.augment import color, crop, flip
 from pix3d_onet.learning.batches.batch import Batch, Decoding, RawBatch
@@ -139,12 +140,12 @@ def shapes_of(variant: Variant) -> OccupancyNetwork:
         return build_model(variant.model)
 
 
-def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def inputs(config: ModelConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     return (
-        torch.rand(PICTURES, 3, SIDE, SIDE, device=CUDA),
+        torch.rand(PICTURES, 3 + config.needs_mask, SIDE, SIDE, device=CUDA),
         torch.rand(PICTURES, POINTS, 3, device=CUDA),
         torch.rand(PICTURES, 4, 4, device=CUDA),
-        torch.rand(PICTURES, device=CUDA),
+        torch.rand(PICTURES, 3, 3, device=CUDA),
     )
 
 
@@ -159,12 +160,12 @@ def test_training_arithmetic_stays_on_the_device(
     model = shapes_of(variant).train()
     with fake_cuda() as crossings:
         on_cuda(model)
-        images, points, pose, focal = inputs()
+        images, points, pose, intrinsics = inputs(model.config)
         if precision == "bf16":
             with bf16():
-                logits = model(images, points, pose, focal)
+                logits = model(images, points, pose, intrinsics)
         else:
-            logits = model(images, points, pose, focal)
+            logits = model(images, points, pose, intrinsics)
         loss = occupancy_loss(logits, torch.zeros(PICTURES, POINTS, device=CUDA))
         optimizer = make_optimizer(model, config)
         for parameter in model.parameters():
@@ -182,16 +183,16 @@ def test_scores_and_extraction_s_chunks_stay_on_the_device(variant: Variant, dty
     model = shapes_of(variant).eval()
     with fake_cuda() as crossings:
         on_cuda(model)
-        images, points, pose, focal = inputs()
-        code = model.encode(images, pose, focal)
+        images, points, pose, intrinsics = inputs(model.config)
+        code = model.encode(images, pose, intrinsics)
         assert model.decode(points, code).device == CUDA
-        field = model.fold(code[:1], dtype)
+        field = model.fold(code.picture(0), dtype)
         logits = field(points[0])
         occupied = torch.rand(POINTS, device=CUDA) > 0.5
         counts = count_overlap(logits, occupied, torch.rand(3, device=CUDA))
         loss = functional.binary_cross_entropy_with_logits(logits, occupied.float())
-        value, slope = value_and_gradient(field, points[0], 0.01)
-        assert {t.device for t in (logits, *counts, loss, value, slope)} == {CUDA}
+        slopes = () if model.pixels else value_and_gradient(field, points[0], 0.01)  # theirs is PyTorch's
+        assert {t.device for t in (logits, *counts, loss, *slopes)} == {CUDA}
         sampler = Sampler(field, 8, 0.0, CUDA, None)
         sampler.sample(torch.arange(100, device=CUDA))
         assert {t.device for t in (sampler.values, sampler.undefined, sampler.highest)} == {CUDA}
@@ -202,14 +203,14 @@ def test_stored_batches_are_decoded_and_augmented_on_the_device() -> None:
     with fake_cuda() as crossings:
         decoding = Decoding(CUDA)
         assert crossings.found == [COPY_IN]  # the table, once a run
-        images, _, pose, focal = inputs()
+        images, _, pose, intrinsics = inputs(ModelConfig(conditioning="pixel"))
         cells = torch.zeros(PICTURES, POINTS, 3, dtype=torch.int16, device=CUDA)
         labels = torch.zeros(PICTURES, POINTS // 8, dtype=torch.uint8, device=CUDA)
-        batch = decoding.batch(RawBatch(images.to(torch.uint8), cells, labels, pose, focal), POINTS)
+        batch = decoding.batch(RawBatch(images.to(torch.uint8), cells, labels, pose, intrinsics), POINTS)
         u = torch.rand(PICTURES, 9, device=CUDA)
-        pictures = crop(color(batch.images, u[:, 0], u[:, 1:4], u[:, 4]), u[:, 5] + 1, u[:, 6], u[:, 8])
-        flipped = flip(Batch(pictures, batch.points, batch.occupancy, batch.pose, batch.focal), u[:, 7] < 0.5)
-        assert {t.device for t in (flipped.images, flipped.points, flipped.occupancy, flipped.pose)} == {CUDA}
+        batch = replace(batch, images=color(batch.images, u[:, 0], u[:, 1:4], u[:, 4]))
+        moved = flip(crop(batch, u[:, 5] + 1, u[:, 6], u[:, 8]), u[:, 7] < 0.5)
+        assert {getattr(moved, name).device for name in Batch.__slots__} == {CUDA}
     assert crossings.found == [COPY_IN]
 
 

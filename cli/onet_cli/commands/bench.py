@@ -64,10 +64,17 @@ def recipe_option(name: str, **options: Any) -> Callable[[Any], Any]:
 @click.option(
     "--jobs",
     type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Runs trained at the same time, each in its own process and on its own GPU.",
+    help="Runs trained at the same time, each in its own process and on its own GPU  "
+    "[default: 1; with --backend dask one per worker]",
 )
+@click.option(
+    "--backend",
+    type=click.Choice(["local", "dask"]),
+    default="local",
+    show_default=True,
+    help="local: this machine. dask: the workers of --scheduler.",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler for --backend dask, e.g. tcp://host:8786.")
 @click.option(
     "--examples/--no-examples",
     default=True,
@@ -89,7 +96,9 @@ def bench(
     out: Path,
     device: str,
     threads: int,
-    jobs: int,
+    jobs: int | None,
+    backend: str,
+    scheduler: str | None,
     examples: bool,
     watch: bool,
     with_report: bool,
@@ -113,7 +122,10 @@ def bench(
       onet bench --variant resnet18 --variant convnext --seeds 0,1,2
       onet bench --suite my.toml --variant timm:mobilenetv3_small_050
       onet bench --suite pyramid --jobs 4 --watch
+      onet bench --all --backend dask --scheduler tcp://HEAD:8786
     """
+    if (backend == "dask") != (scheduler is not None):
+        raise click.UsageError("--backend dask and --scheduler ADDRESS must be given together.")
     from pix3d_onet.ablation.bench import bench as run_bench
     from pix3d_onet.ablation.selection import select
     from pix3d_onet.files import check_writable
@@ -126,14 +138,21 @@ def bench(
     if any(p.state != "done" for p in plan):
         check_writable(out)
     from onet_cli.watch import live_table
-    from pix3d_onet.learning.device import devices_of_jobs
+    from pix3d_onet.ablation.cluster import Cluster
+    from pix3d_onet.learning.device import devices_of_jobs, nth_device
     from pix3d_onet.report.build import write_default_report
 
     shown = live_table(plan) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
     with shown as emit:
-        devices = devices_of_jobs(device, jobs)
         result = run_bench(
-            plan, data, _train(threads, examples=examples), out=out, devices=devices, overwrite=overwrite, emit=emit
+            plan,
+            data,
+            _train(threads, examples=examples),
+            out=out,
+            devices=devices_of_jobs(device, jobs or 1),
+            cluster=Cluster(scheduler, functools.partial(nth_device, device), jobs or 0) if scheduler else None,
+            overwrite=overwrite,
+            emit=emit,
         )
         made = summarise(result, chosen, out=out, data=data, emit=emit)
     if with_report:  # before printing, so that the files are also written if the output pipe is closed

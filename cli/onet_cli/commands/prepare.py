@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from onet_cli import ui
-from onet_cli.options import FOLDER, setting
+from onet_cli.options import FOLDER, Numbers, setting
 from pix3d_onet.config import PREPARE_PRESETS, Backend, PrepareConfig
 from pix3d_onet.data.sources.registry import SOURCES, Source
 from pix3d_onet.data.store.rejects import REJECTS_FILE
@@ -67,6 +67,13 @@ def _with_data_options(source: Source) -> list[Any]:
         option("seed"),
         option("limit"),
     ]
+    if not source.geometry:  # it has the surface that the labels come from
+        sigmas = ",".join(map(str, PrepareConfig().near_sigma))
+        result += [
+            option("near_points"),
+            option("near_sigma", type=Numbers(), multiple=False, default_text=sigmas),
+            option("sdf"),
+        ]
     if {"s1", "s2"} & set(source.splits):
         help_ = "JSON file of a prescribed split; give one for train and one for test."
         result.append(click.option("--split-file", "split_files", multiple=True, type=FOLDER, help=help_))

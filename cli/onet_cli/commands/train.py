@@ -16,7 +16,7 @@ from pix3d_onet.files import check_writable
 if TYPE_CHECKING:
     from pix3d_onet.runs.record import RunRecord
 
-MODEL_FIELDS = ("encoder", "scales", "pyramid", "pose")
+MODEL_FIELDS = ("encoder", "scales", "pyramid", "pose", "conditioning", "mirror")
 
 
 @click.command()
@@ -25,8 +25,8 @@ MODEL_FIELDS = ("encoder", "scales", "pyramid", "pose")
 @click.option("--out", type=FOLDER, help="Run folder [default: runs/NAME/SEED].")
 @click.option("--name", help="Name of the run [default: from encoder, scales and pose].")
 @settings(TrainConfig, "steps", "batch_size", batch_size={"type": Count()})
-@settings(TrainConfig, "points_per_shape", "image_size", "lr", "weight_decay", "schedule", "warmup", "ema", "augment")
-@settings(TrainConfig, "views", "patience", "freeze_encoder", "pretrained")
+@settings(TrainConfig, "points_per_shape", "near", "image_size", "lr", "weight_decay", "schedule", "warmup", "ema")
+@settings(TrainConfig, "augment", "views", "patience", "freeze_encoder", "pretrained")
 @click.option("--weights", type=FOLDER, help="Load the encoder's weights from this file instead.")
 @click.option("--init-from", type=FOLDER, help="Start from the best network of another run.")
 @settings(TrainConfig, "val_every", "val_points", "threshold", "seed")

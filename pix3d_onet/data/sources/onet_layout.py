@@ -58,8 +58,12 @@ def list_onet(root: Path, config: PrepareConfig, *, split_files: Sequence[Path] 
 
     The object's id is ``class/model``. A model that is in a list but has no files is a reject. With the split
     ``lst`` only models in a list are used. InputError if ``root`` holds no class folder, ConfigError for a class that
-    it does not have.
+    it does not have, and for settings that need the surface from which the labels were computed.
     """
+    if config.near_points or config.sdf:
+        name = "sdf" if config.sdf else "near_points"
+        hint = "Prepare the models themselves: `onet prepare meshes`."
+        raise ConfigError(f"`{name}` needs a mesh, and this layout has only labelled points.", hint=hint)
     if not root.is_dir():
         raise InputError(f"no folder at {root}.", hint="Name the folder that holds <class>/<model>/points.npz.")
     classes = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and _is_class(p))

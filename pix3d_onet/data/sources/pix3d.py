@@ -30,8 +30,8 @@ from pix3d_onet.types import PIX3D_INDEX, PIX3D_SENSOR_MM, Camera, Rejected, Sou
 
 STAGE = "parse"
 HOW_TO_GET = (
-    "Get Pix3D from the project page of Sun et al. (CVPR 2018), unpack it there and name its folder with `root` or "
-    "ONET_PIX3D_ROOT; or make a stand-in with `onet synth pix3d DIR`."
+    "Get it with `onet download pix3d`, name the folder of an unpacked release with `root` or ONET_PIX3D_ROOT, or make "
+    "a stand-in with `onet synth pix3d DIR`."
 )
 
 
@@ -61,15 +61,15 @@ def list_pix3d(root: Path, config: PrepareConfig, *, split_files: Sequence[Path]
 
     Raises InputError for a missing root or a broken index, ConfigError for a category that the index does not have.
     """
-    raw = _read_index(root)
-    _check_categories(raw, config.categories)
+    raw = read_index(root)
+    check_categories(raw, config.categories)
     prescribed = _prescribed(config, split_files)
     records: list[Pix3DRecord] = []
     rejected: list[Rejected] = []
     skipped: Counter[str] = Counter()
     seen: Counter[str] = Counter()
     for index, item in enumerate(raw):
-        record_id = _record_id(item, index, seen)
+        record_id = record_id_of(item, index, seen)
         if _other_category(item, config.categories):
             skipped["category"] += 1
             continue
@@ -128,7 +128,8 @@ def _nonzero(counts: Counter[str]) -> dict[str, int]:
     return {key: n for key, n in sorted(counts.items()) if n}
 
 
-def _read_index(root: Path) -> list[Any]:
+def read_index(root: Path) -> list[Any]:
+    """The records of ``root/pix3d.json``, not yet checked; InputError if there are none."""
     if not root.is_dir():
         raise InputError(f"no Pix3D folder at {root}.", hint=HOW_TO_GET)
     try:
@@ -143,25 +144,28 @@ def _read_index(root: Path) -> list[Any]:
     return raw
 
 
-def _category(item: object) -> str | None:
+def category_of(item: object) -> str | None:
+    """The category of a record; None if it has none."""
     value = item.get("category") if isinstance(item, dict) else None
     return value if isinstance(value, str) else None
 
 
 def _other_category(item: object, wanted: Sequence[str]) -> bool:
     """Whether the record has a category that is not wanted; a record without a category is rejected later."""
-    category = _category(item)
+    category = category_of(item)
     return category is not None and "all" not in wanted and category not in wanted
 
 
-def _check_categories(raw: Iterable[object], wanted: Sequence[str]) -> None:
-    have = {c for c in map(_category, raw) if c}
+def check_categories(raw: Iterable[object], wanted: Sequence[str]) -> None:
+    """ConfigError for a category that no record has."""
+    have = {c for c in map(category_of, raw) if c}
     unknown = [c for c in wanted if c != "all" and c not in have]
     if unknown and have:
         raise ConfigError(f"`categories={unknown[0]}`: the index has only {', '.join(sorted(have))} (or all).")
 
 
-def _record_id(item: object, index: int, seen: Counter[str]) -> str:
+def record_id_of(item: object, index: int, seen: Counter[str]) -> str:
+    """A record's id; ``seen`` counts those given so far, since an index may name a picture twice."""
     name = item.get("img") if isinstance(item, dict) else None
     if not isinstance(name, str) or not name.isprintable() or not name:
         return f"record {index}"

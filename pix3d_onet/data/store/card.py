@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pix3d_onet.config import SPLITS
-from pix3d_onet.data.store.manifest import Manifest
+import numpy as np
+
+from pix3d_onet.config import SPLITS, PrepareConfig
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, is_figure, named_warnings
+from pix3d_onet.data.store.quality_figures import FIGURES, direction
 from pix3d_onet.escape import markdown
 from pix3d_onet.files import open_regular, write_text
 from pix3d_onet.version import __version__
@@ -97,12 +102,38 @@ def data_card(manifest: Manifest, terms: Terms) -> str:
         f"```text\n{sums}\n```\n\n`sha256sum -c README.md` in this folder compares the shards with these lines, "
         "and warns of the others; `onet verify FOLDER` also checks the manifest, the labels and the cameras."
     )
+    near = _near(manifest.config)
     return _card(
         TITLE,
         manifest,
         terms,
-        {"Files": "\n".join(files), "Load": LOADING, "Frames": FRAMES, "Checksums (SHA-256)": checksums},
+        {
+            "Files": "\n".join(files),
+            "Load": LOADING,
+            **({"Near the surface": near} if near else {}),
+            "Frames": FRAMES,
+            "Checksums (SHA-256)": checksums,
+        },
     )
+
+
+def _near(config: Mapping[str, Any]) -> str:
+    """About points near the surface and signed distances; empty if the data set has neither."""
+    texts = []
+    if config.get("near_points"):
+        sigmas = config.get("near_sigma", PrepareConfig().near_sigma)
+        texts.append(
+            f"`shape.near_points` (M, 3) float32 and `shape.near_occupancy` (M,) bool: {config['near_points']} "
+            f"surface samples moved by Gaussian noise of standard deviation {' or '.join(map(str, sigmas))}, with "
+            "exact labels; in the shards `near/points` and `near/occupancy`, stored like those of uniform points."
+        )
+    if config.get("sdf"):
+        texts.append(
+            "`shape.sdf` (P,) and `shape.near_sdf` (M,) float32: signed distances to the surface that the labels come "
+            "from, in longest sides, negative inside, at most 3.1e-5 off; in the shards `sdf` and `near/sdf`, int16, "
+            "distance = (value + 0.5) / 16384."
+        )
+    return "\n\n".join(texts)
 
 
 def export_card(manifest: Manifest, terms: Terms, sections: Mapping[str, str]) -> str:
@@ -129,9 +160,10 @@ def _card(title: str, manifest: Manifest, terms: Terms, sections: Mapping[str, s
     texts = {
         "Licence": terms.licence,
         "Attribution": terms.attribution,
-        "Content": _table("count", facts),
+        "Content": _table(("count", "value"), facts.items()),
+        "Quality": _quality(manifest.shapes),
         **sections,
-        "Settings": _table("setting", {key: json.dumps(value) for key, value in manifest.config.items()}),
+        "Settings": _table(("setting", "value"), ((key, json.dumps(value)) for key, value in manifest.config.items())),
     }
     body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in texts.items())
     note = "onet writes this file again when the data change, unless its title is changed."
@@ -143,6 +175,25 @@ def _listed(counts: object) -> str:
     return ", ".join(f"{name} {count}" for name, count in items) or "none"
 
 
-def _table(heading: str, rows: Mapping[str, object]) -> str:
-    cells = [f"| {markdown(key)} | {markdown(str(value))} |" for key, value in rows.items()]
-    return "\n".join([f"| {heading} | value |", "| --- | --- |", *cells])
+def _quality(shapes: Sequence[ShapeEntry]) -> str:
+    """The warnings, and the spread of the figures that have an ideal."""
+    named = [dict.fromkeys(named_warnings(shape)) for shape in shapes]
+    counts = Counter(name for names in named for name in names)
+    warned = f"{sum(map(bool, named))} of {len(shapes)} shapes have a warning: {_listed(dict(counts.most_common()))}."
+    rows = []
+    for figure in FIGURES.values():
+        values = [float(v) for shape in shapes if is_figure(v := shape.qc.get(figure.name))]
+        if figure.ideal is not None and values:
+            spread = (f"{v:.4g}" for v in (min(values), np.median(values), max(values)))
+            rows.append((figure.name, figure.unit, direction(figure), *spread))
+    if not rows:
+        return markdown(warned)
+    columns = ("figure", "unit", "ideal", "least", "median", "most")
+    meaning = "`docs/qc.md` of onet says what they mean; `qc.csv` has those of every shape."
+    return f"{markdown(warned)}\n\n{_table(columns, rows)}\n\n{meaning}"
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    cells = [" | ".join(markdown(str(cell)) for cell in row) for row in rows]
+    lines = [" | ".join(columns), " | ".join("---" for _ in columns), *cells]
+    return "\n".join(f"| {line} |" for line in lines)

@@ -1,4 +1,4 @@
-"""Encode normals (octahedral) and labels (packed bits) for storage. For points see ``lattice``."""
+"""Encode normals (octahedral), labels (packed bits) and signed distances for storage. For points see ``lattice``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pix3d_onet.types import Bool, Float32, UInt8
+from pix3d_onet.types import Bool, Float32, Int16, UInt8
+
+DISTANCE_STEP = 2.0**-14
+"""Step of stored distances, in longest sides: an error of at most 3.1e-5, and a range of ±2 where no distance in the
+cube exceeds 1.5. (float16 would be off by up to 2.4e-4.)"""
 
 
 def encode_normals(normals: NDArray[np.floating[Any]]) -> UInt8:
@@ -29,6 +33,23 @@ def decode_normals(codes: UInt8) -> Float32:
     n = np.concatenate([np.where(z < 0, folded, xy), z], axis=-1)
     normals: Float32 = (n / np.linalg.norm(n, axis=-1, keepdims=True)).astype(np.float32)
     return normals
+
+
+def encode_distances(distances: NDArray[np.floating[Any]], inside: Bool) -> Int16:
+    """(N,) distances, 0 or more, and labels → (N,) int16 steps, rounded down, with all bits inverted for inside.
+
+    So the sign bit is the label, and no code means 0: a point on the surface is half a step off it, on the side of its
+    label.
+    """
+    steps = np.minimum(distances / DISTANCE_STEP, np.iinfo(np.int16).max).astype(np.int16)
+    codes: Int16 = np.where(inside, ~steps, steps)
+    return codes
+
+
+def decode_distances(steps: Int16) -> Float32:
+    """(…) int16 → (…) float32 signed distances, negative inside: the middles of the steps."""
+    distances: Float32 = ((steps.astype(np.float64) + 0.5) * DISTANCE_STEP).astype(np.float32)
+    return distances
 
 
 def pack_bits(labels: Bool) -> UInt8:

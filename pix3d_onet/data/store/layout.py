@@ -1,6 +1,6 @@
 """The schema of a shard, an HDF5 file.
 
-The schema (version 1), all coordinates in the normalised frame, S shapes and N pictures in a shard::
+The schema, all coordinates in the normalised frame, S shapes and N pictures in a shard::
 
     points             (S, P, 3)  uint16   lattice cells, contiguous: a block of rows is a sample
     occupancy          (S, P/8)   uint8    packed labels of the decoded points
@@ -22,7 +22,15 @@ The schema (version 1), all coordinates in the normalised frame, S shapes and N 
     images/record_id   (N,)       UTF-8
     images/rendered    (N,)       uint8    1 for a rendered view
 
-It can be read without onet: points are ``-0.55 + (cells + 0.5) * 1.1 / 65536``, labels ``np.unpackbits``.
+Only in version 2, each where the settings ask for it, M points near the surface per shape::
+
+    near/points        (S, M, 3)  uint16   lattice cells, contiguous like ``points``
+    near/occupancy     (S, M/8)   uint8    packed labels of the decoded points
+    sdf                (S, P)     int16    signed distances of ``points``, see below
+    near/sdf           (S, M)     int16    of ``near/points``
+
+It can be read without onet: points are ``-0.55 + (cells + 0.5) * 1.1 / 65536``, labels ``np.unpackbits``,
+signed distances ``(sdf + 0.5) / 16384``.
 ``shard_file`` compares a shard's headers with this schema before any array is read.
 """
 
@@ -55,6 +63,7 @@ def expected_shapes(
         "object_id": ((count,), "object"),
         "category": ((count,), "object"),
     }
+    expected |= near_shapes(config, count)
     if pictures:
         expected |= {
             "images/rgb": ((pictures, side, side, 3), "uint8"),
@@ -65,4 +74,18 @@ def expected_shapes(
             "images/record_id": ((pictures,), "object"),
             "images/rendered": ((pictures,), "uint8"),
         }
+    return expected
+
+
+def near_shapes(config: Mapping[str, Any], count: int) -> dict[str, tuple[tuple[int | None, ...], str]]:
+    """The part of :func:`expected_shapes` that only version 2 has."""
+    points, near, sdf = int(config["points"]), int(config.get("near_points", 0)), bool(config.get("sdf", False))
+    expected: dict[str, tuple[tuple[int | None, ...], str]] = {}
+    if sdf:
+        expected["sdf"] = ((count, points), "int16")
+    if near:
+        expected["near/points"] = ((count, near, 3), "uint16")
+        expected["near/occupancy"] = ((count, near // 8), "uint8")
+    if near and sdf:
+        expected["near/sdf"] = ((count, near), "int16")
     return expected

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from pix3d_onet.data.store.no_dataset import no_dataset
 from pix3d_onet.errors import InputError
@@ -17,7 +17,8 @@ from pix3d_onet.files.reading import NOT_IN_A_PATH
 from pix3d_onet.types import Provenance, ShapeIdentity
 
 FORMAT = "onet-dataset"
-FORMAT_VERSION = 1
+FORMAT_VERSIONS = (1, 2)
+"""The versions that are read; which one is written depends on the settings, see :func:`format_version`."""
 MANIFEST = "manifest.json"
 LARGEST, LONGEST = 2**53, 4096
 """Largest number and longest text in a row of the manifest."""
@@ -57,7 +58,7 @@ class ShapeEntry:
         return Provenance(self.source_mesh, self.mesh_sha256, self.source_sha256)
 
 
-def is_figure(value: object) -> bool:
+def is_figure(value: object) -> TypeGuard[float]:
     """Whether a quality figure is a number small enough to compute with; manifests are not trusted."""
     return isinstance(value, bool | int | float) and abs(value) <= LARGEST
 
@@ -88,13 +89,30 @@ class Manifest:
     shapes: tuple[ShapeEntry, ...]
     shards: tuple[ShardEntry, ...]
     counts: Mapping[str, Any]
-    version: int = FORMAT_VERSION
+
+    @property
+    def version(self) -> int:
+        """Version of the format."""
+        return format_version(self.config)
 
     @property
     def data_hash(self) -> str:
         """First 12 hex digits of a hash over all shard checksums and splits; it identifies the data of a run."""
         text = "\n".join([*(s.sha256 for s in self.shards), *(f"{s.object_id}\t{s.split}" for s in self.shapes)])
         return digest(text.encode())[:12]
+
+    def in_split(self, split: str | None) -> tuple[ShapeEntry, ...]:
+        """Shapes with at least one picture in ``split``, or, without pictures, in ``split`` themselves; None = all."""
+        return tuple(
+            s
+            for s in self.shapes
+            if split is None or split in s.image_splits or (not s.image_splits and s.split == split)
+        )
+
+
+def format_version(config: Mapping[str, Any]) -> int:
+    """2 with points near the surface or signed distances, else 1, so that earlier versions of onet can read it."""
+    return 2 if config.get("near_points") or config.get("sdf") else 1
 
 
 def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
@@ -134,8 +152,10 @@ JSON_WORDS = {
     list: "a list of strings that can be encoded",
     dict: f"an object of at most {MOST_FIGURES} entries and warnings",
 }
-SIZES = {"points": 10_000_000, "surface_points": 10_000_000, "image_size": 4096}
+SIZES = {"points": 10_000_000, "surface_points": 10_000_000, "image_size": 4096, "near_points": 10_000_000}
 """Settings that determine the sizes of arrays → largest allowed value."""
+LATER_SIZES = {"near_points": 0}
+"""Those that early data sets lack → their value there."""
 
 
 def _is_text(texts: Iterable[str]) -> bool:
@@ -172,10 +192,13 @@ def _check_columns(rows: list[dict[str, Any]], kind: type[ShapeEntry | ShardEntr
             raise TypeError(f"{field_.name} must be {JSON_WORDS[wanted]}")
 
 
-def _check_config(config: Any) -> None:
+def _check_config(config: Any, version: int) -> None:
+    sizes = {**LATER_SIZES, **config}
     for key, most in SIZES.items():
-        if type(config[key]) is not int or not 0 <= config[key] <= most:
-            raise ValueError(f"{key} is {config[key]!r:.40}")
+        if type(sizes[key]) is not int or not 0 <= sizes[key] <= most:
+            raise ValueError(f"{key} is {sizes[key]!r:.40}")
+    if version != format_version(config):
+        raise ValueError(f"version {version} does not fit its config")
 
 
 def read_manifest(root: Path) -> Manifest:
@@ -187,9 +210,10 @@ def read_manifest(root: Path) -> Manifest:
     document = read_json(path, what="data set manifest", hint=hint, follow=False)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"{path} is not an onet data set manifest.", hint=hint)
-    if document.get("version") != FORMAT_VERSION:
+    if document.get("version") not in FORMAT_VERSIONS:
+        known = " and ".join(map(str, FORMAT_VERSIONS))
         raise InputError(
-            f"{path} has format version {document.get('version')!s:.40}; this onet reads version {FORMAT_VERSION}.",
+            f"{path} has format version {document.get('version')!s:.40}; this onet reads versions {known}.",
             hint="Prepare the data set again, or use the onet that wrote it.",
         )
     try:
@@ -203,7 +227,7 @@ def read_manifest(root: Path) -> Manifest:
             raise TypeError("config_hash must be a string")
         _check_columns(document["shapes"], ShapeEntry)
         _check_columns(document["shards"], ShardEntry)
-        _check_config(document["config"])
+        _check_config(document["config"], document["version"])
         rows: list[dict[str, Any]] = [
             {k: tuple(v) if isinstance(v, list) else v for k, v in s.items()} for s in document["shapes"]
         ]

@@ -98,6 +98,8 @@ _FIGURES = (
         ratio=True,
     ),
     Figure("occupied", "share", "Stored points, uniform in the cube [−0.55, 0.55]³, that are inside."),
+    Figure("near_occupied", "share", "Stored points near the surface that are inside."),
+    Figure("depth", "longest sides", "Largest distance of a stored inside point from the surface."),
     Figure(
         "label_agreement",
         "share",

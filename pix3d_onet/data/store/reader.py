@@ -31,7 +31,8 @@ class SplitArrays:
 
     S shapes, N pictures: ``points_q`` (S, P, 3) uint16, ``occupancy`` (S, P/8) uint8, ``rgb`` (N, H, W, 3) uint8,
     ``mask`` (N, H, W) bool, ``pose`` (N, 4, 4) float32, ``intrinsics`` (N, 3, 3) float32, ``shape_index`` (N,) int64
-    into the S shapes, ``rendered`` (N,) bool.
+    into the S shapes, ``rendered`` (N,) bool. ``near_points_q`` (S, M, 3) and ``near_occupancy`` (S, M/8) only if they
+    were asked for.
     """
 
     object_ids: tuple[str, ...]
@@ -45,6 +46,8 @@ class SplitArrays:
     shape_index: np.ndarray[Any, np.dtype[np.int64]]
     record_ids: tuple[str, ...]
     rendered: np.ndarray[Any, np.dtype[np.bool_]]
+    near_points_q: UInt16 | None = None
+    near_occupancy: UInt8 | None = None
 
 
 class Dataset:
@@ -86,10 +89,7 @@ class Dataset:
 
     def entries(self, split: str | None = None) -> tuple[ShapeEntry, ...]:
         """Manifest entries with at least one picture in ``split``, or, without pictures, in ``split`` themselves."""
-        shapes = self.manifest.shapes
-        if split is None:
-            return shapes
-        return tuple(s for s in shapes if split in s.image_splits or (not s.image_splits and s.split == split))
+        return self.manifest.in_split(split)
 
     def sample(self, entry: ShapeEntry, split: str | None = None) -> Sample:
         """Read one shape, with its pictures in ``split`` (None = all)."""
@@ -110,6 +110,7 @@ class Dataset:
                 images=tuple(self._views(file, entry, split)),
                 loc=file["loc"][row],
                 scale=float(file["scale"][row]),
+                **_near(file, row),
             )
         except DAMAGE as error:
             raise self._damaged(entry, str(error)) from None
@@ -117,10 +118,11 @@ class Dataset:
     def _damaged(self, entry: ShapeEntry, how: str) -> InputError:
         return InputError(f"shard {self.root / entry.shard} is damaged ({how}).", hint="Run `onet verify`.")
 
-    def _picture_rows(self, file: h5py.File, entry: ShapeEntry, split: str | None) -> list[tuple[int, str, str]]:
+    def picture_rows(self, entry: ShapeEntry, split: str | None) -> list[tuple[int, str, str]]:
         """Row, record id and digest of the shape's pictures, from the manifest, since HDF5 strings are not trusted."""
         if not entry.images:
             return []
+        file = self.shard(entry.shard)
         rows = np.flatnonzero(file["images/shape"][:] == entry.row)
         if len(rows) != entry.images:
             raise self._damaged(entry, "it does not match the manifest")
@@ -130,7 +132,7 @@ class Dataset:
     def cameras_known(self, entry: ShapeEntry, split: str | None = None) -> NDArray[np.bool_]:
         """(n,) bool: which of the shape's pictures in ``split`` have pose and intrinsics. Reads no pixels."""
         file = self.shard(entry.shard)
-        rows = [row for row, *_ in self._picture_rows(file, entry, split)]
+        rows = [row for row, *_ in self.picture_rows(entry, split)]
         finite = [
             bool(np.isfinite(file["images/pose"][row]).all() and np.isfinite(file["images/intrinsics"][row]).all())
             for row in rows
@@ -141,12 +143,12 @@ class Dataset:
         """Whether any picture of ``split`` is a photo, not a rendered view. Reads no pixels."""
         for entry in self.entries(split):
             file = self.shard(entry.shard)
-            if any(not file["images/rendered"][row] for row, *_ in self._picture_rows(file, entry, split)):
+            if any(not file["images/rendered"][row] for row, *_ in self.picture_rows(entry, split)):
                 return True
         return False
 
     def _views(self, file: h5py.File, entry: ShapeEntry, split: str | None) -> Iterator[View]:
-        for row, record_id, sha256 in self._picture_rows(file, entry, split):
+        for row, record_id, sha256 in self.picture_rows(entry, split):
             yield View(
                 rgb=read_picture(file["images/rgb"], row),
                 mask=read_picture(file["images/mask"], row).astype(np.bool_),
@@ -157,8 +159,16 @@ class Dataset:
                 sha256=sha256,
             )
 
-    def arrays(self, split: str) -> SplitArrays:
-        """Read a split into memory in stored form. InputError if it has no shapes or no pictures."""
+    @property
+    def near_points(self) -> int:
+        """Points near the surface per shape; 0 if the data set was prepared without them."""
+        return int(self.manifest.config.get("near_points", 0))
+
+    def arrays(self, split: str, *, near: bool = False) -> SplitArrays:
+        """Read a split into memory in stored form; ``near``: also points near the surface.
+
+        InputError if it has no shapes or no pictures.
+        """
         entries = self.entries(split)
         if not entries:
             raise InputError(f"the {split} split of {self.root} is empty.", hint="Prepare more shapes.")
@@ -167,7 +177,7 @@ class Dataset:
             raise InputError(
                 f"the {split} split of {self.root} has no pictures.", hint="Prepare with `render_views=N`."
             )
-        points, occupancy, pose, intrinsics, index, rendered = ([] for _ in range(6))
+        points, occupancy, pose, intrinsics, index, rendered, near_points, near_occupancy = ([] for _ in range(8))
         ids: list[str] = []
         rgb = np.empty((count, side, side, 3), dtype=np.uint8)  # not a list, which would need the memory twice
         mask = np.empty((count, side, side), dtype=np.bool_)
@@ -176,6 +186,9 @@ class Dataset:
             try:
                 points.append(file["points"][entry.row])
                 occupancy.append(file["occupancy"][entry.row])
+                if near:
+                    near_points.append(file["near/points"][entry.row])
+                    near_occupancy.append(file["near/occupancy"][entry.row])
                 for view in self._views(file, entry, split):
                     rgb[len(ids)], mask[len(ids)] = view.rgb, view.mask
                     pose.append(view.pose)
@@ -197,7 +210,22 @@ class Dataset:
             shape_index=np.array(index, dtype=np.int64),
             record_ids=tuple(ids),
             rendered=np.array(rendered, dtype=np.bool_),
+            near_points_q=np.stack(near_points) if near else None,
+            near_occupancy=np.stack(near_occupancy) if near else None,
         )
+
+
+def _near(file: h5py.File, row: int) -> dict[str, Any]:
+    """The fields of a :class:`Sample` that only version 2 of the format has, as far as the shard has them."""
+    found: dict[str, Any] = {}
+    if "sdf" in file:
+        found["sdf"] = encoding.decode_distances(file["sdf"][row])
+    if "near/points" in file:
+        found["near_points"] = lattice.decode_points(file["near/points"][row])
+        found["near_occupancy"] = encoding.unpack_bits(file["near/occupancy"][row], len(found["near_points"]))
+    if "near/sdf" in file:
+        found["near_sdf"] = encoding.decode_distances(file["near/sdf"][row])
+    return found
 
 
 class SampleSequence(Sequence[Sample]):

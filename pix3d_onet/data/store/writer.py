@@ -8,9 +8,10 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from pix3d_onet.data.store import encoding
-from pix3d_onet.data.store.manifest import FORMAT, FORMAT_VERSION, ShardEntry
+from pix3d_onet.data.store.manifest import FORMAT, ShardEntry, format_version
 from pix3d_onet.files import file_digest, writing
 from pix3d_onet.types import PreparedShape, ShapeGeometry, View
 
@@ -29,8 +30,12 @@ def write_shard(path: Path, shapes: Sequence[PreparedShape]) -> ShardEntry:
 
 def _fill(file: h5py.File, shapes: Sequence[PreparedShape]) -> None:
     file.attrs["format"] = FORMAT
-    file.attrs["version"] = FORMAT_VERSION
-    _fill_geometry(file, [s.geometry for s in shapes])
+    geometry = [s.geometry for s in shapes]
+    first = geometry[0]
+    has = {"near_points": first.near_points_q is not None, "sdf": first.sdf_q is not None}
+    file.attrs["version"] = format_version(has)
+    _fill_geometry(file, geometry)
+    _fill_near(file, geometry)
     names = [s.identity for s in shapes]
     file.create_dataset("object_id", data=[n.object_id for n in names], dtype=TEXT, track_times=False)
     file.create_dataset("category", data=[n.category for n in names], dtype=TEXT, track_times=False)
@@ -56,6 +61,19 @@ def _fill_geometry(file: h5py.File, shapes: Sequence[ShapeGeometry]) -> None:
     file.create_dataset("mesh/face_offset", data=offset_f, track_times=False)
     file.create_dataset("loc", data=np.stack([s.normalisation.loc for s in shapes]), track_times=False)
     file.create_dataset("scale", data=np.array([s.normalisation.scale for s in shapes]), track_times=False)
+
+
+def _fill_near(file: h5py.File, shapes: Sequence[ShapeGeometry]) -> None:
+    """Write the arrays that only version 2 has; all of ``shapes`` have the same of them."""
+    columns: dict[str, Sequence[NDArray[Any]]] = {
+        "near/points": [s.near_points_q for s in shapes if s.near_points_q is not None],
+        "near/occupancy": [encoding.pack_bits(s.near_occupancy) for s in shapes if s.near_occupancy is not None],
+        "sdf": [s.sdf_q for s in shapes if s.sdf_q is not None],
+        "near/sdf": [s.near_sdf_q for s in shapes if s.near_sdf_q is not None],
+    }
+    for name, rows in columns.items():
+        if rows:
+            file.create_dataset(name, data=np.stack(rows), track_times=False)
 
 
 def _fill_views(file: h5py.File, views: Sequence[tuple[int, View]]) -> None:

@@ -1,4 +1,4 @@
-"""Sample points: uniform in the cube with exact labels, and uniform on the surface with normals."""
+"""Sample points: uniform in the cube with exact labels, uniform on the surface with normals, and near the surface."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.topology import face_areas
-from pix3d_onet.lattice import LATTICE, decode_points
+from pix3d_onet.lattice import LATTICE, decode_points, encode_points, in_cube
 from pix3d_onet.seeding import generator
 from pix3d_onet.types import Bool, Float32, Float64, Mesh, UInt16
 
@@ -26,15 +26,34 @@ def sample_occupancy(mesh: Mesh, n: int, seed: int) -> tuple[Float32, Bool]:
     return points, contains(mesh, points)
 
 
-def sample_surface(mesh: Mesh, n: int, seed: int, name: str = "") -> tuple[Float64, Float64]:
+def draw_near_cells(mesh: Mesh, n: int, sigmas: tuple[float, ...], seed: int, name: str = "") -> UInt16:
+    """(n, 3) uint16 lattice cells near the surface of ``mesh``, which has faces and is in the normalised frame.
+
+    Uniform surface samples, moved by isotropic Gaussian noise whose standard deviation is any of ``sigmas`` with equal
+    probability (Chibane et al., *Implicit Functions in Feature Space*, CVPR 2020; with other constants Park et al.,
+    *DeepSDF*, CVPR 2019). Noise that leads out of the cube is drawn again. In random order, so any slice is a sample.
+    """
+    surface, _ = sample_surface(mesh, n, seed, name, stream="near-surface")
+    random = generator(seed, "near", name)
+    sigma = np.asarray(sigmas)[random.integers(len(sigmas), size=n)]
+    points, outside = surface.copy(), np.arange(n)
+    while len(outside):
+        points[outside] = surface[outside] + sigma[outside, None] * random.standard_normal((len(outside), 3))
+        outside = outside[~in_cube(points[outside])]
+    return encode_points(points)
+
+
+def sample_surface(
+    mesh: Mesh, n: int, seed: int, name: str = "", *, stream: str = "surface"
+) -> tuple[Float64, Float64]:
     """``n`` points uniform on the surface, (n, 3) float64, and the normals of their faces, (n, 3) float64.
 
     Stratified by area: one point per n-th part of the area, faces in order. Points are in random order. An empty mesh
-    gives (0, 3) arrays.
+    gives (0, 3) arrays. ``stream``: name of the random numbers, different for samples that must not be the same.
     """
     if len(mesh.faces) == 0 or n == 0:
         return np.zeros((0, 3)), np.zeros((0, 3))
-    random = generator(seed, "surface", name)
+    random = generator(seed, stream, name)
     cumulative = np.cumsum(face_areas(mesh))
     positions = (np.arange(n) + random.random(n)) * (cumulative[-1] / n)
     face = np.minimum(np.searchsorted(cumulative, positions, side="right"), len(cumulative) - 1)

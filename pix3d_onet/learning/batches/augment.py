@@ -1,4 +1,4 @@
-"""Image augmentation. The background stays white, and the labels stay correct."""
+"""Image augmentation. The background stays white; labels, masks and cameras stay correct."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def augment(batch: Batch, kinds: tuple[str, ...], seed: int, step: int, first: i
     """Augment a batch. The random numbers depend only on seed, step and position in the batch of all processes.
 
     ``first``: position of this process's first picture. ``color``: gamma, gain and grey, none of which changes white.
-    ``crop``: zoom and shift, white outside. ``flip``: mirror the picture and its shape.
+    ``crop``: zoom and shift, white outside. ``flip``: mirror the picture and its shape. Both move the camera, too.
     """
     count = len(batch.images)
     numbers = seeding.generator(seed, "augment", str(step)).random((first + count, COLUMNS))[first:]
@@ -39,41 +39,54 @@ def augment(batch: Batch, kinds: tuple[str, ...], seed: int, step: int, first: i
     if "color" in kinds:
         batch = replace(batch, images=color(batch.images, u[:, 0], u[:, 1:4], (u[:, 4] + 1) / 2))
     if "crop" in kinds:
-        zoom = torch.exp(ZOOM * u[:, 5])
-        images = crop(batch.images, zoom, SHIFT * u[:, 6], SHIFT * u[:, 8])
-        batch = replace(batch, images=images, focal=batch.focal * zoom)
+        batch = crop(batch, torch.exp(ZOOM * u[:, 5]), SHIFT * u[:, 6], SHIFT * u[:, 8])
     if "flip" in kinds:
         batch = flip(batch, u[:, 7] < 0)
     return batch
 
 
 def color(images: Tensor, gamma: Tensor, gain: Tensor, grey: Tensor) -> Tensor:
-    """images (B, 3, H, W) in [0, 1]; gamma (B,), gain (B, 3) in [-1, 1], grey (B,) in [0, 1] → (B, 3, H, W)."""
-    dark = 1 - images.clamp(0, 1).pow(torch.exp(GAMMA * gamma)[:, None, None, None])
+    """images (B, 3 or 4, H, W) in [0, 1]; gamma (B,), gain (B, 3) in [-1, 1], grey (B,) in [0, 1] → the same shape."""
+    dark = 1 - images[:, :3].clamp(0, 1).pow(torch.exp(GAMMA * gamma)[:, None, None, None])
     dark = dark * torch.exp(GAIN * gain)[:, :, None, None]
     mixed = torch.lerp(dark, dark.mean(dim=1, keepdim=True), GREY * grey[:, None, None, None])
-    return (1 - mixed).clamp_(0, 1)
+    return torch.cat([(1 - mixed).clamp_(0, 1), images[:, 3:]], dim=1)
 
 
-def crop(images: Tensor, zoom: Tensor, right: Tensor, down: Tensor) -> Tensor:
-    """Zoom about the centre and shift by fractions of the side, (B,) each; pixels from outside are white."""
+def crop(batch: Batch, zoom: Tensor, right: Tensor, down: Tensor) -> Batch:
+    """Zoom about the centre and shift by fractions of the side, (B,) each; pixels from outside are white background.
+
+    In units of the side, u' = zoom · (u - 1/2) + 1/2 + right, and v' likewise.
+    """
+    images = batch.images
     theta = torch.zeros(len(images), 2, 3, device=images.device)
     theta[:, 0, 0] = theta[:, 1, 1] = 1 / zoom
     theta[:, 0, 2], theta[:, 1, 2] = -2 * right / zoom, -2 * down / zoom
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
-    dark = functional.grid_sample(1 - images, grid, padding_mode="zeros", align_corners=False)
-    return (1 - dark).contiguous(memory_format=torch.channels_last)
+    outside = torch.ones(images.shape[1], 1, 1, device=images.device)
+    outside[3:] = 0  # white, no object
+    inner = functional.grid_sample(outside - images, grid, padding_mode="zeros", align_corners=False)
+    images = (outside - inner).contiguous(memory_format=torch.channels_last)
+    moved = torch.zeros_like(batch.intrinsics)
+    moved[:, 0, 0] = moved[:, 1, 1] = zoom
+    moved[:, 0, 2], moved[:, 1, 2] = (1 - zoom) / 2 + right, (1 - zoom) / 2 + down
+    moved[:, 2, 2] = 1
+    return replace(batch, images=images, intrinsics=moved @ batch.intrinsics)
 
 
 def flip(batch: Batch, chosen: Tensor) -> Batch:
     """Mirror the chosen (B,) pictures left-right and their shapes in x: X_cam' = M X_cam with M = diag(-1, 1, 1).
 
-    With p' = M p the pose becomes (M R M, M t), a rotation again.
+    With p' = M p the pose becomes (M R M, M t), a rotation again. With u' = 1 - u the intrinsics keep their focal
+    lengths, and their centre moves to 1 - u0.
     """
     images = torch.where(chosen[:, None, None, None], batch.images.flip(-1), batch.images)
     mirror = torch.ones(4, device=batch.images.device)
     mirror[0] = -1.0
     points = torch.where(chosen[:, None, None], batch.points * mirror[:3], batch.points)
     pose = torch.where(chosen[:, None, None], mirror[:, None] * batch.pose * mirror, batch.pose)
+    intrinsics = batch.intrinsics.clone()
+    turned = (intrinsics[:, 2] - intrinsics[:, 0]) * mirror[:3]
+    intrinsics[:, 0] = torch.where(chosen[:, None], turned, intrinsics[:, 0])
     images = images.contiguous(memory_format=torch.channels_last)
-    return replace(batch, images=images, points=points, pose=pose)
+    return replace(batch, images=images, points=points, pose=pose, intrinsics=intrinsics)

@@ -16,16 +16,16 @@ from pix3d_onet.learning.batches.drawing import BITS
 class Batch:
     """B pictures with T points each, on the training device.
 
-    ``images`` (B, 3, H, W) float32 in [0, 1]; ``points`` (B, T, 3) float32, normalised frame; ``occupancy`` (B, T)
-    float32 0 or 1; ``pose`` (B, 4, 4) float32, normalised → camera frame; ``focal`` (B,) float32, focal length divided
-    by the picture's width. Pose and focal length are NaN where unknown.
+    ``images`` (B, 3, H, W) float32 in [0, 1], or (B, 4, H, W) with the object's mask; ``points`` (B, T, 3) float32,
+    normalised frame; ``occupancy`` (B, T) float32 0 or 1; ``pose`` (B, 4, 4) float32, normalised → camera frame;
+    ``intrinsics`` (B, 3, 3) float32, in units of the picture's side. Pose and intrinsics are NaN where unknown.
     """
 
     images: Tensor
     points: Tensor
     occupancy: Tensor
     pose: Tensor
-    focal: Tensor
+    intrinsics: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,16 +36,16 @@ class RawBatch:
     cells: Tensor
     labels: Tensor
     pose: Tensor
-    focal: Tensor
+    intrinsics: Tensor
 
     def to(self, device: torch.device) -> RawBatch:
         """The same batch on ``device``; the copy is asynchronous from pinned memory."""
-        fields = (self.images, self.cells, self.labels, self.pose, self.focal)
+        fields = (self.images, self.cells, self.labels, self.pose, self.intrinsics)
         return RawBatch(*(field.to(device, non_blocking=True) for field in fields))
 
     def pin(self) -> RawBatch:
         """The same batch in pinned memory, from which a GPU can copy asynchronously."""
-        return RawBatch(*(f.pin_memory() for f in (self.images, self.cells, self.labels, self.pose, self.focal)))
+        return RawBatch(*(f.pin_memory() for f in (self.images, self.cells, self.labels, self.pose, self.intrinsics)))
 
 
 class Decoding:
@@ -69,4 +69,4 @@ class Decoding:
         """Decode a raw batch, with the first ``count`` points of each block."""
         images = raw.images.float().div_(255).contiguous(memory_format=torch.channels_last)
         points = self.points(raw.cells[:, :count])
-        return Batch(images, points, self.labels(raw.labels, count), raw.pose, raw.focal)
+        return Batch(images, points, self.labels(raw.labels, count), raw.pose, raw.intrinsics)

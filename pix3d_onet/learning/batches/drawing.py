@@ -21,29 +21,35 @@ CACHED_EPOCHS = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draw:
-    """The draw of one step: ``pictures`` (B,) int64 rows, and ``starts`` (B,) int64, the first point of each block."""
+    """The draw of one step: ``pictures`` (B,) int64 rows, and ``starts`` (B,) int64, the first point of each block.
+
+    ``near_starts`` (B,): of each block of points near the surface; None if none are drawn.
+    """
 
     step: int
     pictures: NDArray[np.int64]
     starts: NDArray[np.int64]
+    near_starts: NDArray[np.int64] | None = None
 
     def share(self, rank: int, world: int) -> Draw:
         """The contiguous part for process ``rank`` of ``world``; all parts have the same size."""
         size = len(self.pictures) // world
         chosen = slice(rank * size, (rank + 1) * size)
-        return Draw(self.step, self.pictures[chosen], self.starts[chosen])
+        near = None if self.near_starts is None else self.near_starts[chosen]
+        return Draw(self.step, self.pictures[chosen], self.starts[chosen], near)
 
 
 class DrawPlan:
     """The draws of all steps. Pictures are reshuffled every epoch, and epochs continue across batches.
 
     Points are stored in random order, so a block of consecutive points is a random sample. A block starts at any byte
-    and wraps around the end, so that every point is equally likely.
+    and wraps around the end, so that every point is equally likely. ``near``: number of points near the surface; they
+    are drawn likewise, from numbers of their own, so that the other draws do not depend on them.
     """
 
-    def __init__(self, seed: int, pictures: int, points: int, batch: int) -> None:
+    def __init__(self, seed: int, pictures: int, points: int, batch: int, near: int = 0) -> None:
         self.seed, self.pictures, self.batch = seed, pictures, batch
-        self.bytes = points // BITS
+        self.bytes, self.near_bytes = points // BITS, near // BITS
         self._orders: dict[int, NDArray[np.int64]] = {}
 
     def draw(self, step: int) -> Draw:
@@ -54,8 +60,12 @@ class DrawPlan:
         pictures = np.concatenate(
             [self._order(int(e))[positions[epochs == e] - e * self.pictures] for e in np.unique(epochs)]
         )
-        rng = seeding.generator(self.seed, "points", str(step))
-        return Draw(step, pictures, rng.integers(0, self.bytes, size=self.batch) * BITS)
+        near = self._starts("near-points", step, self.near_bytes) if self.near_bytes else None
+        return Draw(step, pictures, self._starts("points", step, self.bytes), near)
+
+    def _starts(self, name: str, step: int, count: int) -> NDArray[np.int64]:
+        rng = seeding.generator(self.seed, name, str(step))
+        return rng.integers(0, count, size=self.batch) * BITS
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if epoch not in self._orders:

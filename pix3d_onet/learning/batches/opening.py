@@ -16,13 +16,14 @@ RAM_SHARE = 0.4
 """Fraction of free main memory that a split may use; reading it needs about twice its size for a moment."""
 
 
-def split_bytes(dataset: Dataset, split: str, size: int) -> int:
+def split_bytes(dataset: Dataset, split: str, size: int, *, near: bool = False, masks: bool = False) -> int:
     """Memory of a split in bytes, from the manifest alone; pictures count both as stored and at side ``size``."""
     config = dataset.manifest.config
     points, side = int(config.get("points", 100_000)), int(config.get("image_size", size))
     entries = dataset.entries(split)
     pictures = sum(entry.image_splits.count(split) for entry in entries)
-    return len(entries) * (points * 6 + points // 8) + pictures * 3 * (size**2 + side**2)
+    points += dataset.near_points if near else 0
+    return len(entries) * (points * 6 + points // 8) + pictures * (3 + masks) * (size**2 + side**2)
 
 
 def open_split(
@@ -33,10 +34,16 @@ def open_split(
     wanted: PictureFilter,
     *,
     residence: Residence = "auto",
+    near: bool = False,
+    masks: bool = False,
 ) -> Split:
-    """Open a split for training on ``device``; ``residence`` ``auto`` chooses the fastest place where it fits."""
+    """Open a split for training on ``device``; ``residence`` ``auto`` chooses the fastest place where it fits.
+
+    ``near``: with points near the surface, which the data set must have. ``masks``: its pictures have the object's mask
+    as a fourth channel.
+    """
     check_choice("residence", residence, Residence)
-    size = split_bytes(dataset, split, config.image_size)
+    size = split_bytes(dataset, split, config.image_size, near=near, masks=masks)
     cpu = torch.device("cpu")
     if residence == "auto":
         if device.type == "cuda" and size < DEVICE_SHARE * available_memory(device):
@@ -44,8 +51,9 @@ def open_split(
         else:
             residence = "ram" if size < RAM_SHARE * available_memory(cpu) else "disk"
     if residence == "disk":
-        return StreamedSplit(dataset, split, config.image_size, wanted)
-    return ResidentSplit(dataset, split, config.image_size, wanted, device if residence == "device" else cpu)
+        return StreamedSplit(dataset, split, config.image_size, wanted, near=near, masks=masks)
+    where = device if residence == "device" else cpu
+    return ResidentSplit(dataset, split, config.image_size, wanted, where, near=near, masks=masks)
 
 
 def has_pictures(dataset: Dataset, split: str, *, need_pose: bool = False) -> bool:

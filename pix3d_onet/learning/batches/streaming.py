@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -15,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pix3d_onet.data.store.reader import Dataset
-from pix3d_onet.data.store.shard_file import open_checked, read_picture
+from pix3d_onet.data.store.shard_file import mapped, open_checked, read_picture
 from pix3d_onet.errors import InputError
-from pix3d_onet.learning.batches.batch import RawBatch
-from pix3d_onet.learning.batches.drawing import BITS, Draw, wrapped_slices
+from pix3d_onet.learning.batches.drawing import BITS, wrapped_slices
 from pix3d_onet.learning.batches.split import PictureFilter, Split
-from pix3d_onet.learning.pictures import focal_lengths, resize_images
+from pix3d_onet.learning.pictures import network_pictures, relative_intrinsics
+from pix3d_onet.types import UInt8
 
 OPEN_SHARDS = 128
 """Shards kept open at the same time; systems allow about a thousand open files per process."""
@@ -29,18 +28,31 @@ OPEN_SHARDS = 128
 @dataclass(frozen=True, slots=True, eq=False)
 class _Shard:
     file: h5py.File
-    points: Any  # (S, P, 3) uint16: a memory map, or the HDF5 data set if it is not contiguous
-    occupancy: Any
+    uniform: tuple[Any, Any]
+    """Points (S, P, 3) uint16 and labels (S, P/8) uint8: memory maps, or the HDF5 data sets if they are not
+    contiguous."""
+    near: tuple[Any, Any] | None
+    """The same near the surface; None if they are not wanted."""
 
 
 class StreamedSplit(Split):
-    """A split on disk; pictures and points are read when they are drawn.
+    """A split on disk; pictures and points are read when they are drawn; ``near``: also points near the surface.
 
-    Opening reads only the cameras. InputError for damaged shards, or if no picture is left.
+    Opening reads only the cameras. ``masks``: give them. InputError for damaged shards, or if no picture is left.
     """
 
-    def __init__(self, dataset: Dataset, split: str, size: int, wanted: PictureFilter) -> None:
-        self.root, self.size = dataset.root, size
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: str,
+        size: int,
+        wanted: PictureFilter,
+        *,
+        near: bool = False,
+        masks: bool = False,
+    ) -> None:
+        self.root, self.size, self.masks = dataset.root, size, masks
+        self.near_usable = dataset.near_points if near else 0
         self._manifest = dataset.manifest
         self.device = torch.device("cpu")
         self._open: OrderedDict[str, _Shard] = OrderedDict()
@@ -78,43 +90,47 @@ class StreamedSplit(Split):
         self.record_ids = tuple(ids[i] for i in chosen)
         self.object_ids = tuple(entries[shapes[i]].object_id for i in chosen)
         self.pose = torch.from_numpy(pose[keep])
-        self.focal = torch.from_numpy(focal_lengths(intrinsics[keep], side))
+        self.intrinsics = torch.from_numpy(relative_intrinsics(intrinsics[keep], side))
         self.points_count = points
         self.usable = points // BITS * BITS
 
     def pictures(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`Split`."""
         with self._lock:
-            places = [self.rows[i] for i in rows.tolist()]
-            rgb = [read_picture(self._shard(name).file["images/rgb"], row) for name, row in places]
+            rgb = self._stored("images/rgb", rows)
+            mask = self._stored("images/mask", rows) > 0 if self.masks else None
         index = torch.from_numpy(rows)
-        return resize_images(np.stack(rgb), self.size), self.pose[index], self.focal[index]
+        return network_pictures(rgb, mask, self.size), self.pose[index], self.intrinsics[index]
+
+    def _stored(self, array: str, rows: NDArray[np.int64]) -> UInt8:
+        """Pictures or masks as stored."""
+        places = [self.rows[i] for i in rows.tolist()]
+        return np.stack([read_picture(self._shard(name).file[array], row) for name, row in places])
 
     def shape_points(self, shape: int) -> tuple[Tensor, Tensor]:
         """See :class:`Split`."""
         name, row = self.places[shape]
         with self._lock:
-            shard = self._shard(name)
-            cells, labels = np.array(shard.points[row]), np.array(shard.occupancy[row])
+            points, occupancy = self._shard(name).uniform
+            cells, labels = np.array(points[row]), np.array(occupancy[row])
         return torch.from_numpy(cells.view(np.int16)), torch.from_numpy(labels)
 
-    def gather(self, draw: Draw, count: int) -> RawBatch:
+    def blocks(
+        self, shapes: NDArray[np.int64], starts: NDArray[np.int64], count: int, *, near: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """See :class:`Split`."""
-        whole = min(-(-count // BITS) * BITS, self.usable)
-        cells = np.empty((len(draw.pictures), whole, 3), dtype=np.uint16)
-        labels = np.empty((len(draw.pictures), whole // BITS), dtype=np.uint8)
+        cells = np.empty((len(shapes), count, 3), dtype=np.uint16)
+        labels = np.empty((len(shapes), count // BITS), dtype=np.uint8)
         with self._lock:
-            for i, (shape, start) in enumerate(
-                zip(self.shapes[draw.pictures].tolist(), draw.starts.tolist(), strict=True)
-            ):
+            for i, (shape, start) in enumerate(zip(shapes.tolist(), starts.tolist(), strict=True)):
                 name, row = self.places[shape]
                 shard = self._shard(name)
-                for target, source, length in wrapped_slices(start, whole, self.usable):
-                    cells[i, target : target + length] = shard.points[row, source : source + length]
+                points, occupancy = shard.near if near and shard.near is not None else shard.uniform
+                for target, source, length in wrapped_slices(start, count, self.near_usable if near else self.usable):
+                    cells[i, target : target + length] = points[row, source : source + length]
                     bits = slice(target // BITS, (target + length) // BITS)
-                    labels[i, bits] = shard.occupancy[row, source // BITS : (source + length) // BITS]
-            images, pose, focal = self.pictures(draw.pictures)
-        return RawBatch(images, torch.from_numpy(cells.view(np.int16)), torch.from_numpy(labels), pose, focal)
+                    labels[i, bits] = occupancy[row, source // BITS : (source + length) // BITS]
+        return torch.from_numpy(cells.view(np.int16)), torch.from_numpy(labels)
 
     def _shard(self, name: str) -> _Shard:
         if name in self._open:
@@ -123,18 +139,13 @@ class StreamedSplit(Split):
         path = self.root / name
         file = open_checked(self.root, name, self._manifest)
         try:
-            shard = _Shard(file, _mapped(file["points"], path), _mapped(file["occupancy"], path))
+            uniform = mapped(file["points"], path), mapped(file["occupancy"], path)
+            names = ("near/points", "near/occupancy") if self.near_usable else ()
+            near = [mapped(file[key], path) for key in names]
+            shard = _Shard(file, uniform, (near[0], near[1]) if near else None)
         except (OSError, KeyError, ValueError) as error:
             raise InputError(f"shard {path} cannot be read ({error}).", hint="Run `onet verify`.") from None
         self._open[name] = shard
         while len(self._open) > OPEN_SHARDS:
             self._open.popitem(last=False)[1].file.close()
         return shard
-
-
-def _mapped(data: Any, path: Path) -> Any:
-    """A contiguous HDF5 data set as a memory map (three times faster for small blocks); others unchanged."""
-    offset = data.id.get_offset()
-    if offset is None:
-        return data
-    return np.memmap(path, dtype=data.dtype, mode="r", offset=offset, shape=data.shape)

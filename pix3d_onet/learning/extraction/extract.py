@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,10 +26,11 @@ from pix3d_onet.config import (
 )
 from pix3d_onet.errors import InputError, SettingError
 from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.learning.extraction.refine import refine_vertices, simplify
+from pix3d_onet.geometry.mesh.simplification import simplify
+from pix3d_onet.learning.extraction.refine import refine_vertices
 from pix3d_onet.learning.extraction.surface_sampling import Field, Lattice, sample_surface
-from pix3d_onet.learning.pictures import resize_images
-from pix3d_onet.types import Float32, Float64, Int64, Mesh, Normalisation, UInt8
+from pix3d_onet.learning.pictures import network_pictures
+from pix3d_onet.types import Bool, Float32, Float64, Int64, Mesh, Normalisation, UInt8
 
 THRESHOLD = TrainConfig.threshold
 """Occupancy probability of the surface (the original's constant for single images)."""
@@ -46,11 +47,12 @@ class ImageModel(Protocol):
 
     config: ModelConfig
 
-    def encode(self, images: Tensor, pose: Tensor | None = None, focal: Tensor | None = None) -> Tensor:
-        """Images (B, 3, H, W) float32 RGB in [0, 1], pose (B, 4, 4), focal (B,) → code (B, C)."""
+    def encode(self, images: Tensor, pose: Tensor | None = None, intrinsics: Tensor | None = None) -> Any:
+        """Images (1, 3, H, W) float32 RGB in [0, 1], or (1, 4, H, W) with the object's mask if ``config.needs_mask``,
+        pose (1, 4, 4), intrinsics (1, 3, 3) → what ``fold`` takes."""
 
-    def fold(self, code: Tensor, dtype: torch.dtype = torch.float32) -> Field:
-        """Code (1, C) → the field of that picture."""
+    def fold(self, code: Any, dtype: torch.dtype = torch.float32) -> Field:
+        """The code of a picture → its field."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,8 +168,9 @@ def extract_mesh(
     image: UInt8,
     *,
     resolution: int = ExtractionConfig.resolution,
+    mask: Bool | None = None,
     pose: Float32 | None = None,
-    focal: float | None = None,
+    intrinsics: Float32 | None = None,
     threshold: float = THRESHOLD,
     coarse: int = COARSE,
     refine: bool = False,
@@ -180,14 +183,22 @@ def extract_mesh(
 ) -> Mesh:
     """The closed surface that ``model`` predicts for ``image`` (H, W, 3) uint8, the object on white.
 
-    ``pose`` (4, 4) float32, normalised → camera frame, and ``focal``, the focal length divided by the picture's width,
-    are needed by models with a pose input. ``image_size``: side to which the picture is resized (None = as in training,
+    Models with a pose input need ``pose`` (4, 4) float32, normalised → camera frame, and ``intrinsics`` (3, 3) in units
+    of the picture's side (``learning.pictures.relative_intrinsics``); with pixel features also ``mask`` (H, W), true on
+    the object. ``image_size``: side to which the picture is resized (None = as in training,
     if the model knows it). ``normalisation``: transform the vertices to the shape's original frame; without it they are
     in the normalised frame. ``device`` None: that of the model. Other arguments: see ``extract_field`` and
     ``image_field``.
     """
     with image_field(
-        model, image, pose=pose, focal=focal, device=device, precision=precision, image_size=image_size
+        model,
+        image,
+        mask=mask,
+        pose=pose,
+        intrinsics=intrinsics,
+        device=device,
+        precision=precision,
+        image_size=image_size,
     ) as (field, where):
         result = extract_field(
             field,
@@ -208,8 +219,9 @@ def image_field(
     model: ImageModel,
     image: UInt8,
     *,
+    mask: Bool | None = None,
     pose: Float32 | None = None,
-    focal: float | None = None,
+    intrinsics: Float32 | None = None,
     device: torch.device | str | None = None,
     precision: DecoderPrecision = "fp32",
     image_size: int | None = None,
@@ -219,56 +231,67 @@ def image_field(
     The model is in eval mode in this block. ``precision``: ``fp32``, or ``bf16`` for the decoder's products, in which
     the signs of a few in ten thousand points differ. It is meant for GPUs: on a CPU only float32 skips hidden units
     that are zero for a whole chunk, and it is then at most a fifth slower. InputError for an unusable picture or a
-    missing pose; ConfigError for an unknown precision.
+    missing camera or mask; ConfigError for an unknown precision.
     """
     check_choice("precision", precision, PRECISIONS)
     module = model if isinstance(model, nn.Module) else None
     where = torch.device(device) if device is not None else _device_of(module)
     if module is not None and device is not None:
         module.to(where)
-    pictures = image_tensor(image, image_size or getattr(model, "image_size", None)).to(where)
+    size = image_size or getattr(model, "image_size", None)
+    pictures = image_tensor(image, size, needed_mask(model.config, mask)).to(where)
     was_training = module is not None and module.training
     try:
         if module is not None and was_training:
             module.eval()
         with torch.no_grad():
-            code = model.encode(pictures, *camera_tensors(model.config, pose, focal, where))
+            code = model.encode(pictures, *camera_tensors(model.config, pose, intrinsics, where))
             yield model.fold(code, PRECISIONS[precision]), where
     finally:
         if module is not None and was_training:
             module.train()
 
 
-def image_tensor(image: UInt8, size: int | None = None) -> Tensor:
-    """(H, W, 3) uint8 → (1, 3, size, size) float32 in [0, 1], resized (None: as it is). InputError."""
+def image_tensor(image: UInt8, size: int | None = None, mask: Bool | None = None) -> Tensor:
+    """image (H, W, 3) uint8, resized to ``size`` (None: its width) → (1, 3, size, size) float32 in [0, 1]; with a mask
+    (H, W) (1, 4, size, size). InputError."""
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
         raise InputError(f"an image must be (H, W, 3) uint8, not {array.shape} {array.dtype}.")
-    if size is not None:
-        return resize_images(array[None], size).to(torch.float32) / 255
-    return torch.from_numpy(array.copy()).permute(2, 0, 1)[None].to(torch.float32) / 255
+    if mask is not None and np.shape(mask) != array.shape[:2]:
+        raise InputError(f"the mask of a picture of {array.shape[:2]} must have its shape, not {np.shape(mask)}.")
+    stored = None if mask is None else np.asarray(mask, np.bool_)[None]
+    return network_pictures(array[None], stored, size).to(torch.float32) / 255
+
+
+def needed_mask(config: ModelConfig, mask: Bool | None) -> Bool | None:
+    """``mask`` if the network needs it, else None. InputError if it is missing."""
+    if config.needs_mask and mask is None:
+        raise InputError("this network needs the object's mask for every picture.", hint="Give it (`mask`).")
+    return mask if config.needs_mask else None
 
 
 def camera_tensors(
-    config: ModelConfig, pose: Float32 | None, focal: float | None, device: torch.device
+    config: ModelConfig, pose: Float32 | None, intrinsics: Float32 | None, device: torch.device
 ) -> tuple[Tensor | None, Tensor | None]:
-    """(1, 4, 4) pose and (1,) focal length if the network needs them, else None. InputError if one is missing."""
-    if config.pose == "none":
+    """(1, 4, 4) pose and (1, 3, 3) intrinsics if the network needs them, else None. InputError if one is missing."""
+    if not config.needs_pose:
         return None, None
-    hint = "Give it (`pose`), or use a run without a pose input."
+    hint = "Give it, or use a run that needs no camera."
     if pose is None or np.shape(pose) != (4, 4) or not np.isfinite(pose).all():
         raise InputError(
             "this network needs the camera's pose (4×4, normalised → camera) for every picture.", hint=hint
         )
     matrix = torch.as_tensor(np.asarray(pose, np.float32), device=device)[None]
-    if config.pose != "6d":
+    if not config.needs_intrinsics:
         return matrix, None
-    if focal is None or not math.isfinite(focal):
+    if intrinsics is None or np.shape(intrinsics) != (3, 3) or not np.isfinite(intrinsics).all():
         raise InputError(
-            "this network needs the camera's focal length (divided by the picture's width) for every picture.",
+            "this network needs the camera's focal length (intrinsics in units of the picture's side) for every "
+            "picture.",
             hint=hint,
         )
-    return matrix, torch.tensor([focal], dtype=torch.float32, device=device)
+    return matrix, torch.as_tensor(np.asarray(intrinsics, np.float32), device=device)[None]
 
 
 def _device_of(module: nn.Module | None) -> torch.device:

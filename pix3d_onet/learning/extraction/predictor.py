@@ -5,7 +5,6 @@ The baselines in ``evaluation.baselines`` are predictors, too.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from pix3d_onet.learning.extraction.extract import (
     logit,
 )
 from pix3d_onet.learning.extraction.surface_sampling import Field
-from pix3d_onet.learning.pictures import focal_of
+from pix3d_onet.learning.pictures import relative_intrinsics
 from pix3d_onet.learning.torch_threads import Threads
 from pix3d_onet.runs.folder import check_network
 from pix3d_onet.types import Float32, Mesh, Sample, View
@@ -99,7 +98,8 @@ class NetworkPredictor:
     def usable(self, view: View) -> bool:
         """Whether the picture has the camera and focal length that the network needs."""
         config: ModelConfig = self.model.config
-        return config.pose == "none" or (view.has_pose and (config.pose != "6d" or math.isfinite(focal_of(view))))
+        known = view.has_pose and (not config.needs_intrinsics or bool(np.isfinite(view.intrinsics).all()))
+        return known or not config.needs_pose
 
     def field(self, view: View) -> AbstractContextManager[tuple[Field, torch.device]]:
         """``image_field`` for a picture and its camera, with this network's settings."""
@@ -108,8 +108,9 @@ class NetworkPredictor:
         return image_field(
             self.model,
             view.rgb,
+            mask=view.mask,
             pose=view.pose if view.has_pose else None,
-            focal=focal_of(view),
+            intrinsics=relative_intrinsics(view.intrinsics, view.rgb.shape[1]),
             device=self.device,
             precision=self.precision,
             image_size=self.image_size,

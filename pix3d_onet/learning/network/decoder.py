@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pix3d_onet.learning.distributed import summed_count
-from pix3d_onet.learning.network.conditional_norm import conditional_norm_relu
+from pix3d_onet.learning import distributed
 from pix3d_onet.learning.network.decoder_cpu import FusedDecoder
 
 BATCH_NORM_EPS = 1e-5
@@ -38,6 +37,24 @@ def product_dtype(tensor: Tensor) -> torch.dtype:
     if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
         return torch.get_autocast_dtype(kind)
     return tensor.dtype
+
+
+def conditional_norm_relu(
+    x: Tensor, gamma: Tensor, beta: Tensor, running_mean: Tensor, running_var: Tensor, *, momentum: float, eps: float
+) -> Tensor:
+    """Training mode: relu(gamma · (x - mean) / sqrt(var + eps) + beta), statistics of x (B, T, F) over B, T and all
+    processes.
+
+    gamma, beta (B, F) float32; the running statistics (F,) are updated in place as PyTorch's BatchNorm does
+    (variance unbiased). Returns (B, T, F) in x's dtype.
+    """
+    rows = x.flatten(0, 1)
+    if distributed.active():
+        normed = distributed.standardise(rows, (0,), running_mean, running_var, momentum=momentum, eps=eps)
+    else:
+        normed = functional.batch_norm(rows, running_mean, running_var, None, None, True, momentum, eps)
+    normed = normed.view_as(x)
+    return functional.relu(torch.addcmul(beta[:, None].to(x.dtype), normed, gamma[:, None].to(x.dtype)))
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -100,7 +117,10 @@ class ResidualBlock(nn.Module):
 
 
 class ConditionalDecoder(nn.Module):
-    """points (B, T, 3) in the normalised frame and code (B, C) → logits (B, T)."""
+    """points (B, T, 3) in the normalised frame and code (B, C) → logits (B, T).
+
+    ``local`` (B, T, F) float32, if there is one, is added to the points' embedding: what is known of each point.
+    """
 
     def __init__(self, c_dim: int = 256, hidden_dim: int = 256, blocks: int = 5) -> None:
         super().__init__()
@@ -109,28 +129,29 @@ class ConditionalDecoder(nn.Module):
         self.bn = ConditionalBatchNorm(c_dim, hidden_dim)
         self.fc_out = nn.Linear(hidden_dim, 1)
 
-    def forward(self, points: Tensor, code: Tensor) -> Tensor:
-        """points (B, T, 3), code (B, C) → logits (B, T)."""
+    def forward(self, points: Tensor, code: Tensor, local: Tensor | None = None) -> Tensor:
+        """points (B, T, 3), code (B, C), local (B, T, F) → logits (B, T)."""
         if (
             self.training
             and points.device.type == "cpu"
             and not points.requires_grad
             and not torch.compiler.is_compiling()
         ):
-            return self._fused(points, code)
-        x = self.embed(points)  # (B, T, F)
+            return self._fused(points, code, local)
+        x = self.embed(points, local)  # (B, T, F)
         for block in self.blocks:
             x = block(x, code)
         logits: Tensor = self.fc_out(self.bn(x, code))
         return logits.squeeze(-1)
 
-    def embed(self, points: Tensor) -> Tensor:
-        """``fc_p`` without autocast: bfloat16 would round coordinates to half a voxel at 256³."""
+    def embed(self, points: Tensor, local: Tensor | None = None) -> Tensor:
+        """``fc_p`` plus ``local``, without autocast: bfloat16 would round coordinates to half a voxel at 256³."""
         with without_autocast(points):
             x: Tensor = self.fc_p(points)
+            x = x if local is None else x + local
         return x.to(product_dtype(points))
 
-    def _fused(self, points: Tensor, code: Tensor) -> Tensor:
+    def _fused(self, points: Tensor, code: Tensor, local: Tensor | None) -> Tensor:
         """The same computation by ``network.decoder_cpu``, which is faster on a CPU."""
         norms = self.norms()
         conditions = [norm.condition(code) for norm in norms]
@@ -142,6 +163,7 @@ class ConditionalDecoder(nn.Module):
             logits: Tensor
             logits, means, variances = FusedDecoder.apply(
                 points,
+                local,
                 self.fc_p.weight,
                 torch.stack([gamma for gamma, _ in conditions]),  # (L, B, F)
                 torch.stack([beta for _, beta in conditions]),
@@ -164,7 +186,7 @@ class ConditionalDecoder(nn.Module):
         points: Tensor,
     ) -> None:
         """Update the running statistics with the batch's (L, F), which the fused decoder computes without biases."""
-        count = summed_count(points.shape[0] * points.shape[1])
+        count = distributed.summed_count(points.shape[0] * points.shape[1])
         with torch.no_grad():
             stream = self.fc_p.bias.clone()  # bias accumulated in the residual stream
             for index, norm in enumerate(norms):

@@ -119,15 +119,16 @@ def _activate(z: Tensor, scale: Tensor, shift: Tensor, wide: tuple[Tensor, Tenso
 class FusedDecoder(torch.autograd.Function):
     """points (B, T, 3) → logits (B, T), and the batch's mean and variance at every norm, (L, F) each, without biases.
 
-    ``first_weight`` (F, 3); ``gamma``, ``beta`` (L, B, F); ``weights`` (L-1, F, F); ``last_weight`` (F,), ``last_bias``
-    (). L = 2 · blocks + 1 norms: bn_0 and bn_1 of each block, then the final one. ``dtype``: type of products. All
-    inputs but the points get gradients.
+    ``local`` (B, T, F) or None: added after the first layer; ``first_weight`` (F, 3); ``gamma``, ``beta`` (L, B, F);
+    ``weights`` (L-1, F, F); ``last_weight`` (F,), ``last_bias`` (). L = 2 · blocks + 1 norms: bn_0 and bn_1 of each
+    block, then the final one. ``dtype``: type of products. All inputs but the points get gradients.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
         points: Tensor,
+        local: Tensor | None,
         first_weight: Tensor,
         gamma: Tensor,
         beta: Tensor,
@@ -154,6 +155,8 @@ class FusedDecoder(torch.autograd.Function):
             z = block.of(kept[0])
             f = scratch.views(z)[0]
             torch.mm(_flat(block.of(points)), first_weight.t(), out=_flat(f))
+            if local is not None:
+                f += block.of(local)
             z.copy_(f)
             statistics.add(_flat(z))
         for layer in range(len(gamma) - 1):
@@ -182,6 +185,7 @@ class FusedDecoder(torch.autograd.Function):
         logits += last_bias
         ctx.save_for_backward(points, first_weight, gamma, beta, weights, last_weight, kept, means, variances)
         ctx.eps = eps
+        ctx.has_local = local is not None
         ctx.mark_non_differentiable(means, variances)
         return logits, means, variances
 
@@ -225,6 +229,7 @@ class _Backward:
         self.d_weights = torch.zeros_like(weights)
         self.d_last = torch.zeros_like(self.last_weight)
         self.d_first = torch.zeros_like(self.first_weight)
+        self.d_local = torch.empty(self.stream.shape, dtype=self.wide) if ctx.has_local else None
         self.partial = torch.empty(weights.shape[1:], dtype=self.wide)
 
     def run(self) -> Any:
@@ -236,7 +241,8 @@ class _Backward:
         self._first(self._norm_coefficients(0))
         d_last_bias = self.upstream.sum().to(self.wide)
         return (
-            None, self.d_first, self.d_gamma, self.d_beta, self.d_weights, self.d_last, d_last_bias, None, None,
+            None, self.d_local, self.d_first, self.d_gamma, self.d_beta, self.d_weights, self.d_last, d_last_bias,
+            None, None,
         )  # fmt: skip
 
     def _last(self) -> None:
@@ -271,12 +277,14 @@ class _Backward:
             self._sums(block, layer, through, f, g)
 
     def _first(self, coefficients: tuple[Tensor, Tensor, Tensor]) -> None:
-        """Gradients of the first norm and fc_p."""
+        """Gradients of the first norm, fc_p and ``local``."""
         for block in self.blocks:
             stream = block.of(self.stream)
             f = self.scratch.views(stream)[0]
             self._norm_input_gradient(block, 0, coefficients, stream, accumulate=True)
             f.copy_(stream)
+            if self.d_local is not None:
+                block.of(self.d_local).copy_(f)
             self.d_first += torch.mm(_flat(f).t(), _flat(block.of(self.points)))
 
     def _scale_shift(self, layer: int) -> tuple[Tensor, Tensor]:

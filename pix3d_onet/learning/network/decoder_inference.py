@@ -11,7 +11,7 @@ It is several times faster than the training decoder, and equal up to rounding, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -59,11 +59,20 @@ class FoldedDecoder:
     """A decoder for one code: points (T, 3) → logits (T,) float32; eval mode, no gradients.
 
     Conditional batch norms are folded into scales and shifts, those after ``fc_0`` into its weights, and the biases of
-    ``fc_1`` into the next shift. ``dtype``: type of products.
+    ``fc_1`` into the next shift. ``dtype``: type of products. ``local``: points (T, 3) → (T, F), differentiable, added
+    to the points' embedding.
     """
 
-    def __init__(self, decoder: ConditionalDecoder, code: Tensor, dtype: torch.dtype = torch.float32) -> None:
-        self.in_float32 = FoldedDecoder(decoder, code) if dtype.itemsize < torch.float32.itemsize else None
+    def __init__(
+        self,
+        decoder: ConditionalDecoder,
+        code: Tensor,
+        dtype: torch.dtype = torch.float32,
+        local: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.local = local
+        narrow = dtype.itemsize < torch.float32.itemsize
+        self.in_float32 = FoldedDecoder(decoder, code, local=local) if narrow else None
         with torch.no_grad():
             self._fold(decoder, code.detach().reshape(-1).double(), dtype)
 
@@ -121,7 +130,7 @@ class FoldedDecoder:
             for rows in self._chunks(points, GRADIENT_SHARE):
                 kept: list[_ActiveUnits] = []
                 result[rows] = self._forward(points[rows], kept)
-                gradient[rows] = self._backward(kept)
+                gradient[rows] = self._backward(points[rows], kept)
         return result, gradient
 
     def _chunks(self, points: Tensor, share: int = 1) -> Iterator[Tensor | slice]:
@@ -137,7 +146,8 @@ class FoldedDecoder:
 
     def _forward(self, points: Tensor, kept: list[_ActiveUnits] | None = None) -> Tensor:
         """Logits (T,) of a chunk. The active units of every ReLU are appended to ``kept``, for ``_backward``."""
-        x = (points @ self.first).to(self.dtype)  # (T, F)
+        x = points @ self.first  # (T, F)
+        x = (x if self.local is None else x + self.local(points)).to(self.dtype)
         for scale, shift, weight, inner_bias, outer in self.layers:
             h = torch.addcmul(shift, x, scale).relu_()
             outside = self.active_units(h)
@@ -151,8 +161,8 @@ class FoldedDecoder:
             kept.append(_ActiveUnits(h, None))
         return torch.mv(h, self.out_weight).float() + self.out_bias
 
-    def _backward(self, kept: list[_ActiveUnits]) -> Tensor:
-        """The gradient (T, 3) of a chunk, from the ``kept`` of ``_forward``, which is emptied."""
+    def _backward(self, points: Tensor, kept: list[_ActiveUnits]) -> Tensor:
+        """The gradient (T, 3) at the points of a chunk, from the ``kept`` of ``_forward``, which is emptied."""
         through = kept.pop().values > 0
         g = through * (self.out_weight * self.last[0])  # (T, F)
         for scale, _, weight, _, outer in reversed(self.layers):
@@ -160,7 +170,13 @@ class FoldedDecoder:
             d = (g @ inside.rows(outer).t()) * (inside.values > 0)
             d = (d @ inside.columns(outside.rows(weight)).t()) * (outside.values > 0)
             g = outside.add_to(g, d * outside.columns(scale[None]))
-        return g.float() @ self.first.t()
+        gradient = g.float() @ self.first.t()
+        if self.local is None:
+            return gradient
+        with torch.enable_grad():
+            moving = points.detach().requires_grad_()
+            (through,) = torch.autograd.grad(self.local(moving), moving, g.float())
+        return gradient + through
 
     def active_units(self, h: Tensor) -> _ActiveUnits:
         """h (T, F) ≥ 0 without the units that are 0 at all points (NaN is not 0)."""

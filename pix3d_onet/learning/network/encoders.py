@@ -31,6 +31,8 @@ SIX_D_DIM = 10
 """Input dimension for two columns of the rotation (6), translation (3) and focal length (1)."""
 SMALLEST_SIDE = 32
 """Least side of a picture in the pyramid, pixels; smaller ones are enlarged, because backbones have strides of 32."""
+PIXEL_LEVELS = 4
+"""Number of feature levels of ``conditioning="pixel"``, the deepest ones: strides 4 to 32 in most networks."""
 FPN_LEVELS = 3
 """Number of feature levels that ``pyramid="fpn"`` uses, the deepest ones."""
 
@@ -94,6 +96,18 @@ class ImageEncoder(nn.Module):
         features = self.backbone((images - self.mean) / self.std)  # (B, F)
         code: Tensor = self.project(features)
         return code
+
+    def with_levels(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(B, 3, H, W) → the same code (B, c_dim), and the backbone's levels, see ``level_channels``, (B, C, h, w)."""
+        deepest, levels = self.backbone.forward_intermediates((images - self.mean) / self.std, indices=PIXEL_LEVELS)  # type: ignore[operator]
+        code: Tensor = self.project(self.backbone.forward_head(deepest))  # type: ignore[operator]
+        return code, levels
+
+    def level_channels(self) -> list[int]:
+        """Channels of the deepest ``PIXEL_LEVELS`` feature levels; ConfigError if timm cannot give this backbone's."""
+        if not hasattr(self.backbone, "forward_intermediates"):
+            raise ConfigError("`conditioning='pixel'`: timm does not give the feature levels of this `encoder`.")
+        return [level["num_chs"] for level in self.backbone.feature_info[-PIXEL_LEVELS:]]  # type: ignore[index]
 
 
 def feature_count(backbone: nn.Module) -> int:
@@ -201,7 +215,7 @@ class PoseEncoder(nn.Module):
     """Camera → (B, 32). ``matrix``: the flattened 4×4 ``pose`` (normalised → camera frame).
 
     ``6d``: the first two columns of the rotation (the continuous representation of Zhou et al., CVPR 2019), the
-    translation, and the focal length divided by the picture's width.
+    translation, and the focal length divided by the picture's width, the first number of ``intrinsics``.
 
     A length l is replaced by log(1 + l), and the translation keeps its direction: the distances of Pix3D's chairs
     (median 1.5, up to 1,347 sides of the object) would make training diverge.
@@ -212,14 +226,15 @@ class PoseEncoder(nn.Module):
         self.kind = kind
         self.linear = nn.Linear(MATRIX_DIM if kind == "matrix" else SIX_D_DIM, POSE_DIM)
 
-    def forward(self, pose: Tensor, focal: Tensor | None) -> Tensor:
-        """pose (B, 4, 4), focal (B,) → (B, 32). ValueError if ``6d`` gets no focal length."""
+    def forward(self, pose: Tensor, intrinsics: Tensor | None) -> Tensor:
+        """pose (B, 4, 4), intrinsics (B, 3, 3) → (B, 32). ValueError if ``6d`` gets no intrinsics."""
         if self.kind == "matrix":
             numbers = torch.cat([pose[:, :3, :3], _log_length(pose[:, :3, 3])[:, :, None]], dim=2)  # (B, 3, 4)
             numbers = torch.cat([numbers, pose[:, 3:]], dim=1).flatten(1)  # (B, 16)
         else:
-            if focal is None:
-                raise ValueError("a 6d pose needs the focal length as well")
+            if intrinsics is None:
+                raise ValueError("a 6d pose needs the intrinsics as well")
+            focal = intrinsics[:, 0, 0].abs()
             columns = pose[:, :3, :2].transpose(1, 2).flatten(1)  # (B, 6)
             numbers = torch.cat([columns, _log_length(pose[:, :3, 3]), focal.log1p()[:, None]], dim=1)  # (B, 10)
         code: Tensor = self.linear(numbers)

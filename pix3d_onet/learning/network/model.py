@@ -12,15 +12,17 @@ from pix3d_onet.config import ModelConfig
 from pix3d_onet.learning.network.backbone_weights import FileWeights, LoadedWeights
 from pix3d_onet.learning.network.decoder import ConditionalDecoder
 from pix3d_onet.learning.network.decoder_inference import FoldedDecoder
-from pix3d_onet.learning.network.encoders import POSE_DIM, PoseEncoder, make_image_encoder
+from pix3d_onet.learning.network.encoders import POSE_DIM, ImageEncoder, PoseEncoder, make_image_encoder
+from pix3d_onet.learning.network.pixel_features import Code, PixelFeatures
 from pix3d_onet.learning.network.weights_file import weights_path
 
 
 class OccupancyNetwork(nn.Module):
-    """An image encoder, an optional pose encoder, and the conditional decoder.
+    """An image encoder, an optional pose encoder, optional pixel features, and the conditional decoder.
 
-    Images (B, 3, H, W) float32 RGB in [0, 1] with a white background; poses (B, 4, 4) normalised → camera frame;
-    points (B, T, 3) in the normalised frame. A logit above ``log(t / (1 - t))`` means inside at threshold t.
+    Images (B, 3, H, W) float32 RGB in [0, 1] with a white background, with the object's mask as fourth channel if
+    ``config.needs_mask``; poses (B, 4, 4) normalised → camera frame; intrinsics (B, 3, 3) in units of the picture's
+    side; points (B, T, 3) in the normalised frame. A logit above ``log(t / (1 - t))`` means inside at threshold t.
     """
 
     def __init__(self, config: ModelConfig, *, pretrained: bool = False, weights: Path | None = None) -> None:
@@ -35,40 +37,52 @@ class OccupancyNetwork(nn.Module):
         self.pose_encoder = PoseEncoder(config.pose) if config.pose != "none" else None
         code_dim = config.c_dim + (POSE_DIM if self.pose_encoder is not None else 0)
         self.decoder = ConditionalDecoder(code_dim, config.hidden_dim, config.blocks)
+        self.pixels: PixelFeatures | None = None
+        if config.conditioning == "pixel":
+            assert isinstance(self.encoder, ImageEncoder)
+            self.pixels = PixelFeatures(self.encoder.level_channels(), config.hidden_dim, mirror=config.mirror)
 
-    @property
-    def needs_pose(self) -> bool:
-        """Whether ``encode`` needs a pose."""
-        return self.pose_encoder is not None
+    def encode(self, images: Tensor, pose: Tensor | None = None, intrinsics: Tensor | None = None) -> Code:
+        """images (B, 3 or 4, H, W), pose (B, 4, 4), intrinsics (B, 3, 3) → what ``decode`` and ``fold`` need.
 
-    def encode(self, images: Tensor, pose: Tensor | None = None, focal: Tensor | None = None) -> Tensor:
-        """images (B, 3, H, W), pose (B, 4, 4), focal (B,) → code (B, C). ValueError if a needed pose is missing.
-
-        ``focal``: focal length divided by the picture's width.
+        ValueError if a needed camera is missing.
         """
-        code: Tensor = self.encoder(images)
-        if self.pose_encoder is None:
-            return code
-        if pose is None:
+        if self.config.needs_pose and pose is None:
             raise ValueError("this network needs the camera's pose")
-        return torch.cat([code, self.pose_encoder(pose, focal)], dim=1)
+        if self.config.needs_intrinsics and intrinsics is None:
+            raise ValueError("this network needs the camera's intrinsics")
+        levels: list[Tensor] = []
+        if self.pixels is not None:
+            vector, levels = self.encoder.with_levels(images[:, :3])  # type: ignore[operator]
+        else:
+            vector = self.encoder(images)
+        if self.pose_encoder is not None:
+            vector = torch.cat([vector, self.pose_encoder(pose, intrinsics)], dim=1)
+        if self.pixels is None:
+            return Code(vector)
+        assert pose is not None
+        assert intrinsics is not None
+        return self.pixels.code(vector, levels, images[:, 3:], pose, intrinsics)
 
-    def decode(self, points: Tensor, code: Tensor) -> Tensor:
-        """points (B, T, 3) in the normalised frame, code (B, C) → logits (B, T)."""
-        logits: Tensor = self.decoder(points, code)
+    def decode(self, points: Tensor, code: Code) -> Tensor:
+        """points (B, T, 3) in the normalised frame, code of B pictures → logits (B, T)."""
+        local = None if self.pixels is None else self.pixels(points, code)
+        logits: Tensor = self.decoder(points, code.vector, local)
         return logits
 
     def forward(
-        self, images: Tensor, points: Tensor, pose: Tensor | None = None, focal: Tensor | None = None
+        self, images: Tensor, points: Tensor, pose: Tensor | None = None, intrinsics: Tensor | None = None
     ) -> Tensor:
-        """images (B, 3, H, W), points (B, T, 3), pose (B, 4, 4), focal (B,) → logits (B, T)."""
-        return self.decode(points, self.encode(images, pose, focal))
+        """images (B, 3 or 4, H, W), points (B, T, 3), pose (B, 4, 4), intrinsics (B, 3, 3) → logits (B, T)."""
+        return self.decode(points, self.encode(images, pose, intrinsics))
 
-    def fold(self, code: Tensor, dtype: torch.dtype = torch.float32) -> FoldedDecoder:
-        """The decoder for one picture's code (C,) or (1, C), in eval mode, with batch norms folded into the weights."""
-        if code.numel() != code.shape[-1]:
-            raise ValueError(f"fold takes the code of one picture, not {tuple(code.shape)}")
-        return FoldedDecoder(self.decoder, code, dtype)
+    def fold(self, code: Code, dtype: torch.dtype = torch.float32) -> FoldedDecoder:
+        """The decoder for one picture's code, in eval mode, with batch norms folded into the weights."""
+        if len(code) != 1:
+            raise ValueError(f"fold takes the code of one picture, not {len(code)}")
+        pixels = self.pixels
+        local = None if pixels is None else lambda points: pixels(points[None], code)[0]
+        return FoldedDecoder(self.decoder, code.vector, dtype, local)
 
 
 def build_model(config: ModelConfig, *, pretrained: bool = False, weights: Path | None = None) -> OccupancyNetwork:
@@ -85,6 +99,15 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def blank_pictures(
+    config: ModelConfig, count: int, side: int, device: torch.device | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """White pictures with the channels that the network needs, poses and intrinsics, for measurements and trials."""
+    images = torch.ones(count, 3 + config.needs_mask, side, side, device=device)
+    pose = torch.eye(4, device=device).expand(count, 4, 4)
+    return images, pose, torch.eye(3, device=device).expand(count, 3, 3)
+
+
 @lru_cache(maxsize=64)
 def _cost(config: ModelConfig, image_size: int) -> tuple[int, float, float]:
     from torch.utils.flop_counter import FlopCounterMode
@@ -93,11 +116,10 @@ def _cost(config: ModelConfig, image_size: int) -> tuple[int, float, float]:
         model = (
             build_model(config).eval().requires_grad_(False)
         )  # the counter needs gradients of parameters that require them
-        images = torch.empty(1, 3, image_size, image_size)
-        pose, focal = torch.empty(1, 4, 4), torch.empty(1)
+        images, pose, intrinsics = blank_pictures(config, 1, image_size)
         points = torch.empty(1, 1024, 3)
     with torch.no_grad(), FlopCounterMode(display=False) as image_counter:
-        code = model.encode(images, pose, focal)
+        code = model.encode(images, pose, intrinsics)
     with torch.no_grad(), FlopCounterMode(display=False) as point_counter:
         model.decode(points, code)
     return count_parameters(model), image_counter.get_total_flops(), point_counter.get_total_flops() / 1024

@@ -7,7 +7,7 @@ import torch
 from pix3d_onet.config import TrainConfig
 from pix3d_onet.errors import ConfigError
 from pix3d_onet.learning.device import autocast, available_memory
-from pix3d_onet.learning.network.model import OccupancyNetwork
+from pix3d_onet.learning.network.model import OccupancyNetwork, blank_pictures
 from pix3d_onet.learning.training.trainer import occupancy_loss
 
 BATCH_SHARE = 0.8
@@ -53,13 +53,11 @@ def kept_bytes(model: OccupancyNetwork, config: TrainConfig, device: torch.devic
         return tensor
 
     buffers = {name: value.clone() for name, value in model.named_buffers()}
-    side = config.image_size
-    images = torch.ones(batch, 3, side, side, device=device)
+    images, pose, intrinsics = blank_pictures(model.config, batch, config.image_size, device)
     points = torch.zeros(batch, config.points_per_shape, 3, device=device)
-    pose, focal = torch.eye(4, device=device).expand(batch, 4, 4), torch.ones(batch, device=device)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         with autocast(device, precision):
-            logits = model(images, points, pose, focal)
+            logits = model(images, points, pose, intrinsics)
         occupancy_loss(logits, torch.zeros_like(logits, dtype=torch.float32))
     for name, value in model.named_buffers():  # undo the update of the running statistics
         value.copy_(buffers[name])

@@ -142,9 +142,10 @@ def _difference(before: Any, now: Mapping[str, Any]) -> str:
     model, train, data = (section if isinstance(section, Mapping) else {} for section in sections)
     if not (model and train):
         return "its configuration is damaged"
+    later = TrainConfig().values()  # for settings that one of the two does not have
     found = [
         f"{key} was {_shown(old.get(key))}, now {_shown(new[key])}"
-        for old, new in ((model, now["model"]), (train, now["train"]))
+        for old, new in ((model, now["model"]), ({**later, **train}, {**later, **now["train"]}))
         for key in new
         if old.get(key) != new[key]
     ]

@@ -122,6 +122,9 @@ def train(
     cpu_threads = Threads(threads, where, emit)
     with cpu_tuning(), cpu_threads, distributed.joined(group, where), Dataset(data) as dataset:
         reset_peak_memory(where)
+        if config.near and not dataset.near_points:
+            text = f"{data} has no points near the surface, which `near={config.near:g}` needs."
+            raise InputError(text, hint="Prepare it with `near_points=100000`.")
         is_ours = check_output(out, overwrite=overwrite, emit=emit)
         request = replace(request, resume=resume and is_ours)
         request = _resolved(request, where, group)
@@ -205,7 +208,7 @@ def _run(
     )
     arithmetic = forward_cost(request.model, config.image_size)
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    splits = _open_splits(request, dataset, where, network.needs_pose)
+    splits = _open_splits(request, dataset, where)
     if group.leads and found is None:
         start_folder(request.out, identity)
     precision = choose_precision(config.precision, where)
@@ -265,15 +268,19 @@ def _weights_record(network: OccupancyNetwork, file: Path | None, emit: Emit) ->
     return network.encoder_weights.to_json()
 
 
-def _open_splits(request: Request, dataset: Dataset, where: torch.device, need_pose: bool) -> dict[str, Split]:
+def _open_splits(request: Request, dataset: Dataset, where: torch.device) -> dict[str, Split]:
     splits: dict[str, Split] = {}
+    need_pose, masks = request.model.needs_pose, request.model.needs_mask
     for name in ("train", "val", "test"):
         if name == "test" and not has_pictures(dataset, "test", need_pose=need_pose):
             if has_pictures(dataset, "test"):
                 request.emit(Note("test: no picture has a pose; this network is not scored on them", "warning"))
             continue
         wanted = PictureFilter(need_pose, request.config.views if name == "train" else "prefer-photos")
-        split = open_split(dataset, name, request.config, where, wanted, residence=request.residence)
+        near = name == "train" and request.config.near > 0  # scores are on uniform points
+        split = open_split(
+            dataset, name, request.config, where, wanted, residence=request.residence, near=near, masks=masks
+        )
         if split.dropped:
             request.emit(Note(f"{name}: {split.dropped} pictures without a pose are left out", "warning"))
         splits[name] = split

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pix3d_onet.config import TrainConfig
 from pix3d_onet.errors import UnsuitableError
-from pix3d_onet.learning.network.model import OccupancyNetwork
+from pix3d_onet.learning.network.model import OccupancyNetwork, blank_pictures
 from pix3d_onet.learning.training.optim import backbones, freeze_encoder
 from pix3d_onet.learning.training.trainer import is_out_of_memory
 
@@ -64,12 +64,10 @@ def _values_per_picture(network: OccupancyNetwork, config: TrainConfig) -> dict[
     ]
     device = next(network.parameters()).device
     side = config.image_size
-    images = torch.ones(PICTURES, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
+    images, pose, intrinsics = blank_pictures(network.config, PICTURES, side, device)
     try:
-        code = network.encode(
-            images, torch.eye(4, device=device).expand(PICTURES, 4, 4), torch.ones(PICTURES, device=device)
-        )
-        code.sum().backward()  # type: ignore[no-untyped-call]
+        code = network.encode(images.contiguous(memory_format=torch.channels_last), pose, intrinsics)
+        sum(part.sum() for part in (code.vector, *code.maps)).backward()  # type: ignore[union-attr]
     except Exception as error:  # noqa: BLE001 - timm's networks raise all kinds of errors
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
             return {}

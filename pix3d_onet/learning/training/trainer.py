@@ -22,7 +22,7 @@ from pix3d_onet.events import Emit, Note, TrainStep
 from pix3d_onet.learning import checkpoint, distributed
 from pix3d_onet.learning.batches.augment import augment
 from pix3d_onet.learning.batches.batch import Batch, Decoding, RawBatch
-from pix3d_onet.learning.batches.drawing import DrawPlan
+from pix3d_onet.learning.batches.drawing import BITS, DrawPlan
 from pix3d_onet.learning.batches.prefetch import Prefetch
 from pix3d_onet.learning.batches.split import ResidentSplit, Split
 from pix3d_onet.learning.device import autocast
@@ -138,8 +138,11 @@ class Trainer:
             mode = "reduce-overhead" if setup.device.type == "cuda" else "default"
             self.network = torch.compile(self.network, mode=mode)  # type: ignore[assignment]
         train = setup.train
-        self.plan = DrawPlan(self.config.seed, len(train), train.points_count, self.config.batch_size)
-        self.points = min(self.config.points_per_shape, train.usable)
+        batch, wanted = self.config.batch_size, self.config.points_per_shape
+        self.plan = DrawPlan(self.config.seed, len(train), train.points_count, batch, train.near_usable)
+        self.near = min(int(wanted * self.config.near) // BITS * BITS, train.near_usable)
+        self.uniform = min(wanted - self.near, train.usable)
+        self.points = self.near + self.uniform
         self.decoding = Decoding(setup.device)
         self.prefetch = (
             None if train.device == setup.device and isinstance(train, ResidentSplit) else Prefetch(self.raw_batch)
@@ -214,7 +217,7 @@ class Trainer:
         set_learning_rate(self.optimizer, learning_rate(self.config, number))
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(setup.device, setup.precision):
-            logits = self.network(batch.images, batch.points, batch.pose, batch.focal)
+            logits = self.network(batch.images, batch.points, batch.pose, batch.intrinsics)
         loss = occupancy_loss(logits, batch.occupancy)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimizer)
@@ -238,7 +241,7 @@ class Trainer:
     def raw_batch(self, number: int) -> RawBatch:
         """This process's share of the batch of a step, as stored; in pinned memory if it is made ahead for a GPU."""
         draw = self.plan.draw(number).share(self.setup.group.rank, self.setup.group.world)
-        raw = self.setup.train.gather(draw, self.points)
+        raw = self.setup.train.gather(draw, self.uniform, self.near)
         return raw.pin() if self.prefetch is not None and self.setup.device.type == "cuda" else raw
 
     def check_losses(self) -> None:

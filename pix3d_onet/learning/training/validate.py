@@ -15,6 +15,7 @@ from pix3d_onet.learning.batches.batch import Decoding
 from pix3d_onet.learning.batches.split import Split
 from pix3d_onet.learning.extraction.extract import logit
 from pix3d_onet.learning.network.model import OccupancyNetwork
+from pix3d_onet.learning.network.pixel_features import Code
 
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
 """Candidates for the threshold that is best on validation."""
@@ -92,23 +93,24 @@ def evaluate_split(
             mine = list(range(rank, len(split), world))
             for start in range(0, len(mine), ENCODE_BLOCK):
                 rows = mine[start : start + ENCODE_BLOCK]
-                for done, (row, code) in enumerate(zip(rows, _encode(model, split, rows), strict=True), start + 1):
+                code = _encode(model, split, rows)
+                for index, row in enumerate(rows):
                     cells, labels = (t.to(device) for t in split.shape_points(int(split.shapes[row])))
                     occupied = decoding.labels(labels, split.points_count)[:count] > 0
-                    logits = model.fold(code)(decoding.points(cells[:count]))
+                    logits = model.fold(code.picture(index))(decoding.points(cells[:count]))
                     inter[row], union[row] = (c.cpu().numpy() for c in count_overlap(logits, occupied, edges))
                     loss[row] = float(functional.binary_cross_entropy_with_logits(logits, occupied.float()))
-                    advance(done, len(mine))
+                    advance(start + index + 1, len(mine))
     finally:
         for module, training in modes:
             module.training = training
     return Scores(split.record_ids, thresholds, inter, union, loss)
 
 
-def _encode(model: OccupancyNetwork, split: Split, rows: list[int]) -> Tensor:
+def _encode(model: OccupancyNetwork, split: Split, rows: list[int]) -> Code:
     device = next(model.parameters()).device
-    images, pose, focal = (t.to(device) for t in split.pictures(np.array(rows, dtype=np.int64)))
-    return model.encode(images.float().div_(255), pose, focal)
+    images, pose, intrinsics = (t.to(device) for t in split.pictures(np.array(rows, dtype=np.int64)))
+    return model.encode(images.float().div_(255), pose, intrinsics)
 
 
 def count_overlap(logits: Tensor, occupied: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,14 +7,11 @@ joblib (1.6) loses that last message and would wait forever; here it is raised a
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pix3d_onet.errors import InputError, MissingDependencyError
+from pix3d_onet.machine.cluster import cluster_client
 
-CONNECT_SECONDS = 20.0
-"""Time to reach the scheduler, and to see the first worker."""
 BACKEND = "onet-dask"
 
 
@@ -28,12 +25,8 @@ def connected(address: str | None) -> Iterator[None]:
 
     InputError if it does not answer or has no workers.
     """
-    try:
-        import joblib
-        from distributed import Client
-        from joblib._dask import DaskDistributedBackend
-    except ImportError:
-        raise MissingDependencyError("`backend=dask` needs dask.", hint="pip install 'pix3d-onet[dask]'") from None
+    import joblib
+    from joblib._dask import DaskDistributedBackend
 
     class Backend(DaskDistributedBackend):  # type: ignore[misc]
         def effective_n_jobs(self, n_jobs: int) -> int:
@@ -57,28 +50,10 @@ def connected(address: str | None) -> Iterator[None]:
                 raise ClusterTaskError(f"{type(out).__name__}: {out}")
             return super().retrieve_result_callback(out)
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    try:
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:
-        text = " ".join(str(error).split())[:200]
-        hint = "Start one with `dask scheduler`, and workers with `dask worker ADDRESS --nthreads 1`."
-        raise InputError(f"no Dask scheduler answers at {address}: {text}.", hint=hint) from None
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=CONNECT_SECONDS)
-        except TimeoutError:
-            hint = f"Start some with `dask worker {address} --nthreads 1`."
-            raise InputError(f"the Dask scheduler at {address} has no workers.", hint=hint) from None
+    with cluster_client(address) as client:
         joblib.register_parallel_backend(BACKEND, Backend)
-        try:
-            with joblib.parallel_config(BACKEND, client=client):
-                yield
-        except (OSError, RuntimeError):
-            if client.status == "running":
-                raise
-            hint = "Finished shapes are kept: start the scheduler again and run the same command."
-            raise InputError(f"the Dask scheduler at {address} is gone.", hint=hint) from None
+        with joblib.parallel_config(BACKEND, client=client):
+            yield
 
 
 def one_task_at_a_time() -> bool:

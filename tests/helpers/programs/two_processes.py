@@ -15,10 +15,10 @@ from torch import Tensor
 
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.learning import distributed
-from pix3d_onet.learning.network.model import build_model
+from pix3d_onet.learning.network.model import blank_pictures, build_model
 
 BATCH, POINTS, SIDE = 8, 32, 64
-MODEL = ModelConfig("resnet18", c_dim=8, hidden_dim=16, blocks=2)
+MODEL = ModelConfig("resnet18", c_dim=8, hidden_dim=16, blocks=2, conditioning="pixel", mirror=True)
 PATHS = ("fused", "plain")
 """The decoder on a CPU, and as it is on a GPU or compiled (points that want a gradient take it, too)."""
 
@@ -29,13 +29,15 @@ def gradients(path: str, group: distributed.Group) -> dict[str, Tensor]:
     model = build_model(MODEL).double().train()
     for parameter in model.decoder.parameters():  # the zeros it starts from would hide most of its gradients
         torch.nn.init.normal_(parameter, std=0.3)
-    images = torch.rand(BATCH, 3, SIDE, SIDE, dtype=torch.float64)
+    images, pose, intrinsics = (value.double() for value in blank_pictures(MODEL, BATCH, SIDE))
+    images, pose = torch.rand_like(images), pose.clone()
+    pose[:, 2, 3] = 2
     points = torch.rand(BATCH, POINTS, 3, dtype=torch.float64) - 0.5
     occupied = (torch.rand(BATCH, POINTS) < 0.3).double()
     share = BATCH // group.world
     mine = slice(group.rank * share, (group.rank + 1) * share)
     network = distributed.wrap(model, group, torch.device("cpu"))
-    logits = network(images[mine], points[mine].requires_grad_(path == "plain"))
+    logits = network(images[mine], points[mine].requires_grad_(path == "plain"), pose[mine], intrinsics[mine])
     loss = exact_loss(logits, occupied[mine])
     loss.backward()
     found = {f"grad.{name}": p.grad for name, p in model.named_parameters() if p.grad is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from helpers.datasets import make_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from pix3d_onet import lattice
 from pix3d_onet.config import TrainConfig
@@ -32,6 +34,12 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_dataset(tmp_path_factory.mktemp("data") / "set", shapes=9, points=512, image_size=48, views=2)
+
+
+@pytest.fixture(scope="module")
+def near_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("near") / "set"
+    return make_dataset(folder, shapes=7, points=512, image_size=48, near=256, sdf=True)
 
 
 # -- draws --
@@ -116,13 +124,15 @@ def test_a_batch_holds_the_shape_s_own_points_labels_and_picture(root: Path) -> 
         view = next(v for v in sample.images if v.record_id == split.record_ids[picture])
         np.testing.assert_allclose(batch.images[row].permute(1, 2, 0).numpy() * 255, view.rgb, atol=1e-4)
         np.testing.assert_array_equal(batch.pose[row].numpy(), view.pose)
-        assert batch.focal[row].item() == pytest.approx(abs(view.intrinsics[0, 0]) / 48)
+        np.testing.assert_allclose(batch.intrinsics[row].numpy(), view.intrinsics / [[48], [48], [1]], rtol=1e-6)
 
 
-def test_streamed_equals_resident(root: Path) -> None:
+@pytest.mark.parametrize("masks", [False, True])
+def test_streamed_equals_resident(root: Path, masks: bool) -> None:
     with Dataset(root) as dataset:
-        resident = ResidentSplit(dataset, "train", 32, PictureFilter())
-        streamed = StreamedSplit(dataset, "train", 32, PictureFilter())
+        resident = ResidentSplit(dataset, "train", 32, PictureFilter(), masks=masks)
+        streamed = StreamedSplit(dataset, "train", 32, PictureFilter(), masks=masks)
+    assert resident.images.shape[1] == 3 + masks
     assert streamed.record_ids == resident.record_ids
     assert streamed.objects() == resident.objects()
     assert str(root / streamed.places[0][0]) in Path("/proc/self/maps").read_text()  # mapped, not read
@@ -134,8 +144,44 @@ def test_streamed_equals_resident(root: Path) -> None:
         assert torch.equal(a, b)
 
 
+def test_points_near_the_surface_come_first_and_change_no_other_draw(near_root: Path) -> None:
+    plain, both = DrawPlan(0, 5, 512, 7).draw(3), DrawPlan(0, 5, 512, 7, near=256).draw(3)
+    np.testing.assert_array_equal(plain.pictures, both.pictures)
+    np.testing.assert_array_equal(plain.starts, both.starts)
+    assert plain.near_starts is None
+    assert both.near_starts is not None
+    assert both.near_starts.max() < 256
+    halves = [both.share(rank, 7).near_starts for rank in range(7)]
+    np.testing.assert_array_equal(np.concatenate([h for h in halves if h is not None]), both.near_starts)
+    with Dataset(near_root) as dataset:
+        split = ResidentSplit(dataset, "train", 48, PictureFilter(), near=True)
+        samples = {s.object_id: s for s in (dataset.sample(e, "train") for e in dataset.entries("train"))}
+    draw = Draw(1, np.array([3, 0]), np.array([504, 16]), np.array([248, 8]))  # the first wraps around
+    batch = Decoding(CPU).batch(split.gather(draw, 20, 16), 36)
+    for row, picture in enumerate(draw.pictures):
+        sample = samples[split.object_ids[picture]]
+        assert sample.near_points is not None
+        assert sample.near_occupancy is not None
+        near = (draw.near_starts[row] + np.arange(16)) % 256  # type: ignore[index]
+        uniform = (draw.starts[row] + np.arange(20)) % 512
+        points = np.concatenate([sample.near_points[near], sample.points[uniform]])
+        occupancy = np.concatenate([sample.near_occupancy[near], sample.occupancy[uniform]])
+        np.testing.assert_array_equal(batch.points[row].numpy(), points)
+        np.testing.assert_array_equal(batch.occupancy[row].numpy() > 0, occupancy)
+
+
+def test_streamed_equals_resident_near_the_surface(near_root: Path) -> None:
+    with Dataset(near_root) as dataset:
+        resident = ResidentSplit(dataset, "train", 32, PictureFilter(), near=True)
+        streamed = StreamedSplit(dataset, "train", 32, PictureFilter(), near=True)
+        assert split_bytes(dataset, "train", 32, near=True) - split_bytes(dataset, "train", 32) == 5 * (256 * 6 + 32)
+    draw = DrawPlan(0, len(resident), resident.points_count, 7, resident.near_usable).draw(2)
+    for a, b in zip(vars_of(resident.gather(draw, 100, 64)), vars_of(streamed.gather(draw, 100, 64)), strict=True):
+        assert torch.equal(a, b)
+
+
 def vars_of(raw: object) -> list[torch.Tensor]:
-    return [getattr(raw, name) for name in ("images", "cells", "labels", "pose", "focal")]
+    return [getattr(raw, name) for name in ("images", "cells", "labels", "pose", "intrinsics")]
 
 
 def test_few_shards_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +221,9 @@ def test_residence_is_where_it_is_asked_for(root: Path) -> None:
         with pytest.raises(ConfigError, match="residence"):
             open_split(dataset, "train", config, CPU, PictureFilter(), residence="tape")
         pictures, shapes = 14, 7
-        assert split_bytes(dataset, "train", 48) == shapes * (512 * 6 + 64) + pictures * 3 * 2 * 48 * 48
+        for masks in (False, True):
+            stored = shapes * (512 * 6 + 64) + pictures * (3 + masks) * 2 * 48 * 48
+            assert split_bytes(dataset, "train", 48, masks=masks) == stored
 
 
 def test_damaged_shard_is_one_clear_error(root: Path, tmp_path: Path) -> None:
@@ -227,18 +275,55 @@ def batch(count: int = 3, side: int = 16) -> Batch:
     pose[:, 0, 2], pose[:, 2, 0] = np.sin(angle), -np.sin(angle)
     pose[:, :3, 3] = torch.tensor([0.1, 0.2, 2.0])
     points = torch.rand(count, 10, 3, generator=generator) - 0.5
-    return Batch(images, points, torch.zeros(count, 10), pose, torch.full((count,), 1.5))
+    intrinsics = torch.tensor([[-1.5, 0.1, 0.45], [0.0, -1.4, 0.55], [0.0, 0.0, 1.0]]).repeat(count, 1, 1)
+    return Batch(images, points, torch.zeros(count, 10), pose, intrinsics)
+
+
+def pictured(made: Batch) -> torch.Tensor:
+    """(B, T, 2): u and v of the points, in units of the side."""
+    camera = made.points @ made.pose[:, :3, :3].mT + made.pose[:, None, :3, 3]
+    image = camera @ made.intrinsics.mT
+    return image[..., :2] / image[..., 2:]
+
+
+def masked(count: int, side: int) -> Batch:
+    """A batch whose masks, and pictures, show a spot of 5 × 5 pixels around each point."""
+    made = batch(count, side)
+    made = replace(made, points=made.points * 0.7)  # the spots are inside of the picture
+    images = torch.ones(count, 4, side, side)
+    images[:, 3] = 0
+    for row, spots in enumerate((pictured(made) * side).long().tolist()):
+        for u, v in spots:
+            images[row, :3, v - 2 : v + 3, u - 2 : u + 3] = 0
+            images[row, 3, v - 2 : v + 3, u - 2 : u + 3] = 1
+    return replace(made, images=images)
 
 
 def test_augmentation_depends_on_the_position_in_the_whole_batch() -> None:
     kinds = ("color", "crop", "flip")
     whole = augment(batch(4), kinds, 5, 9, 0)
     given_batch = batch(4)
-    half = Batch(*(getattr(given_batch, n)[2:] for n in ("images", "points", "occupancy", "pose", "focal")))
+    half = Batch(*(getattr(given_batch, n)[2:] for n in ("images", "points", "occupancy", "pose", "intrinsics")))
     second = augment(half, kinds, 5, 9, 2)
     torch.testing.assert_close(whole.images[2:], second.images)
     torch.testing.assert_close(whole.points[2:], second.points)
     assert not torch.equal(augment(batch(4), kinds, 5, 10, 0).images, whole.images)
+
+
+@pytest.mark.parametrize("kinds", [("crop",), ("flip",), ("color", "crop", "flip")])
+def test_points_are_seen_in_the_mask_after_augmentation(kinds: tuple[str, ...]) -> None:
+    before = masked(8, 96)
+    after = augment(before, kinds, 3, 1, 0)
+    assert after.images.shape == before.images.shape
+    for made, others in ((before, before), (after, after), (after, before)):
+        place = 2 * pictured(others)[:, :, None] - 1
+        mask = functional.grid_sample(made.images[:, 3:], place, mode="nearest", align_corners=False)[:, 0, :, 0]
+        visible = (place.abs() < 1).all(-1)[..., 0]  # a crop can leave some outside
+        assert visible.float().mean() > 0.8
+        hits = bool((mask[visible] > 0.9).all())
+        assert hits == (made is others)
+    if "color" not in kinds:  # pictures and masks move alike
+        torch.testing.assert_close(after.images[:, 0], 1 - after.images[:, 3], atol=1e-6, rtol=0)
 
 
 def test_color_leaves_white_white_and_changes_the_object() -> None:
@@ -252,13 +337,15 @@ def test_color_leaves_white_white_and_changes_the_object() -> None:
 
 
 def test_crop_zooms_about_the_centre_and_fills_with_white() -> None:
+    made = batch(1, 32)
     images = torch.ones(1, 3, 32, 32)
     images[:, :, 12:20, 12:20] = 0
-    same = crop(images, torch.ones(1), torch.zeros(1), torch.zeros(1))
+    made = replace(made, images=images)
+    same = crop(made, torch.ones(1), torch.zeros(1), torch.zeros(1)).images
     torch.testing.assert_close(same, images, atol=1e-5, rtol=0)
-    double = crop(images, torch.full((1,), 2.0), torch.zeros(1), torch.zeros(1))
+    double = crop(made, torch.full((1,), 2.0), torch.zeros(1), torch.zeros(1)).images
     assert (1 - double).sum().item() == pytest.approx(4 * (1 - images).sum().item(), rel=0.05)
-    moved = crop(images, torch.ones(1), torch.full((1,), 0.25), torch.zeros(1))
+    moved = crop(made, torch.ones(1), torch.full((1,), 0.25), torch.zeros(1)).images
     torch.testing.assert_close(moved, images.roll(8, -1), atol=1e-5, rtol=0)
 
 

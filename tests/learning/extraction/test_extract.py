@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Note
+from pix3d_onet.geometry.mesh.simplification import is_closed, simplify
 from pix3d_onet.learning.extraction.extract import extract_field, extract_mesh, logit, march
-from pix3d_onet.learning.extraction.refine import is_closed, simplify, value_and_gradient
+from pix3d_onet.learning.extraction.refine import value_and_gradient
 from pix3d_onet.learning.extraction.surface_sampling import coarse_steps, sample_surface
 from pix3d_onet.types import Mesh, Normalisation
 
@@ -372,11 +373,11 @@ class Picture(torch.nn.Module):
         self.dummy = torch.nn.Parameter(torch.zeros(1))
         self.modes: list[bool] = []
 
-    def encode(self, images, pose=None, focal=None):
+    def encode(self, images, pose=None, intrinsics=None):
         self.modes.append(self.training)
         assert images.dtype == torch.float32
         assert images.shape[:2] == (1, 3)
-        self.seen = images.shape, pose, focal
+        self.seen = images.shape, pose, intrinsics
         return images.mean().view(1, 1)
 
     def fold(self, code, dtype=torch.float32):
@@ -406,9 +407,10 @@ def test_a_pose_is_asked_for_where_it_is_needed() -> None:
     with pytest.raises(InputError, match="focal"):
         extract_mesh(Picture("6d"), image, pose=np.eye(4, dtype=np.float32))
     model = Picture("6d")
-    extract_mesh(model, image, resolution=32, pose=np.eye(4, dtype=np.float32), focal=1.5)
+    intrinsics = np.diag([1.5, 1.5, 1]).astype(np.float32)
+    extract_mesh(model, image, resolution=32, pose=np.eye(4, dtype=np.float32), intrinsics=intrinsics)
     assert model.seen[1].shape == (1, 4, 4)
-    assert model.seen[2].item() == 1.5
+    assert model.seen[2][0, 0, 0].item() == 1.5
 
 
 @pytest.mark.parametrize(

@@ -98,8 +98,9 @@ def test_pose_6d_is_two_columns_translation_and_focal() -> None:
     encoder = PoseEncoder("6d")
     near = math.log1p(5.0) / 5.0
     numbers = torch.tensor([[0, 4, 8, 1, 5, 9, 3 * near, 0, 4 * near, math.log1p(2.5)]])
-    torch.testing.assert_close(encoder(camera(3.0, 0.0, 4.0), torch.tensor([2.5])), encoder.linear(numbers))
-    with pytest.raises(ValueError, match="focal"):
+    intrinsics = torch.diag(torch.tensor([-2.5, -2.5, 1]))[None]
+    torch.testing.assert_close(encoder(camera(3.0, 0.0, 4.0), intrinsics), encoder.linear(numbers))
+    with pytest.raises(ValueError, match="intrinsics"):
         encoder(camera(3.0, 0.0, 4.0), None)
 
 
@@ -109,7 +110,7 @@ def test_a_camera_at_the_object_or_far_away_gives_small_numbers(kind: str) -> No
     for distance in (0.0, 1e4):
         pose = torch.eye(4)[None].clone()
         pose[0, 2, 3] = distance
-        assert encoder(pose, torch.tensor([distance])).abs().max() < 20
+        assert encoder(pose, distance * torch.eye(3)[None]).abs().max() < 20
 
 
 @pytest.mark.parametrize("wrapped", [False, True])

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers.preparing import CONFIG, contents, run
+from helpers.programs.cluster import Cluster, cluster_in
 from helpers.releases import box_geometry, write_box, write_release
 
 from pix3d_onet.data.sources.pix3d import list_pix3d
@@ -22,53 +20,12 @@ from pix3d_onet.preparation.job import Execution, PrepareResult, prepare
 
 pytest.importorskip("distributed")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-STARTUP_SECONDS = 90
-
-
-class Cluster:
-    """A scheduler and workers as processes of their own, on this machine."""
-
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / "scheduler.json"
-        self.folder = folder
-        tests = Path(__file__).parents[2]
-        path = os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")])
-        self.environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.start("scheduler", "--port", "0", "--no-dashboard", "--host", "127.0.0.1")
-        deadline = time.monotonic() + STARTUP_SECONDS
-        while not (self.file.exists() and self.file.stat().st_size) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        self.address = json.loads(self.file.read_text())["address"]
-
-    def start(self, kind: str, *more: str) -> subprocess.Popen[bytes]:
-        line = [sys.executable, "-m", "dask", kind, "--scheduler-file", str(self.file), *more]
-        log = (self.folder / f"{kind}-{len(self.processes)}.log").open("wb")
-        process = subprocess.Popen(
-            line, cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True
-        )
-        self.processes.append(process)
-        return process
-
-    def worker(self) -> subprocess.Popen[bytes]:
-        more = ["--nthreads", "1", "--no-dashboard", "--local-directory", str(self.folder)]
-        return self.start("worker", *more)
-
-    def stop(self) -> None:
-        for process in reversed(self.processes):
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    (tmp_path / "cluster").mkdir()
-    result = Cluster(tmp_path / "cluster")
-    try:
-        yield result
-    finally:
-        result.stop()
+    with cluster_in(tmp_path / "cluster") as made:
+        yield made
 
 
 def run_there(root: Path, out: Path, address: str, kill: subprocess.Popen[bytes] | None = None) -> PrepareResult:
@@ -108,7 +65,7 @@ def test_a_shape_that_kills_workers_is_the_only_reject(cluster: Cluster, tmp_pat
 
 
 def test_no_scheduler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pix3d_onet.preparation.execution import dask_backend as module
+    from pix3d_onet.machine import cluster as module
 
     monkeypatch.setattr(module, "CONNECT_SECONDS", 1.0)
     write_release(tmp_path / "root", 1)
@@ -117,7 +74,7 @@ def test_no_scheduler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_no_workers_is_one_line(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pix3d_onet.preparation.execution import dask_backend as module
+    from pix3d_onet.machine import cluster as module
 
     monkeypatch.setattr(module, "CONNECT_SECONDS", 3.0)
     write_release(tmp_path / "root", 1)
