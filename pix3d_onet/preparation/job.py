@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pix3d_onet.config import Backend, PrepareConfig, check_choice
+from pix3d_onet.config import SPLITS, Backend, PrepareConfig, check_choice
 from pix3d_onet.data.sources.splits import Splitter
 from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, read_manifest
 from pix3d_onet.data.store.reader import Dataset
@@ -351,7 +351,17 @@ class _Job:
         splitter = Splitter(self.listing, self.shapes, self.config)
         manifest = assemble(self.out, self.config, self.source, prepared, rejected, splitter, listed)
         self.staging.remove()
+        if self.config.split == "shape":
+            self._note_empty_splits(manifest.counts["groups_by_split"])
         return manifest
+
+    def _note_empty_splits(self, groups: Mapping[str, int]) -> None:
+        empty = [s for s, share in zip(SPLITS, self.config.fractions, strict=True) if share > 0 and groups[s] == 0]
+        if empty:
+            change = "`group_by` or `fractions`" if self.listing.grouping else "`fractions`"
+            few = f"{total} groups are" if (total := sum(groups.values())) > 1 else "1 group is"
+            text = f"{few} too few for all splits: no shape is in {' or '.join(empty)}. Change {change}, or add shapes."
+            self.emit(Note(text, "warning"))
 
     def _no_shape(self, lost: Sequence[Rejected]) -> InputError:
         """The error for a run in which every shape was rejected: reasons of the shapes, then of unusable records."""

@@ -17,7 +17,7 @@ from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.data.store.reader import load_dataset
 from pix3d_onet.data.store.rejects import read_rejects
 from pix3d_onet.errors import BusyError, ConfigError, InputError
-from pix3d_onet.events import Event, Progress
+from pix3d_onet.events import Event, Note, Progress
 from pix3d_onet.locks import locked
 from pix3d_onet.preparation.assemble import listing_digest
 from pix3d_onet.preparation.job import Execution, prepare
@@ -409,3 +409,25 @@ def test_real_photos_down_the_road(tmp_path: Path) -> None:
     assert len(overlaps) == 29
     assert np.mean(overlaps) > 0.93  # thin legs at 64 voxels and 96 pixels; 0.97 at full size
     assert min(overlaps) > 0.7
+
+
+@pytest.mark.parametrize(
+    ("shapes", "fractions", "grouping", "said"),
+    [
+        (1, (0.7, 0.1, 0.2), "", ["1 group is too few for all splits: no shape is in val or test. Change `fractions`"]),
+        (2, (0.7, 0.1, 0.2), "auto", ["2 groups are too few for all splits: no shape is in val. Change `group_by`"]),
+        (3, (0.7, 0.1, 0.2), "", []),
+        (2, (0.5, 0.0, 0.5), "", []),
+    ],
+)  # fmt: skip
+def test_splits_without_a_shape_are_warned_of_with_the_setting_to_change(
+    tmp_path: Path, shapes: int, fractions: tuple[float, ...], grouping: str, said: list[str]
+) -> None:
+    write_release(tmp_path / "root", shapes)
+    config = replace(CONFIG, fractions=fractions)
+    listing = replace(list_pix3d(tmp_path / "root", config), grouping=grouping)
+    events: list[Event] = []
+    execution = Execution(backend="inline", geometry=box_geometry)
+    prepare(listing, config, tmp_path / "out", execution, emit=events.append)
+    warned = [e.message for e in events if isinstance(e, Note) and e.level == "warning"]
+    assert [text[: len(start)] for text, start in zip(warned, said, strict=True)] == said
