@@ -10,6 +10,7 @@ A sample is 2,048 labelled points of one shape, as float32 coordinates and boole
 * ``original-lean``: the same without the noise, the cheapest way to read that layout;
 * ``hdf5``: one contiguous block of a shard (points are i.i.d., so a block is a sample) through h5py;
 * ``mmap``: the same block through a memory map of the shard (the data set is contiguous in the file);
+* ``torch``: an item of ``pix3d_onet.torch_dataset`` without pictures: float32 tensors, as a worker makes them;
 * ``ram``: a batch of 64 blocks from the stored form in memory.
 
 ``onet export onet`` writes the layout to a temporary folder. Readers are interleaved; medians over the repeats. Bytes
@@ -30,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+import pix3d_onet
 from pix3d_onet import lattice
 from pix3d_onet.data.store import encoding
 from pix3d_onet.data.store.manifest import ShapeEntry
@@ -94,6 +96,18 @@ def mapped(data: Dataset, entries: list[ShapeEntry], count: int) -> Draw:
         start = block(rng, count)
         cells = np.asarray(points[start : start + POINTS])
         consume(lattice.decode_points(cells), encoding.unpack_bits(labels[start // 8 : (start + POINTS) // 8], POINTS))
+        return 1
+
+    return draw
+
+
+def torch_items(path: Path) -> Draw:
+    """An item of the data set for PyTorch."""
+    items = pix3d_onet.torch_dataset(path, None, points=POINTS, image_size=0)
+
+    def draw(rng: np.random.Generator) -> int:
+        item = items[int(rng.integers(len(items)))]
+        consume(item["points"].numpy(), item["occupancy"].numpy() > 0)
         return 1
 
     return draw
@@ -172,6 +186,7 @@ def main() -> None:
             "original-lean": original(files, lean=True),
             "hdf5": hdf5(data, entries, count),
             "mmap": mapped(data, entries, count),
+            "torch": torch_items(options.dataset),
             "ram": in_memory(data, entries, count),
         }
         rates: dict[str, list[float]] = {name: [] for name in readers}

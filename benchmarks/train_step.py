@@ -1,8 +1,9 @@
-"""Time of a training step on the CPU: ours against a float32 step written like the original.
+"""Time of a training step on the CPU: ours against a float32 step written like the original, and with pixel features.
 
     python benchmarks/train_step.py --rounds 5 --threads 2 --json benchmarks/results/train_step.json
+    python benchmarks/train_step.py --sides ours pixel --json benchmarks/results/train_step_pixel.json
 
-Both have the same network (ResNet-18, conditional batch norm), shapes, pictures, batch size and points. The reference
+All have the same network (ResNet-18, conditional batch norm), shapes, pictures, batch size and points. The reference
 loads each object from its own .npz and .jpg, uses Conv1d in float32 and PyTorch's default Adam; ours is
 ``learning.training.trainer``, as in ``onet train``. Each runs in its own process (allocator settings are global), and
 they alternate step by step, so that other load slows both equally.
@@ -28,6 +29,8 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve()
+SIDES = ("reference", "ours", "pixel")
+"""The step written like the original's, that of ``onet train``, and that of ``onet train --conditioning pixel``."""
 SETTINGS = ("batch", "points", "image_size", "threads", "rounds", "precision", "compile")
 
 
@@ -152,15 +155,19 @@ def our_step(options: argparse.Namespace) -> Callable[[], float]:
 
     device.keep_freed_memory()
     torch.set_flush_denormal(True)
+    network = ModelConfig("resnet18", conditioning="pixel" if options.worker == "pixel" else "global")
     config = TrainConfig(
         steps=10**6, batch_size=options.batch, points_per_shape=options.points, image_size=options.image_size,
         pretrained=False, precision=options.precision,
     )  # fmt: skip
     cpu = torch.device("cpu")
     torch.manual_seed(0)
-    model = build_model(ModelConfig("resnet18")).to(memory_format=torch.channels_last)
+    model = build_model(network).to(memory_format=torch.channels_last)
     with Dataset(options.folder / "prepared") as dataset:
-        train, val = (ResidentSplit(dataset, name, options.image_size, PictureFilter()) for name in ("train", "val"))
+        train, val = (
+            ResidentSplit(dataset, name, options.image_size, PictureFilter(), masks=network.needs_mask)
+            for name in ("train", "val")
+        )
     losses: list[float] = []
 
     def emit(event: Event) -> None:
@@ -234,7 +241,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     """Interleaved steps of both sides; medians and ratios."""
     with tempfile.TemporaryDirectory() as name:
         write_data(Path(name), options.batch, options.stored_points, options.image_size)
-        sides = {side: start(side, options, Path(name)) for side in ("reference", "ours")}
+        sides = {side: start(side, options, Path(name)) for side in options.sides}
         rows: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
         for number in range(options.warmup + options.rounds):
             for side, process in sides.items():
@@ -246,15 +253,16 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
             process.stdin.close()
             process.wait()
     medians = {s: {k: statistics.median(r[k] for r in rows[s]) for k in ("wall", "cpu", "rss")} for s in rows}
-    ratios = {k: medians["reference"][k] / medians["ours"][k] for k in ("wall", "cpu")}
-    paired = [r["cpu"] / o["cpu"] for r, o in zip(rows["reference"], rows["ours"], strict=True)]
+    first, second = options.sides[:2]
+    ratios = {k: medians[first][k] / medians[second][k] for k in ("wall", "cpu")}
+    paired = [r["cpu"] / o["cpu"] for r, o in zip(rows[first], rows[second], strict=True)]
     import timm
     import torch
 
     from pix3d_onet.learning.device import cpu_capabilities
 
     return {
-        "settings": {name: getattr(options, name) for name in SETTINGS},
+        "settings": {name: getattr(options, name) for name in (*SETTINGS, "sides")},
         "machine": {"cpu": str(cpu_capabilities().get("cpu_name") or platform.processor()), "cores": os.cpu_count()},
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__},
         "load_average": os.getloadavg()[0],
@@ -277,8 +285,9 @@ def main() -> None:
     parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES[:2], help="the ratio is first over second")
     parser.add_argument("--json", type=Path, help="where to store the result")
-    parser.add_argument("--worker", choices=["reference", "ours"], help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -287,7 +296,7 @@ def main() -> None:
     result = compare(options)
     for side, row in result["median_seconds"].items():
         print(f"{side:10} {row['wall']:.2f} s wall, {row['cpu']:.2f} s CPU, {row['rss'] / 2**30:.2f} GiB peak")
-    print(f"speed-up   {result['speedup']['wall']:.2f}x wall, {result['speedup']['cpu']:.2f}x CPU")
+    print(f"ratio      {result['speedup']['wall']:.2f}x wall, {result['speedup']['cpu']:.2f}x CPU")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pix3d_onet.config import DecoderPrecision
     from pix3d_onet.data.store.reader import SampleSequence
+    from pix3d_onet.learning.batches.torch_dataset import Shapes
     from pix3d_onet.types import UInt8
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "make_watertight",
     "reconstruct",
     "sample_occupancy",
+    "torch_dataset",
 ]
 
 
@@ -47,6 +49,33 @@ def load_dataset(path: str | Path, split: str | None = "train") -> SampleSequenc
     from pix3d_onet.data.store.reader import load_dataset as implementation
 
     return implementation(path, split)
+
+
+def torch_dataset(
+    path: str | Path,
+    split: str | None = "train",
+    *,
+    points: int = 2048,
+    near: int = 0,
+    image_size: int | None = None,
+    sdf: bool = False,
+    seed: int = 0,
+) -> Shapes:
+    """A prepared data set as a ``torch.utils.data.Dataset`` of dicts of tensors, for training loops of one's own.
+
+    One item per picture of ``split`` (``None`` = all): ``image`` (3, H, W) float32 in [0, 1], the object on white;
+    ``pose`` (4, 4), normalised → camera frame, and ``intrinsics`` (3, 3), in pixels of ``image`` (both NaN if not
+    known); ``points`` (``points``, 3) float32 and ``occupancy`` (``points``,) float32, 0 or 1; ``index``. With
+    ``near``: ``near_points`` and ``near_occupancy``; with ``sdf``: ``sdf`` and ``near_sdf``, signed distances.
+
+    ``image_size``: side of the pictures (None = as stored; 0 = no pictures, one item per shape). Points are a block
+    at a place that depends only on ``seed``, epoch (``set_epoch``) and index, not on the workers. ``DataLoader`` may
+    fork or spawn workers. InputError if the data set is missing, damaged, or lacks what is asked for; ConfigError for
+    more points than are stored.
+    """
+    from pix3d_onet.learning.batches.torch_dataset import Shapes
+
+    return Shapes(path, split, points=points, near=near, image_size=image_size, sdf=sdf, seed=seed)
 
 
 def make_watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256) -> Mesh:

@@ -36,7 +36,8 @@ Residence = Literal["auto", "device", "ram", "disk"]
 Backend = Literal["loky", "dask", "inline"]
 EvaluationProtocol = Literal["onet", "pix3d"]
 TrainPreset = Literal["paper", "quick"]
-Baseline = Literal["mean-shape", "retrieval", "oracle"]
+Baseline = Literal["mean-shape", "cone", "retrieval", "retrieval-cut", "oracle"]
+Alignment = Literal["none", "box", "icp", "search"]
 MaskRule = Literal["auto", "rembg"]
 MeshFormat = Literal["glb", "obj", "ply", "stl", "off"]
 Frame = Literal["normalised", "original"]
@@ -435,6 +436,11 @@ class EvaluationConfig(Config):
     """Score only the first N shapes of the split; 0 = all."""
     seed: int = 0
     """Seed for the surface samples."""
+    align: Alignment = "none"
+    """Align every predicted mesh with the true one before scoring: ``box`` = equal centre and longest side, ``icp`` =
+    box, then rigid ICP, ``search`` = the best of 3,744 rotations, each with box, then ICP."""
+    mesh_frame: Frame = "normalised"
+    """Frame of meshes from other methods; original = that of the source's model."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,7 +2,7 @@
 
 Ids, names, categories and error texts come from untrusted files. In a terminal they could move the cursor, in a
 spreadsheet run as a formula, in markdown or LaTeX break the table, in a shell run a command. HTML is escaped by
-jinja2's autoescape (``report.html.templates``), which calls :func:`visible` first.
+jinja2's autoescape (``pages.templating``), which calls :func:`visible` first.
 """
 
 from __future__ import annotations

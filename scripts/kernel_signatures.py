@@ -42,7 +42,7 @@ def called_kernels(folder: Path) -> list[tuple[str, str, str]]:
     from pix3d_onet.inspection.verify import verify
     from pix3d_onet.preparation.job import Execution, prepare
 
-    config = PrepareConfig(points=20_000, surface_points=10_000, render_views=1)
+    config = PrepareConfig(points=20_000, surface_points=10_000, render_views=1, near_points=8, sdf=True)
     synth_pix3d(folder / "release", objects=6, seed=0)
     prepare(list_pix3d(folder / "release", config), config, folder / "data", Execution(backend="inline"))
     verify(folder / "data")

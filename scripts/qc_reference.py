@@ -25,7 +25,7 @@ onet inspect data/prepared/pix3d-chair --qc
 
 shows each figure over all shapes, and the worst shapes with pictures: those with most warnings first, then those that
 are farthest from the ideal of any figure, compared with the other shapes. A ratio is as far from its ideal at a half as
-at double.
+at double. With `--html`, a [page](inspect.md) shows the shapes in 3D, and sorts and filters them by any figure.
 
 A *longest side* is that of the closed mesh's bounding box, 1 in the normalised frame. A *voxel* is a cell of the grid
 that the mesh was closed on: 1/(0.9·`grid_resolution`) of the longest side (without that figure: the `--resolution`),

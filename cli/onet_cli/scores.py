@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ def to_document(
         "dataset": results[0].data,
         "split": split,
         "protocol": protocol,
+        "align": results[0].settings["align"],
         "metrics": defined,
         "rows": [e.to_json() for e in results],
         "differences": paired,
@@ -62,6 +64,8 @@ def render(results: Sequence[Evaluation], differences: Sequence[Difference], *, 
     most = max(len(e.rows) for e in results)
     limit = f", first {ui.counted(first.settings['limit'], 'shape')}" if first.settings["limit"] else ""
     title = f"{first.data}, {first.split}{limit}: {ui.counted(most, 'picture')}, protocol {protocol}"
+    if first.settings["align"] != "none":
+        title += f"; every mesh aligned with the true one: {first.settings['align']}"
     screen.print(title, style="italic")
     shown, missing = fitting(lambda columns: scores_table(results, columns), list(first.means))
     screen.print(shown)
@@ -72,6 +76,8 @@ def render(results: Sequence[Evaluation], differences: Sequence[Difference], *, 
     if fewer:
         screen.print(f"Scored only on the pictures with a camera: {', '.join(fewer)}.")
     screen.print(caption(results, protocol), style="dim")
+    for line in mesh_lines(results):
+        screen.print(line)
     if any(d.test is not None for d in differences):
         against = differences[0].against
         screen.print()
@@ -80,6 +86,20 @@ def render(results: Sequence[Evaluation], differences: Sequence[Difference], *, 
         screen.print(
             "*+ better, *− worse: sign-flip test over shapes, p < 0.05, Holm-corrected over rows.", style="dim"
         )
+
+
+def mesh_lines(results: Sequence[Evaluation]) -> list[str]:
+    """For each row of another method's meshes: the pictures without a usable mesh, and the meshes that are open."""
+    lines = []
+    for e in results:
+        rejected, opened = e.settings.get("rejected"), e.settings.get("open")
+        if rejected:
+            reasons = Counter(r["reason"] for r in rejected).most_common()
+            counts = ", ".join(f"{reason} {n}" for reason, n in reasons)
+            lines.append(f"{e.name}: {len(rejected)} of {ui.counted(len(e.rows), 'picture')} count as empty: {counts}.")
+        if opened:
+            lines.append(f"{e.name}: meshes that are not closed, so that solid angles decide: {opened}.")
+    return lines
 
 
 def caption(results: Sequence[Evaluation], protocol: str) -> str:

@@ -2,7 +2,10 @@
 
 * ``mean-shape``: the same shape for every picture: the mean occupancy of the training shapes, cut at the threshold
   that fits them best. A lower bound: it does not use the picture.
+* ``cone``: every point of the unit cube that the known camera projects into the mask. It uses no training shape, and
+  of the truth only the camera.
 * ``retrieval``: the training shape of the most similar training picture, by a fixed descriptor of outline and edges.
+* ``retrieval-cut``: that shape, without what the known camera projects out of the mask: the intersection of both.
 * ``oracle``: the training shape with the highest IoU to the true shape: an upper bound on the IoU of any retrieval
   (not on the other metrics). It uses the truth, so it is not a method.
 """
@@ -20,6 +23,7 @@ from torch.nn import functional
 from pix3d_onet.config import POINTS_HALF_SIDE, Baseline, check_choice
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.evaluation.evaluate import split_entries
+from pix3d_onet.evaluation.silhouette import Depth, depth_in_cone, depth_in_unit_cube, has_camera
 from pix3d_onet.evaluation.voxels import Contains, voxelised
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.learning.extraction.extract import extract_field, logit
@@ -30,6 +34,8 @@ from pix3d_onet.types import Bool, Float32, Float64, Mesh, Sample, UInt8, View
 
 GRID = 64
 """Cells per axis of the occupancy grids over the stored box; a cell is 0.017 units wide."""
+CELL = 2 * POINTS_HALF_SIDE / GRID
+"""Side of a cell."""
 MEAN_THRESHOLDS = tuple(round(0.02 * k, 2) for k in range(1, 50))
 """Candidate thresholds of the mean occupancy; the best one on the training shapes is used."""
 SHORTLIST = 8
@@ -129,6 +135,19 @@ def mesh_prediction(mesh: Mesh, contains: Contains) -> Prediction:
     return Prediction(mesh, logits, 0.0, mesh_is_field=True)
 
 
+def depth_prediction(depth: Depth) -> Prediction:
+    """Prediction from a distance, positive inside: its level set is extracted like a network's field."""
+
+    def logits(points: Float32) -> Float32:
+        return np.clip(depth(points), -FAR, FAR).astype(np.float32)
+
+    def field(points: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(logits(points.numpy()))
+
+    mesh = extract_field(field, resolution=2 * GRID, coarse=GRID, threshold=0.5).mesh
+    return Prediction(mesh, logits, logit(0.5))
+
+
 def overlap(first: Bool, second: Bool) -> Float32:
     """IoU of every pair of rows: (A, V) and (B, V) bool → (A, B) float32; 1 if both are empty."""
     result = np.empty((len(first), len(second)), np.float32)
@@ -178,6 +197,27 @@ class MeanShape:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Cone:
+    """The silhouette's cone of the picture's own camera, cut by the unit cube of the normalised frame.
+
+    The cube is that of all shapes, not the bounding box of the true one, so only the camera comes from the truth.
+    """
+
+    shapes: TrainingShapes
+    name: str = "cone"
+    settings: Mapping[str, Any] = field(default_factory=lambda: {"resolution": 2 * GRID})
+
+    def usable(self, view: View) -> bool:
+        """Whether the picture has a camera."""
+        return has_camera(view)
+
+    def predict(self, sample: Sample, view: View) -> Prediction:
+        """The cone of ``view``; does not use ``sample``."""
+        cone = depth_in_cone(view)
+        return depth_prediction(lambda points: np.minimum(cone(points), depth_in_unit_cube(points)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Retrieval:
     """The shape of the training picture with the most similar descriptor (the first on ties)."""
 
@@ -197,6 +237,36 @@ class Retrieval:
     def predict(self, sample: Sample, view: View) -> Prediction:
         """The retrieved training shape; uses only the picture, not ``sample``."""
         return mesh_prediction(self.shapes.meshes[self.choose(view)], self.shapes.contains)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RetrievalCut:
+    """The retrieved shape, cut by the silhouette's cone of the picture's own camera."""
+
+    shapes: TrainingShapes
+    name: str = "retrieval-cut"
+    settings: Mapping[str, Any] = field(default_factory=lambda: {"resolution": 2 * GRID})
+
+    def usable(self, view: View) -> bool:
+        """Whether the picture has a camera."""
+        return has_camera(view)
+
+    def predict(self, sample: Sample, view: View) -> Prediction:
+        """The intersection of the retrieved shape and the cone of ``view``; does not use ``sample``."""
+        from pix3d_onet.geometry.mesh.raycast import RayScene
+
+        cone = depth_in_cone(view)
+        mesh = self.shapes.meshes[Retrieval(self.shapes).choose(view)]
+        scene, (low, high) = RayScene(mesh), mesh.bounds
+
+        def depth(points: Float32) -> Float64:
+            bound: Float64 = np.minimum(cone(points), np.minimum(points - low, high - points).min(axis=1))
+            near = np.flatnonzero(bound > -CELL)  # farther outside, only the sign matters
+            side = np.where(self.shapes.contains(mesh, points[near]), 1, -1)
+            bound[near] = np.minimum(bound[near], side * scene.distance(points[near]))
+            return bound
+
+        return depth_prediction(depth)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -226,7 +296,9 @@ class Oracle:
 
 BASELINES: dict[Baseline, Callable[[TrainingShapes], Predictor]] = {
     "mean-shape": MeanShape,
+    "cone": Cone,
     "retrieval": Retrieval,
+    "retrieval-cut": RetrievalCut,
     "oracle": Oracle,
 }
 """Name → constructor from the training shapes. A new baseline is one entry."""

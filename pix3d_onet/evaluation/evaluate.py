@@ -236,18 +236,21 @@ def compare(
 
 
 def rows_csv(evaluations: Sequence[Evaluation]) -> str:
-    """CSV with one line per picture and predictor: name, ids, empty (1 = no surface predicted), faces, all metrics.
+    """CSV with one line per picture and predictor: name, alignment, ids, empty (1 = no surface predicted), faces,
+    all metrics.
 
     A blank cell means "not measured".
     """
     extra = [n for e in evaluations for r in e.rows for n in r.values if n not in METRICS]
     columns = [*(n for n in METRICS if any(n in r.values for e in evaluations for r in e.rows)), *dict.fromkeys(extra)]
-    rows: list[list[object]] = [["name", "split", "record_id", "object_id", "category", "empty", "faces", *columns]]
+    fixed = ["name", "align", "split", "record_id", "object_id", "category", "empty", "faces"]
+    rows: list[list[object]] = [[*fixed, *columns]]
     for e in evaluations:
         for r in e.rows:
             values = [float(r.values.get(c, math.nan)) for c in columns]
             cells = (None if math.isnan(v) else v for v in values)
-            rows.append([e.name, e.split, r.record_id, r.object_id, r.category, int(r.empty), r.faces, *cells])
+            start = [e.name, e.settings.get("align", "none"), e.split, r.record_id, r.object_id, r.category]
+            rows.append([*start, int(r.empty), r.faces, *cells])
     return csv_text(rows)
 
 

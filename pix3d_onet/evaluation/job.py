@@ -10,8 +10,10 @@ from typing import get_args
 from pix3d_onet.config import Baseline
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError, SettingError
+from pix3d_onet.evaluation.alignment import Aligned
 from pix3d_onet.evaluation.baselines import baseline, load_training_shapes
 from pix3d_onet.evaluation.evaluate import Evaluation, evaluate, ideal_f_score, nearest_on, split_entries
+from pix3d_onet.evaluation.external import mesh_folder
 from pix3d_onet.evaluation.paired import Difference, differences
 from pix3d_onet.evaluation.pix3d_protocol import Lattice, evaluate_pix3d
 from pix3d_onet.evaluation.request import Request
@@ -31,7 +33,7 @@ BASE = "retrieval"
 
 
 def evaluate_rows(request: Request, emit: Emit = ignore) -> Iterator[Evaluation | InputError]:
-    """Score baselines first, then runs, in the order given.
+    """Score baselines first, then runs, then other methods' meshes, in the order given.
 
     If a row cannot be scored, its InputError is yielded in its place with a warning, and the others go on. Before the
     first row all runs are opened: InputError for a bad run, ConfigError for an unknown ``against``.
@@ -39,21 +41,27 @@ def evaluate_rows(request: Request, emit: Emit = ignore) -> Iterator[Evaluation 
     device = choose_device(request.device)
     with Dataset(request.data) as dataset, Threads(request.threads, device, emit) as threads:
         trained = open_runs(request, dataset.manifest.data_hash, threads, emit)
-        names = [*request.baselines, *(network.name for network in trained)]
+        names = [*request.baselines, *(network.name for network in trained), *request.meshes]
         if request.against is not None and request.against not in names:
             raise SettingError("against", f"one of the rows ({', '.join(names)})", request.against)
         if request.config.protocol == "onet":
             warn_about_few_samples(dataset, request, emit)
+        config = request.config
+        external = [
+            mesh_folder(name, folder, config.mesh_frame, dataset, config.split, config.limit, emit=emit)
+            for name, folder in request.meshes.items()
+        ]
         rows: list[Predictor] = []
         if request.baselines:
             shapes = load_training_shapes(dataset, contains, emit=emit)
             rows += [baseline(name, shapes) for name in request.baselines]
-        for row in [*rows, *trained]:
+        for row in [*rows, *trained, *external]:
             try:
-                yield score(row, dataset, request, emit)
+                yield score(Aligned(row, config.align, config.seed), dataset, request, emit)
             except InputError as error:
                 emit(Note(f"{row.name}: {error}", "warning"))
-                yield error
+                if not (request.optional_baselines and row in rows):
+                    yield error
 
 
 def score(row: Predictor, dataset: Dataset, request: Request, emit: Emit) -> Evaluation:
@@ -93,7 +101,7 @@ def combined(failed: Sequence[InputError]) -> InputError:
 def open_runs(request: Request, data_hash: str, threads: Threads, emit: Emit) -> list[NetworkPredictor]:
     """The networks of the runs, with a warning for each one that was trained on other data."""
     extraction = request.extraction
-    if request.config.protocol == "pix3d":
+    if request.config.protocol == "pix3d" and request.config.align == "none":
         extraction = replace(extraction, resolution=PROTOCOL_MESH)
     trained = []
     for run in request.runs:
@@ -102,15 +110,18 @@ def open_runs(request: Request, data_hash: str, threads: Threads, emit: Emit) ->
             message = f"{run} was trained on other data ({trained_on}): its training shapes may be among these."
             emit(Note(message, "warning"))
         trained.append(network_predictor(run, extraction, device=choose_device(request.device), threads=threads))
-    return with_unique_names(trained, request.runs)
+    return with_unique_names(trained, request.runs, [*get_args(Baseline), *request.meshes])
 
 
-def with_unique_names(trained: Sequence[NetworkPredictor], runs: Sequence[Path]) -> list[NetworkPredictor]:
-    """The networks with unique names: if names are equal, as many parent folders are added as needed.
+def with_unique_names(
+    trained: Sequence[NetworkPredictor], runs: Sequence[Path], reserved: Sequence[str]
+) -> list[NetworkPredictor]:
+    """The networks with unique names, also among the ``reserved`` ones: if names are equal, as many parent folders are
+    added as needed.
 
     ConfigError if a run is given twice.
     """
-    names, reserved = [network.name for network in trained], get_args(Baseline)
+    names = [network.name for network in trained]
     if len(set(names) | set(reserved)) == len(names) + len(reserved):
         return list(trained)
     for depth in range(1, max(len(run.parts) for run in runs) + 1):

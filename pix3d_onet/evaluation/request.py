@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from pix3d_onet.config import Baseline, EvaluationConfig, ExtractionConfig, MachineConfig, check_choice
-from pix3d_onet.errors import ConfigError
+from pix3d_onet.errors import ConfigError, SettingError
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """The rows of an evaluation, baselines first, and the data set that they are scored on.
 
-    ``against``: the row to compare all with (None: retrieval, else the first). ``threads``: on the CPU, 0 = as many as
-    there are free cores. ConfigError if there is no row.
+    ``optional_baselines``: baselines that cannot be scored, since there are no cameras, are left out. ``meshes``: name
+    of a row → the folder of another method's meshes. ``against``: the row to compare all with (None: retrieval, else
+    the first). ``threads``: on the CPU, 0 = as many as there are free cores. ConfigError if there is no row.
     """
 
     data: Path
     runs: tuple[Path, ...] = ()
     baselines: tuple[Baseline, ...] = ()
+    optional_baselines: bool = False
+    meshes: Mapping[str, Path] = field(default_factory=dict)
     against: str | None = None
     device: str = "auto"
     threads: int = 0
@@ -30,5 +35,8 @@ class Request:
         MachineConfig(self.threads)
         for name in self.baselines:
             check_choice("baselines", name, Baseline)
-        if not self.runs and not self.baselines:
+        for row, folder in self.meshes.items():
+            if row in get_args(Baseline) or not row.strip():
+                raise SettingError("meshes", "NAME=DIR with a name that no baseline has", f"{row}={folder}")
+        if not self.runs and not self.baselines and not self.meshes:
             raise ConfigError("nothing to evaluate.", hint="Give a run, or `baselines='mean-shape'`.")

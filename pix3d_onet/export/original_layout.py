@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
+from pix3d_onet.export.claimed_folder import CLAIM_FILE, KIND, SUMS_FILE, plain_name
 from pix3d_onet.files import (
     check_claim,
     file_digest,
@@ -42,15 +42,10 @@ from pix3d_onet.types import Bool, Camera, Float32, Sample, UInt8, View
 CHOY_SIDE = 137
 """Side of the original layout's pictures, pixels; some of the original models require it."""
 JPEG_QUALITY = 95
-KIND = "export"
 PICTURE_FILES = ((layout.PICTURES, ".jpg"), (layout.MASKS, ".png"))
 """Folders of the files of a picture in a model's folder, and their suffixes; the name is its number."""
-CLAIM_FILE = "export.json"
-"""Written first, with the number of pictures per model, so that a later export can replace this one file by file.
-``metadata.yaml`` is written last, when the export is complete."""
 METADATA_FILE = "metadata.yaml"
-SUMS_FILE = "SHA256SUMS"
-"""Checksums of the models' files, for ``sha256sum -c``."""
+"""Written last, when the export is complete. The claim has the number of pictures per model instead of all names."""
 LARGEST_HALF = np.nextafter(np.float16(POINTS_HALF_SIDE), np.float16(0))
 """Largest float16 below 0.55: exported points stay in the original's cube."""
 
@@ -107,8 +102,8 @@ def model_names(entries: Sequence[ShapeEntry]) -> dict[str, str]:
     result: dict[str, str] = {}
     taken: set[str] = set()
     for entry in entries:
-        category = _plain(entry.category)
-        model = _plain(entry.object_id.removeprefix(f"{entry.category}/"))
+        category = plain_name(entry.category)
+        model = plain_name(entry.object_id.removeprefix(f"{entry.category}/"))
         name, copy = f"{category}/{model}", 2
         while name.lower() in taken:  # some file systems ignore case
             name, copy = f"{category}/{model}~{copy}", copy + 1
@@ -273,7 +268,8 @@ def _is_model(item: tuple[object, object]) -> bool:
     """Whether an entry of ``models`` is a valid name (see :func:`model_names`) with a valid number of pictures."""
     name, pictures = item
     parts = name.split("/") if isinstance(name, str) else []
-    return len(parts) == 2 and all(_plain(p) == p for p in parts) and type(pictures) is int and 0 <= pictures < 1 << 20
+    plain = len(parts) == 2 and all(plain_name(p) == p for p in parts)
+    return plain and type(pictures) is int and 0 <= pictures < 1 << 20
 
 
 def _encoded(pixels: UInt8, side: int, form: str) -> bytes:
@@ -285,11 +281,6 @@ def _encoded(pixels: UInt8, side: int, form: str) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, form, quality=JPEG_QUALITY)  # PNG ignores the quality
     return buffer.getvalue()
-
-
-def _plain(name: str) -> str:
-    """``name`` as a folder name that is valid on every file system."""
-    return re.sub(r"[^\w.~+-]+", "-", name).strip(".-") or "unnamed"
 
 
 def to_json(result: ExportResult) -> dict[str, object]:

@@ -15,12 +15,11 @@ from scipy import ndimage
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
-from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.files import check_writable, is_own_file, write_bytes
+from pix3d_onet.files import write_bytes
 from pix3d_onet.geometry.render.cameras import MARGIN, frame, look_at_pose
 from pix3d_onet.geometry.render.scene import Scene
-from pix3d_onet.inspection.summary import worst_shapes
-from pix3d_onet.seeding import generator
+from pix3d_onet.inspection.output import SOFTWARE
+from pix3d_onet.inspection.summary import choose
 from pix3d_onet.types import Sample, UInt8, View
 
 CELL = 168
@@ -32,8 +31,6 @@ COLUMNS = 3
 """Shapes per row."""
 MASK_COLOUR = np.array([0, 114, 178])
 """Blue of Okabe and Ito (2008)."""
-SOFTWARE = "onet inspect"
-"""What a sheet says that it was made by: such a picture may be replaced by the next."""
 DEFAULT_VIEW = (math.radians(35), math.radians(20))
 """Azimuth and elevation for a mesh whose picture has no camera."""
 
@@ -47,7 +44,7 @@ def contact_sheet(
     (None = all). InputError if the data set cannot be read or ``path`` cannot be written.
     """
     with Dataset(root) as dataset:
-        chosen = _choose(dataset, shapes, worst, split, seed)
+        chosen = choose(dataset.manifest, shapes, worst=worst, split=split, seed=seed)
         if not chosen:
             raise InputError(f"the {split} split of {root} has no shapes.")
         tiles = [_tile(dataset.sample(entry, split), entry, why) for entry, why in chosen]
@@ -60,50 +57,6 @@ def contact_sheet(
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}.", hint="Name another file with `sheet`.") from None
     return tuple(entry.object_id for entry, _ in chosen)
-
-
-def check_place(path: Path, *, overwrite: bool) -> None:
-    """InputError where something else than a sheet of ours stands at ``path``, unless ``overwrite`` gives it up."""
-    if overwrite or not (path.exists() or path.is_symlink()):
-        return
-    made_by = ""
-    if is_own_file(path):
-        try:
-            with Image.open(path, formats=["PNG"]) as picture:
-                made_by = str(picture.info.get("Software", ""))
-        except Exception:  # noqa: BLE001 - decoders raise almost anything on other people's files
-            made_by = ""
-    if made_by != SOFTWARE:
-        raise InputError(
-            f"{path} is not a sheet of onet.", hint="Name another file, or replace it with `overwrite=True`."
-        )
-
-
-def sheet_path(wanted: Path | None, default: Path, *, overwrite: bool, emit: Emit = ignore) -> Path | None:
-    """The path for a sheet: ``wanted``, else ``default``, or None with a warning if the default cannot be written.
-
-    InputError if ``wanted`` cannot be written.
-    """
-    path = wanted or default
-    try:
-        check_writable(path)
-        check_place(path, overwrite=overwrite)
-    except InputError as error:
-        if wanted is not None:
-            raise
-        emit(Note(f"no pictures: {error.message} Name a file with `out`.", "warning"))
-        return None
-    return path
-
-
-def _choose(
-    dataset: Dataset, count: int, worst: bool, split: str | None, seed: int
-) -> Sequence[tuple[ShapeEntry, str]]:
-    if worst:
-        return worst_shapes(dataset.manifest, count)
-    entries = dataset.entries(split)
-    picked = generator(seed, "contact sheet").permutation(len(entries))[:count]
-    return [(entries[i], "") for i in sorted(picked)]
 
 
 def _tile(sample: Sample, entry: ShapeEntry, why: str) -> Image.Image:

@@ -14,6 +14,7 @@ from pix3d_onet.config import SPLITS
 from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, is_figure, named_warnings, read_manifest
 from pix3d_onet.data.store.quality_figures import FIGURES
 from pix3d_onet.data.store.rejects import scan_rejects
+from pix3d_onet.seeding import generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +117,8 @@ def _badness(key: str, value: float) -> float:
     return FIGURES[key].badness(value) if key in FIGURES else 0.0
 
 
-def worst_shapes(manifest: Manifest, count: int) -> list[tuple[ShapeEntry, str]]:
-    """The ``count`` shapes of lowest quality, worst first, each with the figures that are the reason.
+def worst_shapes(manifest: Manifest, count: int | None = None) -> list[tuple[ShapeEntry, str]]:
+    """The ``count`` shapes (None = all) of lowest quality, worst first, each with the figures that are the reason.
 
     Shapes are sorted by their number of warnings, then by their ranks in all figures by distance from the ideal, worst
     rank first. Ties share the better rank, so that a figure that is equal for all shapes ranks none of them.
@@ -137,3 +138,16 @@ def worst_shapes(manifest: Manifest, count: int) -> list[tuple[ShapeEntry, str]]
         scored.append((-len(named), [-rank for rank, _ in own], entry.object_id, entry, why))
     scored.sort(key=lambda row: row[:3])
     return [(entry, why) for *_, entry, why in scored[:count]]
+
+
+def choose(
+    manifest: Manifest, count: int, *, worst: bool, split: str | None, seed: int
+) -> list[tuple[ShapeEntry, str]]:
+    """``count`` shapes with pictures in ``split`` (None = all), each with why: the worst first, or a random choice in
+    the order of the manifest, without reasons."""
+    entries = manifest.in_split(split)
+    if worst:
+        own = {entry.object_id for entry in entries}
+        return [(e, why) for e, why in worst_shapes(manifest) if e.object_id in own][:count]
+    picked = generator(seed, "contact sheet").permutation(len(entries))[:count]
+    return [(entries[i], "") for i in sorted(picked)]

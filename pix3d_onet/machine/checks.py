@@ -236,7 +236,7 @@ def check_data(default: Path = Path("data/pix3d")) -> Check:
     root = Path(named) if named else default
     if (root / PIX3D_INDEX).is_file():
         return Check("data", OK, f"Pix3D in {root}")
-    fix = f"Get it: onet download pix3d --to {root}; or make synthetic data: onet synth pix3d {root}"
+    fix = f"Download it to {root} with onet download pix3d, or make synthetic data: onet synth pix3d {root}"
     if named:
         return Check("data", FAILED, f"ONET_PIX3D_ROOT is {named}, which holds no {PIX3D_INDEX}", fix)
     return Check("data", ABSENT, f"no Pix3D in {root}", fix)

@@ -12,8 +12,8 @@ from pix3d_onet.data.images.decoding import read_rgb
 from pix3d_onet.errors import RejectError
 from pix3d_onet.files import write_text, writing
 from pix3d_onet.geometry.render import preview
+from pix3d_onet.pages.mesh_view import mesh_page
 from pix3d_onet.reconstruction.outcome import Reconstruction
-from pix3d_onet.report.html.mesh_view import mesh_page
 from pix3d_onet.types import Mesh, UInt8, View
 
 

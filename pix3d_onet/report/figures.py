@@ -11,8 +11,9 @@ from pix3d_onet.ablation.stored_runs import RunGroup
 from pix3d_onet.errors import MissingDependencyError
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.files import writing
+from pix3d_onet.pages.pictures import with_mask
 from pix3d_onet.report.curves import mean_curve
-from pix3d_onet.report.gallery import Gallery, with_mask
+from pix3d_onet.report.gallery import Gallery
 from pix3d_onet.report.palette import styles
 from pix3d_onet.report.table import Table
 from pix3d_onet.report.thumbnails import Thumbnails

@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from pix3d_onet.ablation.stored_runs import StoredRun
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.runs.examples import Example, read_examples
-from pix3d_onet.types import Bool, UInt8
-
-MASK_ALPHA = 0.3
-"""Opacity of the mask over the picture, as in the published Figure 5."""
-MASK_COLOUR = (213, 94, 0)
-"""Okabe-Ito vermillion."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,15 +47,3 @@ def gallery(runs: Sequence[StoredRun], labels: Mapping[str, str], limit: int = 6
     records = tuple(inputs)[:limit]
     kept = {k: e for k, e in cells.items() if k[1] in records}
     return Gallery(records, {r: inputs[r] for r in records}, kept, labels)
-
-
-def cut_out(rgb: UInt8, mask: Bool) -> UInt8:
-    """``rgb`` (H, W, 3) on nothing, (H, W, 4): what is outside the mask is transparent."""
-    return np.dstack([rgb, mask.astype(np.uint8) * np.uint8(255)])
-
-
-def with_mask(rgb: UInt8, mask: Bool) -> UInt8:
-    """``rgb`` (H, W, 3) uint8 with the mask (H, W) drawn over it."""
-    tinted = rgb.astype(np.float64)
-    tinted[mask] = (1 - MASK_ALPHA) * tinted[mask] + MASK_ALPHA * np.asarray(MASK_COLOUR)
-    return np.rint(tinted).astype(np.uint8)

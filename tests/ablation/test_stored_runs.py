@@ -67,6 +67,20 @@ def test_a_run_has_the_name_it_was_given_and_without_one_that_of_its_architectur
     assert variant_of(dataclasses.replace(record, name="resnet18", model=other)) == "resnet18 (other architecture)"
 
 
+def test_a_setting_that_came_later_compares_with_runs_that_do_not_have_it(tmp_path: Path) -> None:
+    base = make_record("resnet18")
+    train = {**base.train, "near": 0.5}
+    near = dataclasses.replace(base, name="near", run_id="0" * 12, train=train, replaced={"near": 0.0})
+    for record in (base, near):
+        write_run(tmp_path / record.name, record)
+    (group,) = group_runs(find_runs(tmp_path))
+    assert {run.variant for run in group.runs} == {"near", "resnet18"}
+    assert "near" not in group.setting["train"]  # so its key is that of earlier versions
+    unlike = dataclasses.replace(near, replaced={})
+    write_run(tmp_path / "near", unlike)
+    assert len(group_runs(find_runs(tmp_path))) == 2
+
+
 def test_a_recipe_variant_is_told_from_its_base() -> None:
     assert variant_of(make_record("resnet18-cosine")) == "resnet18-cosine"
     named = [dataclasses.replace(make_record(name), name="x") for name in ("resnet18-recipe", "resnet18")]

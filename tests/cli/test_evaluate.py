@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from typing import get_args
 
 import h5py
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from helpers import datasets, stored_run
 from helpers.command_line import status as onet
 
+from pix3d_onet.config import Baseline
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.data.store.reader import Dataset
 
@@ -22,18 +24,18 @@ def test_evaluate_scores_a_run_and_the_baselines(run, data, tmp_path, capsys) ->
     arguments = ["evaluate", run, "--data", data, "--baselines", "--samples", "500", "--csv", table, *SMALL]
     assert onet(*arguments, "--json") == 0
     document = json.loads(capsys.readouterr().out)
-    assert [row["name"] for row in document["rows"]] == ["mean-shape", "retrieval", "oracle", "tiny"]
+    assert [row["name"] for row in document["rows"]] == [*get_args(Baseline), "tiny"]
     assert document["protocol"] == "onet"
     assert {m["name"] for m in document["metrics"]} >= {"iou", "chamfer_l1", "normal_consistency", "f_score"}
-    assert document["rows"][3]["settings"]["run"] == "tiny"
-    assert document["rows"][3]["settings"]["folder"] == run.name
+    assert document["rows"][-1]["settings"]["run"] == "tiny"
+    assert document["rows"][-1]["settings"]["folder"] == run.name
     assert {(d["name"], d["against"]) for d in document["differences"]} == {
-        (name, "retrieval") for name in ("mean-shape", "oracle", "tiny")
+        (name, "retrieval") for name in (*get_args(Baseline), "tiny") if name != "retrieval"
     }
     for row in document["rows"]:
         assert row["pictures"] == 1
         assert 0 <= row["means"]["iou"]["mean"] <= 1
-    assert len(table.read_text().splitlines()) == 5
+    assert len(table.read_text().splitlines()) == 1 + len(document["rows"])
 
 
 def test_a_wide_terminal_shows_every_column_and_a_narrow_one_those_that_fit(data, monkeypatch, capsys) -> None:
@@ -88,11 +90,12 @@ def test_after_ctrl_c_the_rows_that_are_done_are_kept(data, tmp_path, monkeypatc
     arguments = ["evaluate", "--baselines", "--data", data, "--samples", "100", "--csv", table, "--out", document]
     assert onet(*arguments) == 130
     shown = capsys.readouterr()
-    assert "mean-shape" in shown.out
+    assert "retrieval-cut" in shown.out
     assert "oracle" not in shown.out
     assert "interrupted" in shown.err
-    assert len(table.read_text().splitlines()) == 3
-    assert [row["name"] for row in json.loads(document.read_text())["rows"]] == ["mean-shape", "retrieval"]
+    done = [row["name"] for row in json.loads(document.read_text())["rows"]]
+    assert done == ["mean-shape", "cone", "retrieval", "retrieval-cut"]
+    assert len(table.read_text().splitlines()) == 1 + len(done)
 
 
 def test_what_is_wrong_with_the_outputs_is_said_before_the_work(data, tmp_path, capsys) -> None:
@@ -103,7 +106,7 @@ def test_what_is_wrong_with_the_outputs_is_said_before_the_work(data, tmp_path, 
     assert "are both" in capsys.readouterr().err
     assert onet(*common, "--against", "nobody") == 2
     shown = capsys.readouterr().err
-    assert "mean-shape, retrieval, oracle" in shown
+    assert ", ".join(get_args(Baseline)) in shown
     assert "training shapes" not in shown
 
 
@@ -139,7 +142,7 @@ def test_evaluate_warns_of_other_training_data(tmp_path, data, capsys) -> None:
     ("arguments", "status", "words"),
     [
         ([], 2, "nothing to evaluate"),
-        (["--baseline", "median"], 2, "'mean-shape', 'retrieval', 'oracle'"),
+        (["--baseline", "median"], 2, "'mean-shape', 'cone', 'retrieval', 'retrieval-cut', 'oracle'"),
         (["--baselines", "--data", "nowhere"], 3, "not found"),
         (["--baselines", "--samples", "0"], 2, "--samples"),
         (["no-run", "--threshold", "1.5"], 2, "--threshold"),
@@ -214,6 +217,16 @@ def test_a_damaged_description_of_a_run_is_one_line(tmp_path, run, data, capsys,
 def test_few_samples_are_warned_of(data, capsys) -> None:
     assert onet("evaluate", "--baseline", "retrieval", "--data", data, "--samples", "200") == 0
     assert "200 samples per surface are few" in capsys.readouterr().err
+
+
+def test_without_cameras_all_baselines_are_those_that_need_none(tmp_path, capsys) -> None:
+    folder = datasets.make_dataset(tmp_path / "data", shapes=6, points=256, image_size=32, without_pose=range(6))
+    common = ["evaluate", "--data", folder, "--samples", "200", "--json"]
+    assert onet(*common, "--baselines") == 0
+    shown = capsys.readouterr()
+    assert [row["name"] for row in json.loads(shown.out)["rows"]] == ["mean-shape", "retrieval", "oracle"]
+    assert "cone: no picture of the test split can be used by cone: it needs cameras" in shown.err
+    assert onet(*common, "--baseline", "cone") == 3
 
 
 def test_differences_are_shown_where_there_are_shapes_enough(tmp_path, capsys) -> None:

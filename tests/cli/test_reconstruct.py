@@ -391,9 +391,9 @@ def test_the_original_frame_is_that_of_the_record_s_model(run, tmp_path, photo, 
     assert onet("reconstruct", run, photo, "--frame", "original", *SMALL) == 2
 
 
-@pytest.mark.parametrize("pose", ["matrix", "6d"])
-def test_a_pose_network_asks_for_the_pose(tmp_path, photo, capsys, pose) -> None:
-    network = stored_run.store_run(tmp_path / "run", pose=pose)
+@pytest.mark.parametrize("kind", list(stored_run.CAMERAS))
+def test_a_network_with_a_camera_asks_for_it(tmp_path, photo, capsys, kind) -> None:
+    network = stored_run.store_run(tmp_path / "run", **stored_run.CAMERAS[kind])
     out = ["-o", tmp_path / "m.glb", "--no-preview", *SMALL]
     broken = tmp_path / "broken.png"
     broken.touch()
@@ -405,8 +405,8 @@ def test_a_pose_network_asks_for_the_pose(tmp_path, photo, capsys, pose) -> None
     camera.write_text(json.dumps({"pose": np.eye(4).tolist(), "focal": 1.4}))
     assert onet("reconstruct", network, photo, "--pose", camera, *out) == 0
     camera.write_text(json.dumps(np.eye(4).tolist()))
-    assert onet("reconstruct", network, photo, "--pose", camera, *out) == (3 if pose == "6d" else 0)
-    assert ("divided by the photo's width" in " ".join(capsys.readouterr().err.split())) == (pose == "6d")
+    assert onet("reconstruct", network, photo, "--pose", camera, *out) == (0 if kind == "matrix" else 3)
+    assert ("divided by the photo's width" in " ".join(capsys.readouterr().err.split())) == (kind != "matrix")
     camera.write_text("[1, 2]")
     assert onet("reconstruct", network, photo, "--pose", camera, *out) == 3
     assert "camera file" in capsys.readouterr().err

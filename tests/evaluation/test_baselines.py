@@ -29,7 +29,7 @@ from pix3d_onet.evaluation.baselines import (
 )
 from pix3d_onet.evaluation.evaluate import evaluate
 from pix3d_onet.evaluation.voxels import voxel_centres, voxelised
-from pix3d_onet.learning.extraction.refine import is_closed
+from pix3d_onet.geometry.mesh.simplification import is_closed
 from pix3d_onet.metrics import iou
 from pix3d_onet.types import Mesh
 
@@ -193,7 +193,7 @@ def test_features_tell_pictures_apart_and_not_their_resolution() -> None:
 
 
 def test_unknown_names_and_empty_splits(tmp_path, library) -> None:
-    with pytest.raises(ConfigError, match="mean-shape, retrieval or oracle"):
+    with pytest.raises(ConfigError, match="retrieval, retrieval-cut or oracle"):
         baseline("median", library)
     folder = datasets.make_dataset(tmp_path, shapes=3, points=64, image_size=16)
     text = (folder / "manifest.json").read_text().replace('"train"', '"val"')

@@ -13,16 +13,18 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from helpers import datasets, fields
+from helpers import datasets, fields, stored_run
 
 from pix3d_onet import seeding
-from pix3d_onet.config import ModelConfig
+from pix3d_onet.config import ExtractionConfig, ModelConfig
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.evaluation import pix3d_protocol as protocol
 from pix3d_onet.evaluation.evaluate import compare, evaluate, ideal_f_score, nearest_by_pairs, nearest_on, rows_csv
+from pix3d_onet.learning.batches.split import PictureFilter, ResidentSplit
 from pix3d_onet.learning.extraction.extract import logit
-from pix3d_onet.learning.extraction.predictor import NetworkPredictor, Prediction
+from pix3d_onet.learning.extraction.predictor import NetworkPredictor, Prediction, network_predictor
+from pix3d_onet.learning.training.validate import evaluate_split
 from pix3d_onet.metrics import f_score, nearest, surface_distances
 from pix3d_onet.types import Mesh
 
@@ -131,9 +133,9 @@ def test_limits_and_missing_splits(data) -> None:
 
 
 class Sphere(torch.nn.Module):
-    def __init__(self, pose: str = "none") -> None:
+    def __init__(self, **settings: str) -> None:
         super().__init__()
-        self.config = ModelConfig(pose=pose)
+        self.config = ModelConfig(**settings)
 
     def encode(self, images, pose=None, intrinsics=None):
         self.side = images.shape[-1]
@@ -157,20 +159,33 @@ def test_a_network_is_scored_on_its_field_and_its_mesh(data) -> None:
 
 
 def test_a_pose_network_skips_pictures_without_a_camera(data) -> None:
-    network = NetworkPredictor("sphere", Sphere("matrix"), resolution=32)
+    network = NetworkPredictor("sphere", Sphere(pose="matrix"), resolution=32)
     with Dataset(data) as dataset:
         view = dataset.sample(dataset.entries("test")[0], "test").images[0]
         assert network.usable(view)
         assert not network.usable(replace(view, pose=np.full((4, 4), np.nan, np.float32)))
 
 
-def test_a_6d_network_skips_pictures_without_a_focal_length(data) -> None:
+@pytest.mark.parametrize("kind", ["6d", "pixel"])
+def test_a_network_skips_pictures_without_the_focal_length_it_needs(data, kind) -> None:
     with Dataset(data) as dataset:
         view = dataset.sample(dataset.entries("test")[0], "test").images[0]
     blind = replace(view, intrinsics=np.full((3, 3), np.nan, np.float32))
-    assert NetworkPredictor("sphere", Sphere("6d")).usable(view)
-    assert not NetworkPredictor("sphere", Sphere("6d")).usable(blind)
-    assert NetworkPredictor("sphere", Sphere("matrix")).usable(blind)
+    assert NetworkPredictor("sphere", Sphere(**stored_run.CAMERAS[kind])).usable(view)
+    assert not NetworkPredictor("sphere", Sphere(**stored_run.CAMERAS[kind])).usable(blind)
+    assert NetworkPredictor("sphere", Sphere(pose="matrix")).usable(blind)
+
+
+def test_pixel_features_score_as_in_validation(data, tmp_path) -> None:
+    """Pictures, masks and cameras take two ways to the network: as tensors of a split, and as single views."""
+    run = stored_run.store_run(tmp_path / "run", conditioning="pixel")
+    with Dataset(data) as dataset:
+        predictor = network_predictor(run, ExtractionConfig(resolution=16, threshold=0.5))
+        rows = evaluate(predictor, dataset, "train", contains=inside_test, sample_surface=no_surface).rows
+        split = ResidentSplit(dataset, "train", 64, PictureFilter(need_pose=True), masks=True)
+    scores = evaluate_split(predictor.model, split, thresholds=(predictor.threshold,))
+    assert len(set(scores.iou(predictor.threshold))) == len(rows) == 8
+    assert {row.record_id: row.values["iou"] for row in rows} == pytest.approx(scores.by_record(predictor.threshold))
 
 
 def test_an_evaluation_says_what_was_evaluated(data) -> None:

@@ -1,10 +1,13 @@
-"""A headless Chromium for tests of the HTML pages; they are skipped if none is installed."""
+"""Read HTML pages in tests: parsed as text, and in a headless Chromium; skipped if none is installed."""
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,48 @@ FLAGS = (
     "--enable-unsafe-swiftshader",
     "--hide-scrollbars",
 )
+
+
+VOID = {"meta", "link", "img", "br", "input"}
+
+
+class Balance(HTMLParser):
+    """Checks that elements nest, collects ids and addresses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        self.ids += [v for k, v in attrs if k == "id" and v]
+        self.addresses += [v for k, v in attrs if k in ("src", "href") and v]
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data.strip())
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def parsed(text: str) -> Balance:
+    parser = Balance()
+    parser.feed(text)
+    parser.close()
+    assert parser.open == []
+    assert len(parser.ids) == len(set(parser.ids))
+    return parser
+
+
+def embedded(text: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', text, re.S)
+    assert found
+    document: dict[str, Any] = json.loads(found[1])
+    return document
 
 
 @contextmanager
@@ -63,8 +108,6 @@ def complaints(browser: Any) -> list[str]:
 
 def requests(browser: Any, page: Path) -> list[str]:
     """Addresses asked for, other than the page itself and what it carries in itself."""
-    import json
-
     urls = []
     for entry in browser.get_log("performance"):
         message = json.loads(entry["message"])["message"]
@@ -92,3 +135,37 @@ def pixels(browser: Any, canvas: str) -> tuple[float, int]:
     browser.execute_async_script(SETTLE)
     share, value = browser.execute_script(PIXELS, canvas)
     return float(share), int(value)
+
+
+def screen(browser: Any, page: Path, width: int, scheme: str) -> None:
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    open_page(browser, page)
+    browser.execute_async_script(SETTLE)
+
+
+NAMELESS = """
+return [...document.querySelectorAll('button, a, input, select, canvas, svg, img')].filter(e =>
+  !(e.textContent.trim() || e.getAttribute('aria-label') || e.hasAttribute('alt') || e.labels?.length ||
+    e.closest('[aria-hidden]'))
+).map(e => e.outerHTML.slice(0, 80))
+"""
+"""What can be clicked or looked at, and has no name for those who do not see it."""
+
+CONTRAST = """
+const rgb = s => s.match(/[\\d.]+/g).slice(0, 3).map(Number);
+const lum = c => c.map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+  .reduce((a, v, i) => a + v * [0.2126, 0.7152, 0.0722][i], 0);
+const ground = lum(rgb(getComputedStyle(document.body).backgroundColor));
+const out = {};
+for (const selector of arguments[0]) {
+  const e = document.querySelector(selector);
+  if (!e) continue;
+  const l = lum(rgb(getComputedStyle(e).color));
+  out[selector] = (Math.max(l, ground) + 0.05) / (Math.min(l, ground) + 0.05);
+}
+return out;
+"""
+"""Contrast of the text of each selector with the page's ground."""

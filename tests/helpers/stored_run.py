@@ -10,22 +10,27 @@ from helpers.decoders import original_state
 
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.learning.checkpoint import save_best
-from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
+from pix3d_onet.learning.network.model import OccupancyNetwork, blank_pictures, build_model
 
 TINY = {"encoder": "test_resnet", "c_dim": 32, "hidden_dim": 32, "blocks": 2}
+CAMERAS = {"matrix": {"pose": "matrix"}, "6d": {"pose": "6d"}, "pixel": {"conditioning": "pixel"}}
+"""Settings of the networks that need a camera; of ``matrix`` alone without its focal length."""
 
 
-def store_run(folder: Path, *, pose: str = "none", data_hash: str = "", empty: bool = False) -> Path:
-    """Write ``folder/best``: a blob around the middle of the box that depends a little on the picture."""
+def store_run(folder: Path, *, data_hash: str = "", empty: bool = False, **settings: str) -> Path:
+    """Write ``folder/best``: a blob around the middle of the box that depends a little on the picture.
+
+    ``settings``: of the network besides ``TINY``.
+    """
     torch.manual_seed(0)
-    config = ModelConfig(pose=pose, **TINY)
+    config = ModelConfig(**TINY, **settings)
     model = build_model(config)
     with torch.no_grad():
         for name, parameter in model.decoder.named_parameters():
             if "fc_1" in name or "conv_gamma.weight" in name:
                 parameter.normal_(std=0.3)
         points = torch.rand(2048, 3) * 1.1 - 0.55
-        code = model.eval().encode(torch.ones(1, 3, 64, 64), *cameras(pose))
+        code = model.eval().encode(*blank_pictures(config, 1, 64))
         values = model.decode(points[None], code)[0]
         model.decoder.fc_out.bias += (-1e4 if empty else 0) - values.median()
     header = {
@@ -37,13 +42,6 @@ def store_run(folder: Path, *, pose: str = "none", data_hash: str = "", empty: b
     }
     save_best(folder, model.state_dict(), header)
     return folder
-
-
-def cameras(pose: str) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """The camera arguments of ``encode``."""
-    if pose == "none":
-        return None, None
-    return torch.eye(4)[None], torch.eye(3)[None]
 
 
 def write_original(path: Path, **changes: torch.Tensor | None) -> OccupancyNetwork:

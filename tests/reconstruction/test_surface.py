@@ -84,9 +84,9 @@ def test_arrays_give_what_files_give(run, files, scene) -> None:
     equal(reconstruct(run, rgb, mask="auto", **SMALL), reconstruct(run, files / "photo.png", mask="auto", **SMALL))
 
 
-@pytest.mark.parametrize("pose", ["matrix", "6d"])
-def test_a_camera_as_numbers_is_that_of_its_file(tmp_path, scene, pose) -> None:
-    run = stored_run.store_run(tmp_path / "run", pose=pose)
+@pytest.mark.parametrize("kind", list(stored_run.CAMERAS))
+def test_a_camera_as_numbers_is_that_of_its_file(tmp_path, scene, kind) -> None:
+    run = stored_run.store_run(tmp_path / "run", **stored_run.CAMERAS[kind])
     rgb, inside = scene
     matrix = np.eye(4)
     matrix[2, 3] = 2
@@ -95,7 +95,7 @@ def test_a_camera_as_numbers_is_that_of_its_file(tmp_path, scene, pose) -> None:
     equal(reconstruct(run, rgb, mask=inside, pose=matrix, focal=1.3, **SMALL), by_file)
     with pytest.raises(InputError, match="camera"):
         reconstruct(run, rgb, mask=inside, **SMALL)
-    if pose == "6d":
+    if kind != "matrix":
         with pytest.raises(InputError, match="focal length"):
             reconstruct(run, rgb, mask=inside, pose=matrix, **SMALL)
     with pytest.raises(ConfigError, match="4×4"):

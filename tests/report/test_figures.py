@@ -14,9 +14,10 @@ from scipy import ndimage
 
 from pix3d_onet.ablation.stored_runs import find_runs
 from pix3d_onet.geometry.render.look import DISTANCE, FIELD_OF_VIEW, PREDICTION_COLOUR
+from pix3d_onet.pages.pictures import with_mask
 from pix3d_onet.report.build import Report, read_report
 from pix3d_onet.report.curves import mean_curve
-from pix3d_onet.report.gallery import gallery, with_mask
+from pix3d_onet.report.gallery import gallery
 from pix3d_onet.report.palette import OKABE_ITO, styles
 from pix3d_onet.report.shade import crease_normals, shade, view_matrix
 from pix3d_onet.report.thumbnails import Thumbnails

@@ -115,9 +115,11 @@ def render(result: DownloadResult, *, verbose: bool) -> None:
         (c.category, c.records, c.complete, ", ".join(f"{n} {reason}" for reason, n in c.problems.items()))
         for c in result.categories
     ]
-    files = f"{result.unpacked.written} files written, {result.unpacked.kept} already there"
-    console.print(ui.table(f"{result.root} ({files})", ["category", ">records", ">complete", "others"], rows))
-    rejected = result.unpacked.rejected
+    unpacked = result.unpacked
+    written = f"{ui.counted(unpacked.written, 'file')} ({unpacked.bytes / 1e6:.1f} MB) written"
+    console.print(f"{result.root}: {written}, {unpacked.kept} already there", soft_wrap=True)
+    console.print(ui.table("", ["category", ">records", ">complete", "others"], rows))
+    rejected = unpacked.rejected
     for row in rejected[: None if verbose else SHOWN_REJECTS]:
         console.print(f"left out {row.record_id}: {row.reason}: {row.detail}", style="yellow", soft_wrap=True)
     if len(rejected) > SHOWN_REJECTS and not verbose:

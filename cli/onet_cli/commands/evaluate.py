@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pix3d_onet.evaluation.evaluate import Evaluation
 
 EXTRACTION = ("threshold", "resolution", "coarse", "precision")
-SCORING = ("split", "protocol", "samples", "voxels", "limit", "seed")
+SCORING = ("split", "protocol", "samples", "voxels", "limit", "seed", "align", "mesh_frame")
 UNUSED: dict[EvaluationProtocol, tuple[str, ...]] = {
     "onet": ("voxels",),
     "pix3d": ("resolution", "coarse", "threshold", "samples", "seed", "precision"),
@@ -29,11 +29,29 @@ UNUSED: dict[EvaluationProtocol, tuple[str, ...]] = {
 """Protocol → options that it does not use."""
 
 
+class NamedFolder(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """``NAME=DIR``, passed on as a pair."""
+
+    name = "NAME=DIR"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
+        """Split at the first ``=``; a usage error without one."""
+        name, equals, folder = str(value).partition("=")
+        if not (name and equals and folder):
+            self.fail(f"{value!r} is not NAME=DIR.", param, ctx)
+        return name, Path(folder)
+
+
 @click.command()
 @click.argument("runs", nargs=-1, type=FOLDER, metavar="[RUN]...")
 @click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Prepared data set.")
 @settings(EvaluationConfig, "split", "protocol")
-@click.option("--baselines", "all_baselines", is_flag=True, help="Add all three baselines as rows.")
+@click.option(
+    "--baselines",
+    "all_baselines",
+    is_flag=True,
+    help="Add all baselines that the pictures allow.",
+)
 @click.option(
     "--baseline",
     "baselines",
@@ -41,6 +59,8 @@ UNUSED: dict[EvaluationProtocol, tuple[str, ...]] = {
     type=click.Choice(get_args(Baseline)),
     help="Add one baseline as a row; repeatable.",
 )
+@click.option("--meshes", multiple=True, type=NamedFolder(), help="Add another method's meshes as a row; repeatable.")
+@settings(EvaluationConfig, "align", "mesh_frame")
 @click.option("--against", metavar="ROW", help="Compare all rows with this one [default: retrieval, or the first].")
 @settings(ExtractionConfig, "threshold", "resolution", "coarse")
 @settings(EvaluationConfig, "samples", "voxels", "limit", "seed")
@@ -56,6 +76,7 @@ def evaluate(
     data: Path,
     all_baselines: bool,
     baselines: tuple[Baseline, ...],
+    meshes: tuple[tuple[str, Path], ...],
     against: str | None,
     device: str,
     threads: int,
@@ -66,23 +87,33 @@ def evaluate(
     verbose: bool,
     **fields: Any,
 ) -> None:
-    """Score trained RUNs and baselines on a split: IoU, Chamfer-L1, normal consistency, F-score.
+    """Score trained RUNs, baselines and other methods' meshes on a split: IoU, Chamfer-L1, normals, F-score.
 
     Protocol "onet" is that of Occupancy Networks: the field is scored on the stored points, the extracted mesh on
     surface samples. Protocol "pix3d" is the official one of Pix3D: IoU on 32³ voxels after aligning bounding boxes,
     with the one threshold that is best on the scored pictures. Do not compare numbers across protocols.
+
+    Meshes of --meshes NAME=DIR are matched by the name of the picture or shape; missing and broken ones count as empty.
+    --align uses the truth, and applies to every row, so that rows of one table can be compared.
 
     \b
     Example:
       onet evaluate runs/convnext --data data/prepared/pix3d-chair --baselines
       onet evaluate --baseline retrieval --split val --csv scores.csv
       onet evaluate runs/resnet18 --protocol pix3d --json
+      onet evaluate runs/resnet18 --baselines --meshes triposr=out/triposr --align search
     """
     named = (*(get_args(Baseline) if all_baselines else ()), *baselines)
     config = EvaluationConfig(**{name: fields[name] for name in SCORING})
     extraction = ExtractionConfig(**{name: fields[name] for name in EXTRACTION})
-    request = Request(data, runs, tuple(dict.fromkeys(named)), against, device, threads, config, extraction)
+    if len(dict(meshes)) < len(meshes):
+        raise ConfigError("--meshes: two rows have the same name.", hint="Name them differently.")
+    baseline_rows = tuple(dict.fromkeys(named))
+    optional = all_baselines and not baselines
+    request = Request(data, runs, baseline_rows, optional, dict(meshes), against, device, threads, config, extraction)
     check_options(config.protocol)
+    if not meshes and click.get_current_context().get_parameter_source("mesh_frame") is ParameterSource.COMMANDLINE:
+        raise ConfigError("--mesh-frame has no effect without --meshes.", hint="Leave it out.")
     check_places(csv_file, out)
 
     from pix3d_onet.evaluation.job import combined, evaluate_rows

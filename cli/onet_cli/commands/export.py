@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from onet_cli import ui
+from onet_cli.options import FOLDER
 
 if TYPE_CHECKING:
     from pix3d_onet.export.original_layout import ExportResult
+    from pix3d_onet.export.signed_distances import DistanceExport
 
 
 @click.group()
@@ -20,21 +22,23 @@ def export() -> None:
     \b
     Example:
       onet export onet data/prepared/pix3d-chair exported/
+      onet export sdf-grid data/prepared/pix3d-chair grids/
     """
 
 
+def _arguments(function: Any) -> Any:
+    """DATASET, OUT and ``--overwrite`` of every layout."""
+    overwrite_help = "Replace an earlier export, or files of others in OUT."
+    decorated = click.option("--overwrite", is_flag=True, help=overwrite_help)(ui.common_options(function))
+    decorated = click.argument("out", type=FOLDER)(decorated)
+    return click.argument("dataset", type=FOLDER)(decorated)
+
+
 @export.command()
-@click.argument("dataset", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--image-size", default=137, show_default=True, type=click.IntRange(0, 4096), help="Pixels; 0 = as stored."
 )
-@click.option(
-    "--overwrite",
-    is_flag=True,
-    help="Replace an earlier export, or files of others in OUT.",
-)
-@ui.common_options
+@_arguments
 def onet(dataset: Path, out: Path, image_size: int, overwrite: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Write DATASET to OUT in the layout that the original Occupancy Networks code loads unchanged.
 
@@ -51,6 +55,54 @@ def onet(dataset: Path, out: Path, image_size: int, overwrite: bool, as_json: bo
         ui.print_json(to_json(result))
     elif not quiet:
         render(result)
+
+
+@export.command("sdf-grid")
+@click.option(
+    "--resolution", default=64, show_default=True, type=click.IntRange(8, 256), help="Grid points along each axis."
+)
+@_arguments
+def sdf_grid(
+    dataset: Path, out: Path, resolution: int, overwrite: bool, as_json: bool, quiet: bool, verbose: bool
+) -> None:
+    """Write a regular grid of signed distances per shape, as HDF5 that SDFusion and AutoSDF load.
+
+    \b
+    Example:
+      onet export sdf-grid data/prepared/pix3d-chair grids/
+    """
+    from pix3d_onet.export.signed_distances import export_sdf_grid
+
+    with ui.live(quiet=quiet, verbose=verbose) as emit:
+        result = export_sdf_grid(dataset, out, resolution=resolution, overwrite=overwrite, emit=emit)
+    render_distances(result, as_json=as_json, quiet=quiet)
+
+
+@export.command()
+@_arguments
+def deepsdf(dataset: Path, out: Path, overwrite: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Write points and signed distances (prepare with --sdf) as DeepSDF loads them.
+
+    \b
+    Example:
+      onet export deepsdf data/prepared/pix3d-chair-near deepsdf/
+    """
+    from pix3d_onet.export.signed_distances import export_deepsdf
+
+    with ui.live(quiet=quiet, verbose=verbose) as emit:
+        result = export_deepsdf(dataset, out, overwrite=overwrite, emit=emit)
+    render_distances(result, as_json=as_json, quiet=quiet)
+
+
+def render_distances(result: DistanceExport, *, as_json: bool, quiet: bool) -> None:
+    """Print the shapes per split, or the JSON document."""
+    from pix3d_onet.export.signed_distances import to_json
+
+    if as_json:
+        ui.print_json(to_json(result))
+    elif not quiet:
+        splits = ", ".join(f"{split} {count}" for split, count in result.splits.items())
+        ui.out().print(f"{ui.counted(result.shapes, 'shape')} in {result.out} ({splits}).", soft_wrap=True)
 
 
 def render(result: ExportResult) -> None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 SHOWN = 50
 """Categories, reasons or warnings that are listed; ``--json`` has them all."""
-SHEET, QC_SHEET = "contact-sheet.png", "worst-shapes.png"
+SHEET, QC_SHEET, PAGE = "contact-sheet.png", "worst-shapes.png", "dataset.html"
+SHEET_SHAPES = 24
 QC_PAGE = "docs/qc.md"
 
 
@@ -26,21 +27,30 @@ QC_PAGE = "docs/qc.md"
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--out", "--sheet", "sheet", type=click.Path(path_type=Path), help=f"Picture to write [DATASET/{SHEET}].")
 @click.option("--no-sheet", is_flag=True, help="Print only the table.")
+@click.option(
+    "--html",
+    "page",
+    is_flag=False,
+    flag_value="",
+    metavar="[FILE]",
+    help=f"Write a page to browse the shapes in 3D, instead of the sheet [DATASET/{PAGE}].",
+)
+@click.option("--root", type=click.Path(path_type=Path), help="Folder of the source, to show its meshes on the page.")
 @click.option("--qc", is_flag=True, help=f"Show quality figures and the worst shapes [DATASET/{QC_SHEET}].")
 @click.option("--split", type=click.Choice(SPLITS), help="Show only pictures of this split.")
-@click.option(
-    "--shapes", default=24, show_default=True, type=click.IntRange(1, 400), help="Number of shapes on the sheet."
-)
+@click.option("--shapes", type=click.IntRange(1, 400), help="Most shapes on the sheet [24] or the page [400].")
 @click.option("--seed", default=0, show_default=True, help="Seed for choosing the shapes.")
-@click.option("--overwrite", is_flag=True, help="Replace a picture that onet did not write.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that onet did not write.")
 @ui.common_options
 def inspect(
     dataset: Path,
     sheet: Path | None,
     no_sheet: bool,
+    page: str | None,
+    root: Path | None,
     qc: bool,
     split: str | None,
-    shapes: int,
+    shapes: int | None,
     seed: int,
     overwrite: bool,
     as_json: bool,
@@ -49,28 +59,47 @@ def inspect(
 ) -> None:
     """Show what is in a prepared data set: a table, and a sheet of pictures, masks and meshes.
 
+    With --html, one file for a browser: every shape with its pictures, masks, points and meshes in 3D, to search,
+    filter and sort by any quality figure, and the rejects with their reasons. It works offline.
+
     \b
     Example:
       onet inspect data/prepared/pix3d-chair --qc
+      onet inspect data/prepared/pix3d-chair --html --root data/pix3d
     """
     from pix3d_onet.data.store.manifest import read_manifest
+    from pix3d_onet.inspection.output import output_path
     from pix3d_onet.inspection.summary import summarise, worst_shapes
 
+    if page is not None and (sheet or no_sheet):
+        raise click.UsageError("--html writes a page instead of a sheet: leave out --out and --no-sheet.")
+    if root is not None and page is None:
+        raise click.UsageError("--root is for the page: add --html.")
     summary = summarise(dataset)
     path = None
     if not no_sheet:
-        from pix3d_onet.inspection.contact_sheet import contact_sheet, sheet_path
-
+        default = dataset / (PAGE if page is not None else QC_SHEET if qc else SHEET)
+        wanted = Path(page) if page else sheet
         with ui.live(quiet=quiet, verbose=verbose) as emit:
-            path = sheet_path(sheet, dataset / (QC_SHEET if qc else SHEET), overwrite=overwrite, emit=emit)
-        if path is not None:
-            contact_sheet(dataset, path, shapes=shapes, worst=qc, split=split, seed=seed)
-    worst = [(e.object_id, why) for e, why in worst_shapes(read_manifest(dataset), shapes)] if qc else []
-    ui.print_json(document(summary, path, worst)) if as_json else render(summary, path, worst)
+            path = output_path(wanted, default, overwrite=overwrite, emit=emit)
+            if path is not None and page is not None:
+                from pix3d_onet.inspection.html.page import MOST_SHAPES, write_page
+
+                most = shapes or MOST_SHAPES
+                write_page(dataset, path, source_root=root, shapes=most, worst=qc, split=split, seed=seed, emit=emit)
+            elif path is not None:
+                from pix3d_onet.inspection.contact_sheet import contact_sheet
+
+                contact_sheet(dataset, path, shapes=shapes or SHEET_SHAPES, worst=qc, split=split, seed=seed)
+    worst = worst_shapes(read_manifest(dataset), shapes or SHEET_SHAPES) if qc else []
+    named = [(e.object_id, why) for e, why in worst]
+    where = ("pictures" if page is None else "page", path)
+    ui.print_json(document(summary, where, named)) if as_json else render(summary, where, named)
 
 
-def document(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -> dict[str, object]:
-    """The JSON document."""
+def document(summary: Summary, written: tuple[str, Path | None], worst: list[tuple[str, str]]) -> dict[str, object]:
+    """The JSON document; ``written``: what was written where, see :func:`render`."""
+    what, path = written
     return {
         "dataset": str(summary.root),
         "data_hash": summary.data_hash,
@@ -89,7 +118,8 @@ def document(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]])
         "warnings": dict(summary.warnings),
         "qc": {r.key: figure(r) for r in summary.qc},
         "worst": [{"object_id": name, "why": why} for name, why in worst],
-        "sheet": str(sheet) if sheet else None,
+        "sheet": str(path) if path and what == "pictures" else None,
+        "page": str(path) if path and what == "page" else None,
     }
 
 
@@ -116,8 +146,8 @@ def quality_rows(summary: Summary) -> list[tuple[str, ...]]:
     return rows
 
 
-def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -> None:
-    """Print the tables, then the sheet's path."""
+def render(summary: Summary, written: tuple[str, Path | None], worst: list[tuple[str, str]]) -> None:
+    """Print the tables, then the path of the ``pictures`` or the ``page``, None if there is none."""
     console = ui.out()
     names = list(summary.categories)
     rows: list[list[object]] = [
@@ -150,5 +180,6 @@ def render(summary: Summary, sheet: Path | None, worst: list[tuple[str, str]]) -
         console.print(ui.table("Worst shapes", ["shape", "why"], worst))
     if worst or summary.warnings:
         console.print(f"what the figures and warnings mean: {QC_PAGE}", soft_wrap=True)
-    if sheet:
-        console.print(f"pictures: {sheet}", soft_wrap=True)
+    what, path = written
+    if path:
+        console.print(f"{what}: {path}", soft_wrap=True)

@@ -27,7 +27,7 @@ def list_meshes(root: Path, config: PrepareConfig, *, split_files: Sequence[Path
     """
     if not root.is_dir():
         raise InputError(f"no folder at {root}.", hint="Name a folder of meshes.")
-    every = sorted(path.relative_to(root).as_posix() for path in _walk(root))
+    every = sorted(path.relative_to(root).as_posix() for path in mesh_files(root))
     if not every:
         raise InputError(f"{root} holds no mesh file.", hint=f"Looked for {', '.join(MESH_SUFFIXES)}.")
     found = [name for name in every if _fits(name, config.pattern)]
@@ -78,7 +78,8 @@ def _stem(name: str) -> str:
     return name[: -len(Path(name).suffix)]
 
 
-def _walk(root: Path) -> Iterator[Path]:
+def mesh_files(root: Path) -> Iterator[Path]:
+    """The mesh files in a folder, in any order; links to folders, hidden files and hidden folders are skipped."""
     for folder, names, files in os.walk(root):
         names[:] = [n for n in names if not n.startswith(".")]
         for name in files:

@@ -8,14 +8,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pix3d_onet.config import SPLITS, PrepareConfig
-from pix3d_onet.data.store.manifest import Manifest, is_encodable
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, is_encodable, is_figure, named_warnings
+from pix3d_onet.data.store.quality_figures import FIGURES, direction
 from pix3d_onet.errors import SettingError
 from pix3d_onet.escape import markdown
 from pix3d_onet.files import open_regular, read_text, write_text
@@ -193,9 +197,10 @@ def _card(title: str, note: str, manifest: Manifest, terms: Terms, sections: Map
     texts = {
         "Licence": terms.licence,
         "Attribution": terms.attribution,
-        "Content": _table("count", facts),
+        "Content": _table(("count", "value"), facts.items()),
+        "Quality": _quality(manifest.shapes),
         **sections,
-        "Settings": _table("setting", {key: json.dumps(value) for key, value in manifest.config.items()}),
+        "Settings": _table(("setting", "value"), ((key, json.dumps(value)) for key, value in manifest.config.items())),
     }
     body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in texts.items())
     return f"# {title}\n\n{head} {note}\n\n{body}\n"
@@ -206,6 +211,25 @@ def _listed(counts: object) -> str:
     return ", ".join(f"{name} {count}" for name, count in items) or "none"
 
 
-def _table(heading: str, rows: Mapping[str, object]) -> str:
-    cells = [f"| {markdown(key)} | {markdown(str(value))} |" for key, value in rows.items()]
-    return "\n".join([f"| {heading} | value |", "| --- | --- |", *cells])
+def _quality(shapes: Sequence[ShapeEntry]) -> str:
+    """The warnings, and the spread of the figures that have an ideal."""
+    named = [dict.fromkeys(named_warnings(shape)) for shape in shapes]
+    counts = Counter(name for names in named for name in names)
+    warned = f"{sum(map(bool, named))} of {len(shapes)} shapes have a warning: {_listed(dict(counts.most_common()))}."
+    rows = []
+    for figure in FIGURES.values():
+        values = [float(v) for shape in shapes if is_figure(v := shape.qc.get(figure.name))]
+        if figure.ideal is not None and values:
+            spread = (f"{v:.4g}" for v in (min(values), np.median(values), max(values)))
+            rows.append((figure.name, figure.unit, direction(figure), *spread))
+    if not rows:
+        return markdown(warned)
+    columns = ("figure", "unit", "ideal", "least", "median", "most")
+    meaning = "`docs/qc.md` of onet says what they mean; `qc.csv` has those of every shape."
+    return f"{markdown(warned)}\n\n{_table(columns, rows)}\n\n{meaning}"
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    cells = [" | ".join(markdown(str(cell)) for cell in row) for row in rows]
+    lines = [" | ".join(columns), " | ".join("---" for _ in columns), *cells]
+    return "\n".join(f"| {line} |" for line in lines)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pix3d_onet.types import Bool, Float32, Float64, Int16, UInt8
+from pix3d_onet.types import Bool, Float32, Int16, UInt8
 
 DISTANCE_STEP = 2.0**-14
 """Step of stored distances, in longest sides: an error of at most 3.1e-5, and a range of ±2 where no distance in the
@@ -35,14 +35,15 @@ def decode_normals(codes: UInt8) -> Float32:
     return normals
 
 
-def encode_distances(distances: Float64, inside: Bool) -> Int16:
+def encode_distances(distances: NDArray[np.floating[Any]], inside: Bool) -> Int16:
     """(N,) distances, 0 or more, and labels → (N,) int16 steps, rounded down, with all bits inverted for inside.
 
     So the sign bit is the label, and no code means 0: a point on the surface is half a step off it, on the side of its
     label.
     """
     steps = np.minimum(distances / DISTANCE_STEP, np.iinfo(np.int16).max).astype(np.int16)
-    return np.where(inside, ~steps, steps)
+    codes: Int16 = np.where(inside, ~steps, steps)
+    return codes
 
 
 def decode_distances(steps: Int16) -> Float32:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from pix3d_onet.data.store.no_dataset import no_dataset
 from pix3d_onet.errors import InputError
@@ -58,7 +58,7 @@ class ShapeEntry:
         return Provenance(self.source_mesh, self.mesh_sha256, self.source_sha256)
 
 
-def is_figure(value: object) -> bool:
+def is_figure(value: object) -> TypeGuard[float]:
     """Whether a quality figure is a number small enough to compute with; manifests are not trusted."""
     return isinstance(value, bool | int | float) and abs(value) <= LARGEST
 
@@ -100,6 +100,14 @@ class Manifest:
         """First 12 hex digits of a hash over all shard checksums and splits; it identifies the data of a run."""
         text = "\n".join([*(s.sha256 for s in self.shards), *(f"{s.object_id}\t{s.split}" for s in self.shapes)])
         return digest(text.encode())[:12]
+
+    def in_split(self, split: str | None) -> tuple[ShapeEntry, ...]:
+        """Shapes with at least one picture in ``split``, or, without pictures, in ``split`` themselves; None = all."""
+        return tuple(
+            s
+            for s in self.shapes
+            if split is None or split in s.image_splits or (not s.image_splits and s.split == split)
+        )
 
 
 def format_version(config: Mapping[str, Any]) -> int:

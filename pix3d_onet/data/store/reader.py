@@ -89,10 +89,7 @@ class Dataset:
 
     def entries(self, split: str | None = None) -> tuple[ShapeEntry, ...]:
         """Manifest entries with at least one picture in ``split``, or, without pictures, in ``split`` themselves."""
-        shapes = self.manifest.shapes
-        if split is None:
-            return shapes
-        return tuple(s for s in shapes if split in s.image_splits or (not s.image_splits and s.split == split))
+        return self.manifest.in_split(split)
 
     def sample(self, entry: ShapeEntry, split: str | None = None) -> Sample:
         """Read one shape, with its pictures in ``split`` (None = all)."""
@@ -121,10 +118,11 @@ class Dataset:
     def _damaged(self, entry: ShapeEntry, how: str) -> InputError:
         return InputError(f"shard {self.root / entry.shard} is damaged ({how}).", hint="Run `onet verify`.")
 
-    def _picture_rows(self, file: h5py.File, entry: ShapeEntry, split: str | None) -> list[tuple[int, str, str]]:
+    def picture_rows(self, entry: ShapeEntry, split: str | None) -> list[tuple[int, str, str]]:
         """Row, record id and digest of the shape's pictures, from the manifest, since HDF5 strings are not trusted."""
         if not entry.images:
             return []
+        file = self.shard(entry.shard)
         rows = np.flatnonzero(file["images/shape"][:] == entry.row)
         if len(rows) != entry.images:
             raise self._damaged(entry, "it does not match the manifest")
@@ -134,7 +132,7 @@ class Dataset:
     def cameras_known(self, entry: ShapeEntry, split: str | None = None) -> NDArray[np.bool_]:
         """(n,) bool: which of the shape's pictures in ``split`` have pose and intrinsics. Reads no pixels."""
         file = self.shard(entry.shard)
-        rows = [row for row, *_ in self._picture_rows(file, entry, split)]
+        rows = [row for row, *_ in self.picture_rows(entry, split)]
         finite = [
             bool(np.isfinite(file["images/pose"][row]).all() and np.isfinite(file["images/intrinsics"][row]).all())
             for row in rows
@@ -145,12 +143,12 @@ class Dataset:
         """Whether any picture of ``split`` is a photo, not a rendered view. Reads no pixels."""
         for entry in self.entries(split):
             file = self.shard(entry.shard)
-            if any(not file["images/rendered"][row] for row, *_ in self._picture_rows(file, entry, split)):
+            if any(not file["images/rendered"][row] for row, *_ in self.picture_rows(entry, split)):
                 return True
         return False
 
     def _views(self, file: h5py.File, entry: ShapeEntry, split: str | None) -> Iterator[View]:
-        for row, record_id, sha256 in self._picture_rows(file, entry, split):
+        for row, record_id, sha256 in self.picture_rows(entry, split):
             yield View(
                 rgb=read_picture(file["images/rgb"], row),
                 mask=read_picture(file["images/mask"], row).astype(np.bool_),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pix3d_onet.data.store.reader import Dataset
-from pix3d_onet.data.store.shard_file import open_checked, read_picture
+from pix3d_onet.data.store.shard_file import mapped, open_checked, read_picture
 from pix3d_onet.errors import InputError
 from pix3d_onet.learning.batches.drawing import BITS, wrapped_slices
 from pix3d_onet.learning.batches.split import PictureFilter, Split
@@ -140,9 +139,9 @@ class StreamedSplit(Split):
         path = self.root / name
         file = open_checked(self.root, name, self._manifest)
         try:
-            uniform = _mapped(file["points"], path), _mapped(file["occupancy"], path)
+            uniform = mapped(file["points"], path), mapped(file["occupancy"], path)
             names = ("near/points", "near/occupancy") if self.near_usable else ()
-            near = [_mapped(file[key], path) for key in names]
+            near = [mapped(file[key], path) for key in names]
             shard = _Shard(file, uniform, (near[0], near[1]) if near else None)
         except (OSError, KeyError, ValueError) as error:
             raise InputError(f"shard {path} cannot be read ({error}).", hint="Run `onet verify`.") from None
@@ -150,11 +149,3 @@ class StreamedSplit(Split):
         while len(self._open) > OPEN_SHARDS:
             self._open.popitem(last=False)[1].file.close()
         return shard
-
-
-def _mapped(data: Any, path: Path) -> Any:
-    """A contiguous HDF5 data set as a memory map (three times faster for small blocks); others unchanged."""
-    offset = data.id.get_offset()
-    if offset is None:
-        return data
-    return np.memmap(path, dtype=data.dtype, mode="r", offset=offset, shape=data.shape)

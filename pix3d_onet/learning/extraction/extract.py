@@ -26,7 +26,8 @@ from pix3d_onet.config import (
 )
 from pix3d_onet.errors import InputError, SettingError
 from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.learning.extraction.refine import refine_vertices, simplify
+from pix3d_onet.geometry.mesh.simplification import simplify
+from pix3d_onet.learning.extraction.refine import refine_vertices
 from pix3d_onet.learning.extraction.surface_sampling import Field, Lattice, sample_surface
 from pix3d_onet.learning.pictures import network_pictures
 from pix3d_onet.types import Bool, Float32, Float64, Int64, Mesh, Normalisation, UInt8

@@ -1,4 +1,4 @@
-"""Post-process an extracted mesh: move vertices onto the level set, compute normals from the field, simplify."""
+"""Post-process an extracted mesh: move vertices onto the level set, compute normals from the field."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from pix3d_onet.config import POINTS_HALF_SIDE
-from pix3d_onet.errors import MissingDependencyError
 from pix3d_onet.learning.extraction.surface_sampling import CPU_CHUNK, GPU_CHUNK, Field
-from pix3d_onet.types import Float64, Int64, Mesh
+from pix3d_onet.types import Float64, Mesh
 
 REFINE_STEPS = 4
 """Most Newton steps per vertex; nearly all vertices converge after one or two."""
@@ -25,8 +24,6 @@ ON_BOX = 1e-3
 """A vertex nearer than this to the border of the box, in cells, belongs to the cap that closes the mesh."""
 FLAT = 1e-12
 """Squared length of the gradient below which a vertex is not moved."""
-SIMPLIFY_AGGRESSION = (7.0, 3.0, 1.0)
-"""Settings of fast-simplification (its default is 7), tried in this order until the result is closed."""
 
 
 @runtime_checkable
@@ -101,39 +98,3 @@ def _newton(field: Field, start: Tensor, level: float, cell: float) -> tuple[Ten
             break
     size = gradient.norm(dim=1, keepdim=True)
     return best, torch.where(size > FLAT**0.5, -gradient / size.clamp_min(FLAT**0.5), 0.0)
-
-
-def simplify(mesh: Mesh, faces: int) -> Mesh:
-    """Simplify to about ``faces`` faces by quadric errors (Garland & Heckbert 1997; library fast-simplification).
-
-    A closed mesh stays closed: if the result is open, gentler settings are tried, and if all fail the mesh is returned
-    unchanged.
-    """
-    if len(mesh.faces) <= faces:
-        return mesh
-    try:
-        import fast_simplification
-    except ImportError:
-        raise MissingDependencyError(
-            "simplification needs the library fast-simplification.", hint="pip install 'pix3d-onet[train]'"
-        ) from None
-    was_closed = is_closed(mesh.faces)
-    points = mesh.vertices.astype(np.float32)
-    for aggression in SIMPLIFY_AGGRESSION:
-        vertices, triangles = fast_simplification.simplify(
-            points, mesh.faces.astype(np.int32), target_count=faces, agg=aggression
-        )
-        result = Mesh(vertices, triangles)
-        if len(result.faces) and (not was_closed or is_closed(result.faces)):
-            return result
-    return mesh
-
-
-def is_closed(faces: Int64) -> bool:
-    """Whether (F, 3) ``faces`` are closed and oriented: each directed edge is as frequent as its opposite."""
-    if not len(faces):
-        return True
-    a, b = faces.ravel(), faces[:, [1, 2, 0]].ravel()
-    base = int(faces.max()) + 1
-    forward, backward = np.sort(a * base + b), np.sort(b * base + a)
-    return bool(np.array_equal(forward, backward))

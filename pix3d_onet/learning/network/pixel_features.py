@@ -79,15 +79,15 @@ class PixelFeatures(nn.Module):
     def forward(self, points: Tensor, code: Code) -> Tensor:
         """points (B, T, 3) in the normalised frame → (B, T, features); only the product with features is narrow."""
         with without_autocast(points):
-            parts = [self._sampled(points, code)]
+            parts = [self.sampled(points, code)]
             if self.mirror:
-                parts.append(self._sampled(points * self.reflection, code))
+                parts.append(self.sampled(points * self.reflection, code))
             sampled, places = (torch.cat(part, dim=-1) for part in zip(*parts, strict=True))
             located = self.locate(places)
         result: Tensor = located + self.blend(sampled)
         return result
 
-    def _sampled(self, points: Tensor, code: Code) -> tuple[Tensor, Tensor]:
+    def sampled(self, points: Tensor, code: Code) -> tuple[Tensor, Tensor]:
         """points (B, T, 3) → features (B, T, levels · CHANNELS) and (B, T, PLACE)."""
         assert code.projection is not None
         turn, shift = code.projection[:, :, :3], code.projection[:, None, :, 3]

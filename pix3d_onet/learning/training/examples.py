@@ -13,9 +13,9 @@ from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
+from pix3d_onet.geometry.mesh.simplification import simplify
 from pix3d_onet.learning.extraction.extract import THRESHOLD, ImageModel, logit
 from pix3d_onet.learning.extraction.predictor import NetworkPredictor
-from pix3d_onet.learning.extraction.refine import simplify
 from pix3d_onet.metrics import iou
 from pix3d_onet.runs.examples import Example, store_examples
 from pix3d_onet.seeding import generator

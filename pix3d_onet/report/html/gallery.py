@@ -6,9 +6,9 @@ from typing import Any
 
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.geometry.render.look import PREDICTION_COLOUR, TRUTH_COLOUR
-from pix3d_onet.report.gallery import Gallery, cut_out, with_mask
-from pix3d_onet.report.html.mesh_view import encode_mesh
-from pix3d_onet.report.html.templating import data_url
+from pix3d_onet.pages.mesh_view import encode_mesh
+from pix3d_onet.pages.pictures import cut_out, data_url, with_mask
+from pix3d_onet.report.gallery import Gallery
 from pix3d_onet.report.thumbnails import Thumbnails
 from pix3d_onet.runs.examples import Example
 

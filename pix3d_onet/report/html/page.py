@@ -13,18 +13,18 @@ from pix3d_onet.ablation.stored_runs import RunGroup, StoredRun
 from pix3d_onet.data.store.manifest import Manifest
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.geometry.render import look
+from pix3d_onet.pages.templating import PAGE_BUDGET, render
 from pix3d_onet.report import formats
 from pix3d_onet.report.curves import mean_curve
 from pix3d_onet.report.gallery import Gallery
 from pix3d_onet.report.html.gallery import gallery_data, thumbnail_rows
 from pix3d_onet.report.html.quality import quality
-from pix3d_onet.report.html.templating import render
 from pix3d_onet.report.palette import Style, styles
 from pix3d_onet.report.table import Table, shape_scores
 from pix3d_onet.report.thumbnails import Thumbnails
 
-PAGE_BUDGET = 9_500_000
-"""Most bytes of a page; the last pictures of the gallery are omitted until it fits."""
+PACKAGE = "pix3d_onet.report.html"
+"""Where this page's templates and assets lie."""
 STYLES = ("base.css", "viewer.css", "report.css")
 SCRIPTS = ("viewer.js", "charts.js", "report.js")
 PROVENANCE = {
@@ -53,7 +53,7 @@ def html_page(
         kept = dataclasses.replace(shown, records=records)
         data = page_data(group, table, kept)
         rows = thumbnail_rows(kept, thumbnails, emit)
-        text = render("report.html", **about, data=data, pictures=data["gallery"]["records"], thumbnails=rows)
+        text = render(PACKAGE, "report.html", **about, data=data, pictures=data["gallery"]["records"], thumbnails=rows)
         size = len(text.encode())
         if size <= PAGE_BUDGET:
             return text

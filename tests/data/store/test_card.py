@@ -25,6 +25,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_card_sums_up_the_quality(data: Path) -> None:
+    manifest = read_manifest(data)
+    qc = [{"bias_voxels": 0.2 * i, "watertight": True, "warnings": ["thickened"] if i > 3 else []} for i in range(6)]
+    judged = replace(manifest, shapes=tuple(replace(s, qc=q) for s, q in zip(manifest.shapes, qc, strict=True)))
+    card = data_card(judged, UNKNOWN_TERMS)
+    assert "2 of 6 shapes have a warning: thickened 2." in card
+    assert r"| bias\_voxels | voxels | 0, nearer is better | 0 | 0.5 | 1 |" in card
+    assert "0 of 6 shapes have a warning: none." in data_card(manifest, UNKNOWN_TERMS)
+
+
 def blocks(card: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", card.read_text(encoding="utf-8"), flags=re.DOTALL)
 

@@ -111,3 +111,22 @@ def compact(vertices: Array, faces: Array) -> tuple[Array, Array]:
     kept = faces[faces[:, 0] >= 0]
     used, renumbered = np.unique(kept, return_inverse=True)
     return vertices[used], renumbered.reshape(-1, 3)
+
+
+def distances(vertices: Array, faces: Array, points: Array) -> Array:
+    """(N,) distances of points (N, 3) to the nearest face: of the plane's foot if it is inside, and of three edges."""
+    found = np.full(len(points), np.inf)
+    for a, b, c in vertices[faces]:
+        for p, q in ((a, b), (b, c), (c, a)):
+            along = (points - p) @ (q - p) / max((q - p) @ (q - p), 1e-300)
+            feet = p + np.clip(along, 0, 1)[:, None] * (q - p)
+            found = np.minimum(found, np.linalg.norm(points - feet, axis=1))
+        normal = np.cross(b - a, c - a)
+        if not normal.any():
+            continue
+        normal /= np.linalg.norm(normal)
+        height = (points - a) @ normal
+        feet = points - height[:, None] * normal
+        inside = np.all([np.cross(q - p, feet - p) @ normal >= 0 for p, q in ((a, b), (b, c), (c, a))], axis=0)
+        found = np.where(inside, np.minimum(found, np.abs(height)), found)
+    return found

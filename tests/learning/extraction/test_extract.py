@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Note
+from pix3d_onet.geometry.mesh.simplification import is_closed, simplify
 from pix3d_onet.learning.extraction.extract import extract_field, extract_mesh, logit, march
-from pix3d_onet.learning.extraction.refine import is_closed, simplify, value_and_gradient
+from pix3d_onet.learning.extraction.refine import value_and_gradient
 from pix3d_onet.learning.extraction.surface_sampling import coarse_steps, sample_surface
 from pix3d_onet.types import Mesh, Normalisation
 

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pix3d_onet.ablation.variants import SUITES, variant
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError, SettingError
 from pix3d_onet.learning.network.encoders import ImageEncoder
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
 from pix3d_onet.learning.network.pixel_features import PLACE, Code, PixelFeatures
+from pix3d_onet.learning.training.trainer import occupancy_loss
 
 TINY = {"encoder": "test_resnet", "c_dim": 16, "hidden_dim": 32, "blocks": 2, "conditioning": "pixel"}
 SIDE = 8
@@ -47,10 +49,6 @@ def points_of(count: int, points: int = 50) -> Tensor:
     return torch.rand(count, points, 3, generator=torch.Generator().manual_seed(2)) - 0.5
 
 
-def sampled(features: PixelFeatures, points: Tensor, code: Code) -> tuple[Tensor, Tensor]:
-    return features._sampled(points, code)
-
-
 def test_a_point_gets_the_value_of_the_pixel_it_falls_into() -> None:
     """The centre of pixel (column, row) is (column + 0.5, row + 0.5): docs/conventions.md."""
     level = torch.arange(SIDE * SIDE, dtype=torch.float32).view(1, 1, SIDE, SIDE)
@@ -58,8 +56,8 @@ def test_a_point_gets_the_value_of_the_pixel_it_falls_into() -> None:
     u, v = ((index.flatten() + 0.5) / SIDE for index in (column, row))
     depth = 2 + torch.linspace(-0.5, 0.5, SIDE * SIDE)
     points = torch.stack([(0.5 - u) * depth, (0.5 - v) * depth, depth - 2], dim=-1)[None]
-    features = PixelFeatures([], 4)
-    values, place = sampled(features, points, Code(torch.zeros(1, 1), (level, level), ALONG_Z))
+    features = PixelFeatures([1], 4)
+    values, place = features.sampled(points, Code(torch.zeros(1, 1), (level, level), ALONG_Z))
     torch.testing.assert_close(values[0, :, 0], level.flatten(), atol=1e-3, rtol=0)
     expected = torch.stack([level.flatten(), 2 * u - 1, 2 * v - 1, depth - 2, torch.ones(SIDE * SIDE)], dim=1)
     torch.testing.assert_close(place[0], expected, atol=1e-3, rtol=1e-5)
@@ -68,7 +66,7 @@ def test_a_point_gets_the_value_of_the_pixel_it_falls_into() -> None:
 def test_points_behind_the_camera_and_outside_the_picture_have_finite_numbers_and_say_so() -> None:
     points = torch.tensor([[[0.0, 0, 0], [0, 0, -2], [0, 0, -5], [9, 0, 0], [0, -9, 0]]])
     mask = torch.ones(1, 1, SIDE, SIDE)
-    _, place = sampled(PixelFeatures([], 4), points, Code(torch.zeros(1, 1), (mask, mask), ALONG_Z))
+    _, place = PixelFeatures([1], 4).sampled(points, Code(torch.zeros(1, 1), (mask, mask), ALONG_Z))
     assert torch.isfinite(place).all()
     assert place[0, :, -1].tolist() == [1, 0, 0, 0, 0]
     assert place[0, :, 0].tolist() == [1, 0, 0, 0, 0]
@@ -111,6 +109,35 @@ def test_every_parameter_learns_and_fused_equals_plain(mirror: bool) -> None:
         torch.testing.assert_close(value, found[1][name], rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
     for name in ("lateral.0.0.weight", "lateral.3.1.bias", "blend.weight", "locate.weight"):
         assert found[0][f"pixels.{name}"].abs().max() > 0, name
+
+
+@pytest.mark.parametrize("name", SUITES["conditioning"].variants)
+def test_two_training_steps_of_each_variant(name: str) -> None:
+    """The code has no effect before the first step, because gamma and beta begin with weights of zero."""
+    torch.manual_seed(0)
+    config = variant(name).model
+    model = build_model(config).train()
+    images, pose, intrinsics = views(2)
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(2):
+        logits = model(images[:, : 3 + config.needs_mask], points_of(2), pose, intrinsics)
+        optimizer.zero_grad()
+        occupancy_loss(logits, torch.ones_like(logits)).backward()
+        optimizer.step()
+    still = [key for key, value in model.named_parameters() if value.grad is None or not value.isfinite().all()]
+    assert still == []
+    moved = {key.partition(".")[0] for key, value in model.named_parameters() if not torch.equal(value, before[key])}
+    assert moved == {key.partition(".")[0] for key in before}
+
+
+def test_compiled_without_a_break() -> None:
+    model = network(mirror=True).eval()
+    images, pose, intrinsics = views(2)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        expected = model(images, points_of(2), pose, intrinsics)
+        torch.testing.assert_close(compiled(images, points_of(2), pose, intrinsics), expected)
 
 
 @pytest.mark.parametrize("mirror", [False, True])
@@ -158,7 +185,7 @@ def test_bfloat16_does_not_round_where_a_point_projects() -> None:
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         code = model.encode(images, pose, intrinsics)
         assert model.pixels is not None
-        _, place = sampled(model.pixels, points_of(1), code)
+        _, place = model.pixels.sampled(points_of(1), code)
     assert code.projection is not None
     torch.testing.assert_close(code.projection, intrinsics @ pose[:, :3])
     assert place.dtype == torch.float32

@@ -12,7 +12,8 @@ from pix3d_onet.ablation.bench import bench
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import write_json
-from pix3d_onet.inspection.contact_sheet import check_place, contact_sheet
+from pix3d_onet.inspection.contact_sheet import contact_sheet
+from pix3d_onet.inspection.output import check_place
 from pix3d_onet.learning import checkpoint
 from pix3d_onet.learning.training.history import Curves
 from pix3d_onet.learning.training.identity import check_output, start_folder

@@ -19,7 +19,7 @@ import torch
 from helpers.datasets import make_dataset
 from safetensors.torch import load_file
 
-from pix3d_onet.config import ModelConfig, Residence, TrainConfig
+from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import BusyError, ConfigError, DivergedError, InputError, InterruptedRunError
 from pix3d_onet.events import Event, Note, TrainStep
 from pix3d_onet.learning.checkpoint import load_model
@@ -125,24 +125,6 @@ def test_it_learns(data: Path, tmp_path: Path) -> None:
 
     run(data, tmp_path / "run", config, emit=emit)
     assert losses[-1] < 0.35 * losses[0]
-
-
-@pytest.mark.parametrize("residence", ["ram", "disk"])
-def test_pixel_features_are_trained_and_scored_with_the_camera_of_each_picture(
-    tmp_path: Path, residence: Residence
-) -> None:
-    data = make_dataset(tmp_path / "data", shapes=9, points=512, image_size=32, without_pose=[1])
-    model = dataclasses.replace(MODEL, conditioning="pixel", mirror=True)
-    config = dataclasses.replace(CONFIG, augment=("color", "crop", "flip"), precision="bf16")
-    events: list[Event] = []
-    record = run(data, tmp_path / "run", config, model=model, residence=residence, emit=events.append)
-    assert record.data["train"] == 6  # of 7
-    assert any("1 pictures without a pose" in e.message for e in events if isinstance(e, Note))
-    assert load_model(tmp_path / "run").config == model
-    assert set(record.test_scores) == {"box_008-0"}
-    blind = make_dataset(tmp_path / "blind", shapes=9, points=512, image_size=32, without_pose=range(9))
-    with pytest.raises(InputError, match="conditioning='global'"):
-        run(blind, tmp_path / "other", config, model=model)
 
 
 def test_same_seed_same_bytes_and_another_seed_others(data: Path, tmp_path: Path) -> None:

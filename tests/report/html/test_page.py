@@ -6,13 +6,24 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers.browser import SETTLE, chromium, complaints, open_page, pixels, requests
+from helpers.browser import (
+    CONTRAST,
+    NAMELESS,
+    SETTLE,
+    chromium,
+    complaints,
+    embedded,
+    open_page,
+    parsed,
+    pixels,
+    requests,
+    screen,
+)
 from helpers.datasets import make_dataset
 from helpers.hostile import names
 from helpers.stored_runs import make_run, make_runs, sphere
@@ -21,54 +32,14 @@ from hypothesis import HealthCheck, given, settings
 from pix3d_onet import escape
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.files import write_text
+from pix3d_onet.pages.mesh_view import encode_mesh, mesh_page
+from pix3d_onet.pages.templating import PAGE_BUDGET
 from pix3d_onet.report import formats
 from pix3d_onet.report.build import Report, read_report
-from pix3d_onet.report.html.mesh_view import encode_mesh, mesh_page
-from pix3d_onet.report.html.page import PAGE_BUDGET, html_page
+from pix3d_onet.report.html.page import html_page
 from pix3d_onet.report.html.quality import numeric_quality, quality
 from pix3d_onet.report.thumbnails import Thumbnails
 from pix3d_onet.types import Mesh
-
-VOID = {"meta", "link", "img", "br", "input"}
-
-
-class Balance(HTMLParser):
-    """Checks that elements nest, collects ids and addresses."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.addresses: list[str] = []
-        self.words: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in VOID:
-            self.open.append(tag)
-        self.ids += [v for k, v in attrs if k == "id" and v]
-        self.addresses += [v for k, v in attrs if k in ("src", "href") and v]
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data.strip())
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def parsed(text: str) -> Balance:
-    parser = Balance()
-    parser.feed(text)
-    parser.close()
-    assert parser.open == []
-    assert len(parser.ids) == len(set(parser.ids))
-    return parser
-
-
-def embedded(text: str) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', text, re.S)
-    assert found
-    document: dict[str, Any] = json.loads(found[1])
-    return document
 
 
 @pytest.fixture(scope="module")
@@ -295,15 +266,6 @@ def test_browser_scatter_follows_the_choice(browser: Any, page: Path) -> None:
     assert "better on 0 of 33" in browser.find_element(By.ID, "scatter-count").text
 
 
-def screen(browser: Any, page: Path, width: int, scheme: str) -> None:
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    open_page(browser, page)
-    browser.execute_async_script(SETTLE)
-
-
 def test_browser_on_a_telephone(browser: Any, page: Path) -> None:
     """390 px wide: nothing scrolls sideways, the table is on the screen, ticks are inside their chart and readable."""
     screen(browser, page, 390, "light")
@@ -358,33 +320,12 @@ def test_a_smoke_test_says_so(report: Report, text: str) -> None:
 
 def test_browser_everything_clickable_has_a_name_and_enough_contrast(browser: Any, page: Path) -> None:
     open_page(browser, page)
-    nameless = browser.execute_script(
-        "return [...document.querySelectorAll('button, a, select, canvas, svg, img')].filter("
-        "e => !(e.textContent.trim() || e.getAttribute('aria-label') || e.alt !== undefined || e.closest('label'))"
-        ").map(e => e.outerHTML.slice(0, 80))"
-    )
-    assert nameless == []
+    assert browser.execute_script(NAMELESS) == []
     for scheme in ("dark", "light"):
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         ratios = browser.execute_script(CONTRAST, ["h1", "td", ".paper", ".hint", "caption", ".up", ".down", "nav a"])
         assert min(ratios.values()) >= 4.5, (scheme, ratios)
-
-
-CONTRAST = """
-const rgb = s => s.match(/[\\d.]+/g).slice(0, 3).map(Number);
-const lum = c => c.map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-  .reduce((a, v, i) => a + v * [0.2126, 0.7152, 0.0722][i], 0);
-const ground = lum(rgb(getComputedStyle(document.body).backgroundColor));
-const out = {};
-for (const selector of arguments[0]) {
-  const e = document.querySelector(selector);
-  if (!e) continue;
-  const l = lum(rgb(getComputedStyle(e).color));
-  out[selector] = (Math.max(l, ground) + 0.05) / (Math.min(l, ground) + 0.05);
-}
-return out;
-"""
 
 
 def test_browser_mesh_page(browser: Any, tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pix3d_onet.geometry.render import look
 from pix3d_onet.geometry.render.look import PREDICTION_COLOUR, TRUTH_COLOUR
-from pix3d_onet.report.html.templating import data_url, render
+from pix3d_onet.pages.pictures import data_url
+from pix3d_onet.pages.templating import PACKAGE, render
 from pix3d_onet.types import Mesh, UInt8
 
 LEVELS = 65535
@@ -21,16 +23,23 @@ def encode_mesh(mesh: Mesh) -> dict[str, Any] | None:
     """A mesh as JSON for ``viewer.js``: base64 of uint16 coordinates in its box and of its faces; None if empty."""
     if not len(mesh.faces):
         return None
-    low, high = mesh.bounds
-    extent = high - low
-    cells = np.rint((mesh.vertices - low) / np.where(extent > 0, extent, 1) * LEVELS).astype("<u2")
     wide = len(mesh.vertices) > LEVELS + 1
+    return {
+        **encode_points(mesh.vertices),
+        "faces": base64.b64encode(mesh.faces.astype("<u4" if wide else "<u2").tobytes()).decode(),
+        "wide": wide,
+    }
+
+
+def encode_points(points: NDArray[np.floating[Any]]) -> dict[str, Any]:
+    """Points (N, 3), at least one, as JSON for ``viewer.js``: base64 of uint16 coordinates in their box."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    extent = high - low
+    cells = np.rint((points - low) / np.where(extent > 0, extent, 1) * LEVELS).astype("<u2")
     return {
         "low": [round(float(x), 7) for x in low],
         "extent": [round(float(x), 7) for x in extent],
         "vertices": base64.b64encode(cells.tobytes()).decode(),
-        "faces": base64.b64encode(mesh.faces.astype("<u4" if wide else "<u2").tobytes()).decode(),
-        "wide": wide,
     }
 
 
@@ -53,6 +62,7 @@ def mesh_page(meshes: Mapping[str, Mesh], title: str, *, picture: UInt8 | None =
     """
     shown = [(name, encode_mesh(mesh)) for name, mesh in centred(meshes).items()]
     return render(
+        PACKAGE,
         "mesh.html",
         title=title,
         styles=("base.css", "viewer.css"),

@@ -1,6 +1,6 @@
 "use strict";
 // 3D views without a library. One hidden WebGL2 canvas draws for every visible canvas (browsers allow only a few
-// contexts a page); the views of a Scene share a camera, so they turn together.
+// contexts per page); the views of a Scene share a camera, so they turn together.
 const Viewer = (() => {
   const LOOK = JSON.parse(document.getElementById("page-data").textContent).look; // that of the printed pictures
   const FOV = (LOOK.fov * Math.PI) / 180, DISTANCE = LOOK.distance, CREASE = LOOK.crease;
@@ -10,15 +10,17 @@ const Viewer = (() => {
   const diffuse = light => `${number(light[3])} * max((dot(m, ${direction(light)}) + ${number(light[4])}) / ${number(1 + light[4])}, 0.0)`;
   const VERTEX = `#version 300 es
     in vec3 position; in vec3 normal; uniform mat3 view; uniform float focal; uniform float aspect;
-    uniform float distance; out vec3 n; out vec3 eye; out float top;
+    uniform float distance; uniform float size; out vec3 n; out vec3 eye; out float top;
     void main() {
       vec3 p = view * position; n = view * normal; top = normal.y; float depth = distance - p.z;
-      eye = vec3(-p.xy, depth);
+      eye = vec3(-p.xy, depth); gl_PointSize = max(size, 1.0);
       gl_Position = vec4(p.x * focal / aspect, p.y * focal, (depth - distance) * 0.4 * depth, depth);
     }`;
   const FRAGMENT = `#version 300 es
-    precision highp float; in vec3 n; in vec3 eye; in float top; uniform vec4 colour; out vec4 pixel;
+    precision highp float; in vec3 n; in vec3 eye; in float top; uniform vec4 colour; uniform float size; out vec4 pixel;
     void main() {
+      if (size > 0.0 && length(gl_PointCoord - 0.5) > 0.5) discard;
+      if (size != 0.0) { pixel = vec4(colour.rgb * colour.a, colour.a); return; } // points, lines: not shaded
       vec3 m = normalize(n), e = normalize(eye); float up = top / length(n);
       if (dot(m, e) < 0.0) { m = -m; up = -up; }
       float light = ${ambient} + ${sky} * up + ${head} * dot(m, e) + ${LOOK.lights.map(diffuse).join(" + ")};
@@ -34,12 +36,17 @@ const Viewer = (() => {
     return out.buffer;
   }
 
+  // (V, 3) flat: coordinates of the vertices of a mesh, or of points
+  function placed(coded) {
+    const cells = new Uint16Array(bytes(coded.vertices)), out = new Float32Array(cells.length);
+    for (let i = 0; i < cells.length; i++) out[i] = coded.low[i % 3] + (cells[i] / 65535) * coded.extent[i % 3];
+    return out;
+  }
+
   // positions and normals of every corner; edges sharper than the crease angle stay sharp
   function corners(mesh) {
-    const cells = new Uint16Array(bytes(mesh.vertices));
     const faces = mesh.wide ? new Uint32Array(bytes(mesh.faces)) : new Uint16Array(bytes(mesh.faces));
-    const count = faces.length / 3, vertices = new Float32Array(cells.length);
-    for (let i = 0; i < cells.length; i++) vertices[i] = mesh.low[i % 3] + (cells[i] / 65535) * mesh.extent[i % 3];
+    const count = faces.length / 3, vertices = placed(mesh);
     const weighted = new Float32Array(faces.length), unit = new Float32Array(faces.length);
     const start = new Uint32Array(vertices.length / 3 + 1), around = new Uint32Array(faces.length);
     for (let f = 0; f < count; f++) {
@@ -88,23 +95,67 @@ const Viewer = (() => {
     gl.enable(gl.DEPTH_TEST);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
     places = { position: gl.getAttribLocation(program, "position"), normal: gl.getAttribLocation(program, "normal") };
-    for (const name of ["view", "focal", "aspect", "distance", "colour"]) places[name] = gl.getUniformLocation(program, name);
+    for (const name of ["view", "focal", "aspect", "distance", "size", "colour"]) places[name] = gl.getUniformLocation(program, name);
     return true;
   }
 
-  function upload(mesh) {
-    if (!uploaded.has(mesh)) {
-      const { positions, normals } = corners(mesh), array = gl.createVertexArray();
+  function filled(kind, data) {
+    const buffer = gl.createBuffer();
+    gl.bindBuffer(kind, buffer);
+    gl.bufferData(kind, data, gl.STATIC_DRAW);
+    return buffer;
+  }
+
+  // a mesh, or points, on the graphics card; also binds its vertex array
+  function upload(coded) {
+    if (!uploaded.has(coded)) {
+      const { positions, normals } = coded.faces ? corners(coded) : { positions: placed(coded), normals: null };
+      const array = gl.createVertexArray(), buffers = [];
       gl.bindVertexArray(array);
       for (const [place, data] of [[places.position, positions], [places.normal, normals]]) {
-        gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
-        gl.bufferData(gl.ARRAY_BUFFER, data, gl.STATIC_DRAW);
+        if (!data) continue;
+        buffers.push(filled(gl.ARRAY_BUFFER, data));
         gl.enableVertexAttribArray(place);
         gl.vertexAttribPointer(place, 3, gl.FLOAT, false, 0, 0);
       }
-      uploaded.set(mesh, { array, count: positions.length / 3 });
+      uploaded.set(coded, { array, buffers, count: positions.length / 3, lines: 0 });
     }
-    return uploaded.get(mesh);
+    const made = uploaded.get(coded);
+    gl.bindVertexArray(made.array);
+    return made;
+  }
+
+  function release(coded) {
+    const { array, buffers } = uploaded.get(coded);
+    gl.deleteVertexArray(array);
+    for (const buffer of buffers) gl.deleteBuffer(buffer);
+    uploaded.delete(coded);
+  }
+
+  // the three sides of every face, over the surface drawn last
+  function wireframe(made, colour) {
+    if (!made.lines) {
+      made.lines = 2 * made.count;
+      const ends = Uint32Array.from({ length: made.lines }, (_, i) => {
+        const corner = i >> 1, first = corner - (corner % 3);
+        return i % 2 ? first + ((corner - first + 1) % 3) : corner;
+      });
+      made.buffers.push(filled(gl.ELEMENT_ARRAY_BUFFER, ends));
+    }
+    gl.uniform1f(places.size, -1);
+    gl.uniform4f(places.colour, ...colour, 1);
+    gl.drawElements(gl.LINES, made.lines, gl.UNSIGNED_INT, 0);
+    gl.uniform1f(places.size, 0);
+  }
+
+  // points, not hidden by what was drawn so far
+  function dots({ points, colour, size }, scale) {
+    const { count } = upload(points);
+    gl.clear(gl.DEPTH_BUFFER_BIT);
+    gl.uniform1f(places.size, size * scale);
+    gl.uniform4f(places.colour, ...colour, 1);
+    gl.drawArrays(gl.POINTS, 0, count);
+    gl.uniform1f(places.size, 0);
   }
 
   // column-major rotation: normalised frame -> camera axes, the same as the printed figures use
@@ -131,10 +182,13 @@ const Viewer = (() => {
     gl.uniform1f(places.focal, camera.zoom / Math.tan(FOV / 2));
     gl.uniform1f(places.aspect, w / h);
     gl.uniform1f(places.distance, DISTANCE);
+    gl.uniform1f(places.size, 0);
+    gl.polygonOffset(1, 1); // surfaces lie behind their own wireframe
+    gl.enable(gl.POLYGON_OFFSET_FILL);
     for (const part of parts) {
+      if (part.points) dots(part, 2 * scale);
       if (!part.mesh) continue;
-      const { array, count } = upload(part.mesh), alpha = part.alpha === undefined ? 1 : part.alpha;
-      gl.bindVertexArray(array);
+      const made = upload(part.mesh), count = made.count, alpha = part.alpha === undefined ? 1 : part.alpha;
       gl.uniform4f(places.colour, ...part.colour, alpha);
       if (alpha < 1) { // laid over everything drawn so far, also over what stands in front; only its nearest layer
         gl.clear(gl.DEPTH_BUFFER_BIT);
@@ -147,16 +201,24 @@ const Viewer = (() => {
       gl.drawArrays(gl.TRIANGLES, 0, count);
       gl.disable(gl.BLEND);
       gl.depthFunc(gl.LESS);
+      if (part.wire) wireframe(made, part.wire);
     }
     context.clearRect(0, 0, width, height);
     context.imageSmoothingQuality = "high";
     context.drawImage(gl.canvas, 0, gl.canvas.height - h, w, h, 0, 0, width, height);
   }
 
-  class Scene {
-    constructor() { this.camera = { ...HOME }; this.views = []; this.asked = false; }
+  // the zoom at which a centred mesh fills its view, from any side
+  function filling(mesh) {
+    const radius = Math.hypot(...mesh.extent) / 2;
+    return (0.95 * Math.tan(FOV / 2) * Math.sqrt(DISTANCE ** 2 - radius ** 2)) / radius;
+  }
 
-    // parts: [{mesh, colour: [r, g, b] linear, alpha}]; false where the browser has no WebGL2
+  class Scene {
+    constructor() { this.start = { ...HOME }; this.camera = { ...HOME }; this.views = []; this.asked = false; }
+
+    // parts: [{mesh, colour: [r, g, b] linear, alpha, wire: colour of its edges}, or {points, colour, size in px}];
+    // false where the browser has no WebGL2
     show(canvas, parts) {
       if (!begin()) return false;
       const known = this.views.find(v => v.canvas === canvas);
@@ -186,7 +248,10 @@ const Viewer = (() => {
 
     zoom(factor) { this.camera.zoom = Math.max(0.4, Math.min(6, this.camera.zoom * factor)); this.draw(); }
 
-    home() { Object.assign(this.camera, HOME); this.draw(); }
+    home() { Object.assign(this.camera, this.start); this.draw(); }
+
+    // zoom so that a centred mesh fills its views, now and at home
+    fill(mesh) { this.start.zoom = filling(mesh); this.zoom(this.start.zoom / this.camera.zoom); }
 
     listen(canvas) {
       let last = null;
@@ -213,5 +278,13 @@ const Viewer = (() => {
       new ResizeObserver(() => this.draw()).observe(canvas);
     }
   }
-  return { Scene };
+  // a centred mesh drawn once, from the usual direction; nothing of it stays on the graphics card
+  function picture(canvas, mesh, colour) {
+    if (!begin()) return false;
+    const fresh = !uploaded.has(mesh);
+    paint({ canvas, parts: [{ mesh, colour }] }, { ...HOME, zoom: filling(mesh) });
+    if (fresh) release(mesh);
+    return true;
+  }
+  return { Scene, picture };
 })();
