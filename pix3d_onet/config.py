@@ -199,6 +199,17 @@ class PrepareConfig(Config):
     sdf: bool = field(default=False, metadata=LATER)
     """Store the signed distance of each labelled point."""
 
+    def takes(self, category: str) -> bool:
+        """Whether shapes of ``category`` are prepared."""
+        return "all" in self.categories or category in self.categories
+
+    def check_categories(self, present: Iterable[str], where: str, other_names: Iterable[str] = ()) -> None:
+        """ConfigError for a category that is not ``present`` in the source ``where``, under these or other names."""
+        present = sorted(present)
+        for name in self.categories:
+            if name not in ("all", *present, *other_names):
+                raise ConfigError(f"`categories={name}`: {where} has only {', '.join(present)} (or all).")
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require(16 <= self.resolution <= 1024, "resolution", "between 16 and 1024")
