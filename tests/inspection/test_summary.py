@@ -133,7 +133,6 @@ def test_command(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert document["qc"]["label_agreement"]["unit"] == "share"
     onet("inspect", data, "--no-sheet")
     out = capsys.readouterr().out
-    assert "docs/qc.md" in out
     assert "train" in out
     assert "kB per shape" in out
     assert not (data / "contact-sheet.png").exists()

@@ -14,13 +14,14 @@ from pix3d_onet.data.store.quality_figures import FIGURES, RULES, direction
 from pix3d_onet.escape import shortened
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from pix3d_onet.inspection.summary import QcRow, Summary
 
 SHOWN = 50
 """Categories, reasons or warnings that are listed; ``--json`` has them all."""
 SHEET, QC_SHEET, PAGE = "contact-sheet.png", "worst-shapes.png", "dataset.html"
 SHEET_SHAPES = 24
-QC_PAGE = "docs/qc.md"
 
 
 @click.command()
@@ -136,14 +137,28 @@ def figure(row: QcRow) -> dict[str, object]:
     return {**over, "unit": known.unit, "ideal": known.ideal, "meaning": known.meaning} if known else over
 
 
-def quality_rows(summary: Summary) -> list[tuple[str, ...]]:
-    """Every figure over all shapes, with its unit, its ideal, and the shape that is farthest from it."""
-    rows: list[tuple[str, ...]] = []
+def quality_table(summary: Summary, width: int) -> Table:
+    """Every figure over all shapes, with its ideal, and the shape that is farthest from it; units if they fit."""
+    rows = []
     for r in summary.qc:
         known = FIGURES.get(r.key)
         unit, ideal = (known.unit, direction(known).split(",")[0]) if known else ("", "")
-        rows.append((r.key, unit, ideal, f"{r.least:.4g}", f"{r.median:.4g}", f"{r.most:.4g}", r.worst))
-    return rows
+        rows.append((r.key, unit, ideal, f"{r.least:.3g}", f"{r.median:.3g}", f"{r.most:.3g}", r.worst))
+    columns = ["figure", "unit", ">ideal", ">least", ">median", ">most", "worst"]
+    shown = folded(ui.table("Quality", columns, rows), "worst")
+    if ui.natural_width(shown) > width:
+        shown = folded(ui.table("Quality", [columns[0], *columns[2:]], [(row[0], *row[2:]) for row in rows]), "worst")
+    return shown
+
+
+def folded(table: Table, *names: str) -> Table:
+    """The table with only the named columns folded where it is too wide, so that no name and no number is cut."""
+    for column in table.columns:
+        if column.header in names:
+            column.overflow = "fold"
+        else:
+            column.no_wrap = True
+    return table
 
 
 def render(summary: Summary, written: tuple[str, Path | None], worst: list[tuple[str, str]]) -> None:
@@ -168,18 +183,15 @@ def render(summary: Summary, written: tuple[str, Path | None], worst: list[tuple
     )
     if summary.rejects:
         console.print(f"rejected: {listed([f'{n} × {k}' for k, n in summary.rejects.items()])}", soft_wrap=True)
-    rules = {rule.name: rule.meaning for rule in RULES}
+    rules = {rule.name: f" ({rule.meaning}). {ui.as_flags(rule.advice)}" for rule in RULES}
     for name, count in list(summary.warnings.items())[:SHOWN]:
-        line = f"warning: {count} × {name}" + (f" ({rules[name]})" if name in rules else "")
-        console.print(shortened(line), soft_wrap=True)
+        console.print(shortened(f"warning: {count} × {name}{rules.get(name, '')}"), soft_wrap=True)
     if len(summary.warnings) > SHOWN:
         console.print(f"{len(summary.warnings) - SHOWN} more warnings; --json lists them all.")
     if worst:
-        columns = ["figure", "unit", ">ideal", ">least", ">median", ">most", "worst"]
-        console.print(ui.table("Quality", columns, quality_rows(summary)))
-        console.print(ui.table("Worst shapes", ["shape", "why"], worst))
-    if worst or summary.warnings:
-        console.print(f"what the figures and warnings mean: {QC_PAGE}", soft_wrap=True)
+        console.print(quality_table(summary, console.width))
+        console.print(folded(ui.table("Worst shapes", ["shape", "why"], worst), "shape", "why"))
+        console.print("The meaning of each figure: --json, or --html.", style="dim")
     what, path = written
     if path:
         console.print(f"{what}: {path}", soft_wrap=True)
