@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pix3d_onet.config import Backend, PrepareConfig, check_choice
+from pix3d_onet.config import SPLITS, Backend, PrepareConfig, check_choice
 from pix3d_onet.data.sources.registry import own_terms
 from pix3d_onet.data.store.card import CARD, NO_TERMS, Terms
 from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, read_manifest
@@ -375,19 +375,17 @@ class _Job:
         source = {**self.source, **terms}
         manifest = assemble(self.out, self.config, source, self.listing, self.shapes, prepared, rejected)
         self.staging.remove()
-        if hint := self._empty_splits(manifest.counts):
-            self.emit(Note(hint, "warning"))
+        if self.config.split == "shape":
+            self._note_empty_splits(manifest.counts["groups_by_split"])
         return manifest
 
-    def _empty_splits(self, counts: Mapping[str, Any]) -> str:
-        """What to do if there are too few groups for three splits; empty if there are enough."""
-        empty = [split for split, n in counts["groups_by_split"].items() if not n]
-        if self.config.split != "shape" or len(self.shapes) < 3 or not empty:
-            return ""
-        groups = len({s.group for s in self.shapes})
-        text = f"no shape in {' and '.join(empty)}: there are {groups} groups, and a split keeps each together."
-        by_file = self.listing.grouping not in ("", "file")
-        return f"{text} If the files of one are different shapes, use `group_by='file'`." if by_file else text
+    def _note_empty_splits(self, groups: Mapping[str, int]) -> None:
+        empty = [s for s, share in zip(SPLITS, self.config.fractions, strict=True) if share > 0 and groups[s] == 0]
+        if empty:
+            change = "Change `group_by`, or add" if self.listing.grouping else "Add"
+            few = f"{total} groups are" if (total := sum(groups.values())) > 1 else "1 group is"
+            text = f"{few} too few for all splits: no shape is in {' or '.join(empty)}. {change} shapes."
+            self.emit(Note(text, "warning"))
 
     def _no_shape(self, lost: Sequence[Rejected]) -> InputError:
         """The error for a run in which every shape was rejected: reasons of the shapes, then of unusable records."""

@@ -402,19 +402,6 @@ def test_limit_takes_the_first_shapes(root: Path, tmp_path: Path) -> None:
     assert fates(result) == (10, 3, 0, {"limit": 7})
 
 
-def test_too_few_groups_for_three_splits_are_named(root: Path, tmp_path: Path) -> None:
-    listing = list_pix3d(root, CONFIG)
-    shapes = tuple(replace(s, group=f"group{i % 2}") for i, s in enumerate(listing.shapes))
-    for grouping, ending in (("auto", " use `group_by='file'`."), ("file", " keeps each together.")):
-        notes: list[Event] = []
-        source = replace(listing, shapes=shapes, grouping=grouping)
-        execution = Execution(backend="inline", geometry=box_geometry)
-        prepare(source, CONFIG, tmp_path / grouping, execution, emit=notes.append)
-        (note,) = [n.message for n in notes if isinstance(n, Note)]
-        assert note.startswith("no shape in val: there are 2 groups")
-        assert note.endswith(ending)
-
-
 def test_an_image_split_splits_pictures(tmp_path: Path) -> None:
     write_release(tmp_path / "root", 5, per_object=6)
     config = replace(CONFIG, split="image", images_per_object="all", fractions=(0.6, 0.2, 0.2))
@@ -465,3 +452,25 @@ def test_real_photos_down_the_road(tmp_path: Path) -> None:
     assert len(overlaps) == 29
     assert np.mean(overlaps) > 0.93  # thin legs at 64 voxels and 96 pixels; 0.97 at full size
     assert min(overlaps) > 0.7
+
+
+@pytest.mark.parametrize(
+    ("shapes", "fractions", "grouping", "said"),
+    [
+        (1, (0.7, 0.1, 0.2), "", ["1 group is too few for all splits: no shape is in val or test. Add shapes."]),
+        (2, (0.7, 0.1, 0.2), "auto", ["2 groups are too few for all splits: no shape is in val. Change `group_by`"]),
+        (3, (0.7, 0.1, 0.2), "", []),
+        (2, (0.5, 0.0, 0.5), "", []),
+    ],
+)  # fmt: skip
+def test_splits_without_a_shape_are_warned_of_with_the_setting_to_change(
+    tmp_path: Path, shapes: int, fractions: tuple[float, ...], grouping: str, said: list[str]
+) -> None:
+    write_release(tmp_path / "root", shapes)
+    config = replace(CONFIG, fractions=fractions)
+    listing = replace(list_pix3d(tmp_path / "root", config), grouping=grouping)
+    events: list[Event] = []
+    execution = Execution(backend="inline", geometry=box_geometry)
+    prepare(listing, config, tmp_path / "out", execution, emit=events.append)
+    warned = [e.message for e in events if isinstance(e, Note) and e.level == "warning"]
+    assert [text[: len(start)] for text, start in zip(warned, said, strict=True)] == said
