@@ -40,8 +40,8 @@ RULES_HEAD = """\
 
 A figure beyond its limit breaks a rule. A shape that breaks a `reject` rule is left out of the data set and stands in
 `rejects.jsonl` under the rule's name; other rules are named in `warnings`. A warning is a reason to look at the shape,
-with `onet inspect --qc` or `--html`; the shape stays in the data set. To leave it out, remove its record or its file from
-the source, and prepare again.
+with `onet inspect --qc` or `--html`; the shape stays in the data set. To leave it out, remove its record or its file
+from the source, and prepare again.
 """
 
 

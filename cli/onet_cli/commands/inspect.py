@@ -14,8 +14,6 @@ from pix3d_onet.data.store.quality_figures import FIGURES, RULES, direction
 from pix3d_onet.escape import shortened
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from pix3d_onet.inspection.summary import QcRow, Summary
 
 SHOWN = 50
@@ -137,28 +135,19 @@ def figure(row: QcRow) -> dict[str, object]:
     return {**over, "unit": known.unit, "ideal": known.ideal, "meaning": known.meaning} if known else over
 
 
-def quality_table(summary: Summary, width: int) -> Table:
-    """Every figure over all shapes, with its ideal, and the shape that is farthest from it; units if they fit."""
-    rows = []
+def short(value: float) -> str:
+    """Three significant digits; all digits of a count."""
+    return f"{value:.0f}" if 1000 <= value < 1e8 else f"{value:.3g}"
+
+
+def quality_rows(summary: Summary) -> list[tuple[str, ...]]:
+    """Every figure over all shapes, with its unit, its ideal, and the shape that is farthest from it."""
+    rows: list[tuple[str, ...]] = []
     for r in summary.qc:
         known = FIGURES.get(r.key)
         unit, ideal = (known.unit, direction(known).split(",")[0]) if known else ("", "")
-        rows.append((r.key, unit, ideal, f"{r.least:.3g}", f"{r.median:.3g}", f"{r.most:.3g}", r.worst))
-    columns = ["figure", "unit", ">ideal", ">least", ">median", ">most", "worst"]
-    shown = folded(ui.table("Quality", columns, rows), "worst")
-    if ui.natural_width(shown) > width:
-        shown = folded(ui.table("Quality", [columns[0], *columns[2:]], [(row[0], *row[2:]) for row in rows]), "worst")
-    return shown
-
-
-def folded(table: Table, *names: str) -> Table:
-    """The table with only the named columns folded where it is too wide, so that no name and no number is cut."""
-    for column in table.columns:
-        if column.header in names:
-            column.overflow = "fold"
-        else:
-            column.no_wrap = True
-    return table
+        rows.append((r.key, unit, ideal, *map(short, (r.least, r.median, r.most)), r.worst))
+    return rows
 
 
 def render(summary: Summary, written: tuple[str, Path | None], worst: list[tuple[str, str]]) -> None:
@@ -189,8 +178,9 @@ def render(summary: Summary, written: tuple[str, Path | None], worst: list[tuple
     if len(summary.warnings) > SHOWN:
         console.print(f"{len(summary.warnings) - SHOWN} more warnings; --json lists them all.")
     if worst:
-        console.print(quality_table(summary, console.width))
-        console.print(folded(ui.table("Worst shapes", ["shape", "why"], worst), "shape", "why"))
+        columns = ["figure", "unit", ">ideal", ">least", ">median", ">most", "worst"]
+        console.print(ui.uncut_table("Quality", columns, quality_rows(summary), fold=["worst"], optional="unit"))
+        console.print(ui.uncut_table("Worst shapes", ["shape", "why"], worst, fold=["shape", "why"]))
         console.print("The meaning of each figure: --json, or --html.", style="dim")
     what, path = written
     if path:
