@@ -170,7 +170,7 @@ def bench(
                     f"interrupted at {planned.name}; {len(runs)} of {len(plan)} runs are finished, the rest is saved.",
                     hint="Run the same command again to continue.",
                 )
-            hopeless = isinstance(error, InputError) and not failures and len(runs) == len(done)
+            hopeless = isinstance(error, InputError) and not failures and not runs
             if hopeless or (isinstance(error, ConfigError) and not isinstance(error, UnsuitableError)):
                 raise error
             failures.append(Failure(planned, error))

@@ -81,15 +81,15 @@ _TABLE: tuple[Variant, ...] = (
     Variant("resnet18-pose", "ResNet18 + pose 4×4", ModelConfig("resnet18", pose="matrix"), 13_595_233),
     Variant("resnet18-pose6d", "ResNet18 + pose 6D", ModelConfig("resnet18", pose="6d"), 13_595_041),
     # conditioning: also the features where a point projects
-    Variant("resnet18-pixel", "ResNet18, pixel features", ModelConfig("resnet18", conditioning="pixel"), 13_543_489),
+    Variant("resnet18-pixel", "ResNet18, pixel features", ModelConfig("resnet18", conditioning="pixel"), 13_544_001),
     Variant(
         "resnet18-pixel-mirror",
         "+ mirrored point",
         ModelConfig("resnet18", conditioning="pixel", mirror=True),
-        13_610_305,
+        13_611_329,
     ),
     Variant(
-        "convnext-pixel", "ConvNeXt Tiny, pixel features", ModelConfig("convnext", conditioning="pixel"), 30_283_361
+        "convnext-pixel", "ConvNeXt Tiny, pixel features", ModelConfig("convnext", conditioning="pixel"), 30_283_873
     ),
     # pyramid
     Variant("convnext-fp3-shared", "3 scales, shared", ModelConfig("convnext", scales=3, pyramid="shared"), 30_123_617),
