@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
-from pix3d_onet.errors import ConfigError, SettingError
+from pix3d_onet.errors import ConfigError, SettingError, alternatives
 
 SplitName = Literal["train", "val", "test"]
 Grouping = Literal["auto", "file", "folder", "top"]
@@ -86,12 +86,6 @@ def choices_of(config: type, name: str) -> Iterable[str] | None:
     """The names that a field may take from a table (its ``metadata["choices"]``); None for other fields."""
     (table,) = (f.metadata.get("choices") for f in dataclasses.fields(config) if f.name == name)
     return table
-
-
-def alternatives(choices: list[Any]) -> str:
-    """``a, b or c``."""
-    *first, last = map(str, choices)
-    return f"{', '.join(first)} or {last}" if first else last
 
 
 @functools.cache

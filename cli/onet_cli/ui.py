@@ -249,7 +249,9 @@ class Bars:
                 self.tasks[event.stage] = self.stages.add_task(
                     visible(event.stage), total=event.total or None, extra="", unit=event.unit
                 )
-            extra = f"{event.rejected} rejected" if event.rejected else ""
+            extra = event.unit if event.unit != "B" else ""
+            if event.rejected:
+                extra = f"{extra}, {event.rejected} rejected".lstrip(", ")
             self.stages.update(self.tasks[event.stage], completed=event.done, total=event.total or None, extra=extra)
         elif isinstance(event, TrainStep):
             self.step(event)
@@ -349,9 +351,9 @@ class _Lines:
 
 
 def of_total(done: int, total: int, unit: str) -> str:
-    """``12/40``, ``12/?``, or of bytes (``unit`` B) ``1.2 GB/3.6 GB``."""
+    """``12/40 shapes``, ``12/?``, or of bytes (``unit`` B) ``1.2 GB/3.6 GB``."""
     shown = decimal if unit == "B" else str
-    return f"{shown(done)}/{shown(total) if total else '?'}"
+    return f"{shown(done)}/{shown(total) if total else '?'} {unit if unit != 'B' else ''}".rstrip()
 
 
 def clock(seconds: float | None) -> str:

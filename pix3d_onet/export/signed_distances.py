@@ -176,13 +176,15 @@ def to_json(result: DistanceExport) -> dict[str, object]:
     return asdict(result) | {"out": str(result.out)}
 
 
-DEEPSDF_TEXT = f"""`{SAMPLES}/{SOURCE}/<category>/<model>.npz`: `pos` and `neg`, (n, 4) float32, a point and its signed
-distance in longest sides, for DeepSDF's `DataSource` set to this folder. `train.json`, `val.json`, `test.json` are
-split files. `{NORMALISATION}/{SOURCE}/…`: `offset` and `scale`, normalised = (original + offset) · scale."""
+DEEPSDF_TEXT = f"""``{SAMPLES}/{SOURCE}/<category>/<model>.npz``: ``pos`` and ``neg``, (n, 4) float32, a point and its
+signed distance in longest sides, for DeepSDF's ``DataSource`` set to this folder. ``train.json``, ``val.json``,
+``test.json`` are split files. ``{NORMALISATION}/{SOURCE}/…``: ``offset`` and ``scale``, normalised =
+(original + offset) · scale."""
 
 
 def _grid_text(resolution: int) -> str:
-    return f"""`<category>/<model>/{GRID_FILE}.h5`: `pc_sdf_sample` ({resolution}³, 1) float32, signed distances in
+    return f"""``<category>/<model>/{GRID_FILE}.h5``: ``pc_sdf_sample`` ({resolution}³, 1) float32, signed distances in
 longest sides, negative inside, x fastest, on the grid -0.65 + 1.3 / {resolution} · (0 … {resolution - 1}) along each
-axis; `norm_params`: loc and scale, normalised = (original - loc) / scale; `sdf_params`: the corners of the cube.
-SDFusion finds the grids in this folder as `pix3d/SDF_v1_{resolution}`. `<category>_<split>.lst` are the splits."""
+axis; ``norm_params``: loc and scale, normalised = (original - loc) / scale; ``sdf_params``: the corners of the
+cube. SDFusion finds the grids in this folder as ``pix3d/SDF_v1_{resolution}``. ``<category>_<split>.lst`` are the
+splits."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pix3d_onet.errors import InputError
+from pix3d_onet.errors import InputError, did_you_mean
 from pix3d_onet.files import OF_A_PART, is_own_file, member, read_json, remove, remove_parts
 
 CONFIG_FILE, RUN_FILE, HISTORY_FILE, EXAMPLES_FILE = FILES = ("config.json", "run.json", "history.csv", "examples.npz")
@@ -179,7 +179,10 @@ def network_file(run: str | Path) -> Path:
 def no_network(run: Path) -> InputError:
     """The error for a path without a trained network; if it is a folder of runs, some of them are named."""
     if not run.exists():
-        return InputError(f"run not found: {run}.", hint="Train one with `onet train`.")
+        network = f"{BEST}/{NETWORK_FILE}"
+        beside = [f.name for f in run.parent.glob("*") if any(any(f.glob(p + network)) for p in ("", "*/", "*/*/"))]
+        hint = did_you_mean(run.name, beside, run.with_name) or "Train one with `onet train`."
+        return InputError(f"run not found: {run}.", hint=hint)
     below = [str(f) for depth in ("*", "*/*") for f in sorted(run.glob(depth)) if RunFolder(f).best.is_file()]
     hint = "A run has one after its first validation."
     if below:

@@ -78,7 +78,8 @@ def test_quiet_still_says_what_could_not_be_used(run, photo, tmp_path, capsys) -
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err == (
-        f"2 of 3 pictures could not be used: {broken} cannot be read: it is not a picture in a known format; "
+        f"2 of 3 pictures could not be used: {broken} cannot be read: it is not a picture in a known format "
+        "(JPEG, PNG, TIFF, WEBP, BMP, GIF, PPM, TGA, JPEG2000, AVIF, HEIF); "
         f"{gone} does not exist.\n"
     )
     assert onet("reconstruct", run, photo, *out) == 0
@@ -94,10 +95,11 @@ def test_a_missing_mask_is_not_a_missing_picture(run, photo, tmp_path, capsys) -
     masks.mkdir()
     out = ["-o", tmp_path / "m.glb", "--no-preview", *SMALL]
     assert onet("reconstruct", run, photo, "--mask", masks, *out) == 3
-    said = f"no mask of {photo} in {masks} (looked for photo.png, .jpg, .jpeg, …)."
+    said = f"no mask of {photo} in {masks} (looked for photo.png, .jpg, .jpeg, …): "
+    said += "give another with --mask, or let onet find the object with --mask auto."
     assert capsys.readouterr().err == f"onet: error: {said}\n"
     assert onet("reconstruct", run, photo, "--mask", masks / "photo.png", *out) == 3
-    assert f"no mesh of {photo}: its mask {masks / 'photo.png'} does not exist." in capsys.readouterr().err
+    assert f"no mesh of {photo}: its mask {masks / 'photo.png'} does not exist: " in capsys.readouterr().err
     (masks / "photo.png").write_bytes(b"not a picture")
     assert onet("reconstruct", run, photo, "--mask", masks, *out) == 3
     assert "mask photo.png cannot be read" in capsys.readouterr().err

@@ -45,11 +45,22 @@ SENTENCES = {
     "bench": (2, "onet: usage: nothing to run. Give --all, --suite NAME or --variant NAME."),
     "bench --suite nope": (
         2,
-        "onet: usage: no suite 'nope'. Choose from table1, backbones, pose, conditioning, pyramid, views, recipe.",
+        "onet: usage: no suite 'nope'. Choose from table1, backbones, pose, conditioning, pyramid, views, recipe. "
+        "Or give a suite file (my.toml).",
+    ),
+    "bench --variant resnet19": (
+        2,
+        "onet: usage: no variant 'resnet19'. Did you mean resnet18, resnet101 or resnet50? --variant timm:NAME is any "
+        "encoder of timm.",
+    ),
+    "trian": (
+        2,
+        "Usage: onet [OPTIONS] COMMAND [ARGS]...\nTry 'onet --help' for help.\n\n"
+        "Error: No such command 'trian'. Did you mean train?",
     ),
     "evaluate": (2, "onet: usage: nothing to evaluate. Give a run, or --baseline mean-shape."),
 }
-"""Command → exit status and the one line on stderr."""
+"""Command → exit status and what stderr shows, with one line that says what is wrong."""
 
 
 @pytest.mark.parametrize("command", SENTENCES)

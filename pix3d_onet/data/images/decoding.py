@@ -34,6 +34,9 @@ UNREAD: tuple[tuple[bytes, str], ...] = (
     (rb"version https://git-lfs", "a Git LFS pointer: fetch what it points to (git lfs pull)"),
 )
 """First bytes of a file that cannot be opened → what it is and what to do."""
+AGAIN = "get the file again"
+BYTES_LEFT = re.compile(r" \(\d+ bytes not processed\)")
+"""Part of Pillow's message about an incomplete file; the number is that of its last block only."""
 HEAD_BYTES = 512
 """Number of first bytes that are compared with ``UNREAD``."""
 UNIT_FLOAT = 2.0
@@ -231,9 +234,9 @@ def _unread(path: Path) -> str:
     with path.open("rb") as handle:
         head = handle.read(HEAD_BYTES)
     if not head:
-        return "it is empty"
+        return f"it is empty: {AGAIN}"
     found = next((words for pattern, words in UNREAD if re.match(pattern, head, re.DOTALL | re.IGNORECASE)), "")
-    return f"it is {found}" if found else "it is not a picture in a known format"
+    return f"it is {found}" if found else f"it is not a picture in a known format ({', '.join(FORMATS)})"
 
 
 def _register_heif(path: Path) -> None:
@@ -284,8 +287,11 @@ class _opened:  # noqa: N801 — reads as a verb
             raise RejectError(f"bad-{self.what}", detail, STAGE) from None
         except Exception as error:  # noqa: BLE001 — decoders raise almost anything on broken bytes
             self.close()
+            if isinstance(error, OSError) and error.errno is not None:  # the file system's error, not a decoder's
+                raise RejectError(f"bad-{self.what}", f"{self.name} cannot be read: {error.strerror}", STAGE) from None
             text = " ".join(str(error).replace(str(self.path), self.path.name).split()) or type(error).__name__
-            raise RejectError(f"bad-{self.what}", f"{self.name} cannot be read: {text}", STAGE) from None
+            why = f"it is damaged or incomplete ({BYTES_LEFT.sub('', text)}): {AGAIN}"
+            raise RejectError(f"bad-{self.what}", f"{self.name} cannot be read: {why}", STAGE) from None
         return self.picture
 
     def _missing(self) -> str:

@@ -93,7 +93,8 @@ def list_pix3d(root: Path, config: PrepareConfig, *, split_files: Sequence[Path]
     fixed: dict[str, str] = {}
     if prescribed is not None:
         fixed = carved(prescribed, shapes, config)
-    return SourceListing("pix3d", root, shapes, tuple(rejected), len(raw), fixed, _nonzero(skipped))
+    counts = dict(sorted(skipped.items()))
+    return SourceListing("pix3d", root, shapes, tuple(rejected), len(raw), fixed, counts, by_picture=True)
 
 
 def parse_record(root: Path, item: object, record_id: str) -> Pix3DRecord:
@@ -122,10 +123,6 @@ def parse_record(root: Path, item: object, record_id: str) -> Pix3DRecord:
         camera=_camera(item, image),
         clean=_clean(item),
     )
-
-
-def _nonzero(counts: Counter[str]) -> dict[str, int]:
-    return {key: n for key, n in sorted(counts.items()) if n}
 
 
 def read_index(root: Path) -> list[Any]:
@@ -257,8 +254,6 @@ def _shapes(records: Sequence[Pix3DRecord], per_object: str, skipped: Counter[st
         by_shape.setdefault(key, []).append(record)
     ids = _object_ids(by_shape)
     shapes = [_shape(ids[key], members) for key, members in by_shape.items()]
-    if per_object == "one":
-        skipped["same-shape"] += sum(len(s.views) - 1 for s in shapes)
     return tuple(sorted(shapes, key=lambda s: s.object_id))
 
 
@@ -278,10 +273,10 @@ def _object_ids(keys: Iterable[str]) -> dict[str, str]:
     for key in keys:
         parts = PurePosixPath(key).parts
         parts = parts[1:] if len(parts) > 1 and parts[0] == "model" else parts
-        plain = "-".join(parts)
+        plain = "-".join(parts)  # empty for a model beside the index
         name = "".join(c if c.isascii() and (c.isalnum() or c in "-_.+") else "_" for c in plain)[:120]
-        unambiguous = name == plain and not any("-" in p for p in parts[:-1]) and not name.startswith(".")
-        result[key] = name if unambiguous else f"{name.lstrip('.')}-{digest(key.encode())[:8]}"
+        unambiguous = name == plain != "" and not any("-" in p for p in parts[:-1]) and not name.startswith(".")
+        result[key] = name if unambiguous else f"{name.lstrip('.') or 'shape'}-{digest(key.encode())[:8]}"
     return result
 
 

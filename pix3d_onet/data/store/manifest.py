@@ -158,7 +158,7 @@ LATER_SIZES = {"near_points": 0}
 """Those that early data sets lack → their value there."""
 
 
-def _is_text(texts: Iterable[str]) -> bool:
+def is_encodable(texts: Iterable[str]) -> bool:
     """Whether all of them can be encoded: JSON has escapes for halves of characters, which no file or hash takes."""
     try:
         "".join(texts).encode()
@@ -182,9 +182,9 @@ def _check_columns(rows: list[dict[str, Any]], kind: type[ShapeEntry | ShardEntr
         if good and wanted is int:
             good = min(cells, default=0) >= 0 and max(cells, default=0) <= LARGEST
         if good and wanted is str:
-            good = max(map(len, cells), default=0) <= LONGEST and _is_text(cells)
+            good = max(map(len, cells), default=0) <= LONGEST and is_encodable(cells)
         if good and wanted is list:
-            good = _is_text(chain.from_iterable(cells))
+            good = is_encodable(chain.from_iterable(cells))
         if good and wanted is dict:
             named = (v for cell in cells if isinstance(v := cell.get("warnings"), list))
             good = max(map(len, chain(cells, named)), default=0) <= MOST_FIGURES

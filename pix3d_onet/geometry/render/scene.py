@@ -51,7 +51,7 @@ class Scene:
         self.faces = np.ascontiguousarray(mesh.faces, dtype=np.int32)
         self.normals = _normals(mesh)
         albedo = np.asarray(GREY if colours is None else colours, dtype=np.float32)
-        self.colours = np.ascontiguousarray(np.broadcast_to(albedo, (len(self.faces), 3)))
+        self.colours = np.array(np.broadcast_to(albedo, (len(self.faces), 3)), order="C")
 
     def view(
         self,

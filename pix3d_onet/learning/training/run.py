@@ -52,6 +52,7 @@ from pix3d_onet.learning.training.suitability import check_suitable
 from pix3d_onet.learning.training.trainer import Setup, Trainer, is_out_of_memory
 from pix3d_onet.learning.training.validate import THRESHOLDS, Advance, Scores
 from pix3d_onet.locks import locked
+from pix3d_onet.runs.arguments import PATHS, relative_paths
 from pix3d_onet.runs.folder import RunFolder, is_run
 from pix3d_onet.runs.record import RunRecord, write_run
 
@@ -213,7 +214,8 @@ def _run(
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     splits = _open_splits(request, dataset, where)
     if group.leads and found is None:
-        start_folder(request.out, identity)
+        paths = {"data": dataset.root, "weights": request.weights, "init_from": request.init_from}
+        start_folder(request.out, {**identity, PATHS: relative_paths(request.out, **paths)})
     precision = choose_precision(config.precision, where)
     train, val, tested = splits["train"], splits["val"], len(splits["test"]) if "test" in splits else 0
     setup = Setup(config, request.out, identity, where, precision, group, train, val, emit, tested, threads)
