@@ -12,7 +12,8 @@ import pytest
 from helpers.stored_runs import make_record
 
 from pix3d_onet.ablation import parallel
-from pix3d_onet.ablation.bench import PRESETS, PlannedRun, bench, plan_runs
+from pix3d_onet.ablation.bench import PlannedRun, bench, plan_runs
+from pix3d_onet.ablation.recipes import RECIPES
 from pix3d_onet.ablation.variants import SUITES, Variant, variant
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import BusyError, ConfigError, DivergedError, InputError, InterruptedRunError, UnsuitableError
@@ -183,7 +184,7 @@ def test_nothing_named_or_named_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_presets_hold_the_reports_recipe_and_a_small_one() -> None:
-    paper, quick = PRESETS["paper"], PRESETS["quick"]
+    paper, quick = RECIPES["paper"].train, RECIPES["quick"].train
     assert (paper.steps, paper.batch_size, paper.image_size, paper.points_per_shape, paper.lr, paper.val_every) == (
         3000,
         64,
