@@ -135,11 +135,9 @@ _TABLE: tuple[Variant, ...] = (
         )
     ),
     # pretraining: what the network starts from
-    Variant(
-        "lite0-random", "EfficientNet-Lite0, random", _LITE, 5_805_569, train={"pretrained": False}, start="random"
-    ),
-    Variant("lite0-weights", "weights of a file", _LITE, 5_805_569, start="weights"),
-    Variant("lite0-run", "network of another run", _LITE, 5_805_569, start="init_from"),
+    Variant("lite0", "EfficientNet-Lite0, random", _LITE, 5_805_569, train={"pretrained": False}, start="random"),
+    Variant("lite0-weights", "+ weights of a file", _LITE, 5_805_569, start="weights"),
+    Variant("lite0-run", "+ network of another run", _LITE, 5_805_569, start="init_from"),
     # the decoder's norm, where the report's larger encoders and augmentation did not help
     Variant("resnet18-layernorm", "ResNet18, layer norm", ModelConfig("resnet18", norm="layer"), 13_414_465),
     Variant("resnet101-layernorm", "ResNet101, layer norm", ModelConfig("resnet101", norm="layer"), 45_131_329),
@@ -242,7 +240,7 @@ _SUITES: tuple[Suite, ...] = (
             "convnext-base-frozen",
         ),
     ),
-    Suite("pretrain", "What is a start worth?", ("lite0-random", "lite0-weights", "lite0-run")),
+    Suite("pretrain", "What is a start worth?", ("lite0", "lite0-weights", "lite0-run")),
     Suite(
         "norm",
         "Is the conditional batch norm why larger encoders and augmentation do not help?",

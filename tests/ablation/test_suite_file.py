@@ -78,7 +78,7 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
         ('suites = ["pose"]\nseeds = [1, 1]', 2, "seed 1 is named twice"),
         ('suites = ["pose"]\nseeds = ["1"]', 2, "seed must be of type int, not '1'"),
         ('suites = ["pose"]\nrecipe = 3', 2, "recipe must be a table, not 3"),
-        ('suites = ["pose"]\n[recipe]\npreset = "slow"', 3, "preset must be paper or quick, not 'slow'"),
+        ('suites = ["pose"]\n[recipe]\npreset = "slow"', 3, "preset must be paper, quick or best, not 'slow'"),
         (
             'suites = ["pose"]\n[recipe]\nstep = 3',
             3,
@@ -168,4 +168,4 @@ def test_the_documentation_names_every_key() -> None:
     text = (Path(__file__).parents[2] / "docs" / "variants.md").read_text(encoding="utf-8")
     keys = (*FILE_KEYS, *MODEL_KEYS, "name", "label", "train", "preset")
     assert [key for key in keys if f"`{key}`" not in text] == []
-    assert set(RECIPE_KEYS) == set(TrainConfig().to_json()) - {"seed"}
+    assert set(RECIPE_KEYS) == set(TrainConfig().values()) - {"seed"}
