@@ -109,8 +109,9 @@ def plan_runs(
     ConfigError if there are no variants or no seeds, if one is given twice, or if no variant needs one of ``starts``.
     """
     starts = starts or {}
-    for given in starts.keys() - {v.start for v in variants}:
-        raise ConfigError(f"no chosen variant starts from `{given}`.", hint="Those of suite pretrain do.")
+    for given in starts:
+        if given not in {v.start for v in variants}:
+            raise ConfigError(f"no chosen variant starts from `{given}`.", hint="Those of suite pretrain do.")
     variants = [v for v in variants if not missing_start(v, starts)]
     names = [v.name for v in variants]
     for what, values in (("`variant`", names), ("`seeds`", list(seeds))):
