@@ -64,7 +64,7 @@ class Scene:
         linear = np.empty((*ids.shape, 3), dtype=np.float32)
         lights = LIGHTS.copy()
         lights[:, :3] /= np.linalg.norm(lights[:, :3], axis=1, keepdims=True)
-        rotation: Float64 = np.ascontiguousarray(pose[:3, :3], dtype=np.float64)
+        rotation = np.ascontiguousarray(np.asarray(pose, dtype=np.float64)[:3, :3])
         rays = np.linalg.inv(zoom)
         shade(ids, inverse_depth, screen, faces, source, self.normals, self.colours, rays, rotation, lights, linear)
         height, width = (side // supersample for side in ids.shape)
