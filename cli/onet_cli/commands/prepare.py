@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 STRICT_STATUS = 4
 """Exit status under ``--strict`` when something was rejected."""
 GIB = 1 << 30
+SIGMAS = Numbers(float, "X[,X…]", "numbers with commas")
 EXECUTION = ("jobs", "backend", "scheduler", "time_limit", "memory_limit", "retry_failed", "overwrite")
 """Options that do not affect the data set."""
 SHOWN_REJECTS = 5
@@ -72,7 +73,7 @@ def _with_data_options(source: Source) -> list[Any]:
         sigmas = ",".join(map(str, PrepareConfig().near_sigma))
         result += [
             option("near_points"),
-            option("near_sigma", type=Numbers(), multiple=False, default_text=sigmas),
+            option("near_sigma", type=SIGMAS, multiple=False, default_text=sigmas),
             option("sdf"),
         ]
     if {"s1", "s2"} & set(source.splits):
