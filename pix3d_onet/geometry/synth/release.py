@@ -31,6 +31,7 @@ from pix3d_onet.files import (
     write_json,
     write_text,
 )
+from pix3d_onet.geometry.mesh.sampling import spread
 from pix3d_onet.geometry.render.cameras import look_at_pose
 from pix3d_onet.geometry.render.scene import Scene
 from pix3d_onet.geometry.synth import backdrop
@@ -287,7 +288,7 @@ def voxels(parts: Sequence[Part], mesh: Mesh) -> UInt8:
     axis = (np.arange(VOXELS) + 0.5 - VOXELS / 2) * cell
     for part in parts:
         triangles = part.vertices[part.triangles]
-        cells = _indices(_sprinkle(triangles, cell * SPRINKLE), centre, cell)
+        cells = _indices(np.concatenate([*spread(triangles, cell * SPRINKLE)]), centre, cell)
         grid[tuple(cells.T)] = 1
         if part.solid:
             first, last = cells.min(axis=0), cells.max(axis=0) + 1
@@ -301,19 +302,6 @@ def _indices(points: Float64, centre: Float64, cell: float) -> Any:
     local = (points - centre) / cell + VOXELS / 2
     turned = np.stack([local[:, 0], VOXELS - local[:, 2], local[:, 1]], axis=1)
     return np.clip(np.floor(turned), 0, VOXELS - 1).astype(np.int64)
-
-
-def _sprinkle(triangles: Float64, spacing: float) -> Float64:
-    """(N, 3) points on every triangle, neighbours at most ``spacing`` apart."""
-    edges = np.linalg.norm(triangles - np.roll(triangles, 1, axis=1), axis=2).max(axis=1)
-    steps = np.maximum(np.ceil(edges / spacing).astype(np.int64), 1)
-    points = []
-    for count in np.unique(steps):
-        i, j = np.meshgrid(np.arange(count + 1), np.arange(count + 1), indexing="ij")
-        keep = i + j <= count
-        weights = np.stack([i[keep], j[keep], count - i[keep] - j[keep]], axis=1) / count
-        points.append(np.einsum("kc,tcd->tkd", weights, triangles[steps == count]).reshape(-1, 3))
-    return np.concatenate(points)
 
 
 def _camera(thing: _Object, rng: np.random.Generator, truncated: bool) -> tuple[Camera, float, float]:
