@@ -106,6 +106,9 @@ def caption(results: Sequence[Evaluation], protocol: str) -> str:
     else:
         parts.append("Unit of length: longest side of the true bounding box;")
         parts.append(f"at most {first.settings['samples']:,} samples per surface.")
+    if full := [f"{e.name} on {e.full}" for e in results if e.full]:
+        where = f"{', '.join(full)} of {len(first.rows)} pictures"
+        parts.append(f"Every point is predicted inside by {where}: IoU is only the share of inside points.")
     if any(e.empty for e in results):
         parts.append("empty: pictures without any predicted surface; they get the worst values.")
     return " ".join(parts)

@@ -23,7 +23,7 @@ from pix3d_onet.report.thumbnails import Thumbnails
 REPORT_FOLDER = "report"
 PAGE_FILE = "report.html"
 KIND = "report"
-FIGURES = tuple(f"figure{name}.{form}" for name in ("5-gallery", "6-curves") for form in FIGURE_FORMATS)
+FIGURES = tuple(f"figure{name}.{form}" for name in ("1-curves", "2-gallery") for form in FIGURE_FORMATS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +42,7 @@ class TableOptions:
 
     ``selection``: the rows of a suite (None: all variants with a run); ``all_rows``: also rows without a run, blank;
     ``base``: the variant to compare the others with (None: the suite's); ``reference``: show the published numbers
-    (None: for Table 1, and for other tables without a suite's name if all rows are in Table 1).
+    (None: for Table 1, and for a table without a suite's name if its rows are all those of Table 1).
     """
 
     selection: Selection | None = None
@@ -83,16 +83,17 @@ def make_report(
 
 
 def _table(group: RunGroup, options: TableOptions, unfinished: Sequence[UnfinishedRun], emit: Emit) -> Table:
-    chosen, base, reference, title = options.selection, options.base, options.reference, ""
+    chosen, base, reference, name, title = options.selection, options.base, options.reference, "", ""
     if chosen is not None:
         base = base or _base(group, chosen, all_rows=options.all_rows, emit=emit)
         if chosen.name:
-            title = chosen.title
-            reference = chosen.name == TABLE1 if reference is None else reference
+            name, title = chosen.name, chosen.title
+            reference = name == TABLE1 if reference is None else reference
     return build_table(
         group,
         chosen.variants if chosen is not None else None,
         base,
+        name=name,
         title=title,
         all_rows=options.all_rows,
         reference=reference,

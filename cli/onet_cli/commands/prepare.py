@@ -24,6 +24,14 @@ GIB = 1 << 30
 SIGMAS = Numbers(float, "X[,X…]", "numbers with commas")
 EXECUTION = ("jobs", "backend", "scheduler", "time_limit", "memory_limit", "retry_failed", "overwrite")
 """Options that do not affect the data set."""
+SPLITTING = {
+    "shape": "groups stay together",
+    "image": "pictures of one shape may be in two splits",
+    "s1": "Mesh R-CNN's split by picture",
+    "s2": "Mesh R-CNN's split by shape",
+    "lst": "the source's own lists",
+}
+"""Split → what it does, for the help."""
 SHOWN_REJECTS = 5
 """Rejects printed without ``-v``."""
 GROUPED = {
@@ -54,7 +62,8 @@ def _with_data_options(source: Source) -> list[Any]:
     def option(name: str, *flags: str, **options: Any) -> Any:
         return setting(PrepareConfig, name, *flags, unset=True, **options)
 
-    splits = click.Choice(["shape", *source.splits])
+    splits = ("shape", *source.splits)
+    how = f"How to split: {'; '.join(f'{name}: {SPLITTING[name]}' for name in splits)}."
     result = [
         option("watertight"),
         click.option(
@@ -65,7 +74,7 @@ def _with_data_options(source: Source) -> list[Any]:
             for name in ("points", "surface_points", "resolution", "image_size", "crop_margin", "mesh_error")
         ),
         option("render_views", default=source.render_views),
-        option("split", type=splits, default=source.default_split),
+        option("split", type=click.Choice(splits), default=source.default_split, help=how),
         option("seed"),
         option("limit"),
     ]

@@ -54,7 +54,7 @@ from pix3d_onet.learning.training.validate import THRESHOLDS, Advance, Scores
 from pix3d_onet.locks import locked
 from pix3d_onet.runs.arguments import PATHS, relative_paths
 from pix3d_onet.runs.folder import RunFolder, is_run
-from pix3d_onet.runs.record import RunRecord, write_run
+from pix3d_onet.runs.record import CONSTANT, RunRecord, write_run
 
 __all__ = ["run_identity", "train"]
 
@@ -346,6 +346,9 @@ def _finish(
         else None
     )
     chosen, chosen_iou = val.best_threshold()
+    if constant := val.constant(config.threshold):
+        text = f"the best network has learnt no shape: it {CONSTANT[constant]}. Train for more `steps`."
+        setup.emit(Note(text, "warning"))
     val_scores = val.by_record(config.threshold)
     test_scores = test.by_record(config.threshold) if test is not None else {}
     peak = peak_memory(setup.device)
@@ -379,6 +382,7 @@ def _finish(
         steps_done=progress.step,
         stopped=stopped,
         cost=arithmetic,
+        constant=constant,
     )
     if setup.group.leads:
         header = {**identity, "step": progress.step, "val_iou": progress.history[-1].val_iou}
