@@ -12,7 +12,7 @@ from pix3d_onet.ablation.unfinished import UnfinishedRun, find_unfinished
 from pix3d_onet.data.store.manifest import Manifest, read_manifest
 from pix3d_onet.errors import InputError, MissingDependencyError
 from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.files import check_claim, is_own_file, mark, member, read_json, refused, unmark, write_text
+from pix3d_onet.files import check_claim, mark, member, own_json, refused, unmark, write_text
 from pix3d_onet.report import formats
 from pix3d_onet.report.figures import FIGURE_FORMATS, write_figures
 from pix3d_onet.report.gallery import Gallery, gallery
@@ -170,14 +170,7 @@ def write_report(
 
 def is_report(folder: Path) -> bool:
     """Whether ``folder`` contains a report's table in JSON (links do not count)."""
-    path = folder / "table1.json"
-    if not is_own_file(path):
-        return False
-    try:
-        document = read_json(path, follow=False)
-    except InputError:
-        return False
-    return isinstance(document, dict) and {"dataset", "rows"} <= document.keys()
+    return {"dataset", "rows"} <= own_json(folder / "table1.json").keys()
 
 
 def write_default_report(

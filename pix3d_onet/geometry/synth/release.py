@@ -24,6 +24,7 @@ from pix3d_onet.files import (
     check_claim,
     is_own_file,
     member,
+    own_json,
     read_json,
     remove,
     remove_empty,
@@ -189,13 +190,11 @@ def _claim(out: Path, settings: _Settings, overwrite: bool, emit: Emit) -> bool:
 
 def _settings_of(out: Path) -> _Settings | None:
     """The settings of the synthetic data set in ``out``, complete or not; None if there is none by onet."""
-    if not is_own_file(out / SETTINGS_FILE):
-        return None
     try:
-        found = read_json(out / SETTINGS_FILE, follow=False)["settings"]
+        found = own_json(out / SETTINGS_FILE)["settings"]
         settings = _Settings(**{**found, "categories": tuple(found["categories"])})
         _check(settings)
-    except (InputError, ConfigError, KeyError, TypeError):
+    except (ConfigError, KeyError, TypeError):
         return None
     return settings
 
