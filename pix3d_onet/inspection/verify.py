@@ -19,8 +19,9 @@ from pix3d_onet.inspection.checks import Check, Finding, Verification
 from pix3d_onet.inspection.distances import DistanceCheck
 from pix3d_onet.inspection.labels import LabelCheck, SourceLabelCheck
 from pix3d_onet.inspection.surface import SurfaceCheck
+from pix3d_onet.metrics import iou
 from pix3d_onet.seeding import generator
-from pix3d_onet.types import Bool, Sample, View
+from pix3d_onet.types import Sample, View
 
 SHAPES, POINTS = 32, 20_000
 """Number of shapes, and of labels per shape, that are checked by default."""
@@ -157,6 +158,4 @@ class _Cameras:
 def projection_iou(scene: Scene, view: View) -> float:
     """Intersection over union of the view's mask and the mesh projected with the view's camera."""
     height, width = view.mask.shape
-    silhouette: Bool = scene.silhouette(view.pose, view.intrinsics, (width, height))
-    union = int((silhouette | view.mask).sum())
-    return int((silhouette & view.mask).sum()) / union if union else 1.0
+    return iou(scene.silhouette(view.pose, view.intrinsics, (width, height)), view.mask)
