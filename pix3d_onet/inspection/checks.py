@@ -18,9 +18,9 @@ import numpy as np
 from pix3d_onet.config import SPLITS, PrepareConfig
 from pix3d_onet.data.sources.registry import SOURCES
 from pix3d_onet.data.sources.splits import PRESCRIBED
-from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, is_figure, read_manifest
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, is_figure
 from pix3d_onet.data.store.shard_file import open_shard, read_picture, shard_problems
-from pix3d_onet.errors import InputError, RejectError
+from pix3d_onet.errors import RejectError
 from pix3d_onet.escape import shell
 from pix3d_onet.files import check_regular, digest, file_digest, inside
 from pix3d_onet.geometry.mesh.formats.side_files import mesh_digest
@@ -352,11 +352,3 @@ def number(values: Mapping[str, Any], key: str, default: float) -> float:
     """A setting or figure of a manifest; ``default`` if it is missing or no finite number."""
     value = values.get(key, default)
     return float(value) if is_figure(value) else default
-
-
-def open_manifest(root: Path) -> Manifest:
-    """``read_manifest``, and an InputError if the data set has no shapes."""
-    manifest = read_manifest(root)
-    if not manifest.shapes:
-        raise InputError(f"data set {root} has no shapes.", hint="Prepare it again.")
-    return manifest

@@ -9,7 +9,7 @@ import numpy as np
 
 from pix3d_onet import lattice
 from pix3d_onet.config import POINTS_HALF_SIDE
-from pix3d_onet.data.store.manifest import Manifest, ShapeEntry
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, read_manifest
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
@@ -48,7 +48,9 @@ def verify(
     ``source_root``: folder of the source, to compare with. InputError if there is no readable manifest or no source;
     any other problem is a finding.
     """
-    manifest = checks.open_manifest(root)
+    manifest = read_manifest(root)
+    if not manifest.shapes:
+        raise InputError(f"data set {root} has no shapes.", hint="Prepare it again.")
     if source_root is not None and not source_root.is_dir():
         raise InputError(f"source not found: {source_root}.")
     command = checks.prepare_command(manifest, root, source_root)

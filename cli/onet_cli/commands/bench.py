@@ -129,6 +129,7 @@ def bench(
     from onet_cli.watch import live_table
     from pix3d_onet.ablation.cluster import Cluster
     from pix3d_onet.learning.device import devices_of_jobs, nth_device
+    from pix3d_onet.learning.training.run import train
     from pix3d_onet.report.build import write_default_report
 
     shown = live_table(plan) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
@@ -136,7 +137,7 @@ def bench(
         result = run_bench(
             plan,
             data,
-            _train(threads, examples=examples),
+            functools.partial(train, threads=threads, examples=examples),
             out=out,
             devices=devices_of_jobs(device, jobs or 1),
             cluster=Cluster(scheduler, functools.partial(nth_device, device), jobs or 0) if scheduler else None,
@@ -167,12 +168,6 @@ def make_plan(chosen: Selection, data: Path, out: Path, settings: dict[str, Any]
     seeds = settings["seeds"] or chosen.seeds or (0,)
     data_hash = read_manifest(data).data_hash
     return plan_runs(chosen.variants, seeds, config, out, lambda v, c: run_identity(v.model, c, data_hash, None))
-
-
-def _train(threads: int, *, examples: bool) -> Any:
-    from pix3d_onet.learning.training.run import train
-
-    return functools.partial(train, threads=threads, examples=examples)
 
 
 def summarise(result: BenchResult, chosen: Selection, *, out: Path, data: Path, emit: Emit) -> Report:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -216,9 +217,7 @@ def _remove(out: Path, settings: _Settings) -> None:
 
 def _result(out: Path, settings: _Settings, records: Any, *, written: bool) -> SynthResult:
     notes = read_json(out / SETTINGS_FILE, follow=False).get("defects", {})
-    counts: dict[str, int] = {}
-    for kind in sorted(kind for kinds in notes.values() for kind in kinds):
-        counts[kind] = counts.get(kind, 0) + 1
+    counts = dict(sorted(Counter(kind for kinds in notes.values() for kind in kinds).items()))
     total = len(settings.categories) * settings.objects
     return SynthResult(out, total, len(records), settings.categories, counts, written)
 
@@ -392,8 +391,5 @@ def _annotate(keypoints: Float64, camera: Camera, depth: Any, rng: np.random.Gen
 
 def _encoded(pixels: UInt8, ending: str) -> bytes:
     buffer = io.BytesIO()
-    if ending == "jpg":
-        Image.fromarray(pixels).save(buffer, "JPEG", quality=92)
-    else:
-        Image.fromarray(pixels).save(buffer, "PNG")
+    Image.fromarray(pixels).save(buffer, "JPEG" if ending == "jpg" else "PNG", quality=92)  # PNG ignores the quality
     return buffer.getvalue()
