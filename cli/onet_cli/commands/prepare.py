@@ -122,11 +122,7 @@ RUN_OPTIONS: list[Any] = [
     click.option("--licence", default="", help="Licence of the source, for the data card; markdown."),
     click.option("--attribution", default="", help="Whom to name and what to cite, for the data card; markdown."),
     click.option("--retry-failed", is_flag=True, help="Try rejected shapes again."),
-    click.option(
-        "--overwrite",
-        is_flag=True,
-        help="Replace another data set, or files of others in --out.",
-    ),
+    click.option("--overwrite", is_flag=True, help="Replace another data set, or files of others in --out."),
     click.option("--strict", is_flag=True, help=f"Exit with status {STRICT_STATUS} when anything was rejected."),
 ]
 
