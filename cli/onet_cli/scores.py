@@ -27,17 +27,9 @@ def to_document(
     """The JSON document: metric definitions, one entry per row, and the differences between rows."""
     from pix3d_onet.metrics import IOU_PIX3D, METRICS
 
-    defined = [
-        {
-            "name": m.name,
-            "label": m.label,
-            "unit": m.unit,
-            "higher_is_better": m.higher_is_better,
-            "definition": m.definition,
-            "source": m.source,
-        }
-        for m in (METRICS.values() if protocol == "onet" else (IOU_PIX3D,))
-    ]
+    described = ("name", "label", "unit", "higher_is_better", "definition", "source")
+    metrics = METRICS.values() if protocol == "onet" else (IOU_PIX3D,)
+    defined = [{key: getattr(m, key) for key in described} for m in metrics]
     paired = [
         {"name": d.name, "against": d.against, "metric": d.metric}
         | {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -169,11 +169,6 @@ def _split_of(entry: ShapeEntry) -> str:
 
 def _counted(out: Path, entries: Sequence[ShapeEntry]) -> DistanceExport:
     return DistanceExport(out, len(entries), {split: sum(_split_of(e) == split for e in entries) for split in SPLITS})
-
-
-def to_json(result: DistanceExport) -> dict[str, object]:
-    """The JSON document of an export."""
-    return asdict(result) | {"out": str(result.out)}
 
 
 DEEPSDF_TEXT = f"""``{SAMPLES}/{SOURCE}/<category>/<model>.npz``: ``pos`` and ``neg``, (n, 4) float32, a point and its

@@ -193,7 +193,7 @@ def run_bash(body: str, folder: Path) -> None:
     for pattern, replacement in SMALLER.items():
         body = re.sub(pattern, replacement, body)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PATH": path}
     environment.pop("ONET_PIX3D_ROOT", None)
     command = ["bash", "-euo", "pipefail", "-c", body]
     done = subprocess.run(

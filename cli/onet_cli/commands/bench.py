@@ -197,20 +197,12 @@ def summarise(result: BenchResult, chosen: Selection, *, out: Path, data: Path, 
 
 def render_plan(plan: Sequence[PlannedRun], *, as_json: bool) -> None:
     """Print the planned runs and their states."""
+    rows = [(p.variant.name, p.config.seed, p.run_id, p.state) for p in plan]
     if as_json:
-        states = [
-            {
-                "variant": p.variant.name,
-                "seed": p.config.seed,
-                "run_id": p.run_id,
-                "path": p.folder.as_posix(),
-                "state": p.state,
-            }
-            for p in plan
-        ]
+        keys = ("variant", "seed", "run_id", "state")
+        states = [dict(zip(keys, row, strict=True)) | {"path": p.folder} for row, p in zip(rows, plan, strict=True)]
         ui.print_json({"plan": states})
         return
-    rows = [(p.variant.name, p.config.seed, p.run_id, p.state) for p in plan]
     ui.out().print(ui.table("Plan", ("variant", ">seed", "run", "state"), rows))
 
 

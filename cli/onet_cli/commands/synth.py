@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,21 +77,9 @@ def pix3d(
             emit=emit,
         )
     if as_json:
-        ui.print_json(document(result))
+        ui.print_json(asdict(result))
     elif not quiet:
         render(result)
-
-
-def document(result: SynthResult) -> dict[str, object]:
-    """The JSON document."""
-    return {
-        "out": str(result.out),
-        "objects": result.objects,
-        "records": result.records,
-        "categories": list(result.categories),
-        "defects": dict(result.defects),
-        "written": result.written,
-    }
 
 
 def render(result: SynthResult) -> None:

@@ -20,6 +20,11 @@ from pix3d_onet.runs.arguments import stored_arguments
 if TYPE_CHECKING:
     from pix3d_onet.runs.record import RunRecord
 
+DOCUMENTED = (
+    "name", "run_id", "params", "best_val_iou", "best_step", "last_val_iou", "val_threshold", "val_iou_at_threshold",
+    "test_iou", "stopped", "seconds", "shapes_per_second", "data_wait_share", "peak_memory_bytes",
+)  # fmt: skip
+"""Values of a run's record in the JSON document."""
 MODEL_FIELDS = ("encoder", "scales", "pyramid", "pose", "conditioning", "mirror")
 
 
@@ -129,28 +134,9 @@ def render(record: RunRecord, folder: Path, *, as_json: bool, quiet: bool) -> No
 
 def document(record: RunRecord, folder: Path) -> dict[str, Any]:
     """The JSON document of a run: the record without its long lists."""
-    return {
-        "run": str(folder),
-        "name": record.name,
-        "run_id": record.run_id,
-        "params": record.params,
-        "best_val_iou": record.best_val_iou,
-        "best_step": record.best_step,
-        "last_val_iou": record.last_val_iou,
-        "val_threshold": record.val_threshold,
-        "val_iou_at_threshold": record.val_iou_at_threshold,
-        "test_iou": record.test_iou,
-        "steps": record.steps_done,
-        "stopped": record.stopped,
-        "seconds": record.seconds,
-        "shapes_per_second": record.shapes_per_second,
-        "data_wait_share": record.data_wait_share,
-        "peak_memory_bytes": record.peak_memory_bytes,
-        "device": dict(record.device),
-        "data": dict(record.data),
-        "model": dict(record.model),
-        "train": dict(record.train),
-    }
+    values = {name: getattr(record, name) for name in DOCUMENTED}
+    groups = {name: dict(getattr(record, name)) for name in ("device", "data", "model", "train")}
+    return {"run": str(folder), **values, "steps": record.steps_done, **groups}
 
 
 def summary(record: RunRecord, folder: Path) -> list[tuple[str, object]]:

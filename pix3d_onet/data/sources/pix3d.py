@@ -62,7 +62,8 @@ def list_pix3d(root: Path, config: PrepareConfig, *, split_files: Sequence[Path]
     Raises InputError for a missing root or a broken index, ConfigError for a category that the index does not have.
     """
     raw = read_index(root)
-    check_categories(raw, config.categories)
+    if present := {c for c in map(category_of, raw) if c}:
+        config.check_categories(present, "the index")
     prescribed = _prescribed(config, split_files)
     records: list[Pix3DRecord] = []
     rejected: list[Rejected] = []
@@ -70,7 +71,8 @@ def list_pix3d(root: Path, config: PrepareConfig, *, split_files: Sequence[Path]
     seen: Counter[str] = Counter()
     for index, item in enumerate(raw):
         record_id = record_id_of(item, index, seen)
-        if _other_category(item, config.categories):
+        category = category_of(item)  # a record without one is rejected below
+        if category is not None and not config.takes(category):
             skipped["category"] += 1
             continue
         if prescribed is not None and record_id not in prescribed:
@@ -145,20 +147,6 @@ def category_of(item: object) -> str | None:
     """The category of a record; None if it has none."""
     value = item.get("category") if isinstance(item, dict) else None
     return value if isinstance(value, str) else None
-
-
-def _other_category(item: object, wanted: Sequence[str]) -> bool:
-    """Whether the record has a category that is not wanted; a record without a category is rejected later."""
-    category = category_of(item)
-    return category is not None and "all" not in wanted and category not in wanted
-
-
-def check_categories(raw: Iterable[object], wanted: Sequence[str]) -> None:
-    """ConfigError for a category that no record has."""
-    have = {c for c in map(category_of, raw) if c}
-    unknown = [c for c in wanted if c != "all" and c not in have]
-    if unknown and have:
-        raise ConfigError(f"`categories={unknown[0]}`: the index has only {', '.join(sorted(have))} (or all).")
 
 
 def record_id_of(item: object, index: int, seen: Counter[str]) -> str:

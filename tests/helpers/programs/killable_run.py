@@ -9,8 +9,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import torch
-
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.events import Event, TrainStep
 from pix3d_onet.learning.training import trainer
@@ -31,7 +29,6 @@ def tell(event: Event) -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     every, validate = int(sys.argv[3]), trainer.Trainer.validate
 
     def validate_and_save(self: trainer.Trainer, seconds: float) -> None:

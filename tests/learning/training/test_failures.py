@@ -39,8 +39,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One thread, no pictures for the figures, and a checkpoint at every validation."""
-    torch.set_num_threads(1)
+    """No pictures for the figures, and a checkpoint at every validation."""
     monkeypatch.setattr(examples, "write_examples", lambda *_, **__: None)
     monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
 

@@ -19,7 +19,7 @@ from pix3d_onet.learning.network import decoder_inference
 from pix3d_onet.learning.network.model import build_model
 from pix3d_onet.learning.training.validate import Scores, count_overlap, evaluate_split
 
-TINY = ModelConfig("resnet18", c_dim=8, hidden_dim=8, blocks=1)
+TINY = ModelConfig("test_resnet", c_dim=8, hidden_dim=8, blocks=1)
 
 
 @settings(max_examples=60, deadline=None)
