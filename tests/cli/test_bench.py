@@ -82,11 +82,8 @@ def test_plan_only(data: Path, tmp_path: Path) -> None:
 def test_variants_that_start_from_a_file_are_left_out_with_a_line_each(data: Path, tmp_path: Path) -> None:
     result = onet("bench", "--suite", "pretrain", "--data", str(data), "--dry-run", "--json", *TINY)
     assert [p["variant"] for p in json.loads(result.stdout)["plan"]] == ["lite0"]
-    said = result.stderr.splitlines()
-    assert said == [
-        f"{n} is left out: it starts from {o}."
-        for n, o in (("lite0-weights", "--weights"), ("lite0-run", "--init-from"))
-    ]
+    needed = {"lite0-weights": "--weights", "lite0-run": "--init-from"}
+    assert result.stderr.splitlines() == [f"{n} is left out: it starts from {o}." for n, o in needed.items()]
 
 
 def test_a_recipe_is_a_network_and_its_training_and_options_override_it(
@@ -101,11 +98,8 @@ def test_a_recipe_is_a_network_and_its_training_and_options_override_it(
     monkeypatch.setattr("pix3d_onet.learning.training.run.train", train)
     best = RECIPES["best"]
     common = ("train", "--data", str(data), "--out", str(tmp_path / "run"), "--recipe", "best")
-    for extra in (
-        (),
-        ("--no-mirror", "--pyramid", "separate", "--lr", "0.001", "--augment", "flip", "--schedule", "constant"),
-    ):
-        result = onet(*common, *extra)
+    for extra in ("", "--no-mirror --pyramid separate --lr 0.001 --augment flip --schedule constant"):
+        result = onet(*common, *extra.split())
         assert result.exit_code == 0, (result.output, result.exception)
     own = replace(best.train, lr=1e-3, augment=("flip",), schedule="constant")
     assert seen == [(best.model, best.train), (replace(best.model, mirror=False, pyramid="separate"), own)]
