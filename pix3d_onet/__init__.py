@@ -64,7 +64,8 @@ def __getattr__(name: str) -> Any:
 
 
 def build_model(variant: str, *, pretrained: bool = False) -> nn.Module:
-    """A network of a named variant of Table 1 (``resnet18`` ... ``convnext-fp3-pose``) with a new decoder."""
+    """A network of a named variant with a new decoder: of Table 1 (``resnet18`` ... ``convnext-fp3-pose``), ``best``,
+    or of another suite."""
     from pix3d_onet.ablation.variants import variant as find
     from pix3d_onet.learning.network.model import build_model as implementation
 
