@@ -83,7 +83,7 @@ def test_all_points_whatever_the_chunks_and_the_processes(data: Path, monkeypatc
     shares = [len(range(r, len(split), 3)) for r in range(3)]
     assert heard == [(done, share) for share in shares for done in range(1, share + 1)]
     np.testing.assert_array_equal(sum(p.union for p in parts), whole.union)
-    np.testing.assert_allclose(sum(p.loss for p in parts), whole.loss, rtol=1e-6)
+    np.testing.assert_allclose(sum(p.loss for p in parts), whole.loss, rtol=1e-5)
     # by hand, for one picture
     model.eval()
     row = 3
