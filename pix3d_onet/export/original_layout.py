@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pix3d_onet.config import POINTS_HALF_SIDE, SPLITS
+from pix3d_onet.config import POINTS_HALF_SIDE, SPLITS, SplitName
 from pix3d_onet.data.sources import onet_layout as layout
 from pix3d_onet.data.sources.registry import terms_of
 from pix3d_onet.data.store.card import export_card
@@ -155,15 +155,29 @@ def _write_model(out: Path, name: str, sample: Sample, side: int) -> int:
 
 
 def _write_lists(out: Path, entries: Sequence[ShapeEntry], names: dict[str, str]) -> dict[str, dict[str, int]]:
-    lists: dict[str, dict[str, list[str]]] = defaultdict(lambda: {split: [] for split in SPLITS})
+    """Write the lists of all categories and splits; returns the number of models in each."""
+    counts: dict[str, dict[str, int]] = defaultdict(dict)
+    for (category, split), chosen in by_split(entries, names).items():
+        models = sorted(names[e.object_id].split("/")[1] for e in chosen)
+        # the original code splits at newlines: a trailing one would be a model without a name
+        write_text(member(out, category, f"{split}.lst"), "\n".join(models))
+        counts[category][split] = len(models)
+    return {category: counts[category] for category in sorted(counts)}
+
+
+def by_split(entries: Sequence[ShapeEntry], names: Mapping[str, str]) -> dict[tuple[str, SplitName], list[ShapeEntry]]:
+    """(Category, split) → its shapes; every category has all splits."""
+    found: dict[tuple[str, SplitName], list[ShapeEntry]] = defaultdict(list)
     for entry in entries:
-        category, model = names[entry.object_id].split("/")
-        lists[category][entry.image_splits[0] if entry.image_splits else entry.split].append(model)
-    for category, splits in lists.items():
-        for split, models in splits.items():
-            # the original code splits at newlines: a trailing one would be a model without a name
-            write_text(member(out, category, f"{split}.lst"), "\n".join(sorted(models)))
-    return {c: {split: len(models) for split, models in lists[c].items()} for c in sorted(lists)}
+        category = names[entry.object_id].split("/")[0]
+        for split in SPLITS:
+            found[category, split] += [entry] if split_of(entry) == split else []
+    return found
+
+
+def split_of(entry: ShapeEntry) -> str:
+    """The split of a shape: that of its first picture, or, without pictures, its own."""
+    return entry.image_splits[0] if entry.image_splits else entry.split
 
 
 def _files(models: Mapping[str, int]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from pix3d_onet.files.reading import inside as inside
 from pix3d_onet.files.reading import is_finite as is_finite
 from pix3d_onet.files.reading import is_own_file as is_own_file
 from pix3d_onet.files.reading import open_regular as open_regular
+from pix3d_onet.files.reading import own_json as own_json
 from pix3d_onet.files.reading import printable as printable
 from pix3d_onet.files.reading import read_bytes as read_bytes
 from pix3d_onet.files.reading import read_json as read_json

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 STRICT_STATUS = 4
 """Exit status under ``--strict`` when something was rejected."""
 GIB = 1 << 30
+SIGMAS = Numbers(float, "X[,X…]", "numbers with commas")
 EXECUTION = ("jobs", "backend", "scheduler", "time_limit", "memory_limit", "retry_failed", "overwrite")
 """Options that do not affect the data set."""
 SPLITTING = {
@@ -81,7 +82,7 @@ def _with_data_options(source: Source) -> list[Any]:
         sigmas = ",".join(map(str, PrepareConfig().near_sigma))
         result += [
             option("near_points"),
-            option("near_sigma", type=Numbers(), multiple=False, default_text=sigmas),
+            option("near_sigma", type=SIGMAS, multiple=False, default_text=sigmas),
             option("sdf"),
         ]
     if {"s1", "s2"} & set(source.splits):
@@ -121,11 +122,7 @@ RUN_OPTIONS: list[Any] = [
     click.option("--licence", default="", help="Licence of the source, for the data card; markdown."),
     click.option("--attribution", default="", help="Whom to name and what to cite, for the data card; markdown."),
     click.option("--retry-failed", is_flag=True, help="Try rejected shapes again."),
-    click.option(
-        "--overwrite",
-        is_flag=True,
-        help="Replace another data set, or files of others in --out.",
-    ),
+    click.option("--overwrite", is_flag=True, help="Replace another data set, or files of others in --out."),
     click.option("--strict", is_flag=True, help=f"Exit with status {STRICT_STATUS} when anything was rejected."),
 ]
 

@@ -37,11 +37,7 @@ def synth() -> None:
 @click.option("--objects", default=24, show_default=True, help="Shapes per category.")
 @click.option("--images-per-object", default=1, show_default=True, help="Pictures per shape.")
 @click.option("--seed", default=0, show_default=True, help="Same seed, same files.")
-@click.option(
-    "--overwrite",
-    is_flag=True,
-    help="Replace an earlier synthetic data set, or files of others in OUT.",
-)
+@click.option("--overwrite", is_flag=True, help="Replace an earlier synthetic data set, or files of others in OUT.")
 @ui.common_options
 def pix3d(
     out: Path,

@@ -65,7 +65,7 @@ class Scene:
         lights = LIGHTS.copy()
         lights[:, :3] /= np.linalg.norm(lights[:, :3], axis=1, keepdims=True)
         rotation: Float64 = np.ascontiguousarray(pose[:3, :3], dtype=np.float64)
-        rays: Float64 = np.asarray(np.linalg.inv(zoom), dtype=np.float64)
+        rays = np.asarray(np.linalg.inv(zoom), dtype=np.float64)
         shade(ids, inverse_depth, screen, faces, source, self.normals, self.colours, rays, rotation, lights, linear)
         height, width = (side // supersample for side in ids.shape)
         rgb = np.empty((height, width, 3), dtype=np.uint8)

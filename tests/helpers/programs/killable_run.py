@@ -15,7 +15,7 @@ from pix3d_onet.learning.training import trainer
 from pix3d_onet.learning.training.run import train
 
 STEPS = 60
-MODEL = ModelConfig("mobilenetv3_small_050", c_dim=8, hidden_dim=16, blocks=1)
+MODEL = ModelConfig("test_resnet", c_dim=8, hidden_dim=16, blocks=1)
 CONFIG = TrainConfig(
     steps=STEPS, batch_size=4, points_per_shape=64, image_size=32, pretrained=False, val_every=2, lr=1e-3,
     precision="fp32", ema=0.9, augment=("color", "crop", "flip"), schedule="cosine",

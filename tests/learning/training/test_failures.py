@@ -26,7 +26,7 @@ from pix3d_onet.learning.training.run import train
 from pix3d_onet.runs.folder import RunFolder
 from pix3d_onet.runs.record import RunRecord, read_run
 
-MODEL = ModelConfig("mobilenetv3_small_050", c_dim=8, hidden_dim=16, blocks=1)
+MODEL = ModelConfig("test_resnet", c_dim=8, hidden_dim=16, blocks=1)
 CONFIG = TrainConfig(
     steps=8, batch_size=4, points_per_shape=64, image_size=32, pretrained=False, val_every=2, precision="fp32"
 )

@@ -278,7 +278,7 @@ def test_batch_size_auto_is_settled_and_kept_on_resume(
 ) -> None:
     from pix3d_onet.learning.training import run as train_module
 
-    monkeypatch.setattr(batch_size, "available_memory", lambda _: 900_000_000)
+    monkeypatch.setattr(batch_size, "available_memory", lambda _: 200_000_000)
     config = dataclasses.replace(CONFIG, batch_size=0, image_size=128, steps=2, val_every=1)
     out = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
