@@ -118,6 +118,9 @@ def train(
         model, config, out, name, resume, init_from, weights, overwrite, compile, residence, profile, examples, emit
     )
     MachineConfig(threads)
+    if "stretch" in config.augment and model.pose != "none":
+        text = f"`augment='stretch'` would show the pose input (`pose={model.pose!r}`) cameras that are not rigid."
+        raise UnsuitableError(text, hint="Take it out, or give `pose='none'`.")
     if weights is not None and init_from is not None:
         raise ConfigError("`weights` and `init_from` both give the encoder's first weights.", hint="Give one of them.")
     cpu_threads = Threads(threads, where, emit)
