@@ -97,7 +97,7 @@ _TABLE: tuple[Variant, ...] = (
         ModelConfig("resnet18", conditioning="pixel", mirror=True),
         13_611_329,
     ),
-    Variant("resnet18-pixel-mirror-fpn", "+ merged levels", _BEST, 13_619_393),
+    Variant("resnet18-pixel-mirror-fpn", "ResNet18, merged pixel features", _BEST, 13_619_393),
     Variant("best", "Recipe best", _BEST, 13_619_393, train=RECIPES["best"].changes),
     Variant(
         "convnext-pixel", "ConvNeXt Tiny, pixel features", ModelConfig("convnext", conditioning="pixel"), 30_283_873
