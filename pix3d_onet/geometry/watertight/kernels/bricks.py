@@ -104,13 +104,16 @@ def _reaches(
     return beside <= radius
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=True, nogil=True, forceinline=True, error_model="numpy")
 def squared_distance(
     px: float, py: float, pz: float, ax: float, ay: float, az: float,
     ux: float, uy: float, uz: float, vx: float, vy: float, vz: float,
     uu: float, uv: float, vv: float,
 ) -> float:  # fmt: skip
-    """Squared distance of p to the triangle a, a+u, a+v (Ericson, Real-Time Collision Detection, 5.1.5)."""
+    """Squared distance of p to the triangle a, a+u, a+v (Ericson, Real-Time Collision Detection, 5.1.5).
+
+    NaN, which is below no bound, where a triangle without area has no nearest corner or edge.
+    """
     wx, wy, wz = px - ax, py - ay, pz - az
     d1 = ux * wx + uy * wy + uz * wz
     d2 = vx * wx + vy * wy + vz * wz

@@ -122,9 +122,12 @@ def thin_nodes(out: Any, brick_out: Any, table: Any) -> Any:
     return flags, counts
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def closest_point(p: Any, t: Any, q: Any) -> None:
-    """Write the point of triangle ``t`` (3, 3) nearest to ``p`` (3,) into ``q`` (3,) (Ericson, 5.1.5)."""
+    """Write the point of triangle ``t`` (3, 3) nearest to ``p`` (3,) into ``q`` (3,) (Ericson, 5.1.5).
+
+    NaN where a triangle without area has no nearest corner or edge.
+    """
     u = (t[1, 0] - t[0, 0], t[1, 1] - t[0, 1], t[1, 2] - t[0, 2])
     v = (t[2, 0] - t[0, 0], t[2, 1] - t[0, 1], t[2, 2] - t[0, 2])
     w = (p[0] - t[0, 0], p[1] - t[0, 1], p[2] - t[0, 2])
