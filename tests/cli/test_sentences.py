@@ -68,7 +68,6 @@ def test_the_line_and_the_status(command: str, tmp_path: Path, monkeypatch: pyte
     if command.split(maxsplit=1)[0] in ("train", "evaluate", "reconstruct", "bench"):
         pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # train would say that it follows it
     monkeypatch.setattr(
         loading_note, "SILENCE", 300.0
     )  # on a busy machine the line "loading ..." would be printed, too
