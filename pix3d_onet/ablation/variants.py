@@ -89,6 +89,12 @@ _TABLE: tuple[Variant, ...] = (
         13_610_305,
     ),
     Variant(
+        "resnet18-pixel-predicted",
+        "+ predicted camera",
+        ModelConfig("resnet18", pose="predicted", conditioning="pixel"),
+        13_611_851,
+    ),
+    Variant(
         "convnext-pixel", "ConvNeXt Tiny, pixel features", ModelConfig("convnext", conditioning="pixel"), 30_283_361
     ),
     # pyramid
@@ -122,11 +128,22 @@ _SUITES: tuple[Suite, ...] = (
         "Which encoder of about 25M parameters?",
         ("resnet50", "vit-small", "deit-small", "swin-tiny", "convnext"),
     ),
-    Suite("pose", "Does the camera help, and in which form?", ("resnet18", "resnet18-pose", "resnet18-pose6d")),
+    Suite(
+        "pose",
+        "Does the camera help, and in which form?",
+        ("resnet18", "resnet18-pose", "resnet18-pose6d", "resnet18-pixel", "resnet18-pixel-predicted"),
+    ),
     Suite(
         "conditioning",
         "One code of the picture, or the features at each point's pixel?",
-        ("resnet18", "resnet18-pixel", "resnet18-pixel-mirror", "convnext", "convnext-pixel"),
+        (
+            "resnet18",
+            "resnet18-pixel",
+            "resnet18-pixel-mirror",
+            "resnet18-pixel-predicted",
+            "convnext",
+            "convnext-pixel",
+        ),
     ),
     Suite(
         "pyramid",

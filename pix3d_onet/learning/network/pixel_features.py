@@ -15,6 +15,7 @@ from timm.layers.norm import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pix3d_onet.learning.network.camera import Camera
 from pix3d_onet.learning.network.decoder import without_autocast
 
 CHANNELS = 64
@@ -33,11 +34,13 @@ class Code:
 
     ``maps``: (B, F, h, w) float32 each, sampled at every point; ``projection`` (B, 3, 4): normalised frame → picture,
     ``(u, v, 1) · Z`` with u and v from 0 to 1 as in ``Batch``. Empty and None with ``conditioning="global"``.
+    ``camera``: the predicted one, if the network predicts it.
     """
 
     vector: Tensor
     maps: tuple[Tensor, ...] = ()
     projection: Tensor | None = None
+    camera: Camera | None = None
 
     def __len__(self) -> int:
         return len(self.vector)
@@ -46,7 +49,8 @@ class Code:
         """The code of one picture, B = 1."""
         one = slice(index, index + 1)
         projection = None if self.projection is None else self.projection[one]
-        return Code(self.vector[one], tuple(level[one] for level in self.maps), projection)
+        camera = None if self.camera is None else Camera(*(part[one] for part in self.camera))
+        return Code(self.vector[one], tuple(level[one] for level in self.maps), projection, camera)
 
 
 class PixelFeatures(nn.Module):
@@ -69,12 +73,20 @@ class PixelFeatures(nn.Module):
         self.blend = nn.Linear(parts * len(channels) * CHANNELS, features, bias=False)  # the decoder's fc_p has a bias
         self.locate = nn.Linear(parts * PLACE, features, bias=False)
 
-    def code(self, vector: Tensor, levels: Sequence[Tensor], mask: Tensor, pose: Tensor, intrinsics: Tensor) -> Code:
+    def code(
+        self,
+        vector: Tensor,
+        levels: Sequence[Tensor],
+        mask: Tensor,
+        pose: Tensor,
+        intrinsics: Tensor,
+        camera: Camera | None = None,
+    ) -> Code:
         """vector (B, C), feature levels (B, C', h, w), mask (B, 1, H, W), pose (B, 4, 4), intrinsics (B, 3, 3)."""
         maps = [lateral(level).to(mask.dtype) for lateral, level in zip(self.lateral, levels, strict=True)]
         with without_autocast(pose):
             projection = intrinsics @ pose[:, :3]
-        return Code(vector, (*maps, mask), projection)
+        return Code(vector, (*maps, mask), projection, camera)
 
     def forward(self, points: Tensor, code: Code) -> Tensor:
         """points (B, T, 3) in the normalised frame → (B, T, features); only the product with features is narrow."""
