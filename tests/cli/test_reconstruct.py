@@ -391,7 +391,7 @@ def test_the_original_frame_is_that_of_the_record_s_model(run, tmp_path, photo, 
 
 def test_a_network_that_predicts_cameras_needs_none_and_takes_one(tmp_path, photo, capsys) -> None:
     network = stored_run.store_run(tmp_path / "run", pose="predicted", conditioning="pixel")
-    out = ["--no-preview", "--json", *SMALL]
+    out = ["--no-preview", "--json", "--threshold", "0.5", *SMALL]
     assert onet("reconstruct", network, photo, "-o", tmp_path / "alone.glb", *out) == 0
     camera = tmp_path / "camera.json"
     pose = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 2.2], [0, 0, 0, 1]]
