@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
-from pix3d_onet.errors import ConfigError, SettingError
+from pix3d_onet.errors import ConfigError, SettingError, alternatives
 
 SplitName = Literal["train", "val", "test"]
 Grouping = Literal["auto", "file", "folder", "top"]
@@ -69,11 +69,6 @@ LEAST_FACES = 4
 """Number of faces of the smallest closed mesh, a tetrahedron."""
 
 
-def _require(condition: bool, setting: str, rule: str, value: object) -> None:
-    if not condition:
-        raise SettingError(setting, rule, value)
-
-
 def check_choice(setting: str, value: object, choices: Any) -> None:
     """SettingError unless ``value`` is one of ``choices``, a ``Literal`` type or any iterable."""
     allowed = list(get_args(choices) or choices)
@@ -85,12 +80,6 @@ def choices_of(config: type, name: str) -> Iterable[str] | None:
     """The names that a field may take from a table (its ``metadata["choices"]``); None for other fields."""
     (table,) = (f.metadata.get("choices") for f in dataclasses.fields(config) if f.name == name)
     return table
-
-
-def alternatives(choices: list[Any]) -> str:
-    """``a, b or c``."""
-    *first, last = map(str, choices)
-    return f"{', '.join(first)} or {last}" if first else last
 
 
 @functools.cache
@@ -113,6 +102,10 @@ class Config:
             elif origin is tuple and get_origin(get_args(kind)[0]) is Literal:
                 for item in value:
                     check_choice(name, item, get_args(kind)[0])
+
+    def _require(self, condition: bool, setting: str, rule: str) -> None:
+        if not condition:
+            raise SettingError(setting, rule, getattr(self, setting))
 
     def values(self) -> dict[str, Any]:
         """All fields as JSON values (tuples become lists)."""
@@ -206,43 +199,35 @@ class PrepareConfig(Config):
     sdf: bool = field(default=False, metadata=LATER)
     """Store the signed distance of each labelled point."""
 
+    def takes(self, category: str) -> bool:
+        """Whether shapes of ``category`` are prepared."""
+        return "all" in self.categories or category in self.categories
+
+    def check_categories(self, present: Iterable[str], where: str, other_names: Iterable[str] = ()) -> None:
+        """ConfigError for a category that is not ``present`` in the source ``where``, under these or other names."""
+        present = sorted(present)
+        for name in self.categories:
+            if name not in ("all", *present, *other_names):
+                raise ConfigError(f"`categories={name}`: {where} has only {', '.join(present)} (or all).")
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(16 <= self.resolution <= 1024, "resolution", "between 16 and 1024", self.resolution)
-        _require(
-            8 <= self.points <= 10_000_000 and self.points % 8 == 0,
-            "points",
-            "a multiple of 8 up to 10,000,000",
-            self.points,
-        )
-        _require(
-            0 <= self.near_points <= 10_000_000 and self.near_points % 8 == 0,
-            "near_points",
-            "a multiple of 8 up to 10,000,000",
-            self.near_points,
-        )
-        _require(
-            0 < len(self.near_sigma) <= 8 and all(0 < s <= MAX_SIGMA for s in self.near_sigma),
-            "near_sigma",
-            f"one to eight numbers above 0, at most {MAX_SIGMA}",
-            self.near_sigma,
-        )
-        _require(
-            0 <= self.surface_points <= 10_000_000, "surface_points", "between 0 and 10,000,000", self.surface_points
-        )
-        _require(16 <= self.image_size <= 4096, "image_size", "between 16 and 4096", self.image_size)
-        _require(0 <= self.crop_margin <= 1, "crop_margin", "between 0 and 1", self.crop_margin)
-        _require(
-            len(self.fractions) == 3 and min(self.fractions) >= 0 and abs(sum(self.fractions) - 1) < 1e-6,
-            "fractions",
-            "three shares that sum to 1",
-            self.fractions,
-        )
-        _require(0 <= self.render_views <= 1000, "render_views", "between 0 and 1000", self.render_views)
-        _require(0 <= self.mesh_error <= 0.1, "mesh_error", "between 0 and 0.1", self.mesh_error)
-        _require(self.limit >= 0, "limit", "0 or more", self.limit)
-        _require(1 <= self.shapes_per_shard <= 4096, "shapes_per_shard", "between 1 and 4096", self.shapes_per_shard)
-        _require(len(self.categories) > 0, "categories", "given", self.categories)
+        self._require(16 <= self.resolution <= 1024, "resolution", "between 16 and 1024")
+        for name, least in (("points", 8), ("near_points", 0)):
+            count = getattr(self, name)
+            self._require(least <= count <= 10_000_000 and count % 8 == 0, name, "a multiple of 8 up to 10,000,000")
+        good_sigma = 0 < len(self.near_sigma) <= 8 and all(0 < s <= MAX_SIGMA for s in self.near_sigma)
+        self._require(good_sigma, "near_sigma", f"one to eight numbers above 0, at most {MAX_SIGMA}")
+        self._require(0 <= self.surface_points <= 10_000_000, "surface_points", "between 0 and 10,000,000")
+        self._require(16 <= self.image_size <= 4096, "image_size", "between 16 and 4096")
+        self._require(0 <= self.crop_margin <= 1, "crop_margin", "between 0 and 1")
+        whole = len(self.fractions) == 3 and min(self.fractions) >= 0 and abs(sum(self.fractions) - 1) < 1e-6
+        self._require(whole, "fractions", "three shares that sum to 1")
+        self._require(0 <= self.render_views <= 1000, "render_views", "between 0 and 1000")
+        self._require(0 <= self.mesh_error <= 0.1, "mesh_error", "between 0 and 0.1")
+        self._require(self.limit >= 0, "limit", "0 or more")
+        self._require(1 <= self.shapes_per_shard <= 4096, "shapes_per_shard", "between 1 and 4096")
+        self._require(len(self.categories) > 0, "categories", "given")
 
 
 def encoder_name(encoder: str) -> str:
@@ -278,16 +263,15 @@ class ModelConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(
-            bool(encoder_name(self.encoder)) and len(self.encoder) <= 100, "encoder", "a timm model name", self.encoder
-        )
+        named = bool(encoder_name(self.encoder)) and len(self.encoder) <= 100
+        self._require(named, "encoder", "a timm model name")
         for name, most in MODEL_LIMITS.items():
-            _require(1 <= getattr(self, name) <= most, name, f"between 1 and {most}", getattr(self, name))
+            self._require(1 <= getattr(self, name) <= most, name, f"between 1 and {most}")
         pixel = self.conditioning == "pixel"
-        _require(not pixel or self.scales == 1, "conditioning", "global with `scales=3`", self.conditioning)
-        _require(pixel or not self.mirror, "mirror", "False without `conditioning='pixel'`", self.mirror)
+        self._require(not pixel or self.scales == 1, "conditioning", "global with `scales=3`")
+        self._require(pixel or not self.mirror, "mirror", "False without `conditioning='pixel'`")
         rule = "none, matrix or 6d without `conditioning='pixel'`"
-        _require(pixel or not self.predicts_camera, "pose", rule, self.pose)
+        self._require(pixel or not self.predicts_camera, "pose", rule)
 
     @property
     def predicts_camera(self) -> bool:
@@ -380,25 +364,21 @@ class TrainConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.steps >= 1, "steps", "1 or more", self.steps)
-        _require(self.batch_size >= 0, "batch_size", "1 or more, or auto", self.batch_size)
-        _require(self.points_per_shape >= 1, "points_per_shape", "1 or more", self.points_per_shape)
-        _require(32 <= self.image_size <= 1024, "image_size", "between 32 and 1024", self.image_size)
-        _require(0 < self.lr < 10, "lr", "above 0", self.lr)
-        _require(0 <= self.seed < 2**32, "seed", "0 to 4294967295", self.seed)
-        _require(0 <= self.ema < 1, "ema", "at least 0 and below 1", self.ema)
-        _require(0 < self.threshold < 1, "threshold", "between 0 and 1", self.threshold)
-        _require(self.val_every >= 1, "val_every", "1 or more", self.val_every)
-        _require(0 <= self.weight_decay < 10, "weight_decay", "0 or more", self.weight_decay)
-        _require(0 < self.camera_weight <= 100, "camera_weight", "above 0, at most 100", self.camera_weight)
-        _require(
-            self.near == 0 or (self.near <= 1 and self.near * self.points_per_shape >= 8),
-            "near",
-            "0, or at most 1 and at least 8 of the points",
-            self.near,
-        )
-        for name, value in (("warmup", self.warmup), ("patience", self.patience), ("val_points", self.val_points)):
-            _require(value >= 0, name, "0 or more", value)
+        self._require(self.steps >= 1, "steps", "1 or more")
+        self._require(self.batch_size >= 0, "batch_size", "1 or more, or auto")
+        self._require(self.points_per_shape >= 1, "points_per_shape", "1 or more")
+        self._require(32 <= self.image_size <= 1024, "image_size", "between 32 and 1024")
+        self._require(0 < self.lr < 10, "lr", "above 0")
+        self._require(0 <= self.seed < 2**32, "seed", "0 to 4294967295")
+        self._require(0 <= self.ema < 1, "ema", "at least 0 and below 1")
+        self._require(0 < self.threshold < 1, "threshold", "between 0 and 1")
+        self._require(self.val_every >= 1, "val_every", "1 or more")
+        self._require(0 <= self.weight_decay < 10, "weight_decay", "0 or more")
+        self._require(0 < self.camera_weight <= 100, "camera_weight", "above 0, at most 100")
+        enough = self.near == 0 or (self.near <= 1 and self.near * self.points_per_shape >= 8)
+        self._require(enough, "near", "0, or at most 1 and at least 8 of the points")
+        for name in ("warmup", "patience", "val_points"):
+            self._require(getattr(self, name) >= 0, name, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -410,7 +390,7 @@ class MachineConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(0 <= self.threads <= MOST_THREADS, "threads", f"1 to {MOST_THREADS}, or auto", self.threads)
+        self._require(0 <= self.threads <= MOST_THREADS, "threads", f"1 to {MOST_THREADS}, or auto")
 
 
 @dataclass(frozen=True)
@@ -433,12 +413,12 @@ class ExtractionConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         cells = f"between {MIN_RESOLUTION} and {MAX_RESOLUTION}"
-        _require(MIN_RESOLUTION <= self.resolution <= MAX_RESOLUTION, "resolution", cells, self.resolution)
-        _require(1 <= self.coarse <= MAX_RESOLUTION, "coarse", f"between 1 and {MAX_RESOLUTION}", self.coarse)
+        self._require(MIN_RESOLUTION <= self.resolution <= MAX_RESOLUTION, "resolution", cells)
+        self._require(1 <= self.coarse <= MAX_RESOLUTION, "coarse", f"between 1 and {MAX_RESOLUTION}")
         if self.threshold is not None:
-            _require(0 < self.threshold < 1, "threshold", "between 0 and 1", self.threshold)
+            self._require(0 < self.threshold < 1, "threshold", "between 0 and 1")
         if self.simplify is not None:
-            _require(self.simplify >= LEAST_FACES, "simplify", f"at least {LEAST_FACES} faces", self.simplify)
+            self._require(self.simplify >= LEAST_FACES, "simplify", f"at least {LEAST_FACES} faces")
 
 
 @dataclass(frozen=True)
@@ -465,9 +445,9 @@ class EvaluationConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.samples >= 1, "samples", "1 or more", self.samples)
-        _require(self.voxels >= 32 and self.voxels % 32 == 0, "voxels", "a multiple of 32", self.voxels)
-        _require(self.limit >= 0, "limit", "0 or more", self.limit)
+        self._require(self.samples >= 1, "samples", "1 or more")
+        self._require(self.voxels >= 32 and self.voxels % 32 == 0, "voxels", "a multiple of 32")
+        self._require(self.limit >= 0, "limit", "0 or more")
 
 
 PREPARE_PRESETS: dict[str, dict[str, object]] = {

@@ -9,8 +9,31 @@ Messages, hints and the notes of :mod:`pix3d_onet.events` name settings in backt
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable, Sequence
+from difflib import get_close_matches
 from functools import partial
 from typing import Any
+
+MEANT = 3
+"""Most names that a hint suggests for a misspelt one."""
+
+
+def did_you_mean(name: str, known: Iterable[str], write: Callable[[str], object] = str) -> str:
+    """A hint with the known names closest to a misspelt one, each written by ``write``; empty if none is close."""
+    spelled = {other.lower(): other for other in known}
+    close = [write(spelled[match]) for match in get_close_matches(name.lower(), spelled, n=MEANT)]
+    return f"Did you mean {alternatives(close)}?" if close else ""
+
+
+def choose_from(name: str, known: Collection[str]) -> str:
+    """A hint with the names closest to a misspelt one, and all the known ones."""
+    return f"{did_you_mean(name, known)} Choose from {', '.join(known)}.".lstrip()
+
+
+def alternatives(choices: Sequence[object]) -> str:
+    """``a, b or c``."""
+    *first, last = map(str, choices)
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 class OnetError(Exception):

@@ -26,7 +26,7 @@ class Note(Event):
 class Progress(Event):
     """``done`` of ``total`` units of ``stage`` are done (``total`` 0 = unknown), ``rejected`` of them unusable.
 
-    ``unit``: ``B`` for bytes; empty for things that are counted.
+    ``unit``: ``B`` for bytes, or what is counted (``shapes``); may be empty.
     """
 
     stage: str

@@ -293,8 +293,9 @@ class SourceListing:
 
     ``records``: number of records in the source's index; ``fixed_splits``: record id → split, if the source
     prescribes one (Mesh R-CNN's S1/S2, an original ``*.lst``); ``skipped``: number of records that the settings
-    exclude, per cause (``category``, ``flags``, ``same-shape``, ``not-in-split``, ``pattern``); ``grouping``: the rule
-    for groups, if the user can choose one.
+    exclude and no shape has, per cause (``category``, ``flags``, ``same-shape``, ``not-in-split``, ``pattern``);
+    ``grouping``: the rule for groups, if the user can choose one; ``by_picture``: whether a record is a picture, not a
+    shape.
     """
 
     kind: str
@@ -305,3 +306,4 @@ class SourceListing:
     fixed_splits: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
     grouping: str = ""
+    by_picture: bool = False

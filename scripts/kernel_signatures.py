@@ -55,7 +55,7 @@ def main() -> None:
         sys.stdout.write(json.dumps(called_kernels(Path(sys.argv[1]))))
         return
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "NUMBA_CACHE_DIR": f"{folder}/cache", "NUMBA_NUM_THREADS": "1"}
+        environment = {**os.environ, "NUMBA_CACHE_DIR": f"{folder}/cache"}
         command = [sys.executable, __file__, folder]
         made = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     rows = ",\n".join(json.dumps(row) for row in json.loads(made))

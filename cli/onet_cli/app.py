@@ -12,7 +12,7 @@ import click
 from onet_cli import streams
 from onet_cli.flags import in_flags
 from onet_cli.invocation import Invocation
-from pix3d_onet.errors import ConfigError, InterruptedRunError, OnetError
+from pix3d_onet.errors import ConfigError, InterruptedRunError, OnetError, did_you_mean
 from pix3d_onet.escape import shortened
 from pix3d_onet.files import refused
 from pix3d_onet.machine.checks import missing_dependency
@@ -50,6 +50,14 @@ class LazyGroup(click.Group):
         name = cmd_name.replace("-", "_")
         command: click.Command = getattr(importlib.import_module(f"onet_cli.commands.{name}"), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; a usage error that suggests one for an unknown name."""
+        if args[0] not in COMMANDS:
+            ctx.fail(f"No such command {args[0]!r}. {did_you_mean(args[0], COMMANDS)}".rstrip())
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table, without importing them."""

@@ -150,6 +150,23 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     return result
 
 
+def uncut_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, fold: Sequence[str], optional: str = ""
+) -> Table:
+    """As :func:`table`, with only the columns ``fold`` folded, so that no text is cut where there is little room.
+
+    On a narrower terminal, the column ``optional`` is left out.
+    """
+    shown = table(title, columns, rows)
+    for column in shown.columns:
+        column.no_wrap = column.header not in fold
+        column.overflow = "ellipsis" if column.no_wrap else "fold"
+    if optional in columns and natural_width(shown) > out().width:
+        kept = [k for k, name in enumerate(columns) if name != optional]
+        return uncut_table(title, [columns[k] for k in kept], [[row[k] for k in kept] for row in rows], fold=fold)
+    return shown
+
+
 def natural_width(shown: Table) -> int:
     """Width of a table in characters if only foldable columns shrink, each to ``LEAST_FOLDED``."""
     wide = Screen(width=10_000)
@@ -249,7 +266,9 @@ class Bars:
                 self.tasks[event.stage] = self.stages.add_task(
                     visible(event.stage), total=event.total or None, extra="", unit=event.unit
                 )
-            extra = f"{event.rejected} rejected" if event.rejected else ""
+            extra = event.unit if event.unit != "B" else ""
+            if event.rejected:
+                extra = f"{extra}, {event.rejected} rejected".lstrip(", ")
             self.stages.update(self.tasks[event.stage], completed=event.done, total=event.total or None, extra=extra)
         elif isinstance(event, TrainStep):
             self.step(event)
@@ -349,9 +368,9 @@ class _Lines:
 
 
 def of_total(done: int, total: int, unit: str) -> str:
-    """``12/40``, ``12/?``, or of bytes (``unit`` B) ``1.2 GB/3.6 GB``."""
+    """``12/40 shapes``, ``12/?``, or of bytes (``unit`` B) ``1.2 GB/3.6 GB``."""
     shown = decimal if unit == "B" else str
-    return f"{shown(done)}/{shown(total) if total else '?'}"
+    return f"{shown(done)}/{shown(total) if total else '?'} {unit if unit != 'B' else ''}".rstrip()
 
 
 def clock(seconds: float | None) -> str:

@@ -169,10 +169,14 @@ class _Dispatcher:
     @staticmethod
     def _result(future: Any) -> OnetError | None:
         """The error that the job returned; an InterruptedRunError if the worker was lost before it could be fetched."""
+        from distributed import CancelledError, KilledWorker
+
         try:
             found: OnetError | None = future.result(timeout=RESULT_SECONDS)
-        except Exception as error:  # noqa: BLE001 - KilledWorker, CancelledError, a broken connection
+        except (CancelledError, KilledWorker, OSError) as error:  # OSError: a broken connection, or too late
             return InterruptedRunError(f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - the job could not be loaded there, if a library is missing
+            return OnetError(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")
         return found
 
 

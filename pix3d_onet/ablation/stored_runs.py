@@ -12,7 +12,7 @@ from typing import Any
 from pix3d_onet.ablation.unfinished import CONTINUE, find_unfinished
 from pix3d_onet.ablation.variants import VARIANTS, Variant
 from pix3d_onet.config import ModelConfig, TrainConfig
-from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.errors import ConfigError, InputError, did_you_mean
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.runs.folder import RunFolder, finished_runs
 from pix3d_onet.runs.record import RunRecord, read_run
@@ -89,7 +89,8 @@ def find_runs(root: Path, emit: Emit = ignore) -> tuple[StoredRun, ...]:
     """
     hint = "Train with `onet bench` or `onet train` first."
     if not root.is_dir():
-        raise InputError(f"no folder of runs: {root}.", hint=hint)
+        beside = [f.name for f in root.parent.glob("*") if f.is_dir()]
+        raise InputError(f"no folder of runs: {root}.", hint=did_you_mean(root.name, beside, root.with_name) or hint)
     found: dict[str, StoredRun] = {}
     for folder in finished_runs(root):
         try:

@@ -32,8 +32,8 @@ from typing import Any, NoReturn, get_args
 
 from pix3d_onet.ablation.selection import NOT_IN_A_NAME, Selection, named_suite
 from pix3d_onet.ablation.variants import SUITES, VARIANTS, Variant
-from pix3d_onet.config import Config, ModelConfig, TrainConfig, TrainPreset, alternatives
-from pix3d_onet.errors import ConfigError, InputError, SettingError
+from pix3d_onet.config import Config, ModelConfig, TrainConfig, TrainPreset
+from pix3d_onet.errors import ConfigError, InputError, SettingError, alternatives, choose_from
 from pix3d_onet.files import open_regular
 
 MOST_BYTES = 65_536
@@ -104,7 +104,7 @@ class _Suite:
     def suite(self, where: Place, name: str) -> tuple[Variant, ...]:
         """The rows of a suite of the package."""
         if name not in SUITES:
-            self.fail(where, f"no suite {name!r}", f"Choose from {', '.join(SUITES)}.")
+            self.fail(where, f"no suite {name!r}", choose_from(name, SUITES))
         return named_suite(name).variants
 
     def variant(self, where: Place, table: object) -> Variant:
@@ -192,7 +192,7 @@ class _Suite:
         for key in table:
             if key not in known:
                 place = "".join(f" in {part}" for part in where if isinstance(part, str))
-                self.fail((*where, key), f"no key {key!r}{place}", f"Choose from {', '.join(known)}.")
+                self.fail((*where, key), f"no key {key!r}{place}", choose_from(key, known))
 
     def fail(self, where: Place, problem: str, hint: str = "") -> NoReturn:
         """Raise ConfigError with the line of the value at ``where``."""

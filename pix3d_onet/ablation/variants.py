@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pix3d_onet.config import ModelConfig, TrainConfig
-from pix3d_onet.errors import ConfigError
+from pix3d_onet.errors import ConfigError, choose_from, did_you_mean
 
 BASE = "resnet18"
 """The variant to compare all others with, unless a suite has another base."""
@@ -165,12 +165,13 @@ SUITES: Mapping[str, Suite] = {s.name: s for s in _SUITES}
 def variant(name: str) -> Variant:
     """The variant with this name; ConfigError with the list of names if there is none."""
     if name not in VARIANTS:
-        raise ConfigError(f"no variant {name!r}.", hint=f"Choose from {', '.join(VARIANTS)}.")
+        close = did_you_mean(name, VARIANTS) or f"Choose from {', '.join(VARIANTS)}."
+        raise ConfigError(f"no variant {name!r}.", hint=f"{close} `variant='timm:NAME'` is any encoder of timm.")
     return VARIANTS[name]
 
 
 def suite(name: str) -> Suite:
     """The suite with this name; ConfigError with the list of names if there is none."""
     if name not in SUITES:
-        raise ConfigError(f"no suite {name!r}.", hint=f"Choose from {', '.join(SUITES)}.")
+        raise ConfigError(f"no suite {name!r}.", hint=f"{choose_from(name, SUITES)} Or give a suite file (my.toml).")
     return SUITES[name]

@@ -1,4 +1,4 @@
-"""Another method's meshes as a row: ``onet evaluate --meshes NAME=DIR``."""
+"""Another method's meshes as a row of an evaluation."""
 
 from __future__ import annotations
 

@@ -107,6 +107,16 @@ def read_json(
     return document
 
 
+def own_json(path: Path, *, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """The JSON object in ``path``; empty if that is missing, a link, damaged, or no object: then onet did not write
+    it."""
+    try:
+        document = read_json(path, follow=False, limit=limit)
+    except InputError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
 def too_deep(document: Any) -> bool:
     """Whether lists and objects are nested more than ``MAX_JSON_DEPTH`` deep; without recursion."""
     level = [document]

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -62,15 +62,17 @@ def assemble(
     out: Path,
     config: PrepareConfig,
     source: Mapping[str, Any],
+    listing: SourceListing,
+    taken: Sequence[SourceShape],
     prepared: Sequence[tuple[str, str]],
-    rejected: Iterable[Rejected],
-    splitter: Splitter,
-    listed: Mapping[str, Any],
+    rejected: Sequence[Rejected],
 ) -> Manifest:
     """Write the data set into ``out`` from the staged shapes ``prepared`` (object id, fingerprint); manifest last.
 
-    ``listed``: counts from the source (records, skipped, shapes). OSError if the disk is full.
+    ``taken``: the shapes of ``listing`` that were tried; ``rejected``: with those of the listing. OSError if the disk
+    is full.
     """
+    splitter = Splitter(listing, taken, config)
     staging = Staging(out)
     _check_space(out, staging)
     order = sorted(prepared)
@@ -93,12 +95,17 @@ def assemble(
     write_text(out / QC, _qc_table(entries))
     text = csv_text([("object_id", "stage", "seconds"), *((o, s, f"{t:.4f}") for o, s, t in timings)])
     write_text(out / TIMINGS, text)
-    counts = {**listed, **_counts(entries, rows, shards)}
+    counts = {**record_counts(listing, taken, entries, rows), **_counts(entries, rows, shards)}
     manifest = Manifest(config.to_json(), config.hash(), dict(source), tuple(entries), tuple(shards), counts)
-    write_card(out, data_card(manifest, terms_of(manifest)))
-    write_json(out / MANIFEST, manifest_to_json(manifest))
+    write_manifest(out, manifest)
     unmark(out)
     return manifest
+
+
+def write_manifest(out: Path, manifest: Manifest) -> None:
+    """Write the data card and, last, the manifest."""
+    write_card(out, data_card(manifest, terms_of(manifest)))
+    write_json(out / MANIFEST, manifest_to_json(manifest))
 
 
 def _check_space(out: Path, staging: Staging) -> None:
@@ -127,6 +134,40 @@ def _entry(shape: PreparedShape, file: str, row: int) -> ShapeEntry:
         image_splits=(),
         qc=dict(shape.geometry.qc),
     )
+
+
+def record_counts(
+    listing: SourceListing, taken: Sequence[SourceShape], entries: Sequence[ShapeEntry], rejected: Sequence[Rejected]
+) -> dict[str, Any]:
+    """What became of every record: ``records`` = ``used`` + ``rejected_records`` + the sum of ``skipped``.
+
+    Besides the listing's causes, ``skipped`` counts ``limit`` (shapes beyond it), ``same-shape`` (pictures that the
+    shape did not need) and ``rejected-shape`` (further pictures of a shape that was rejected). In sources whose records
+    are shapes, rejected pictures are not records.
+    """
+    skipped = Counter(listing.skipped)
+    if listing.by_picture:
+        stored, rows = {e.object_id: set(e.record_ids) for e in entries}, Counter(r.object_id for r in rejected)
+        used, lost = 0, len(rejected)
+        for shape in taken:
+            photos = sum(v.record_id in stored.get(shape.object_id, ()) for v in shape.views)
+            used += photos
+            cause = "same-shape" if shape.object_id in stored else "rejected-shape"
+            skipped[cause] += len(shape.views) - photos - rows[shape.object_id]
+        skipped["limit"] = sum(len(s.views) for s in listing.shapes) - sum(len(s.views) for s in taken)
+    else:
+        known = {s.object_id for s in listing.shapes}
+        used = len(entries)
+        lost = len(taken) - used + sum(r.object_id not in known for r in listing.rejected)
+        skipped["limit"] = len(listing.shapes) - len(taken)
+    return {
+        "records": listing.records,
+        "used": used,
+        "rejected_records": lost,
+        "skipped": {cause: n for cause, n in sorted(skipped.items()) if n},
+        "shapes": len(taken),
+        **({"grouping": listing.grouping} if listing.grouping else {}),
+    }
 
 
 def _counts(entries: Sequence[ShapeEntry], rows: Sequence[Rejected], shards: Sequence[ShardEntry]) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pix3d_onet.config import Backend, PrepareConfig, check_choice
-from pix3d_onet.data.sources.splits import Splitter
+from pix3d_onet.config import SPLITS, Backend, PrepareConfig, check_choice
+from pix3d_onet.data.sources.registry import own_terms
+from pix3d_onet.data.store.card import CARD, NO_TERMS, Terms
 from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, read_manifest
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.data.store.rejects import REJECTS_FILE, read_rejects, write_rejects
@@ -29,7 +30,7 @@ from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.files import disk_trouble, file_digest, remove, unmark
 from pix3d_onet.locks import locked
 from pix3d_onet.machine.threads import usable_cores
-from pix3d_onet.preparation.assemble import assemble, listing_digest
+from pix3d_onet.preparation.assemble import assemble, listing_digest, write_manifest
 from pix3d_onet.preparation.execution.pool import Failure, Limits, Plan, run
 from pix3d_onet.preparation.kernels import compile_kernels
 from pix3d_onet.preparation.output_folder import TIMINGS, check_output, record_shards, shard_names
@@ -102,9 +103,18 @@ class Execution:
 
 
 def prepare(
-    listing: SourceListing, config: PrepareConfig, out: Path, execution: Execution | None = None, *, emit: Emit = ignore
+    listing: SourceListing,
+    config: PrepareConfig,
+    out: Path,
+    execution: Execution | None = None,
+    *,
+    terms: Terms = NO_TERMS,
+    emit: Emit = ignore,
 ) -> PrepareResult:
     """Prepare the shapes of ``listing`` into the data set ``out``; guarantees: see the module.
+
+    ``terms``: licence and attribution for the data card. What is not given there is taken from the present card, if a
+    user wrote it, else from the table of sources.
 
     Raises BusyError if another process writes to ``out``; InputError if no shape is usable (``rejects.jsonl`` says
     why), if ``out`` has other content, or if the disk is full; ConfigError if ``out`` is a folder of sources;
@@ -117,12 +127,13 @@ def prepare(
     execution = execution or Execution()
     if not taken:
         raise _no_record(listing, out)
-    job = _Job(listing, taken, config, out, execution, emit)
+    job = _Job(listing, taken, config, out, execution, terms, emit)
     with interruptible(), locked(out, emit), disk_trouble(out, SPACE_HINT):
         shards = shard_names(len(taken), config.shapes_per_shard)
         ours = check_output(out, shards, overwrite=execution.overwrite, emit=emit)
         done = job.existing() if ours else None
         if done is not None:
+            done = job.with_terms(done)
             return PrepareResult(out, done, read_rejects(out), up_to_date=True, seconds=time.perf_counter() - start)
         if not ours:
             job.claim()
@@ -144,6 +155,7 @@ class _Job:
     config: PrepareConfig
     out: Path
     execution: Execution
+    given: Terms
     emit: Emit
 
     @property
@@ -184,6 +196,20 @@ class _Job:
         if len(sound) < len(manifest.shards):
             self._repair(manifest, sound)
         return manifest
+
+    def with_terms(self, manifest: Manifest) -> Manifest:
+        """The finished data set with the terms of this call and of its card; both files are written if they change."""
+        source = {**manifest.source, **self.terms.to_json()}
+        if source == manifest.source:
+            return manifest
+        manifest = dataclasses.replace(manifest, source=source)
+        write_manifest(self.out, manifest)
+        return manifest
+
+    @property
+    def terms(self) -> Terms:
+        """The terms of this call, else those that the user wrote into the card."""
+        return self.given.or_else(own_terms(self.out))
 
     def _made_by_another_algorithm(self, manifest: Manifest) -> bool:
         """Whether its shapes must not be mixed with new ones; then InputError without ``overwrite``."""
@@ -261,12 +287,8 @@ class _Job:
             if shard.file in sound:
                 continue
             members = [sources[e.object_id] for e in manifest.shapes if e.shard == shard.file]
-            self.emit(
-                Note(
-                    f"{shard.file} is damaged or missing: preparing {len(members)} of {len(sources)} shapes again.",
-                    "warning",
-                )
-            )
+            text = f"{shard.file} is damaged or missing: preparing {len(members)} of {len(sources)} shapes again."
+            self.emit(Note(text, "warning"))
             outcomes, _ = self.prepare_shapes(members)
             made = [self.staging.load(s.object_id, outcomes[s.object_id].key) for s in members]
             again = write_shard(self.staging.folder / shard.file, made)
@@ -301,7 +323,7 @@ class _Job:
         ]
         if todo and self.execution.backend == "loky" and self.execution.geometry is None:
             compile_kernels(jobs=self.execution.jobs, emit=self.emit)
-        self.emit(Progress("prepare", resumed, len(shapes), lost))
+        self.emit(Progress("prepare", resumed, len(shapes), lost, unit="shapes"))
         with closing(self._run(todo)) as results:
             for task, result in results:
                 outcome = (
@@ -310,7 +332,7 @@ class _Job:
                 self.staging.save(outcome)
                 outcomes[outcome.object_id] = outcome.stored
                 lost += outcome.prepared is None
-                self.emit(Progress("prepare", len(outcomes), len(shapes), lost, outcome.object_id))
+                self.emit(Progress("prepare", len(outcomes), len(shapes), lost, outcome.object_id, "shapes"))
         return outcomes, resumed
 
     def _resumable(self, shape: SourceShape) -> StoredOutcome | None:
@@ -342,16 +364,24 @@ class _Job:
         if not prepared:
             write_rejects(self.out, rejected)
             raise self._no_shape(lost)
-        listed = {
-            "records": self.listing.records,
-            "skipped": dict(self.listing.skipped),
-            "shapes": len(self.shapes),
-            **({"grouping": self.listing.grouping} if self.listing.grouping else {}),
-        }
-        splitter = Splitter(self.listing, self.shapes, self.config)
-        manifest = assemble(self.out, self.config, self.source, prepared, rejected, splitter, listed)
+        terms = self.terms.to_json()
+        if kept := terms.keys() - self.given.to_json().keys():
+            names = " and ".join(f"`{name}`" for name in sorted(kept, reverse=True))
+            self.emit(Note(f"{self.out / CARD} keeps what was written there; {names} would replace it."))
+        source = {**self.source, **terms}
+        manifest = assemble(self.out, self.config, source, self.listing, self.shapes, prepared, rejected)
         self.staging.remove()
+        if self.config.split == "shape":
+            self._note_empty_splits(manifest.counts["groups_by_split"])
         return manifest
+
+    def _note_empty_splits(self, groups: Mapping[str, int]) -> None:
+        empty = [s for s, share in zip(SPLITS, self.config.fractions, strict=True) if share > 0 and groups[s] == 0]
+        if empty:
+            change = "Change `group_by`, or add" if self.listing.grouping else "Add"
+            few = f"{total} groups are" if (total := sum(groups.values())) > 1 else "1 group is"
+            text = f"{few} too few for all splits: no shape is in {' or '.join(empty)}. {change} shapes."
+            self.emit(Note(text, "warning"))
 
     def _no_shape(self, lost: Sequence[Rejected]) -> InputError:
         """The error for a run in which every shape was rejected: reasons of the shapes, then of unusable records."""

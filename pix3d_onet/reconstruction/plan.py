@@ -25,6 +25,7 @@ PICTURE_SUFFIXES = (
     *(".avif", ".jp2", ".tga", ".ppm", ".pgm", ".pbm"),
 )
 """File extensions of masks in a folder; if one picture has several masks, the first in this list wins."""
+NEW_MASK = "give another with `masks`, or let onet find the object with `masks='auto'`"
 MASK_RULES: tuple[MaskRule, ...] = get_args(MaskRule)
 PREVIEW_SUFFIX = ".preview.png"
 """Suffix of previews. No photo has it, so previews are recognised if a pattern such as ``*.png`` includes them."""
@@ -312,8 +313,8 @@ def problem_of(job: Job, masks: Sequence[str]) -> str:
         if len(masks) == 1 and Path(masks[0]).is_dir():
             endings = sorted(PICTURE_SUFFIXES, key=lambda ending: ending != job.image.suffix.lower())[:3]
             looked = f"{job.image.stem}{', '.join(endings)}, …"
-            return f"no mask of {job.image.name} in {masks[0]} (looked for {looked})"
-        return f"its mask {job.mask} does not exist"
+            return f"no mask of {job.image.name} in {masks[0]} (looked for {looked}): {NEW_MASK}"
+        return f"its mask {job.mask} does not exist: {NEW_MASK}"
     if job.pose is not None and not job.pose.exists():
         return f"its camera file {job.pose} does not exist"
     return ""

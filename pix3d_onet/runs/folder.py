@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pix3d_onet.errors import InputError
-from pix3d_onet.files import OF_A_PART, is_own_file, member, read_json, remove, remove_parts
+from pix3d_onet.errors import InputError, did_you_mean
+from pix3d_onet.files import OF_A_PART, is_own_file, member, own_json, remove, remove_parts
 
 CONFIG_FILE, RUN_FILE, HISTORY_FILE, EXAMPLES_FILE = FILES = ("config.json", "run.json", "history.csv", "examples.npz")
 BEST, LAST, EVENTS, PROFILE = FOLDERS = ("best", "last", "tensorboard", "profile")
@@ -154,14 +154,9 @@ def _is_of_a_network(name: str) -> bool:
 
 def is_run(folder: Path) -> bool:
     """Whether ``folder`` contains the configuration or the record of a run of onet; links do not count."""
-    for path in (RunFolder(folder).config, RunFolder(folder).record):
-        if is_own_file(path):
-            try:
-                document = read_json(path, follow=False)
-            except InputError:
-                continue
-            if isinstance(document, dict) and isinstance(document.get("run_id"), str):
-                return all(isinstance(document.get(key), dict) for key in ("model", "train"))
+    for document in map(own_json, (RunFolder(folder).config, RunFolder(folder).record)):
+        if isinstance(document.get("run_id"), str):
+            return all(isinstance(document.get(key), dict) for key in ("model", "train"))
     return False
 
 
@@ -179,7 +174,10 @@ def network_file(run: str | Path) -> Path:
 def no_network(run: Path) -> InputError:
     """The error for a path without a trained network; if it is a folder of runs, some of them are named."""
     if not run.exists():
-        return InputError(f"run not found: {run}.", hint="Train one with `onet train`.")
+        network = f"{BEST}/{NETWORK_FILE}"
+        beside = [f.name for f in run.parent.glob("*") if any(any(f.glob(p + network)) for p in ("", "*/", "*/*/"))]
+        hint = did_you_mean(run.name, beside, run.with_name) or "Train one with `onet train`."
+        return InputError(f"run not found: {run}.", hint=hint)
     below = [str(f) for depth in ("*", "*/*") for f in sorted(run.glob(depth)) if RunFolder(f).best.is_file()]
     hint = "A run has one after its first validation."
     if below:

@@ -20,7 +20,7 @@ from pix3d_onet.ablation.bench import BenchResult, PlannedRun, bench, plan_runs
 from pix3d_onet.ablation.variants import Variant
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.data.store.manifest import read_manifest
-from pix3d_onet.errors import InputError
+from pix3d_onet.errors import InputError, OnetError
 from pix3d_onet.events import Event, Note, Progress, RunFinished, RunStarted
 
 pytest.importorskip("distributed")
@@ -160,6 +160,16 @@ def test_lost_workers_and_a_lost_scheduler_are_one_line(
         run_there(data, tmp_path / "runs", cluster, lose(cluster.processes[0]), seeds=(0,))
 
 
+class NeedsMore:
+    """A training that cannot be loaded elsewhere, as where a library is missing; Dask's scheduler tries first."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return __import__, ("no_such_library",)
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Never called."""
+
+
 def test_what_workers_do_not_share_is_told(
     cluster: Cluster, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,5 +177,7 @@ def test_what_workers_do_not_share_is_told(
     cluster.worker()
     there = module.Cluster(cluster.address, the_cpu)
     out = tmp_path / "runs"
+    with pytest.raises(OnetError, match=r"unexpected RuntimeError: .*different environments"):
+        bench(plan(data, out), data, NeedsMore(), out=out, cluster=there)
     with pytest.raises(InputError, match="has no record of it"):
         bench(plan(data, out), data, train_elsewhere, out=out, cluster=there)

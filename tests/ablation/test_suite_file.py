@@ -68,8 +68,8 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
     ("text", "line", "says"),
     [
         ("", 0, "it names no variant"),
-        ('suits = ["pose"]', 1, "no key 'suits'. Choose from title, suites"),
-        ('suites = ["posse"]', 1, "no suite 'posse'. Choose from table1"),
+        ('suits = ["pose"]', 1, "no key 'suits'. Did you mean suites? Choose from title, suites"),
+        ('suites = ["posse"]', 1, "no suite 'posse'. Did you mean pose? Choose from table1"),
         ("suites = [3]", 1, "suites must be a list of names, not 3"),
         ("\n\nsuites = 'pose'", 3, "suites must be a list, not 'pose'"),
         ('suites = ["pose"]\ntitle = 3', 2, "title must be text, not 3"),
@@ -79,7 +79,11 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
         ('suites = ["pose"]\nseeds = ["1"]', 2, "seed must be of type int, not '1'"),
         ('suites = ["pose"]\nrecipe = 3', 2, "recipe must be a table, not 3"),
         ('suites = ["pose"]\n[recipe]\npreset = "slow"', 3, "preset must be paper or quick, not 'slow'"),
-        ('suites = ["pose"]\n[recipe]\nstep = 3', 3, "no key 'step' in recipe. Choose from preset, steps,"),
+        (
+            'suites = ["pose"]\n[recipe]\nstep = 3',
+            3,
+            "no key 'step' in recipe. Did you mean steps? Choose from preset, steps,",
+        ),
         ('suites = ["pose"]\n[recipe]\nseed = 3', 3, "no key 'seed' in recipe"),
         ('suites = ["pose"]\n[recipe]\nlr = 1\nsteps = 0', 4, "steps must be 1 or more, not 0"),
         ('suites = ["pose"]\n[recipe]\nlr = nan', 3, "lr must be above 0, not nan"),
@@ -160,4 +164,4 @@ def test_the_documentation_names_every_key() -> None:
     text = (Path(__file__).parents[2] / "docs" / "variants.md").read_text(encoding="utf-8")
     keys = (*FILE_KEYS, *MODEL_KEYS, "name", "label", "train", "preset")
     assert [key for key in keys if f"`{key}`" not in text] == []
-    assert set(RECIPE_KEYS) == set(TrainConfig().to_json()) - {"seed"}
+    assert set(RECIPE_KEYS) == set(TrainConfig().values()) - {"seed"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -179,10 +178,9 @@ def test_killed_twice_it_ends_with_every_run_and_none_trained_twice(data: Path, 
     command += ["--data", str(data), "--out", str(tmp_path), "--seeds", "0,1", "--no-report", *TINY]
     code = "from onet_cli.main import main; main()"
     command[1:3] = ["-c", code]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     stamps: dict[Path, int] = {}
     for kill_at in (1, 2):
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 240
         while (
             len(list(tmp_path.rglob("run.json"))) < kill_at and process.poll() is None and time.monotonic() < deadline
@@ -193,7 +191,7 @@ def test_killed_twice_it_ends_with_every_run_and_none_trained_twice(data: Path, 
         for path, stamp in stamps.items():
             assert path.stat().st_mtime_ns == stamp
         stamps = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("run.json")}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     assert f"{4 - len(stamps)} trained, {len(stamps)} already there" in done.stderr
     assert len(list(tmp_path.rglob("run.json"))) == 4

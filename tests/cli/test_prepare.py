@@ -24,7 +24,7 @@ def test_the_road_from_release_to_samples(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "data"
     status, text, errors = onet("prepare", "pix3d", "--root", root, "--out", out, *SMALL, "--render-views", 2, "--json")
     assert status == 0, errors
-    assert "prepare: 4/4" in errors  # progress is shown beside the document, too
+    assert "prepare: 4/4 shapes" in errors  # progress is shown beside the document, too
     found = json.loads(text)
     assert (found["shapes"], found["rejected"], found["records"]) == (4, 0, 4)
     assert found["images_by_split"] == {"train": 6, "val": 3, "test": 3}
@@ -53,6 +53,7 @@ def test_strict_tells_rejects(root: Path, tmp_path: Path) -> None:
     status, text, _ = onet(*arguments, "--strict")
     assert status == 4
     assert "2 prepared" in text
+    assert "4: 2 used, 2 rejected, 0 not taken" in text
     assert "img/chair/0003.jpg: missing-mask" in text
     rows = [json.loads(line) for line in (tmp_path / "data" / "rejects.jsonl").read_text().splitlines()]
     assert [set(r) for r in rows] == [{"object_id", "record_id", "stage", "reason", "detail"}] * 2

@@ -45,13 +45,21 @@ def test_slips_are_told_before_torch_is_imported(tmp_path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "photo.png").touch()
     calls = {
-        "none photo.png": (3, "run not found: none."),
+        "none photo.png": (3, "run not found: none. Train one with `onet train`."),
+        "run photo.png": (3, "run not found: run. Did you mean runs?"),
+        "runs/seed/c photo.png": (3, "run not found: runs/seed/c."),
         "empty photo.png": (3, "empty holds no trained network. A run has one after its first validation."),
         "runs photo.png": (3, "Name one of its runs: runs/a, runs/seed/b."),
         "runs/a x.png": (3, "error: x.png does not exist."),
         "runs/a x.png y.png": (3, "no mesh of any of 2 pictures: x.png does not exist; y.png does not exist."),
-        "runs/a photo.png --mask m.png": (3, "no mesh of photo.png: its mask m.png does not exist."),
-        "runs/a photo.png --mask empty": (3, "no mask of photo.png in empty (looked for photo.png, .jpg, .jpeg, …)."),
+        "runs/a photo.png --mask m.png": (
+            3,
+            "no mesh of photo.png: its mask m.png does not exist: give another with --mask, or",
+        ),
+        "runs/a photo.png --mask empty": (
+            3,
+            "(looked for photo.png, .jpg, .jpeg, …): give another with --mask, or",
+        ),
         "runs/a photo.png --pose-from i.json": (3, "Pix3D index not found: i.json."),
         "runs/a .": (3, "error: . is a folder: give its pictures instead."),
         "runs/a empty": (3, "error: empty is a folder: give its pictures instead."),

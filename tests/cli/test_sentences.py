@@ -45,11 +45,22 @@ SENTENCES = {
     "bench": (2, "onet: usage: nothing to run. Give --all, --suite NAME or --variant NAME."),
     "bench --suite nope": (
         2,
-        "onet: usage: no suite 'nope'. Choose from table1, backbones, pose, conditioning, pyramid, views, recipe.",
+        "onet: usage: no suite 'nope'. Choose from table1, backbones, pose, conditioning, pyramid, views, recipe. "
+        "Or give a suite file (my.toml).",
+    ),
+    "bench --variant resnet19": (
+        2,
+        "onet: usage: no variant 'resnet19'. Did you mean resnet18, resnet101 or resnet50? --variant timm:NAME is any "
+        "encoder of timm.",
+    ),
+    "trian": (
+        2,
+        "Usage: onet [OPTIONS] COMMAND [ARGS]...\nTry 'onet --help' for help.\n\n"
+        "Error: No such command 'trian'. Did you mean train?",
     ),
     "evaluate": (2, "onet: usage: nothing to evaluate. Give a run, or --baseline mean-shape."),
 }
-"""Command → exit status and the one line on stderr."""
+"""Command → exit status and what stderr shows, with one line that says what is wrong."""
 
 
 @pytest.mark.parametrize("command", SENTENCES)
@@ -57,6 +68,7 @@ def test_the_line_and_the_status(command: str, tmp_path: Path, monkeypatch: pyte
     if command.split(maxsplit=1)[0] in ("train", "evaluate", "reconstruct", "bench"):
         pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # train would say that it follows it
     monkeypatch.setattr(
         loading_note, "SILENCE", 300.0
     )  # on a busy machine the line "loading ..." would be printed, too

@@ -190,7 +190,7 @@ def test_one_alignment_holds_for_all_rows(boxes, tmp_path, capsys) -> None:
     for shape in found["rows"][1]["shapes"]:
         if shape["object_id"].startswith("box"):  # its stored mesh is the labelled solid
             assert shape["iou"] > 0.9
-        assert shape["chamfer_l1"] < 0.1
+            assert shape["chamfer_l1"] < 0.1
     onet(
         "evaluate", "--data", boxes, "--samples", "200", "-q", "--limit", "2", "--baseline", "oracle", "--align", "box"
     )

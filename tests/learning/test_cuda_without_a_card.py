@@ -27,6 +27,7 @@ from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.evaluation.evaluate import nearest_of_all
 from pix3d_onet.learning.batches.augment import color, crop, flip
 from pix3d_onet.learning.batches.batch import Batch, Decoding, RawBatch
+from pix3d_onet.learning.device import devices_of_jobs, nth_device
 from pix3d_onet.learning.extraction.refine import value_and_gradient
 from pix3d_onet.learning.extraction.surface_sampling import Sampler
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
@@ -231,3 +232,12 @@ def test_the_watch_sees_what_it_is_for() -> None:
         assert crossings.found == [COPY_IN]
         with pytest.raises(Exception, match=r"data-dependent|item|scalar"):
             there.sum().item()
+
+
+def test_processes_of_a_machine_take_its_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [nth_device("auto", i) for i in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+    assert [nth_device(name, 1) for name in ("cuda", "cuda:0", "cpu")] == ["cuda:1", "cuda:0", "cpu"]
+    assert devices_of_jobs("auto", 1) == ("auto",)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert devices_of_jobs("auto", 2) == ("auto", "auto")

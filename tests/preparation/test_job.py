@@ -13,15 +13,18 @@ from helpers.shared import real
 
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.sources.pix3d import list_pix3d
+from pix3d_onet.data.sources.registry import terms_of
+from pix3d_onet.data.store.card import Terms
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.data.store.reader import load_dataset
 from pix3d_onet.data.store.rejects import read_rejects
 from pix3d_onet.errors import BusyError, ConfigError, InputError
-from pix3d_onet.events import Event, Progress
+from pix3d_onet.events import Event, Note, Progress
 from pix3d_onet.locks import locked
-from pix3d_onet.preparation.assemble import listing_digest
-from pix3d_onet.preparation.job import Execution, prepare
+from pix3d_onet.preparation.assemble import listing_digest, record_counts
+from pix3d_onet.preparation.job import Execution, PrepareResult, prepare
 from pix3d_onet.preparation.staging import FileDigests, fingerprint
+from pix3d_onet.types import Rejected
 
 
 @pytest.fixture(scope="module")
@@ -291,10 +294,49 @@ def test_the_next_picture_steps_in_for_an_unreadable_one(tmp_path: Path) -> None
         ("chair-BOX_001", "img/chair/0003.jpg", "bad-mask"),
         *(("chair-BOX_002", f"img/chair/{n:04d}.jpg", "bad-image") for n in (6, 7, 8)),
     ]
+    assert fates(result) == (9, 2, 5, {"same-shape": 2})
     everything = replace(CONFIG, images_per_object="all")
+    write_box(root / "model/chair/BOX_001/model.obj", (1, 1, 1), "reject")
     result = run(root, tmp_path / "all", everything)
-    assert [s.images for s in result.manifest.shapes] == [2, 2]
-    assert result.manifest.counts["rejected_by_reason"] == {"bad-image": 4, "bad-mask": 1}
+    assert [s.images for s in result.manifest.shapes] == [2]
+    assert result.manifest.counts["rejected_by_reason"] == {"bad-image": 4, "empty-mesh": 1}
+    assert fates(result) == (9, 2, 5, {"rejected-shape": 2})
+
+
+def fates(result: PrepareResult) -> tuple[int, int, int, dict[str, int]]:
+    """What became of the source's records."""
+    counts = result.manifest.counts
+    return counts["records"], counts["used"], counts["rejected_records"], counts["skipped"]
+
+
+def test_where_records_are_shapes_a_rejected_picture_is_no_record(root: Path, finished: Path) -> None:
+    listing = list_pix3d(root, CONFIG)
+    lost = [Rejected("synset/none", "synset/none", "parse", "missing-model", "")]
+    picture = Rejected(listing.shapes[0].object_id, "synset/a/07", "parse", "bad-pose", "")
+    source = replace(listing, rejected=(*lost, picture), records=11, by_picture=False)
+    entries = read_manifest(finished).shapes
+    counts = record_counts(source, listing.shapes[:9], entries[:8], source.rejected)
+    assert (counts["used"], counts["rejected_records"], counts["skipped"]) == (8, 2, {"limit": 1})
+
+
+def test_what_a_user_writes_into_the_card_stays(root: Path, copy: Path) -> None:
+    card = copy / "README.md"
+    text = card.read_text()
+    before = text.index("## Licence"), text.index("## Attribution")
+    card.write_text(f"{text[: before[0]]}## Licence\n\nOurs.\n\n*All* rights.\n\n{text[before[1] :]}")
+    assert run(root, copy).manifest.source["licence"] == "Ours.\n\n*All* rights."  # and no shape is prepared
+    notes: list[Event] = []
+    listing, other = list_pix3d(root, CONFIG), replace(CONFIG, seed=9)
+    execution = Execution(backend="inline", geometry=box_geometry, overwrite=True)
+    result = prepare(listing, other, copy, execution, emit=notes.append)
+    assert "## Licence\n\nOurs.\n\n*All* rights.\n\n## Attribution\n\nSun et al." in card.read_text()
+    assert result.manifest.source["licence"] == "Ours.\n\n*All* rights."
+    assert "attribution" not in result.manifest.source
+    assert any(isinstance(n, Note) and "keeps what was written there; `licence` would" in n.message for n in notes)
+    result = prepare(listing, other, copy, execution, terms=Terms("CC0", "Nobody"))
+    assert result.up_to_date
+    assert "## Licence\n\nCC0\n\n## Attribution\n\nNobody\n\n## Content" in card.read_text()
+    assert terms_of(read_manifest(copy)) == Terms("CC0", "Nobody")
 
 
 def test_nothing_usable_is_one_clear_error(root: Path, tmp_path: Path) -> None:
@@ -357,6 +399,7 @@ def test_limit_takes_the_first_shapes(root: Path, tmp_path: Path) -> None:
     result = run(root, tmp_path / "out", config)
     assert [s.object_id for s in result.manifest.shapes] == [f"chair-BOX_{i:03d}" for i in range(3)]
     assert {s.split for s in result.manifest.shapes} == {"train", "val", "test"}
+    assert fates(result) == (10, 3, 0, {"limit": 7})
 
 
 def test_an_image_split_splits_pictures(tmp_path: Path) -> None:
@@ -387,7 +430,7 @@ def test_prescribed_splits(tmp_path: Path) -> None:
 def test_real_photos_down_the_road(tmp_path: Path) -> None:
     """Every record whose model and mask exist is taken, and the stored cameras draw the stored masks."""
     photos = real("pix3d-photos")
-    from pix3d_onet.geometry.render.scene import render
+    from pix3d_onet.geometry.render.scene import Scene
 
     config = replace(CONFIG, categories=("all",), images_per_object="all", resolution=64, image_size=96, mesh_error=0)
     listing = list_pix3d(photos, config)
@@ -404,8 +447,30 @@ def test_real_photos_down_the_road(tmp_path: Path) -> None:
     for sample in load_dataset(tmp_path / "out", None):
         for view in sample.images:
             if view.has_pose:
-                drawn = render(sample.mesh, view.pose, view.intrinsics, config.image_size).mask
+                drawn = Scene(sample.mesh).view(view.pose, view.intrinsics, config.image_size).mask
                 overlaps.append((drawn & view.mask).sum() / (drawn | view.mask).sum())
     assert len(overlaps) == 29
     assert np.mean(overlaps) > 0.93  # thin legs at 64 voxels and 96 pixels; 0.97 at full size
     assert min(overlaps) > 0.7
+
+
+@pytest.mark.parametrize(
+    ("shapes", "fractions", "grouping", "said"),
+    [
+        (1, (0.7, 0.1, 0.2), "", ["1 group is too few for all splits: no shape is in val or test. Add shapes."]),
+        (2, (0.7, 0.1, 0.2), "auto", ["2 groups are too few for all splits: no shape is in val. Change `group_by`"]),
+        (3, (0.7, 0.1, 0.2), "", []),
+        (2, (0.5, 0.0, 0.5), "", []),
+    ],
+)  # fmt: skip
+def test_splits_without_a_shape_are_warned_of_with_the_setting_to_change(
+    tmp_path: Path, shapes: int, fractions: tuple[float, ...], grouping: str, said: list[str]
+) -> None:
+    write_release(tmp_path / "root", shapes)
+    config = replace(CONFIG, fractions=fractions)
+    listing = replace(list_pix3d(tmp_path / "root", config), grouping=grouping)
+    events: list[Event] = []
+    execution = Execution(backend="inline", geometry=box_geometry)
+    prepare(listing, config, tmp_path / "out", execution, emit=events.append)
+    warned = [e.message for e in events if isinstance(e, Note) and e.level == "warning"]
+    assert [text[: len(start)] for text, start in zip(warned, said, strict=True)] == said

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from onet_cli import ui
-from onet_cli.options import DATA, FOLDER, SUITE_HELP, setting, threads_option
+from onet_cli.options import DATA, FOLDER, SUITE_HELP, Numbers, setting, threads_option
 from pix3d_onet.config import TrainConfig, TrainPreset
 
 if TYPE_CHECKING:
@@ -21,22 +21,7 @@ if TYPE_CHECKING:
     from pix3d_onet.report.build import Report
 
 
-class Seeds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """``0,1,2`` as a tuple of seeds."""
-
-    name = "N,N,…"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Parse ``value``; anything but a list of integers ≥ 0 is a usage error."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            seeds = tuple(int(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of seeds such as 0,1,2.", param, ctx)
-        if any(seed < 0 for seed in seeds):
-            self.fail("a seed must be 0 or more.", param, ctx)
-        return seeds
+SEEDS = Numbers(int, "N,N,…", "seeds such as 0,1,2")
 
 
 def recipe_option(name: str, **options: Any) -> Callable[[Any], Any]:
@@ -57,7 +42,11 @@ def recipe_option(name: str, **options: Any) -> Callable[[Any], Any]:
 @recipe_option("steps")
 @recipe_option("batch_size", type=click.IntRange(min=1), help="Pictures per step.")
 @recipe_option("image_size")
-@click.option("--seeds", type=Seeds(), help="Train each variant once per seed  [default: the suite's, or 0]")
+@click.option(
+    "--seeds",
+    type=SEEDS,
+    help="Train each variant once per seed  [default: the suite's, or 0]",
+)
 @recipe_option("pretrained")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 @threads_option
@@ -140,6 +129,7 @@ def bench(
     from onet_cli.watch import live_table
     from pix3d_onet.ablation.cluster import Cluster
     from pix3d_onet.learning.device import devices_of_jobs, nth_device
+    from pix3d_onet.learning.training.run import train
     from pix3d_onet.report.build import write_default_report
 
     shown = live_table(plan) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
@@ -147,7 +137,7 @@ def bench(
         result = run_bench(
             plan,
             data,
-            _train(threads, examples=examples),
+            functools.partial(train, threads=threads, examples=examples),
             out=out,
             devices=devices_of_jobs(device, jobs or 1),
             cluster=Cluster(scheduler, functools.partial(nth_device, device), jobs or 0) if scheduler else None,
@@ -180,12 +170,6 @@ def make_plan(chosen: Selection, data: Path, out: Path, settings: dict[str, Any]
     return plan_runs(chosen.variants, seeds, config, out, lambda v, c: run_identity(v.model, c, data_hash, None))
 
 
-def _train(threads: int, *, examples: bool) -> Any:
-    from pix3d_onet.learning.training.run import train
-
-    return functools.partial(train, threads=threads, examples=examples)
-
-
 def summarise(result: BenchResult, chosen: Selection, *, out: Path, data: Path, emit: Emit) -> Report:
     """The table of the requested variants, including runs of earlier calls."""
     from pix3d_onet.ablation.stored_runs import key_of
@@ -197,20 +181,12 @@ def summarise(result: BenchResult, chosen: Selection, *, out: Path, data: Path, 
 
 def render_plan(plan: Sequence[PlannedRun], *, as_json: bool) -> None:
     """Print the planned runs and their states."""
+    rows = [(p.variant.name, p.config.seed, p.run_id, p.state) for p in plan]
     if as_json:
-        states = [
-            {
-                "variant": p.variant.name,
-                "seed": p.config.seed,
-                "run_id": p.run_id,
-                "path": p.folder.as_posix(),
-                "state": p.state,
-            }
-            for p in plan
-        ]
+        keys = ("variant", "seed", "run_id", "state")
+        states = [dict(zip(keys, row, strict=True)) | {"path": p.folder} for row, p in zip(rows, plan, strict=True)]
         ui.print_json({"plan": states})
         return
-    rows = [(p.variant.name, p.config.seed, p.run_id, p.state) for p in plan]
     ui.out().print(ui.table("Plan", ("variant", ">seed", "run", "state"), rows))
 
 

@@ -12,6 +12,7 @@ from onet_cli import ui
 from onet_cli.options import FOLDER, Numbers, setting
 from pix3d_onet.config import PREPARE_PRESETS, Backend, PrepareConfig
 from pix3d_onet.data.sources.registry import SOURCES, Source
+from pix3d_onet.data.store.card import Terms
 from pix3d_onet.data.store.rejects import REJECTS_FILE
 
 if TYPE_CHECKING:
@@ -20,8 +21,17 @@ if TYPE_CHECKING:
 STRICT_STATUS = 4
 """Exit status under ``--strict`` when something was rejected."""
 GIB = 1 << 30
+SIGMAS = Numbers(float, "X[,X…]", "numbers with commas")
 EXECUTION = ("jobs", "backend", "scheduler", "time_limit", "memory_limit", "retry_failed", "overwrite")
 """Options that do not affect the data set."""
+SPLITTING = {
+    "shape": "groups stay together",
+    "image": "pictures of one shape may be in two splits",
+    "s1": "Mesh R-CNN's split by picture",
+    "s2": "Mesh R-CNN's split by shape",
+    "lst": "the source's own lists",
+}
+"""Split → what it does, for the help."""
 SHOWN_REJECTS = 5
 """Rejects printed without ``-v``."""
 GROUPED = {
@@ -52,7 +62,8 @@ def _with_data_options(source: Source) -> list[Any]:
     def option(name: str, *flags: str, **options: Any) -> Any:
         return setting(PrepareConfig, name, *flags, unset=True, **options)
 
-    splits = click.Choice(["shape", *source.splits])
+    splits = ("shape", *source.splits)
+    how = f"How to split: {'; '.join(f'{name}: {SPLITTING[name]}' for name in splits)}."
     result = [
         option("watertight"),
         click.option(
@@ -63,7 +74,7 @@ def _with_data_options(source: Source) -> list[Any]:
             for name in ("points", "surface_points", "resolution", "image_size", "crop_margin", "mesh_error")
         ),
         option("render_views", default=source.render_views),
-        option("split", type=splits, default=source.default_split),
+        option("split", type=click.Choice(splits), default=source.default_split, help=how),
         option("seed"),
         option("limit"),
     ]
@@ -71,7 +82,7 @@ def _with_data_options(source: Source) -> list[Any]:
         sigmas = ",".join(map(str, PrepareConfig().near_sigma))
         result += [
             option("near_points"),
-            option("near_sigma", type=Numbers(), multiple=False, default_text=sigmas),
+            option("near_sigma", type=SIGMAS, multiple=False, default_text=sigmas),
             option("sdf"),
         ]
     if {"s1", "s2"} & set(source.splits):
@@ -108,12 +119,10 @@ RUN_OPTIONS: list[Any] = [
     click.option(
         "--memory-limit", type=ui.Amount(), default=8.0, show_default=True, help="GiB per worker; 0 = no limit."
     ),
+    click.option("--licence", default="", help="Licence of the source, for the data card; markdown."),
+    click.option("--attribution", default="", help="Whom to name and what to cite, for the data card; markdown."),
     click.option("--retry-failed", is_flag=True, help="Try rejected shapes again."),
-    click.option(
-        "--overwrite",
-        is_flag=True,
-        help="Replace another data set, or files of others in --out.",
-    ),
+    click.option("--overwrite", is_flag=True, help="Replace another data set, or files of others in --out."),
     click.option("--strict", is_flag=True, help=f"Exit with status {STRICT_STATUS} when anything was rejected."),
 ]
 
@@ -131,6 +140,7 @@ def command(source: Source) -> click.Command:
 
     def body(root: Path, out: Path | None, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None:
         strict, split_files = options.pop("strict"), options.pop("split_files", ())
+        terms = Terms(options.pop("licence"), options.pop("attribution"))
         running = {key: options.pop(key) for key in EXECUTION}
         config = configure(source, options)
         target = out or Path("data/prepared") / "-".join([source.name, *config.categories])
@@ -140,7 +150,7 @@ def command(source: Source) -> click.Command:
             running["memory_limit"] = int(running["memory_limit"] * GIB)
             execution = Execution(**running, geometry=source.load_geometry())
             listing = source.list(root, config, split_files=split_files)
-            result = prepare(listing, config, target, execution, emit=emit)
+            result = prepare(listing, config, target, execution, terms=terms, emit=emit)
         render(result, as_json=as_json, quiet=quiet, verbose=verbose)
         if strict and result.rejected:
             click.get_current_context().exit(STRICT_STATUS)
@@ -185,6 +195,7 @@ def document(result: PrepareResult) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "shapes": counts["prepared"],
         **{key: counts[key] for key in ("rejected", "rejected_by_reason", "records", "skipped")},
+        **{key: counts[key] for key in ("used", "rejected_records") if key in counts},  # earlier data sets lack them
         "groups": sum(counts["groups_by_split"].values()),
         **({"grouping": counts["grouping"]} if "grouping" in counts else {}),
         "shapes_by_split": counts["shapes_by_split"],
@@ -209,8 +220,8 @@ def render(result: PrepareResult, *, as_json: bool, quiet: bool, verbose: bool) 
     state = "already complete" if result.up_to_date else f"{found['seconds']:.1f} s"
     rows: list[tuple[str, object]] = [
         ("shapes", f"{found['shapes']} prepared" + (f" ({result.resumed} before)" if result.resumed else "")),
-        ("rejected", _counted(found["rejected_by_reason"], found["rejected"])),
-        ("records", _counted(found["skipped"], found["records"], "not taken: ")),
+        ("records", records_line(found)),
+        ("rejected", counted_by(found["rejected_by_reason"], f"{found['rejected']} in {REJECTS_FILE}")),
         ("groups", f"{sum(result.manifest.counts['groups_by_split'].values())} {GROUPED.get(grouping, '')}".rstrip()),
         ("split", " / ".join(f"{n} {s}" for s, n in found["shapes_by_split"].items())),
         ("pictures", " / ".join(f"{n} {s}" for s, n in found["images_by_split"].items())),
@@ -229,9 +240,18 @@ def render(result: PrepareResult, *, as_json: bool, quiet: bool, verbose: bool) 
         console.print(f"... and {len(result.rejected) - SHOWN_REJECTS} more in {result.out / REJECTS_FILE}")
 
 
-def _counted(reasons: Mapping[str, int], total: int, lead: str = "") -> str:
-    listed = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
-    return f"{total} ({lead}{listed})" if listed else str(total)
+def records_line(found: Mapping[str, Any]) -> str:
+    """What became of the source's records: those used, rejected and not taken are all of them."""
+    not_taken = counted_by(found["skipped"], f"{sum(found['skipped'].values())} not taken")
+    if "used" not in found:
+        return f"{found['records']}: {not_taken}"
+    return f"{found['records']}: {found['used']} used, {found['rejected_records']} rejected, {not_taken}"
+
+
+def counted_by(causes: Mapping[str, int], total: str) -> str:
+    """``3 rejected (2 bad-pose, 1 bad-mesh)``; without causes only ``total``."""
+    listed = ", ".join(f"{n} {cause}" for cause, n in causes.items())
+    return f"{total} ({listed})" if listed else total
 
 
 for _source in SOURCES.values():

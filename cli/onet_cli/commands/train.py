@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
+from click.core import ParameterSource
 
 from onet_cli import ui
 from onet_cli.options import DATA, FOLDER, Count, setting, settings, threads_option
 from pix3d_onet.config import ModelConfig, Residence, TrainConfig
 from pix3d_onet.files import check_writable
+from pix3d_onet.runs.arguments import stored_arguments
 
 if TYPE_CHECKING:
     from pix3d_onet.runs.record import RunRecord
 
+DOCUMENTED = (
+    "name", "run_id", "params", "best_val_iou", "best_step", "last_val_iou", "val_threshold", "val_iou_at_threshold",
+    "test_iou", "stopped", "seconds", "shapes_per_second", "data_wait_share", "peak_memory_bytes",
+)  # fmt: skip
+"""Values of a run's record in the JSON document."""
 MODEL_FIELDS = ("encoder", "scales", "pyramid", "pose", "conditioning", "mirror")
 
 
@@ -48,7 +57,7 @@ MODEL_FIELDS = ("encoder", "scales", "pyramid", "pose", "conditioning", "mirror"
 @click.option(
     "--profile", type=click.IntRange(min=0), default=0, help="Trace N steps and print the time per operation."
 )
-@click.option("--resume", is_flag=True, help="Continue an interrupted run exactly where it stopped.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out where it stopped; it knows its other options.")
 @click.option("--overwrite", is_flag=True, help="Also write to a folder that onet did not make.")
 @ui.common_options
 def train(
@@ -68,9 +77,9 @@ def train(
     as_json: bool,
     quiet: bool,
     verbose: bool,
-    **fields: Any,
+    **options: Any,
 ) -> None:
-    """Train one network. Ctrl-C or SIGTERM saves it and stops; --resume continues exactly there.
+    """Train one network. Ctrl-C or SIGTERM saves it and stops; onet train --out RUN --resume continues exactly there.
 
     On several GPUs: torchrun --nproc-per-node 8 $(which onet) train ...
 
@@ -81,10 +90,14 @@ def train(
     """
     from pix3d_onet.learning.training.run import train as run
 
-    model = ModelConfig(**{key: fields.pop(key) for key in MODEL_FIELDS})
-    config = TrainConfig(**fields)
+    model, config = settings_of(options)
+    folder = out or Path("runs") / (name or model.default_name) / str(config.seed)
+    if resume:
+        stored = not_given(stored_arguments(folder))
+        model, config = settings_of({**options, **stored})
+        data, name = stored.get("data", data), stored.get("name", name)
+        weights, init_from = stored.get("weights", weights), stored.get("init_from", init_from)
     name = name or model.default_name
-    folder = out or Path("runs") / name / str(config.seed)
     check_writable(folder)
     silent = quiet or os.environ.get("RANK", "0") != "0"
     with ui.live(quiet=silent, verbose=verbose) as emit:
@@ -97,6 +110,20 @@ def train(
         render(record, folder, as_json=as_json, quiet=quiet)
 
 
+def settings_of(values: Mapping[str, Any]) -> tuple[ModelConfig, TrainConfig]:
+    """The settings among the values."""
+    model, config = (
+        {f.name: values[f.name] for f in fields(k) if f.name in values} for k in (ModelConfig, TrainConfig)
+    )
+    return ModelConfig(**model), TrainConfig(**config)
+
+
+def not_given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of options that are not on the command line."""
+    source = click.get_current_context().get_parameter_source
+    return {name: value for name, value in values.items() if source(name) is not ParameterSource.COMMANDLINE}
+
+
 def render(record: RunRecord, folder: Path, *, as_json: bool, quiet: bool) -> None:
     """Print the summary panel, or the JSON document."""
     if as_json:
@@ -107,28 +134,9 @@ def render(record: RunRecord, folder: Path, *, as_json: bool, quiet: bool) -> No
 
 def document(record: RunRecord, folder: Path) -> dict[str, Any]:
     """The JSON document of a run: the record without its long lists."""
-    return {
-        "run": str(folder),
-        "name": record.name,
-        "run_id": record.run_id,
-        "params": record.params,
-        "best_val_iou": record.best_val_iou,
-        "best_step": record.best_step,
-        "last_val_iou": record.last_val_iou,
-        "val_threshold": record.val_threshold,
-        "val_iou_at_threshold": record.val_iou_at_threshold,
-        "test_iou": record.test_iou,
-        "steps": record.steps_done,
-        "stopped": record.stopped,
-        "seconds": record.seconds,
-        "shapes_per_second": record.shapes_per_second,
-        "data_wait_share": record.data_wait_share,
-        "peak_memory_bytes": record.peak_memory_bytes,
-        "device": dict(record.device),
-        "data": dict(record.data),
-        "model": dict(record.model),
-        "train": dict(record.train),
-    }
+    values = {name: getattr(record, name) for name in DOCUMENTED}
+    groups = {name: dict(getattr(record, name)) for name in ("device", "data", "model", "train")}
+    return {"run": str(folder), **values, "steps": record.steps_done, **groups}
 
 
 def summary(record: RunRecord, folder: Path) -> list[tuple[str, object]]:

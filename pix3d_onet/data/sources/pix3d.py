@@ -62,7 +62,8 @@ def list_pix3d(root: Path, config: PrepareConfig, *, split_files: Sequence[Path]
     Raises InputError for a missing root or a broken index, ConfigError for a category that the index does not have.
     """
     raw = read_index(root)
-    check_categories(raw, config.categories)
+    if present := {c for c in map(category_of, raw) if c}:
+        config.check_categories(present, "the index")
     prescribed = _prescribed(config, split_files)
     records: list[Pix3DRecord] = []
     rejected: list[Rejected] = []
@@ -70,7 +71,8 @@ def list_pix3d(root: Path, config: PrepareConfig, *, split_files: Sequence[Path]
     seen: Counter[str] = Counter()
     for index, item in enumerate(raw):
         record_id = record_id_of(item, index, seen)
-        if _other_category(item, config.categories):
+        category = category_of(item)  # a record without one is rejected below
+        if category is not None and not config.takes(category):
             skipped["category"] += 1
             continue
         if prescribed is not None and record_id not in prescribed:
@@ -93,7 +95,8 @@ def list_pix3d(root: Path, config: PrepareConfig, *, split_files: Sequence[Path]
     fixed: dict[str, str] = {}
     if prescribed is not None:
         fixed = carved(prescribed, shapes, config)
-    return SourceListing("pix3d", root, shapes, tuple(rejected), len(raw), fixed, _nonzero(skipped))
+    counts = dict(sorted(skipped.items()))
+    return SourceListing("pix3d", root, shapes, tuple(rejected), len(raw), fixed, counts, by_picture=True)
 
 
 def parse_record(root: Path, item: object, record_id: str) -> Pix3DRecord:
@@ -124,10 +127,6 @@ def parse_record(root: Path, item: object, record_id: str) -> Pix3DRecord:
     )
 
 
-def _nonzero(counts: Counter[str]) -> dict[str, int]:
-    return {key: n for key, n in sorted(counts.items()) if n}
-
-
 def read_index(root: Path) -> list[Any]:
     """The records of ``root/pix3d.json``, not yet checked; InputError if there are none."""
     if not root.is_dir():
@@ -148,20 +147,6 @@ def category_of(item: object) -> str | None:
     """The category of a record; None if it has none."""
     value = item.get("category") if isinstance(item, dict) else None
     return value if isinstance(value, str) else None
-
-
-def _other_category(item: object, wanted: Sequence[str]) -> bool:
-    """Whether the record has a category that is not wanted; a record without a category is rejected later."""
-    category = category_of(item)
-    return category is not None and "all" not in wanted and category not in wanted
-
-
-def check_categories(raw: Iterable[object], wanted: Sequence[str]) -> None:
-    """ConfigError for a category that no record has."""
-    have = {c for c in map(category_of, raw) if c}
-    unknown = [c for c in wanted if c != "all" and c not in have]
-    if unknown and have:
-        raise ConfigError(f"`categories={unknown[0]}`: the index has only {', '.join(sorted(have))} (or all).")
 
 
 def record_id_of(item: object, index: int, seen: Counter[str]) -> str:
@@ -257,8 +242,6 @@ def _shapes(records: Sequence[Pix3DRecord], per_object: str, skipped: Counter[st
         by_shape.setdefault(key, []).append(record)
     ids = _object_ids(by_shape)
     shapes = [_shape(ids[key], members) for key, members in by_shape.items()]
-    if per_object == "one":
-        skipped["same-shape"] += sum(len(s.views) - 1 for s in shapes)
     return tuple(sorted(shapes, key=lambda s: s.object_id))
 
 
@@ -278,10 +261,10 @@ def _object_ids(keys: Iterable[str]) -> dict[str, str]:
     for key in keys:
         parts = PurePosixPath(key).parts
         parts = parts[1:] if len(parts) > 1 and parts[0] == "model" else parts
-        plain = "-".join(parts)
+        plain = "-".join(parts)  # empty for a model beside the index
         name = "".join(c if c.isascii() and (c.isalnum() or c in "-_.+") else "_" for c in plain)[:120]
-        unambiguous = name == plain and not any("-" in p for p in parts[:-1]) and not name.startswith(".")
-        result[key] = name if unambiguous else f"{name.lstrip('.')}-{digest(key.encode())[:8]}"
+        unambiguous = name == plain != "" and not any("-" in p for p in parts[:-1]) and not name.startswith(".")
+        result[key] = name if unambiguous else f"{name.lstrip('.') or 'shape'}-{digest(key.encode())[:8]}"
     return result
 
 

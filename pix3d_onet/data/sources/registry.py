@@ -7,14 +7,14 @@ a command ``onet prepare NAME``.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data.store.card import UNKNOWN_TERMS, Terms
+from pix3d_onet.data.store.card import UNKNOWN_TERMS, Terms, written_terms
 from pix3d_onet.data.store.manifest import Manifest
 from pix3d_onet.types import SYNTHETIC_PREFIX, SourceListing
 
@@ -48,8 +48,7 @@ class Source:
 
     def list(self, root: Path, config: PrepareConfig, *, split_files: Sequence[Path] = ()) -> SourceListing:
         """List the source in ``root``; raises InputError or ConfigError."""
-        module, name = self.function.split(":")
-        listing: Callable[..., SourceListing] = getattr(importlib.import_module(module), name)
+        listing: Callable[..., SourceListing] = resolve_name(self.function)
         return listing(root, config, split_files=split_files)
 
     @property
@@ -64,10 +63,7 @@ class Source:
 
     def load_geometry(self) -> Callable[..., Any] | None:
         """Import the function named by ``geometry``; None for sources with meshes."""
-        if not self.geometry:
-            return None
-        module, name = self.geometry.split(":")
-        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        function: Callable[..., Any] | None = resolve_name(self.geometry) if self.geometry else None
         return function
 
 
@@ -88,11 +84,22 @@ SYNTHETIC_TERMS = Terms(
 
 
 def terms_of(manifest: Manifest) -> Terms:
-    """Licence and attribution of what a data set was made from; a release by ``onet synth`` is not its model's."""
+    """Licence and attribution of a data set: those that its user gave, else those of what it was made from.
+
+    A release by ``onet synth`` is not its model's.
+    """
     if manifest.shapes and all(SYNTHETIC_PREFIX in shape.object_id for shape in manifest.shapes):
-        return SYNTHETIC_TERMS
-    source = SOURCES.get(str(manifest.source.get("kind")))
-    return UNKNOWN_TERMS if source is None else source.terms
+        known = SYNTHETIC_TERMS
+    else:
+        source = SOURCES.get(str(manifest.source.get("kind")))
+        known = UNKNOWN_TERMS if source is None else source.terms
+    return Terms(*(str(manifest.source.get(name, "")) for name in Terms.__slots__)).or_else(known)
+
+
+def own_terms(folder: Path) -> Terms:
+    """What a user wrote into the card of ``folder``: its terms, unless they are those of a source."""
+    known = {text for terms in (SYNTHETIC_TERMS, *(s.terms for s in SOURCES.values())) for text in astuple(terms)}
+    return Terms(*("" if text in known else text for text in astuple(written_terms(folder))))
 
 
 SOURCES: dict[str, Source] = {

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pix3d_onet.config import SPLITS, PrepareConfig
-from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, is_figure, named_warnings
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, is_encodable, is_figure, named_warnings
 from pix3d_onet.data.store.quality_figures import FIGURES, direction
+from pix3d_onet.errors import SettingError
 from pix3d_onet.escape import markdown
-from pix3d_onet.files import open_regular, write_text
+from pix3d_onet.files import open_regular, read_text, write_text
 from pix3d_onet.version import __version__
 
 CARD = "README.md"
@@ -55,16 +58,33 @@ FRAMES = (
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """On what terms a source may be used, and what to cite; both are markdown."""
+    """On what terms a source may be used, and what to cite; both are markdown, and empty if not given."""
 
-    licence: str
-    attribution: str
+    licence: str = ""
+    attribution: str = ""
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            text = getattr(self, name)
+            if not isinstance(text, str) or not is_encodable([text]):
+                raise SettingError(name, "text in UTF-8", text)
+
+    def or_else(self, other: Terms) -> Terms:
+        """These terms, with those of ``other`` where nothing is given."""
+        return Terms(self.licence or other.licence, self.attribution or other.attribution)
+
+    def to_json(self) -> dict[str, str]:
+        """What is given, for the manifest's ``source``."""
+        return {key: text for key, text in asdict(self).items() if text}
 
 
+NO_TERMS = Terms()
 UNKNOWN_TERMS = Terms(
     "Not known to onet. Find out before you pass this folder on, and write it here.",
     "Name where the shapes and pictures come from.",
 )
+TERMS = re.compile(r"\n## Licen[cs]e\n(.*)\n## Attribution\n(.*?)\n## Content\n", re.DOTALL)
+"""Where a card has its terms; a user may have written them there."""
 
 
 def card_files(folder: Path) -> tuple[str, ...]:
@@ -86,6 +106,15 @@ def write_card(folder: Path, text: str) -> None:
         write_text(folder / name, text)
 
 
+def written_terms(folder: Path) -> Terms:
+    """The terms in the card of ``folder``, by onet or by its user; empty if there is no card by onet."""
+    found = None
+    if card_files(folder):
+        with suppress(OSError, UnicodeDecodeError):
+            found = TERMS.search(read_text(folder / CARD, follow=False).replace("\r\n", "\n"))
+    return Terms(*(text.strip() for text in found.groups())) if found else NO_TERMS
+
+
 def data_card(manifest: Manifest, terms: Terms) -> str:
     """The card of a data set, as markdown."""
     files = [
@@ -103,8 +132,13 @@ def data_card(manifest: Manifest, terms: Terms) -> str:
         "and warns of the others; `onet verify FOLDER` also checks the manifest, the labels and the cameras."
     )
     near = _near(manifest.config)
+    note = (
+        "onet writes this file again when the data change, and keeps what you write below Licence and Attribution. "
+        "With another title, the whole file stays as it is."
+    )
     return _card(
         TITLE,
+        note,
         manifest,
         terms,
         {
@@ -138,10 +172,11 @@ def _near(config: Mapping[str, Any]) -> str:
 
 def export_card(manifest: Manifest, terms: Terms, sections: Mapping[str, str]) -> str:
     """The card of an export of a data set, with ``sections`` (heading → markdown) about its files."""
-    return _card(f"{TITLE}, exported", manifest, terms, sections)
+    note = "onet writes this file again when the data change, unless its title is changed."
+    return _card(f"{TITLE}, exported", note, manifest, terms, sections)
 
 
-def _card(title: str, manifest: Manifest, terms: Terms, sections: Mapping[str, str]) -> str:
+def _card(title: str, note: str, manifest: Manifest, terms: Terms, sections: Mapping[str, str]) -> str:
     counts = manifest.counts
     rejects = counts.get("rejected_by_reason", {})
     facts = {
@@ -150,6 +185,8 @@ def _card(title: str, manifest: Manifest, terms: Terms, sections: Mapping[str, s
         "pictures by split": _listed(counts.get("images_by_split")),
         "categories": _listed(counts.get("categories")),
         "records of the source": counts.get("records", "not known"),
+        **({"records used": counts["used"]} if "used" in counts else {}),
+        "records not taken": _listed(counts.get("skipped")),
         "rejected": f"{counts.get('rejected', 0)} ({_listed(rejects)})" if rejects else counts.get("rejected", 0),
         "splits": ", ".join(SPLITS),
         "data hash": manifest.data_hash,
@@ -166,7 +203,6 @@ def _card(title: str, manifest: Manifest, terms: Terms, sections: Mapping[str, s
         "Settings": _table(("setting", "value"), ((key, json.dumps(value)) for key, value in manifest.config.items())),
     }
     body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in texts.items())
-    note = "onet writes this file again when the data change, unless its title is changed."
     return f"# {title}\n\n{head} {note}\n\n{body}\n"
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 from pix3d_onet.data.store.no_dataset import no_dataset
 from pix3d_onet.errors import InputError
-from pix3d_onet.files import digest, is_finite, is_own_file, read_json
+from pix3d_onet.files import digest, is_finite, own_json, read_json
 from pix3d_onet.files.reading import NOT_IN_A_PATH
 from pix3d_onet.types import Provenance, ShapeIdentity
 
@@ -135,13 +135,7 @@ def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
 
 def is_dataset(folder: Path) -> bool:
     """Whether ``folder`` has a manifest by onet, valid or not, that is not a link."""
-    if not is_own_file(folder / MANIFEST):
-        return False
-    try:
-        document = read_json(folder / MANIFEST, follow=False)
-    except InputError:
-        return False
-    return isinstance(document, dict) and document.get("format") == FORMAT
+    return own_json(folder / MANIFEST).get("format") == FORMAT
 
 
 JSON_TYPES: Mapping[str, type] = {"str": str, "int": int, "tuple[str, ...]": list, "Mapping[str, Any]": dict}
@@ -158,7 +152,7 @@ LATER_SIZES = {"near_points": 0}
 """Those that early data sets lack → their value there."""
 
 
-def _is_text(texts: Iterable[str]) -> bool:
+def is_encodable(texts: Iterable[str]) -> bool:
     """Whether all of them can be encoded: JSON has escapes for halves of characters, which no file or hash takes."""
     try:
         "".join(texts).encode()
@@ -182,9 +176,9 @@ def _check_columns(rows: list[dict[str, Any]], kind: type[ShapeEntry | ShardEntr
         if good and wanted is int:
             good = min(cells, default=0) >= 0 and max(cells, default=0) <= LARGEST
         if good and wanted is str:
-            good = max(map(len, cells), default=0) <= LONGEST and _is_text(cells)
+            good = max(map(len, cells), default=0) <= LONGEST and is_encodable(cells)
         if good and wanted is list:
-            good = _is_text(chain.from_iterable(cells))
+            good = is_encodable(chain.from_iterable(cells))
         if good and wanted is dict:
             named = (v for cell in cells if isinstance(v := cell.get("warnings"), list))
             good = max(map(len, chain(cells, named)), default=0) <= MOST_FIGURES

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
-from pix3d_onet.errors import InputError
+from pix3d_onet.errors import InputError, did_you_mean
 from pix3d_onet.types import MESH_SUFFIXES, PIX3D_INDEX
 
 PARTS = ".parts"
@@ -17,18 +18,25 @@ def no_dataset(root: Path, manifest: str) -> InputError:
     """The error for ``root``, which has no file named ``manifest``."""
     hint = "Make a data set with `onet prepare`."
     if not root.is_dir():
+        beside = {path.parent.name for path in root.parent.glob(f"*/{manifest}")}
+        hint = did_you_mean(root.name, beside, root.with_name) or _listed(root.parent, beside) or hint
         return InputError(f"data set not found: {root}.", hint=hint)
     if (root / PARTS).is_dir():
         kept = sum(p.suffix in (".npz", ".json") for p in (root / PARTS).iterdir())
         hint = "Run the same `onet prepare` again to continue."
         return InputError(f"data set {root} is unfinished: it has no manifest; {kept} shapes are finished.", hint=hint)
-    if below := sorted(path.parent for path in root.glob(f"*/{manifest}")):
-        named = ", ".join(map(str, below[:NAMED])) + (", …" if len(below) > NAMED else "")
-        return InputError(f"{root} is a folder of data sets.", hint=f"Name one of them: {named}.")
+    if below := _listed(root, {path.parent.name for path in root.glob(f"*/{manifest}")}):
+        return InputError(f"{root} is a folder of data sets.", hint=below)
     if (what := _source(root)) is not None:
         kind, command = what
         return InputError(f"{root} is {kind}, not a prepared data set.", hint=f"Prepare it: {command}")
     return InputError(f"data set manifest not found: {root / manifest}.", hint=hint)
+
+
+def _listed(folder: Path, names: Collection[str]) -> str:
+    """A hint with the data sets in ``folder``; empty if there are none."""
+    named = ", ".join(str(folder / name) for name in sorted(names)[:NAMED]) + (", …" if len(names) > NAMED else "")
+    return f"Name one of these: {named}." if names else ""
 
 
 def _source(root: Path) -> tuple[str, str] | None:

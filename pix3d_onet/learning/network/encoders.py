@@ -7,7 +7,6 @@ half and quarter size and the codes are added. The code of the pose is concatena
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pix3d_onet.config import ModelConfig, encoder_name
-from pix3d_onet.errors import ConfigError
+from pix3d_onet.errors import ConfigError, did_you_mean
 from pix3d_onet.learning.network.backbone_weights import FileWeights
 from pix3d_onet.learning.network.pretrained import fetch_pretrained
 
@@ -63,8 +62,7 @@ def suggestion(name: str) -> str:
     if meant is not None:
         tagged = f"{meant}{dot}{tag.lower()}"
         return f"Did you mean `encoder={tagged if timm.is_model_pretrained(tagged) else meant}`?"
-    close = difflib.get_close_matches(arch.lower(), timm.list_models(), n=5)
-    return f"Close names: {', '.join(close)}." if close else "Any name of timm.list_models() will do."
+    return did_you_mean(arch, timm.list_models()) or "Any name of timm.list_models() will do."
 
 
 def initialise(backbone: nn.Module, name: str, *, pretrained: bool, weights: FileWeights | None) -> None:

@@ -154,7 +154,8 @@ def _difference(before: Any, now: Mapping[str, Any]) -> str:
         found.append(f"the data were {old}, now {new}")
     if before.get("weights") != now["weights"]:
         found.append(f"the weights were {_shown(before.get('weights'))}, now {_shown(now['weights'])}")
-    return "; ".join(found[:NAMED_DIFFERENCES]) or "written by another version of onet"
+    more = [f"and {len(found) - NAMED_DIFFERENCES} more"] if len(found) > NAMED_DIFFERENCES else []
+    return "; ".join([*found[:NAMED_DIFFERENCES], *more]) or "written by another version of onet"
 
 
 def _shown(value: object) -> str:

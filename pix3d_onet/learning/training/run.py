@@ -52,8 +52,9 @@ from pix3d_onet.learning.training.suitability import check_suitable
 from pix3d_onet.learning.training.trainer import Setup, Trainer, is_out_of_memory
 from pix3d_onet.learning.training.validate import THRESHOLDS, Advance, Scores
 from pix3d_onet.locks import locked
+from pix3d_onet.runs.arguments import PATHS, relative_paths
 from pix3d_onet.runs.folder import RunFolder, is_run
-from pix3d_onet.runs.record import RunRecord, write_run
+from pix3d_onet.runs.record import CONSTANT, RunRecord, write_run
 
 __all__ = ["run_identity", "train"]
 
@@ -210,7 +211,8 @@ def _run(
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     splits = _open_splits(request, dataset, where)
     if group.leads and found is None:
-        start_folder(request.out, identity)
+        paths = {"data": dataset.root, "weights": request.weights, "init_from": request.init_from}
+        start_folder(request.out, {**identity, PATHS: relative_paths(request.out, **paths)})
     precision = choose_precision(config.precision, where)
     train, val, tested = splits["train"], splits["val"], len(splits["test"]) if "test" in splits else 0
     setup = Setup(config, request.out, identity, where, precision, group, train, val, emit, tested, threads)
@@ -345,6 +347,9 @@ def _finish(
         else None
     )
     chosen, chosen_iou = val.best_threshold()
+    if constant := val.constant(config.threshold):
+        text = f"the best network has learnt no shape: it {CONSTANT[constant]}. Train for more `steps`."
+        setup.emit(Note(text, "warning"))
     val_scores = val.by_record(config.threshold)
     test_scores = test.by_record(config.threshold) if test is not None else {}
     peak = peak_memory(setup.device)
@@ -378,6 +383,7 @@ def _finish(
         steps_done=progress.step,
         stopped=stopped,
         cost=arithmetic,
+        constant=constant,
     )
     if setup.group.leads:
         header = {**identity, "step": progress.step, "val_iou": progress.history[-1].val_iou}

@@ -377,7 +377,7 @@ class Trainer:
         self.save()
         raise InterruptedRunError(
             f"stopped by {self.stop.name or 'another process'} after step {self.progress.step}; everything is saved.",
-            hint="Continue with `resume=True`.",
+            hint=f"Continue: onet train `out={self.setup.folder}` `resume=True`",
         )
 
     def save(self) -> None:

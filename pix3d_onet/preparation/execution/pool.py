@@ -26,7 +26,6 @@ from multiprocessing import resource_tracker
 from typing import Any, Generic, TypeVar
 
 from pix3d_onet.errors import MissingDependencyError, OnetError
-from pix3d_onet.machine.threads import ThreadGovernor, usable_cores
 from pix3d_onet.preparation.execution.dask_backend import ClusterTaskError, connected, one_task_at_a_time
 
 T = TypeVar("T")
@@ -77,11 +76,8 @@ def run(tasks: Iterable[T], plan: Plan[T, R]) -> Generator[tuple[T, R | Failure]
     """
     waiting = deque(tasks)
     if plan.backend == "inline":
-        governor = ThreadGovernor(usable_cores())
         for task in waiting:
-            with kernel_threads(governor.look()):
-                result = plan.function(task)
-            yield task, result
+            yield task, plan.function(task)
         return
     with warnings.catch_warnings():
         # loky replaces a worker whose memory has grown, as it does from shape to shape, and warns of it each time
@@ -102,25 +98,6 @@ def _in_processes(waiting: deque[T], plan: Plan[T, R]) -> Generator[tuple[T, R |
             if not suspects:  # the pool broke before it started a task
                 suspects = {0: (waiting.popleft(), time.monotonic())}
             yield from _run_suspects(suspects, broken, plan)
-
-
-@contextlib.contextmanager
-def kernel_threads(most: int) -> Iterator[None]:
-    """Let compiled kernels use up to ``most`` threads in this process while in the block.
-
-    Their results do not depend on it. In workers, kernels have one thread each, since the workers run in parallel.
-    """
-    try:
-        import numba
-    except ImportError:  # another mesh stage (``geometry``) may not need it
-        yield
-        return
-    before = numba.get_num_threads()
-    numba.set_num_threads(min(most, before))
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
 
 
 def _pooled(
@@ -323,7 +300,6 @@ THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
 

@@ -53,8 +53,8 @@ def test_a_mask_of_floats_is_cut_at_half_its_range(tmp_path: Path, high: float) 
         (b"<!DOCTYPE html><html>", "HTML page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"II*\x00" + bytes(60), "TIFF of a kind"),
-        (b"", "it is empty"),
-        (b"plain words", "not a picture in a known format"),
+        (b"", "it is empty: get the file again"),
+        (b"plain words", "not a picture in a known format .JPEG, PNG, TIFF"),
     ],
 )
 def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes, told: str) -> None:
@@ -104,3 +104,13 @@ def test_a_picture_that_would_take_gigabytes_is_refused_by_its_header(
     with pytest.raises(RejectError, match=said) as refused:
         read_rgb(tmp_path / name)
     assert refused.value.reason == "image-too-large"
+
+
+def test_a_damaged_picture_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    Image.effect_noise((64, 64), 50).save(path)
+    path.write_bytes(path.read_bytes()[:-500])
+    said = "x.jpg cannot be read: it is damaged or incomplete (image file is truncated): get the file again"
+    with pytest.raises(RejectError) as caught:
+        read_rgb(path)
+    assert caught.value.message == said

@@ -8,6 +8,7 @@ import io
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from helpers.preparing import CONFIG
 from helpers.releases import box_geometry, write_index, write_release
 from PIL import Image
 
+from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.images.crop import load_view
 from pix3d_onet.data.sources.pix3d import list_pix3d
 from pix3d_onet.errors import ConfigError, InputError, RejectError
@@ -85,18 +87,21 @@ def mutate_bytes(data: bytes, rng: random.Random) -> bytes:
     return bytes(result)
 
 
-def ends_well(root: Path, assembled: Path | None = None) -> str:
+def ends_well(root: Path, assembled: Path | None = None, config: PrepareConfig = CONFIG) -> str:
     """Take a release down the road; the name of its end."""
     try:
-        listing = list_pix3d(root, CONFIG)
+        listing = list_pix3d(root, config)
     except (InputError, ConfigError) as error:
         return "error" if "\n" not in str(error) else "long error"
     for row in listing.rejected:
         assert row.reason in REASONS, row
         assert "\n" not in row.detail
+    execution = Execution(backend="inline", geometry=box_geometry)
     if listing.shapes and assembled is not None:
         with contextlib.suppress(InputError):
-            prepare(listing, CONFIG, assembled, Execution(backend="inline", geometry=box_geometry))
+            counts = prepare(listing, config, assembled, execution).manifest.counts
+            assert counts["used"] + counts["rejected_records"] + sum(counts["skipped"].values()) == counts["records"]
+            assert counts["rejected_records"] == counts["rejected"]
     lost = len(listing.rejected)
     for shape in listing.shapes:
         outcome = prepare_shape(Task(shape, root, CONFIG, box_geometry))
@@ -114,7 +119,8 @@ def ends_well(root: Path, assembled: Path | None = None) -> str:
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_mutated_indexes(tmp_path: Path, count: int) -> None:
-    records = write_release(tmp_path, 2)
+    records = write_release(tmp_path, 2, per_object=3)
+    (tmp_path / "img/chair/0000.jpg").write_bytes(b"")
     text = json.dumps(records).encode()
     ends: Counter[str] = Counter()
     for seed in range(count):
@@ -126,7 +132,9 @@ def test_mutated_indexes(tmp_path: Path, count: int) -> None:
             for _ in range(rng.choice([1, 1, 2, 5])):
                 document = mutate_json(document, rng)
             write_index(tmp_path, document)
-        ends[ends_well(tmp_path, tmp_path / f"out{seed}" if seed % 5 == 0 else None)] += 1
+        settings = {"limit": seed % 2, "images_per_object": ("one", "all")[seed // 5 % 2]}
+        out = tmp_path / f"out{seed}" if seed % 5 == 0 else None
+        ends[ends_well(tmp_path, out, replace(CONFIG, **settings))] += 1  # type: ignore[arg-type]
     assert set(ends) == {"error", "reject", "sample"}, ends
 
 

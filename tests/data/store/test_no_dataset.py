@@ -50,7 +50,7 @@ def fill(root: Path, *names: str) -> Path:
             (".parts/a.npz", ".parts/b.json", ".parts/x.part"),
             "data set {0} is unfinished: it has no manifest; 2 ",
         ),
-        (("a/manifest.json", "b/manifest.json"), "{0} is a folder of data sets. Name one of them: {0}/a, {0}/b."),
+        (("a/manifest.json", "b/manifest.json"), "{0} is a folder of data sets. Name one of these: {0}/a, {0}/b."),
         (("notes.txt",), "data set manifest not found: {0}/manifest.json. Make a data set with `onet prepare`."),
     ],
 )
@@ -67,3 +67,10 @@ def test_what_is_not_there_or_no_folder_is_not_found(tmp_path: Path) -> None:
     for name in ("nowhere", "file"):
         (tmp_path / "file").touch()
         assert said(tmp_path / name).startswith(f"data set not found: {tmp_path / name}.")
+
+
+def test_data_sets_beside_a_missing_one_are_named(tmp_path: Path) -> None:
+    fill(tmp_path, "chairs/manifest.json", "photos/manifest.json", "cheese/notes")
+    assert said(tmp_path / "Chair").endswith(f"Did you mean {tmp_path / 'chairs'}?")
+    assert said(tmp_path / "xyz").endswith(f"Name one of these: {tmp_path / 'chairs'}, {tmp_path / 'photos'}.")
+    assert said(tmp_path / "none/xyz").endswith("Make a data set with `onet prepare`.")

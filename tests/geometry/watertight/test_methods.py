@@ -167,19 +167,6 @@ def test_tight_closes_any_triangle_soup(seed: int, faces: int, flat: bool, scale
     assert (result.bounds[1] < soup.bounds[1] + slack).all()
 
 
-def test_tight_does_not_depend_on_threads() -> None:
-    import numba
-
-    body = joined(trimesh.creation.torus(1.0, 0.2), box((1, 1, 0.05)))
-    before = numba.get_num_threads()
-    results = []
-    for threads in (1, before):
-        numba.set_num_threads(threads)
-        results.append(make_watertight(body, resolution=RESOLUTION))
-    assert np.array_equal(results[0].vertices, results[1].vertices)
-    assert np.array_equal(results[0].faces, results[1].faces)
-
-
 def test_fusion_has_the_signs_of_a_dense_evaluation() -> None:
     body = joined(box((1, 0.1, 0.8)), box((1, 0.9, 0.08), (0, 0.4, -0.35)), trimesh.creation.icosphere(radius=0.2))
     resolution = 64

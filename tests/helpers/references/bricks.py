@@ -27,13 +27,6 @@ def squared_distance(p: Array, t: Array) -> float:
     return float(gap @ gap)
 
 
-def layer_lists(triangles: Array, reach: float, layers: int) -> list[list[int]]:
-    """The triangles whose extent along axis 0, widened by ``reach``, meets each layer of bricks."""
-    low = np.floor(triangles[:, :, 0].min(axis=1) - reach) // SIDE
-    high = np.ceil(triangles[:, :, 0].max(axis=1) + reach) // SIDE
-    return [np.flatnonzero((low <= layer) & (layer <= high)).tolist() for layer in range(layers)]
-
-
 def mark_bricks(triangles: Array, reach: float, dims: Array) -> Array:
     """Bricks that meet a triangle's box widened by ``reach``, with their centre not too far from its plane, nor from
     its edges as seen along the longest axis of its normal."""

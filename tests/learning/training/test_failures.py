@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import signal
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +13,11 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.command_line import onet
 from helpers.datasets import make_dataset
 
 from pix3d_onet.config import ModelConfig, TrainConfig
-from pix3d_onet.errors import ConfigError, DivergedError, InputError, UnsuitableError
+from pix3d_onet.errors import ConfigError, DivergedError, InputError, InterruptedRunError, UnsuitableError
 from pix3d_onet.events import Event, Note, TrainStep
 from pix3d_onet.learning import checkpoint
 from pix3d_onet.learning.training import examples, trainer
@@ -23,7 +26,7 @@ from pix3d_onet.learning.training.run import train
 from pix3d_onet.runs.folder import RunFolder
 from pix3d_onet.runs.record import RunRecord, read_run
 
-MODEL = ModelConfig("mobilenetv3_small_050", c_dim=8, hidden_dim=16, blocks=1)
+MODEL = ModelConfig("test_resnet", c_dim=8, hidden_dim=16, blocks=1)
 CONFIG = TrainConfig(
     steps=8, batch_size=4, points_per_shape=64, image_size=32, pretrained=False, val_every=2, precision="fp32"
 )
@@ -36,8 +39,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One thread, no pictures for the figures, and a checkpoint at every validation."""
-    torch.set_num_threads(1)
+    """No pictures for the figures, and a checkpoint at every validation."""
     monkeypatch.setattr(examples, "write_examples", lambda *_, **__: None)
     monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
 
@@ -251,3 +253,27 @@ def test_two_sources_of_the_encoder_s_weights_are_refused(data: Path, tmp_path: 
     with pytest.raises(ConfigError, match="`weights` and `init_from`"):
         run(data, tmp_path / "second", init_from=tmp_path / "first", weights=tmp_path / "first")
     assert not (tmp_path / "second").exists()
+
+
+def test_resume_needs_only_the_folder(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run(data, tmp_path / "whole")
+    with pytest.raises(InterruptedRunError, match=r"onet train `out=.*cut` `resume=True`$"):
+        run(data, tmp_path / "cut", emit=signal_at(3))
+    monkeypatch.chdir(tmp_path)  # the data set is found from the run's folder
+    resume = ("train", "--out", "cut", "--resume", "--device", "cpu")
+    status, _, errors = onet(*resume, "--steps", "9", "--lr", "1", "--ema", "0.9", "--warmup", "1")
+    assert status == 3
+    assert "steps was 8, now 9; lr was 0.0001, now 1.0; warmup was 0, now 1; and 1 more." in errors
+    for _ in range(2):  # the second time the run is finished
+        status, text, errors = onet(*resume, "--json")
+        assert status == 0, errors
+        assert json.loads(text)["run_id"] == whole.run_id
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def signal_at(step: int) -> Callable[[Event], None]:
+    def emit(event: Event) -> None:
+        if isinstance(event, TrainStep) and event.step == step:
+            signal.raise_signal(signal.SIGTERM)
+
+    return emit

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import subprocess
 import sys
 import time
@@ -24,8 +23,7 @@ EXACT = ("step", "train_loss", "val_loss", "val_iou", "lr")
 
 def start(data: Path, out: Path, every: int = 1) -> subprocess.Popen[str]:
     command = [sys.executable, str(Path(killable_run.__file__)), str(data), str(out), str(every)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finish(data: Path, out: Path, every: int = 1) -> list[int]:

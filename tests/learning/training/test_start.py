@@ -121,7 +121,7 @@ def test_a_failed_start_leaves_nothing_where_nothing_was(data: Path, tmp_path: P
         ("hf_hub:timm/ResNet18", "`encoder=resnet18`?"),
         ("hf-hub:timm/convnext_tiny.fb_in22k", "`encoder=convnext_tiny.fb_in22k`?"),
         ("facebook/convnext-tiny-224", "convnext_tiny"),
-        ("resnet19", "Close names: "),
+        ("resnet19", "Did you mean resnet"),
         ("no such thing at all", "Any name"),
     ],
 )

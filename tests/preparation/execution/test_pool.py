@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pix3d_onet.errors import MissingDependencyError
-from pix3d_onet.preparation.execution.pool import Limits, Plan, kernel_threads, run
+from pix3d_onet.preparation.execution.pool import Limits, Plan, run
 
 
 @pytest.fixture
@@ -30,15 +30,6 @@ def test_a_worker_that_dies_while_it_starts_is_one_clear_line(modules: Path) -> 
     (modules / "deadly_install.py").write_text("import os\nos._exit(7)\n")
     with pytest.raises(MissingDependencyError, match=r"cannot start: its process died \(EXIT\(7\)\)"):
         list(run([1], Plan(operator.neg, Limits(), 1, warm_up="deadly_install")))
-
-
-def test_kernels_take_no_more_threads_than_they_are_given_and_get_theirs_back() -> None:
-    numba = pytest.importorskip("numba")
-    before = numba.get_num_threads()
-    for most, used in ((1, 1), (before, before), (before + 5, before)):
-        with kernel_threads(most):
-            assert numba.get_num_threads() == used
-        assert numba.get_num_threads() == before
 
 
 def test_a_worker_that_is_replaced_because_it_grew_is_not_warned_of(

@@ -45,7 +45,7 @@ def quadrics(vertices: Any, faces: Any) -> Any:
     return q
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _error(q: Any, x: float, y: float, z: float) -> Any:
     return (
         q[0] * x * x + 2 * q[1] * x * y + 2 * q[2] * x * z + 2 * q[3] * x

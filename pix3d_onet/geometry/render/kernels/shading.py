@@ -24,7 +24,10 @@ def corner_normals(faces: Int32, face_normals: Float64, starts: Int32, incident:
     """
     count = faces.shape[0]
     result = np.zeros((count, 3, 3), dtype=np.float32)
-    lengths = np.sqrt((face_normals * face_normals).sum(axis=1))
+    lengths = np.empty(count)
+    for f in range(count):
+        nx, ny, nz = face_normals[f, 0], face_normals[f, 1], face_normals[f, 2]
+        lengths[f] = math.sqrt(nx * nx + ny * ny + nz * nz)
     for f in range(count):
         if lengths[f] == 0.0:
             continue

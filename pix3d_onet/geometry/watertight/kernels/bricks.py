@@ -4,7 +4,7 @@ Coordinates are *grid coordinates*: float64, one unit per voxel, node (i, j, k) 
 has row s in the (n, 512) arrays; its node has the local index ``(i & 7) << 6 | (j & 7) << 3 | (k & 7)``. A grid edge
 belongs to its lower node.
 
-Threads work on separate layers of bricks along the first axis, so results do not depend on their number.
+Kernels have one thread each, since shapes are prepared in parallel.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 SIDE = 8
 NODES = SIDE**3
@@ -86,7 +86,7 @@ def mark_bricks(triangles: Any, reach: float, dims: Any) -> Any:
     return marked
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _reaches(
     brick: Any, t: Any, a: int, b: int, normal: Any, length: float, lines: Any, half: float, radius: float
 ) -> Any:
@@ -104,30 +104,7 @@ def _reaches(
     return beside <= radius
 
 
-@njit(cache=True, nogil=True)
-def layer_lists(triangles: Any, reach: float, layers: int) -> Any:
-    """Triangles that touch each layer of bricks along axis 0: CSR offsets (layers+1,) and face indices."""
-    counts = np.zeros(layers + 1, dtype=np.int64)
-    for f in range(len(triangles)):
-        t = triangles[f]
-        lo = max(0, int(np.floor(min(t[0, 0], t[1, 0], t[2, 0]) - reach)) >> 3)
-        hi = min(layers - 1, int(np.ceil(max(t[0, 0], t[1, 0], t[2, 0]) + reach)) >> 3)
-        for layer in range(lo, hi + 1):
-            counts[layer + 1] += 1
-    offsets = np.cumsum(counts)
-    cursor = offsets[:-1].copy()
-    items = np.empty(offsets[-1], dtype=np.int32)
-    for f in range(len(triangles)):
-        t = triangles[f]
-        lo = max(0, int(np.floor(min(t[0, 0], t[1, 0], t[2, 0]) - reach)) >> 3)
-        hi = min(layers - 1, int(np.ceil(max(t[0, 0], t[1, 0], t[2, 0]) + reach)) >> 3)
-        for layer in range(lo, hi + 1):
-            items[cursor[layer]] = f
-            cursor[layer] += 1
-    return offsets, items
-
-
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def squared_distance(
     px: float, py: float, pz: float, ax: float, ay: float, az: float,
     ux: float, uy: float, uz: float, vx: float, vy: float, vz: float,
@@ -165,21 +142,19 @@ def squared_distance(
 
 
 @njit(cache=True, nogil=True)
-def _nodes_in_reach(t: Any, band: float, layer: int, slots: Any, low: Any, high: Any) -> None:
-    """Write the first and last node (3,) per axis, within the layer, of the box around ``t`` enlarged by ``band``."""
+def _nodes_in_reach(t: Any, band: float, slots: Any, low: Any, high: Any) -> None:
+    """Write the first and last node (3,) per axis of the box around ``t`` enlarged by ``band``."""
     for axis in range(3):
         low[axis] = max(0, int(np.ceil(min(t[0, axis], t[1, axis], t[2, axis]) - band)))
         top = slots.shape[axis] * SIDE - 1
         high[axis] = min(top, int(np.floor(max(t[0, axis], t[1, axis], t[2, axis]) + band)))
-    low[0] = max(low[0], layer * SIDE)
-    high[0] = min(high[0], layer * SIDE + SIDE - 1)
 
 
 @njit(cache=True, nogil=True)
 def _splat_triangle(
-    t: Any, f: int, band: float, layer: int, slots: Any, distance: Any, nearest: Any, scratch: Any, lines: Any
+    t: Any, f: int, band: float, slots: Any, distance: Any, nearest: Any, scratch: Any, lines: Any
 ) -> None:
-    """Lower the distances of the layer's nodes within ``band`` of triangle ``t``.
+    """Lower the distances of the nodes within ``band`` of triangle ``t``.
 
     Nodes are visited in columns along the normal's longest axis ``c``. Columns farther than ``band`` from the projected
     triangle are skipped, and in the others nodes farther than ``band`` from its plane. ``scratch`` (3, 3) int64 and
@@ -198,7 +173,7 @@ def _splat_triangle(
         c = 1
     a, b = (c + 1) % 3, (c + 2) % 3
     low, high, node = scratch[0], scratch[1], scratch[2]
-    _nodes_in_reach(t, band, layer, slots, low, high)
+    _nodes_in_reach(t, band, slots, low, high)
     if length > 1e-12 * max(uu, vv):
         edge_lines(t, a, b, 1.0 if normal[c] > 0 else -1.0, lines)
         slope_a, slope_b = -normal[a] / normal[c], -normal[b] / normal[c]
@@ -242,20 +217,16 @@ def _splat_triangle(
                         nearest[slot, local] = f
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _lines_in_reach(t: Any, c: int, layer: int) -> tuple[int, int, int, int]:
-    """Ranges, per other axis, of the grid lines along axis ``c`` that may cross ``t`` in the layer."""
+@njit(cache=True, nogil=True, forceinline=True)
+def _lines_in_reach(t: Any, c: int) -> tuple[int, int, int, int]:
+    """Ranges, per other axis, of the grid lines along axis ``c`` that may cross ``t``."""
     a, b = (c + 1) % 3, (c + 2) % 3
     low_a, high_a = int(np.ceil(min(t[0, a], t[1, a], t[2, a]))), int(np.floor(max(t[0, a], t[1, a], t[2, a])))
     low_b, high_b = int(np.ceil(min(t[0, b], t[1, b], t[2, b]))), int(np.floor(max(t[0, b], t[1, b], t[2, b])))
-    if a == 0:
-        low_a, high_a = max(low_a, layer * SIDE), min(high_a, layer * SIDE + SIDE - 1)
-    if b == 0:
-        low_b, high_b = max(low_b, layer * SIDE), min(high_b, layer * SIDE + SIDE - 1)
     return low_a, high_a, low_b, high_b
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _area_along(t: Any, c: int) -> tuple[float, float]:
     """Twice the signed area of ``t`` projected along axis ``c`` (0 if edge-on), and its span."""
     a, b = (c + 1) % 3, (c + 2) % 3
@@ -265,7 +236,7 @@ def _area_along(t: Any, c: int) -> tuple[float, float]:
     return (area if abs(area) > 1e-14 * max(span * span, 1e-30) else 0.0), span
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _depth_on_line(t: Any, c: int, ia: int, ib: int, area: float, slack: float) -> Any:
     """Coordinate along axis ``c`` at which the grid line (``ia``, ``ib``) crosses ``t``; NaN if it does not."""
     a, b = (c + 1) % 3, (c + 2) % 3
@@ -281,7 +252,7 @@ def _depth_on_line(t: Any, c: int, ia: int, ib: int, area: float, slack: float) 
     return min(max(depth, min(t[0, c], t[1, c], t[2, c])), max(t[0, c], t[1, c], t[2, c]))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _edge_of(c: int, ia: int, ib: int, k: int, slots: Any) -> tuple[int, int]:
     """Slot and local index of the node whose edge along axis ``c`` begins at ``k`` of grid line (``ia``, ``ib``)."""
     if c == 0:
@@ -294,29 +265,27 @@ def _edge_of(c: int, ia: int, ib: int, k: int, slots: Any) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
-def _cross_triangle(t: Any, layer: int, slots: Any, first_hit: Any, last_hit: Any) -> None:
-    """Update the hits of the grid edges of the layer's nodes that ``t`` crosses."""
+def _cross_triangle(t: Any, slots: Any, first_hit: Any, last_hit: Any) -> None:
+    """Update the hits of the grid edges that ``t`` crosses."""
     for c in range(3):
         area, span = _area_along(t, c)
         if area == 0.0:
             continue
         slack = -INCLUSIVE * max(span, 1.0)
-        low_a, high_a, low_b, high_b = _lines_in_reach(t, c, layer)
+        low_a, high_a, low_b, high_b = _lines_in_reach(t, c)
         for ia in range(low_a, high_a + 1):
             for ib in range(low_b, high_b + 1):
                 depth = _depth_on_line(t, c, ia, ib, area, slack)
                 if not depth >= 0.0:
                     continue
                 k = int(depth)
-                if c == 0 and (k >> 3) != layer:
-                    continue
                 slot, local = _edge_of(c, ia, ib, k, slots)
                 hit = np.float32(depth - k)
                 first_hit[slot, c, local] = min(first_hit[slot, c, local], hit)
                 last_hit[slot, c, local] = max(last_hit[slot, c, local], hit)
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def splat(triangles: Any, band: float, slots: Any, count: int) -> Any:
     """Exact distances and edge crossings of the nodes of all bricks with a slot.
 
@@ -328,21 +297,15 @@ def splat(triangles: Any, band: float, slots: Any, count: int) -> Any:
     nearest = np.full((count, NODES), -1, dtype=np.int32)
     first_hit = np.full((count, 3, NODES), FAR, dtype=np.float32)
     last_hit = np.full((count, 3, NODES), -FAR, dtype=np.float32)
-    layers = slots.shape[0]
-    offsets, items = layer_lists(triangles, band, layers)
-    for turn in prange(layers):
-        layer = turn
-        scratch = np.empty((3, 3), dtype=np.int64)
-        lines = np.empty((3, 3))
-        for position in range(offsets[layer], offsets[layer + 1]):
-            f = items[position]
-            t = triangles[f]
-            _splat_triangle(t, f, band, layer, slots, distance, nearest, scratch, lines)
-            _cross_triangle(t, layer, slots, first_hit, last_hit)
+    scratch = np.empty((3, 3), dtype=np.int64)
+    lines = np.empty((3, 3))
+    for f in range(len(triangles)):
+        _splat_triangle(triangles[f], f, band, slots, distance, nearest, scratch, lines)
+        _cross_triangle(triangles[f], slots, first_hit, last_hit)
     return distance, nearest, first_hit, last_hit
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def crossing_faces(triangles: Any, slots: Any, number: Any, fractions: Any, count: int, tolerance: float) -> Any:
     """(V,) int32: for each of ``count`` vertices the triangle that crosses its edge at the vertex; -1: none.
 
@@ -351,33 +314,26 @@ def crossing_faces(triangles: Any, slots: Any, number: Any, fractions: Any, coun
     """
     found = np.full(count, -1, dtype=np.int32)
     gaps = np.full(count, tolerance)
-    layers = slots.shape[0]
-    offsets, items = layer_lists(triangles, 0.0, layers)
-    for turn in prange(layers):
-        layer = turn
-        for position in range(offsets[layer], offsets[layer + 1]):
-            f = items[position]
-            t = triangles[f]
-            for c in range(3):
-                area, span = _area_along(t, c)
-                if area == 0.0:
-                    continue
-                slack = -INCLUSIVE * max(span, 1.0)
-                low_a, high_a, low_b, high_b = _lines_in_reach(t, c, layer)
-                for ia in range(low_a, high_a + 1):
-                    for ib in range(low_b, high_b + 1):
-                        depth = _depth_on_line(t, c, ia, ib, area, slack)
-                        if not depth >= 0.0:
-                            continue
-                        k = int(depth)
-                        if c == 0 and (k >> 3) != layer:
-                            continue
-                        slot, local = _edge_of(c, ia, ib, k, slots)
-                        vertex = number[slot, c, local]
-                        if vertex < 0:
-                            continue
-                        gap = abs(depth - k - fractions[slot, c, local])
-                        if gap < gaps[vertex]:
-                            gaps[vertex] = gap
-                            found[vertex] = f
+    for f in range(len(triangles)):
+        t = triangles[f]
+        for c in range(3):
+            area, span = _area_along(t, c)
+            if area == 0.0:
+                continue
+            slack = -INCLUSIVE * max(span, 1.0)
+            low_a, high_a, low_b, high_b = _lines_in_reach(t, c)
+            for ia in range(low_a, high_a + 1):
+                for ib in range(low_b, high_b + 1):
+                    depth = _depth_on_line(t, c, ia, ib, area, slack)
+                    if not depth >= 0.0:
+                        continue
+                    k = int(depth)
+                    slot, local = _edge_of(c, ia, ib, k, slots)
+                    vertex = number[slot, c, local]
+                    if vertex < 0:
+                        continue
+                    gap = abs(depth - k - fractions[slot, c, local])
+                    if gap < gaps[vertex]:
+                        gaps[vertex] = gap
+                        found[vertex] = f
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from pix3d_onet.geometry.watertight.kernels.bricks import NODES, SIDE
 from pix3d_onet.geometry.watertight.kernels.neighbours import look
@@ -77,25 +77,25 @@ def _erode(depth: Any, scratch: Any, offset: float) -> None:
             depth[r, c] = min(scratch[up, c], scratch[r, c], scratch[down, c]) - shift
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def depth_maps(points: Any, faces: Any, rotations: Any, focal: float, size: int, far: float, offset: float) -> Any:
     """(n, size, size) float32 depth maps, moved ``offset`` nearer and eroded 3×3; ``far`` without a surface."""
     n = len(rotations)
     depth = np.empty((n, size, size), dtype=np.float32)
-    for view in prange(n):
+    for view in range(n):
         _rasterise(points, faces, rotations[view], focal, size, far, depth[view])
         scratch = np.empty((size, size), dtype=np.float32)
         _erode(depth[view], scratch, offset)
     return depth
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def depth_bounds(depth: Any) -> Any:
     """(n, t, t, 2) float32 lowest and highest depth of each tile."""
     n, size = depth.shape[0], depth.shape[1]
     tiles = (size + TILE - 1) // TILE
     bounds = np.empty((n, tiles, tiles, 2), dtype=np.float32)
-    for view in prange(n):
+    for view in range(n):
         for r in range(tiles):
             for c in range(tiles):
                 low, high = np.float32(np.inf), np.float32(-np.inf)
@@ -153,7 +153,7 @@ def _certain(low: Any, high: Any, bounds: Any, rotations: Any, focal: float, siz
     return -1 if most <= 0.0 else 0
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def certain_signs(
     dims: Any, resolution: int, bounds: Any, rotations: Any, focal: float, size: int, truncation: float
 ) -> Any:
@@ -161,7 +161,7 @@ def certain_signs(
     first."""
     signs = np.zeros((dims[0], dims[1], dims[2]), dtype=np.int8)
     blocks = ((dims[0] + 3) // 4, (dims[1] + 3) // 4, (dims[2] + 3) // 4)
-    for block in prange(blocks[0] * blocks[1] * blocks[2]):
+    for block in range(blocks[0] * blocks[1] * blocks[2]):
         i0 = block // (blocks[1] * blocks[2]) * 4
         j0 = block // blocks[2] % blocks[1] * 4
         k0 = block % blocks[2] * 4
@@ -186,7 +186,7 @@ def certain_signs(
     return signs
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def fuse_bricks(origin: Any, resolution: int, depth: Any, rotations: Any, focal: float, truncation: float) -> Any:
     """(n, 512) float32 TSDF in [-1, 1] of all voxels of the bricks with first node ``origin`` (n, 3).
 
@@ -197,7 +197,7 @@ def fuse_bricks(origin: Any, resolution: int, depth: Any, rotations: Any, focal:
     values = np.empty((n, NODES), dtype=np.float32)
     half = size / 2.0
     inverse = 1.0 / truncation
-    for brick in prange(n):
+    for brick in range(n):
         total = np.zeros(NODES)
         seen = np.zeros(NODES, dtype=np.int32)
         for view in range(len(rotations)):
@@ -256,12 +256,12 @@ def uncertain_borders(signs: Any, slots: Any, values: Any) -> Any:
     return wanted
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def value_fractions(values: Any, brick_values: Any, neighbours: Any) -> Any:
     """(n, 3, 512) float32: position of the zero crossing, by linear interpolation, on edges with ends of unlike
     sign."""
     fractions = np.full((len(values), 3, NODES), np.float32(0.5), dtype=np.float32)
-    for slot in prange(len(values)):
+    for slot in range(len(values)):
         for local in range(NODES):
             i, j, k = local >> 6, (local >> 3) & 7, local & 7
             a = values[slot, local]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from pix3d_onet.geometry.watertight.kernels.bricks import NODES, SIDE
 from pix3d_onet.geometry.watertight.kernels.neighbours import look
@@ -40,7 +40,7 @@ def unpack(words: Any) -> Any:
     return flags
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _spread(word: Any) -> Any:
     """The nodes of an 8×8 plane and their four neighbours in it."""
     up, down = np.uint64(0x7F7F7F7F7F7F7F7F), np.uint64(0xFEFEFEFEFEFEFEFE)
@@ -155,10 +155,10 @@ def flood(free: Any, slots: Any, reached: Any, brick_out: Any) -> None:
                 size += 1
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def creep(out: Any, brick_out: Any, table: Any, first_hit: Any) -> None:
     """Extend the outside (1 in ``out``) by one step along grid edges that no triangle crosses; new nodes get 2."""
-    for slot in prange(len(out)):
+    for slot in range(len(out)):
         for local in range(NODES):
             if out[slot, local] != 0:
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
 from pix3d_onet.geometry.watertight.kernels.bricks import NODES
@@ -27,7 +27,7 @@ class Cubes(NamedTuple):
     faces_before: Int64
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _case_of(inside: Any, brick_inside: Any, neighbours: Any, slot: int, i: int, j: int, k: int) -> int:
     case = 0
     if i < 7 and j < 7 and k < 7:  # all in this brick
@@ -42,13 +42,13 @@ def _case_of(inside: Any, brick_inside: Any, neighbours: Any, slot: int, i: int,
     return case
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _count(inside: Any, brick_inside: Any, neighbours: Any, counts: Any) -> Any:
     n = len(inside)
     cases = np.zeros((n, NODES), dtype=np.uint8)
     vertices = np.zeros(n + 1, dtype=np.int64)
     faces = np.zeros(n + 1, dtype=np.int64)
-    for slot in prange(n):
+    for slot in range(n):
         uniform = True
         for local in range(1, NODES):
             if inside[slot, local] != inside[slot, 0]:
@@ -67,12 +67,12 @@ def _count(inside: Any, brick_inside: Any, neighbours: Any, counts: Any) -> Any:
     return cases, np.cumsum(vertices), np.cumsum(faces)
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _place(cases: Any, offsets: Any, origin: Any, fractions: Any) -> Any:
     n = len(cases)
     vertices = np.empty((offsets[n], 3))
     number = np.full((n, 3, NODES), -1, dtype=np.int32)
-    for slot in prange(n):
+    for slot in range(n):
         at = offsets[slot]
         for local in range(NODES):
             case = cases[slot, local]
@@ -90,21 +90,21 @@ def _place(cases: Any, offsets: Any, origin: Any, fractions: Any) -> Any:
     return vertices, number
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def vertex_on(number: Any, neighbours: Any, slot: int, local: int, axis: int, lower: Any) -> Any:
     """The vertex on the edge along ``axis`` from the corner ``lower`` (3,) of a cell."""
     x, y, z = (local >> 6) + lower[0], ((local >> 3) & 7) + lower[1], (local & 7) + lower[2]
     s = neighbours[slot, (x >> 3) + 1, (y >> 3) + 1, (z >> 3) + 1]
-    return number[s, axis, (x & 7) << 6 | (y & 7) << 3 | (z & 7)]
+    return np.int64(number[s, axis, (x & 7) << 6 | (y & 7) << 3 | (z & 7)])
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _connect(
     cases: Any, offsets: Any, number: Any, neighbours: Any, lengths: Any, loops: Any, pieces: Any, axis: Any, lower: Any
 ) -> Any:
     n = len(cases)
     faces = np.empty((offsets[n], 3), dtype=np.int64)
-    for slot in prange(n):
+    for slot in range(n):
         at = offsets[slot]
         for local in range(NODES):
             case = cases[slot, local]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
-from pix3d_onet.geometry.watertight.kernels.bricks import NODES, SIDE, SLACK, edge_lines, layer_lists, squared_distance
+from pix3d_onet.geometry.watertight.kernels.bricks import NODES, SIDE, SLACK, edge_lines, squared_distance
 
 HALF_CELL = 0.7072
 """Voxels from the middle of a square cell to its corners."""
@@ -32,7 +32,7 @@ def _chain(points: Any, slots: Any, count: int) -> Any:
     return first, following
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _is_farther(p: Any, t: Any, a: int, b: int, normal: Any, limit: float, lines: Any, squared: float) -> bool:
     """Whether ``t`` is farther than ``squared`` by its plane, or by its edges projected along its normal's longest
     axis."""
@@ -48,10 +48,10 @@ def _is_farther(p: Any, t: Any, a: int, b: int, normal: Any, limit: float, lines
 
 @njit(cache=True, nogil=True)
 def _probe_triangle(
-    t: Any, reach: float, layer: int, slots: Any, first: Any, following: Any, points: Any, squared: Any, scratch: Any,
+    t: Any, reach: float, slots: Any, first: Any, following: Any, points: Any, squared: Any, scratch: Any,
     lines: Any,
 ) -> None:  # fmt: skip
-    """Lower the squared distances of the points in the layer's cells within ``reach`` of ``t``.
+    """Lower the squared distances of the points in the cells within ``reach`` of ``t``.
 
     As in ``bricks.splat``, cells are visited in columns along the longest axis of the normal, near the plane of ``t``.
     """
@@ -70,7 +70,6 @@ def _probe_triangle(
     for axis in range(3):
         low[axis] = max(0, int(np.floor(min(t[0, axis], t[1, axis], t[2, axis]) - reach)))
         high[axis] = min(slots.shape[axis] * SIDE - 1, int(np.floor(max(t[0, axis], t[1, axis], t[2, axis]) + reach)))
-    low[0], high[0] = max(low[0], layer * SIDE), min(high[0], layer * SIDE + SIDE - 1)
     length = np.sqrt(normal[0] * normal[0] + normal[1] * normal[1] + normal[2] * normal[2])
     if length > 1e-12 * max(uu, vv):
         edge_lines(t, a, b, 1.0 if normal[c] > 0 else -1.0, lines)
@@ -114,7 +113,7 @@ def _probe_triangle(
                     n = following[n]
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def lower_distances(points: Any, squared: Any, triangles: Any, reach: float, slots: Any, count: int) -> None:
     """Lower ``squared`` (K,) to the squared distance of ``points`` (K, 3) to the nearest of ``triangles``, in place.
 
@@ -122,12 +121,7 @@ def lower_distances(points: Any, squared: Any, triangles: Any, reach: float, slo
     initial values, the faster.
     """
     first, following = _chain(points, slots, count)
-    layers = slots.shape[0]
-    offsets, items = layer_lists(triangles, reach, layers)
-    for turn in prange(layers):
-        layer = turn
-        scratch = np.empty((3, 3), dtype=np.int64)
-        lines = np.empty((3, 3))
-        for position in range(offsets[layer], offsets[layer + 1]):
-            t = triangles[items[position]]
-            _probe_triangle(t, reach, layer, slots, first, following, points, squared, scratch, lines)
+    scratch = np.empty((3, 3), dtype=np.int64)
+    lines = np.empty((3, 3))
+    for f in range(len(triangles)):
+        _probe_triangle(triangles[f], reach, slots, first, following, points, squared, scratch, lines)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from pix3d_onet.geometry.watertight.kernels.bricks import NODES
 from pix3d_onet.geometry.watertight.kernels.marching_cubes import vertex_on
@@ -46,11 +46,11 @@ PARALLEL = 1e-3
 reliable."""
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def outward_normals(triangles: Any, crossed: Any, cases: Any, number: Any) -> Any:
     """(V, 3) float64 outward unit normal of the triangle ``crossed`` (V,) at each vertex; 0 without a triangle."""
     normals = np.zeros((len(crossed), 3))
-    for slot in prange(len(cases)):
+    for slot in range(len(cases)):
         for local in range(NODES):
             for axis in range(3):
                 v = number[slot, axis, local]
@@ -69,14 +69,14 @@ def outward_normals(triangles: Any, crossed: Any, cases: Any, number: Any) -> An
     return normals
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _off_plane(normals: Any, vertices: Any, plane: int, point: int) -> Any:
     """Signed distance of vertex ``point`` to the plane of vertex ``plane``."""
     n, p, q = normals[plane], vertices[plane], vertices[point]
     return n[0] * (q[0] - p[0]) + n[1] * (q[1] - p[1]) + n[2] * (q[2] - p[2])
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _none(normals: Any, v: int) -> Any:
     return normals[v, 0] == 0.0 and normals[v, 1] == 0.0 and normals[v, 2] == 0.0
 
@@ -122,7 +122,7 @@ def meeting_edge(normals: Any, vertices: Any, v: int, w: int, axis: int, point: 
     return True
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _find_steps(
     cases: Any, number: Any, neighbours: Any, segments: Any, edges: Any, normals: Any, vertices: Any
 ) -> Any:
@@ -131,7 +131,7 @@ def _find_steps(
     counts = np.zeros(len(cases) + 1, dtype=np.int64)
     bent = np.zeros(cases.shape, dtype=np.uint8)
     axes, lower = edges[0], edges[1]
-    for slot in prange(len(cases)):
+    for slot in range(len(cases)):
         point = np.empty(3)
         for local in range(NODES):
             case = cases[slot, local]
@@ -150,7 +150,7 @@ def _find_steps(
     return counts, bent
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _number_steps(
     cases: Any, number: Any, neighbours: Any, segments: Any, edges: Any, bent: Any, offsets: Any, vertices: int
 ) -> Any:
@@ -158,7 +158,7 @@ def _number_steps(
     found = np.empty((offsets[len(cases)], 3), dtype=np.int64)
     step_of = np.full((vertices, 4), -1, dtype=np.int32)
     axes, lower, sides = edges
-    for slot in prange(len(cases)):
+    for slot in range(len(cases)):
         at = offsets[slot]
         for local in range(NODES):
             if bent[slot, local] == 0:
@@ -174,8 +174,7 @@ def _number_steps(
                         step_of[v, sides[e, axis]] = at
                     found[at, 2] = axis
                     at += 1
-                    # a step is in the lower face of this cell and in the upper face of the previous one; threads
-                    # that mark the same cell write the same value
+                    # a step is in the lower face of this cell and in the upper face of the previous one
                     touched[slot, local] = True
                     i, j, k = (local >> 6) - (axis == 0), ((local >> 3) & 7) - (axis == 1), (local & 7) - (axis == 2)
                     s = neighbours[slot, (i >> 3) + 1, (j >> 3) + 1, (k >> 3) + 1]
@@ -278,7 +277,7 @@ def _walk(
     return bent
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def count_fans(
     cases: Any, number: Any, neighbours: Any, lengths: Any, loops: Any, sides: Any, edges: Any, step_of: Any,
     touched: Any, counts: Any,
@@ -288,7 +287,7 @@ def count_fans(
     fans = np.zeros(len(cases) + 1, dtype=np.int64)
     triangles = np.zeros(len(cases) + 1, dtype=np.int64)
     fanned = np.zeros(cases.shape, dtype=np.uint8)
-    for slot in prange(len(cases)):
+    for slot in range(len(cases)):
         corners = np.empty(loops.shape[2], dtype=np.int64)
         steps = np.empty(loops.shape[2], dtype=np.int64)
         for local in range(NODES):
@@ -358,7 +357,7 @@ def meeting_corner(normals: Any, vertices: Any, corners: Any, length: int, near:
     return abs(volume) if gap <= FARTHEST * FARTHEST else 0.0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _turned(normal: Any, o: Any, p: Any, q: Any) -> Any:
     """Whether triangle o-p-q faces away from ``normal``."""
     ax, ay, az = p[0] - o[0], p[1] - o[1], p[2] - o[2]
@@ -390,7 +389,8 @@ def _place_fan(
 ) -> None:  # fmt: skip
     """Write the vertex of a fan to ``fan`` (3,); ``tried`` (3, 3) is overwritten. See :func:`place_fans`."""
     edge, dome, middle = tried[0], tried[1], tried[2]
-    edge[:], dome[:], middle[:] = 0.0, 0.0, 0.0
+    for a in range(3):  # by element: compiling an assignment to a slice takes a second
+        edge[a], dome[a], middle[a] = 0.0, 0.0, 0.0
     count = 0
     for n in range(length):
         here, there = vertices[corners[n]], vertices[corners[(n + 1) % length]]
@@ -411,16 +411,16 @@ def _place_fan(
             fan, length, corners, steps, places, normals, vertices
         ):
             return
-    if count < max(bent, 2):
-        edge[:] = dome
-    fan[:] = edge
-    if _folds(edge, length, corners, steps, places, normals, vertices) and not _folds(
+    best = edge if count >= max(bent, 2) else dome
+    if _folds(best, length, corners, steps, places, normals, vertices) and not _folds(
         middle, length, corners, steps, places, normals, vertices
     ):
-        fan[:] = middle
+        best = middle
+    for a in range(3):
+        fan[a] = best[a]
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def place_fans(
     cases: Any, number: Any, neighbours: Any, lengths: Any, loops: Any, sides: Any, edges: Any, step_of: Any,
     fanned: Any, offsets: Any, normals: Any, vertices: Any, places: Any, sharp: Any,
@@ -434,7 +434,7 @@ def place_fans(
     - If the fan would fold over itself: the mean of all its vertices.
     """
     fans = np.empty((offsets[len(cases)], 3))
-    for slot in prange(len(cases)):
+    for slot in range(len(cases)):
         corners = np.empty(loops.shape[2], dtype=np.int64)
         steps = np.empty(loops.shape[2], dtype=np.int64)
         tried = np.empty((3, 3))
@@ -456,7 +456,7 @@ def place_fans(
     return fans
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def faces(
     cases: Any, number: Any, neighbours: Any, lengths: Any, loops: Any, sides: Any, edges: Any, step_of: Any,
     pieces: Any, fanned: Any, fan_offsets: Any, face_offsets: Any, first_step: int, count_steps: int,
@@ -464,7 +464,7 @@ def faces(
     """(F, 3) int64 faces: loops without bent steps by the tables, others as fans. Vertices of steps are numbered from
     ``first_step``, those of fans from ``first_step`` + ``count_steps``."""
     result = np.empty((face_offsets[len(cases)], 3), dtype=np.int64)
-    for slot in prange(len(cases)):
+    for slot in range(len(cases)):
         corners = np.empty(loops.shape[2], dtype=np.int64)
         steps = np.empty(loops.shape[2], dtype=np.int64)
         at, fan = face_offsets[slot], first_step + count_steps + fan_offsets[slot]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from pix3d_onet.geometry.watertight.kernels.bricks import FAR, NODES
 from pix3d_onet.geometry.watertight.kernels.neighbours import look
@@ -39,7 +39,7 @@ MOST_PUSH = np.float32(0.5) + MARGIN
 """Largest thickening of a sheet on each side, voxels."""
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _solid_near_edge(out: Any, brick_out: Any, table: Any, slot: int, i: int, j: int, k: int, axis: int) -> bool:
     """Whether one of the four cells around a node's +axis edge has an inside corner."""
     for p in range(-1, 2):
@@ -56,7 +56,7 @@ def _solid_near_edge(out: Any, brick_out: Any, table: Any, slot: int, i: int, j:
     return False
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def thin_sheets(out: Any, brick_out: Any, table: Any, distance: Any, first_hit: Any, last_hit: Any) -> Any:
     """(n, 512) float32: distance by which the surface must move outward at nodes next to sheets thinner than a voxel.
 
@@ -64,7 +64,7 @@ def thin_sheets(out: Any, brick_out: Any, table: Any, distance: Any, first_hit: 
     lost. Moving it outward on each side by half the missing thickness makes one end of the edge inside.
     """
     offset = np.zeros(out.shape, dtype=np.float32)
-    for slot in prange(len(out)):
+    for slot in range(len(out)):
         for local in range(NODES):
             i, j, k = local >> 6, (local >> 3) & 7, local & 7
             push = np.float32(0.0)
@@ -99,13 +99,13 @@ def thin_sheets(out: Any, brick_out: Any, table: Any, distance: Any, first_hit: 
     return offset
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def thin_nodes(out: Any, brick_out: Any, table: Any) -> Any:
     """(n, 512) uint8: number of axes along which an inside node has outside nodes on both sides; (n,) int64: number of
     surface nodes per brick."""
     flags = np.zeros(out.shape, dtype=np.uint8)
     counts = np.zeros(len(out), dtype=np.int64)
-    for slot in prange(len(out)):
+    for slot in range(len(out)):
         for local in range(NODES):
             if out[slot, local] != 0:
                 continue
@@ -166,7 +166,7 @@ def _kept(inside: Any, brick_inside: Any, table: Any, slot: int, node: Any, p: A
     return False
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _beside_inside(inside: Any, brick_inside: Any, table: Any, slot: int, i: int, j: int, k: int) -> Any:
     """Whether one of the six nodes around a node is inside."""
     return (
@@ -179,7 +179,7 @@ def _beside_inside(inside: Any, brick_inside: Any, table: Any, slot: int, i: int
     )
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _first_hit_at(first_hit: Any, table: Any, slot: int, i: int, j: int, k: int, axis: int) -> Any:
     """``first_hit`` on an edge of the node at local coordinates, also in a neighbouring brick."""
     s = table[slot, (i >> 3) + 1, (j >> 3) + 1, (k >> 3) + 1]
@@ -246,7 +246,7 @@ def _zone_around(flags: Any, table: Any) -> Any:
     return zone
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def thin_rods(
     inside: Any,
     brick_inside: Any,
@@ -268,7 +268,7 @@ def thin_rods(
     near = np.sqrt(limit) - 1e-5
     rods = np.zeros(inside.shape, dtype=np.bool_)
     zone = _zone_around(before, table) if again else rods
-    for slot in prange(len(inside)):
+    for slot in range(len(inside)):
         p = np.empty(3)
         q = np.empty(3)
         for local in range(NODES):
@@ -283,7 +283,7 @@ def thin_rods(
     return rods
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def drop_rims(
     rods: Any, out: Any, brick_out: Any, table: Any, origin: Any, nearest: Any, triangles: Any, thin: Any,
     first_hit: Any, last_hit: Any,
@@ -294,7 +294,7 @@ def drop_rims(
     the nearest triangle, within FACE_REACH of the nearest surface point), and ``sharp`` reconstructs them from these
     crossings. Crossings at thin nodes (``thin_nodes``) belong to rods and plates, which must be kept, and do not count.
     """
-    for slot in prange(len(rods)):
+    for slot in range(len(rods)):
         p = np.empty(3)
         q = np.empty(3)
         for local in range(NODES):
@@ -309,7 +309,7 @@ def drop_rims(
             )
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def edge_fractions(
     inside: Any, brick_inside: Any, out: Any, table: Any, distance: Any, push: Any, first_hit: Any, last_hit: Any
 ) -> Any:
@@ -320,7 +320,7 @@ def edge_fractions(
     """
     fractions = np.full(first_hit.shape, np.float32(0.5), dtype=np.float32)
     low_limit, high_limit = MARGIN / 4, np.float32(1.0) - MARGIN / 4
-    for slot in prange(len(inside)):
+    for slot in range(len(inside)):
         for local in range(NODES):
             i, j, k = local >> 6, (local >> 3) & 7, local & 7
             mine = inside[slot, local] != 0

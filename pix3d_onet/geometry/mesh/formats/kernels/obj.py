@@ -213,7 +213,8 @@ def _line_start(text: Any, i: int, end: int) -> int:
 @njit(cache=True, nogil=True)
 def _count(text: Any) -> tuple[int, int, int]:
     """Upper bounds of the numbers of vertices, faces and corners, for allocation."""
-    n, i, v, f, c = len(text), 0, 0, 0, 0
+    zero: Any = np.int64(0)  # see scan_obj
+    n, i, v, f, c = len(text), zero, 0, 0, 0
     while i < n:
         i = _line_start(text, i, n)
         if i + 1 < n and text[i] == _V and _blank(text[i + 1]):
@@ -270,14 +271,16 @@ def scan_obj(text: Any) -> Any:
 
     ``text`` (N,) uint8. Unreadable vertices are NaN, unreadable corners -1.
     """
-    n, i, v, c, f = len(text), 0, 0, 0, 0
+    # not the literals 0 and False, for which numba would compile the helpers a second time
+    zero: Any = np.int64(0)
+    continued: Any = np.bool_(False)
+    n, i, v, c, f = len(text), zero, zero, zero, zero
     rows, faces, places = _count(text)
     vertices = np.empty((rows, 3))
     corners = np.empty(places, dtype=np.int64)
     sizes = np.empty(faces, dtype=np.int64)
     counts = np.zeros(len(COUNTS), dtype=np.int64)
     counts[_LAST], counts[_LEAST] = -1, n
-    continued = False
     while i < n:
         end, start = _line_end(text, i), i
         i = _line_start(text, i, end)

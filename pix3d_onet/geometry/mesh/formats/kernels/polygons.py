@@ -105,7 +105,8 @@ def fans(vertices: Any, corners: Any, sizes: Any, faces: Any, verdicts: Any) -> 
     ``corners`` (Σsize,): the polygons' vertex indices. A quad whose fan is wrong is split along the other diagonal. The
     triangles of a polygon with an unusable corner all repeat this corner.
     """
-    start, row = 0, 0
+    start: Any = np.int64(0)  # not the literal, for which numba would compile the helpers a second time
+    row = 0
     for p in range(len(sizes)):
         end, count = start + sizes[p], sizes[p] - 2
         bad = _spoilt(vertices, corners, start, end) if count > 1 else -2

@@ -15,18 +15,19 @@ from numba import njit
 from pix3d_onet.geometry.mesh.inside.kernels.predicates import side_of_line, side_of_plane
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _turn(a: Any, b: Any, x: float, y: float) -> int:
     """Contribution of edge a→b to the winding number of the projected triangle around (x, y): 1, -1 or 0.
 
     The ends are ordered by y first, so that both triangles at the edge get the same result.
     """
-    if a[1] <= y:
-        return 1 if b[1] > y and side_of_line(a[0], a[1], b[0], b[1], x, y) > 0 else 0
-    return -1 if b[1] <= y and side_of_line(b[0], b[1], a[0], a[1], x, y) > 0 else 0
+    if (a[1] <= y) == (b[1] <= y):
+        return 0
+    p, q, sign = (a, b, 1) if a[1] <= y else (b, a, -1)
+    return sign if side_of_line(p[0], p[1], q[0], q[1], x, y) > 0 else 0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _crossing(p: Any, a: Any, b: Any, c: Any) -> int:
     """1 if the ray from ``p`` along +z leaves through triangle abc, -1 if it enters, 0 if it misses."""
     sign = _turn(a, b, p[0], p[1]) + _turn(b, c, p[0], p[1]) + _turn(c, a, p[0], p[1])
@@ -35,7 +36,7 @@ def _crossing(p: Any, a: Any, b: Any, c: Any) -> int:
     return sign if side_of_plane(a, b, c, p) == sign else 0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _cell(value: float, low: float, scale: float, cells: int) -> int:
     """Index of the column that contains ``value``, along one axis; outside the grid the nearest one."""
     return min(max(int((value - low) * scale), 0), cells - 1)

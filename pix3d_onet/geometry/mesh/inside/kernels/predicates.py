@@ -19,14 +19,14 @@ SPACE_BOUND = 7.771561172376103e-16
 """Relative error bounds of the 2×2 and 3×3 determinants in float64: (3 + 16ε)ε and (7 + 56ε)ε, ε = 2⁻⁵³."""
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _two_sum(a: float, b: float) -> tuple[float, float]:
     total = a + b
     virtual = total - a
     return total, (a - (total - virtual)) + (b - virtual)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _two_product(a: float, b: float) -> tuple[float, float]:
     product = a * b
     c = SPLITTER * a
@@ -61,7 +61,7 @@ def _exact_plane(ax: float, ay: float, bx: float, by: float, px: float, py: floa
     return _sign_of_sum(terms, 12)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def side_of_line(ax: float, ay: float, bx: float, by: float, px: float, py: float) -> int:
     """1 if p is left of the line a→b, -1 if right, 0 if on it."""
     left = (ax - px) * (by - py)
