@@ -63,8 +63,14 @@ def __getattr__(name: str) -> Any:
     return globals().setdefault(name, resolve_name(LAZY[name]))
 
 
+def __dir__() -> list[str]:
+    """The public names, for completion: also those that are not imported yet."""
+    return __all__
+
+
 def build_model(variant: str, *, pretrained: bool = False) -> nn.Module:
-    """A network of a named variant of Table 1 (``resnet18`` ... ``convnext-fp3-pose``) with a new decoder."""
+    """A network of a named variant with a new decoder: of Table 1 (``resnet18`` ... ``convnext-fp3-pose``), ``best``,
+    or of another suite."""
     from pix3d_onet.ablation.variants import variant as find
     from pix3d_onet.learning.network.model import build_model as implementation
 

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -28,14 +29,15 @@ PoseInput = Literal["none", "matrix", "6d", "predicted"]
 Conditioning = Literal["global", "pixel"]
 Pyramid = Literal["separate", "shared", "fpn"]
 Schedule = Literal["constant", "cosine"]
-Augmentation = Literal["color", "crop", "flip"]
-TrainingViews = Literal["all", "photos"]
+Norm = Literal["batch", "layer"]
+Augmentation = Literal["color", "crop", "flip", "stretch"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DecoderPrecision = Literal["fp32", "bf16"]
 Residence = Literal["auto", "device", "ram", "disk"]
 Backend = Literal["loky", "dask", "inline"]
 EvaluationProtocol = Literal["onet", "pix3d"]
-TrainPreset = Literal["paper", "quick"]
+RecipeName = Literal["paper", "quick", "best"]
+Start = Literal["", "random", "weights", "init_from"]
 Baseline = Literal["mean-shape", "cone", "retrieval", "retrieval-cut", "oracle"]
 Alignment = Literal["none", "box", "icp", "search"]
 MaskRule = Literal["auto", "rembg"]
@@ -248,7 +250,8 @@ class ModelConfig(Config):
     """Camera pose as a second input: ``none``, ``matrix`` (Linear 16 → 32 on the flattened 4×4), ``6d`` (Zhou et al.,
     CVPR 2019). ``predicted``: the network predicts the camera of its pixel features, so that photos need none."""
     pyramid: Pyramid = "separate"
-    """How to encode three scales: ``separate`` encoders, one ``shared`` encoder, or ``fpn`` over feature levels."""
+    """How to encode three scales: ``separate`` encoders, one ``shared`` encoder, or ``fpn`` over feature levels; with
+    ``pixel``, sample each level (``separate``) or the finest two after merging top-down (``fpn``)."""
     c_dim: int = 256
     """Dimension of the image code, without the pose's 32."""
     hidden_dim: int = 256
@@ -260,6 +263,8 @@ class ModelConfig(Config):
     where the point projects through the known camera (``pixel``)."""
     mirror: bool = field(default=False, metadata=LATER)
     """With ``pixel``, also the features of the point mirrored in the plane x = 0: chairs are symmetric."""
+    norm: Norm = field(default="batch", metadata=LATER)
+    """The decoder's conditional norm: over the points of a batch, as in the paper, or over each point's features."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -269,6 +274,7 @@ class ModelConfig(Config):
             self._require(1 <= getattr(self, name) <= most, name, f"between 1 and {most}")
         pixel = self.conditioning == "pixel"
         self._require(not pixel or self.scales == 1, "conditioning", "global with `scales=3`")
+        self._require(not pixel or self.pyramid != "shared", "pyramid", "separate or fpn with `conditioning='pixel'`")
         self._require(pixel or not self.mirror, "mirror", "False without `conditioning='pixel'`")
         rule = "none, matrix or 6d without `conditioning='pixel'`"
         self._require(pixel or not self.predicts_camera, "pose", rule)
@@ -305,8 +311,9 @@ class ModelConfig(Config):
         if self.scales > 1:
             parts.append({"separate": "fp3", "shared": "fp3-shared", "fpn": "fpn"}[self.pyramid])
         parts += {"matrix": ["pose"], "6d": ["pose6d"]}.get(self.pose, [])
-        parts += ["pixel"] * (self.conditioning == "pixel") + ["mirror"] * self.mirror
-        parts += ["predicted"] * self.predicts_camera
+        if self.conditioning == "pixel":
+            parts += ["pixel"] + ["mirror"] * self.mirror + ["fpn"] * (self.pyramid == "fpn")
+        parts += ["predicted"] * self.predicts_camera + ["layernorm"] * (self.norm == "layer")
         return "-".join(parts)
 
     def architecture(self) -> dict[str, Any]:
@@ -337,16 +344,17 @@ class TrainConfig(Config):
     ema: float = 0.0
     """Decay of the exponential moving average of the weights; 0 = none."""
     augment: tuple[Augmentation, ...] = ()
-    """Image augmentation, repeatable; ``flip`` also mirrors the points."""
+    """Augmentation, repeatable; ``flip`` also mirrors the points; ``stretch`` scales the shape's axes, and the camera's
+    with them, not the picture (for pixel features; not with a pose input)."""
     patience: int = 0
     """Stop after this many validations without a better IoU; 0 = never."""
     freeze_encoder: bool = False
     """Train only the projection and the decoder."""
     pretrained: bool = True
     """Start from timm's pretrained encoder weights."""
-    views: TrainingViews = "all"
-    """Pictures to train on; ``photos`` = no rendered views. Validation uses only photos if the split has any, so that
-    both choices are comparable."""
+    views: str = "all"
+    """Pictures to train on: ``all``, ``photos`` (no rendered views), or photos and a number of rendered views per
+    shape. Validation uses only photos if the split has any, so that all choices are comparable."""
     val_every: int = 100
     """Steps between validations."""
     val_points: int = 0
@@ -365,6 +373,8 @@ class TrainConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require(self.steps >= 1, "steps", "1 or more")
+        named = self.views in ("all", "photos") or bool(re.fullmatch("[1-9][0-9]{0,3}", self.views))
+        self._require(named, "views", "all, photos, or a number of rendered views above 0")
         self._require(self.batch_size >= 0, "batch_size", "1 or more, or auto")
         self._require(self.points_per_shape >= 1, "points_per_shape", "1 or more")
         self._require(32 <= self.image_size <= 1024, "image_size", "between 32 and 1024")

@@ -18,7 +18,10 @@ from pix3d_onet.config import MachineConfig, choices_of, field_types
 DATA = Path("data/prepared/pix3d-chair")
 """Where ``onet prepare pix3d`` writes by default, and where the other commands look."""
 FOLDER = click.Path(path_type=Path)
-SUITE_HELP = "table1, backbones, pose, conditioning, pyramid, views, recipe, or a suite file of your own (my.toml)."
+SUITE_HELP = (
+    "table1, backbones, pose, conditioning, pyramid, views, augment, capacity, pretrain, norm, sampling, recipe, or a "
+    "suite file of your own (my.toml)."
+)
 
 
 class Count(click.ParamType):  # type: ignore[type-arg,unused-ignore]

@@ -15,6 +15,7 @@ from pix3d_onet.files.reading import check_regular as check_regular
 from pix3d_onet.files.reading import digest as digest
 from pix3d_onet.files.reading import file_digest as file_digest
 from pix3d_onet.files.reading import inside as inside
+from pix3d_onet.files.reading import is_file as is_file
 from pix3d_onet.files.reading import is_finite as is_finite
 from pix3d_onet.files.reading import is_own_file as is_own_file
 from pix3d_onet.files.reading import open_regular as open_regular

@@ -72,6 +72,11 @@ def is_own_file(path: Path) -> bool:
         return False
 
 
+def is_file(path: Path) -> bool:
+    """Whether ``path`` is a file or leads to one; False also for names that no file system accepts."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for some of these
+
+
 def read_bytes(path: Path, *, limit: int, follow: bool = True) -> bytes:
     """The bytes of a regular file of at most ``limit``; OSError as :func:`open_regular`, and if the file grows."""
     with open_regular(path, limit=limit, follow=follow) as file:

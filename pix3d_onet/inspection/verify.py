@@ -16,7 +16,7 @@ from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.geometry.render.scene import Scene
 from pix3d_onet.inspection import checks
 from pix3d_onet.inspection.checks import Check, Finding, Verification
-from pix3d_onet.inspection.distances import DistanceCheck
+from pix3d_onet.inspection.distances import SAMPLES, DistanceCheck
 from pix3d_onet.inspection.labels import LabelCheck, SourceLabelCheck
 from pix3d_onet.inspection.surface import SurfaceCheck
 from pix3d_onet.metrics import iou
@@ -97,7 +97,7 @@ def _check_shapes(
             error = max(slack, checks.stored_error(entry))
             labels.add(sample, entry, chosen, error)
             surface.add(sample, error)
-            distances.add(sample, error)
+            distances.add(sample, error, min(points, SAMPLES))
             if source_root is not None:
                 sources.add(sample, entry, source_root)
             cameras.add(sample)

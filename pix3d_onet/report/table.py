@@ -266,7 +266,7 @@ def build_table(
         threshold=train["threshold"],
         pretrained=group.setting["weights"] == "pretrained",
         weights=group.setting["weights"],
-        encoder_weights=_encoder_weights(records[0].encoder_weights),
+        encoder_weights=_encoder_weights(records),
         devices=tuple(dict.fromkeys(_device(r) for r in group.runs)),
         tested_on=tested_on,
         tested_shapes=max((t.shapes for t in tests if t), default=0),
@@ -295,9 +295,11 @@ def _without_reference(row: Row) -> Row:
     return dataclasses.replace(row, params_paper=None, val_iou_paper=None, relative_paper=None)
 
 
-def _encoder_weights(loaded: Mapping[str, Any]) -> str:
-    """The initial weights for the caption, if the encoder's are from a file; else empty."""
-    if not loaded:
+def _encoder_weights(records: Sequence[RunRecord]) -> str:
+    """The initial weights for the caption, if a row has its own or the encoder's are from a file; else empty."""
+    if any("weights" in r.replaced for r in records):
+        return "initial weights by row"
+    if not (loaded := records[0].encoder_weights):
         return ""
     return f"encoder weights from {loaded.get('file')} ({loaded.get('taken')} of {loaded.get('total')} tensors)"
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,12 @@ from onet_cli.app import cli
 from onet_cli.watch import Board
 
 from pix3d_onet.ablation.bench import plan_runs
+from pix3d_onet.ablation.recipes import RECIPES
 from pix3d_onet.ablation.variants import SUITES, variant
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import DivergedError, InputError
 from pix3d_onet.events import Note, Progress, RunFinished, RunStarted, TrainStep
-from pix3d_onet.runs.record import write_run
+from pix3d_onet.runs.record import RunRecord, write_run
 
 pytest.importorskip("torch")
 
@@ -77,6 +79,32 @@ def test_plan_only(data: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_variants_that_start_from_a_file_are_left_out_with_a_line_each(data: Path, tmp_path: Path) -> None:
+    result = onet("bench", "--suite", "pretrain", "--data", str(data), "--dry-run", "--json", *TINY)
+    assert [p["variant"] for p in json.loads(result.stdout)["plan"]] == ["lite0"]
+    needed = {"lite0-weights": "--weights", "lite0-run": "--init-from"}
+    assert result.stderr.splitlines()[-2:] == [f"{n} is left out: it starts from {o}." for n, o in needed.items()]
+
+
+def test_a_recipe_is_a_network_and_its_training_and_options_override_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[ModelConfig, TrainConfig]] = []
+
+    def train(model: ModelConfig, config: TrainConfig, *_: object, **__: object) -> RunRecord:
+        seen.append((model, config))
+        return make_record("resnet18", config=config)
+
+    monkeypatch.setattr("pix3d_onet.learning.training.run.train", train)
+    best = RECIPES["best"]
+    common = ("train", "--data", str(data), "--out", str(tmp_path / "run"), "--recipe", "best", "--quiet")
+    for extra in ("", "--no-mirror --pyramid separate --lr 0.001 --augment flip --schedule constant"):
+        result = onet(*common, *extra.split())
+        assert result.exit_code == 0, (result.output, result.exception)
+    own = replace(best.train, lr=1e-3, augment=("flip",), schedule="constant")
+    assert seen == [(best.model, best.train), (replace(best.model, mirror=False, pyramid="separate"), own)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -86,6 +114,8 @@ def test_plan_only(data: Path, tmp_path: Path) -> None:
         (("bench", "--all", "--data", "nowhere"), "data set not found"),
         (("bench", "--all", "--steps", "0"), "`steps`"),
         (("bench", "--all", "--seeds", "1,1"), "`seeds`"),
+        (("bench", "--all", "--weights", "x.safetensors"), "no chosen variant starts from `weights`"),
+        (("bench", "--suite", "pretrain", "--weights", "x.safetensors"), "x.safetensors"),
     ],
 )
 def test_bad_usage_is_one_clear_line(data: Path, arguments: tuple[str, ...], says: str) -> None:

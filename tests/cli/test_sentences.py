@@ -45,8 +45,8 @@ SENTENCES = {
     "bench": (2, "onet: usage: nothing to run. Give --all, --suite NAME or --variant NAME."),
     "bench --suite nope": (
         2,
-        "onet: usage: no suite 'nope'. Choose from table1, backbones, pose, conditioning, pyramid, views, recipe. "
-        "Or give a suite file (my.toml).",
+        "onet: usage: no suite 'nope'. Choose from table1, backbones, pose, conditioning, pyramid, views, augment, "
+        "capacity, pretrain, norm, sampling, recipe. Or give a suite file (my.toml).",
     ),
     "bench --variant resnet19": (
         2,
@@ -68,7 +68,6 @@ def test_the_line_and_the_status(command: str, tmp_path: Path, monkeypatch: pyte
     if command.split(maxsplit=1)[0] in ("train", "evaluate", "reconstruct", "bench"):
         pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # train would say that it follows it
     monkeypatch.setattr(
         loading_note, "SILENCE", 300.0
     )  # on a busy machine the line "loading ..." would be printed, too

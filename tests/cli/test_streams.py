@@ -76,7 +76,7 @@ UNSEEN = {*map(chr, (*range(10), *range(11, 32), *range(127, 160))), *"\u202e\u2
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("place")
-    make_dataset(root / "data", shapes=12, points=4096, image_size=32, near=512, sdf=True)
+    make_dataset(root / "data", shapes=6, points=4096, image_size=32, near=512, sdf=True)
     make_run(root / "runs", "resnet18")
     make_run(root / "runs", "convnext")
     store_run(root / "tiny")

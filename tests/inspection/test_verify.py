@@ -368,9 +368,14 @@ def flip_labels(file: h5py.File) -> None:
     file["near/occupancy"][1] = ~file["near/occupancy"][1]
 
 
+def shift_one(file: h5py.File) -> None:
+    file["sdf"][2, int(np.argmax(file["sdf"][2]))] = 100
+
+
 @pytest.mark.parametrize(
     ("damage", "check", "message"),
     [
+        (shift_one, "distances", "the worst by"),
         (shrink, "distances", "contradict the stored mesh"),
         (flip_signs, "distances", "signs of 5 signed distances"),
         (flip_labels, "labels", "contradict the stored mesh"),
@@ -381,7 +386,7 @@ def test_wrong_near_data_are_found(
 ) -> None:
     data = Path(shutil.copytree(near_data, tmp_path / "data"))
     edit_shard(data, read_manifest(data).shards[0].file, damage)
-    found = named(verify(data), check)
+    found = named(verify(data, everything=True), check)
     assert found.status == "failed"
     assert message in found.findings[0].message
 

@@ -202,6 +202,17 @@ def test_validation_on_fewer_points_is_stated(tmp_path: Path) -> None:
     assert "random weights" in caption
 
 
+def test_rows_with_initial_weights_of_their_own_are_said_to_have_them(tmp_path: Path) -> None:
+    """They are in the table of those that start as all do."""
+    make_run(tmp_path, "lite0")
+    for name in ("lite0-weights", "lite0-run"):
+        own = dataclasses.replace(make_record(name), weights=name, replaced={"weights": ""})
+        write_run(tmp_path / name, own)
+    table = table_of(tmp_path)
+    assert {r.variant for r in table.rows if r.val_iou} == {"lite0", "lite0-weights", "lite0-run"}
+    assert "initial weights by row" in table.caption
+
+
 def test_another_base_and_chosen_rows(tmp_path: Path) -> None:
     make_runs(tmp_path, ("resnet18", "convnext", "convnext-fp3"))
     table = table_of(tmp_path, variants=[variant("convnext"), variant("convnext-fp3")])

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from onet_cli import ui
-from onet_cli.options import DATA, FOLDER, SUITE_HELP, Numbers, setting, threads_option
-from pix3d_onet.config import TrainConfig, TrainPreset
+from onet_cli.options import DATA, FOLDER, SUITE_HELP, Numbers, flag_of, setting, threads_option
+from pix3d_onet.config import RecipeName, TrainConfig
 
 if TYPE_CHECKING:
     from pix3d_onet.ablation.bench import BenchResult, PlannedRun
     from pix3d_onet.ablation.selection import Selection
+    from pix3d_onet.ablation.variants import Variant
     from pix3d_onet.events import Emit
     from pix3d_onet.report.build import Report
 
@@ -37,7 +38,7 @@ def recipe_option(name: str, **options: Any) -> Callable[[Any], Any]:
 @click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Prepared data set.")
 @click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Folder for the runs.")
 @click.option(
-    "--preset", type=click.Choice(get_args(TrainPreset)), help="Training settings  [default: the suite's, or paper]"
+    "--preset", type=click.Choice(get_args(RecipeName)), help="Training settings  [default: the suite's, or paper]"
 )
 @recipe_option("steps")
 @recipe_option("batch_size", type=click.IntRange(min=1), help="Pictures per step.")
@@ -48,6 +49,8 @@ def recipe_option(name: str, **options: Any) -> Callable[[Any], Any]:
     help="Train each variant once per seed  [default: the suite's, or 0]",
 )
 @recipe_option("pretrained")
+@click.option("--weights", type=FOLDER, help="File for the variants that start from weights (suite pretrain).")
+@click.option("--init-from", type=FOLDER, help="Run for the variants that start from a run (suite pretrain).")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 @threads_option
 @click.option(
@@ -83,6 +86,8 @@ def bench(
     base: str | None,
     data: Path,
     out: Path,
+    weights: Path | None,
+    init_from: Path | None,
     device: str,
     threads: int,
     jobs: int | None,
@@ -116,11 +121,17 @@ def bench(
     if (backend == "dask") != (scheduler is not None):
         raise click.UsageError("--backend dask and --scheduler ADDRESS must be given together.")
     from pix3d_onet.ablation.bench import bench as run_bench
+    from pix3d_onet.ablation.bench import missing_start
     from pix3d_onet.ablation.selection import select
     from pix3d_onet.files import check_writable
 
     chosen = select((("table1",) if all_ else ()) + suite, variant, base)
-    plan = make_plan(chosen, data, out, settings)
+    given = {"weights": weights, "init_from": init_from}
+    starts = {key: path.absolute() for key, path in given.items() if path is not None}
+    plan = make_plan(chosen, data, out, settings, starts)
+    for v in chosen.variants:
+        if (needed := missing_start(v, starts)) and not quiet:
+            ui.say(f"{v.name} is left out: it starts from {flag_of(needed)}.", err=True)
     if dry_run:
         render_plan(plan, as_json=as_json)
         return
@@ -156,18 +167,29 @@ def bench(
         raise click.exceptions.Exit(3)
 
 
-def make_plan(chosen: Selection, data: Path, out: Path, settings: dict[str, Any]) -> tuple[PlannedRun, ...]:
+def make_plan(
+    chosen: Selection, data: Path, out: Path, settings: dict[str, Any], starts: Mapping[str, Path]
+) -> tuple[PlannedRun, ...]:
     """The requested runs; their ids depend on the data set's content. Options override the suite file."""
-    from pix3d_onet.ablation.bench import PRESETS, plan_runs
+    from pix3d_onet.ablation.bench import plan_runs
+    from pix3d_onet.ablation.recipes import RECIPES
     from pix3d_onet.data.store.manifest import read_manifest
-    from pix3d_onet.learning.training.run import run_identity
+    from pix3d_onet.learning.network.weights_file import weights_path
+    from pix3d_onet.learning.training.identity import initial_run, run_identity
 
     changed = {k: v for k, v in settings.items() if k not in ("preset", "seeds") and v is not None}
-    config = PRESETS[settings["preset"] or chosen.preset or "paper"]
+    config = RECIPES[settings["preset"] or chosen.preset or "paper"].train
     config = dataclasses.replace(config, **{**chosen.recipe, **changed})
     seeds = settings["seeds"] or chosen.seeds or (0,)
     data_hash = read_manifest(data).data_hash
-    return plan_runs(chosen.variants, seeds, config, out, lambda v, c: run_identity(v.model, c, data_hash, None))
+
+    def identity(variant: Variant, config: TrainConfig) -> str:
+        start = starts.get(variant.start)
+        weights = weights_path(start) if start and variant.start == "weights" else None
+        init = initial_run(start if variant.start == "init_from" else None, variant.model)
+        return run_identity(variant.model, config, data_hash, weights, init)
+
+    return plan_runs(chosen.variants, seeds, config, out, identity, starts)
 
 
 def summarise(result: BenchResult, chosen: Selection, *, out: Path, data: Path, emit: Emit) -> Report:

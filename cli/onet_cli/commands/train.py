@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from onet_cli import ui
 from onet_cli.options import DATA, FOLDER, Count, setting, settings, threads_option
-from pix3d_onet.config import ModelConfig, Residence, TrainConfig
+from pix3d_onet.config import ModelConfig, RecipeName, Residence, TrainConfig
 from pix3d_onet.files import check_writable
 from pix3d_onet.runs.arguments import stored_arguments
 
@@ -25,17 +25,26 @@ DOCUMENTED = (
     "test_iou", "stopped", "seconds", "shapes_per_second", "data_wait_share", "peak_memory_bytes",
 )  # fmt: skip
 """Values of a run's record in the JSON document."""
-MODEL_FIELDS = ("encoder", "scales", "pyramid", "pose", "conditioning", "mirror")
 
 
 @click.command()
-@settings(ModelConfig, *MODEL_FIELDS)
+@click.option(
+    "--recipe",
+    type=click.Choice(get_args(RecipeName)),
+    default="paper",
+    show_default=True,
+    help="Network and training settings by name; other options override it. The defaults shown are those of paper.",
+)
+@settings(ModelConfig, "encoder", "scales", "pyramid", "pose", "conditioning")
+@setting(ModelConfig, "mirror", "--mirror/--no-mirror")
+@setting(ModelConfig, "norm")
 @click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Prepared data set.")
 @click.option("--out", type=FOLDER, help="Run folder [default: runs/NAME/SEED].")
 @click.option("--name", help="Name of the run [default: from encoder, scales and pose].")
 @settings(TrainConfig, "steps", "batch_size", batch_size={"type": Count()})
 @settings(TrainConfig, "points_per_shape", "near", "image_size", "lr", "weight_decay", "schedule", "warmup", "ema")
-@settings(TrainConfig, "camera_weight", "augment", "views", "patience", "freeze_encoder", "pretrained")
+@settings(TrainConfig, "camera_weight", "augment", "views", views={"metavar": "all|photos|N"})
+@settings(TrainConfig, "patience", "freeze_encoder", "pretrained")
 @click.option("--weights", type=FOLDER, help="Load the encoder's weights from this file instead.")
 @click.option("--init-from", type=FOLDER, help="Start from the best network of another run.")
 @settings(TrainConfig, "val_every", "val_points", "threshold", "seed")
@@ -61,6 +70,7 @@ MODEL_FIELDS = ("encoder", "scales", "pyramid", "pose", "conditioning", "mirror"
 @click.option("--overwrite", is_flag=True, help="Also write to a folder that onet did not make.")
 @ui.common_options
 def train(
+    recipe: RecipeName,
     data: Path,
     out: Path | None,
     name: str | None,
@@ -86,10 +96,14 @@ def train(
     \b
     Example:
       onet train --encoder convnext --data data/prepared/pix3d-chair --out runs/convnext
+      onet train --recipe best --no-pretrained --steps 1500
       onet train --encoder resnet18 --no-pretrained --steps 300 --image-size 96 --device cpu
     """
+    from pix3d_onet.ablation.recipes import RECIPES
     from pix3d_onet.learning.training.run import train as run
 
+    named = RECIPES[recipe]
+    options |= not_given({**asdict(named.model), **asdict(named.train)})
     model, config = settings_of(options)
     folder = out or Path("runs") / (name or model.default_name) / str(config.seed)
     if resume:

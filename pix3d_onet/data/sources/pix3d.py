@@ -24,7 +24,7 @@ from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.images.decoding import declared_size
 from pix3d_onet.data.sources.split_files import carved, read_split_files
 from pix3d_onet.errors import ConfigError, InputError, RejectError
-from pix3d_onet.files import digest, inside, read_json
+from pix3d_onet.files import digest, inside, is_file, read_json
 from pix3d_onet.rotations import rotation_problem
 from pix3d_onet.types import PIX3D_INDEX, PIX3D_SENSOR_MM, Camera, Rejected, SourceListing, SourceShape, SourceView
 
@@ -120,7 +120,7 @@ def parse_record(root: Path, item: object, record_id: str) -> Pix3DRecord:
         image=image,
         mask=mask,
         model=model,
-        voxel=voxel if voxel is not None and _exists(voxel) else None,
+        voxel=voxel if voxel is not None and is_file(voxel) else None,
         folder=PurePosixPath(item["model"]).parent.as_posix(),
         camera=_camera(item, image),
         clean=_clean(item),
@@ -163,16 +163,9 @@ def _file(root: Path, item: Mapping[str, Any], key: str, what: str) -> Path:
     if value is None:
         raise RejectError(f"missing-{what}", f"the record has no {key}")
     path = inside(root, value)
-    if not _exists(path):
+    if not is_file(path):
         raise RejectError(f"missing-{what}", f"{_show(value)} does not exist")
     return path
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that no file system accepts
-        return False
 
 
 def _flag(value: object) -> bool | None:

@@ -84,8 +84,8 @@ def watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256) -> W
 def make_watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256) -> Mesh:
     """A closed, consistently oriented mesh of the same shape, in the frame of its input.
 
-    ``resolution``: voxels per axis of the grid, 0.9 of which the longest side spans. Raises RejectError
-    (``empty-mesh``, ``bad-extent``, ``empty-surface``) for a mesh without a usable surface, ConfigError for an unknown
-    method.
+    ``method``: a name in ``config.WATERTIGHT_METHODS``; ``resolution``: voxels per axis of the grid, 0.9 of which the
+    longest side spans. Raises RejectError (``empty-mesh``, ``bad-extent``, ``empty-surface``) for a mesh without a
+    usable surface, ConfigError for an unknown method.
     """
     return watertight(clean(mesh), method=method, resolution=resolution).mesh

@@ -12,7 +12,7 @@ from pix3d_onet.config import ModelConfig
 from pix3d_onet.learning.network.backbone_weights import FileWeights, LoadedWeights
 from pix3d_onet.learning.network.camera import Camera, CameraHead, known_or
 from pix3d_onet.learning.network.decoder import ConditionalDecoder
-from pix3d_onet.learning.network.decoder_inference import FoldedDecoder
+from pix3d_onet.learning.network.decoder_inference import FoldedDecoder, PlainDecoder
 from pix3d_onet.learning.network.encoders import POSE_DIM, ImageEncoder, PoseEncoder, make_image_encoder
 from pix3d_onet.learning.network.pixel_features import Code, PixelFeatures
 from pix3d_onet.learning.network.weights_file import weights_path
@@ -38,11 +38,13 @@ class OccupancyNetwork(nn.Module):
         self.pose_encoder = PoseEncoder(config.pose) if config.pose in ("matrix", "6d") else None
         self.camera_head = CameraHead(config.c_dim) if config.predicts_camera else None
         code_dim = config.c_dim + (POSE_DIM if self.pose_encoder is not None else 0)
-        self.decoder = ConditionalDecoder(code_dim, config.hidden_dim, config.blocks)
+        self.decoder = ConditionalDecoder(code_dim, config.hidden_dim, config.blocks, config.norm)
         self.pixels: PixelFeatures | None = None
         if config.conditioning == "pixel":
             assert isinstance(self.encoder, ImageEncoder)
-            self.pixels = PixelFeatures(self.encoder.level_channels(), config.hidden_dim, mirror=config.mirror)
+            self.pixels = PixelFeatures(
+                self.encoder.level_channels(), config.hidden_dim, merge=config.pyramid == "fpn", mirror=config.mirror
+            )
 
     def encode(self, images: Tensor, pose: Tensor | None = None, intrinsics: Tensor | None = None) -> Code:
         """images (B, 3 or 4, H, W), pose (B, 4, 4), intrinsics (B, 3, 3) → what ``decode`` and ``fold`` need.
@@ -87,13 +89,14 @@ class OccupancyNetwork(nn.Module):
         logits = self.decode(points, code)
         return logits if code.camera is None else (logits, code.camera)
 
-    def fold(self, code: Code, dtype: torch.dtype = torch.float32) -> FoldedDecoder:
-        """The decoder for one picture's code, in eval mode, with batch norms folded into the weights."""
+    def fold(self, code: Code, dtype: torch.dtype = torch.float32) -> FoldedDecoder | PlainDecoder:
+        """The decoder for one picture's code, in eval mode; batch norms are folded into the weights."""
         if len(code) != 1:
             raise ValueError(f"fold takes the code of one picture, not {len(code)}")
         pixels = self.pixels
         local = None if pixels is None else lambda points: pixels(points[None], code)[0]
-        return FoldedDecoder(self.decoder, code.vector, dtype, local)
+        made = FoldedDecoder if self.config.norm == "batch" else PlainDecoder
+        return made(self.decoder, code.vector, dtype, local)
 
 
 def build_model(config: ModelConfig, *, pretrained: bool = False, weights: Path | None = None) -> OccupancyNetwork:

@@ -118,10 +118,13 @@ def train(
         model, config, out, name, resume, init_from, weights, overwrite, compile, residence, profile, examples, emit
     )
     MachineConfig(threads)
+    if "stretch" in config.augment and model.pose != "none":
+        text = f"`augment='stretch'` would show the pose input (`pose={model.pose!r}`) cameras that are not rigid."
+        raise UnsuitableError(text, hint="Take it out, or give `pose='none'`.")
     if weights is not None and init_from is not None:
         raise ConfigError("`weights` and `init_from` both give the encoder's first weights.", hint="Give one of them.")
     cpu_threads = Threads(threads, where, emit)
-    with cpu_tuning(), cpu_threads, distributed.joined(group, where), Dataset(data) as dataset:
+    with cpu_tuning(), Dataset(data) as dataset, cpu_threads, distributed.joined(group, where):
         reset_peak_memory(where)
         if config.near and not dataset.near_points:
             text = f"{data} has no points near the surface, which `near={config.near:g}` needs."

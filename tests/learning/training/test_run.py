@@ -37,11 +37,6 @@ CONFIG = TrainConfig(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_dataset(tmp_path_factory.mktemp("data") / "chairs", shapes=9, points=512, image_size=32)
-
-
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures for the figures have tests of their own and take longer than the training here."""
