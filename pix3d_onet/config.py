@@ -367,7 +367,7 @@ class TrainConfig(Config):
     """Seed for initial weights, data order, drawn points and augmentation."""
     near: float = field(default=0.0, metadata=LATER)
     """Share of each step's points that are near the surface, 0 to 1; the data set must have such points."""
-    camera_weight: float = field(default=0.1, metadata=LATER)
+    camera_weight: float = field(default=0.3, metadata=LATER)
     """With `pose=predicted`, weight of the camera's error beside the mean cross-entropy of a point."""
 
     def __post_init__(self) -> None:

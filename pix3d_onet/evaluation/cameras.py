@@ -82,8 +82,11 @@ def rotation_error(pose: Float32, view: View, sample: Sample) -> float:
     return float(torch.rad2deg(torch.arccos(cosine.clamp(-1, 1))).min())
 
 
-def mean_camera(dataset: Dataset) -> Camera:
-    """The mean camera of the training pictures, only of the photos if there are any: the mean of the ten numbers."""
+def mean_camera(dataset: Dataset) -> Camera | None:
+    """The mean camera of the training pictures, only of the photos if there are any: the mean of the ten numbers.
+
+    None if no camera is known.
+    """
     photos = dataset.has_photos("train")
     side = int(dataset.manifest.config["image_size"])
     poses, intrinsics = [], []
@@ -93,8 +96,11 @@ def mean_camera(dataset: Dataset) -> Camera:
             if not (photos and file["images/rendered"][row]):
                 poses.append(file["images/pose"][row])
                 intrinsics.append(file["images/intrinsics"][row])
+    if not poses:
+        return None
     numbers = numbers_of(torch_camera(np.stack(poses), np.stack(intrinsics), side))
-    return camera_of(numbers[numbers.isfinite().all(dim=1)].mean(dim=0, keepdim=True))
+    known = numbers[numbers.isfinite().all(dim=1)]
+    return camera_of(known.mean(dim=0, keepdim=True)) if len(known) else None
 
 
 def summary(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:

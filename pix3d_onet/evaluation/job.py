@@ -73,7 +73,8 @@ def score(row: Aligned, dataset: Dataset, request: Request, emit: Emit) -> Evalu
         return evaluate_pix3d(row, dataset, config.split, contains, lattice=lattice, limit=config.limit, emit=emit)
     cameras, network = None, row.predictor
     if isinstance(network, NetworkPredictor) and network.model.config.predicts_camera and config.align == "none":
-        cameras = CameraScores(network, mean_camera(dataset))
+        mean = mean_camera(dataset)
+        cameras = CameraScores(network, mean) if mean is not None else None
     found = evaluate(
         row,
         dataset,

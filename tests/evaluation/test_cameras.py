@@ -103,10 +103,17 @@ def test_the_mean_camera_is_between_those_of_training(tmp_path: Path) -> None:
     data = make_dataset(tmp_path / "data", shapes=8, points=64, without_pose=[0])
     with Dataset(data) as dataset:
         views = [v for e in dataset.entries("train") for v in dataset.sample(e, "train").images if v.has_pose]
-        mean = numbers_of(mean_camera(dataset))
+        found = mean_camera(dataset)
+    assert found is not None
+    mean = numbers_of(found)
     each = numbers_of(torch_camera(np.stack([v.pose for v in views]), np.stack([v.intrinsics for v in views]), 64))
     assert (mean >= each.amin(dim=0) - 1e-3)[:, [1, 2, 4, 5, 6, 7, 8, 9]].all()
     torch.testing.assert_close(mean[0, 6:], each.mean(dim=0)[6:], atol=1e-4, rtol=1e-4)
+
+
+def test_without_known_cameras_there_is_no_mean(tmp_path: Path) -> None:
+    with Dataset(make_dataset(tmp_path / "data", shapes=6, points=64, without_pose=range(6))) as dataset:
+        assert mean_camera(dataset) is None
 
 
 def test_a_summary_counts_only_known_cameras() -> None:
