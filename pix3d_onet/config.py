@@ -25,7 +25,7 @@ SplitMode = Literal["shape", "image", "s1", "s2", "lst"]
 ImagesPerObject = Literal["one", "all"]
 Flags = Literal["clean", "all"]
 Scales = Literal[1, 3]
-PoseInput = Literal["none", "matrix", "6d"]
+PoseInput = Literal["none", "matrix", "6d", "predicted"]
 Conditioning = Literal["global", "pixel"]
 Pyramid = Literal["separate", "shared", "fpn"]
 Schedule = Literal["constant", "cosine"]
@@ -248,7 +248,7 @@ class ModelConfig(Config):
     """3 = an image pyramid: full, half and quarter size, features added."""
     pose: PoseInput = "none"
     """Camera pose as a second input: ``none``, ``matrix`` (Linear 16 → 32 on the flattened 4×4), ``6d`` (Zhou et al.,
-    CVPR 2019)."""
+    CVPR 2019). ``predicted``: the network predicts the camera of its pixel features, so that photos need none."""
     pyramid: Pyramid = "separate"
     """How to encode three scales: ``separate`` encoders, one ``shared`` encoder, or ``fpn`` over feature levels; with
     ``pixel``, sample each level (``separate``) or the finest two after merging top-down (``fpn``)."""
@@ -276,16 +276,28 @@ class ModelConfig(Config):
         self._require(not pixel or self.scales == 1, "conditioning", "global with `scales=3`")
         self._require(not pixel or self.pyramid != "shared", "pyramid", "separate or fpn with `conditioning='pixel'`")
         self._require(pixel or not self.mirror, "mirror", "False without `conditioning='pixel'`")
+        rule = "none, matrix or 6d without `conditioning='pixel'`"
+        self._require(pixel or not self.predicts_camera, "pose", rule)
+
+    @property
+    def predicts_camera(self) -> bool:
+        """Whether the network predicts the camera; it can also be given, and is needed in training."""
+        return self.pose == "predicted"
+
+    @property
+    def takes_camera(self) -> bool:
+        """Whether the network uses a picture's camera where it is known."""
+        return self.needs_pose or self.predicts_camera
 
     @property
     def needs_pose(self) -> bool:
         """Whether every picture needs the camera's pose."""
-        return self.pose != "none" or self.conditioning == "pixel"
+        return self.pose in ("matrix", "6d") or (self.conditioning == "pixel" and not self.predicts_camera)
 
     @property
     def needs_intrinsics(self) -> bool:
         """Whether every picture needs the camera's focal length, too."""
-        return self.pose == "6d" or self.conditioning == "pixel"
+        return self.pose == "6d" or (self.conditioning == "pixel" and not self.predicts_camera)
 
     @property
     def needs_mask(self) -> bool:
@@ -298,11 +310,10 @@ class ModelConfig(Config):
         parts = [self.encoder.removeprefix("timm:")]
         if self.scales > 1:
             parts.append({"separate": "fp3", "shared": "fp3-shared", "fpn": "fpn"}[self.pyramid])
-        if self.pose != "none":
-            parts.append("pose" if self.pose == "matrix" else "pose6d")
+        parts += {"matrix": ["pose"], "6d": ["pose6d"]}.get(self.pose, [])
         if self.conditioning == "pixel":
             parts += ["pixel"] + ["mirror"] * self.mirror + ["fpn"] * (self.pyramid == "fpn")
-        parts += ["layernorm"] * (self.norm == "layer")
+        parts += ["predicted"] * self.predicts_camera + ["layernorm"] * (self.norm == "layer")
         return "-".join(parts)
 
     def architecture(self) -> dict[str, Any]:
@@ -356,6 +367,8 @@ class TrainConfig(Config):
     """Seed for initial weights, data order, drawn points and augmentation."""
     near: float = field(default=0.0, metadata=LATER)
     """Share of each step's points that are near the surface, 0 to 1; the data set must have such points."""
+    camera_weight: float = field(default=0.3, metadata=LATER)
+    """With `pose=predicted`, weight of the camera's error beside the mean cross-entropy of a point."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -371,6 +384,7 @@ class TrainConfig(Config):
         self._require(0 < self.threshold < 1, "threshold", "between 0 and 1")
         self._require(self.val_every >= 1, "val_every", "1 or more")
         self._require(0 <= self.weight_decay < 10, "weight_decay", "0 or more")
+        self._require(0 < self.camera_weight <= 100, "camera_weight", "above 0, at most 100")
         enough = self.near == 0 or (self.near <= 1 and self.near * self.points_per_shape >= 8)
         self._require(enough, "near", "0, or at most 1 and at least 8 of the points")
         for name in ("warmup", "patience", "val_points"):

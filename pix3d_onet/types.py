@@ -12,9 +12,9 @@ side 1. Everything stored in a data set is in this frame.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,6 +136,11 @@ class View:
     def has_pose(self) -> bool:
         """Whether the source has a camera for this picture."""
         return bool(np.isfinite(self.pose).all())
+
+    def without_camera(self) -> Self:
+        """The picture as if its camera were not known."""
+        pose, intrinsics = (np.full_like(part, np.nan) for part in (self.pose, self.intrinsics))
+        return replace(self, pose=pose, intrinsics=intrinsics)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

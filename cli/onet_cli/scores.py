@@ -70,6 +70,10 @@ def render(results: Sequence[Evaluation], differences: Sequence[Difference], *, 
     screen.print(caption(results, protocol), style="dim")
     for line in mesh_lines(results):
         screen.print(line)
+    if any(e.cameras for e in results):
+        screen.print()
+        screen.print("Predicted cameras, over the pictures whose true camera is known", style="italic")
+        screen.print(cameras_table(results))
     if any(d.test is not None for d in differences):
         against = differences[0].against
         screen.print()
@@ -130,6 +134,25 @@ def scores_table(results: Sequence[Evaluation], columns: Sequence[str]) -> Table
     if any(e.empty for e in results):
         headings.append(">empty")
         rows = [[*row, e.empty or None] for row, e in zip(rows, results, strict=True)]  # type: ignore[list-item]
+    return whole_numbers(ui.table("", headings, rows))
+
+
+def cameras_table(results: Sequence[Evaluation]) -> Table:
+    """One line per network that predicts cameras: their errors, and the IoU with each camera."""
+    from pix3d_onet.evaluation.cameras import CLOSE, COLUMNS
+
+    headings = [
+        "row",
+        ">degrees ↓",
+        f">< {CLOSE:.0f}° ↑",
+        ">mask IoU ↑",
+        *(f">IoU {c} ↑" for c in ("given", "predicted", "mean")),
+    ]
+    rows = [
+        [e.name, f"{c['median_degrees']:.1f}", f"{c['below_30']:.0%}", *(f"{c[name]:.3f}" for name in COLUMNS[1:])]
+        for e in results
+        if (c := e.cameras)
+    ]
     return whole_numbers(ui.table("", headings, rows))
 
 

@@ -7,7 +7,7 @@ validation IoU; the report truncates parameter counts, it does not round them).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pix3d_onet.ablation.recipes import AUGMENT, RECIPES
@@ -100,6 +100,13 @@ _TABLE: tuple[Variant, ...] = (
     Variant("resnet18-pixel-mirror-fpn", "ResNet18, merged pixel features", _BEST, 13_619_393),
     Variant("best", "Recipe best", _BEST, 13_619_393, train=RECIPES["best"].changes),
     Variant(
+        "best-predicted",
+        "Recipe best, predicted camera",
+        replace(_BEST, pose="predicted"),
+        13_687_755,
+        train={**RECIPES["best"].changes, "augment": AUGMENT},
+    ),
+    Variant(
         "convnext-pixel", "ConvNeXt Tiny, pixel features", ModelConfig("convnext", conditioning="pixel"), 30_283_873
     ),
     Variant(
@@ -107,6 +114,12 @@ _TABLE: tuple[Variant, ...] = (
         "ConvNeXt Tiny, merged pixel features",
         ModelConfig("convnext", conditioning="pixel", pyramid="fpn"),
         30_324_705,
+    ),
+    Variant(
+        "resnet18-pixel-predicted",
+        "+ predicted camera",
+        ModelConfig("resnet18", pose="predicted", conditioning="pixel"),
+        13_612_363,
     ),
     # pyramid
     Variant("convnext-fp3-shared", "3 scales, shared", ModelConfig("convnext", scales=3, pyramid="shared"), 30_123_617),
@@ -180,7 +193,7 @@ _SUITES: tuple[Suite, ...] = (
     Suite(
         "pose",
         "Does the camera help, and in which form?",
-        ("resnet18", "resnet18-pose", "resnet18-pose6d", "resnet18-pixel"),
+        ("resnet18", "resnet18-pose", "resnet18-pose6d", "resnet18-pixel", "resnet18-pixel-predicted"),
     ),
     Suite(
         "conditioning",
@@ -190,6 +203,7 @@ _SUITES: tuple[Suite, ...] = (
             "resnet18-pixel",
             "resnet18-pixel-mirror",
             "resnet18-pixel-mirror-fpn",
+            "resnet18-pixel-predicted",
             "convnext",
             "convnext-pixel",
         ),

@@ -44,6 +44,8 @@ TYPICAL_AREA = 1.65
 PAIRS = 1 << 28
 """Distances in memory at a time in the brute-force search: 1 GB in float32."""
 
+Extra = Callable[[Sample, View], Mapping[str, float]]
+"""Further columns of a picture."""
 SampleSurface = Callable[[Mesh, int, int], tuple[Float64, Float64]]
 """``geometry.mesh.sampling.sample_surface``: mesh, count, seed → points and unit normals, (count, 3) each."""
 
@@ -77,6 +79,8 @@ class Evaluation:
     skipped: int = 0
     """Pictures that the predictor cannot use (no camera)."""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    cameras: Mapping[str, float] = field(default_factory=dict)
+    """Summary of the cameras that a network predicted (``evaluation.cameras``); empty for others."""
 
     @property
     def empty(self) -> int:
@@ -114,6 +118,7 @@ class Evaluation:
             "full": self.full,
             "settings": dict(self.settings),
             "means": means,
+            **({"cameras": dict(self.cameras)} if self.cameras else {}),
             "shapes": shapes,
         }
 
@@ -194,13 +199,14 @@ def evaluate(
     limit: int = 0,
     seed: int = 0,
     search: Nearest = nearest,
+    extra: Extra | None = None,
     emit: Emit = ignore,
 ) -> Evaluation:
     """Score ``predictor`` on every picture of ``split``; as in training, only on its photos if it has any.
 
     On each predicted surface as many points are drawn as are stored for the true one, at most ``samples``. They depend
     only on ``seed``, not on the order of the pictures. ``search`` finds nearest neighbours. Metrics that need
-    ``contains`` or ``sample_surface`` are NaN without them.
+    ``contains`` or ``sample_surface`` are NaN without them. ``extra``: further columns of each row.
     """
     if samples < 1:
         raise SettingError("samples", "1 or more", samples)
@@ -211,7 +217,8 @@ def evaluate(
         faces = len(prediction.mesh.faces)
         full = comparison.points_predicted is not None and bool(comparison.points_predicted.all())
         named = (view.record_id, sample.object_id, sample.category)
-        rows.append(ShapeRow(*named, measure(comparison), faces == 0, faces, full))
+        values = measure(comparison) | dict(extra(sample, view) if extra is not None else {})
+        rows.append(ShapeRow(*named, values, faces == 0, faces, full))
     means = mean_rows([row.values for row in rows], [row.object_id for row in rows])
     return predictions.result(rows, means, {"samples": samples, "seed": seed, "limit": limit})
 

@@ -12,6 +12,7 @@ from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError, SettingError
 from pix3d_onet.evaluation.alignment import Aligned
 from pix3d_onet.evaluation.baselines import baseline, load_training_shapes
+from pix3d_onet.evaluation.cameras import CameraScores, mean_camera, summary
 from pix3d_onet.evaluation.evaluate import Evaluation, evaluate, ideal_f_score, nearest_on, split_entries
 from pix3d_onet.evaluation.external import mesh_folder
 from pix3d_onet.evaluation.paired import Difference, differences
@@ -64,13 +65,17 @@ def evaluate_rows(request: Request, emit: Emit = ignore) -> Iterator[Evaluation 
                     yield error
 
 
-def score(row: Predictor, dataset: Dataset, request: Request, emit: Emit) -> Evaluation:
+def score(row: Aligned, dataset: Dataset, request: Request, emit: Emit) -> Evaluation:
     """Score one row with the request's protocol."""
     config = request.config
     if config.protocol == "pix3d":
         lattice = Lattice(config.voxels)
         return evaluate_pix3d(row, dataset, config.split, contains, lattice=lattice, limit=config.limit, emit=emit)
-    return evaluate(
+    cameras, network = None, row.predictor
+    if isinstance(network, NetworkPredictor) and network.model.config.predicts_camera and config.align == "none":
+        mean = mean_camera(dataset)
+        cameras = CameraScores(network, mean) if mean is not None else None
+    found = evaluate(
         row,
         dataset,
         config.split,
@@ -80,8 +85,10 @@ def score(row: Predictor, dataset: Dataset, request: Request, emit: Emit) -> Eva
         limit=config.limit,
         seed=config.seed,
         search=nearest_on(choose_device(request.device)),
+        extra=cameras,
         emit=emit,
     )
+    return replace(found, cameras=summary([shape.values for shape in found.rows]))
 
 
 def compare_rows(evaluations: Sequence[Evaluation], against: str | None = None) -> tuple[Difference, ...]:

@@ -95,16 +95,16 @@ class PhotoJob:
         )
 
     def camera(self, job: Job, record: PhotoRecord | None, emit: Emit) -> CameraFile | None:
-        """The camera from the job's file if the network needs one; None: use that of the record, or none.
+        """The camera from the job's file if the network takes one; None: use that of the record, or none.
 
         InputError if the network needs a camera and there is none.
         """
-        index, posed = self.plan.request.pose_from, self.network.model.config.needs_pose
-        if posed and job.pose is None:
+        index, needs = self.plan.request.pose_from, self.network.model.config
+        if needs.needs_pose and job.pose is None:
             check_camera(record, index)
         elif record is None and index is not None:
             emit(Note(f"{job.image}: {index} has no record of it.", "warning"))
-        return read_pose(job.pose) if posed and job.pose is not None else None
+        return read_pose(job.pose) if needs.takes_camera and job.pose is not None else None
 
 
 def open_job(plan: Plan, emit: Emit = ignore) -> PhotoJob:

@@ -110,11 +110,11 @@ def surface(
 ) -> Surface:
     """The surface that ``network`` predicts, normalised frame; ``mask``, ``record``, ``camera`` as for ``read_photo``.
 
-    The camera is used only if the network needs it. Raises RejectError if the photo cannot be used, and
-    InputError if its camera is missing.
+    The camera is used only if the network takes one; some networks predict a missing one. Raises RejectError if the
+    photo cannot be used, and InputError if its camera is missing.
     """
     needs = network.model.config
-    if needs.needs_intrinsics and camera is not None and math.isnan(camera.focal):
+    if (needs.needs_intrinsics or needs.predicts_camera) and camera is not None and math.isnan(camera.focal):
         hint = 'Give "focal", the focal length divided by the photo\'s width.'
         raise InputError("the network also needs the focal length, and the camera has none.", hint=hint)
     view = read_photo(
@@ -124,11 +124,11 @@ def surface(
         normalise,
         size=max(STORED_SIDE, network.image_size or 0),
         margin=network.crop_margin,
-        camera=camera if needs.needs_pose else None,
-        need_camera=needs.needs_pose,
+        camera=camera if needs.takes_camera else None,
+        need_camera=needs.takes_camera,
         emit=emit,
     )
-    with network.field(view) as (field, where):
+    with network.field(view, known=True) as (field, where):
         found = network.extract(field, where, refine=extraction.refine, simplify_to=extraction.simplify, emit=emit)
     return Surface(view, found)
 

@@ -173,6 +173,21 @@ def test_two_runs_of_one_name_are_told_apart(tmp_path, data, capsys) -> None:
     assert "--against" in capsys.readouterr().err
 
 
+def test_predicted_cameras_have_a_table_and_are_what_is_scored(tmp_path, data, run, capsys) -> None:
+    network = stored_run.store_run(tmp_path / "run", pose="predicted", conditioning="pixel")
+    common = ["--data", data, "--samples", "100", *SMALL]
+    assert onet("evaluate", network, *common, "--csv", tmp_path / "s.csv", "--json") == 0
+    row = json.loads(capsys.readouterr().out)["rows"][0]
+    assert row["cameras"]["pictures"] == row["pictures"]
+    assert 0 <= row["cameras"]["median_degrees"] <= 180
+    assert all(shape["iou_predicted_camera"] == pytest.approx(shape["iou"]) for shape in row["shapes"])
+    assert "iou_given_camera" in (tmp_path / "s.csv").read_text()
+    assert onet("evaluate", network, run, *common) == 0
+    assert "< 30°" in capsys.readouterr().out
+    assert onet("evaluate", run, *common, "--json") == 0
+    assert "cameras" not in json.loads(capsys.readouterr().out)["rows"][0]
+
+
 def test_a_row_that_cannot_be_scored_costs_no_other(tmp_path, run, capsys) -> None:
     folder = datasets.make_dataset(tmp_path / "data", shapes=6, points=256, image_size=32)
     for shard in folder.glob("*.h5"):

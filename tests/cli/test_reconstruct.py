@@ -389,6 +389,21 @@ def test_the_original_frame_is_that_of_the_record_s_model(run, tmp_path, photo, 
     assert onet("reconstruct", run, photo, "--frame", "original", *SMALL) == 2
 
 
+def test_a_network_that_predicts_cameras_needs_none_and_takes_one(tmp_path, photo, capsys) -> None:
+    network = stored_run.store_run(tmp_path / "run", pose="predicted", conditioning="pixel")
+    out = ["-o", tmp_path / "m.glb", "--no-preview", "--json", *SMALL]
+    assert onet("reconstruct", network, photo, *out) == 0
+    alone = json.loads(capsys.readouterr().out)["meshes"][0]["highest"]
+    camera = tmp_path / "camera.json"
+    pose = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 2.2], [0, 0, 0, 1]]
+    camera.write_text(json.dumps({"pose": pose, "focal": 1.4}))
+    assert onet("reconstruct", network, photo, "--pose", camera, *out) == 0
+    assert json.loads(capsys.readouterr().out)["meshes"][0]["highest"] != alone
+    camera.write_text(json.dumps(pose))
+    assert onet("reconstruct", network, photo, "--pose", camera, *out) == 3
+    assert "focal" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", list(stored_run.CAMERAS))
 def test_a_network_with_a_camera_asks_for_it(tmp_path, photo, capsys, kind) -> None:
     network = stored_run.store_run(tmp_path / "run", **stored_run.CAMERAS[kind])

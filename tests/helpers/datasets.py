@@ -75,11 +75,6 @@ def picture(kind: int, extent: NDArray[np.float64], size: int, record_id: str, r
     return View(rgb, mask, pose, intrinsics, record_id)
 
 
-def blind(view: View) -> View:
-    """The view without its camera."""
-    return replace(view, pose=np.full_like(view.pose, np.nan), intrinsics=np.full_like(view.intrinsics, np.nan))
-
-
 def distance(kind: int, extent: NDArray[np.float64], points: NDArray[np.floating]) -> NDArray[np.float64]:
     """Signed distance of points (N, 3) to a box (kind 0), negative inside; to an ellipsoid only roughly."""
     if kind == 1:
@@ -161,7 +156,7 @@ def make_dataset(
     """
     made = [prepared_shape(i, points, image_size, seed, views, near, sdf=sdf, rendered=rendered) for i in range(shapes)]
     for i in without_pose:
-        made[i] = replace(made[i], views=tuple(blind(view) for view in made[i].views))
+        made[i] = replace(made[i], views=tuple(view.without_camera() for view in made[i].views))
     held_out = max(1, shapes // 6)
     splits = ["train"] * (shapes - 2 * held_out) + ["val"] * held_out + ["test"] * held_out
     half = (shapes + 1) // 2

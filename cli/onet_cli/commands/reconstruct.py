@@ -42,8 +42,9 @@ def reconstruct(*, strict: bool, as_json: bool, quiet: bool, verbose: bool, **op
 
     The object must be separated from its background: by --mask FILE, by the picture's alpha channel, or by
     --mask auto, which keeps what differs from the colours along the picture's border. Only networks trained with
-    --pose or --conditioning pixel need a camera file. It is JSON: a 4×4 matrix (normalised frame to camera), or
-    {"pose": …, "focal": …} with the focal length divided by the photo's width.
+    --pose matrix, --pose 6d or --conditioning pixel need a camera file; with --pose predicted they take one, but need
+    none. It is JSON: a 4×4 matrix (normalised frame to camera), or {"pose": …, "focal": …} with the focal length
+    divided by the photo's width.
 
     \b
     Example:

@@ -224,12 +224,31 @@ def image_field(
 ) -> Iterator[tuple[Field, torch.device]]:
     """Encode ``image`` once; yield its field and the device for the field's points.
 
-    The model is in eval mode in this block. ``precision``: ``fp32``, or ``bf16`` for the decoder's products, in which
-    the signs of a few in ten thousand points differ. It is meant for GPUs: on a CPU only float32 skips hidden units
-    that are zero for a whole chunk, and it is then at most a fifth slower. InputError for an unusable picture or a
-    missing camera or mask; ConfigError for an unknown precision.
+    The model is in eval mode in this block. Where it predicts cameras, a given one is used instead. ``precision``:
+    ``fp32``, or ``bf16`` for the decoder's products, in which the signs of a few in ten thousand points differ. It is
+    meant for GPUs: on a CPU only float32 skips hidden units that are zero for a whole chunk, and it is then at most a
+    fifth slower. InputError for an unusable picture or a missing camera or mask; ConfigError for an unknown precision.
     """
     check_choice("precision", precision, PRECISIONS)
+    with encoded(model, image, mask=mask, pose=pose, intrinsics=intrinsics, device=device, image_size=image_size) as (
+        code,
+        where,
+    ):
+        yield model.fold(code, PRECISIONS[precision]), where
+
+
+@contextmanager
+def encoded(
+    model: ImageModel,
+    image: UInt8,
+    *,
+    mask: Bool | None = None,
+    pose: Float32 | None = None,
+    intrinsics: Float32 | None = None,
+    device: torch.device | str | None = None,
+    image_size: int | None = None,
+) -> Iterator[tuple[Any, torch.device]]:
+    """The code of ``image`` and the model's device; the model is in eval mode in this block. See ``image_field``."""
     module = model if isinstance(model, nn.Module) else None
     where = torch.device(device) if device is not None else _device_of(module)
     if module is not None and device is not None:
@@ -241,8 +260,7 @@ def image_field(
         if module is not None and was_training:
             module.eval()
         with torch.no_grad():
-            code = model.encode(pictures, *camera_tensors(model.config, pose, intrinsics, where))
-            yield model.fold(code, PRECISIONS[precision]), where
+            yield model.encode(pictures, *camera_tensors(model.config, pose, intrinsics, where)), where
     finally:
         if module is not None and was_training:
             module.train()
@@ -270,8 +288,12 @@ def needed_mask(config: ModelConfig, mask: Bool | None) -> Bool | None:
 def camera_tensors(
     config: ModelConfig, pose: Float32 | None, intrinsics: Float32 | None, device: torch.device
 ) -> tuple[Tensor | None, Tensor | None]:
-    """(1, 4, 4) pose and (1, 3, 3) intrinsics if the network needs them, else None. InputError if one is missing."""
-    if not config.needs_pose:
+    """(1, 4, 4) pose and (1, 3, 3) intrinsics if the network needs them, else None. InputError if one is missing.
+
+    A network that predicts cameras takes one that is known.
+    """
+    known = all(part is not None and bool(np.isfinite(part).all()) for part in (pose, intrinsics))
+    if not (config.needs_pose or (config.predicts_camera and known)):
         return None, None
     hint = "Give it, or use a run that needs no camera."
     if pose is None or np.shape(pose) != (4, 4) or not np.isfinite(pose).all():
@@ -279,7 +301,7 @@ def camera_tensors(
             "this network needs the camera's pose (4×4, normalised → camera) for every picture.", hint=hint
         )
     matrix = torch.as_tensor(np.asarray(pose, np.float32), device=device)[None]
-    if not config.needs_intrinsics:
+    if not (config.needs_intrinsics or config.predicts_camera):
         return matrix, None
     if intrinsics is None or np.shape(intrinsics) != (3, 3) or not np.isfinite(intrinsics).all():
         raise InputError(

@@ -22,6 +22,7 @@ from pix3d_onet.learning.extraction.extract import (
     THRESHOLD,
     Extraction,
     ImageModel,
+    encoded,
     extract_field,
     image_field,
     logit,
@@ -101,10 +102,15 @@ class NetworkPredictor:
         known = view.has_pose and (not config.needs_intrinsics or bool(np.isfinite(view.intrinsics).all()))
         return known or not config.needs_pose
 
-    def field(self, view: View) -> AbstractContextManager[tuple[Field, torch.device]]:
-        """``image_field`` for a picture and its camera, with this network's settings."""
+    def field(self, view: View, *, known: bool = False) -> AbstractContextManager[tuple[Field, torch.device]]:
+        """``image_field`` for a picture and its camera, with this network's settings.
+
+        ``known``: also use the camera, if the picture has one, where the network could predict it.
+        """
         if self.threads is not None:
             self.threads.adjust()
+        if not (known or self.model.config.needs_pose):
+            view = view.without_camera()
         return image_field(
             self.model,
             view.rgb,
@@ -115,6 +121,12 @@ class NetworkPredictor:
             precision=self.precision,
             image_size=self.image_size,
         )
+
+    def camera(self, view: View) -> tuple[Float32, Float32]:
+        """The camera that the network predicts for a picture: pose (4, 4), and intrinsics (3, 3) in its pixels."""
+        with encoded(self.model, view.rgb, mask=view.mask, device=self.device, image_size=self.image_size) as (code, _):
+            pose, intrinsics = (part[0].cpu().numpy() for part in code.camera)
+        return pose, intrinsics * np.array([view.rgb.shape[1], view.rgb.shape[0], 1], dtype=np.float32)[:, None]
 
     def extract(self, field: Field, where: torch.device, **options: Any) -> Extraction:
         """``extract_field`` with this network's settings; ``options``: its other arguments (refine, emit, ...)."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.learning.network.backbone_weights import FileWeights, LoadedWeights
+from pix3d_onet.learning.network.camera import Camera, CameraHead, known_or
 from pix3d_onet.learning.network.decoder import ConditionalDecoder
 from pix3d_onet.learning.network.decoder_inference import FoldedDecoder, PlainDecoder
 from pix3d_onet.learning.network.encoders import POSE_DIM, ImageEncoder, PoseEncoder, make_image_encoder
@@ -34,7 +35,8 @@ class OccupancyNetwork(nn.Module):
         self.encoder = make_image_encoder(config, pretrained=pretrained, weights=file)
         self.encoder_weights: LoadedWeights | None = file.loaded if file is not None else None
         """Report of loading the encoder's weights from a file; None without a file."""
-        self.pose_encoder = PoseEncoder(config.pose) if config.pose != "none" else None
+        self.pose_encoder = PoseEncoder(config.pose) if config.pose in ("matrix", "6d") else None
+        self.camera_head = CameraHead(config.c_dim) if config.predicts_camera else None
         code_dim = config.c_dim + (POSE_DIM if self.pose_encoder is not None else 0)
         self.decoder = ConditionalDecoder(code_dim, config.hidden_dim, config.blocks, config.norm)
         self.pixels: PixelFeatures | None = None
@@ -47,7 +49,7 @@ class OccupancyNetwork(nn.Module):
     def encode(self, images: Tensor, pose: Tensor | None = None, intrinsics: Tensor | None = None) -> Code:
         """images (B, 3 or 4, H, W), pose (B, 4, 4), intrinsics (B, 3, 3) → what ``decode`` and ``fold`` need.
 
-        ValueError if a needed camera is missing.
+        With ``pose="predicted"`` cameras that are NaN or None are predicted. ValueError if a needed one is missing.
         """
         if self.config.needs_pose and pose is None:
             raise ValueError("this network needs the camera's pose")
@@ -62,9 +64,13 @@ class OccupancyNetwork(nn.Module):
             vector = torch.cat([vector, self.pose_encoder(pose, intrinsics)], dim=1)
         if self.pixels is None:
             return Code(vector)
+        camera = None
+        if self.camera_head is not None:
+            camera = self.camera_head(vector)
+            pose, intrinsics = known_or(camera, pose, intrinsics)
         assert pose is not None
         assert intrinsics is not None
-        return self.pixels.code(vector, levels, images[:, 3:], pose, intrinsics)
+        return self.pixels.code(vector, levels, images[:, 3:], pose, intrinsics, camera)
 
     def decode(self, points: Tensor, code: Code) -> Tensor:
         """points (B, T, 3) in the normalised frame, code of B pictures → logits (B, T)."""
@@ -74,9 +80,14 @@ class OccupancyNetwork(nn.Module):
 
     def forward(
         self, images: Tensor, points: Tensor, pose: Tensor | None = None, intrinsics: Tensor | None = None
-    ) -> Tensor:
-        """images (B, 3 or 4, H, W), points (B, T, 3), pose (B, 4, 4), intrinsics (B, 3, 3) → logits (B, T)."""
-        return self.decode(points, self.encode(images, pose, intrinsics))
+    ) -> Tensor | tuple[Tensor, Camera]:
+        """images (B, 3 or 4, H, W), points (B, T, 3), pose (B, 4, 4), intrinsics (B, 3, 3) → logits (B, T).
+
+        With ``pose="predicted"`` also the predicted cameras, for their loss.
+        """
+        code = self.encode(images, pose, intrinsics)
+        logits = self.decode(points, code)
+        return logits if code.camera is None else (logits, code.camera)
 
     def fold(self, code: Code, dtype: torch.dtype = torch.float32) -> FoldedDecoder | PlainDecoder:
         """The decoder for one picture's code, in eval mode; batch norms are folded into the weights."""

@@ -16,6 +16,7 @@ from timm.layers.norm import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pix3d_onet.learning.network.camera import Camera
 from pix3d_onet.learning.network.decoder import without_autocast
 
 CHANNELS = 64
@@ -37,12 +38,14 @@ class Code:
 
     ``maps``: (B, F, h, w) float32 each, sampled at every point; ``pose`` (B, 4, 4) and ``intrinsics`` (B, 3, 3) as in
     ``Batch``. Empty and None with ``conditioning="global"``.
+    ``camera``: the predicted one, if the network predicts cameras.
     """
 
     vector: Tensor
     maps: tuple[Tensor, ...] = ()
     pose: Tensor | None = None
     intrinsics: Tensor | None = None
+    camera: Camera | None = None
 
     def __len__(self) -> int:
         return len(self.vector)
@@ -51,7 +54,8 @@ class Code:
         """The code of one picture, B = 1."""
         one = slice(index, index + 1)
         pose, intrinsics = (None if part is None else part[one] for part in (self.pose, self.intrinsics))
-        return Code(self.vector[one], tuple(level[one] for level in self.maps), pose, intrinsics)
+        camera = None if self.camera is None else Camera(*(part[one] for part in self.camera))
+        return Code(self.vector[one], tuple(level[one] for level in self.maps), pose, intrinsics, camera)
 
 
 class SeparateLevels(nn.Module):
@@ -115,10 +119,18 @@ class PixelFeatures(nn.Module):
         self.blend = nn.Linear(parts * self.levels.count * CHANNELS, features, bias=False)
         self.locate = nn.Linear(parts * PLACE, features, bias=False)
 
-    def code(self, vector: Tensor, levels: Sequence[Tensor], mask: Tensor, pose: Tensor, intrinsics: Tensor) -> Code:
+    def code(
+        self,
+        vector: Tensor,
+        levels: Sequence[Tensor],
+        mask: Tensor,
+        pose: Tensor,
+        intrinsics: Tensor,
+        camera: Camera | None = None,
+    ) -> Code:
         """vector (B, C), feature levels (B, C', h, w), mask (B, 1, H, W), pose (B, 4, 4), intrinsics (B, 3, 3)."""
         maps = (level.to(mask.dtype) for level in self.levels(levels))
-        return Code(vector, (*maps, mask), pose, intrinsics)
+        return Code(vector, (*maps, mask), pose, intrinsics, camera)
 
     def forward(self, points: Tensor, code: Code) -> Tensor:
         """points (B, T, 3) in the normalised frame → (B, T, features); only the product with features is narrow."""

@@ -57,7 +57,7 @@ def kept_bytes(model: OccupancyNetwork, config: TrainConfig, device: torch.devic
     points = torch.zeros(batch, config.points_per_shape, 3, device=device)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         with autocast(device, precision):
-            logits = model(images, points, pose, intrinsics)
+            logits = model.decode(points, model.encode(images, pose, intrinsics))
         occupancy_loss(logits, torch.zeros_like(logits, dtype=torch.float32))
     for name, value in model.named_buffers():  # undo the update of the running statistics
         value.copy_(buffers[name])

@@ -275,8 +275,9 @@ def _weights_record(network: OccupancyNetwork, file: Path | None, emit: Emit) ->
 
 def _open_splits(request: Request, dataset: Dataset, where: torch.device) -> dict[str, Split]:
     splits: dict[str, Split] = {}
-    need_pose, masks = request.model.needs_pose, request.model.needs_mask
+    needs_pose, masks = request.model.needs_pose, request.model.needs_mask
     for name in ("train", "val", "test"):
+        need_pose = needs_pose or (request.model.predicts_camera and name == "train")  # to learn from
         if name == "test" and not has_pictures(dataset, "test", need_pose=need_pose):
             if has_pictures(dataset, "test"):
                 request.emit(Note("test: no picture has a pose; this network is not scored on them", "warning"))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pix3d_onet import seeding
 from pix3d_onet.config import TrainConfig
 from pix3d_onet.errors import DivergedError, InterruptedRunError
 from pix3d_onet.events import Emit, Note, TrainStep
@@ -24,8 +25,10 @@ from pix3d_onet.learning.batches.augment import augment
 from pix3d_onet.learning.batches.batch import Batch, Decoding, RawBatch
 from pix3d_onet.learning.batches.drawing import BITS, DrawPlan
 from pix3d_onet.learning.batches.prefetch import Prefetch
-from pix3d_onet.learning.batches.split import ResidentSplit, Split
+from pix3d_onet.learning.batches.split import ResidentSplit, Split, to_device
+from pix3d_onet.learning.batches.symmetry import symmetries
 from pix3d_onet.learning.device import autocast
+from pix3d_onet.learning.network.camera import Camera, camera_loss
 from pix3d_onet.learning.network.model import OccupancyNetwork
 from pix3d_onet.learning.torch_threads import Threads
 from pix3d_onet.learning.training.history import Curves
@@ -46,6 +49,9 @@ SAVE_SECONDS = 60.0
 """Least seconds between checkpoints, which are written after validations."""
 CHECK_EVERY = {"cpu": 1, "cuda": 20}
 """Steps between checks of the loss, by type of device; a check waits for a GPU to finish."""
+OWN_CAMERA = 0.5
+"""Share of the pictures of a step whose features are sampled with the predicted camera, if the network predicts it: as
+in use, while the others teach what exact features say."""
 
 
 @dataclass(slots=True)
@@ -148,6 +154,7 @@ class Trainer:
             None if train.device == setup.device and isinstance(train, ResidentSplit) else Prefetch(self.raw_batch)
         )
         self.progress = Progress()
+        self.symmetric = symmetries(train) if model.config.predicts_camera else None
         val = setup.val
         self.forecast = forecast(self.config, len(val), setup.test_pictures, val.points_count)
         self.pending: list[tuple[int, Tensor]] = []
@@ -217,8 +224,11 @@ class Trainer:
         set_learning_rate(self.optimizer, learning_rate(self.config, number))
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(setup.device, setup.precision):
-            logits = self.network(batch.images, batch.points, batch.pose, batch.intrinsics)
-        loss = occupancy_loss(logits, batch.occupancy)
+            if self.symmetric is None:
+                logits = self.network(batch.images, batch.points, batch.pose, batch.intrinsics)
+                loss = occupancy_loss(logits, batch.occupancy)
+            else:
+                loss = self.loss_with_camera(batch, number, self.symmetric)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -228,6 +238,18 @@ class Trainer:
         self.progress.step = number
         self.progress.wait_seconds += ready - begin
         self.progress.train_seconds += time.perf_counter() - begin
+
+    def loss_with_camera(self, batch: Batch, number: int, symmetric: Tensor) -> Tensor:
+        """The loss of a network that predicts cameras; for a share of the pictures also its features' camera."""
+        group, device, count = self.setup.group, self.setup.device, len(batch.images)
+        first = group.rank * count
+        own = seeding.generator(self.config.seed, "cameras", str(number)).random(first + count)[first:] < OWN_CAMERA
+        pose = batch.pose.masked_fill(to_device(own, device)[:, None, None], torch.nan)
+        logits, camera = self.network(batch.images, batch.points, pose, batch.intrinsics)
+        shapes = self.setup.train.shapes[self.plan.draw(number).share(group.rank, group.world).pictures]
+        true = Camera(batch.pose, batch.intrinsics)
+        error = camera_loss(camera, true, symmetric[to_device(shapes, device)])
+        return occupancy_loss(logits, batch.occupancy) + self.config.camera_weight * self.points * error
 
     def batch(self, number: int) -> Batch:
         """This process's share of the batch of a step, augmented, on the device."""

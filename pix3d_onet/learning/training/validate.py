@@ -119,7 +119,8 @@ def evaluate_split(
 def _encode(model: OccupancyNetwork, split: Split, rows: list[int]) -> Code:
     device = next(model.parameters()).device
     images, pose, intrinsics = (t.to(device) for t in split.pictures(np.array(rows, dtype=np.int64)))
-    return model.encode(images.float().div_(255), pose, intrinsics)
+    camera = (pose, intrinsics) if model.config.needs_pose else (None, None)  # a predicted camera is what is scored
+    return model.encode(images.float().div_(255), *camera)
 
 
 def count_overlap(logits: Tensor, occupied: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:

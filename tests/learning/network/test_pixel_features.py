@@ -13,6 +13,7 @@ from torch.nn import functional
 from pix3d_onet.ablation.variants import SUITES, variant
 from pix3d_onet.config import ModelConfig, Pyramid
 from pix3d_onet.errors import ConfigError, SettingError
+from pix3d_onet.learning.network.camera import TURNS, Camera, camera_loss
 from pix3d_onet.learning.network.encoders import ImageEncoder
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
 from pix3d_onet.learning.network.pixel_features import PLACE, Code, MergedLevels, PixelFeatures
@@ -145,9 +146,13 @@ def test_two_training_steps_of_each_variant(name: str) -> None:
     before = {key: value.clone() for key, value in model.named_parameters()}
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for _ in range(2):
-        logits = model(images[:, : 3 + config.needs_mask], points_of(2), pose, intrinsics)
+        found = model(images[:, : 3 + config.needs_mask], points_of(2), pose, intrinsics)
+        logits, camera = found if config.predicts_camera else (found, None)
         optimizer.zero_grad()
-        occupancy_loss(logits, torch.ones_like(logits)).backward()
+        loss = occupancy_loss(logits, torch.ones_like(logits))
+        if camera is not None:
+            loss = loss + camera_loss(camera, Camera(pose, intrinsics), torch.ones(2, TURNS, dtype=torch.bool))
+        loss.backward()
         optimizer.step()
     still = [key for key, value in model.named_parameters() if value.grad is None or not value.isfinite().all()]
     assert still == []
@@ -155,13 +160,31 @@ def test_two_training_steps_of_each_variant(name: str) -> None:
     assert moved == {key.partition(".")[0] for key in before}
 
 
-def test_compiled_without_a_break() -> None:
-    model = network(mirror=True).eval()
+def test_a_network_that_predicts_cameras_needs_none_and_takes_those_that_are_known() -> None:
+    model = build_model(ModelConfig(**TINY, pose="predicted")).eval()
     images, pose, intrinsics = views(2)
+    pose[1] = torch.nan
+    with torch.no_grad():
+        alone, some = model.encode(images), model.encode(images, pose, intrinsics)
+        assert alone.camera is not None
+        assert torch.equal(alone.pose, alone.camera.pose)  # type: ignore[arg-type]
+        assert torch.equal(alone.intrinsics, alone.camera.intrinsics)  # type: ignore[arg-type]
+        torch.testing.assert_close(some.intrinsics[0] @ some.pose[0, :3], intrinsics[0] @ pose[0, :3])  # type: ignore[index]
+        assert torch.equal(some.pose[1], alone.pose[1])  # type: ignore[index]
+        one = alone.picture(1)
+        assert one.camera is not None
+        assert torch.equal(one.camera.pose, alone.camera.pose[1:])
+        assert model.fold(one)(points_of(1)[0]).isfinite().all()
+
+
+def test_compiled_without_a_break() -> None:
+    model = build_model(ModelConfig(**TINY, pose="predicted", mirror=True)).eval()
+    images, pose, intrinsics = views(2)
+    pose[1] = torch.nan
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     with torch.no_grad():
-        expected = model(images, points_of(2), pose, intrinsics)
-        torch.testing.assert_close(compiled(images, points_of(2), pose, intrinsics), expected)
+        expected, _ = model(images, points_of(2), pose, intrinsics)
+        torch.testing.assert_close(compiled(images, points_of(2), pose, intrinsics)[0], expected)
 
 
 @pytest.mark.parametrize("mirror", [False, True])
@@ -231,6 +254,9 @@ def test_a_missing_camera_and_settings_that_contradict_each_other() -> None:
         ModelConfig(conditioning="pixel", pyramid="shared")
     with pytest.raises(SettingError, match="conditioning"):
         ModelConfig(scales=3, conditioning="pixel")
+    with pytest.raises(SettingError, match="pose"):
+        ModelConfig(pose="predicted")
+    assert ModelConfig("resnet18", pose="predicted", conditioning="pixel").default_name == "resnet18-pixel-predicted"
     assert "conditioning" not in ModelConfig().to_json()
     assert ModelConfig("resnet18", conditioning="pixel", mirror=True).default_name == "resnet18-pixel-mirror"
     assert ModelConfig(conditioning="pixel", pyramid="fpn", norm="layer").default_name == "resnet18-pixel-fpn-layernorm"

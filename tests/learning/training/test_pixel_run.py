@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,18 @@ def test_it_trains_on_the_pictures_that_have_a_camera(tmp_path: Path, residence:
     assert load_model(tmp_path / "run").config == MODEL
     assert set(record.test_scores) == {"box_008-0"}
     assert (tmp_path / "run" / "examples.npz").exists()
+
+
+def test_predicted_cameras_are_learned_from_those_that_are_known_and_used_for_all(tmp_path: Path) -> None:
+    data = make_dataset(tmp_path / "data", **DATA, without_pose=[1, 8])  # type: ignore[arg-type]
+    model = replace(MODEL, pose="predicted")
+    record = train(model, CONFIG, data, tmp_path / "run", name="tiny", device="cpu", threads=1)
+    assert record.data["train"] == 6  # of 7
+    assert set(record.test_scores) == {"box_008-0"}  # without a camera
+    trained = load_model(tmp_path / "run").state_dict()
+    assert trained["camera_head.out.weight"].abs().max() > 0
+    again = train(model, CONFIG, data, tmp_path / "again", name="tiny", device="cpu", threads=1)
+    assert again.val_scores == record.val_scores
 
 
 def test_data_without_cameras_are_refused(tmp_path: Path) -> None:
