@@ -13,7 +13,7 @@ TESTS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs cli-reference qc-reference architecture dist clean
+.PHONY: help setup demo test lint docs cli-reference api-reference qc-reference architecture dist clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -35,6 +35,9 @@ test: lint
 
 cli-reference: setup
 	$(BIN)/python scripts/cli_reference.py
+
+api-reference: setup
+	$(BIN)/python scripts/api_reference.py
 
 qc-reference: setup
 	$(BIN)/python scripts/qc_reference.py

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -28,14 +29,15 @@ PoseInput = Literal["none", "matrix", "6d"]
 Conditioning = Literal["global", "pixel"]
 Pyramid = Literal["separate", "shared", "fpn"]
 Schedule = Literal["constant", "cosine"]
-Augmentation = Literal["color", "crop", "flip"]
-TrainingViews = Literal["all", "photos"]
+Norm = Literal["batch", "layer"]
+Augmentation = Literal["color", "crop", "flip", "stretch"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DecoderPrecision = Literal["fp32", "bf16"]
 Residence = Literal["auto", "device", "ram", "disk"]
 Backend = Literal["loky", "dask", "inline"]
 EvaluationProtocol = Literal["onet", "pix3d"]
-TrainPreset = Literal["paper", "quick"]
+RecipeName = Literal["paper", "quick", "best"]
+Start = Literal["", "random", "weights", "init_from"]
 Baseline = Literal["mean-shape", "cone", "retrieval", "retrieval-cut", "oracle"]
 Alignment = Literal["none", "box", "icp", "search"]
 MaskRule = Literal["auto", "rembg"]
@@ -67,11 +69,6 @@ MOST_THREADS = 1024
 """Most threads that may be asked for; a larger number is a typing error."""
 LEAST_FACES = 4
 """Number of faces of the smallest closed mesh, a tetrahedron."""
-
-
-def _require(condition: bool, setting: str, rule: str, value: object) -> None:
-    if not condition:
-        raise SettingError(setting, rule, value)
 
 
 def check_choice(setting: str, value: object, choices: Any) -> None:
@@ -107,6 +104,10 @@ class Config:
             elif origin is tuple and get_origin(get_args(kind)[0]) is Literal:
                 for item in value:
                     check_choice(name, item, get_args(kind)[0])
+
+    def _require(self, condition: bool, setting: str, rule: str) -> None:
+        if not condition:
+            raise SettingError(setting, rule, getattr(self, setting))
 
     def values(self) -> dict[str, Any]:
         """All fields as JSON values (tuples become lists)."""
@@ -200,43 +201,35 @@ class PrepareConfig(Config):
     sdf: bool = field(default=False, metadata=LATER)
     """Store the signed distance of each labelled point."""
 
+    def takes(self, category: str) -> bool:
+        """Whether shapes of ``category`` are prepared."""
+        return "all" in self.categories or category in self.categories
+
+    def check_categories(self, present: Iterable[str], where: str, other_names: Iterable[str] = ()) -> None:
+        """ConfigError for a category that is not ``present`` in the source ``where``, under these or other names."""
+        present = sorted(present)
+        for name in self.categories:
+            if name not in ("all", *present, *other_names):
+                raise ConfigError(f"`categories={name}`: {where} has only {', '.join(present)} (or all).")
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(16 <= self.resolution <= 1024, "resolution", "between 16 and 1024", self.resolution)
-        _require(
-            8 <= self.points <= 10_000_000 and self.points % 8 == 0,
-            "points",
-            "a multiple of 8 up to 10,000,000",
-            self.points,
-        )
-        _require(
-            0 <= self.near_points <= 10_000_000 and self.near_points % 8 == 0,
-            "near_points",
-            "a multiple of 8 up to 10,000,000",
-            self.near_points,
-        )
-        _require(
-            0 < len(self.near_sigma) <= 8 and all(0 < s <= MAX_SIGMA for s in self.near_sigma),
-            "near_sigma",
-            f"one to eight numbers above 0, at most {MAX_SIGMA}",
-            self.near_sigma,
-        )
-        _require(
-            0 <= self.surface_points <= 10_000_000, "surface_points", "between 0 and 10,000,000", self.surface_points
-        )
-        _require(16 <= self.image_size <= 4096, "image_size", "between 16 and 4096", self.image_size)
-        _require(0 <= self.crop_margin <= 1, "crop_margin", "between 0 and 1", self.crop_margin)
-        _require(
-            len(self.fractions) == 3 and min(self.fractions) >= 0 and abs(sum(self.fractions) - 1) < 1e-6,
-            "fractions",
-            "three shares that sum to 1",
-            self.fractions,
-        )
-        _require(0 <= self.render_views <= 1000, "render_views", "between 0 and 1000", self.render_views)
-        _require(0 <= self.mesh_error <= 0.1, "mesh_error", "between 0 and 0.1", self.mesh_error)
-        _require(self.limit >= 0, "limit", "0 or more", self.limit)
-        _require(1 <= self.shapes_per_shard <= 4096, "shapes_per_shard", "between 1 and 4096", self.shapes_per_shard)
-        _require(len(self.categories) > 0, "categories", "given", self.categories)
+        self._require(16 <= self.resolution <= 1024, "resolution", "between 16 and 1024")
+        for name, least in (("points", 8), ("near_points", 0)):
+            count = getattr(self, name)
+            self._require(least <= count <= 10_000_000 and count % 8 == 0, name, "a multiple of 8 up to 10,000,000")
+        good_sigma = 0 < len(self.near_sigma) <= 8 and all(0 < s <= MAX_SIGMA for s in self.near_sigma)
+        self._require(good_sigma, "near_sigma", f"one to eight numbers above 0, at most {MAX_SIGMA}")
+        self._require(0 <= self.surface_points <= 10_000_000, "surface_points", "between 0 and 10,000,000")
+        self._require(16 <= self.image_size <= 4096, "image_size", "between 16 and 4096")
+        self._require(0 <= self.crop_margin <= 1, "crop_margin", "between 0 and 1")
+        whole = len(self.fractions) == 3 and min(self.fractions) >= 0 and abs(sum(self.fractions) - 1) < 1e-6
+        self._require(whole, "fractions", "three shares that sum to 1")
+        self._require(0 <= self.render_views <= 1000, "render_views", "between 0 and 1000")
+        self._require(0 <= self.mesh_error <= 0.1, "mesh_error", "between 0 and 0.1")
+        self._require(self.limit >= 0, "limit", "0 or more")
+        self._require(1 <= self.shapes_per_shard <= 4096, "shapes_per_shard", "between 1 and 4096")
+        self._require(len(self.categories) > 0, "categories", "given")
 
 
 def encoder_name(encoder: str) -> str:
@@ -257,7 +250,8 @@ class ModelConfig(Config):
     """Camera pose as a second input: ``none``, ``matrix`` (Linear 16 → 32 on the flattened 4×4), ``6d`` (Zhou et al.,
     CVPR 2019)."""
     pyramid: Pyramid = "separate"
-    """How to encode three scales: ``separate`` encoders, one ``shared`` encoder, or ``fpn`` over feature levels."""
+    """How to encode three scales: ``separate`` encoders, one ``shared`` encoder, or ``fpn`` over feature levels; with
+    ``pixel``, sample each level (``separate``) or the finest two after merging top-down (``fpn``)."""
     c_dim: int = 256
     """Dimension of the image code, without the pose's 32."""
     hidden_dim: int = 256
@@ -269,17 +263,19 @@ class ModelConfig(Config):
     where the point projects through the known camera (``pixel``)."""
     mirror: bool = field(default=False, metadata=LATER)
     """With ``pixel``, also the features of the point mirrored in the plane x = 0: chairs are symmetric."""
+    norm: Norm = field(default="batch", metadata=LATER)
+    """The decoder's conditional norm: over the points of a batch, as in the paper, or over each point's features."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(
-            bool(encoder_name(self.encoder)) and len(self.encoder) <= 100, "encoder", "a timm model name", self.encoder
-        )
+        named = bool(encoder_name(self.encoder)) and len(self.encoder) <= 100
+        self._require(named, "encoder", "a timm model name")
         for name, most in MODEL_LIMITS.items():
-            _require(1 <= getattr(self, name) <= most, name, f"between 1 and {most}", getattr(self, name))
+            self._require(1 <= getattr(self, name) <= most, name, f"between 1 and {most}")
         pixel = self.conditioning == "pixel"
-        _require(not pixel or self.scales == 1, "conditioning", "global with `scales=3`", self.conditioning)
-        _require(pixel or not self.mirror, "mirror", "False without `conditioning='pixel'`", self.mirror)
+        self._require(not pixel or self.scales == 1, "conditioning", "global with `scales=3`")
+        self._require(not pixel or self.pyramid != "shared", "pyramid", "separate or fpn with `conditioning='pixel'`")
+        self._require(pixel or not self.mirror, "mirror", "False without `conditioning='pixel'`")
 
     @property
     def needs_pose(self) -> bool:
@@ -304,7 +300,9 @@ class ModelConfig(Config):
             parts.append({"separate": "fp3", "shared": "fp3-shared", "fpn": "fpn"}[self.pyramid])
         if self.pose != "none":
             parts.append("pose" if self.pose == "matrix" else "pose6d")
-        parts += ["pixel"] * (self.conditioning == "pixel") + ["mirror"] * self.mirror
+        if self.conditioning == "pixel":
+            parts += ["pixel"] + ["mirror"] * self.mirror + ["fpn"] * (self.pyramid == "fpn")
+        parts += ["layernorm"] * (self.norm == "layer")
         return "-".join(parts)
 
     def architecture(self) -> dict[str, Any]:
@@ -335,16 +333,17 @@ class TrainConfig(Config):
     ema: float = 0.0
     """Decay of the exponential moving average of the weights; 0 = none."""
     augment: tuple[Augmentation, ...] = ()
-    """Image augmentation, repeatable; ``flip`` also mirrors the points."""
+    """Augmentation, repeatable; ``flip`` also mirrors the points; ``stretch`` scales the shape's axes, and the camera's
+    with them, not the picture (for pixel features; not with a pose input)."""
     patience: int = 0
     """Stop after this many validations without a better IoU; 0 = never."""
     freeze_encoder: bool = False
     """Train only the projection and the decoder."""
     pretrained: bool = True
     """Start from timm's pretrained encoder weights."""
-    views: TrainingViews = "all"
-    """Pictures to train on; ``photos`` = no rendered views. Validation uses only photos if the split has any, so that
-    both choices are comparable."""
+    views: str = "all"
+    """Pictures to train on: ``all``, ``photos`` (no rendered views), or photos and a number of rendered views per
+    shape. Validation uses only photos if the split has any, so that all choices are comparable."""
     val_every: int = 100
     """Steps between validations."""
     val_points: int = 0
@@ -360,24 +359,22 @@ class TrainConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.steps >= 1, "steps", "1 or more", self.steps)
-        _require(self.batch_size >= 0, "batch_size", "1 or more, or auto", self.batch_size)
-        _require(self.points_per_shape >= 1, "points_per_shape", "1 or more", self.points_per_shape)
-        _require(32 <= self.image_size <= 1024, "image_size", "between 32 and 1024", self.image_size)
-        _require(0 < self.lr < 10, "lr", "above 0", self.lr)
-        _require(0 <= self.seed < 2**32, "seed", "0 to 4294967295", self.seed)
-        _require(0 <= self.ema < 1, "ema", "at least 0 and below 1", self.ema)
-        _require(0 < self.threshold < 1, "threshold", "between 0 and 1", self.threshold)
-        _require(self.val_every >= 1, "val_every", "1 or more", self.val_every)
-        _require(0 <= self.weight_decay < 10, "weight_decay", "0 or more", self.weight_decay)
-        _require(
-            self.near == 0 or (self.near <= 1 and self.near * self.points_per_shape >= 8),
-            "near",
-            "0, or at most 1 and at least 8 of the points",
-            self.near,
-        )
-        for name, value in (("warmup", self.warmup), ("patience", self.patience), ("val_points", self.val_points)):
-            _require(value >= 0, name, "0 or more", value)
+        self._require(self.steps >= 1, "steps", "1 or more")
+        named = self.views in ("all", "photos") or bool(re.fullmatch("[1-9][0-9]{0,3}", self.views))
+        self._require(named, "views", "all, photos, or a number of rendered views above 0")
+        self._require(self.batch_size >= 0, "batch_size", "1 or more, or auto")
+        self._require(self.points_per_shape >= 1, "points_per_shape", "1 or more")
+        self._require(32 <= self.image_size <= 1024, "image_size", "between 32 and 1024")
+        self._require(0 < self.lr < 10, "lr", "above 0")
+        self._require(0 <= self.seed < 2**32, "seed", "0 to 4294967295")
+        self._require(0 <= self.ema < 1, "ema", "at least 0 and below 1")
+        self._require(0 < self.threshold < 1, "threshold", "between 0 and 1")
+        self._require(self.val_every >= 1, "val_every", "1 or more")
+        self._require(0 <= self.weight_decay < 10, "weight_decay", "0 or more")
+        enough = self.near == 0 or (self.near <= 1 and self.near * self.points_per_shape >= 8)
+        self._require(enough, "near", "0, or at most 1 and at least 8 of the points")
+        for name in ("warmup", "patience", "val_points"):
+            self._require(getattr(self, name) >= 0, name, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -389,7 +386,7 @@ class MachineConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(0 <= self.threads <= MOST_THREADS, "threads", f"1 to {MOST_THREADS}, or auto", self.threads)
+        self._require(0 <= self.threads <= MOST_THREADS, "threads", f"1 to {MOST_THREADS}, or auto")
 
 
 @dataclass(frozen=True)
@@ -412,12 +409,12 @@ class ExtractionConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         cells = f"between {MIN_RESOLUTION} and {MAX_RESOLUTION}"
-        _require(MIN_RESOLUTION <= self.resolution <= MAX_RESOLUTION, "resolution", cells, self.resolution)
-        _require(1 <= self.coarse <= MAX_RESOLUTION, "coarse", f"between 1 and {MAX_RESOLUTION}", self.coarse)
+        self._require(MIN_RESOLUTION <= self.resolution <= MAX_RESOLUTION, "resolution", cells)
+        self._require(1 <= self.coarse <= MAX_RESOLUTION, "coarse", f"between 1 and {MAX_RESOLUTION}")
         if self.threshold is not None:
-            _require(0 < self.threshold < 1, "threshold", "between 0 and 1", self.threshold)
+            self._require(0 < self.threshold < 1, "threshold", "between 0 and 1")
         if self.simplify is not None:
-            _require(self.simplify >= LEAST_FACES, "simplify", f"at least {LEAST_FACES} faces", self.simplify)
+            self._require(self.simplify >= LEAST_FACES, "simplify", f"at least {LEAST_FACES} faces")
 
 
 @dataclass(frozen=True)
@@ -444,9 +441,9 @@ class EvaluationConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.samples >= 1, "samples", "1 or more", self.samples)
-        _require(self.voxels >= 32 and self.voxels % 32 == 0, "voxels", "a multiple of 32", self.voxels)
-        _require(self.limit >= 0, "limit", "0 or more", self.limit)
+        self._require(self.samples >= 1, "samples", "1 or more")
+        self._require(self.voxels >= 32 and self.voxels % 32 == 0, "voxels", "a multiple of 32")
+        self._require(self.limit >= 0, "limit", "0 or more")
 
 
 PREPARE_PRESETS: dict[str, dict[str, object]] = {

@@ -102,7 +102,7 @@ class SurfaceDistances:
 
 
 def iou(first: Bool, second: Bool) -> float:
-    """|A ∩ B| / |A ∪ B| of two (P,) bool label arrays; 1 when both are empty."""
+    """|A ∩ B| / |A ∪ B| of two bool arrays of one shape, labels or masks; 1 when both are empty."""
     if first.shape != second.shape:
         raise ValueError(f"labels of different shapes: {first.shape} and {second.shape}")
     union = int(np.count_nonzero(first | second))

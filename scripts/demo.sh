@@ -30,4 +30,4 @@ step "3/4 the seven variants of Table 1, quick preset: $DEMO/$NAME/runs"
 step "4/4 report: $DEMO/$NAME/report"
 "$ONET" report "$DEMO/$NAME/runs" --format html --out "$DEMO/$NAME/report"
 printf '\nThe page, with 3D views:             %s\nReconstructions beside the truth:    %s\n' \
-    "$DEMO/$NAME/report/report.html" "$DEMO/$NAME/report/figure5-gallery.png" >&2
+    "$DEMO/$NAME/report/report.html" "$DEMO/$NAME/report/figure2-gallery.png" >&2

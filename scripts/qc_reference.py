@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from onet_cli.flags import in_flags
+
 from pix3d_onet.data.store.quality_figures import FIGURES, RULES, direction
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/qc.md"
@@ -37,7 +39,9 @@ RULES_HEAD = """\
 ## Rules
 
 A figure beyond its limit breaks a rule. A shape that breaks a `reject` rule is left out of the data set and stands in
-`rejects.jsonl` under the rule's name; other rules are named in `warnings`.
+`rejects.jsonl` under the rule's name; other rules are named in `warnings`. A warning is a reason to look at the shape,
+with `onet inspect --qc` or `--html`; the shape stays in the data set. To leave it out, remove its record or its file
+from the source, and prepare again.
 """
 
 
@@ -50,9 +54,10 @@ def page() -> str:
     for f in FIGURES.values():
         cells = (f"`{f.name}`", f.unit, direction(f), "<br>".join(limits.get(f.name, ())), f.meaning)
         figures.append(f"| {' | '.join(cells)} |")
-    rules = ["| rule | level | broken when | meaning |", "|---|---|---|---|"]
+    rules = ["| rule | level | broken when | meaning | what to do |", "|---|---|---|---|---|"]
     for r in RULES:
-        rules.append(f"| `{r.name}` | {r.level} | `{r.figure}` is {r.condition} | {r.meaning} |")
+        advice = in_flags(r.advice, None)
+        rules.append(f"| `{r.name}` | {r.level} | `{r.figure}` is {r.condition} | {r.meaning} | {advice} |")
     return "\n".join((HEAD, "## Figures\n", *figures, "", RULES_HEAD, *rules)) + "\n"
 
 

@@ -15,14 +15,28 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from pix3d_onet.machine.threads import usable_cores
+
 settings.register_profile("fixed", derandomize=True)
 settings.register_profile("random")
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 """The same examples every time: a change must not fail for what it did not touch. HYPOTHESIS_PROFILE=random looks for
 new ones."""
 
+WORKERS = 8
+"""At most, on any number of cores: each imports PyTorch and Open3D (1.6 GB of memory, 10 s)."""
+
+# There is a worker per core, so that more threads would wait for each other; children inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A shell ignores Ctrl-C for what it starts in the background, and so do all children: the tests of Ctrl-C need it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """The value of ``-n auto``."""
+    return min(usable_cores(), WORKERS)
 
 
 @pytest.fixture(scope="session")

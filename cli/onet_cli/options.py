@@ -18,7 +18,10 @@ from pix3d_onet.config import MachineConfig, choices_of, field_types
 DATA = Path("data/prepared/pix3d-chair")
 """Where ``onet prepare pix3d`` writes by default, and where the other commands look."""
 FOLDER = click.Path(path_type=Path)
-SUITE_HELP = "table1, backbones, pose, conditioning, pyramid, views, recipe, or a suite file of your own (my.toml)."
+SUITE_HELP = (
+    "table1, backbones, pose, conditioning, pyramid, views, augment, capacity, pretrain, norm, sampling, recipe, or a "
+    "suite file of your own (my.toml)."
+)
 
 
 class Count(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -38,18 +41,19 @@ class Count(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """Numbers separated by commas, as a tuple."""
+    """Numbers of one type separated by commas, as a tuple; ``what`` names them in messages."""
 
-    name = "X[,X…]"
+    def __init__(self, kind: type[float], name: str, what: str) -> None:
+        self.kind, self.name, self.what = kind, name, what
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         """Parse; a usage error for anything else."""
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(float(part) for part in str(value).split(","))
+            return tuple(self.kind(part) for part in str(value).split(","))
         except ValueError:
-            self.fail(f"{value!r} is not a list of numbers with commas.", param, ctx)
+            self.fail(f"{value!r} is not a list of {self.what}.", param, ctx)
 
 
 def setting(

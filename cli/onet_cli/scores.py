@@ -27,17 +27,9 @@ def to_document(
     """The JSON document: metric definitions, one entry per row, and the differences between rows."""
     from pix3d_onet.metrics import IOU_PIX3D, METRICS
 
-    defined = [
-        {
-            "name": m.name,
-            "label": m.label,
-            "unit": m.unit,
-            "higher_is_better": m.higher_is_better,
-            "definition": m.definition,
-            "source": m.source,
-        }
-        for m in (METRICS.values() if protocol == "onet" else (IOU_PIX3D,))
-    ]
+    described = ("name", "label", "unit", "higher_is_better", "definition", "source")
+    metrics = METRICS.values() if protocol == "onet" else (IOU_PIX3D,)
+    defined = [{key: getattr(m, key) for key in described} for m in metrics]
     paired = [
         {"name": d.name, "against": d.against, "metric": d.metric}
         | {
@@ -114,6 +106,9 @@ def caption(results: Sequence[Evaluation], protocol: str) -> str:
     else:
         parts.append("Unit of length: longest side of the true bounding box;")
         parts.append(f"at most {first.settings['samples']:,} samples per surface.")
+    if full := [f"{e.name} on {e.full}" for e in results if e.full]:
+        where = f"{', '.join(full)} of {len(first.rows)} pictures"
+        parts.append(f"Every point is predicted inside by {where}: IoU is only the share of inside points.")
     if any(e.empty for e in results):
         parts.append("empty: pictures without any predicted surface; they get the worst values.")
     return " ".join(parts)

@@ -67,9 +67,10 @@ def say(text: object, *, err: bool = False) -> None:
 
 
 def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Print a JSON document to standard output, as ASCII if its encoding is not UTF-8."""
+    """Print a JSON document to standard output, as ASCII if its encoding is not UTF-8; paths as text."""
     unicode = codecs.lookup(getattr(sys.stdout, "encoding", None) or "utf-8").name.startswith("utf")
-    write(escape.json_text(json.dumps(document, indent=1, ensure_ascii=not unicode, allow_nan=False)) + "\n")
+    text = json.dumps(document, indent=1, ensure_ascii=not unicode, allow_nan=False, default=os.fspath)
+    write(escape.json_text(text) + "\n")
 
 
 def write(text: str, *, err: bool = False) -> None:

@@ -150,6 +150,23 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     return result
 
 
+def uncut_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, fold: Sequence[str], optional: str = ""
+) -> Table:
+    """As :func:`table`, with only the columns ``fold`` folded, so that no text is cut where there is little room.
+
+    On a narrower terminal, the column ``optional`` is left out.
+    """
+    shown = table(title, columns, rows)
+    for column in shown.columns:
+        column.no_wrap = column.header not in fold
+        column.overflow = "ellipsis" if column.no_wrap else "fold"
+    if optional in columns and natural_width(shown) > out().width:
+        kept = [k for k, name in enumerate(columns) if name != optional]
+        return uncut_table(title, [columns[k] for k in kept], [[row[k] for k in kept] for row in rows], fold=fold)
+    return shown
+
+
 def natural_width(shown: Table) -> int:
     """Width of a table in characters if only foldable columns shrink, each to ``LEAST_FOLDED``."""
     wide = Screen(width=10_000)

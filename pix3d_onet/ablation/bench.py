@@ -15,7 +15,7 @@ from pix3d_onet.ablation.cluster import Cluster, run_on_cluster
 from pix3d_onet.ablation.parallel import Job, run_job, run_jobs
 from pix3d_onet.ablation.stored_runs import StoredRun, stored
 from pix3d_onet.ablation.variants import VARIANTS, Variant
-from pix3d_onet.config import ModelConfig, TrainConfig, TrainPreset
+from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError, OnetError, UnsuitableError
 from pix3d_onet.events import Emit, Note, RunFinished, RunStarted, ignore
 from pix3d_onet.files import check_claim
@@ -26,22 +26,6 @@ from pix3d_onet.runs.record import RunRecord, write_run
 KIND = "folder of runs"
 VISIBLE_SECONDS = 75.0
 """Time until a file of another machine appears: NFS clients remember for up to 60 s that it was missing."""
-
-PRESETS: Mapping[TrainPreset, TrainConfig] = {
-    "paper": TrainConfig(),
-    "quick": TrainConfig(
-        steps=200,
-        batch_size=8,
-        points_per_shape=512,
-        image_size=64,
-        lr=1e-3,
-        schedule="cosine",
-        warmup=20,
-        val_every=50,
-        val_points=8192,
-    ),
-}
-"""``paper``: settings of the report. ``quick``: small pictures, few points; Table 1 in minutes on two CPU cores."""
 
 
 class Train(Protocol):
@@ -58,6 +42,7 @@ class Train(Protocol):
         resume: bool,
         device: str,
         emit: Emit,
+        **start: Path,
     ) -> RunRecord:
         """Train one run into the folder ``out``, or continue it there, and return its record."""
         ...
@@ -71,7 +56,8 @@ Identity = Callable[[Variant, TrainConfig], str]
 class PlannedRun:
     """One run of the plan. A ``partial`` one was interrupted and will be resumed.
 
-    ``replaced``: the training settings that the variant changes, as the plan's other runs have them.
+    ``replaced``: the training settings and initial weights that the variant changes, as the plan's other runs have
+    them; ``start``: the argument of ``train`` for its initial weights, if it needs one.
     """
 
     variant: Variant
@@ -79,6 +65,7 @@ class PlannedRun:
     run_id: str
     folder: Path
     replaced: Mapping[str, Any] = field(default_factory=dict)
+    start: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -109,25 +96,42 @@ class BenchResult:
 
 
 def plan_runs(
-    variants: Sequence[Variant], seeds: Sequence[int], config: TrainConfig, out: Path, identity: Identity
+    variants: Sequence[Variant],
+    seeds: Sequence[int],
+    config: TrainConfig,
+    out: Path,
+    identity: Identity,
+    starts: Mapping[str, Path] | None = None,
 ) -> tuple[PlannedRun, ...]:
     """The whole plan, ordered by seed, so that an interrupted ablation has a complete table for its first seeds.
 
-    ConfigError if there are no variants or no seeds, or if one is given twice.
+    ``starts``: ``weights`` and ``init_from`` for the variants that need one; without theirs, variants are left out.
+    ConfigError if there are no variants or no seeds, if one is given twice, or if no variant needs one of ``starts``.
     """
+    starts = starts or {}
+    for given in starts:
+        if given not in {v.start for v in variants}:
+            raise ConfigError(f"no chosen variant starts from `{given}`.", hint="Those of suite pretrain do.")
+    variants = [v for v in variants if not missing_start(v, starts)]
     names = [v.name for v in variants]
     for what, values in (("`variant`", names), ("`seeds`", list(seeds))):
         if not values or len(set(values)) != len(values):
             raise ConfigError(f"{what} needs at least one value and none twice.")
     plan = []
-    shared = config.values()
+    shared = {**config.values(), "weights": "pretrained" if config.pretrained else ""}
     for seed in seeds:
         for variant in variants:
             recipe = TrainConfig.from_json({**variant.recipe(config).to_json(), "seed": seed})
             run_id = identity(variant, recipe)
             folder = out / variant.name / f"{seed}-{run_id}"
-            plan.append(PlannedRun(variant, recipe, run_id, folder, {k: shared[k] for k in variant.train}))
+            start: dict[str, Path] = {variant.start: starts[variant.start]} if variant.start in starts else {}
+            plan.append(PlannedRun(variant, recipe, run_id, folder, {k: shared[k] for k in variant.changes}, start))
     return tuple(plan)
+
+
+def missing_start(variant: Variant, starts: Mapping[str, Path]) -> str:
+    """``weights`` or ``init_from`` if the variant needs it and it is not given, else empty."""
+    return variant.start if variant.start in ("weights", "init_from") and variant.start not in starts else ""
 
 
 def bench(
@@ -170,7 +174,7 @@ def bench(
                     f"interrupted at {planned.name}; {len(runs)} of {len(plan)} runs are finished, the rest is saved.",
                     hint="Run the same command again to continue.",
                 )
-            hopeless = isinstance(error, InputError) and not failures and len(runs) == len(done)
+            hopeless = isinstance(error, InputError) and not failures and not runs
             if hopeless or (isinstance(error, ConfigError) and not isinstance(error, UnsuitableError)):
                 raise error
             failures.append(Failure(planned, error))
@@ -262,4 +266,5 @@ def train_planned(planned: PlannedRun, data: Path, train: Train, *, device: str,
         resume=True,
         device=device,
         emit=emit,
+        **planned.start,
     )

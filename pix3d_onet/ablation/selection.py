@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pix3d_onet.ablation.variants import BASE, SUITES, VARIANTS, Variant, suite, variant
-from pix3d_onet.config import ModelConfig, TrainPreset
+from pix3d_onet.config import ModelConfig, RecipeName
 from pix3d_onet.errors import ConfigError
 
 TIMM = "timm:"
@@ -35,7 +35,7 @@ class Selection:
     title: str
     variants: tuple[Variant, ...]
     base: str
-    preset: TrainPreset | None = None
+    preset: RecipeName | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
 
@@ -99,7 +99,7 @@ def encoder_variant(encoder: str) -> Variant:
     """The variant with only this encoder: the package's if it has one, else a new one named like the encoder."""
     model = ModelConfig(encoder)
     for known in VARIANTS.values():
-        if not known.train and known.model.architecture() == model.architecture():
+        if not known.changes and known.model.architecture() == model.architecture():
             return known
     name = encoder.removeprefix(TIMM)
     return Variant(NOT_IN_A_NAME.sub("-", name), name, model)

@@ -139,18 +139,19 @@ def setting_of(run: StoredRun) -> dict[str, Any]:
     """The settings that a run shares with comparable runs, without those that its variant changes."""
     train = TrainConfig.from_json(run.record.train).values()
     shared = {k: v for k, v in train.items() if k not in _NOT_COMPARED}
-    default = TrainConfig().values()
+    shared["weights"] = run.record.weights
+    default = {**TrainConfig().values(), "weights": ""}
     shared |= {k: default[k] for k in _changed_from_unknown(run)}
     shared |= {k: v for k, v in run.record.replaced.items() if k in shared}
-    data, train = run.record.data, TrainConfig.trimmed(shared)
-    name = str(data.get("name", ""))
-    return {"data_hash": data.get("data_hash"), "data_name": name, "train": train, "weights": run.record.weights}
+    data, weights = run.record.data, shared.pop("weights")
+    name, train = str(data.get("name", "")), TrainConfig.trimmed(shared)
+    return {"data_hash": data.get("data_hash"), "data_name": name, "train": train, "weights": weights}
 
 
 def _changed_from_unknown(run: StoredRun) -> set[str]:
-    """The training settings that the run's variant changes, if the record does not have the replaced values."""
+    """The settings that the run's variant changes, if the record does not have the replaced values."""
     known = VARIANTS.get(run.variant)
-    return set(known.train) - set(run.record.replaced) if known else set()
+    return known.changes - set(run.record.replaced) if known else set()
 
 
 def setting_key(setting: Mapping[str, Any]) -> str:
@@ -175,7 +176,8 @@ def _settings(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
     bases = {setting_key(s): s for s, own in zip(plain, changes, strict=True) if not own}
 
     def without(setting: Mapping[str, Any], own: set[str]) -> dict[str, Any]:
-        return {**setting, "data_name": "", "train": {k: v for k, v in setting["train"].items() if k not in own}}
+        train = {k: v for k, v in setting["train"].items() if k not in own}
+        return {**setting, "data_name": "", "train": train, **dict.fromkeys(own & {"weights"})}
 
     found = []
     for setting, own in zip(plain, changes, strict=True):

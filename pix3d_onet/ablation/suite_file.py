@@ -32,7 +32,7 @@ from typing import Any, NoReturn, get_args
 
 from pix3d_onet.ablation.selection import NOT_IN_A_NAME, Selection, named_suite
 from pix3d_onet.ablation.variants import SUITES, VARIANTS, Variant
-from pix3d_onet.config import Config, ModelConfig, TrainConfig, TrainPreset
+from pix3d_onet.config import Config, ModelConfig, RecipeName, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError, SettingError, alternatives, choose_from
 from pix3d_onet.files import open_regular
 
@@ -137,11 +137,11 @@ class _Suite:
         changes = self.settings(TrainConfig, (*where, "train"), train)
         return Variant(str(name), str(table.get("label", name)), ModelConfig(**model), train=changes)
 
-    def recipe(self) -> tuple[TrainPreset | None, dict[str, Any]]:
+    def recipe(self) -> tuple[RecipeName | None, dict[str, Any]]:
         """The preset (None if there is none) and the changes to it."""
         table = self.get("recipe", dict, {})
         self.check_keys(("recipe",), table, ("preset", *RECIPE_KEYS))
-        preset, names = table.get("preset"), get_args(TrainPreset)
+        preset, names = table.get("preset"), get_args(RecipeName)
         if preset is not None and preset not in names:
             self.fail(("recipe", "preset"), f"preset must be {alternatives(list(names))}, not {preset!r}")
         changes = {key: value for key, value in table.items() if key != "preset"}

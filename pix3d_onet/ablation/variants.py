@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.ablation.recipes import AUGMENT, RECIPES
+from pix3d_onet.config import ModelConfig, Start, TrainConfig
 from pix3d_onet.errors import ConfigError, choose_from, did_you_mean
 
 BASE = "resnet18"
@@ -25,7 +26,8 @@ class Variant:
 
     ``label``: as in Table 1; ``params``: exact parameter count, if a test checks it; ``params_paper`` and
     ``val_iou_paper``: values in the report (None: not in the report); ``train``: the TrainConfig fields that the
-    variant changes.
+    variant changes; ``start``: its own initial weights (``random``, a file's ``weights``, or ``init_from`` a run),
+    empty: those of the other variants.
     """
 
     name: str
@@ -35,6 +37,12 @@ class Variant:
     params_paper: str | None = None
     val_iou_paper: float | None = None
     train: Mapping[str, Any] = field(default_factory=dict)
+    start: Start = ""
+
+    @property
+    def changes(self) -> set[str]:
+        """The settings in which its runs differ from other variants': TrainConfig fields, and ``weights``."""
+        return {*self.train, *(["weights"] if self.start else [])}
 
     @property
     def relative_paper(self) -> float | None:
@@ -60,7 +68,8 @@ class Suite:
 _VIT = "vit_small_patch16_224"
 _DEIT = "deit_small_patch16_224"
 _SWIN = "swin_tiny_patch4_window7_224"
-_AUGMENT = ("color", "crop", "flip")
+_LITE = ModelConfig("tf_efficientnet_lite0")
+_BEST = RECIPES["best"].model
 
 _TABLE: tuple[Variant, ...] = (
     # name, label, model, exact parameters, as the report prints them, its IoU
@@ -81,34 +90,80 @@ _TABLE: tuple[Variant, ...] = (
     Variant("resnet18-pose", "ResNet18 + pose 4×4", ModelConfig("resnet18", pose="matrix"), 13_595_233),
     Variant("resnet18-pose6d", "ResNet18 + pose 6D", ModelConfig("resnet18", pose="6d"), 13_595_041),
     # conditioning: also the features where a point projects
-    Variant("resnet18-pixel", "ResNet18, pixel features", ModelConfig("resnet18", conditioning="pixel"), 13_543_489),
+    Variant("resnet18-pixel", "ResNet18, pixel features", ModelConfig("resnet18", conditioning="pixel"), 13_544_001),
     Variant(
         "resnet18-pixel-mirror",
         "+ mirrored point",
         ModelConfig("resnet18", conditioning="pixel", mirror=True),
-        13_610_305,
+        13_611_329,
+    ),
+    Variant("resnet18-pixel-mirror-fpn", "ResNet18, merged pixel features", _BEST, 13_619_393),
+    Variant("best", "Recipe best", _BEST, 13_619_393, train=RECIPES["best"].changes),
+    Variant(
+        "convnext-pixel", "ConvNeXt Tiny, pixel features", ModelConfig("convnext", conditioning="pixel"), 30_283_873
     ),
     Variant(
-        "convnext-pixel", "ConvNeXt Tiny, pixel features", ModelConfig("convnext", conditioning="pixel"), 30_283_361
+        "convnext-pixel-fpn",
+        "ConvNeXt Tiny, merged pixel features",
+        ModelConfig("convnext", conditioning="pixel", pyramid="fpn"),
+        30_324_705,
     ),
     # pyramid
     Variant("convnext-fp3-shared", "3 scales, shared", ModelConfig("convnext", scales=3, pyramid="shared"), 30_123_617),
     Variant("convnext-fpn", "FPN over levels", ModelConfig("convnext", scales=3, pyramid="fpn"), 30_467_425),
-    # views: the same network without the rendered views of the data set
+    # views: photos, and a number of rendered views per shape
     Variant("resnet18-photos", "ResNet18, photos only", ModelConfig("resnet18"), 13_414_465, train={"views": "photos"}),
+    Variant("resnet18-views8", "+ 8 rendered views", ModelConfig("resnet18"), 13_414_465, train={"views": "8"}),
+    Variant("resnet18-views24", "+ 24 rendered views", ModelConfig("resnet18"), 13_414_465, train={"views": "24"}),
+    Variant("resnet18-views48", "+ 48 rendered views", ModelConfig("resnet18"), 13_414_465, train={"views": "48"}),
+    # augmentation, one kind at a time and all together
+    Variant("pixel-color", "+ color", _BEST, 13_619_393, train={"augment": ("color",)}),
+    Variant("pixel-crop", "+ crop", _BEST, 13_619_393, train={"augment": ("crop",)}),
+    Variant("pixel-flip", "+ flip", _BEST, 13_619_393, train={"augment": ("flip",)}),
+    Variant("pixel-stretch", "+ stretch", _BEST, 13_619_393, train={"augment": ("stretch",)}),
+    Variant("pixel-augment", "all four", _BEST, 13_619_393, train={"augment": (*AUGMENT, "stretch")}),
+    # capacity: larger encoders, and encoders that are not trained
+    Variant("convnext-small", "ConvNeXt Small", ModelConfig("convnext_small"), 51_758_177),
+    Variant("convnext-base", "ConvNeXt Base", ModelConfig("convnext_base"), 89_935_489),
+    *(
+        Variant(f"{name}-frozen", f"{label}, frozen", ModelConfig(encoder), params, train={"freeze_encoder": True})
+        for name, label, encoder, params in (
+            ("resnet18", "ResNet18", "resnet18", 13_414_465),
+            ("resnet101", "ResNet101", "resnet101", 45_131_329),
+            ("convnext", "ConvNeXt Tiny", "convnext", 30_123_617),
+            ("convnext-base", "ConvNeXt Base", "convnext_base", 89_935_489),
+        )
+    ),
+    # pretraining: what the network starts from
+    Variant("lite0", "EfficientNet-Lite0, random", _LITE, 5_805_569, train={"pretrained": False}, start="random"),
+    Variant("lite0-weights", "+ weights of a file", _LITE, 5_805_569, start="weights"),
+    Variant("lite0-run", "+ network of another run", _LITE, 5_805_569, start="init_from"),
+    # the decoder's norm, where the report's larger encoders and augmentation did not help
+    Variant("resnet18-layernorm", "ResNet18, layer norm", ModelConfig("resnet18", norm="layer"), 13_414_465),
+    Variant("resnet101-layernorm", "ResNet101, layer norm", ModelConfig("resnet101", norm="layer"), 45_131_329),
+    Variant(
+        "resnet18-augment-layernorm",
+        "ResNet18, layer norm, augmentation",
+        ModelConfig("resnet18", norm="layer"),
+        13_414_465,
+        train={"augment": AUGMENT},
+    ),
+    # sampling: half of the points near the surface
+    Variant("resnet18-near", "ResNet18, near 0.5", ModelConfig("resnet18"), 13_414_465, train={"near": 0.5}),
+    Variant("pixel-near", "merged pixel features, near 0.5", _BEST, 13_619_393, train={"near": 0.5}),
     # recipe, one change at a time and all together
     Variant(
         "resnet18-cosine", "+ cosine, warm-up", ModelConfig(), 13_414_465, train={"schedule": "cosine", "warmup": 100}
     ),
     Variant("resnet18-ema", "+ EMA 0.99", ModelConfig(), 13_414_465, train={"ema": 0.99}),
     Variant("resnet18-decay", "+ weight decay 0.05", ModelConfig(), 13_414_465, train={"weight_decay": 0.05}),
-    Variant("resnet18-augment", "+ augmentation", ModelConfig(), 13_414_465, train={"augment": _AUGMENT}),
+    Variant("resnet18-augment", "+ augmentation", ModelConfig(), 13_414_465, train={"augment": AUGMENT}),
     Variant(
         "resnet18-recipe",
         "all four",
         ModelConfig(),
         13_414_465,
-        train={"schedule": "cosine", "warmup": 100, "ema": 0.99, "weight_decay": 0.05, "augment": _AUGMENT},
+        train={"schedule": "cosine", "warmup": 100, "ema": 0.99, "weight_decay": 0.05, "augment": AUGMENT},
     ),
 )
 
@@ -122,18 +177,87 @@ _SUITES: tuple[Suite, ...] = (
         "Which encoder of about 25M parameters?",
         ("resnet50", "vit-small", "deit-small", "swin-tiny", "convnext"),
     ),
-    Suite("pose", "Does the camera help, and in which form?", ("resnet18", "resnet18-pose", "resnet18-pose6d")),
+    Suite(
+        "pose",
+        "Does the camera help, and in which form?",
+        ("resnet18", "resnet18-pose", "resnet18-pose6d", "resnet18-pixel"),
+    ),
     Suite(
         "conditioning",
         "One code of the picture, or the features at each point's pixel?",
-        ("resnet18", "resnet18-pixel", "resnet18-pixel-mirror", "convnext", "convnext-pixel"),
+        (
+            "resnet18",
+            "resnet18-pixel",
+            "resnet18-pixel-mirror",
+            "resnet18-pixel-mirror-fpn",
+            "convnext",
+            "convnext-pixel",
+        ),
     ),
     Suite(
         "pyramid",
         "What does the pyramid bring?",
-        ("convnext", "convnext-fp3", "convnext-fp3-shared", "convnext-fpn"),
+        (
+            "convnext",
+            "convnext-fp3",
+            "convnext-fp3-shared",
+            "convnext-fpn",
+            "convnext-pixel",
+            "convnext-pixel-fpn",
+        ),
     ),
-    Suite("views", "Do rendered views help real photos?", ("resnet18-photos", "resnet18")),
+    Suite(
+        "views",
+        "Do rendered views help real photos, and how many?",
+        ("resnet18-photos", "resnet18-views8", "resnet18-views24", "resnet18-views48"),
+    ),
+    Suite(
+        "augment",
+        "Which augmentation helps pixel features?",
+        (
+            "resnet18-pixel-mirror-fpn",
+            "pixel-color",
+            "pixel-crop",
+            "pixel-flip",
+            "pixel-stretch",
+            "pixel-augment",
+        ),
+    ),
+    Suite(
+        "capacity",
+        "Do larger encoders help, trained or frozen?",
+        (
+            "resnet18",
+            "resnet34",
+            "resnet50",
+            "resnet101",
+            "convnext",
+            "convnext-small",
+            "convnext-base",
+            "resnet18-frozen",
+            "resnet101-frozen",
+            "convnext-frozen",
+            "convnext-base-frozen",
+        ),
+    ),
+    Suite("pretrain", "What is a start worth?", ("lite0", "lite0-weights", "lite0-run")),
+    Suite(
+        "norm",
+        "Is the conditional batch norm why larger encoders and augmentation do not help?",
+        (
+            "resnet18",
+            "resnet18-layernorm",
+            "resnet101",
+            "resnet101-layernorm",
+            "resnet18-augment",
+            "resnet18-augment-layernorm",
+        ),
+    ),
+    Suite(
+        "sampling",
+        "Uniform points, or half of them near the surface?",
+        ("resnet18", "resnet18-near", "resnet18-pixel-mirror-fpn", "pixel-near"),
+    ),
     Suite(
         "recipe",
         "Which change of the recipe helps?",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pix3d_onet.machine.checks import ABSENT, FAILED, OK, Check, installed_version
-from pix3d_onet.types import Bool, Float32, Mesh
+from pix3d_onet.types import Mesh
 
 RESOLUTION = 32
 """Voxels along the longest side of the grid; few, so that the test takes seconds."""
@@ -49,7 +49,8 @@ def training_step() -> str:
     from pix3d_onet import build_model
 
     torch.manual_seed(0)
-    points, occupancy = (torch.from_numpy(array) for array in _box_points())
+    points = torch.from_numpy(np.random.default_rng(0).uniform(-0.55, 0.55, (256, 3)).astype(np.float32))
+    occupancy = (points.abs() <= BOX_HALF).all(dim=1).float()
     model: Any = build_model("resnet18").train()
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
     images = torch.rand(2, 3, IMAGE, IMAGE)  # (B, 3, H, W)
@@ -60,12 +61,6 @@ def training_step() -> str:
     if not torch.isfinite(loss):
         raise ValueError("the loss is not a number")
     return f"loss {loss.item():.3f} (chance level {np.log(2):.3f})"
-
-
-def _box_points() -> tuple[Float32, Float32]:
-    points = np.random.default_rng(0).uniform(-0.55, 0.55, (256, 3)).astype(np.float32)
-    inside: Bool = np.all(np.abs(points) <= BOX_HALF, axis=1)
-    return points, inside.astype(np.float32)
 
 
 def cuda() -> tuple[bool, str] | None:

@@ -240,16 +240,10 @@ class Retrieval:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RetrievalCut:
+class RetrievalCut(Cone):
     """The retrieved shape, cut by the silhouette's cone of the picture's own camera."""
 
-    shapes: TrainingShapes
     name: str = "retrieval-cut"
-    settings: Mapping[str, Any] = field(default_factory=lambda: {"resolution": 2 * GRID})
-
-    def usable(self, view: View) -> bool:
-        """Whether the picture has a camera."""
-        return has_camera(view)
 
     def predict(self, sample: Sample, view: View) -> Prediction:
         """The intersection of the retrieved shape and the cone of ``view``; does not use ``sample``."""
@@ -270,17 +264,11 @@ class RetrievalCut:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Oracle:
+class Oracle(Retrieval):
     """The training shape with the highest IoU on the true shape's stored points, among the best ones on the grid."""
 
-    shapes: TrainingShapes
     name: str = "oracle"
-    settings: Mapping[str, Any] = field(default_factory=dict)
     _known: dict[str, Prediction] = field(default_factory=dict)
-
-    def usable(self, view: View) -> bool:
-        """True: a camera is not needed."""
-        return True
 
     def predict(self, sample: Sample, view: View) -> Prediction:
         """The best training shape; uses the true shape, not the picture."""

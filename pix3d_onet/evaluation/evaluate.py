@@ -60,6 +60,8 @@ class ShapeRow:
     """Whether the prediction has no surface."""
     faces: int | None = None
     """Number of faces of the predicted mesh; None if no mesh was compared."""
+    full: bool = False
+    """Whether every stored point is predicted inside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,11 @@ class Evaluation:
     def empty(self) -> int:
         """Number of empty predictions."""
         return sum(row.empty for row in self.rows)
+
+    @property
+    def full(self) -> int:
+        """Number of predictions that have every point inside."""
+        return sum(row.full for row in self.rows)
 
     def by_record(self, metric: str) -> dict[str, float]:
         """Record id → value of ``metric``."""
@@ -104,6 +111,7 @@ class Evaluation:
             "pictures": len(self.rows),
             "skipped": self.skipped,
             "empty": self.empty,
+            "full": self.full,
             "settings": dict(self.settings),
             "means": means,
             "shapes": shapes,
@@ -201,7 +209,9 @@ def evaluate(
     for sample, view, prediction in predictions:
         comparison = compare(prediction, sample, contains, sample_surface, samples=samples, seed=seed, search=search)
         faces = len(prediction.mesh.faces)
-        rows.append(ShapeRow(view.record_id, sample.object_id, sample.category, measure(comparison), faces == 0, faces))
+        full = comparison.points_predicted is not None and bool(comparison.points_predicted.all())
+        named = (view.record_id, sample.object_id, sample.category)
+        rows.append(ShapeRow(*named, measure(comparison), faces == 0, faces, full))
     means = mean_rows([row.values for row in rows], [row.object_id for row in rows])
     return predictions.result(rows, means, {"samples": samples, "seed": seed, "limit": limit})
 

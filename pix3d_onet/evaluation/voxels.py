@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
-from pix3d_onet.types import Bool, Float32, Float64, Mesh
+from pix3d_onet.geometry.mesh.sampling import spread
+from pix3d_onet.types import Bool, Float32, Mesh
 
 Contains = Callable[[Mesh, Float32], Bool]
 """``geometry.mesh.inside.winding.contains``: mesh, (N, 3) points → (N,) bool."""
-BATCH = 1 << 20
-"""Surface points in memory at a time: 24 MB."""
 
 
 def voxel_centres(voxels: int, half_side: float) -> Float32:
@@ -48,7 +46,7 @@ def _near_surface(mesh: Mesh, voxels: int, half_side: float) -> Bool:
     eight centres) that contains a place on the surface is the cell of such a point, or adjacent to it.
     """
     cells = np.zeros((voxels + 1,) * 3, np.bool_)  # cell k lies between centres k - 1 and k
-    for points in _cover(mesh.triangles / (2 * half_side / voxels)):
+    for points in spread(mesh.triangles / (2 * half_side / voxels), 1.0):
         index = np.floor(points + (voxels + 1) / 2).astype(np.int64)  # centre k is at k + 0.5 - voxels / 2
         index = np.clip(
             index, 0, voxels
@@ -60,19 +58,3 @@ def _near_surface(mesh: Mesh, voxels: int, half_side: float) -> Bool:
         low[axis], high[axis] = slice(None, -1), slice(1, None)
         cells = cells[tuple(low)] | cells[tuple(high)]
     return cells.reshape(-1)
-
-
-def _cover(triangles: Float64) -> Iterator[NDArray[np.float64]]:
-    """(F, 3, 3) → points on the triangles, in batches: the vertices of a subdivision into edges no longer than 1.
-
-    Every place on a triangle is within 1/√3 of one of them.
-    """
-    edges = np.linalg.norm(triangles - np.roll(triangles, 1, axis=1), axis=2).max(axis=1, initial=0)
-    parts = np.maximum(np.ceil(edges), 1).astype(np.int64)
-    for n in np.unique(parts):
-        i, j = np.divmod(np.arange((n + 1) ** 2), n + 1)
-        keep = i + j <= n
-        weights = np.stack([i[keep], j[keep], n - i[keep] - j[keep]], axis=1) / n  # (W, 3)
-        chosen = triangles[parts == n]
-        for block in np.array_split(chosen, -(-len(chosen) * len(weights) // BATCH)):
-            yield (weights @ block).reshape(-1, 3)

@@ -10,17 +10,7 @@ from typing import Any
 from pix3d_onet.data.store.card import card_files, write_card
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit
-from pix3d_onet.files import (
-    check_claim,
-    file_digest,
-    is_own_file,
-    member,
-    read_json,
-    remove,
-    remove_empty,
-    write_json,
-    write_text,
-)
+from pix3d_onet.files import check_claim, file_digest, member, own_json, remove, remove_empty, write_json, write_text
 
 KIND = "export"
 CLAIM_FILE = "export.json"
@@ -69,14 +59,8 @@ def finish(out: Path, files: Sequence[str], card: str) -> None:
 
 def _claimed(out: Path) -> dict[str, Any]:
     """The claim in ``out``; empty if it is missing or not written by :func:`claim`."""
-    if not is_own_file(out / CLAIM_FILE):
-        return {}
-    try:
-        found = read_json(out / CLAIM_FILE, follow=False)
-    except InputError:
-        return {}
-    fits = isinstance(found, dict) and isinstance(found.get("what"), dict) and isinstance(found.get("files"), list)
-    return found if fits else {}
+    found = own_json(out / CLAIM_FILE)
+    return found if isinstance(found.get("what"), dict) and isinstance(found.get("files"), list) else {}
 
 
 def _remove(out: Path, files: list[Any]) -> None:

@@ -6,7 +6,7 @@ import io
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pix3d_onet.config import POINTS_HALF_SIDE, SPLITS
+from pix3d_onet.config import POINTS_HALF_SIDE, SPLITS, SplitName
 from pix3d_onet.data.sources import onet_layout as layout
 from pix3d_onet.data.sources.registry import terms_of
-from pix3d_onet.data.store.card import card_files, export_card, write_card
+from pix3d_onet.data.store.card import export_card
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
-from pix3d_onet.export.claimed_folder import CLAIM_FILE, KIND, SUMS_FILE, plain_name
-from pix3d_onet.files import (
-    check_claim,
-    file_digest,
-    is_own_file,
-    member,
-    read_json,
-    remove,
-    remove_empty,
-    write_bytes,
-    write_json,
-    write_text,
-)
+from pix3d_onet.export.claimed_folder import SUMS_FILE, claim, finish, plain_name
+from pix3d_onet.files import is_own_file, member, remove, write_bytes, write_text
 from pix3d_onet.geometry.mesh.inside.winding import contains
 from pix3d_onet.geometry.mesh.writing import write_mesh
 from pix3d_onet.types import Bool, Camera, Float32, Sample, UInt8, View
@@ -45,7 +34,7 @@ JPEG_QUALITY = 95
 PICTURE_FILES = ((layout.PICTURES, ".jpg"), (layout.MASKS, ".png"))
 """Folders of the files of a picture in a model's folder, and their suffixes; the name is its number."""
 METADATA_FILE = "metadata.yaml"
-"""Written last, when the export is complete. The claim has the number of pictures per model instead of all names."""
+"""Written last, when the export is complete."""
 LARGEST_HALF = np.nextafter(np.float16(POINTS_HALF_SIDE), np.float16(0))
 """Largest float16 below 0.55: exported points stay in the original's cube."""
 
@@ -81,7 +70,9 @@ def export_onet(
         names = model_names(entries)
         side = image_size or int(data.manifest.config["image_size"])
         what = {"data_hash": data.manifest.data_hash, "image_size": side}
-        _claim(out, what, {names[e.object_id]: e.images for e in entries}, overwrite, emit)
+        files = list(_files({names[e.object_id]: e.images for e in entries}))
+        claim(out, what, [*files, METADATA_FILE], overwrite=overwrite, emit=emit)
+        remove(out / METADATA_FILE)
         pictures = changed = points = 0
         for number, entry in enumerate(entries, 1):
             sample = data.sample(entry)
@@ -90,9 +81,8 @@ def export_onet(
             points += len(sample.points)
             emit(Progress("export", number, len(entries), item=entry.object_id))
     splits = _write_lists(out, entries, names)
-    made = [file for file in _files({names[e.object_id]: e.images for e in entries}) if is_own_file(out / file)]
-    write_text(out / SUMS_FILE, "".join(f"{file_digest(out / file, follow=False)}  {file}\n" for file in made))
-    write_card(out, export_card(data.manifest, terms_of(data.manifest), _sections(side)))
+    made = [file for file in files if is_own_file(out / file)]
+    finish(out, made, export_card(data.manifest, terms_of(data.manifest), _sections(side)))
     write_text(out / METADATA_FILE, "".join(f"{c}:\n  id: {c}\n  name: {c}\n" for c in splits))
     return ExportResult(out, len(entries), pictures, splits, points, changed)
 
@@ -165,67 +155,29 @@ def _write_model(out: Path, name: str, sample: Sample, side: int) -> int:
 
 
 def _write_lists(out: Path, entries: Sequence[ShapeEntry], names: dict[str, str]) -> dict[str, dict[str, int]]:
-    lists: dict[str, dict[str, list[str]]] = defaultdict(lambda: {split: [] for split in SPLITS})
+    """Write the lists of all categories and splits; returns the number of models in each."""
+    counts: dict[str, dict[str, int]] = defaultdict(dict)
+    for (category, split), chosen in by_split(entries, names).items():
+        models = sorted(names[e.object_id].split("/")[1] for e in chosen)
+        # the original code splits at newlines: a trailing one would be a model without a name
+        write_text(member(out, category, f"{split}.lst"), "\n".join(models))
+        counts[category][split] = len(models)
+    return {category: counts[category] for category in sorted(counts)}
+
+
+def by_split(entries: Sequence[ShapeEntry], names: Mapping[str, str]) -> dict[tuple[str, SplitName], list[ShapeEntry]]:
+    """(Category, split) → its shapes; every category has all splits."""
+    found: dict[tuple[str, SplitName], list[ShapeEntry]] = defaultdict(list)
     for entry in entries:
-        category, model = names[entry.object_id].split("/")
-        lists[category][entry.image_splits[0] if entry.image_splits else entry.split].append(model)
-    for category, splits in lists.items():
-        for split, models in splits.items():
-            # the original code splits at newlines: a trailing one would be a model without a name
-            write_text(member(out, category, f"{split}.lst"), "\n".join(sorted(models)))
-    return {c: {split: len(models) for split, models in lists[c].items()} for c in sorted(lists)}
+        category = names[entry.object_id].split("/")[0]
+        for split in SPLITS:
+            found[category, split] += [entry] if split_of(entry) == split else []
+    return found
 
 
-def _claim(out: Path, what: dict[str, object], models: dict[str, int], overwrite: bool, emit: Emit) -> None:
-    """Check that ``out`` may be written and holds this export or none. ``models``: name → number of pictures."""
-    ours = check_claim(
-        out,
-        KIND,
-        files=(CLAIM_FILE, METADATA_FILE, SUMS_FILE, *card_files(out)),
-        folders={name.split("/")[0] for name in models},
-        known=lambda folder: "data_hash" in _claimed(folder),
-        overwrite=overwrite,
-        emit=emit,
-    )
-    before = _claimed(out) if ours else {}
-    try:
-        if before and {key: before.get(key) for key in what} != what:
-            if not overwrite:
-                raise InputError(f"{out} holds another export.", hint="Give another folder, or `overwrite=True`.")
-            _remove(out, before)
-        remove(out / METADATA_FILE)
-        write_json(out / CLAIM_FILE, {**what, "models": models})
-    except OSError as error:
-        raise InputError(f"cannot write to {out}: {error.strerror}.") from None
-
-
-def _claimed(out: Path) -> dict[str, Any]:
-    """The content of ``CLAIM_FILE`` in ``out``; empty if it is missing or not written by onet."""
-    if not is_own_file(out / CLAIM_FILE):
-        return {}
-    try:
-        found = read_json(out / CLAIM_FILE, follow=False)
-    except InputError:
-        return {}
-    return found if isinstance(found, dict) and isinstance(found.get("image_size"), int) else {}
-
-
-def _remove(out: Path, before: dict[str, Any]) -> None:
-    """Remove the files of an earlier export by name, and then empty folders."""
-    models = before.get("models")
-    if not isinstance(models, dict) or not all(map(_is_model, models.items())):
-        raise InputError(f"{out} is an export without a list of its files.", hint="Remove it yourself.")
-    for file in _files(dict.fromkeys(models, 0)):
-        remove(member(out, *file.split("/")))
-    for (name, pictures), (folder, ending) in itertools.product(models.items(), PICTURE_FILES):
-        place = member(out, *name.split("/"), folder, "000").parent
-        # the claim may be somebody else's: what is there bounds the work, not the number that it gives
-        for path in list(place.iterdir()) if place.is_dir() else []:
-            number = int(path.stem) if path.stem.isdecimal() and len(path.stem) < 8 else pictures
-            if number < pictures and path.name == f"{number:03d}{ending}":
-                remove(path)
-    for category in {name.split("/")[0] for name in models}:
-        remove_empty(out / category)
+def split_of(entry: ShapeEntry) -> str:
+    """The split of a shape: that of its first picture, or, without pictures, its own."""
+    return entry.image_splits[0] if entry.image_splits else entry.split
 
 
 def _files(models: Mapping[str, int]) -> Iterator[str]:
@@ -264,14 +216,6 @@ inside = np.unpackbits(model["occupancies"])[: len(points)].astype(bool)  # (P,)
     return {"Files": files, "Load": load, "Checksums": f"`sha256sum -c {SUMS_FILE}` compares all files of the models."}
 
 
-def _is_model(item: tuple[object, object]) -> bool:
-    """Whether an entry of ``models`` is a valid name (see :func:`model_names`) with a valid number of pictures."""
-    name, pictures = item
-    parts = name.split("/") if isinstance(name, str) else []
-    plain = len(parts) == 2 and all(plain_name(p) == p for p in parts)
-    return plain and type(pictures) is int and 0 <= pictures < 1 << 20
-
-
 def _encoded(pixels: UInt8, side: int, form: str) -> bytes:
     picture = Image.fromarray(pixels)
     if picture.size != (side, side):
@@ -281,8 +225,3 @@ def _encoded(pixels: UInt8, side: int, form: str) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, form, quality=JPEG_QUALITY)  # PNG ignores the quality
     return buffer.getvalue()
-
-
-def to_json(result: ExportResult) -> dict[str, object]:
-    """The JSON document of an export."""
-    return asdict(result) | {"out": str(result.out)}

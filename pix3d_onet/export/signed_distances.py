@@ -6,16 +6,15 @@ the same author's AutoSDF, samples by ``deep_sdf/data.py`` of https://github.com
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import h5py
 import numpy as np
 
-from pix3d_onet.config import SPLITS, SplitName
+from pix3d_onet.config import SPLITS
 from pix3d_onet.data.sources import onet_layout as layout
 from pix3d_onet.data.sources.registry import terms_of
 from pix3d_onet.data.store.card import export_card
@@ -24,7 +23,7 @@ from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.export.claimed_folder import claim, finish, plain_name
-from pix3d_onet.export.original_layout import model_names
+from pix3d_onet.export.original_layout import by_split, model_names, split_of
 from pix3d_onet.files import member, write_json, write_text, writing
 from pix3d_onet.geometry.mesh.distances import surface_distances
 from pix3d_onet.geometry.mesh.inside.winding import contains
@@ -63,7 +62,7 @@ def export_sdf_grid(
         grids = {e.object_id: grid_name(e, names[e.object_id], pix3d=pix3d) for e in entries}
         lists = {
             f"{category}_{split}.lst": [PurePosixPath(grids[e.object_id]).parts[1] for e in chosen]
-            for (category, split), chosen in _by_split(entries, names).items()
+            for (category, split), chosen in by_split(entries, names).items()
         }
         files = [*grids.values(), *lists]
         what = {"layout": "sdf-grid", "data_hash": data.manifest.data_hash, "resolution": resolution}
@@ -90,7 +89,7 @@ def export_deepsdf(dataset: Path, out: Path, *, overwrite: bool = False, emit: E
         entries = data.entries()
         names = model_names(entries)
         splits: dict[str, dict[str, list[str]]] = {split: {} for split in SPLITS}
-        for (category, split), chosen in _by_split(entries, names).items():
+        for (category, split), chosen in by_split(entries, names).items():
             splits[split][category] = [names[e.object_id].split("/")[1] for e in chosen]
         folders = (f"{SAMPLES}/{SOURCE}", f"{NORMALISATION}/{SOURCE}")
         files = [f"{folder}/{names[e.object_id]}.npz" for e in entries for folder in folders]
@@ -153,27 +152,8 @@ def _write_grid(path: Path, sample: Sample, resolution: int) -> None:
             file.create_dataset(name, data=array, compression="gzip", compression_opts=4, track_times=False)
 
 
-def _by_split(entries: Sequence[ShapeEntry], names: Mapping[str, str]) -> dict[tuple[str, SplitName], list[ShapeEntry]]:
-    """(Category, split) → its shapes; every category has all splits."""
-    found: dict[tuple[str, SplitName], list[ShapeEntry]] = defaultdict(list)
-    for entry in entries:
-        category = names[entry.object_id].split("/")[0]
-        for split in SPLITS:
-            found[category, split] += [entry] if _split_of(entry) == split else []
-    return found
-
-
-def _split_of(entry: ShapeEntry) -> str:
-    return entry.image_splits[0] if entry.image_splits else entry.split
-
-
 def _counted(out: Path, entries: Sequence[ShapeEntry]) -> DistanceExport:
-    return DistanceExport(out, len(entries), {split: sum(_split_of(e) == split for e in entries) for split in SPLITS})
-
-
-def to_json(result: DistanceExport) -> dict[str, object]:
-    """The JSON document of an export."""
-    return asdict(result) | {"out": str(result.out)}
+    return DistanceExport(out, len(entries), {split: sum(split_of(e) == split for e in entries) for split in SPLITS})
 
 
 DEEPSDF_TEXT = f"""``{SAMPLES}/{SOURCE}/<category>/<model>.npz``: ``pos`` and ``neg``, (n, 4) float32, a point and its

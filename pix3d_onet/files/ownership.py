@@ -13,7 +13,7 @@ from typing import Any
 
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.files.reading import is_own_file, printable, read_json
+from pix3d_onet.files.reading import is_own_file, own_json, printable
 from pix3d_onet.files.writing import OF_A_PART, remove, write_json
 
 MARKER = ".onet.json"
@@ -27,14 +27,8 @@ LOCK_FILES = (".lock", ".bench.lock")
 
 def marker(folder: Path) -> Mapping[str, Any]:
     """Content of the marker of ``folder`` (``kind`` and more); empty if there is none by onet."""
-    path = folder / MARKER
-    if not is_own_file(path):
-        return {}
-    try:
-        found = read_json(path, follow=False, limit=MAX_MARKER_BYTES)
-    except InputError:
-        return {}
-    good = isinstance(found, dict) and (found.get("format"), found.get("version")) == (FORMAT, VERSION)
+    found = own_json(folder / MARKER, limit=MAX_MARKER_BYTES)
+    good = (found.get("format"), found.get("version")) == (FORMAT, VERSION)
     return found if good and isinstance(found.get("kind"), str) else {}
 
 

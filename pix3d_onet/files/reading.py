@@ -72,6 +72,11 @@ def is_own_file(path: Path) -> bool:
         return False
 
 
+def is_file(path: Path) -> bool:
+    """Whether ``path`` is a file or leads to one; False also for names that no file system accepts."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for some of these
+
+
 def read_bytes(path: Path, *, limit: int, follow: bool = True) -> bytes:
     """The bytes of a regular file of at most ``limit``; OSError as :func:`open_regular`, and if the file grows."""
     with open_regular(path, limit=limit, follow=follow) as file:
@@ -105,6 +110,16 @@ def read_json(
     if too_deep(document):
         raise InputError(f"{what} {path} is nested more than {MAX_JSON_DEPTH} levels deep.", hint=hint)
     return document
+
+
+def own_json(path: Path, *, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """The JSON object in ``path``; empty if that is missing, a link, damaged, or no object: then onet did not write
+    it."""
+    try:
+        document = read_json(path, follow=False, limit=limit)
+    except InputError:
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def too_deep(document: Any) -> bool:

@@ -21,25 +21,11 @@ PART_SUFFIX = ".part"
 OF_A_PART = re.compile(r"^\.(.+)\.[0-9a-f]{8}" + re.escape(PART_SUFFIX) + "$")
 """Matches the name of such a file; group 1 is its final name."""
 
-REFUSALS = {
-    getattr(errno, name)
-    for name in (
-        "EACCES",
-        "EPERM",
-        "EROFS",
-        "ENOSPC",
-        "EDQUOT",
-        "EFBIG",
-        "ENOTDIR",
-        "EISDIR",
-        "EEXIST",
-        "ENOTEMPTY",
-        "ENAMETOOLONG",
-    )
-}
-"""System errors that mean "this place cannot be written to (or read)", not a bug in the program."""
-
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ACCESS = (errno.EACCES, errno.EPERM)
+IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY)
+REFUSALS = (*DISK_FULL, *NO_ACCESS, *IN_THE_WAY, errno.EROFS, errno.ENAMETOOLONG)
+"""System errors that mean "this place cannot be written to (or read)", not a bug in the program."""
 
 
 def refused(error: OSError) -> InputError | OSError:
@@ -51,7 +37,7 @@ def refused(error: OSError) -> InputError | OSError:
         return InputError(f"{reason}.")
     path = Path(os.fsdecode(error.filename2 or error.filename))
     target = path.with_name(OF_A_PART.sub(r"\1", path.name))  # the final name, not the temporary one
-    doing = "no access to" if error.errno in (errno.EACCES, errno.EPERM) else "cannot write to"
+    doing = "no access to" if error.errno in NO_ACCESS else "cannot write to"
     return InputError(f"{doing} {target}: {reason}.")
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,9 +18,9 @@ import numpy as np
 from pix3d_onet.config import SPLITS, PrepareConfig
 from pix3d_onet.data.sources.registry import SOURCES
 from pix3d_onet.data.sources.splits import PRESCRIBED
-from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, is_figure, read_manifest
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, is_figure
 from pix3d_onet.data.store.shard_file import open_shard, read_picture, shard_problems
-from pix3d_onet.errors import InputError, RejectError
+from pix3d_onet.errors import RejectError
 from pix3d_onet.escape import shell
 from pix3d_onet.files import check_regular, digest, file_digest, inside
 from pix3d_onet.geometry.mesh.formats.side_files import mesh_digest
@@ -131,7 +130,7 @@ def check_manifest(root: Path, manifest: Manifest) -> Check:
         ("shard", [s.file for s in manifest.shards]),
         ("place", [f"{s.shard} row {s.row}" for s in manifest.shapes]),
     ):
-        for value in _repeated(values):
+        for value in sorted(value for value, count in Counter(values).items() if count > 1):
             findings.append(error(value, f"{name} appears more than once in the manifest."))
     for shape in manifest.shapes:
         wrong = sorted({shape.split, *shape.image_splits} - set(SPLITS))
@@ -190,16 +189,10 @@ def schema_problems(path: Path, shapes: Sequence[ShapeEntry], manifest: Manifest
     """Deviations of a shard from the format in ``data.store.reader``; empty if there are none."""
     try:
         with open_shard(path) as file:
-            return list(_schema_problems(file, shapes, manifest))
+            structure = list(shard_problems(file, manifest.config, shapes))
+            return structure or list(_content_problems(file, shapes, manifest))
     except Exception as problem:  # noqa: BLE001 - h5py raises many kinds of errors on damaged files
         return [f"is damaged ({type(problem).__name__}: {problem})"]
-
-
-def _schema_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: Manifest) -> Iterable[str]:
-    problems = list(shard_problems(file, manifest.config, shapes))
-    yield from problems
-    if not problems:
-        yield from _content_problems(file, shapes, manifest)
 
 
 def _content_problems(file: h5py.File, shapes: Sequence[ShapeEntry], manifest: Manifest) -> Iterable[str]:
@@ -359,15 +352,3 @@ def number(values: Mapping[str, Any], key: str, default: float) -> float:
     """A setting or figure of a manifest; ``default`` if it is missing or no finite number."""
     value = values.get(key, default)
     return float(value) if is_figure(value) else default
-
-
-def open_manifest(root: Path) -> Manifest:
-    """``read_manifest``, and an InputError if the data set has no shapes."""
-    manifest = read_manifest(root)
-    if not manifest.shapes:
-        raise InputError(f"data set {root} has no shapes.", hint="Prepare it again.")
-    return manifest
-
-
-def _repeated(values: Iterable[str]) -> list[str]:
-    return [key for key, group in itertools.groupby(sorted(values)) if len(list(group)) > 1]

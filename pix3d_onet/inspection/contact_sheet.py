@@ -31,6 +31,10 @@ COLUMNS = 3
 """Shapes per row."""
 MASK_COLOUR = np.array([0, 114, 178])
 """Blue of Okabe and Ito (2008)."""
+LEGEND = (
+    "Of each shape: a picture, its mask in blue, and the stored mesh from the picture's camera;",
+    "with “no camera”, or without a picture, the mesh is seen from a fixed direction.",
+)
 DEFAULT_VIEW = (math.radians(35), math.radians(20))
 """Azimuth and elevation for a mesh whose picture has no camera."""
 
@@ -69,7 +73,8 @@ def _tile(sample: Sample, entry: ShapeEntry, why: str) -> Image.Image:
         tile.paste(Image.fromarray(cell), (k * CELL, 0))
     draw, font = ImageDraw.Draw(tile), _font()
     extra = f"{entry.images} pictures" if entry.images != 1 else ""
-    first = ", ".join(filter(None, [entry.object_id, entry.split, extra]))
+    camera = "" if view is None or view.has_pose else "no camera"
+    first = ", ".join(filter(None, [entry.object_id, entry.split, extra, camera]))
     for row, text in enumerate((first, why)):
         draw.text(
             (2, CELL + 2 + row * LABEL // 2), _shortened(draw, text, font, 3 * CELL - 4), fill=(60, 60, 60), font=font
@@ -119,7 +124,11 @@ def _grid(tiles: Sequence[Image.Image]) -> Image.Image:
     columns = min(COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
     width, height = tiles[0].width + GAP, tiles[0].height + GAP
-    sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), "white")
+    top = GAP + LABEL
+    sheet = Image.new("RGB", (columns * width + GAP, rows * height + top), "white")
+    draw, font = ImageDraw.Draw(sheet), _font()
+    for row, text in enumerate(LEGEND):
+        draw.text((GAP + 2, GAP + row * LABEL // 2), text, fill=(60, 60, 60), font=font)
     for k, tile in enumerate(tiles):
-        sheet.paste(tile, (GAP + (k % columns) * width, GAP + (k // columns) * height))
+        sheet.paste(tile, (GAP + (k % columns) * width, top + (k // columns) * height))
     return sheet

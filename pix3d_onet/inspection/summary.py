@@ -85,7 +85,7 @@ def summarise(root: Path) -> Summary:
 
 
 def _split(manifest: Manifest, name: str) -> SplitCount:
-    own = [s for s in manifest.shapes if name in s.image_splits or (not s.image_splits and s.split == name)]
+    own = manifest.in_split(name)
     pictures = sum(split == name for s in own for split in s.image_splits)
     return SplitCount(name, len(own), pictures, dict(sorted(Counter(s.category for s in own).items())))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pix3d_onet import lattice
 from pix3d_onet.config import POINTS_HALF_SIDE
-from pix3d_onet.data.store.manifest import Manifest, ShapeEntry
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, read_manifest
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
@@ -19,8 +19,9 @@ from pix3d_onet.inspection.checks import Check, Finding, Verification
 from pix3d_onet.inspection.distances import SAMPLES, DistanceCheck
 from pix3d_onet.inspection.labels import LabelCheck, SourceLabelCheck
 from pix3d_onet.inspection.surface import SurfaceCheck
+from pix3d_onet.metrics import iou
 from pix3d_onet.seeding import generator
-from pix3d_onet.types import Bool, Sample, View
+from pix3d_onet.types import Sample, View
 
 SHAPES, POINTS = 32, 20_000
 """Number of shapes, and of labels per shape, that are checked by default."""
@@ -47,7 +48,9 @@ def verify(
     ``source_root``: folder of the source, to compare with. InputError if there is no readable manifest or no source;
     any other problem is a finding.
     """
-    manifest = checks.open_manifest(root)
+    manifest = read_manifest(root)
+    if not manifest.shapes:
+        raise InputError(f"data set {root} has no shapes.", hint="Prepare it again.")
     if source_root is not None and not source_root.is_dir():
         raise InputError(f"source not found: {source_root}.")
     command = checks.prepare_command(manifest, root, source_root)
@@ -157,6 +160,4 @@ class _Cameras:
 def projection_iou(scene: Scene, view: View) -> float:
     """Intersection over union of the view's mask and the mesh projected with the view's camera."""
     height, width = view.mask.shape
-    silhouette: Bool = scene.silhouette(view.pose, view.intrinsics, (width, height))
-    union = int((silhouette | view.mask).sum())
-    return int((silhouette & view.mask).sum()) / union if union else 1.0
+    return iou(scene.silhouette(view.pose, view.intrinsics, (width, height)), view.mask)

@@ -287,12 +287,8 @@ class _Job:
             if shard.file in sound:
                 continue
             members = [sources[e.object_id] for e in manifest.shapes if e.shard == shard.file]
-            self.emit(
-                Note(
-                    f"{shard.file} is damaged or missing: preparing {len(members)} of {len(sources)} shapes again.",
-                    "warning",
-                )
-            )
+            text = f"{shard.file} is damaged or missing: preparing {len(members)} of {len(sources)} shapes again."
+            self.emit(Note(text, "warning"))
             outcomes, _ = self.prepare_shapes(members)
             made = [self.staging.load(s.object_id, outcomes[s.object_id].key) for s in members]
             again = write_shard(self.staging.folder / shard.file, made)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from pix3d_onet.config import ExtractionConfig, MaskRule, PrepareConfig
+from pix3d_onet.config import DecoderPrecision, ExtractionConfig, MaskRule, PrepareConfig
 from pix3d_onet.data.images.cutout import PhotoView
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, ignore
@@ -42,11 +42,36 @@ def reconstruct(
     mask: str | Path | Bool | None = None,
     pose: str | Path | ArrayLike | None = None,
     focal: float | None = None,
-    extraction: ExtractionConfig,
+    resolution: int = 128,
+    coarse: int = 32,
+    threshold: float | None = None,
+    refine: bool = False,
+    simplify: int | None = None,
+    precision: DecoderPrecision = "fp32",
     device: str = "auto",
     emit: Emit = ignore,
 ) -> Mesh:
-    """``pix3d_onet.reconstruct``, with the extraction settings as one record."""
+    """The closed mesh that a run's network predicts from a raw photo, as ``onet reconstruct`` writes it.
+
+    The mesh is in the normalised frame: y up, centred at the origin, the longest side of a training shape 1.
+
+    ``run``: a run's folder, or a network's ``.safetensors`` file. ``image``: a picture file (its EXIF orientation is
+    applied) or pixels (H, W, 3) RGB or (H, W, 4) RGBA uint8. ``mask``: a mask file, (H, W) bool of the photo's size,
+    ``auto`` (keeps what differs from the colours along the border), ``rembg``, or None: the picture's alpha channel
+    or white background, else the whole picture. ``pose``, only for networks with a pose input: a camera file, or
+    (4, 4), normalised frame → camera frame (which looks along +z). ``focal``, only with a matrix: the focal length
+    divided by the photo's width.
+
+    ``resolution`` cells span the cube's side of 1.1. The search starts on ``coarse`` cells; thinner parts can be
+    missed. ``threshold``: occupancy probability at the surface (None: the run's). ``refine`` moves vertices onto the
+    level set. ``simplify``: wanted number of faces. ``precision``: of the decoder's matrix products. ``device``:
+    ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``emit`` receives warnings about the mask.
+
+    The network is loaded at every call; for many photos open a job (``pix3d_onet.reconstruction.job``). Raises
+    ConfigError for a wrong setting; InputError for an unusable run or camera, arrays of a wrong shape, or an empty
+    prediction; RejectError for an unusable picture or mask.
+    """
+    extraction = ExtractionConfig(resolution, coarse, threshold, refine, simplify, precision)
     photo = Path(image) if isinstance(image, str) else image
     cut = (rule_of(mask) or Path(mask)) if isinstance(mask, str) else mask
     camera = given_camera(pose, focal)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pix3d_onet.ablation.selection import TABLE1, Selection
-from pix3d_onet.ablation.stored_runs import RunGroup, StoredRun, choose_group, find_runs, group_runs
+from pix3d_onet.ablation.stored_runs import RunGroup, choose_group, find_runs, group_runs
 from pix3d_onet.ablation.unfinished import UnfinishedRun, find_unfinished
 from pix3d_onet.data.store.manifest import Manifest, read_manifest
 from pix3d_onet.errors import InputError, MissingDependencyError
 from pix3d_onet.events import Emit, Note, ignore
-from pix3d_onet.files import check_claim, is_own_file, mark, member, read_json, refused, unmark, write_text
+from pix3d_onet.files import check_claim, mark, member, own_json, refused, unmark, write_text
 from pix3d_onet.report import formats
 from pix3d_onet.report.figures import FIGURE_FORMATS, write_figures
 from pix3d_onet.report.gallery import Gallery, gallery
@@ -23,7 +23,7 @@ from pix3d_onet.report.thumbnails import Thumbnails
 REPORT_FOLDER = "report"
 PAGE_FILE = "report.html"
 KIND = "report"
-FIGURES = tuple(f"figure{name}.{form}" for name in ("5-gallery", "6-curves") for form in FIGURE_FORMATS)
+FIGURES = tuple(f"figure{name}.{form}" for name in ("1-curves", "2-gallery") for form in FIGURE_FORMATS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +42,7 @@ class TableOptions:
 
     ``selection``: the rows of a suite (None: all variants with a run); ``all_rows``: also rows without a run, blank;
     ``base``: the variant to compare the others with (None: the suite's); ``reference``: show the published numbers
-    (None: for Table 1, and for other tables without a suite's name if all rows are in Table 1).
+    (None: for Table 1, and for a table without a suite's name if its rows are all those of Table 1).
     """
 
     selection: Selection | None = None
@@ -54,21 +54,22 @@ class TableOptions:
 ALL_RUNS = TableOptions()
 
 
-def make_report(
-    runs: Sequence[StoredRun],
+def read_report(
+    root: Path,
     *,
     setting: str | None = None,
     options: TableOptions = ALL_RUNS,
-    unfinished: Sequence[UnfinishedRun] = (),
     data: Path | None = None,
     examples: bool = True,
     emit: Emit = ignore,
 ) -> Report:
-    """The report on the group with the key ``setting`` (None: the one with most of the rows, then with most runs).
+    """The report on the runs in or below ``root`` with the setting's key ``setting`` (None: the group with most of the
+    rows, then with most runs).
 
     ``data``: the data set, for its quality figures; ``examples``: include its pictures and meshes. ConfigError for an
-    unknown setting or base; InputError if no variant of the suite has a run.
+    unknown setting or base; InputError if no run is finished, or no variant of the suite has one.
     """
+    runs, unfinished = find_runs(root, emit), find_unfinished(root)
     names = {v.name for v in options.selection.variants} if options.selection else set()
     groups = sorted(group_runs(runs), key=lambda g: -len(names.intersection(g.variants)))
     group = choose_group(groups, setting, emit)
@@ -83,16 +84,17 @@ def make_report(
 
 
 def _table(group: RunGroup, options: TableOptions, unfinished: Sequence[UnfinishedRun], emit: Emit) -> Table:
-    chosen, base, reference, title = options.selection, options.base, options.reference, ""
+    chosen, base, reference, name, title = options.selection, options.base, options.reference, "", ""
     if chosen is not None:
         base = base or _base(group, chosen, all_rows=options.all_rows, emit=emit)
         if chosen.name:
-            title = chosen.title
-            reference = chosen.name == TABLE1 if reference is None else reference
+            name, title = chosen.name, chosen.title
+            reference = name == TABLE1 if reference is None else reference
     return build_table(
         group,
         chosen.variants if chosen is not None else None,
         base,
+        name=name,
         title=title,
         all_rows=options.all_rows,
         reference=reference,
@@ -109,22 +111,6 @@ def _base(group: RunGroup, chosen: Selection, *, all_rows: bool, emit: Emit) -> 
         return chosen.base
     emit(Note(f"{chosen.base} has no finished run; the others are compared with {present[0]}.", "warning"))
     return present[0]
-
-
-def read_report(
-    root: Path,
-    *,
-    setting: str | None = None,
-    options: TableOptions = ALL_RUNS,
-    data: Path | None = None,
-    examples: bool = True,
-    emit: Emit = ignore,
-) -> Report:
-    """``make_report`` on all runs in or below ``root``; InputError if none is finished."""
-    runs, unfinished = find_runs(root, emit), find_unfinished(root)
-    return make_report(
-        runs, setting=setting, options=options, unfinished=unfinished, data=data, examples=examples, emit=emit
-    )
 
 
 def report_folder(runs: Path, suite_name: str = "") -> Path:
@@ -169,14 +155,7 @@ def write_report(
 
 def is_report(folder: Path) -> bool:
     """Whether ``folder`` contains a report's table in JSON (links do not count)."""
-    path = folder / "table1.json"
-    if not is_own_file(path):
-        return False
-    try:
-        document = read_json(path, follow=False)
-    except InputError:
-        return False
-    return isinstance(document, dict) and {"dataset", "rows"} <= document.keys()
+    return {"dataset", "rows"} <= own_json(folder / "table1.json").keys()
 
 
 def write_default_report(

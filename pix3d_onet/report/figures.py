@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FIGURE_FORMATS = ("png", "svg", "pdf")
 DPI = 200
 TILE, LABELS = 1.25, 1.15
-"""Side of a picture in Figure 5, and width of its row labels, inches."""
+"""Side of a picture in Figure 2, and width of its row labels, inches."""
 _RC = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -44,7 +44,7 @@ _RC = {
 
 
 def figure_curves(group: RunGroup, table: Table) -> Figure:
-    """Figure 6: validation IoU over steps; mean over seeds, band from lowest to highest, marker at the best mean."""
+    """Figure 1: validation IoU over steps; mean over seeds, band from lowest to highest, marker at the best mean."""
     plt = _pyplot()
     figure: Figure
     with plt.rc_context(_RC):
@@ -72,7 +72,7 @@ def figure_curves(group: RunGroup, table: Table) -> Figure:
 
 
 def figure_gallery(shown: Gallery, thumbnails: Thumbnails, emit: Emit = ignore) -> Figure:
-    """Figure 5: one column per picture, with its mask, the ground truth and each variant's reconstruction."""
+    """Figure 2: one column per picture, with its mask, the ground truth and each variant's reconstruction."""
     plt = _pyplot()
     variants = shown.variants
     rows, columns = 2 + len(variants), max(1, len(shown.records))
@@ -130,9 +130,9 @@ def write_figures(
     emit: Emit = ignore,
 ) -> list[Path]:
     """Write Figure 6 and, if runs have examples, Figure 5 to ``folder``. MissingDependencyError without matplotlib."""
-    paths = save(figure_curves(group, table), folder, "figure6-curves")
+    paths = save(figure_curves(group, table), folder, "figure1-curves")
     if shown.records:
-        paths += save(figure_gallery(shown, thumbnails or Thumbnails(), emit), folder, "figure5-gallery")
+        paths += save(figure_gallery(shown, thumbnails or Thumbnails(), emit), folder, "figure2-gallery")
     return paths
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from pix3d_onet import escape
+from pix3d_onet.ablation.selection import NOT_IN_A_NAME, TABLE1
 from pix3d_onet.ablation.variants import BASE
 from pix3d_onet.files import to_json
 
@@ -162,13 +163,15 @@ def latex(table: Table) -> str:
     columns = filled(table, MAIN_COLUMNS)
     body = [" & ".join(map(escape.latex, row)) + r" \\" for row in cells(table, columns)]
     head = " & ".join(escape.latex(c[0]) for c in columns) + r" \\"
-    caption = " ".join((table.caption, *table.notes))
+    title = "" if table.name == TABLE1 else f"{table.title}{'' if table.title.endswith(('.', '?')) else '.'} "
+    caption = title + " ".join((table.caption, *table.notes))
+    label = f"tab:{NOT_IN_A_NAME.sub('-', table.name) or 'ablation'}"
     lines = [
         r"% \usepackage{booktabs}",
         r"\begin{table}",
         r"  \centering",
         rf"  \caption{{{escape.latex(caption)}}}",
-        r"  \label{tab:ablation}",
+        rf"  \label{{{label}}}",
         rf"  \begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",
         r"    \toprule",
         f"    {head}",

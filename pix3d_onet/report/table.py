@@ -15,6 +15,7 @@ from pix3d_onet.ablation.variants import BASE, SUITES, VARIANTS, Variant
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError
 from pix3d_onet.report.statistics import (
+    MIN_SHAPES,
     RESAMPLES,
     SIGNIFICANCE,
     PairedTest,
@@ -23,7 +24,7 @@ from pix3d_onet.report.statistics import (
     paired_test,
     per_shape,
 )
-from pix3d_onet.runs.record import RunRecord
+from pix3d_onet.runs.record import CONSTANT, RunRecord
 
 SMOKE_STEPS = 1000
 """Runs of fewer steps show that the pipeline works, not which variant is better: none is past its first rise by then
@@ -43,6 +44,7 @@ class RunCell:
     seconds: float
     device: str
     precision: str = ""
+    constant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +95,11 @@ class Row:
 class Table:
     """The rows, with the settings that its caption and notes need.
 
-    ``reference``: whether the published numbers are shown; ``unfinished``: runs of its variants that are not finished
-    and so not in the table.
+    ``name``: of the suite, empty for a mixture; ``reference``: whether the published numbers are shown;
+    ``unfinished``: runs of its variants that are not finished and so not in the table.
     """
 
+    name: str
     title: str
     reference: bool
     dataset: str
@@ -155,6 +158,11 @@ class Table:
     def notes(self) -> tuple[str, ...]:
         """Further notes below the caption, one sentence each."""
         notes = [self.smoke_test] if self.smoke_test else []
+        for kind, does in CONSTANT.items():
+            if same := [r.variant for r in self.rows if any(cell.constant == kind for cell in r.runs)]:
+                notes.append(f"Has learnt no shape, since it {does}: {', '.join(same)}.")
+        if 0 < (count := self.counts.get("val", 0)) < MIN_SHAPES:
+            notes.append(f"Only {count} validation picture{'' if count == 1 else 's'}: too few to rank variants.")
         if self.reference:
             notes.append("“paper”: the report being reproduced (Pix3D chairs, 3000 steps).")
         if len(self.seeds) > 1:
@@ -211,6 +219,7 @@ def build_table(
     variants: Sequence[Variant] | None = None,
     base: str | None = None,
     *,
+    name: str = "",
     title: str = "",
     all_rows: bool = False,
     reference: bool | None = None,
@@ -220,14 +229,16 @@ def build_table(
 
     ``variants``: the rows in order (None: Table 1, then all other variants with a run); rows without a run are omitted
     unless ``all_rows``. ``base``: the variant to compare the others with (None: ``resnet18`` if it is a row, else the
-    first row). ``reference``: show the published numbers (None: if all rows are in Table 1). ``title``: empty for that
-    of Table 1 or of a mixed table. ConfigError if the base is not a row.
+    first row). ``reference``: show the published numbers (None: if the rows are all those of Table 1). ``name`` and
+    ``title`` of the suite: empty for those of Table 1 or of a mixed table. ConfigError if the base is not a row.
     """
     wanted = _variants(group, all_rows=all_rows) if variants is None else variants
     shown = [v for v in wanted if all_rows or group.of(v.name)]
     names = [v.name for v in shown]
+    if set(names) == set(TABLE1.variants):
+        name, title = name or TABLE1.name, title or TABLE1.title
     if reference is None:
-        reference = set(names) <= set(TABLE1.variants)
+        reference = name == TABLE1.name
     base = base or (BASE if BASE in names else next(iter(names), BASE))
     if base not in names:
         raise ConfigError(f"no variant {base!r} in this table to compare with.", hint=f"It has {', '.join(names)}.")
@@ -238,7 +249,8 @@ def build_table(
     train, records = group.setting["train"], [r.record for r in group.runs]
     data = records[0].data
     return Table(
-        title=title or (TABLE1.title if reference else MIXED),
+        name=name,
+        title=title or MIXED,
         reference=reference,
         dataset=group.setting["data_name"],
         data_hash=str(group.setting["data_hash"]),
@@ -254,7 +266,7 @@ def build_table(
         threshold=train["threshold"],
         pretrained=group.setting["weights"] == "pretrained",
         weights=group.setting["weights"],
-        encoder_weights=_encoder_weights(records[0].encoder_weights),
+        encoder_weights=_encoder_weights(records),
         devices=tuple(dict.fromkeys(_device(r) for r in group.runs)),
         tested_on=tested_on,
         tested_shapes=max((t.shapes for t in tests if t), default=0),
@@ -283,9 +295,11 @@ def _without_reference(row: Row) -> Row:
     return dataclasses.replace(row, params_paper=None, val_iou_paper=None, relative_paper=None)
 
 
-def _encoder_weights(loaded: Mapping[str, Any]) -> str:
-    """The initial weights for the caption, if the encoder's are from a file; else empty."""
-    if not loaded:
+def _encoder_weights(records: Sequence[RunRecord]) -> str:
+    """The initial weights for the caption, if a row has its own or the encoder's are from a file; else empty."""
+    if any("weights" in r.replaced for r in records):
+        return "initial weights by row"
+    if not (loaded := records[0].encoder_weights):
         return ""
     return f"encoder weights from {loaded.get('file')} ({loaded.get('taken')} of {loaded.get('total')} tensors)"
 
@@ -361,6 +375,7 @@ def _cell(run: StoredRun) -> RunCell:
         record.seconds,
         _device(run),
         str(record.device.get("precision") or ""),
+        record.constant,
     )
 
 

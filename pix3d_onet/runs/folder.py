@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from pix3d_onet.errors import InputError, did_you_mean
-from pix3d_onet.files import OF_A_PART, is_own_file, member, read_json, remove, remove_parts
+from pix3d_onet.files import OF_A_PART, is_own_file, member, own_json, remove, remove_parts
 
 CONFIG_FILE, RUN_FILE, HISTORY_FILE, EXAMPLES_FILE = FILES = ("config.json", "run.json", "history.csv", "examples.npz")
 BEST, LAST, EVENTS, PROFILE = FOLDERS = ("best", "last", "tensorboard", "profile")
@@ -154,14 +154,9 @@ def _is_of_a_network(name: str) -> bool:
 
 def is_run(folder: Path) -> bool:
     """Whether ``folder`` contains the configuration or the record of a run of onet; links do not count."""
-    for path in (RunFolder(folder).config, RunFolder(folder).record):
-        if is_own_file(path):
-            try:
-                document = read_json(path, follow=False)
-            except InputError:
-                continue
-            if isinstance(document, dict) and isinstance(document.get("run_id"), str):
-                return all(isinstance(document.get(key), dict) for key in ("model", "train"))
+    for document in map(own_json, (RunFolder(folder).config, RunFolder(folder).record)):
+        if isinstance(document.get("run_id"), str):
+            return all(isinstance(document.get(key), dict) for key in ("model", "train"))
     return False
 
 

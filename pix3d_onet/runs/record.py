@@ -15,6 +15,8 @@ from pix3d_onet.files import is_finite, read_json, write_json
 from pix3d_onet.runs.folder import RunFolder
 
 RUN_VERSION = 1
+CONSTANT = {"inside": "labels every validation point inside", "outside": "labels no point of a shape inside"}
+"""Kinds of a network that has learnt no shape → what it does."""
 LARGEST = 1e15
 """Largest number in a record (steps, bytes, seconds). JSON allows any, whose sum may overflow."""
 LONGEST = 1000
@@ -86,6 +88,8 @@ class RunRecord:
     """``completed`` or ``patience``."""
     cost: Mapping[str, float] = field(default_factory=dict)
     """``gflops_image``, ``gflops_point``, ``latency_seconds``, if measured."""
+    constant: str = ""
+    """A key of ``CONSTANT`` if that is true of the best network; else empty."""
     label: str = ""
     """Label of the variant in tables; empty: that of the package's variant, else its name."""
     replaced: Mapping[str, Any] = field(default_factory=dict)

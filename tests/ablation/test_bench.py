@@ -12,7 +12,9 @@ import pytest
 from helpers.stored_runs import make_record
 
 from pix3d_onet.ablation import parallel
-from pix3d_onet.ablation.bench import PRESETS, PlannedRun, bench, plan_runs
+from pix3d_onet.ablation.bench import PlannedRun, bench, missing_start, plan_runs
+from pix3d_onet.ablation.recipes import RECIPES
+from pix3d_onet.ablation.stored_runs import group_runs
 from pix3d_onet.ablation.variants import SUITES, Variant, variant
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import BusyError, ConfigError, DivergedError, InputError, InterruptedRunError, UnsuitableError
@@ -115,6 +117,32 @@ def test_what_a_variant_is_called_and_changes_is_kept_with_its_runs(tmp_path: Pa
     assert (result.runs[0].folder / "run.json").stat().st_mtime_ns == stamp
 
 
+def test_variants_that_start_from_a_file_get_it_or_are_left_out(tmp_path: Path) -> None:
+    """And their runs are in one table with those that start as all do."""
+    names = (*SUITES["pretrain"].variants, "resnet18")
+    chosen, paths = [variant(n) for n in names], {"weights": tmp_path / "a", "init_from": tmp_path / "b"}
+    made = plan_runs(chosen, (0,), CONFIG, tmp_path, identity, paths)
+    assert [dict(p.start) for p in made] == [{}, {"weights": tmp_path / "a"}, {"init_from": tmp_path / "b"}, {}]
+    some = plan_runs(chosen, (0,), CONFIG, tmp_path, identity, {"weights": tmp_path / "a"})
+    assert [p.variant.name for p in some] == ["lite0", "lite0-weights", "resnet18"]
+    assert [missing_start(v, {}) for v in chosen] == ["", "weights", "init_from", ""]
+    with pytest.raises(ConfigError, match="no chosen variant starts from `weights`"):
+        plan_runs([variant("resnet18")], (0,), CONFIG, tmp_path, identity, paths)
+    given: dict[str, dict[str, Any]] = {}
+
+    class Starts(FakeTraining):
+        def __call__(self, *arguments: Any, name: str, **options: Any) -> RunRecord:
+            given[name] = {key: options.pop(key) for key in paths if key in options}
+            record = super().__call__(*arguments, name=name, **options)
+            weights = {"lite0": "", "resnet18": "pretrained"}.get(name, "of its own")
+            write_run(arguments[3], replaced := dataclasses.replace(record, weights=weights))
+            return replaced
+
+    runs = bench(made, tmp_path, Starts(), out=tmp_path).runs
+    assert given == {p.variant.name: dict(p.start) for p in made}
+    assert len(group_runs(runs)) == 1
+
+
 def test_interrupted_twice_no_run_is_trained_twice(tmp_path: Path) -> None:
     def stop_at(name: str, seed: int) -> Callable[[str, int], Exception | None]:
         return lambda n, s: InterruptedRunError("stopped") if (n, s) == (name, seed) else None
@@ -183,7 +211,7 @@ def test_nothing_named_or_named_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_presets_hold_the_reports_recipe_and_a_small_one() -> None:
-    paper, quick = PRESETS["paper"], PRESETS["quick"]
+    paper, quick = RECIPES["paper"].train, RECIPES["quick"].train
     assert (paper.steps, paper.batch_size, paper.image_size, paper.points_per_shape, paper.lr, paper.val_every) == (
         3000,
         64,

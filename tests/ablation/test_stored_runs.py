@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.stored_runs import make_record, make_run, make_runs, make_unfinished
 
-from pix3d_onet.ablation.bench import PRESETS
+from pix3d_onet.ablation.recipes import RECIPES
 from pix3d_onet.ablation.stored_runs import choose_group, find_runs, group_runs, key_of, stored, variant_of
 from pix3d_onet.ablation.variants import SUITES
 from pix3d_onet.config import ModelConfig, TrainConfig
@@ -100,10 +100,10 @@ def test_settings_are_never_mixed_but_recipe_variants_stand_beside_their_base(tm
     assert groups[0].variants == ("resnet18", "resnet34", "resnet18-cosine")
 
 
-@pytest.mark.parametrize("preset", list(PRESETS))
+@pytest.mark.parametrize("preset", list(RECIPES))
 @pytest.mark.parametrize("suite", list(SUITES))
 def test_every_suite_is_one_table_under_every_preset(tmp_path: Path, suite: str, preset: str) -> None:
-    make_runs(tmp_path, SUITES[suite].variants, config=PRESETS[preset])
+    make_runs(tmp_path, SUITES[suite].variants, config=RECIPES[preset].train)
     (group,) = group_runs(find_runs(tmp_path))
     assert set(group.variants) == set(SUITES[suite].variants)
     assert {key_of(run, group.runs) for run in group.runs} == {group.key}

@@ -78,7 +78,7 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
         ('suites = ["pose"]\nseeds = [1, 1]', 2, "seed 1 is named twice"),
         ('suites = ["pose"]\nseeds = ["1"]', 2, "seed must be of type int, not '1'"),
         ('suites = ["pose"]\nrecipe = 3', 2, "recipe must be a table, not 3"),
-        ('suites = ["pose"]\n[recipe]\npreset = "slow"', 3, "preset must be paper or quick, not 'slow'"),
+        ('suites = ["pose"]\n[recipe]\npreset = "slow"', 3, "preset must be paper, quick or best, not 'slow'"),
         (
             'suites = ["pose"]\n[recipe]\nstep = 3',
             3,
@@ -89,7 +89,11 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
         ('suites = ["pose"]\n[recipe]\nlr = nan', 3, "lr must be above 0, not nan"),
         ('suites = ["pose"]\n[recipe]\nsteps = 2.5', 3, "steps must be of type int, not 2.5"),
         ('suites = ["pose"]\n[recipe]\nsteps = 1979-05-27', 3, "steps must be of type int, not datetime"),
-        ('suites = ["pose"]\n[recipe]\naugment = ["blur"]', 3, "augment must be color, crop or flip, not ['blur']"),
+        (
+            'suites = ["pose"]\n[recipe]\naugment = ["blur"]',
+            3,
+            "augment must be color, crop, flip or stretch, not ['blur']",
+        ),
         ('suites = ["pose"]\n[[variant]]\nlabel = "x"', 2, "this variant has no name"),
         ("variant = [1]", 1, "a variant must be a table"),
         ('[[variant]]\nname = "a/b"', 2, "name must be of letters, digits, '.', '_' and '-', not 'a/b'"),
@@ -164,4 +168,4 @@ def test_the_documentation_names_every_key() -> None:
     text = (Path(__file__).parents[2] / "docs" / "variants.md").read_text(encoding="utf-8")
     keys = (*FILE_KEYS, *MODEL_KEYS, "name", "label", "train", "preset")
     assert [key for key in keys if f"`{key}`" not in text] == []
-    assert set(RECIPE_KEYS) == set(TrainConfig().to_json()) - {"seed"}
+    assert set(RECIPE_KEYS) == set(TrainConfig().values()) - {"seed"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pix3d_onet import build_model
+from pix3d_onet.ablation.recipes import RECIPES
 from pix3d_onet.ablation.variants import BASE, SUITES, VARIANTS, suite, variant
 from pix3d_onet.config import TrainConfig
 from pix3d_onet.errors import ConfigError
@@ -47,8 +49,19 @@ def test_recipe_changes_only_what_the_variant_names() -> None:
     assert variant("resnet18").recipe(TrainConfig(steps=7)) == TrainConfig(steps=7)
 
 
-def test_unknown_names_list_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="resnet18, resnet34"):
+def test_best_is_one_recipe_whose_network_has_at_most_35_million_parameters() -> None:
+    torch = pytest.importorskip("torch")
+    recipe = RECIPES["best"]
+    assert variant("best").model == recipe.model
+    assert variant("best").recipe(TrainConfig()) == recipe.train
+    with torch.device("meta"):
+        count = sum(p.numel() for p in build_model("best").parameters())
+    assert count == variant("best").params
+    assert count <= 35_000_000
+
+
+def test_an_unknown_name_is_answered_with_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"Did you mean resnet18, .*timm:NAME"):
         variant("resnet19")
     with pytest.raises(ConfigError, match="table1, backbones"):
         suite("table2")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,8 +82,7 @@ def test_one_call_trains_measures_and_stores_without_geometry_libraries(tmp_path
     arguments += ["--steps", "4", "--batch-size", "4", "--image-size", "32", "--points", "64", "--val-every", "2"]
     arguments += ["--device", "cpu", "--precision", "fp32"]
     command = [sys.executable, "-c", BLOCK, *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "out" / "gpu_table1.json").read_text())
     assert (document["trained"], document["failed"], document["settings"]["steps"]) == (1, [], 4)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,12 @@ from onet_cli.app import cli
 from onet_cli.watch import Board
 
 from pix3d_onet.ablation.bench import plan_runs
+from pix3d_onet.ablation.recipes import RECIPES
 from pix3d_onet.ablation.variants import SUITES, variant
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import DivergedError, InputError
 from pix3d_onet.events import Note, Progress, RunFinished, RunStarted, TrainStep
-from pix3d_onet.runs.record import write_run
+from pix3d_onet.runs.record import RunRecord, write_run
 
 pytest.importorskip("torch")
 
@@ -78,6 +79,32 @@ def test_plan_only(data: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_variants_that_start_from_a_file_are_left_out_with_a_line_each(data: Path, tmp_path: Path) -> None:
+    result = onet("bench", "--suite", "pretrain", "--data", str(data), "--dry-run", "--json", *TINY)
+    assert [p["variant"] for p in json.loads(result.stdout)["plan"]] == ["lite0"]
+    needed = {"lite0-weights": "--weights", "lite0-run": "--init-from"}
+    assert result.stderr.splitlines()[-2:] == [f"{n} is left out: it starts from {o}." for n, o in needed.items()]
+
+
+def test_a_recipe_is_a_network_and_its_training_and_options_override_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[ModelConfig, TrainConfig]] = []
+
+    def train(model: ModelConfig, config: TrainConfig, *_: object, **__: object) -> RunRecord:
+        seen.append((model, config))
+        return make_record("resnet18", config=config)
+
+    monkeypatch.setattr("pix3d_onet.learning.training.run.train", train)
+    best = RECIPES["best"]
+    common = ("train", "--data", str(data), "--out", str(tmp_path / "run"), "--recipe", "best", "--quiet")
+    for extra in ("", "--no-mirror --pyramid separate --lr 0.001 --augment flip --schedule constant"):
+        result = onet(*common, *extra.split())
+        assert result.exit_code == 0, (result.output, result.exception)
+    own = replace(best.train, lr=1e-3, augment=("flip",), schedule="constant")
+    assert seen == [(best.model, best.train), (replace(best.model, mirror=False, pyramid="separate"), own)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -87,6 +114,8 @@ def test_plan_only(data: Path, tmp_path: Path) -> None:
         (("bench", "--all", "--data", "nowhere"), "data set not found"),
         (("bench", "--all", "--steps", "0"), "`steps`"),
         (("bench", "--all", "--seeds", "1,1"), "`seeds`"),
+        (("bench", "--all", "--weights", "x.safetensors"), "no chosen variant starts from `weights`"),
+        (("bench", "--suite", "pretrain", "--weights", "x.safetensors"), "x.safetensors"),
     ],
 )
 def test_bad_usage_is_one_clear_line(data: Path, arguments: tuple[str, ...], says: str) -> None:
@@ -179,10 +208,9 @@ def test_killed_twice_it_ends_with_every_run_and_none_trained_twice(data: Path, 
     command += ["--data", str(data), "--out", str(tmp_path), "--seeds", "0,1", "--no-report", *TINY]
     code = "from onet_cli.main import main; main()"
     command[1:3] = ["-c", code]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     stamps: dict[Path, int] = {}
     for kill_at in (1, 2):
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 240
         while (
             len(list(tmp_path.rglob("run.json"))) < kill_at and process.poll() is None and time.monotonic() < deadline
@@ -193,7 +221,7 @@ def test_killed_twice_it_ends_with_every_run_and_none_trained_twice(data: Path, 
         for path, stamp in stamps.items():
             assert path.stat().st_mtime_ns == stamp
         stamps = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("run.json")}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     assert f"{4 - len(stamps)} trained, {len(stamps)} already there" in done.stderr
     assert len(list(tmp_path.rglob("run.json"))) == 4

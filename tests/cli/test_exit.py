@@ -29,6 +29,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
         def fail(**_: object) -> None:
             raise error
 
+        monkeypatch.setitem(app.COMMANDS, "fail", "")
         monkeypatch.setattr(app.LazyGroup, "get_command", lambda *_: fail)
 
     return install

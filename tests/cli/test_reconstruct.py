@@ -128,17 +128,15 @@ def test_ctrl_c_among_many_says_what_was_made(tmp_path) -> None:
         "network = types.SimpleNamespace(settings={'run': 'x'})\n"
         "module.open_job = lambda plan, emit: module.PhotoJob(plan, network, {})\nmain(sys.argv[1:])\n"
     )
-    for options, shown in ((["--json"], '"image": "one.png"'), ([], "out/one.glb: 8 vertices, 12 faces\n")):
-        arguments = ["reconstruct", ".", "one.png", "two.png", "three.png", "-o", "out", *options]
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
-        assert done.returncode == 130, done.stderr
-        assert done.stderr.splitlines()[-1] == "onet: interrupted; everything finished so far is kept."
-        assert shown in done.stdout
-        assert "two.png" not in done.stdout
-        assert not options or json.loads(done.stdout)["run"] == {"run": "x"}
+    arguments = ["reconstruct", ".", "one.png", "two.png", "three.png", "-o", "out", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.splitlines()[-1] == "onet: interrupted; everything finished so far is kept."
+    assert '"image": "one.png"' in done.stdout
+    assert "two.png" not in done.stdout
+    assert json.loads(done.stdout)["run"] == {"run": "x"}
 
 
 def test_ctrl_c_leaves_meshes_their_lines_and_their_sheet(run, photo, tmp_path, monkeypatch, capsys) -> None:

@@ -109,7 +109,7 @@ def test_the_folder_holds_every_format_the_page_and_the_figures(runs: Path, tmp_
     assert page == tmp_path / "out" / "report.html"
     names = {p.name for p in page.parent.iterdir()}
     assert {"table1.md", "table1.csv", "table1.tex", "table1.json", "report.html"} < names
-    assert {f"{f}.{s}" for f in ("figure5-gallery", "figure6-curves") for s in ("png", "svg", "pdf")} < names
+    assert {f"{f}.{s}" for f in ("figure2-gallery", "figure1-curves") for s in ("png", "svg", "pdf")} < names
     assert not any(n.startswith(".") for n in names)
 
 

@@ -45,8 +45,8 @@ SENTENCES = {
     "bench": (2, "onet: usage: nothing to run. Give --all, --suite NAME or --variant NAME."),
     "bench --suite nope": (
         2,
-        "onet: usage: no suite 'nope'. Choose from table1, backbones, pose, conditioning, pyramid, views, recipe. "
-        "Or give a suite file (my.toml).",
+        "onet: usage: no suite 'nope'. Choose from table1, backbones, pose, conditioning, pyramid, views, augment, "
+        "capacity, pretrain, norm, sampling, recipe. Or give a suite file (my.toml).",
     ),
     "bench --variant resnet19": (
         2,

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import datasets, fields, stored_run
+from onet_cli.scores import caption
 
 from pix3d_onet import seeding
 from pix3d_onet.config import ExtractionConfig, ModelConfig
@@ -101,6 +102,19 @@ def test_a_larger_shape_has_the_iou_of_the_volumes(data) -> None:
     assert all(row.values["iou"] == pytest.approx(0.8**3, abs=0.06) for row in result.rows)
     assert all(math.isnan(row.values["chamfer_l1"]) for row in result.rows)
     assert result.to_json()["means"]["chamfer_l1"]["mean"] is None
+
+
+def test_predictions_of_everything_are_counted(data) -> None:
+    class Everything(Truth):
+        def predict(self, sample, view) -> Prediction:
+            return Prediction(sample.mesh, lambda p: np.ones(len(p), np.float32), 0.0)
+
+    with Dataset(data) as dataset:
+        whole, half = (evaluate(predictor, dataset, "test") for predictor in (Everything(), Truth()))
+        share = np.mean([s.occupancy.mean() for e in dataset.entries("test") for s in [dataset.sample(e)]])
+    assert (whole.full, half.full) == (len(whole.rows), 0)
+    assert whole.means["iou"].mean == pytest.approx(share)
+    assert f"inside by truth on {whole.full} of {whole.full} pictures" in caption([whole], "onet")
 
 
 def test_empty_predictions_stay_in_the_mean(data) -> None:

@@ -178,7 +178,7 @@ def test_missing_empty_and_broken_meshes_count_as_empty_and_are_counted(boxes, t
 def test_one_alignment_holds_for_all_rows(boxes, tmp_path, capsys) -> None:
     turned = tmp_path / "turned"
     write_truth(boxes, turned, lambda v: 3 * v[:, [1, 2, 0]] + 7)
-    arguments = ["--baseline", "oracle", "--meshes", f"turned={turned}", "--limit", "6"]
+    arguments = ["--baseline", "oracle", "--meshes", f"turned={turned}", "--limit", "2"]
     raw = scored(boxes, capsys, *arguments)
     assert raw["align"] == "none"
     assert raw["rows"][1]["means"]["iou"]["mean"] < 0.1

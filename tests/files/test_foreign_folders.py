@@ -20,7 +20,7 @@ FILES = (
     "timings.csv",
     ".lock", ".bench.lock", ".onet.json", ".manifest.json.0123abcd.part", ".notes.0123abcd.part", "x.part",
     "config.json", "run.json", "history.csv", "examples.npz", "export.json", "metadata.yaml", "synth.json",
-    "table1.md", "table1.csv", "table1.json", "table1.tex", "report.html", "figure6-curves.png",
+    "table1.md", "table1.csv", "table1.json", "table1.tex", "report.html", "figure1-curves.png",
     "contact-sheet.png", "qc-sheet.png", "notes.txt", "README.md", "SHA256SUMS", ".README.md.0123abcd.part",
     ".qc.csv.89abcdef.part", "model.glb", "model.html",
 )  # fmt: skip

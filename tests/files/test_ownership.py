@@ -22,7 +22,7 @@ NAMES = (
     "timings.csv",
     ".lock", ".bench.lock", ".manifest.json.0123abcd.part", ".notes.0123abcd.part", "x.part", "config.json", "run.json",
     "history.csv", "examples.npz", "export.json", "metadata.yaml", "synth.json", "pix3d.json", "table1.md",
-    "table1.csv", "table1.json", "table1.tex", "report.html", "figure6-curves.png", "contact-sheet.png", "notes.txt",
+    "table1.csv", "table1.json", "table1.tex", "report.html", "figure1-curves.png", "contact-sheet.png", "notes.txt",
 )  # fmt: skip
 INNER = (
     ".parts/0123.npz", ".parts/a.json", "best/model.safetensors", "last/step-00000010.safetensors", "last/step-x.json",

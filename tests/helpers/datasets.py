@@ -106,7 +106,15 @@ def near_fields(
 
 
 def prepared_shape(
-    index: int, points: int, image_size: int, seed: int, pictures: int = 1, near: int = 0, *, sdf: bool = False
+    index: int,
+    points: int,
+    image_size: int,
+    seed: int,
+    pictures: int = 1,
+    near: int = 0,
+    *,
+    sdf: bool = False,
+    rendered: int = 0,
 ) -> PreparedShape:
     """Shape ``index``: boxes at even, ellipsoids at odd indices."""
     name = f"{'box' if index % 2 == 0 else 'ball'}_{index:03d}"
@@ -124,7 +132,10 @@ def prepared_shape(
         normalisation=Normalisation(np.zeros(3), 1.0),
         **near_fields(kind, extent, near, sdf, cells, rng),
     )
-    views = tuple(replace(view, sha256=digest(view.rgb.tobytes())) for view in drawn)
+    views = tuple(
+        replace(view, sha256=digest(view.rgb.tobytes()), rendered=i >= pictures - rendered)
+        for i, view in enumerate(drawn)
+    )
     provenance = Provenance(f"model/{name}.obj", digest(name.encode()))
     return PreparedShape(ShapeIdentity(name, "chair", name), geometry, views, provenance)
 
@@ -137,16 +148,18 @@ def make_dataset(
     seed: int = 0,
     *,
     views: int = 1,
+    rendered: int = 0,
     without_pose: Sequence[int] = (),
     near: int = 0,
     sdf: bool = False,
 ) -> Path:
     """Write a prepared data set of analytic shapes to ``folder``: about 2/3 train, 1/6 val, 1/6 test.
 
-    Same arguments give the same bytes. At least three shapes, so that no split is empty. The shapes at the indices
-    ``without_pose`` have no camera, as sources store it: NaN.
+    Same arguments give the same bytes. At least three shapes, so that no split is empty. The last ``rendered`` of each
+    shape's ``views`` are rendered ones. The shapes at the indices ``without_pose`` have no camera, as sources store it:
+    NaN.
     """
-    made = [prepared_shape(i, points, image_size, seed, views, near, sdf=sdf) for i in range(shapes)]
+    made = [prepared_shape(i, points, image_size, seed, views, near, sdf=sdf, rendered=rendered) for i in range(shapes)]
     for i in without_pose:
         made[i] = replace(made[i], views=tuple(blind(view) for view in made[i].views))
     held_out = max(1, shapes // 6)

@@ -8,21 +8,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pix3d_onet.config import Norm
 from pix3d_onet.learning.network.decoder import BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, ConditionalDecoder
 from pix3d_onet.learning.network.model import OccupancyNetwork
 
 
-def decoder(c_dim: int = 8, hidden: int = 16, blocks: int = 2, seed: int = 0) -> ConditionalDecoder:
+def decoder(
+    c_dim: int = 8, hidden: int = 16, blocks: int = 2, seed: int = 0, norm: Norm = "batch"
+) -> ConditionalDecoder:
     """A decoder in float64 in which nothing is zero or one by initialisation."""
     torch.manual_seed(seed)
-    made = ConditionalDecoder(c_dim, hidden, blocks).double()
+    made = ConditionalDecoder(c_dim, hidden, blocks, norm).double()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.normal_(std=0.4)
-        for norm in made.norms():
-            norm.conv_gamma.bias += 1
-            norm.running_mean.normal_()
-            norm.running_var.uniform_(0.5, 2)
+        for layer in made.norms():
+            layer.conv_gamma.bias += 1
+            layer.running_mean.normal_()
+            layer.running_var.uniform_(0.5, 2)
     return made
 
 

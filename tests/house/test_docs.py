@@ -84,6 +84,11 @@ def test_cli_reference_equals_the_commands() -> None:
     assert written == expected, "run `make cli-reference`"
 
 
+def test_api_reference_equals_the_signatures() -> None:
+    expected = load(ROOT / "scripts/api_reference.py").page()
+    assert (ROOT / "docs/reference/api.md").read_text() == expected, "run `make api-reference`"
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_blocks_have_a_known_language(path: Path) -> None:
     assert [b for b in blocks(path) if b.language not in RUN + OUTPUT] == []
@@ -188,7 +193,7 @@ def run_bash(body: str, folder: Path) -> None:
     for pattern, replacement in SMALLER.items():
         body = re.sub(pattern, replacement, body)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PATH": path}
     environment.pop("ONET_PIX3D_ROOT", None)
     command = ["bash", "-euo", "pipefail", "-c", body]
     done = subprocess.run(

@@ -12,6 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import pix3d_onet
 from pix3d_onet.machine.checks import EXTRAS, SYSTEM_LIBRARIES
 from pix3d_onet.version import __version__
 
@@ -140,3 +141,11 @@ def test_make_has_the_promised_targets() -> None:
     for target in ("setup", "demo", "test", "docs"):
         assert re.search(rf"^{target}:", text, re.MULTILINE)
     assert "make test" in (ROOT / ".ci/run").read_text()
+
+
+def test_public_names_are_what_they_say_and_nothing_else_is_public() -> None:
+    assert set(pix3d_onet.LAZY) < set(dir(pix3d_onet)) == set(pix3d_onet.__all__)
+    for name, place in pix3d_onet.LAZY.items():
+        assert getattr(pix3d_onet, name).__name__ == place.partition(":")[2]
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = pix3d_onet.nothing

@@ -124,6 +124,24 @@ def test_trouble_is_one_clear_error(data: Path, tmp_path: Path) -> None:
         contact_sheet(data, tmp_path / "s.png")
 
 
+def test_no_name_and_no_number_is_cut_at_80_columns(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = data / "manifest.json"
+    document = json.loads(path.read_text())
+    for k, shape in enumerate(document["shapes"]):
+        shape["qc"] = {"dropped_few_corners": 12345678, "distance_mean": 0.000123456 * (k + 1), "warnings": ["hollow"]}
+        shape["object_id"] = f"chair-IKEA_{'HERMAN_AND_OTHERS_' * 3}{k}"
+    path.write_text(json.dumps(document))
+    monkeypatch.setenv("COLUMNS", "80")
+    assert onet("inspect", data, "--qc", "--no-sheet").status == 0
+    out = capsys.readouterr().out
+    assert "…" not in out
+    assert {"dropped_few_corners", "12345678", "0.000123", "0.00148"} <= set(out.replace("│", " ").split())
+    assert "warning: 12 × hollow (the file's surface has a hole" in out
+    assert "close the hole in the model" in out
+
+
 def test_command(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert onet("inspect", data, "--json", "--qc", "--shapes", "3").status == 0
     document = json.loads(capsys.readouterr().out)
@@ -133,7 +151,6 @@ def test_command(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert document["qc"]["label_agreement"]["unit"] == "share"
     onet("inspect", data, "--no-sheet")
     out = capsys.readouterr().out
-    assert "docs/qc.md" in out
     assert "train" in out
     assert "kB per shape" in out
     assert not (data / "contact-sheet.png").exists()

@@ -29,12 +29,7 @@ LOSS_TOLERANCE = 1e-3
 """Relative difference of losses after eight steps in float32: rounding, which Adam's division amplifies."""
 IOU_TOLERANCE = 0.02
 """Absolute difference of validation IoU: a point or two of 512 that lies on the threshold."""
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+ENVIRONMENT = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
 
 
 def free_port() -> str:

@@ -430,7 +430,7 @@ def test_prescribed_splits(tmp_path: Path) -> None:
 def test_real_photos_down_the_road(tmp_path: Path) -> None:
     """Every record whose model and mask exist is taken, and the stored cameras draw the stored masks."""
     photos = real("pix3d-photos")
-    from pix3d_onet.geometry.render.scene import render
+    from pix3d_onet.geometry.render.scene import Scene
 
     config = replace(CONFIG, categories=("all",), images_per_object="all", resolution=64, image_size=96, mesh_error=0)
     listing = list_pix3d(photos, config)
@@ -447,7 +447,7 @@ def test_real_photos_down_the_road(tmp_path: Path) -> None:
     for sample in load_dataset(tmp_path / "out", None):
         for view in sample.images:
             if view.has_pose:
-                drawn = render(sample.mesh, view.pose, view.intrinsics, config.image_size).mask
+                drawn = Scene(sample.mesh).view(view.pose, view.intrinsics, config.image_size).mask
                 overlaps.append((drawn & view.mask).sum() / (drawn | view.mask).sum())
     assert len(overlaps) == 29
     assert np.mean(overlaps) > 0.93  # thin legs at 64 voxels and 96 pixels; 0.97 at full size

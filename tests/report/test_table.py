@@ -202,6 +202,17 @@ def test_validation_on_fewer_points_is_stated(tmp_path: Path) -> None:
     assert "random weights" in caption
 
 
+def test_rows_with_initial_weights_of_their_own_are_said_to_have_them(tmp_path: Path) -> None:
+    """They are in the table of those that start as all do."""
+    make_run(tmp_path, "lite0")
+    for name in ("lite0-weights", "lite0-run"):
+        own = dataclasses.replace(make_record(name), weights=name, replaced={"weights": ""})
+        write_run(tmp_path / name, own)
+    table = table_of(tmp_path)
+    assert {r.variant for r in table.rows if r.val_iou} == {"lite0", "lite0-weights", "lite0-run"}
+    assert "initial weights by row" in table.caption
+
+
 def test_another_base_and_chosen_rows(tmp_path: Path) -> None:
     make_runs(tmp_path, ("resnet18", "convnext", "convnext-fp3"))
     table = table_of(tmp_path, variants=[variant("convnext"), variant("convnext-fp3")])
@@ -211,15 +222,33 @@ def test_another_base_and_chosen_rows(tmp_path: Path) -> None:
 
 
 def test_the_reference_stands_beside_table_1_alone(tmp_path: Path) -> None:
-    make_runs(tmp_path, ("resnet18", "convnext"))
-    table = table_of(tmp_path)
+    make_runs(tmp_path / "whole")
+    table = table_of(tmp_path / "whole")
     assert (table.title, table.reference, table.row("convnext").val_iou_paper) == ("Table 1", True, 0.4296)
-    make_run(tmp_path, "swin-tiny")
+    assert r"\label{tab:table1}" in formats.latex(table)
+    make_runs(tmp_path / "part", ("resnet18", "convnext"))
+    tmp_path = tmp_path / "part"
     mixed = table_of(tmp_path)
     assert (mixed.title, mixed.reference, mixed.row("convnext").val_iou_paper) == ("Ablation", False, None)
     for text in (formats.markdown(mixed), formats.latex(mixed), formats.json_text(mixed).replace("_paper", "")):
         assert "paper" not in text
     assert table_of(tmp_path, reference=True).row("convnext").relative_paper == 0.063
+
+
+def test_a_suite_has_its_own_label_and_caption(tmp_path: Path) -> None:
+    make_runs(tmp_path, ("resnet18", "resnet18-pose"))
+    text = formats.latex(table_of(tmp_path, name="my_pose", title="Does the camera help?"))
+    assert r"\label{tab:my_pose}" in text
+    assert r"\caption{Does the camera help? Validation IoU" in text
+    assert r"\label{tab:ablation}" in formats.latex(table_of(tmp_path))
+
+
+def test_what_says_nothing_of_shapes_is_noted(tmp_path: Path) -> None:
+    record = make_record("resnet18")
+    write_run(tmp_path / "a", dataclasses.replace(record, constant="inside", data={**record.data, "val": 1}))
+    notes = " ".join(table_of(tmp_path).notes)
+    assert "Has learnt no shape, since it labels every validation point inside: resnet18." in notes
+    assert "Only 1 validation picture: too few" in notes
 
 
 def test_an_unfinished_run_is_not_one_that_was_not_run(tmp_path: Path) -> None:

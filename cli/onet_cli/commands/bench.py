@@ -4,39 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from onet_cli import ui
-from onet_cli.options import DATA, FOLDER, SUITE_HELP, setting, threads_option
-from pix3d_onet.config import TrainConfig, TrainPreset
+from onet_cli.options import DATA, FOLDER, SUITE_HELP, Numbers, flag_of, setting, threads_option
+from pix3d_onet.config import RecipeName, TrainConfig
 
 if TYPE_CHECKING:
     from pix3d_onet.ablation.bench import BenchResult, PlannedRun
     from pix3d_onet.ablation.selection import Selection
+    from pix3d_onet.ablation.variants import Variant
     from pix3d_onet.events import Emit
     from pix3d_onet.report.build import Report
 
 
-class Seeds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """``0,1,2`` as a tuple of seeds."""
-
-    name = "N,N,…"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Parse ``value``; anything but a list of integers ≥ 0 is a usage error."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            seeds = tuple(int(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of seeds such as 0,1,2.", param, ctx)
-        if any(seed < 0 for seed in seeds):
-            self.fail("a seed must be 0 or more.", param, ctx)
-        return seeds
+SEEDS = Numbers(int, "N,N,…", "seeds such as 0,1,2")
 
 
 def recipe_option(name: str, **options: Any) -> Callable[[Any], Any]:
@@ -52,13 +38,19 @@ def recipe_option(name: str, **options: Any) -> Callable[[Any], Any]:
 @click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Prepared data set.")
 @click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Folder for the runs.")
 @click.option(
-    "--preset", type=click.Choice(get_args(TrainPreset)), help="Training settings  [default: the suite's, or paper]"
+    "--preset", type=click.Choice(get_args(RecipeName)), help="Training settings  [default: the suite's, or paper]"
 )
 @recipe_option("steps")
 @recipe_option("batch_size", type=click.IntRange(min=1), help="Pictures per step.")
 @recipe_option("image_size")
-@click.option("--seeds", type=Seeds(), help="Train each variant once per seed  [default: the suite's, or 0]")
+@click.option(
+    "--seeds",
+    type=SEEDS,
+    help="Train each variant once per seed  [default: the suite's, or 0]",
+)
 @recipe_option("pretrained")
+@click.option("--weights", type=FOLDER, help="File for the variants that start from weights (suite pretrain).")
+@click.option("--init-from", type=FOLDER, help="Run for the variants that start from a run (suite pretrain).")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 @threads_option
 @click.option(
@@ -94,6 +86,8 @@ def bench(
     base: str | None,
     data: Path,
     out: Path,
+    weights: Path | None,
+    init_from: Path | None,
     device: str,
     threads: int,
     jobs: int | None,
@@ -127,11 +121,17 @@ def bench(
     if (backend == "dask") != (scheduler is not None):
         raise click.UsageError("--backend dask and --scheduler ADDRESS must be given together.")
     from pix3d_onet.ablation.bench import bench as run_bench
+    from pix3d_onet.ablation.bench import missing_start
     from pix3d_onet.ablation.selection import select
     from pix3d_onet.files import check_writable
 
     chosen = select((("table1",) if all_ else ()) + suite, variant, base)
-    plan = make_plan(chosen, data, out, settings)
+    given = {"weights": weights, "init_from": init_from}
+    starts = {key: path.absolute() for key, path in given.items() if path is not None}
+    plan = make_plan(chosen, data, out, settings, starts)
+    for v in chosen.variants:
+        if (needed := missing_start(v, starts)) and not quiet:
+            ui.say(f"{v.name} is left out: it starts from {flag_of(needed)}.", err=True)
     if dry_run:
         render_plan(plan, as_json=as_json)
         return
@@ -140,6 +140,7 @@ def bench(
     from onet_cli.watch import live_table
     from pix3d_onet.ablation.cluster import Cluster
     from pix3d_onet.learning.device import devices_of_jobs, nth_device
+    from pix3d_onet.learning.training.run import train
     from pix3d_onet.report.build import write_default_report
 
     shown = live_table(plan) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
@@ -147,7 +148,7 @@ def bench(
         result = run_bench(
             plan,
             data,
-            _train(threads, examples=examples),
+            functools.partial(train, threads=threads, examples=examples),
             out=out,
             devices=devices_of_jobs(device, jobs or 1),
             cluster=Cluster(scheduler, functools.partial(nth_device, device), jobs or 0) if scheduler else None,
@@ -166,24 +167,29 @@ def bench(
         raise click.exceptions.Exit(3)
 
 
-def make_plan(chosen: Selection, data: Path, out: Path, settings: dict[str, Any]) -> tuple[PlannedRun, ...]:
+def make_plan(
+    chosen: Selection, data: Path, out: Path, settings: dict[str, Any], starts: Mapping[str, Path]
+) -> tuple[PlannedRun, ...]:
     """The requested runs; their ids depend on the data set's content. Options override the suite file."""
-    from pix3d_onet.ablation.bench import PRESETS, plan_runs
+    from pix3d_onet.ablation.bench import plan_runs
+    from pix3d_onet.ablation.recipes import RECIPES
     from pix3d_onet.data.store.manifest import read_manifest
-    from pix3d_onet.learning.training.run import run_identity
+    from pix3d_onet.learning.network.weights_file import weights_path
+    from pix3d_onet.learning.training.identity import initial_run, run_identity
 
     changed = {k: v for k, v in settings.items() if k not in ("preset", "seeds") and v is not None}
-    config = PRESETS[settings["preset"] or chosen.preset or "paper"]
+    config = RECIPES[settings["preset"] or chosen.preset or "paper"].train
     config = dataclasses.replace(config, **{**chosen.recipe, **changed})
     seeds = settings["seeds"] or chosen.seeds or (0,)
     data_hash = read_manifest(data).data_hash
-    return plan_runs(chosen.variants, seeds, config, out, lambda v, c: run_identity(v.model, c, data_hash, None))
 
+    def identity(variant: Variant, config: TrainConfig) -> str:
+        start = starts.get(variant.start)
+        weights = weights_path(start) if start and variant.start == "weights" else None
+        init = initial_run(start if variant.start == "init_from" else None, variant.model)
+        return run_identity(variant.model, config, data_hash, weights, init)
 
-def _train(threads: int, *, examples: bool) -> Any:
-    from pix3d_onet.learning.training.run import train
-
-    return functools.partial(train, threads=threads, examples=examples)
+    return plan_runs(chosen.variants, seeds, config, out, identity, starts)
 
 
 def summarise(result: BenchResult, chosen: Selection, *, out: Path, data: Path, emit: Emit) -> Report:
@@ -197,20 +203,12 @@ def summarise(result: BenchResult, chosen: Selection, *, out: Path, data: Path, 
 
 def render_plan(plan: Sequence[PlannedRun], *, as_json: bool) -> None:
     """Print the planned runs and their states."""
+    rows = [(p.variant.name, p.config.seed, p.run_id, p.state) for p in plan]
     if as_json:
-        states = [
-            {
-                "variant": p.variant.name,
-                "seed": p.config.seed,
-                "run_id": p.run_id,
-                "path": p.folder.as_posix(),
-                "state": p.state,
-            }
-            for p in plan
-        ]
+        keys = ("variant", "seed", "run_id", "state")
+        states = [dict(zip(keys, row, strict=True)) | {"path": p.folder} for row, p in zip(rows, plan, strict=True)]
         ui.print_json({"plan": states})
         return
-    rows = [(p.variant.name, p.config.seed, p.run_id, p.state) for p in plan]
     ui.out().print(ui.table("Plan", ("variant", ">seed", "run", "state"), rows))
 
 

@@ -46,12 +46,7 @@ class NamedFolder(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.argument("runs", nargs=-1, type=FOLDER, metavar="[RUN]...")
 @click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Prepared data set.")
 @settings(EvaluationConfig, "split", "protocol")
-@click.option(
-    "--baselines",
-    "all_baselines",
-    is_flag=True,
-    help="Add all baselines that the pictures allow.",
-)
+@click.option("--baselines", "all_baselines", is_flag=True, help="Add all baselines that the pictures allow.")
 @click.option(
     "--baseline",
     "baselines",

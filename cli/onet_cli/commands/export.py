@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +48,12 @@ def onet(dataset: Path, out: Path, image_size: int, overwrite: bool, as_json: bo
       onet export onet data/prepared/pix3d-chair exported/
       onet prepare onet exported/ --out data/prepared/back
     """
-    from pix3d_onet.export.original_layout import export_onet, to_json
+    from pix3d_onet.export.original_layout import export_onet
 
     with ui.live(quiet=quiet, verbose=verbose) as emit:
         result = export_onet(dataset, out, image_size=image_size, overwrite=overwrite, emit=emit)
     if as_json:
-        ui.print_json(to_json(result))
+        ui.print_json(asdict(result))
     elif not quiet:
         render(result)
 
@@ -96,10 +97,8 @@ def deepsdf(dataset: Path, out: Path, overwrite: bool, as_json: bool, quiet: boo
 
 def render_distances(result: DistanceExport, *, as_json: bool, quiet: bool) -> None:
     """Print the shapes per split, or the JSON document."""
-    from pix3d_onet.export.signed_distances import to_json
-
     if as_json:
-        ui.print_json(to_json(result))
+        ui.print_json(asdict(result))
     elif not quiet:
         splits = ", ".join(f"{split} {count}" for split, count in result.splits.items())
         ui.out().print(f"{ui.counted(result.shapes, 'shape')} in {result.out} ({splits}).", soft_wrap=True)

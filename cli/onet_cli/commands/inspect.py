@@ -20,7 +20,6 @@ SHOWN = 50
 """Categories, reasons or warnings that are listed; ``--json`` has them all."""
 SHEET, QC_SHEET, PAGE = "contact-sheet.png", "worst-shapes.png", "dataset.html"
 SHEET_SHAPES = 24
-QC_PAGE = "docs/qc.md"
 
 
 @click.command()
@@ -136,13 +135,18 @@ def figure(row: QcRow) -> dict[str, object]:
     return {**over, "unit": known.unit, "ideal": known.ideal, "meaning": known.meaning} if known else over
 
 
+def short(value: float) -> str:
+    """Three significant digits; all digits of a count."""
+    return f"{value:.0f}" if 1000 <= value < 1e8 else f"{value:.3g}"
+
+
 def quality_rows(summary: Summary) -> list[tuple[str, ...]]:
     """Every figure over all shapes, with its unit, its ideal, and the shape that is farthest from it."""
     rows: list[tuple[str, ...]] = []
     for r in summary.qc:
         known = FIGURES.get(r.key)
         unit, ideal = (known.unit, direction(known).split(",")[0]) if known else ("", "")
-        rows.append((r.key, unit, ideal, f"{r.least:.4g}", f"{r.median:.4g}", f"{r.most:.4g}", r.worst))
+        rows.append((r.key, unit, ideal, *map(short, (r.least, r.median, r.most)), r.worst))
     return rows
 
 
@@ -168,18 +172,16 @@ def render(summary: Summary, written: tuple[str, Path | None], worst: list[tuple
     )
     if summary.rejects:
         console.print(f"rejected: {listed([f'{n} × {k}' for k, n in summary.rejects.items()])}", soft_wrap=True)
-    rules = {rule.name: rule.meaning for rule in RULES}
+    rules = {rule.name: f" ({rule.meaning}). {ui.as_flags(rule.advice)}" for rule in RULES}
     for name, count in list(summary.warnings.items())[:SHOWN]:
-        line = f"warning: {count} × {name}" + (f" ({rules[name]})" if name in rules else "")
-        console.print(shortened(line), soft_wrap=True)
+        console.print(shortened(f"warning: {count} × {name}{rules.get(name, '')}"), soft_wrap=True)
     if len(summary.warnings) > SHOWN:
         console.print(f"{len(summary.warnings) - SHOWN} more warnings; --json lists them all.")
     if worst:
         columns = ["figure", "unit", ">ideal", ">least", ">median", ">most", "worst"]
-        console.print(ui.table("Quality", columns, quality_rows(summary)))
-        console.print(ui.table("Worst shapes", ["shape", "why"], worst))
-    if worst or summary.warnings:
-        console.print(f"what the figures and warnings mean: {QC_PAGE}", soft_wrap=True)
+        console.print(ui.uncut_table("Quality", columns, quality_rows(summary), fold=["worst"], optional="unit"))
+        console.print(ui.uncut_table("Worst shapes", ["shape", "why"], worst, fold=["shape", "why"]))
+        console.print("The meaning of each figure: --json, or --html.", style="dim")
     what, path = written
     if path:
         console.print(f"{what}: {path}", soft_wrap=True)

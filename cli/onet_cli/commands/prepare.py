@@ -21,8 +21,17 @@ if TYPE_CHECKING:
 STRICT_STATUS = 4
 """Exit status under ``--strict`` when something was rejected."""
 GIB = 1 << 30
+SIGMAS = Numbers(float, "X[,X…]", "numbers with commas")
 EXECUTION = ("jobs", "backend", "scheduler", "time_limit", "memory_limit", "retry_failed", "overwrite")
 """Options that do not affect the data set."""
+SPLITTING = {
+    "shape": "groups stay together",
+    "image": "pictures of one shape may be in two splits",
+    "s1": "Mesh R-CNN's split by picture",
+    "s2": "Mesh R-CNN's split by shape",
+    "lst": "the source's own lists",
+}
+"""Split → what it does, for the help."""
 SHOWN_REJECTS = 5
 """Rejects printed without ``-v``."""
 GROUPED = {
@@ -53,7 +62,8 @@ def _with_data_options(source: Source) -> list[Any]:
     def option(name: str, *flags: str, **options: Any) -> Any:
         return setting(PrepareConfig, name, *flags, unset=True, **options)
 
-    splits = click.Choice(["shape", *source.splits])
+    splits = ("shape", *source.splits)
+    how = f"How to split: {'; '.join(f'{name}: {SPLITTING[name]}' for name in splits)}."
     result = [
         option("watertight"),
         click.option(
@@ -64,7 +74,7 @@ def _with_data_options(source: Source) -> list[Any]:
             for name in ("points", "surface_points", "resolution", "image_size", "crop_margin", "mesh_error")
         ),
         option("render_views", default=source.render_views),
-        option("split", type=splits, default=source.default_split),
+        option("split", type=click.Choice(splits), default=source.default_split, help=how),
         option("seed"),
         option("limit"),
     ]
@@ -72,7 +82,7 @@ def _with_data_options(source: Source) -> list[Any]:
         sigmas = ",".join(map(str, PrepareConfig().near_sigma))
         result += [
             option("near_points"),
-            option("near_sigma", type=Numbers(), multiple=False, default_text=sigmas),
+            option("near_sigma", type=SIGMAS, multiple=False, default_text=sigmas),
             option("sdf"),
         ]
     if {"s1", "s2"} & set(source.splits):
@@ -112,11 +122,7 @@ RUN_OPTIONS: list[Any] = [
     click.option("--licence", default="", help="Licence of the source, for the data card; markdown."),
     click.option("--attribution", default="", help="Whom to name and what to cite, for the data card; markdown."),
     click.option("--retry-failed", is_flag=True, help="Try rejected shapes again."),
-    click.option(
-        "--overwrite",
-        is_flag=True,
-        help="Replace another data set, or files of others in --out.",
-    ),
+    click.option("--overwrite", is_flag=True, help="Replace another data set, or files of others in --out."),
     click.option("--strict", is_flag=True, help=f"Exit with status {STRICT_STATUS} when anything was rejected."),
 ]
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--reference/--no-reference",
     default=None,
-    help="Show the numbers published in the report beside yours  [default: only for Table 1]",
+    help="Show the numbers published in the report beside yours  [default: only for the whole Table 1]",
 )
 @click.option("--setting", help="Key of the setting to report, if the runs have more than one.")
 @click.option("--base", help="Variant to compare the others with.")
@@ -74,8 +74,8 @@ def report(
 
     Its rows are the variants with a finished run, under the names and labels that they were given.
 
-    With --out or --format html, it also writes a folder (--out, or RUNS/report) with the table in every format, the
-    figures and one self-contained HTML page.
+    With --out or --format html, it also writes a folder (--out, RUNS/report, or RUNS/report-SUITE) with the table in
+    every format, the figures and one self-contained HTML page.
 
     \b
     Example:
@@ -91,7 +91,7 @@ def report(
     with ui.live(quiet=quiet, verbose=verbose) as emit:
         options = TableOptions(select([suite]) if suite else None, base, all_rows, reference)
         made = read_report(runs, setting=setting, options=options, data=data, examples=examples, emit=emit)
-    folder = out or (report_folder(runs) if format_ == "html" else None)
+    folder = out or (report_folder(runs, made.table.name) if format_ == "html" else None)
     written: Sequence[Path] = ()
     try:  # before printing, so that the files are also written if the output pipe is closed
         if folder is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,11 +37,7 @@ def synth() -> None:
 @click.option("--objects", default=24, show_default=True, help="Shapes per category.")
 @click.option("--images-per-object", default=1, show_default=True, help="Pictures per shape.")
 @click.option("--seed", default=0, show_default=True, help="Same seed, same files.")
-@click.option(
-    "--overwrite",
-    is_flag=True,
-    help="Replace an earlier synthetic data set, or files of others in OUT.",
-)
+@click.option("--overwrite", is_flag=True, help="Replace an earlier synthetic data set, or files of others in OUT.")
 @ui.common_options
 def pix3d(
     out: Path,
@@ -76,21 +73,9 @@ def pix3d(
             emit=emit,
         )
     if as_json:
-        ui.print_json(document(result))
+        ui.print_json(asdict(result))
     elif not quiet:
         render(result)
-
-
-def document(result: SynthResult) -> dict[str, object]:
-    """The JSON document."""
-    return {
-        "out": str(result.out),
-        "objects": result.objects,
-        "records": result.records,
-        "categories": list(result.categories),
-        "defects": dict(result.defects),
-        "written": result.written,
-    }
 
 
 def render(result: SynthResult) -> None:

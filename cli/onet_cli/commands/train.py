@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -13,24 +13,39 @@ from click.core import ParameterSource
 
 from onet_cli import ui
 from onet_cli.options import DATA, FOLDER, Count, setting, settings, threads_option
-from pix3d_onet.config import ModelConfig, Residence, TrainConfig
+from pix3d_onet.config import ModelConfig, RecipeName, Residence, TrainConfig
 from pix3d_onet.files import check_writable
 from pix3d_onet.runs.arguments import stored_arguments
 
 if TYPE_CHECKING:
     from pix3d_onet.runs.record import RunRecord
 
-MODEL_FIELDS = ("encoder", "scales", "pyramid", "pose", "conditioning", "mirror")
+DOCUMENTED = (
+    "name", "run_id", "params", "best_val_iou", "best_step", "last_val_iou", "val_threshold", "val_iou_at_threshold",
+    "test_iou", "stopped", "seconds", "shapes_per_second", "data_wait_share", "peak_memory_bytes",
+)  # fmt: skip
+"""Values of a run's record in the JSON document."""
 
 
 @click.command()
-@settings(ModelConfig, *MODEL_FIELDS)
+@click.option(
+    "--recipe",
+    type=click.Choice(get_args(RecipeName)),
+    default="paper",
+    show_default=True,
+    help="Network and training settings by name; other options override it. The defaults shown are those of paper.",
+)
+@settings(ModelConfig, "encoder", "scales", "pyramid", "pose", "conditioning")
+@setting(ModelConfig, "mirror", "--mirror/--no-mirror")
+@setting(ModelConfig, "norm")
 @click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Prepared data set.")
 @click.option("--out", type=FOLDER, help="Run folder [default: runs/NAME/SEED].")
 @click.option("--name", help="Name of the run [default: from encoder, scales and pose].")
 @settings(TrainConfig, "steps", "batch_size", batch_size={"type": Count()})
 @settings(TrainConfig, "points_per_shape", "near", "image_size", "lr", "weight_decay", "schedule", "warmup", "ema")
-@settings(TrainConfig, "augment", "views", "patience", "freeze_encoder", "pretrained")
+@settings(
+    TrainConfig, "augment", "views", "patience", "freeze_encoder", "pretrained", views={"metavar": "all|photos|N"}
+)
 @click.option("--weights", type=FOLDER, help="Load the encoder's weights from this file instead.")
 @click.option("--init-from", type=FOLDER, help="Start from the best network of another run.")
 @settings(TrainConfig, "val_every", "val_points", "threshold", "seed")
@@ -56,6 +71,7 @@ MODEL_FIELDS = ("encoder", "scales", "pyramid", "pose", "conditioning", "mirror"
 @click.option("--overwrite", is_flag=True, help="Also write to a folder that onet did not make.")
 @ui.common_options
 def train(
+    recipe: RecipeName,
     data: Path,
     out: Path | None,
     name: str | None,
@@ -81,10 +97,14 @@ def train(
     \b
     Example:
       onet train --encoder convnext --data data/prepared/pix3d-chair --out runs/convnext
+      onet train --recipe best --no-pretrained --steps 1500
       onet train --encoder resnet18 --no-pretrained --steps 300 --image-size 96 --device cpu
     """
+    from pix3d_onet.ablation.recipes import RECIPES
     from pix3d_onet.learning.training.run import train as run
 
+    named = RECIPES[recipe]
+    options |= not_given({**asdict(named.model), **asdict(named.train)})
     model, config = settings_of(options)
     folder = out or Path("runs") / (name or model.default_name) / str(config.seed)
     if resume:
@@ -129,28 +149,9 @@ def render(record: RunRecord, folder: Path, *, as_json: bool, quiet: bool) -> No
 
 def document(record: RunRecord, folder: Path) -> dict[str, Any]:
     """The JSON document of a run: the record without its long lists."""
-    return {
-        "run": str(folder),
-        "name": record.name,
-        "run_id": record.run_id,
-        "params": record.params,
-        "best_val_iou": record.best_val_iou,
-        "best_step": record.best_step,
-        "last_val_iou": record.last_val_iou,
-        "val_threshold": record.val_threshold,
-        "val_iou_at_threshold": record.val_iou_at_threshold,
-        "test_iou": record.test_iou,
-        "steps": record.steps_done,
-        "stopped": record.stopped,
-        "seconds": record.seconds,
-        "shapes_per_second": record.shapes_per_second,
-        "data_wait_share": record.data_wait_share,
-        "peak_memory_bytes": record.peak_memory_bytes,
-        "device": dict(record.device),
-        "data": dict(record.data),
-        "model": dict(record.model),
-        "train": dict(record.train),
-    }
+    values = {name: getattr(record, name) for name in DOCUMENTED}
+    groups = {name: dict(getattr(record, name)) for name in ("device", "data", "model", "train")}
+    return {"run": str(folder), **values, "steps": record.steps_done, **groups}
 
 
 def summary(record: RunRecord, folder: Path) -> list[tuple[str, object]]:

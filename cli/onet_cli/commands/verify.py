@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,9 +60,7 @@ def document(result: Verification) -> dict[str, object]:
                 "checked": c.checked,
                 "summary": c.summary,
                 "figures": dict(c.figures),
-                "findings": [
-                    {"level": f.level, "subject": f.subject, "message": f.message, "fix": f.fix} for f in c.findings
-                ],
+                "findings": [asdict(f) for f in c.findings],
             }
             for c in result.checks
         ],

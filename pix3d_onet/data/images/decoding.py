@@ -253,73 +253,61 @@ def _register_heif(path: Path) -> None:
     register_heif_opener()
 
 
-class _opened:  # noqa: N801 — reads as a verb
+def _opened(path: Path, what: str, *, load: bool = True, upright: bool = False) -> Image.Image:
     """Open (and decode) an image safely; every error in its content becomes a RejectError."""
-
-    def __init__(self, path: Path, what: str, *, load: bool = True, upright: bool = False) -> None:
-        self.path, self.what, self.load, self.upright = path, what, load, upright
-        # a mask often has the same name as its picture
-        self.name = path.name if what == "image" else f"{what} {path.name}"
-        self.picture: Image.Image | None = None
-
-    def __enter__(self) -> Image.Image:
-        try:
-            if not self.path.is_file():
-                raise RejectError(f"missing-{self.what}", self._missing(), STAGE)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow warns about unusual metadata, which do not matter
-                Image.init()  # registers the formats; does nothing after the first call
-                _register_heif(self.path)
-                self.picture = Image.open(self.path, formats=[f for f in FORMATS if f in Image.OPEN])
-                self._check_size(self.picture)
-                if self.load:
-                    self._check_scans(self.picture)
-                    self.picture.load()
-                if self.upright and (orientation := _orientation(self.picture)) in UPRIGHT:
-                    self.picture = self.picture.transpose(UPRIGHT[orientation])
-        except RejectError:
-            self.close()
+    name = path.name if what == "image" else f"{what} {path.name}"  # a mask often has the same name as its picture
+    picture: Image.Image | None = None
+    try:
+        if not path.is_file():
+            why = no_file(path)
+            detail = f"{name if why == 'does not exist' else path} {why}"
+            raise RejectError(f"missing-{what}", detail, STAGE)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns about unusual metadata, which do not matter
+            Image.init()  # registers the formats; does nothing after the first call
+            _register_heif(path)
+            picture = Image.open(path, formats=[f for f in FORMATS if f in Image.OPEN])
+            _check_size(picture, name)
+            if load:
+                _check_scans(picture, name, path)
+                picture.load()
+            if upright and (orientation := _orientation(picture)) in UPRIGHT:
+                return picture.transpose(UPRIGHT[orientation])
+            return picture
+    except Exception as error:  # decoders raise almost anything on broken bytes
+        if picture is not None:
+            picture.close()
+        if isinstance(error, RejectError):
             raise
-        except Image.DecompressionBombError as error:
-            raise RejectError("image-too-large", f"{self.name}: {error}", STAGE) from None
-        except UnidentifiedImageError:  # its message would repeat the file's name
-            detail = f"{self.name} cannot be read: {_unread(self.path)}"
-            raise RejectError(f"bad-{self.what}", detail, STAGE) from None
-        except Exception as error:  # noqa: BLE001 — decoders raise almost anything on broken bytes
-            self.close()
-            if isinstance(error, OSError) and error.errno is not None:  # the file system's error, not a decoder's
-                raise RejectError(f"bad-{self.what}", f"{self.name} cannot be read: {error.strerror}", STAGE) from None
-            text = " ".join(str(error).replace(str(self.path), self.path.name).split()) or type(error).__name__
-            why = f"it is damaged or incomplete ({BYTES_LEFT.sub('', text)}): {AGAIN}"
-            raise RejectError(f"bad-{self.what}", f"{self.name} cannot be read: {why}", STAGE) from None
-        return self.picture
+        if isinstance(error, Image.DecompressionBombError):
+            raise RejectError("image-too-large", f"{name}: {error}", STAGE) from None
+        raise RejectError(f"bad-{what}", f"{name} cannot be read: {_why_unread(error, path)}", STAGE) from None
 
-    def _missing(self) -> str:
-        why = no_file(self.path)
-        return f"{self.name if why == 'does not exist' else self.path} {why}"
 
-    def _check_size(self, picture: Image.Image) -> None:
-        width, height = picture.size
-        most = MAX_PIXELS_TWICE if picture.format in KEPT_TWICE else MAX_PIXELS
-        problem = f"more than {most:,}" if width * height > most else ""
-        if max(width, height) > MAX_SIDE:
-            problem = f"a side of more than {MAX_SIDE:,}"
-        if problem:
-            detail = f"{self.name} declares {width}×{height} pixels, {problem}"
-            raise RejectError("image-too-large", detail, STAGE)
+def _why_unread(error: Exception, path: Path) -> str:
+    if isinstance(error, UnidentifiedImageError):  # its message would repeat the file's name
+        return _unread(path)
+    if isinstance(error, OSError) and error.errno is not None:  # the file system's error, not a decoder's
+        return str(error.strerror)
+    text = " ".join(str(error).replace(str(path), path.name).split()) or type(error).__name__
+    return f"it is damaged or incomplete ({BYTES_LEFT.sub('', text)}): {AGAIN}"
 
-    def _check_scans(self, picture: Image.Image) -> None:
-        if picture.format not in ("JPEG", "MPO"):
-            return
-        scans, pixels = count_scans(self.path), picture.width * picture.height
-        if scans > MAX_SCANS or scans * pixels > MAX_PAINTED:
-            number = f"{scans}" if scans <= MAX_SCANS else f"more than {MAX_SCANS}"
-            detail = f"{self.name} is a progressive JPEG with {number} scans of {pixels:,} pixels"
-            raise RejectError("image-too-large", detail, STAGE)
 
-    def close(self) -> None:
-        if self.picture is not None:
-            self.picture.close()
+def _check_size(picture: Image.Image, name: str) -> None:
+    width, height = picture.size
+    most = MAX_PIXELS_TWICE if picture.format in KEPT_TWICE else MAX_PIXELS
+    problem = f"more than {most:,}" if width * height > most else ""
+    if max(width, height) > MAX_SIDE:
+        problem = f"a side of more than {MAX_SIDE:,}"
+    if problem:
+        raise RejectError("image-too-large", f"{name} declares {width}×{height} pixels, {problem}", STAGE)
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+
+def _check_scans(picture: Image.Image, name: str, path: Path) -> None:
+    if picture.format not in ("JPEG", "MPO"):
+        return
+    scans, pixels = count_scans(path), picture.width * picture.height
+    if scans > MAX_SCANS or scans * pixels > MAX_PAINTED:
+        number = f"{scans}" if scans <= MAX_SCANS else f"more than {MAX_SCANS}"
+        detail = f"{name} is a progressive JPEG with {number} scans of {pixels:,} pixels"
+        raise RejectError("image-too-large", detail, STAGE)

@@ -46,7 +46,7 @@ def group_of(names: Sequence[str], rule: Grouping) -> dict[str, str]:
     if rule == "folder":
         return {name: name.rpartition("/")[0] or ROOT for name in names}
     if rule == "top":
-        return {name: name.split("/")[0] if "/" in name else _stem(name) for name in names}
+        return {name: name.split("/")[0] if "/" in name else stem(name) for name in names}
     return _auto(names)
 
 
@@ -65,14 +65,14 @@ def _top(name: str) -> str:
     return top if slash and not _is_variant(top.lower(), "") else ""
 
 
-def _stem(name: str) -> str:
+def stem(name: str) -> str:
     """The path without the file extension."""
     head, slash, tail = name.rpartition("/")
     return head + slash + (tail.rpartition(".")[0] or tail)
 
 
 def _auto(names: Sequence[str]) -> dict[str, str]:
-    paths: dict[str, Path] = {name: tuple(_stem(name).lower().split("/")) for name in names}
+    paths: dict[str, Path] = {name: tuple(stem(name).lower().split("/")) for name in names}
     files: dict[Path, set[str]] = defaultdict(set)
     folders: dict[Path, set[str]] = defaultdict(set)
     parents: dict[str, set[Path]] = defaultdict(set)  # name → the folders that contain it
@@ -93,7 +93,7 @@ def _auto(names: Sequence[str]) -> dict[str, str]:
     result = {}
     for name in sorted(names):
         found = _identity(paths[name], variants)
-        spelt = {part.lower(): part for part in _stem(name).split("/")}
+        spelt = {part.lower(): part for part in stem(name).split("/")}
         result[name] = shown.setdefault(found, "/".join(spelt.get(part, part) for part in found) or ROOT)
     return result
 

@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.data.sources.grouping import category_of, group_of
-from pix3d_onet.errors import ConfigError, InputError, RejectError
+from pix3d_onet.data.sources.grouping import category_of, group_of, stem
+from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.files import inside, printable
 from pix3d_onet.types import MESH_SUFFIXES, Rejected, SourceListing, SourceShape
 
@@ -35,12 +35,12 @@ def list_meshes(root: Path, config: PrepareConfig, *, split_files: Sequence[Path
         raise InputError(f"none of {len(every)} mesh files in {root} matches `pattern={config.pattern!r}`.")
     groups = group_of(found, config.group_by)
     categories = category_of(groups)
-    _check_categories(root, set(categories.values()), config.categories)
-    stems = Counter(map(_stem, found))
+    config.check_categories(map(printable, set(categories.values())), str(root))
+    stems = Counter(map(stem, found))
     shapes, rejected, skipped = [], [], Counter({"pattern": len(every) - len(found)})
     for name in found:
-        object_id = _stem(name) if stems[_stem(name)] == 1 else name
-        if "all" not in config.categories and categories[name] not in config.categories:
+        object_id = stem(name) if stems[stem(name)] == 1 else name
+        if not config.takes(categories[name]):
             skipped["category"] += 1
             continue
         try:
@@ -65,17 +65,6 @@ def list_meshes(root: Path, config: PrepareConfig, *, split_files: Sequence[Path
 def _fits(name: str, pattern: str) -> bool:
     """Whether a path matches a pattern with ``*``, ``?``, ``[]``; without ``/`` it applies only to the file's name."""
     return not pattern or fnmatchcase(name if "/" in pattern else name.rpartition("/")[2], pattern)
-
-
-def _check_categories(root: Path, have: set[str], wanted: Sequence[str]) -> None:
-    unknown = [c for c in wanted if c != "all" and c not in have]
-    if unknown:
-        listed = ", ".join(printable(c) for c in sorted(have))
-        raise ConfigError(f"`categories={unknown[0]}`: {root} has only {listed} (or all).")
-
-
-def _stem(name: str) -> str:
-    return name[: -len(Path(name).suffix)]
 
 
 def mesh_files(root: Path) -> Iterator[Path]:

@@ -69,19 +69,16 @@ def list_onet(root: Path, config: PrepareConfig, *, split_files: Sequence[Path] 
     classes = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and _is_class(p))
     if not classes:
         raise InputError(f"{root} holds no <class>/<model>/{POINTS}.", hint="Name the folder above the class folders.")
-    unknown = [c for c in config.categories if c != "all" and c not in classes]
-    if unknown:
-        raise ConfigError(f"`categories={unknown[0]}`: {root} has only {', '.join(classes)} (or all).")
+    config.check_categories(classes, str(root))
     shapes: list[SourceShape] = []
     rejected: list[Rejected] = []
     fixed: dict[str, str] = {}
-    for name in classes:
-        if "all" in config.categories or name in config.categories:
-            listed = _read_lists(root / name, name)
-            fixed |= listed
-            folders = {f"{name}/{p.name}" for p in (root / name).iterdir() if (p / POINTS).is_file()}
-            for object_id in sorted(set(listed) if listed and config.split == "lst" else folders | set(listed)):
-                _add(root, object_id, config, shapes, rejected)
+    for name in filter(config.takes, classes):
+        listed = _read_lists(root / name, name)
+        fixed |= listed
+        folders = {f"{name}/{p.name}" for p in (root / name).iterdir() if (p / POINTS).is_file()}
+        for object_id in sorted(set(listed) if listed and config.split == "lst" else folders | set(listed)):
+            _add(root, object_id, shapes, rejected)
     records = len(shapes) + sum(r.record_id == r.object_id for r in rejected)
     return SourceListing("onet", root, tuple(shapes), tuple(rejected), records, fixed)
 
@@ -177,9 +174,7 @@ def _read_lists(folder: Path, name: str) -> dict[str, str]:
     return result
 
 
-def _add(
-    root: Path, object_id: str, config: PrepareConfig, shapes: list[SourceShape], rejected: list[Rejected]
-) -> None:
+def _add(root: Path, object_id: str, shapes: list[SourceShape], rejected: list[Rejected]) -> None:
     try:
         points = inside(root, f"{object_id}/{POINTS}")
         cloud = inside(root, f"{object_id}/{CLOUD}")

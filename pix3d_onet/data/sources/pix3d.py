@@ -24,7 +24,7 @@ from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.images.decoding import declared_size
 from pix3d_onet.data.sources.split_files import carved, read_split_files
 from pix3d_onet.errors import ConfigError, InputError, RejectError
-from pix3d_onet.files import digest, inside, read_json
+from pix3d_onet.files import digest, inside, is_file, read_json
 from pix3d_onet.rotations import rotation_problem
 from pix3d_onet.types import PIX3D_INDEX, PIX3D_SENSOR_MM, Camera, Rejected, SourceListing, SourceShape, SourceView
 
@@ -62,7 +62,8 @@ def list_pix3d(root: Path, config: PrepareConfig, *, split_files: Sequence[Path]
     Raises InputError for a missing root or a broken index, ConfigError for a category that the index does not have.
     """
     raw = read_index(root)
-    check_categories(raw, config.categories)
+    if present := {c for c in map(category_of, raw) if c}:
+        config.check_categories(present, "the index")
     prescribed = _prescribed(config, split_files)
     records: list[Pix3DRecord] = []
     rejected: list[Rejected] = []
@@ -70,7 +71,8 @@ def list_pix3d(root: Path, config: PrepareConfig, *, split_files: Sequence[Path]
     seen: Counter[str] = Counter()
     for index, item in enumerate(raw):
         record_id = record_id_of(item, index, seen)
-        if _other_category(item, config.categories):
+        category = category_of(item)  # a record without one is rejected below
+        if category is not None and not config.takes(category):
             skipped["category"] += 1
             continue
         if prescribed is not None and record_id not in prescribed:
@@ -118,7 +120,7 @@ def parse_record(root: Path, item: object, record_id: str) -> Pix3DRecord:
         image=image,
         mask=mask,
         model=model,
-        voxel=voxel if voxel is not None and _exists(voxel) else None,
+        voxel=voxel if voxel is not None and is_file(voxel) else None,
         folder=PurePosixPath(item["model"]).parent.as_posix(),
         camera=_camera(item, image),
         clean=_clean(item),
@@ -147,20 +149,6 @@ def category_of(item: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _other_category(item: object, wanted: Sequence[str]) -> bool:
-    """Whether the record has a category that is not wanted; a record without a category is rejected later."""
-    category = category_of(item)
-    return category is not None and "all" not in wanted and category not in wanted
-
-
-def check_categories(raw: Iterable[object], wanted: Sequence[str]) -> None:
-    """ConfigError for a category that no record has."""
-    have = {c for c in map(category_of, raw) if c}
-    unknown = [c for c in wanted if c != "all" and c not in have]
-    if unknown and have:
-        raise ConfigError(f"`categories={unknown[0]}`: the index has only {', '.join(sorted(have))} (or all).")
-
-
 def record_id_of(item: object, index: int, seen: Counter[str]) -> str:
     """A record's id; ``seen`` counts those given so far, since an index may name a picture twice."""
     name = item.get("img") if isinstance(item, dict) else None
@@ -175,16 +163,9 @@ def _file(root: Path, item: Mapping[str, Any], key: str, what: str) -> Path:
     if value is None:
         raise RejectError(f"missing-{what}", f"the record has no {key}")
     path = inside(root, value)
-    if not _exists(path):
+    if not is_file(path):
         raise RejectError(f"missing-{what}", f"{_show(value)} does not exist")
     return path
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that no file system accepts
-        return False
 
 
 def _flag(value: object) -> bool | None:

@@ -7,10 +7,10 @@ a command ``onet prepare NAME``.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from pix3d_onet.config import PrepareConfig
@@ -48,8 +48,7 @@ class Source:
 
     def list(self, root: Path, config: PrepareConfig, *, split_files: Sequence[Path] = ()) -> SourceListing:
         """List the source in ``root``; raises InputError or ConfigError."""
-        module, name = self.function.split(":")
-        listing: Callable[..., SourceListing] = getattr(importlib.import_module(module), name)
+        listing: Callable[..., SourceListing] = resolve_name(self.function)
         return listing(root, config, split_files=split_files)
 
     @property
@@ -64,10 +63,7 @@ class Source:
 
     def load_geometry(self) -> Callable[..., Any] | None:
         """Import the function named by ``geometry``; None for sources with meshes."""
-        if not self.geometry:
-            return None
-        module, name = self.geometry.split(":")
-        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        function: Callable[..., Any] | None = resolve_name(self.geometry) if self.geometry else None
         return function
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from pix3d_onet.config import PrepareConfig
-from pix3d_onet.errors import ConfigError, InputError, RejectError
+from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.files import inside, read_text
 from pix3d_onet.types import Camera, Rejected, SourceListing, SourceShape, SourceView
 
@@ -68,11 +68,12 @@ def list_shapenet(root: Path, config: PrepareConfig, *, split_files: Sequence[Pa
         raise InputError(
             f"{root} holds no ShapeNet synset.", hint="Looked for folders such as 03001627/<model>/model.obj."
         )
-    wanted = _wanted(config.categories, sorted(p.name for p in _synsets(core)))
+    categories = {p.name: SYNSETS.get(p.name, p.name) for p in _synsets(core)}
+    config.check_categories(categories.values(), "by name or WordNet offset, the source", categories)
     shapes: list[SourceShape] = []
     rejected: list[Rejected] = []
     for folder in sorted(_synsets(core)):
-        if wanted is None or folder.name in wanted:
+        if config.takes(folder.name) or config.takes(categories[folder.name]):
             for model in sorted(p for p in folder.iterdir() if p.is_dir()):
                 _add(root, model, shapes, rejected)
     records = len(shapes) + sum(r.record_id == r.object_id for r in rejected)
@@ -98,18 +99,6 @@ def choy_camera(azimuth: float, elevation: float, distance: float) -> Camera:
 def _synsets(core: Path) -> Iterator[Path]:
     if core.is_dir():
         yield from (p for p in core.iterdir() if len(p.name) == 8 and p.name.isdigit() and p.is_dir())
-
-
-def _wanted(categories: Sequence[str], present: Sequence[str]) -> frozenset[str] | None:
-    """The synsets of the categories; None: all. ConfigError for one that is not in ``present``."""
-    if "all" in categories:
-        return None
-    offsets = {name: offset for offset, name in SYNSETS.items()}
-    for name in categories:
-        if offsets.get(name, name) not in present:
-            here = ", ".join(SYNSETS.get(offset, offset) for offset in present)
-            raise ConfigError(f"`categories={name}`: the source has only {here} (or all), by name or WordNet offset.")
-    return frozenset(offsets.get(name, name) for name in categories)
 
 
 def _add(root: Path, model: Path, shapes: list[SourceShape], rejected: list[Rejected]) -> None:

@@ -6,7 +6,6 @@ is as close to its fractions as whole groups allow. Locale and file system have 
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from dataclasses import replace
 from pix3d_onet.config import SPLITS, PrepareConfig
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.errors import InputError
+from pix3d_onet.files import digest
 from pix3d_onet.types import SourceListing, SourceShape
 
 PRESCRIBED = ("s1", "s2", "lst")
@@ -47,7 +47,7 @@ def assign(groups: Mapping[str, str], fractions: Sequence[float], seed: int) -> 
     about one group of its fractions.
     """
     alone = len(set(groups.values())) == len(groups)  # then sorting by category would fix the whole order
-    names = sorted(groups, key=lambda name: ("" if alone else groups[name], _key(seed, name), name))
+    names = sorted(groups, key=lambda name: ("" if alone else groups[name], digest(f"{seed}\0{name}".encode()), name))
     counts = split_counts(len(names), fractions)
     given = [0, 0, 0]
     result: dict[str, str] = {}
@@ -135,7 +135,3 @@ class Splitter:
         named = [table[record] for record in entry.record_ids if record in table]
         split = named[0] if named else table.get(entry.object_id, table.get(entry.group, "train"))
         return replace(entry, split=split, image_splits=tuple(table.get(r, split) for r in entry.record_ids))
-
-
-def _key(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}\0{name}".encode()).digest()

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 from pix3d_onet.data.store.no_dataset import no_dataset
 from pix3d_onet.errors import InputError
-from pix3d_onet.files import digest, is_finite, is_own_file, read_json
+from pix3d_onet.files import digest, is_finite, own_json, read_json
 from pix3d_onet.files.reading import NOT_IN_A_PATH
 from pix3d_onet.types import Provenance, ShapeIdentity
 
@@ -135,13 +135,7 @@ def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
 
 def is_dataset(folder: Path) -> bool:
     """Whether ``folder`` has a manifest by onet, valid or not, that is not a link."""
-    if not is_own_file(folder / MANIFEST):
-        return False
-    try:
-        document = read_json(folder / MANIFEST, follow=False)
-    except InputError:
-        return False
-    return isinstance(document, dict) and document.get("format") == FORMAT
+    return own_json(folder / MANIFEST).get("format") == FORMAT
 
 
 JSON_TYPES: Mapping[str, type] = {"str": str, "int": int, "tuple[str, ...]": list, "Mapping[str, Any]": dict}

@@ -44,7 +44,7 @@ class Figure:
 class Rule:
     """A named condition: ``figure`` must not be over, or under, ``limit``, a number or the name of another figure.
 
-    A shape that breaks a rule of level ``reject`` is rejected.
+    A shape that breaks a rule of level ``reject`` is rejected. ``meaning``: what is wrong; ``advice``: what to do.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Rule:
     side: Literal["over", "under"]
     limit: float | str
     meaning: str
+    advice: str
 
     def broken(self, figures: Mapping[str, Any]) -> bool:
         """Whether the figure is known and beyond the limit."""
@@ -182,22 +183,62 @@ FIGURES: Mapping[str, Figure] = {f.name: f for f in _FIGURES}
 """Every figure by its name in the manifest."""
 
 RULES = (
-    Rule("faces-dropped", "warning", "faces_dropped", "over", 0, "faces of the file could not be read"),
-    Rule("label-disagreement", "reject", "label_agreement", "under", 0.999, "two inside tests differ on over 0.1 %"),
-    Rule("surface-lost", "reject", "lost_share", "over", 0.1, "over 10 % of the surface is missing"),
-    Rule("component-lost", "warning", "lost_components", "over", 0, "a part above 0.1 % of the surface is missing"),
-    Rule("thickened", "warning", "bias_voxels", "over", 0.5, "the surface is over half a voxel outside on average"),
-    Rule("volume-changed", "warning", "volume_ratio", "over", 1.3, "the volume is over 1.3 times the file's"),
-    Rule("volume-shrunk", "warning", "volume_ratio", "under", 0.77, "the volume is under 0.77 times the file's"),
     Rule(
-        "hollow", "warning", "hollow", "over", 0.1, "the file's surface has a hole, and its inside is labelled outside"
+        "faces-dropped", "warning", "faces_dropped", "over", 0, "faces of the file could not be read",
+        "Look at the shape: if it is whole, nothing; else export the model again. The dropped_ figures say why.",
     ),
-    Rule("box-drift", "warning", "box_drift_voxels", "over", 2.0, "the bounding box moved by over two voxels"),
-    Rule("voxel-disagreement", "warning", "voxel_agreement", "under", 0.9, "under 90 % agree with the source's voxels"),
-    Rule("grid-coarse", "warning", "grid_resolution", "under", "grid_wanted", "the grid is coarser than needed"),
-    Rule("nearly-empty", "warning", "occupied", "under", 0.001, "under 0.1 % of the cube is inside"),
-    Rule("mask-strays", "warning", "mask_fill", "under", 0.97, "stray parts of a mask make its object 3 % smaller"),
-)
+    Rule(
+        "label-disagreement", "reject", "label_agreement", "under", 0.999, "two inside tests differ on over 0.1 %",
+        "A fault of the closed mesh: use another `watertight` method, and report the model.",
+    ),
+    Rule(
+        "surface-lost", "reject", "lost_share", "over", 0.1, "over 10 % of the surface is missing",
+        "Raise `resolution`; if that does not help, use another `watertight` method.",
+    ),
+    Rule(
+        "component-lost", "warning", "lost_components", "over", 0, "a part above 0.1 % of the surface is missing",
+        "Look at the shape: a part thinner than a cell may be lost; raise `resolution` to keep it.",
+    ),
+    Rule(
+        "thickened", "warning", "bias_voxels", "over", 0.5, "the surface is over half a voxel outside on average",
+        "Expected of sheets without thickness and of `watertight='fusion'`; raise `resolution` to thicken less.",
+    ),
+    Rule(
+        "volume-changed", "warning", "volume_ratio", "over", 1.3, "the volume is over 1.3 times the file's",
+        "Look at the shape: thin parts were thickened or cavities filled; raise `resolution` to thicken less.",
+    ),
+    Rule(
+        "volume-shrunk", "warning", "volume_ratio", "under", 0.77, "the volume is under 0.77 times the file's",
+        "Nothing, if parts of the model overlap: the file's volume counts them twice. Else raise `resolution`.",
+    ),
+    Rule(
+        "hollow", "warning", "hollow", "over", 0.1, "the file's surface has a hole, and its inside is labelled outside",
+        "The shape is labelled as a shell, like a pot, not as a solid. Nothing, if it is one; else close the hole in "
+        "the model, or leave the shape out.",
+    ),
+    Rule(
+        "box-drift", "warning", "box_drift_voxels", "over", 2.0, "the bounding box moved by over two voxels",
+        "Look at the shape: a part at its border is lost or thickened, so its cameras are slightly off; raise "
+        "`resolution`.",
+    ),
+    Rule(
+        "voxel-disagreement", "warning", "voxel_agreement", "under", 0.9, "under 90 % agree with the source's voxels",
+        "Nothing, if the shape looks right: the release's voxels fill cavities and thicken panels.",
+    ),
+    Rule(
+        "grid-coarse", "warning", "grid_resolution", "under", "grid_wanted", "the grid is coarser than needed",
+        "Nothing, if details below a cell do not matter; else simplify the model: it has more surface than the grid's "
+        "memory allows.",
+    ),
+    Rule(
+        "nearly-empty", "warning", "occupied", "under", 0.001, "under 0.1 % of the cube is inside",
+        "Remove stray parts that are far from the object; for very thin shapes, prepare `near_points` as well.",
+    ),
+    Rule(
+        "mask-strays", "warning", "mask_fill", "under", 0.97, "stray parts of a mask make its object 3 % smaller",
+        "Erase the small stray parts of the mask; mask_fill_picture names its photo.",
+    ),
+)  # fmt: skip
 """All thresholds. A shape that breaks a reject rule is rejected with its name; the others give warnings."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from pix3d_onet.geometry.mesh.inside.winding import contains
@@ -9,6 +11,9 @@ from pix3d_onet.geometry.mesh.topology import face_areas
 from pix3d_onet.lattice import LATTICE, decode_points, encode_points, in_cube
 from pix3d_onet.seeding import generator
 from pix3d_onet.types import Bool, Float32, Float64, Mesh, UInt16
+
+BATCH = 1 << 20
+"""Points of :func:`spread` in memory at a time: 24 MB."""
 
 
 def draw_cells(n: int, seed: int, name: str = "") -> UInt16:
@@ -66,3 +71,19 @@ def sample_surface(
     normals = np.cross(b - a, c - a)
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     return points, normals / np.maximum(length, np.finfo(np.float64).tiny)
+
+
+def spread(triangles: Float64, spacing: float) -> Iterator[Float64]:
+    """Points (N, 3) on (F, 3, 3) triangles, in batches: the vertices of a subdivision into edges of ≤ ``spacing``.
+
+    Every place on a triangle is within ``spacing``/√3 of one of them.
+    """
+    edges = np.linalg.norm(triangles - np.roll(triangles, 1, axis=1), axis=2).max(axis=1, initial=0)
+    parts = np.maximum(np.ceil(edges / spacing), 1).astype(np.int64)
+    for n in np.unique(parts):
+        i, j = np.divmod(np.arange((n + 1) ** 2), n + 1)
+        keep = i + j <= n
+        weights = np.stack([i[keep], j[keep], n - i[keep] - j[keep]], axis=1) / n
+        chosen = triangles[parts == n]
+        for block in np.array_split(chosen, -(-len(chosen) * len(weights) // BATCH)):
+            yield np.einsum("kc,tcd->tkd", weights, block).reshape(-1, 3)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pix3d_onet.geometry.mesh.kernels.topology import (
     areas,
@@ -14,7 +14,7 @@ from pix3d_onet.geometry.mesh.kernels.topology import (
     face_components,
     signed_volume,
 )
-from pix3d_onet.types import Mesh
+from pix3d_onet.types import Float64, Mesh
 
 
 def edge_counts(mesh: Mesh) -> Mapping[str, int]:
@@ -52,22 +52,20 @@ def volume(mesh: Mesh) -> float:
     return float(signed_volume(mesh.vertices, mesh.faces, mesh.vertices.mean(axis=0)))
 
 
-def face_areas(mesh: Mesh) -> np.ndarray[Any, np.dtype[np.float64]]:
+def face_areas(mesh: Mesh) -> Float64:
     """(F,) float64 area of each face, in squared units of the mesh."""
-    found: np.ndarray[Any, np.dtype[np.float64]] = areas(mesh.vertices, mesh.faces)
+    found: Float64 = areas(mesh.vertices, mesh.faces)
     return found
 
 
-def measures_of_parts(
-    mesh: Mesh, labels: np.ndarray[Any, np.dtype[np.int32]], count: int
-) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
+def measures_of_parts(mesh: Mesh, labels: NDArray[np.int32], count: int) -> tuple[Float64, Float64]:
     """(count,) area and (count,) signed volume of each part; ``labels`` (F,) in 0 … count - 1: the part of each
     face."""
     areas_of, volumes = component_measures(mesh.vertices, mesh.faces, labels, count, mesh.vertices.mean(axis=0))
     return areas_of, volumes
 
 
-def component_labels(mesh: Mesh) -> tuple[int, np.ndarray[Any, np.dtype[np.int32]]]:
+def component_labels(mesh: Mesh) -> tuple[int, NDArray[np.int32]]:
     """Number of connected components (faces that share vertices), and (F,) int32 component of each face."""
     count, labels = face_components(mesh.faces, len(mesh.vertices))
     return int(count), labels

@@ -20,6 +20,7 @@ from pix3d_onet.geometry.render.look import CREASE, LIGHTS, welded
 from pix3d_onet.seeding import generator
 from pix3d_onet.types import Bool, Float32, Float64, Mesh, UInt8, View
 
+Matrix = NDArray[np.floating[Any]]
 GREY = (0.48, 0.46, 0.44)
 """Linear albedo of a mesh without colours."""
 NEAR = 1e-4
@@ -54,54 +55,45 @@ class Scene:
         self.colours = np.array(np.broadcast_to(albedo, (len(self.faces), 3)), order="C")
 
     def view(
-        self,
-        pose: NDArray[np.floating[Any]],
-        intrinsics: NDArray[np.floating[Any]],
-        size: int | tuple[int, int],
-        *,
-        supersample: int = SUPERSAMPLE,
+        self, pose: Matrix, intrinsics: Matrix, size: int | tuple[int, int], *, supersample: int = SUPERSAMPLE
     ) -> Rendering:
         """Render one picture. ``pose`` (4, 4) mesh frame → camera; ``intrinsics`` (3, 3); ``size``: side or (width,
         height), pixels. With ``supersample`` 1, mask and depth are those of the pixel centres.
         """
-        width, height = (size, size) if isinstance(size, int) else size
-        zoom = np.diag([supersample, supersample, 1.0]) @ np.asarray(intrinsics, dtype=np.float64)
-        matrix = np.asarray(pose, dtype=np.float64)
-        ids, inverse_depth, screen, faces, source = self._draw(matrix, zoom, width * supersample, height * supersample)
+        ids, inverse_depth, screen, faces, source, zoom = self._draw(pose, intrinsics, size, supersample)
         linear = np.empty((*ids.shape, 3), dtype=np.float32)
         lights = LIGHTS.copy()
         lights[:, :3] /= np.linalg.norm(lights[:, :3], axis=1, keepdims=True)
-        rotation, rays = np.ascontiguousarray(matrix[:3, :3]), np.linalg.inv(zoom)
+        rotation: Float64 = np.ascontiguousarray(pose[:3, :3], dtype=np.float64)
+        rays = np.asarray(np.linalg.inv(zoom), dtype=np.float64)
         shade(ids, inverse_depth, screen, faces, source, self.normals, self.colours, rays, rotation, lights, linear)
+        height, width = (side // supersample for side in ids.shape)
         rgb = np.empty((height, width, 3), dtype=np.uint8)
         mask = np.empty((height, width), dtype=np.bool_)
         depth = np.empty((height, width), dtype=np.float32)
         resolve(linear, ids, inverse_depth, supersample, rgb, mask, depth)
         return Rendering(rgb, mask, depth)
 
-    def silhouette(
-        self,
-        pose: NDArray[np.floating[Any]],
-        intrinsics: NDArray[np.floating[Any]],
-        size: int | tuple[int, int],
-        *,
-        supersample: int = SUPERSAMPLE,
-    ) -> Bool:
+    def silhouette(self, pose: Matrix, intrinsics: Matrix, size: int | tuple[int, int]) -> Bool:
         """(H, W) bool: the mask of ``view``, without shading: pixels of which the mesh covers at least half."""
-        width, height = (size, size) if isinstance(size, int) else size
-        zoom = np.diag([supersample, supersample, 1.0]) @ np.asarray(intrinsics, dtype=np.float64)
-        matrix = np.asarray(pose, dtype=np.float64)
-        ids, *_ = self._draw(matrix, zoom, width * supersample, height * supersample)
-        covered = (ids >= 0).reshape(height, supersample, width, supersample).mean(axis=(1, 3))
+        ids, *_ = self._draw(pose, intrinsics, size, SUPERSAMPLE)
+        height, width = (side // SUPERSAMPLE for side in ids.shape)
+        covered = (ids >= 0).reshape(height, SUPERSAMPLE, width, SUPERSAMPLE).mean(axis=(1, 3))
         return np.asarray(covered >= 0.5)
 
-    def _draw(self, pose: Float64, intrinsics: Float64, width: int, height: int) -> tuple[Any, Any, Any, Any, Any]:
-        camera = self.vertices @ pose[:3, :3].T + pose[:3, 3]  # (V, 3)
+    def _draw(
+        self, pose: Matrix, intrinsics: Matrix, size: int | tuple[int, int], supersample: int
+    ) -> tuple[Any, Any, Any, Any, Any, Float64]:
+        """Face and 1/Z of every sample; vertices, faces and sources of the latter; intrinsics in samples."""
+        width, height = (supersample * side for side in ((size, size) if isinstance(size, int) else size))
+        zoom: Float64 = np.diag([supersample, supersample, 1.0]) @ np.asarray(intrinsics, dtype=np.float64)
+        matrix = np.asarray(pose, dtype=np.float64)
+        camera = self.vertices @ matrix[:3, :3].T + matrix[:3, 3]  # (V, 3)
         near = NEAR * max(float(camera[:, 2].max()), np.finfo(np.float64).tiny)
         faces, source = self.faces, np.arange(len(self.faces), dtype=np.int32)
         if camera[:, 2].min() < near:
             camera, faces, source = _clip(camera, faces, near)
-        projected = camera @ intrinsics.T
+        projected = camera @ zoom.T
         screen = np.empty_like(projected)
         with np.errstate(divide="ignore", invalid="ignore"):  # vertices behind the camera, unused after clipping
             screen[:, :2] = projected[:, :2] / projected[:, 2:]
@@ -109,17 +101,7 @@ class Scene:
         ids = np.full((height, width), -1, dtype=np.int32)
         inverse_depth = np.zeros((height, width), dtype=np.float32)
         rasterise(screen, faces, inverse_depth, ids)
-        return ids, inverse_depth, screen, faces, source
-
-
-def render(
-    mesh: Mesh,
-    pose: NDArray[np.floating[Any]],
-    intrinsics: NDArray[np.floating[Any]],
-    size: int | tuple[int, int],
-) -> Rendering:
-    """One shaded picture of ``mesh``; see :class:`Scene` for many of the same mesh."""
-    return Scene(mesh).view(pose, intrinsics, size)
+        return ids, inverse_depth, screen, faces, source, zoom
 
 
 def random_views(

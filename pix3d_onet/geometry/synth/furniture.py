@@ -135,12 +135,8 @@ def table(rng: Rng) -> list[Part]:
 
 def desk(rng: Rng) -> list[Part]:
     """A table top on panels with a stack of drawers."""
-    width, depth, top, thick = (
-        rng.uniform(1.0, 1.7),
-        rng.uniform(0.55, 0.8),
-        rng.uniform(0.7, 0.76),
-        rng.uniform(0.02, 0.04),
-    )
+    width, depth, top = rng.uniform(1.0, 1.7), rng.uniform(0.55, 0.8), rng.uniform(0.7, 0.76)
+    thick = rng.uniform(0.02, 0.04)
     wood = str(rng.choice(["wood", "paint"]))
     side = 1 if rng.random() < 0.5 else -1
     stack = rng.uniform(0.3, 0.45)
@@ -163,12 +159,8 @@ def desk(rng: Rng) -> list[Part]:
 
 def bookcase(rng: Rng) -> list[Part]:
     """Uprights, shelves and often a back of zero thickness."""
-    width, height, depth, thick = (
-        rng.uniform(0.5, 1.2),
-        rng.uniform(0.9, 2.1),
-        rng.uniform(0.25, 0.4),
-        rng.uniform(0.015, 0.03),
-    )
+    width, height, depth = rng.uniform(0.5, 1.2), rng.uniform(0.9, 2.1), rng.uniform(0.25, 0.4)
+    thick = rng.uniform(0.015, 0.03)
     wood = str(rng.choice(["wood", "paint"]))
     columns, shelves = int(rng.integers(1, 4)), int(rng.integers(3, 7))
     parts = [
@@ -223,15 +215,8 @@ def wardrobe(rng: Rng) -> list[Part]:
     parts = [box((0, height / 2, 0), (width, height, depth), wood)]
     for x in (np.arange(doors) + 0.5) / doors * width - width / 2:
         parts.append(box((x, height / 2, -depth / 2), (width / doors * 0.97, height * 0.95, 0.04), "paint"))
-        parts.append(
-            tube(
-                (x + 0.08, height * 0.45, -depth / 2 - 0.03),
-                (x + 0.08, height * 0.55, -depth / 2 - 0.03),
-                (0.008, 0.008),
-                "metal",
-                8,
-            )
-        )
+        low, high = ((x + 0.08, height * share, -depth / 2 - 0.03) for share in (0.45, 0.55))
+        parts.append(tube(low, high, (0.008, 0.008), "metal", 8))
     return parts
 
 

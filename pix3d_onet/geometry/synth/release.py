@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from pix3d_onet.files import (
     check_claim,
     is_own_file,
     member,
+    own_json,
     read_json,
     remove,
     remove_empty,
@@ -31,6 +33,7 @@ from pix3d_onet.files import (
     write_json,
     write_text,
 )
+from pix3d_onet.geometry.mesh.sampling import spread
 from pix3d_onet.geometry.render.cameras import look_at_pose
 from pix3d_onet.geometry.render.scene import Scene
 from pix3d_onet.geometry.synth import backdrop
@@ -188,13 +191,11 @@ def _claim(out: Path, settings: _Settings, overwrite: bool, emit: Emit) -> bool:
 
 def _settings_of(out: Path) -> _Settings | None:
     """The settings of the synthetic data set in ``out``, complete or not; None if there is none by onet."""
-    if not is_own_file(out / SETTINGS_FILE):
-        return None
     try:
-        found = read_json(out / SETTINGS_FILE, follow=False)["settings"]
+        found = own_json(out / SETTINGS_FILE)["settings"]
         settings = _Settings(**{**found, "categories": tuple(found["categories"])})
         _check(settings)
-    except (InputError, ConfigError, KeyError, TypeError):
+    except (ConfigError, KeyError, TypeError):
         return None
     return settings
 
@@ -216,9 +217,7 @@ def _remove(out: Path, settings: _Settings) -> None:
 
 def _result(out: Path, settings: _Settings, records: Any, *, written: bool) -> SynthResult:
     notes = read_json(out / SETTINGS_FILE, follow=False).get("defects", {})
-    counts: dict[str, int] = {}
-    for kind in sorted(kind for kinds in notes.values() for kind in kinds):
-        counts[kind] = counts.get(kind, 0) + 1
+    counts = dict(sorted(Counter(kind for kinds in notes.values() for kind in kinds).items()))
     total = len(settings.categories) * settings.objects
     return SynthResult(out, total, len(records), settings.categories, counts, written)
 
@@ -287,7 +286,7 @@ def voxels(parts: Sequence[Part], mesh: Mesh) -> UInt8:
     axis = (np.arange(VOXELS) + 0.5 - VOXELS / 2) * cell
     for part in parts:
         triangles = part.vertices[part.triangles]
-        cells = _indices(_sprinkle(triangles, cell * SPRINKLE), centre, cell)
+        cells = _indices(np.concatenate([*spread(triangles, cell * SPRINKLE)]), centre, cell)
         grid[tuple(cells.T)] = 1
         if part.solid:
             first, last = cells.min(axis=0), cells.max(axis=0) + 1
@@ -301,19 +300,6 @@ def _indices(points: Float64, centre: Float64, cell: float) -> Any:
     local = (points - centre) / cell + VOXELS / 2
     turned = np.stack([local[:, 0], VOXELS - local[:, 2], local[:, 1]], axis=1)
     return np.clip(np.floor(turned), 0, VOXELS - 1).astype(np.int64)
-
-
-def _sprinkle(triangles: Float64, spacing: float) -> Float64:
-    """(N, 3) points on every triangle, neighbours at most ``spacing`` apart."""
-    edges = np.linalg.norm(triangles - np.roll(triangles, 1, axis=1), axis=2).max(axis=1)
-    steps = np.maximum(np.ceil(edges / spacing).astype(np.int64), 1)
-    points = []
-    for count in np.unique(steps):
-        i, j = np.meshgrid(np.arange(count + 1), np.arange(count + 1), indexing="ij")
-        keep = i + j <= count
-        weights = np.stack([i[keep], j[keep], count - i[keep] - j[keep]], axis=1) / count
-        points.append(np.einsum("kc,tcd->tkd", weights, triangles[steps == count]).reshape(-1, 3))
-    return np.concatenate(points)
 
 
 def _camera(thing: _Object, rng: np.random.Generator, truncated: bool) -> tuple[Camera, float, float]:
@@ -405,8 +391,5 @@ def _annotate(keypoints: Float64, camera: Camera, depth: Any, rng: np.random.Gen
 
 def _encoded(pixels: UInt8, ending: str) -> bytes:
     buffer = io.BytesIO()
-    if ending == "jpg":
-        Image.fromarray(pixels).save(buffer, "JPEG", quality=92)
-    else:
-        Image.fromarray(pixels).save(buffer, "PNG")
+    Image.fromarray(pixels).save(buffer, "JPEG" if ending == "jpg" else "PNG", quality=92)  # PNG ignores the quality
     return buffer.getvalue()

@@ -15,9 +15,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pkgutil import resolve_name
 from typing import Any
 
 from pix3d_onet.config import WATERTIGHT_METHODS, check_choice
@@ -77,16 +77,15 @@ def watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256) -> W
     ConfigError for an unknown name; RejectError if the mesh has no usable surface.
     """
     check_choice("watertight", method, WATERTIGHT_METHODS)
-    module, name = WATERTIGHT_METHODS[method].split(":")
-    function: Callable[[Mesh, int], Watertight] = getattr(importlib.import_module(module), name)
+    function: Callable[[Mesh, int], Watertight] = resolve_name(WATERTIGHT_METHODS[method])
     return function(mesh, resolution)
 
 
 def make_watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256) -> Mesh:
     """A closed, consistently oriented mesh of the same shape, in the frame of its input.
 
-    ``resolution``: voxels per axis of the grid, 0.9 of which the longest side spans. Raises RejectError
-    (``empty-mesh``, ``bad-extent``, ``empty-surface``) for a mesh without a usable surface, ConfigError for an unknown
-    method.
+    ``method``: a name in ``config.WATERTIGHT_METHODS``; ``resolution``: voxels per axis of the grid, 0.9 of which the
+    longest side spans. Raises RejectError (``empty-mesh``, ``bad-extent``, ``empty-surface``) for a mesh without a
+    usable surface, ConfigError for an unknown method.
     """
     return watertight(clean(mesh), method=method, resolution=resolution).mesh

@@ -106,7 +106,7 @@ def _page(root: Path, entries: Sequence[ShapeEntry], split: str | None, choice: 
         "dataset.html",
         title=f"{name}: {len(entries):,} of {summary.shapes:,} shapes",
         styles=("base.css", "viewer.css", "dataset.css"),
-        scripts=("viewer.js", "histograms.js", "dataset.js"),
+        scripts=("viewer.js", "histograms.js", "scroll.js", "dataset.js"),
         name=name,
         summary=summary,
         shown=len(entries),

@@ -23,6 +23,8 @@ ZOOM = 0.15
 """Half-range of the logarithm of the zoom."""
 SHIFT = 0.08
 """Largest shift in each direction, as a fraction of the image's side."""
+STRETCH = 0.12
+"""Half-range of the logarithm of each axis' scale."""
 COLUMNS = 9
 """Random numbers per picture."""
 
@@ -31,17 +33,23 @@ def augment(batch: Batch, kinds: tuple[str, ...], seed: int, step: int, first: i
     """Augment a batch. The random numbers depend only on seed, step and position in the batch of all processes.
 
     ``first``: position of this process's first picture. ``color``: gamma, gain and grey, none of which changes white.
-    ``crop``: zoom and shift, white outside. ``flip``: mirror the picture and its shape. Both move the camera, too.
+    ``crop``: zoom and shift, white outside. ``flip``: mirror the picture and its shape. ``stretch``: scale the shape.
+    These three move the camera, too.
     """
-    count = len(batch.images)
-    numbers = seeding.generator(seed, "augment", str(step)).random((first + count, COLUMNS))[first:]
-    u = to_device((2 * numbers - 1).astype(np.float32), batch.images.device)  # (B, 9) in [-1, 1)
+
+    def uniform(name: str, columns: int) -> Tensor:  # (B, columns) in [-1, 1)
+        numbers = seeding.generator(seed, name, str(step)).random((first + len(batch.images), columns))[first:]
+        return to_device((2 * numbers - 1).astype(np.float32), batch.images.device)
+
+    u = uniform("augment", COLUMNS)
     if "color" in kinds:
         batch = replace(batch, images=color(batch.images, u[:, 0], u[:, 1:4], (u[:, 4] + 1) / 2))
     if "crop" in kinds:
         batch = crop(batch, torch.exp(ZOOM * u[:, 5]), SHIFT * u[:, 6], SHIFT * u[:, 8])
     if "flip" in kinds:
         batch = flip(batch, u[:, 7] < 0)
+    if "stretch" in kinds:
+        batch = stretch(batch, torch.exp(STRETCH * uniform("stretch", 3)))
     return batch
 
 
@@ -90,3 +98,14 @@ def flip(batch: Batch, chosen: Tensor) -> Batch:
     intrinsics[:, 0] = torch.where(chosen[:, None], turned, intrinsics[:, 0])
     images = images.contiguous(memory_format=torch.channels_last)
     return replace(batch, images=images, points=points, pose=pose, intrinsics=intrinsics)
+
+
+def stretch(batch: Batch, scale: Tensor) -> Batch:
+    """Scale the shapes by ``scale`` (B, 3) along the axes of their frames; the pictures stay.
+
+    With p' = S p the pose's rotation becomes R S⁻¹, no rotation any more, so that R S⁻¹ p' + t is the same point before
+    the camera: the picture shows the new shape. Without it, only what a point's place says of the shape changes.
+    """
+    pose = batch.pose.clone()
+    pose[:, :3, :3] /= scale[:, None]
+    return replace(batch, points=batch.points * scale[:, None], pose=pose)

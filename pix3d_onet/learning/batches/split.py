@@ -23,20 +23,30 @@ from pix3d_onet.types import Float32
 class PictureFilter:
     """Which pictures of a split to use. ``need_pose``: only those with a camera.
 
-    ``views``: ``all``; ``photos``: no rendered views; ``prefer-photos``: no rendered views if the split has a photo.
+    ``views``: ``all``; ``photos``: no rendered views; a number: that many rendered views per shape, the first ones;
+    ``prefer-photos``: no rendered views if the split has a photo.
     """
 
     need_pose: bool = False
     views: str = "all"
 
-    def keep(self, pose: Float32, intrinsics: Float32, rendered: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int]:
-        """(N,) bool, and the number of pictures left out only because they have no camera.
+    def keep(
+        self, pose: Float32, intrinsics: Float32, rendered: NDArray[np.bool_], shapes: NDArray[np.int64]
+    ) -> tuple[NDArray[np.bool_], int]:
+        """(N,) bool, and the number of pictures left out only because they have no camera; ``shapes`` (N,): of each.
 
-        InputError if no picture is left.
+        InputError if no picture is left, or if no shape has that many rendered views.
         """
         keep = np.ones(len(rendered), dtype=np.bool_)
         if self.views == "photos" or (self.views == "prefer-photos" and not rendered.all()):
             keep = ~rendered
+        elif self.views.isdecimal():
+            ranks, wanted = _ranks(shapes[rendered]), int(self.views)
+            most = int(ranks.max(initial=-1)) + 1
+            if most < wanted:
+                text = f"the data set has {most} rendered views per shape, fewer than `views={wanted}`."
+                raise InputError(text, hint=f"Prepare it with `render_views={wanted}`.")
+            keep[rendered] = ranks < wanted
         if not keep.any():
             raise InputError("the data set has no photos, only rendered views.", hint="Train with `views='all'`.")
         chosen = int(keep.sum())
@@ -46,6 +56,14 @@ class PictureFilter:
             hint = "Train with `pose='none'` and `conditioning='global'`."
             raise InputError("no picture of this data set has a camera pose.", hint=hint)
         return keep, chosen - int(keep.sum())
+
+
+def _ranks(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Position (N,) of each row among the rows of its group."""
+    order = np.argsort(groups, kind="stable")
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    return places - np.searchsorted(groups[order], groups)
 
 
 class Split(ABC):
@@ -119,7 +137,7 @@ class ResidentSplit(Split):
     ) -> None:
         arrays = dataset.arrays(split, near=near)
         self.device = device = device or torch.device("cpu")
-        keep, self.dropped = wanted.keep(arrays.pose, arrays.intrinsics, arrays.rendered)
+        keep, self.dropped = wanted.keep(arrays.pose, arrays.intrinsics, arrays.rendered, arrays.shape_index)
         self.record_ids = tuple(name for name, kept in zip(arrays.record_ids, keep, strict=True) if kept)
         self.object_ids = tuple(arrays.object_ids[i] for i in arrays.shape_index[keep])
         self.points_count = arrays.points_q.shape[1]

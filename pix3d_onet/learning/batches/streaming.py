@@ -83,7 +83,7 @@ class StreamedSplit(Split):
                 f"the {split} split of {self.root} has no pictures.", hint="Prepare with `render_views=N`."
             )
         pose, intrinsics = np.stack([c[0] for c in cameras]), np.stack([c[1] for c in cameras])
-        keep, self.dropped = wanted.keep(pose, intrinsics, np.array([c[2] for c in cameras]))
+        keep, self.dropped = wanted.keep(pose, intrinsics, np.array([c[2] for c in cameras]), np.array(shapes))
         chosen = np.flatnonzero(keep).tolist()
         self.rows = [rows[i] for i in chosen]
         self.shapes: NDArray[np.int64] = np.array([shapes[i] for i in chosen], dtype=np.int64)

@@ -24,7 +24,17 @@ from pix3d_onet.learning.pictures import resize_images
 
 
 class Shapes(TorchDataset[dict[str, Tensor]]):
-    """The pictures of a split with points of their shapes; see :func:`pix3d_onet.torch_dataset` for the items.
+    """A prepared data set as a ``torch.utils.data.Dataset`` of dicts of tensors, for training loops of one's own.
+
+    One item per picture of ``split`` (``None`` = all): ``image`` (3, H, W) float32 in [0, 1], the object on white;
+    ``pose`` (4, 4), normalised → camera frame, and ``intrinsics`` (3, 3), in pixels of ``image`` (both NaN if not
+    known); ``points`` (``points``, 3) float32 and ``occupancy`` (``points``,) float32, 0 or 1; ``index``. With
+    ``near``: ``near_points`` and ``near_occupancy``; with ``sdf``: ``sdf`` and ``near_sdf``, signed distances.
+
+    ``image_size``: side of the pictures (None = as stored; 0 = no pictures, one item per shape). Points are a block
+    at a place that depends only on ``seed``, epoch (``set_epoch``) and index, not on the workers. ``DataLoader`` may
+    fork or spawn workers. InputError if the data set is missing, damaged, or lacks what is asked for; ConfigError for
+    more points than are stored.
 
     ``record_ids`` and ``object_ids``: of each item, by its ``index`` (without pictures a record id is empty). Each
     process of a ``DataLoader``, forked or spawned, opens the shards itself.
@@ -33,13 +43,13 @@ class Shapes(TorchDataset[dict[str, Tensor]]):
     def __init__(
         self,
         path: str | Path,
-        split: str | None,
+        split: str | None = "train",
         *,
-        points: int,
-        near: int,
-        image_size: int | None,
-        sdf: bool,
-        seed: int,
+        points: int = 2048,
+        near: int = 0,
+        image_size: int | None = None,
+        sdf: bool = False,
+        seed: int = 0,
     ) -> None:
         if split is not None:
             check_choice("split", split, SPLITS)

@@ -145,12 +145,8 @@ def extract_field(
     with torch.no_grad():
         lattice = sample_surface(field, resolution, coarse=coarse, level=level, device=device, chunk=chunk)
     if lattice.undefined:
-        emit(
-            Note(
-                f"{lattice.undefined} of {lattice.queries} points had no defined occupancy (NaN): taken as outside.",
-                "warning",
-            )
-        )
+        text = f"{lattice.undefined} of {lattice.queries} points had no defined occupancy (NaN): taken as outside."
+        emit(Note(text, "warning"))
     mesh = march(lattice)
     normals = None
     if simplify_to is not None:

@@ -1,4 +1,4 @@
-"""The decoder with conditional batch normalisation: points and a code → occupancy logits.
+"""The decoder with conditional normalisation: points and a code → occupancy logits.
 
 Mescheder et al., CVPR 2019, supplementary 1.2; conditional batch norm: de Vries et al., NeurIPS 2017. The parameters
 are those of the original. Activations are (points, features) instead of the original's (features, points): products are
@@ -7,6 +7,7 @@ twice as fast, and normalisation, conditioning and ReLU are one pass.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pix3d_onet.config import Norm
 from pix3d_onet.learning import distributed
 from pix3d_onet.learning.network.decoder_cpu import FusedDecoder
 
@@ -57,14 +59,11 @@ def conditional_norm_relu(
     return functional.relu(torch.addcmul(beta[:, None].to(x.dtype), normed, gamma[:, None].to(x.dtype)))
 
 
-class ConditionalBatchNorm(nn.Module):
+class ConditionalNorm(nn.Module):
     """ReLU of ``gamma(c) · (x - mean) / deviation + beta(c)``, with gamma and beta linear in the code c.
 
-    x (B, T, F), code (B, C) → (B, T, F). Statistics are over all points of all shapes in the batch.
+    x (B, T, F), code (B, C) → (B, T, F).
     """
-
-    running_mean: Tensor
-    running_var: Tensor
 
     def __init__(self, c_dim: int, features: int) -> None:
         super().__init__()
@@ -73,6 +72,32 @@ class ConditionalBatchNorm(nn.Module):
         for layer, bias in ((self.conv_gamma, 1.0), (self.conv_beta, 0.0)):
             nn.init.zeros_(layer.weight)
             nn.init.constant_(layer.bias, bias)
+
+    def condition(self, code: Tensor) -> tuple[Tensor, Tensor]:
+        """gamma and beta (B, F) of a code (B, C), without autocast, since they are cheap."""
+        with without_autocast(code):
+            wide = code.to(self.conv_gamma.weight.dtype)
+            return self.conv_gamma(wide), self.conv_beta(wide)
+
+
+class ConditionalLayerNorm(ConditionalNorm):
+    """Statistics are over the features of each point (Ba et al., 2016), in training and inference alike."""
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """x (B, T, F), code (B, C) → relu of the normalised x, (B, T, F)."""
+        gamma, beta = (part[:, None].to(x.dtype) for part in self.condition(code))
+        normed = functional.layer_norm(x, x.shape[-1:]).to(x.dtype)
+        return functional.relu(torch.addcmul(beta, normed, gamma))
+
+
+class ConditionalBatchNorm(ConditionalNorm):
+    """Statistics are over all points of all shapes in the batch."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, c_dim: int, features: int) -> None:
+        super().__init__(c_dim, features)
         self.register_buffer("running_mean", torch.zeros(features))
         self.register_buffer("running_var", torch.ones(features))
 
@@ -86,26 +111,23 @@ class ConditionalBatchNorm(nn.Module):
             x, gamma, beta, self.running_mean, self.running_var, momentum=BATCH_NORM_MOMENTUM, eps=BATCH_NORM_EPS
         )
 
-    def condition(self, code: Tensor) -> tuple[Tensor, Tensor]:
-        """gamma and beta (B, F) of a code (B, C), without autocast, since they are cheap."""
-        with without_autocast(code):
-            wide = code.to(self.conv_gamma.weight.dtype)
-            return self.conv_gamma(wide), self.conv_beta(wide)
-
     def affine(self, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
         """(…, F) scale and shift of the normalisation in eval mode: ``x · scale + shift``."""
         scale = gamma * torch.rsqrt(self.running_var + BATCH_NORM_EPS)
         return scale, beta - self.running_mean * scale
 
 
+NORMS: Mapping[Norm, type[ConditionalNorm]] = {"batch": ConditionalBatchNorm, "layer": ConditionalLayerNorm}
+
+
 class ResidualBlock(nn.Module):
     """``x + fc_1(norm(fc_0(norm(x))))``, pre-activation (He et al., ECCV 2016); x (B, T, F)."""
 
-    def __init__(self, c_dim: int, features: int) -> None:
+    def __init__(self, c_dim: int, features: int, norm: Norm = "batch") -> None:
         super().__init__()
-        self.bn_0 = ConditionalBatchNorm(c_dim, features)
+        self.bn_0 = NORMS[norm](c_dim, features)
         self.fc_0 = nn.Linear(features, features)
-        self.bn_1 = ConditionalBatchNorm(c_dim, features)
+        self.bn_1 = NORMS[norm](c_dim, features)
         self.fc_1 = nn.Linear(features, features)
         nn.init.zeros_(self.fc_1.weight)
 
@@ -122,17 +144,18 @@ class ConditionalDecoder(nn.Module):
     ``local`` (B, T, F) float32, if there is one, is added to the points' embedding: what is known of each point.
     """
 
-    def __init__(self, c_dim: int = 256, hidden_dim: int = 256, blocks: int = 5) -> None:
+    def __init__(self, c_dim: int = 256, hidden_dim: int = 256, blocks: int = 5, norm: Norm = "batch") -> None:
         super().__init__()
         self.fc_p = nn.Linear(3, hidden_dim)
-        self.blocks = nn.ModuleList(ResidualBlock(c_dim, hidden_dim) for _ in range(blocks))
-        self.bn = ConditionalBatchNorm(c_dim, hidden_dim)
+        self.blocks = nn.ModuleList(ResidualBlock(c_dim, hidden_dim, norm) for _ in range(blocks))
+        self.bn = NORMS[norm](c_dim, hidden_dim)
         self.fc_out = nn.Linear(hidden_dim, 1)
 
     def forward(self, points: Tensor, code: Tensor, local: Tensor | None = None) -> Tensor:
         """points (B, T, 3), code (B, C), local (B, T, F) → logits (B, T)."""
         if (
             self.training
+            and isinstance(self.bn, ConditionalBatchNorm)
             and points.device.type == "cpu"
             and not points.requires_grad
             and not torch.compiler.is_compiling()

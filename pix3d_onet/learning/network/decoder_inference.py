@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from pix3d_onet.config import POINTS_HALF_SIDE
@@ -77,7 +77,8 @@ class FoldedDecoder:
             self._fold(decoder, code.detach().reshape(-1).double(), dtype)
 
     def _fold(self, decoder: ConditionalDecoder, code: Tensor, dtype: torch.dtype) -> None:
-        def affine(norm: ConditionalBatchNorm) -> tuple[Tensor, Tensor]:
+        def affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
+            assert isinstance(norm, ConditionalBatchNorm)
             gamma = functional.linear(code, norm.conv_gamma.weight.double(), norm.conv_gamma.bias.double())
             beta = functional.linear(code, norm.conv_beta.weight.double(), norm.conv_beta.bias.double())
             scale = gamma * torch.rsqrt(norm.running_var.double() + BATCH_NORM_EPS)
@@ -184,6 +185,48 @@ class FoldedDecoder:
             return _ActiveUnits(h, None)
         units = (~(h.amax(dim=0) <= 0)).nonzero()[:, 0]
         return _ActiveUnits(h.index_select(1, units), units)
+
+
+class PlainDecoder:
+    """As :class:`FoldedDecoder` for layer norms, which depend on the point and cannot be folded: the decoder itself.
+
+    On a CPU it takes twice the time.
+    """
+
+    def __init__(
+        self,
+        decoder: ConditionalDecoder,
+        code: Tensor,
+        dtype: torch.dtype = torch.float32,
+        local: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.decoder, self.code, self.dtype, self.local = decoder, code.detach().reshape(1, -1), dtype, local
+        self.device = decoder.fc_p.weight.device
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """points (T, 3) in the normalised frame → logits (T,) float32 on the decoder's device."""
+        narrow = self.dtype.itemsize < torch.float32.itemsize
+        chunks = torch.split(points.to(self.device).float(), CHUNK if self.device.type == "cpu" else GPU_CHUNK)
+        with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=narrow):
+            return torch.cat([self._logits(chunk) for chunk in chunks])
+
+    def value_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """points (T, 3) → logits (T,) and their gradient with respect to the point (T, 3), float32."""
+        chunk = CHUNK if self.device.type == "cpu" else GPU_CHUNK // GRADIENT_SHARE
+        values: list[Tensor] = []
+        gradients: list[Tensor] = []
+        for part in torch.split(points.to(self.device).float(), chunk):
+            with torch.enable_grad():
+                moving = part.detach().requires_grad_()
+                logits = self._logits(moving)
+                gradients += torch.autograd.grad(logits.sum(), moving)
+            values.append(logits.detach())
+        return torch.cat(values), torch.cat(gradients)
+
+    def _logits(self, points: Tensor) -> Tensor:
+        local = None if self.local is None else self.local(points)[None]
+        logits: Tensor = self.decoder(points[None], self.code, local)
+        return logits[0].float()
 
 
 def morton_order(points: Tensor) -> Tensor:

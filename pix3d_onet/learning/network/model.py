@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.learning.network.backbone_weights import FileWeights, LoadedWeights
 from pix3d_onet.learning.network.decoder import ConditionalDecoder
-from pix3d_onet.learning.network.decoder_inference import FoldedDecoder
+from pix3d_onet.learning.network.decoder_inference import FoldedDecoder, PlainDecoder
 from pix3d_onet.learning.network.encoders import POSE_DIM, ImageEncoder, PoseEncoder, make_image_encoder
 from pix3d_onet.learning.network.pixel_features import Code, PixelFeatures
 from pix3d_onet.learning.network.weights_file import weights_path
@@ -36,11 +36,13 @@ class OccupancyNetwork(nn.Module):
         """Report of loading the encoder's weights from a file; None without a file."""
         self.pose_encoder = PoseEncoder(config.pose) if config.pose != "none" else None
         code_dim = config.c_dim + (POSE_DIM if self.pose_encoder is not None else 0)
-        self.decoder = ConditionalDecoder(code_dim, config.hidden_dim, config.blocks)
+        self.decoder = ConditionalDecoder(code_dim, config.hidden_dim, config.blocks, config.norm)
         self.pixels: PixelFeatures | None = None
         if config.conditioning == "pixel":
             assert isinstance(self.encoder, ImageEncoder)
-            self.pixels = PixelFeatures(self.encoder.level_channels(), config.hidden_dim, mirror=config.mirror)
+            self.pixels = PixelFeatures(
+                self.encoder.level_channels(), config.hidden_dim, merge=config.pyramid == "fpn", mirror=config.mirror
+            )
 
     def encode(self, images: Tensor, pose: Tensor | None = None, intrinsics: Tensor | None = None) -> Code:
         """images (B, 3 or 4, H, W), pose (B, 4, 4), intrinsics (B, 3, 3) → what ``decode`` and ``fold`` need.
@@ -76,13 +78,14 @@ class OccupancyNetwork(nn.Module):
         """images (B, 3 or 4, H, W), points (B, T, 3), pose (B, 4, 4), intrinsics (B, 3, 3) → logits (B, T)."""
         return self.decode(points, self.encode(images, pose, intrinsics))
 
-    def fold(self, code: Code, dtype: torch.dtype = torch.float32) -> FoldedDecoder:
-        """The decoder for one picture's code, in eval mode, with batch norms folded into the weights."""
+    def fold(self, code: Code, dtype: torch.dtype = torch.float32) -> FoldedDecoder | PlainDecoder:
+        """The decoder for one picture's code, in eval mode; batch norms are folded into the weights."""
         if len(code) != 1:
             raise ValueError(f"fold takes the code of one picture, not {len(code)}")
         pixels = self.pixels
         local = None if pixels is None else lambda points: pixels(points[None], code)[0]
-        return FoldedDecoder(self.decoder, code.vector, dtype, local)
+        made = FoldedDecoder if self.config.norm == "batch" else PlainDecoder
+        return made(self.decoder, code.vector, dtype, local)
 
 
 def build_model(config: ModelConfig, *, pretrained: bool = False, weights: Path | None = None) -> OccupancyNetwork:

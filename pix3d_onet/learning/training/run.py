@@ -54,7 +54,7 @@ from pix3d_onet.learning.training.validate import THRESHOLDS, Advance, Scores
 from pix3d_onet.locks import locked
 from pix3d_onet.runs.arguments import PATHS, relative_paths
 from pix3d_onet.runs.folder import RunFolder, is_run
-from pix3d_onet.runs.record import RunRecord, write_run
+from pix3d_onet.runs.record import CONSTANT, RunRecord, write_run
 
 __all__ = ["run_identity", "train"]
 
@@ -118,10 +118,13 @@ def train(
         model, config, out, name, resume, init_from, weights, overwrite, compile, residence, profile, examples, emit
     )
     MachineConfig(threads)
+    if "stretch" in config.augment and model.pose != "none":
+        text = f"`augment='stretch'` would show the pose input (`pose={model.pose!r}`) cameras that are not rigid."
+        raise UnsuitableError(text, hint="Take it out, or give `pose='none'`.")
     if weights is not None and init_from is not None:
         raise ConfigError("`weights` and `init_from` both give the encoder's first weights.", hint="Give one of them.")
     cpu_threads = Threads(threads, where, emit)
-    with cpu_tuning(), cpu_threads, distributed.joined(group, where), Dataset(data) as dataset:
+    with cpu_tuning(), Dataset(data) as dataset, cpu_threads, distributed.joined(group, where):
         reset_peak_memory(where)
         if config.near and not dataset.near_points:
             text = f"{data} has no points near the surface, which `near={config.near:g}` needs."
@@ -346,6 +349,9 @@ def _finish(
         else None
     )
     chosen, chosen_iou = val.best_threshold()
+    if constant := val.constant(config.threshold):
+        text = f"the best network has learnt no shape: it {CONSTANT[constant]}. Train for more `steps`."
+        setup.emit(Note(text, "warning"))
     val_scores = val.by_record(config.threshold)
     test_scores = test.by_record(config.threshold) if test is not None else {}
     peak = peak_memory(setup.device)
@@ -379,6 +385,7 @@ def _finish(
         steps_done=progress.step,
         stopped=stopped,
         cost=arithmetic,
+        constant=constant,
     )
     if setup.group.leads:
         header = {**identity, "step": progress.step, "val_iou": progress.history[-1].val_iou}

@@ -34,7 +34,7 @@ def check_suitable(network: OccupancyNetwork, config: TrainConfig, world: int = 
                 f"{network.config.encoder} one value per channel ({name}), which cannot be normalised.",
                 hint="Take `batch_size=2` or more, larger pictures, or `freeze_encoder=True`.",
             )
-    if config.batch_size * config.points_per_shape == 1:
+    if config.batch_size * config.points_per_shape == 1 and network.config.norm == "batch":
         raise UnsuitableError(
             "`batch_size=1` with `points_per_shape=1` leaves the decoder's batch norms one value per channel.",
             hint="Take more points.",

@@ -34,7 +34,8 @@ def no_progress(done: int, total: int) -> None:
 class Scores:
     """Counts of one split: N pictures, K thresholds.
 
-    ``intersection`` and ``union`` (N, K) int64 points; ``loss`` (N,) float64 mean cross-entropy per point.
+    ``intersection`` and ``union`` (N, K) int64 points; ``loss`` (N,) float64 mean cross-entropy per point; ``points``:
+    number of points per picture.
     """
 
     record_ids: tuple[str, ...]
@@ -42,6 +43,14 @@ class Scores:
     intersection: NDArray[np.int64]
     union: NDArray[np.int64]
     loss: NDArray[np.float64]
+    points: int
+
+    def constant(self, threshold: float) -> str:
+        """The key of ``runs.record.CONSTANT`` that is true of the network; empty if none is."""
+        column = self.thresholds.index(threshold)
+        if (self.union[:, column] == self.points).all():
+            return "inside"
+        return "" if self.intersection[:, column].any() else "outside"
 
     def iou(self, threshold: float) -> NDArray[np.float64]:
         """(N,) IoU of every picture at a threshold that was evaluated; 1 where both sets are empty."""
@@ -104,7 +113,7 @@ def evaluate_split(
     finally:
         for module, training in modes:
             module.training = training
-    return Scores(split.record_ids, thresholds, inter, union, loss)
+    return Scores(split.record_ids, thresholds, inter, union, loss, count)
 
 
 def _encode(model: OccupancyNetwork, split: Split, rows: list[int]) -> Code:

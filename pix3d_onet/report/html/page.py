@@ -20,13 +20,14 @@ from pix3d_onet.report.gallery import Gallery
 from pix3d_onet.report.html.gallery import gallery_data, thumbnail_rows
 from pix3d_onet.report.html.quality import quality
 from pix3d_onet.report.palette import Style, styles
+from pix3d_onet.report.statistics import MIN_SHAPES
 from pix3d_onet.report.table import Table, shape_scores
 from pix3d_onet.report.thumbnails import Thumbnails
 
 PACKAGE = "pix3d_onet.report.html"
 """Where this page's templates and assets lie."""
 STYLES = ("base.css", "viewer.css", "report.css")
-SCRIPTS = ("viewer.js", "charts.js", "report.js")
+SCRIPTS = ("viewer.js", "charts.js", "scroll.js", "report.js")
 PROVENANCE = {
     "Params": "parameters",
     "Val IoU": "validation IoU",
@@ -155,6 +156,10 @@ def _plain(value: Any) -> Any:
 def _statistics_note(table: Table) -> str:
     if not table.tested_on:
         return "No per-shape scores were stored."
+    if not table.tested_shapes:
+        few = f"Fewer than {MIN_SHAPES} {table.tested_on} shapes shared with {table.base}: no test of the differences. "
+        compared = any(r.runs and r.variant != table.base for r in table.rows)
+        return f"{few if compared else ''}Test and last IoU are means over seeds."
     return (
         f"IoU − base: mean IoU minus that of {table.base} over {table.tested_shapes} {table.tested_on} shapes, "
         f"seeds averaged; its 95 % interval (BCa bootstrap, {table.resamples} resamples) and p of a sign-flip test, "

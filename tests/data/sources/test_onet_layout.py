@@ -349,20 +349,6 @@ def test_exports_never_overwrite_what_is_not_theirs(source: Path, copy: Path, tm
     assert Image.open(next(copy.rglob("000.jpg"))).size == (64, 64)
 
 
-@pytest.mark.timeout(60)
-def test_an_earlier_export_is_removed_by_the_files_that_are_there(source: Path, tmp_path: Path) -> None:
-    """``export.json`` may be somebody else's: two billion pictures are claimed, three are there, one is not ours."""
-    out = tmp_path / "out"
-    pictures = out / "a" / "b0" / layout.PICTURES
-    pictures.mkdir(parents=True)
-    for name in ("000.jpg", "7.jpg", "1048574.jpg", "000.png"):
-        (pictures / name).write_text("x")
-    claim = {"data_hash": "x", "image_size": 1, "models": {f"a/b{n}": (1 << 20) - 1 for n in range(2000)}}
-    (out / "export.json").write_text(json.dumps(claim))
-    export_onet(source, out, overwrite=True)
-    assert sorted(p.name for p in pictures.iterdir()) == ["000.png", "7.jpg"]
-
-
 def test_a_split_by_image_is_refused(source: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(source, tmp_path / "data"))
     document = json.loads((data / "manifest.json").read_text())

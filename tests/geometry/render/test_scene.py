@@ -55,7 +55,7 @@ def test_identity_pose_looks_from_the_front_along_z() -> None:
     # a marker on the model's +x (left) and +y (up) side shows left and up in the picture
     marker = assemble([box((0.4, 0.3, 0), (0.1, 0.1, 0.1), "wood")])[0]
     intrinsics = np.array([[-100.0, 0, 50], [0, -100.0, 50], [0, 0, 1]])
-    rows, columns = np.nonzero(scene.render(marker, pose, intrinsics, 100).mask)
+    rows, columns = np.nonzero(scene.Scene(marker).view(pose, intrinsics, 100).mask)
     assert columns.max() < 50
     assert rows.max() < 50
 
@@ -75,7 +75,7 @@ def test_poses_are_rigid_and_see_their_centre_ahead(azimuth: float, elevation: f
 def test_a_camera_inside_a_closed_box_sees_walls_everywhere() -> None:
     pose = cameras.look_at_pose(0.3, 0.1, 0.0, 0.0, np.zeros(3))
     wide = np.array([[-30.0, 0, 48], [0, -30.0, 48], [0, 0, 1]])
-    picture = scene.render(crate(), pose, wide, SIZE)
+    picture = scene.Scene(crate()).view(pose, wide, SIZE)
     assert picture.mask.all()
     assert picture.depth.max() < 1.0
 
@@ -83,7 +83,7 @@ def test_a_camera_inside_a_closed_box_sees_walls_everywhere() -> None:
 def test_nothing_behind_the_camera_is_drawn() -> None:
     pose, intrinsics = camera(0, 0)
     pose[2, 3] = -2.5
-    picture = scene.render(crate(), pose, intrinsics, SIZE)
+    picture = scene.Scene(crate()).view(pose, intrinsics, SIZE)
     assert not picture.mask.any()
     assert (picture.rgb == 255).all()
 
@@ -93,9 +93,9 @@ def test_winding_and_split_vertices_change_no_pixel() -> None:
     whole = crate()
     turned = Mesh(whole.vertices, np.where((np.arange(12) % 2 == 0)[:, None], whole.faces[:, ::-1], whole.faces))
     split = Mesh(whole.triangles.reshape(-1, 3), np.arange(36).reshape(-1, 3))
-    expected = scene.render(whole, pose, intrinsics, SIZE)
+    expected = scene.Scene(whole).view(pose, intrinsics, SIZE)
     for other in (turned, split):
-        got = scene.render(other, pose, intrinsics, SIZE)
+        got = scene.Scene(other).view(pose, intrinsics, SIZE)
         assert np.abs(got.rgb.astype(int) - expected.rgb).max() <= 1
         np.testing.assert_array_equal(got.mask, expected.mask)
 

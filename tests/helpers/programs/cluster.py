@@ -23,7 +23,7 @@ class Cluster:
         self.folder = folder
         tests = Path(__file__).parents[2]
         path = os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")])
-        self.environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        self.environment = {**os.environ, "PYTHONPATH": path}
         self.processes: list[subprocess.Popen[bytes]] = []
         self.start("scheduler", "--port", "0", "--no-dashboard", "--host", "127.0.0.1")
         deadline = time.monotonic() + STARTUP_SECONDS

@@ -9,15 +9,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import torch
-
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.events import Event, TrainStep
 from pix3d_onet.learning.training import trainer
 from pix3d_onet.learning.training.run import train
 
 STEPS = 60
-MODEL = ModelConfig("mobilenetv3_small_050", c_dim=8, hidden_dim=16, blocks=1)
+MODEL = ModelConfig("test_resnet", c_dim=8, hidden_dim=16, blocks=1)
 CONFIG = TrainConfig(
     steps=STEPS, batch_size=4, points_per_shape=64, image_size=32, pretrained=False, val_every=2, lr=1e-3,
     precision="fp32", ema=0.9, augment=("color", "crop", "flip"), schedule="cosine",
@@ -31,7 +29,6 @@ def tell(event: Event) -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     every, validate = int(sys.argv[3]), trainer.Trainer.validate
 
     def validate_and_save(self: trainer.Trainer, seconds: float) -> None:

@@ -18,7 +18,7 @@ from pix3d_onet.learning import distributed
 from pix3d_onet.learning.network.model import blank_pictures, build_model
 
 BATCH, POINTS, SIDE = 8, 32, 64
-MODEL = ModelConfig("resnet18", c_dim=8, hidden_dim=16, blocks=2, conditioning="pixel", mirror=True)
+MODEL = ModelConfig("test_resnet", c_dim=8, hidden_dim=16, blocks=2, conditioning="pixel", mirror=True)
 PATHS = ("fused", "plain")
 """The decoder on a CPU, and as it is on a GPU or compiled (points that want a gradient take it, too)."""
 
@@ -54,7 +54,6 @@ def exact_loss(logits: Tensor, occupied: Tensor) -> Tensor:
 
 def main(out: Path) -> None:
     """This process's part."""
-    torch.set_num_threads(1)
     group = distributed.environment_group()
     with distributed.joined(group, torch.device("cpu")):
         for path in PATHS:

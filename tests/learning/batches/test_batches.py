@@ -242,16 +242,34 @@ def test_choice_of_pictures() -> None:
     pose = np.tile(np.eye(4, dtype=np.float32), (4, 1, 1))
     intrinsics = np.tile(np.eye(3, dtype=np.float32), (4, 1, 1))
     pose[1] = np.nan
-    rendered = np.array([False, False, True, True])
-    assert PictureFilter().keep(pose, intrinsics, rendered)[0].tolist() == [True] * 4
-    keep, dropped = PictureFilter(need_pose=True).keep(pose, intrinsics, rendered)
+    rendered, shapes = np.array([False, False, True, True]), np.array([0, 0, 1, 1])
+    assert PictureFilter().keep(pose, intrinsics, rendered, shapes)[0].tolist() == [True] * 4
+    keep, dropped = PictureFilter(need_pose=True).keep(pose, intrinsics, rendered, shapes)
     assert (keep.tolist(), dropped) == ([True, False, True, True], 1)
-    assert PictureFilter(views="photos").keep(pose, intrinsics, rendered)[0].tolist() == [True, True, False, False]
-    assert PictureFilter(views="prefer-photos").keep(pose, intrinsics, ~rendered | rendered)[0].all()
+    photos = PictureFilter(views="photos").keep(pose, intrinsics, rendered, shapes)[0]
+    assert photos.tolist() == [True, True, False, False]
+    assert PictureFilter(views="prefer-photos").keep(pose, intrinsics, ~rendered | rendered, shapes)[0].all()
     with pytest.raises(InputError, match="views='all'"):
-        PictureFilter(views="photos").keep(pose, intrinsics, np.ones(4, dtype=np.bool_))
+        PictureFilter(views="photos").keep(pose, intrinsics, np.ones(4, dtype=np.bool_), shapes)
     with pytest.raises(InputError, match="pose='none'"):
-        PictureFilter(need_pose=True).keep(pose * np.nan, intrinsics, rendered)
+        PictureFilter(need_pose=True).keep(pose * np.nan, intrinsics, rendered, shapes)
+
+
+def test_a_number_of_rendered_views_is_that_of_each_shape_and_fewer_are_a_part_of_more() -> None:
+    """Pictures of shapes stand in any order; photos stay."""
+    random = np.random.default_rng(0)
+    shapes = random.permutation(np.repeat(np.arange(5), 7))
+    rendered = random.random(35) < 0.8
+    pose, intrinsics = np.zeros((35, 4, 4), np.float32), np.zeros((35, 3, 3), np.float32)
+    kept = [PictureFilter(views=str(n)).keep(pose, intrinsics, rendered, shapes)[0] for n in (1, 2, 4)]
+    for keep, count in zip(kept, (1, 2, 4), strict=True):
+        assert keep[~rendered].all()
+        stored = np.bincount(shapes[rendered], minlength=5)
+        assert (np.bincount(shapes[keep & rendered], minlength=5) == np.minimum(stored, count)).all()
+    assert (kept[0] <= kept[1]).all()
+    assert (kept[1] <= kept[2]).all()
+    with pytest.raises(InputError, match=r"7 rendered views per shape.*`views=8`.*`render_views=8`"):
+        PictureFilter(views="8").keep(pose, intrinsics, np.ones(35, dtype=np.bool_), shapes)
 
 
 def test_resize_keeps_white_and_the_same_size_untouched() -> None:
@@ -300,7 +318,7 @@ def masked(count: int, side: int) -> Batch:
 
 
 def test_augmentation_depends_on_the_position_in_the_whole_batch() -> None:
-    kinds = ("color", "crop", "flip")
+    kinds = ("color", "crop", "flip", "stretch")
     whole = augment(batch(4), kinds, 5, 9, 0)
     given_batch = batch(4)
     half = Batch(*(getattr(given_batch, n)[2:] for n in ("images", "points", "occupancy", "pose", "intrinsics")))
@@ -310,7 +328,7 @@ def test_augmentation_depends_on_the_position_in_the_whole_batch() -> None:
     assert not torch.equal(augment(batch(4), kinds, 5, 10, 0).images, whole.images)
 
 
-@pytest.mark.parametrize("kinds", [("crop",), ("flip",), ("color", "crop", "flip")])
+@pytest.mark.parametrize("kinds", [("crop",), ("flip",), ("color", "crop", "flip"), ("crop", "flip", "stretch")])
 def test_points_are_seen_in_the_mask_after_augmentation(kinds: tuple[str, ...]) -> None:
     before = masked(8, 96)
     after = augment(before, kinds, 3, 1, 0)
@@ -324,6 +342,18 @@ def test_points_are_seen_in_the_mask_after_augmentation(kinds: tuple[str, ...]) 
         assert hits == (made is others)
     if "color" not in kinds:  # pictures and masks move alike
         torch.testing.assert_close(after.images[:, 0], 1 - after.images[:, 3], atol=1e-6, rtol=0)
+
+
+def test_stretch_changes_the_shape_and_not_what_is_seen() -> None:
+    """Each axis has a scale of its own, and the point before the camera stays."""
+    before = masked(8, 96)
+    after = augment(before, ("stretch",), 3, 1, 0)
+    assert torch.equal(after.images, before.images)
+    torch.testing.assert_close(pictured(after), pictured(before), atol=1e-5, rtol=0)
+    scale = (after.points / before.points).mean(dim=1)  # (B, 3)
+    torch.testing.assert_close(after.points, before.points * scale[:, None], atol=1e-5, rtol=0)
+    assert scale.log().abs().max() <= 0.12
+    assert (scale.log().flatten().sort().values.diff() > 0).all()  # all differ
 
 
 def test_color_leaves_white_white_and_changes_the_object() -> None:

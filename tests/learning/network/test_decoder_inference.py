@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from helpers.decoders import decoder, inputs, reference
+from torch import Tensor
 
 from pix3d_onet.config import POINTS_HALF_SIDE
 from pix3d_onet.learning.network import decoder_inference as folded_module
-from pix3d_onet.learning.network.decoder_inference import MORTON_BITS, FoldedDecoder, morton_order
+from pix3d_onet.learning.network.decoder_inference import MORTON_BITS, FoldedDecoder, PlainDecoder, morton_order
 
 SINGLE = 2e-5
 """Relative to values of order one, in float32."""
@@ -41,6 +44,33 @@ def test_folded_bfloat16_keeps_coordinates_and_nearly_all_signs() -> None:
     rough = FoldedDecoder(made, code, torch.bfloat16)(points)
     assert rough.dtype == torch.float32
     assert ((rough > 0) == exact_signs).float().mean() > 0.98
+
+
+def test_layer_norms_have_the_formula_s_values_chunks_and_gradient() -> None:
+    """Ba et al.: over the features of each point, before gamma and beta of the code."""
+    made = decoder(norm="layer").eval()
+    points, code = inputs(1, 5_000)
+    points.requires_grad_()
+    x = points[0] @ made.fc_p.weight.T + made.fc_p.bias
+
+    def norm(layer: Any, x: Tensor) -> Tensor:
+        gamma, beta = layer.conv_gamma(code[0]), layer.conv_beta(code[0])
+        normed = (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True, unbiased=False) + 1e-5).sqrt()
+        return torch.relu(gamma * normed + beta)
+
+    for block in made.blocks:
+        x = x + block.fc_1(norm(block.bn_1, block.fc_0(norm(block.bn_0, x))))  # type: ignore[operator]
+    expected = made.fc_out(norm(made.bn, x))[:, 0]
+    (slope,) = torch.autograd.grad(expected.sum(), points)
+    torch.testing.assert_close(made(points, code)[0], expected)
+    field = PlainDecoder(made.float(), code.float())
+    values, gradient = field.value_and_gradient(points[0].detach().float())
+    torch.testing.assert_close(values, expected.float(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(field(points[0].detach()), values, rtol=SINGLE, atol=SINGLE)
+    assert_near(gradient, slope[0], 1e-3)
+    assert field(points[0, :0]).shape == (0,)
+    rough = PlainDecoder(made, code.float(), torch.bfloat16)(points[0].detach())
+    assert ((rough > 0) == (values > 0)).float().mean() > 0.98
 
 
 def sleepy(hidden: int = 64, blocks: int = 3):

@@ -11,24 +11,26 @@ from torch import Tensor
 from torch.nn import functional
 
 from pix3d_onet.ablation.variants import SUITES, variant
-from pix3d_onet.config import ModelConfig
+from pix3d_onet.config import ModelConfig, Pyramid
 from pix3d_onet.errors import ConfigError, SettingError
 from pix3d_onet.learning.network.encoders import ImageEncoder
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
-from pix3d_onet.learning.network.pixel_features import PLACE, Code, PixelFeatures
+from pix3d_onet.learning.network.pixel_features import PLACE, Code, MergedLevels, PixelFeatures
 from pix3d_onet.learning.training.trainer import occupancy_loss
 
 TINY = {"encoder": "test_resnet", "c_dim": 16, "hidden_dim": 32, "blocks": 2, "conditioning": "pixel"}
 SIDE = 8
-ALONG_Z = torch.tensor([[[-1.0, 0.0, 0.5, 1.0], [0.0, -1.0, 0.5, 1.0], [0.0, 0.0, 1.0, 2.0]]])
-"""A camera two units in front of the object, with axes left, up and forward, as in Pix3D, and a focal length of one
-side of the picture, times its pose: (u, v, 1) · Z."""
+AHEAD = torch.eye(4)[None].clone()
+AHEAD[:, 2, 3] = 2.0
+"""A camera two units in front of the object, with axes left, up and forward, as in Pix3D."""
+FOCAL_ONE = torch.tensor([[[-1.0, 0.0, 0.5], [0.0, -1.0, 0.5], [0.0, 0.0, 1.0]]])
+"""A focal length of one side of the picture."""
 
 
-def network(*, mirror: bool = False) -> OccupancyNetwork:
+def network(*, mirror: bool = False, pyramid: Pyramid = "separate") -> OccupancyNetwork:
     """Nothing in it is zero or one by initialisation."""
     torch.manual_seed(0)
-    model = build_model(ModelConfig(**TINY, mirror=mirror)).train()
+    model = build_model(ModelConfig(**TINY, mirror=mirror, pyramid=pyramid)).train()
     with torch.no_grad():
         for parameter in model.decoder.parameters():
             parameter.normal_(std=0.3)
@@ -57,16 +59,16 @@ def test_a_point_gets_the_value_of_the_pixel_it_falls_into() -> None:
     depth = 2 + torch.linspace(-0.5, 0.5, SIDE * SIDE)
     points = torch.stack([(0.5 - u) * depth, (0.5 - v) * depth, depth - 2], dim=-1)[None]
     features = PixelFeatures([1], 4)
-    values, place = features.sampled(points, Code(torch.zeros(1, 1), (level, level), ALONG_Z))
+    values, place = features.sampled(points, Code(torch.zeros(1, 1), (level, level), AHEAD, FOCAL_ONE))
     torch.testing.assert_close(values[0, :, 0], level.flatten(), atol=1e-3, rtol=0)
-    expected = torch.stack([level.flatten(), 2 * u - 1, 2 * v - 1, depth - 2, torch.ones(SIDE * SIDE)], dim=1)
+    expected = torch.stack([level.flatten(), 2 * u - 1, 2 * v - 1, *points[0].T, torch.ones(SIDE * SIDE)], dim=1)
     torch.testing.assert_close(place[0], expected, atol=1e-3, rtol=1e-5)
 
 
 def test_points_behind_the_camera_and_outside_the_picture_have_finite_numbers_and_say_so() -> None:
     points = torch.tensor([[[0.0, 0, 0], [0, 0, -2], [0, 0, -5], [9, 0, 0], [0, -9, 0]]])
     mask = torch.ones(1, 1, SIDE, SIDE)
-    _, place = PixelFeatures([1], 4).sampled(points, Code(torch.zeros(1, 1), (mask, mask), ALONG_Z))
+    _, place = PixelFeatures([1], 4).sampled(points, Code(torch.zeros(1, 1), (mask, mask), AHEAD, FOCAL_ONE))
     assert torch.isfinite(place).all()
     assert place[0, :, -1].tolist() == [1, 0, 0, 0, 0]
     assert place[0, :, 0].tolist() == [1, 0, 0, 0, 0]
@@ -95,11 +97,33 @@ def test_levels_of_an_encoder_are_named_once() -> None:
     assert timm.is_model(TINY["encoder"])
 
 
-@pytest.mark.parametrize("mirror", [False, True])
-def test_every_parameter_learns_and_fused_equals_plain(mirror: bool) -> None:
+def test_a_merged_level_contains_the_coarser_ones() -> None:
+    """The coarsest level changes both maps everywhere that it is enlarged to, and levels keep their order."""
+    torch.manual_seed(0)
+    merge = MergedLevels([3, 5, 7])
+    levels = [torch.rand(1, channels, side, side) for channels, side in ((3, 16), (5, 8), (7, 4))]
+    before = merge(levels)
+    assert [tuple(level.shape[-2:]) for level in before] == [(16, 16), (8, 8)]
+    levels[2] = levels[2] + torch.eye(4)
+    for old, new in zip(before, merge(levels), strict=True):
+        changed = (old - new).abs().amax(dim=1)[0] > 1e-4
+        assert changed.diagonal().all()
+    levels[0] = levels[0] + 1
+    assert torch.equal(merge(levels)[1], new)  # nothing runs bottom-up
+
+
+@pytest.mark.parametrize(
+    ("mirror", "pyramid", "names"),
+    [
+        (False, "separate", ("lateral.0.0", "lateral.3.1")),
+        (True, "separate", ("lateral.0.0", "lateral.3.1")),
+        (True, "fpn", ("lateral.0", "lateral.3", "smooth.0", "smooth.1", "norm.1")),
+    ],
+)
+def test_every_parameter_learns_and_fused_equals_plain(mirror: bool, pyramid: Pyramid, names: tuple[str, ...]) -> None:
     found: list[dict[str, Any]] = []
     for plain in (False, True):
-        model = network(mirror=mirror)
+        model = network(mirror=mirror, pyramid=pyramid)
         logits = model(views(3)[0], points_of(3).requires_grad_(plain), *views(3)[1:])
         assert ("Fused" in str(logits.grad_fn.next_functions)) != plain  # type: ignore[union-attr]
         functional.binary_cross_entropy_with_logits(logits, (logits > 0.1).float()).backward()
@@ -107,7 +131,7 @@ def test_every_parameter_learns_and_fused_equals_plain(mirror: bool) -> None:
     for name, value in found[0].items():
         assert value is not None, name
         torch.testing.assert_close(value, found[1][name], rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
-    for name in ("lateral.0.0.weight", "lateral.3.1.bias", "blend.weight", "locate.weight"):
+    for name in (*(f"levels.{part}.weight" for part in names), "blend.weight", "locate.weight"):
         assert found[0][f"pixels.{name}"].abs().max() > 0, name
 
 
@@ -151,7 +175,7 @@ def test_fold_equals_decode_and_its_gradient_is_the_field_s(mirror: bool) -> Non
     (slope,) = torch.autograd.grad(expected.sum(), points)
     model, code = (
         model.float(),
-        Code(code.vector.float(), tuple(level.float() for level in code.maps), code.projection.float()),
+        Code(code.vector.float(), tuple(level.float() for level in code.maps), pose[:2].float(), intrinsics.float()),
     )
     field = model.fold(code.picture(1))
     flat = points[0].detach().float()
@@ -182,12 +206,14 @@ def test_the_picture_at_the_point_matters_and_only_there() -> None:
 def test_bfloat16_does_not_round_where_a_point_projects() -> None:
     model = network().eval()
     images, pose, intrinsics = views(1)
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        code = model.encode(images, pose, intrinsics)
-        assert model.pixels is not None
-        _, place = model.pixels.sampled(points_of(1), code)
-    assert code.projection is not None
-    torch.testing.assert_close(code.projection, intrinsics @ pose[:, :3])
+    places: list[Tensor] = []
+    assert model.pixels is not None
+    model.pixels.locate.register_forward_pre_hook(lambda _, given: places.append(given[0]))
+    for narrow in (True, False):
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=narrow):
+            model(images, points_of(1), pose, intrinsics)
+    place, exact = places
+    torch.testing.assert_close(place, exact, rtol=0, atol=0)
     assert place.dtype == torch.float32
     assert place.shape[-1] == PLACE
 
@@ -201,7 +227,10 @@ def test_a_missing_camera_and_settings_that_contradict_each_other() -> None:
         model.encode(images, pose)
     with pytest.raises(SettingError, match="mirror"):
         ModelConfig(mirror=True)
+    with pytest.raises(SettingError, match="pyramid"):
+        ModelConfig(conditioning="pixel", pyramid="shared")
     with pytest.raises(SettingError, match="conditioning"):
         ModelConfig(scales=3, conditioning="pixel")
     assert "conditioning" not in ModelConfig().to_json()
     assert ModelConfig("resnet18", conditioning="pixel", mirror=True).default_name == "resnet18-pixel-mirror"
+    assert ModelConfig(conditioning="pixel", pyramid="fpn", norm="layer").default_name == "resnet18-pixel-fpn-layernorm"

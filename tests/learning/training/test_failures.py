@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 from helpers.command_line import onet
-from helpers.datasets import make_dataset
 
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, DivergedError, InputError, InterruptedRunError, UnsuitableError
@@ -26,21 +25,15 @@ from pix3d_onet.learning.training.run import train
 from pix3d_onet.runs.folder import RunFolder
 from pix3d_onet.runs.record import RunRecord, read_run
 
-MODEL = ModelConfig("mobilenetv3_small_050", c_dim=8, hidden_dim=16, blocks=1)
+MODEL = ModelConfig("test_resnet", c_dim=8, hidden_dim=16, blocks=1)
 CONFIG = TrainConfig(
     steps=8, batch_size=4, points_per_shape=64, image_size=32, pretrained=False, val_every=2, precision="fp32"
 )
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_dataset(tmp_path_factory.mktemp("data") / "chairs", shapes=9, points=512, image_size=32)
-
-
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One thread, no pictures for the figures, and a checkpoint at every validation."""
-    torch.set_num_threads(1)
+    """No pictures for the figures, and a checkpoint at every validation."""
     monkeypatch.setattr(examples, "write_examples", lambda *_, **__: None)
     monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
 

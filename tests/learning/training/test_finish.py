@@ -7,28 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from helpers.datasets import make_dataset
 
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.events import Event, Progress, TrainStep
 from pix3d_onet.learning.training import run as training
 from pix3d_onet.runs.record import RunRecord
 
-MODEL = ModelConfig("resnet18", c_dim=8, hidden_dim=16, blocks=1)
+MODEL = ModelConfig("test_resnet", c_dim=8, hidden_dim=16, blocks=1)
 CONFIG = TrainConfig(
     steps=2, batch_size=4, points_per_shape=64, image_size=32, pretrained=False, val_every=1, precision="fp32"
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_dataset(tmp_path_factory.mktemp("data") / "chairs", shapes=9, points=512, image_size=32)
 
 
 def run(data: Path, out: Path, **options: Any) -> RunRecord:

@@ -117,6 +117,6 @@ def test_a_sheet_replaces_only_a_sheet(tmp_path: Path) -> None:
     sheet_of_others = tmp_path / "photo.png"
     sheet_of_others.write_bytes(b"\x89PNG\r\n\x1a\n theirs")
     for path in (tmp_path / "link.png", sheet_of_others):
-        with pytest.raises(InputError, match="not a sheet of onet"):
+        with pytest.raises(InputError, match="not a sheet or page of onet"):
             check_place(path, overwrite=False)
         check_place(path, overwrite=True)

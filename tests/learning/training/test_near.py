@@ -16,7 +16,7 @@ from pix3d_onet.events import Event, TrainStep
 from pix3d_onet.learning.training.run import train
 from pix3d_onet.runs.record import RunRecord
 
-MODEL = ModelConfig("resnet18", c_dim=8, hidden_dim=16, blocks=1)
+MODEL = ModelConfig("test_resnet", c_dim=8, hidden_dim=16, blocks=1)
 PLAIN = TrainConfig(
     steps=4, batch_size=4, points_per_shape=64, image_size=32, pretrained=False, val_every=2, lr=1e-3, precision="fp32"
 )  # fmt: skip
@@ -25,7 +25,6 @@ NEAR = replace(PLAIN, near=0.5)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
     return make_dataset(tmp_path_factory.mktemp("data") / "near", shapes=6, points=512, image_size=32, near=256)
 
 

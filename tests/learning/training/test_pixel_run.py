@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from helpers.datasets import make_dataset
 
 from pix3d_onet.config import ModelConfig, Residence, TrainConfig
@@ -14,7 +13,7 @@ from pix3d_onet.events import Event, Note
 from pix3d_onet.learning.checkpoint import load_model
 from pix3d_onet.learning.training.run import train
 
-MODEL = ModelConfig("resnet18", c_dim=8, hidden_dim=16, blocks=1, conditioning="pixel", mirror=True)
+MODEL = ModelConfig("test_resnet", c_dim=8, hidden_dim=16, blocks=1, conditioning="pixel", mirror=True)
 CONFIG = TrainConfig(
     steps=4, batch_size=4, points_per_shape=64, image_size=32, pretrained=False, val_every=2, lr=1e-3, near=0.5,
     augment=("color", "crop", "flip"), precision="bf16",
@@ -24,7 +23,6 @@ DATA = {"shapes": 9, "points": 512, "image_size": 32, "near": 256}
 
 @pytest.mark.parametrize("residence", ["ram", "disk"])
 def test_it_trains_on_the_pictures_that_have_a_camera(tmp_path: Path, residence: Residence) -> None:
-    torch.set_num_threads(1)
     data = make_dataset(tmp_path / "data", **DATA, without_pose=[1])  # type: ignore[arg-type]
     events: list[Event] = []
     record = train(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import subprocess
 import sys
 import time
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.datasets import make_dataset
 from helpers.programs import killable_run
 from helpers.programs.killable_run import STEPS
 
@@ -24,8 +22,7 @@ EXACT = ("step", "train_loss", "val_loss", "val_iou", "lr")
 
 def start(data: Path, out: Path, every: int = 1) -> subprocess.Popen[str]:
     command = [sys.executable, str(Path(killable_run.__file__)), str(data), str(out), str(every)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finish(data: Path, out: Path, every: int = 1) -> list[int]:
@@ -71,11 +68,6 @@ def told(run: Path) -> dict[tuple[str, int], float]:
                 assert (value.tag, event.step) not in found
                 found[value.tag, event.step] = float(value.tensor.float_val[0])
     return {key: value for key, value in found.items() if not key[0].startswith("speed")}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_dataset(tmp_path_factory.mktemp("data") / "chairs", shapes=9, points=512, image_size=32)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.datasets import make_dataset
 from helpers.stored_runs import make_record
 from safetensors.torch import load_file, save_file
 
@@ -31,11 +30,6 @@ MODEL = ModelConfig("resnet18", c_dim=8, hidden_dim=16, blocks=1)
 CONFIG = TrainConfig(
     steps=2, batch_size=2, points_per_shape=64, image_size=32, pretrained=False, val_every=2, lr=1e-3, precision="fp32"
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_dataset(tmp_path_factory.mktemp("data") / "chairs", shapes=9, points=512, image_size=32)
 
 
 @pytest.fixture(autouse=True)

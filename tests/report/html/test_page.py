@@ -35,7 +35,7 @@ from pix3d_onet.files import write_text
 from pix3d_onet.pages.mesh_view import encode_mesh, mesh_page
 from pix3d_onet.pages.templating import PAGE_BUDGET
 from pix3d_onet.report import formats
-from pix3d_onet.report.build import Report, read_report
+from pix3d_onet.report.build import Report, TableOptions, read_report
 from pix3d_onet.report.html.page import html_page
 from pix3d_onet.report.html.quality import numeric_quality, quality
 from pix3d_onet.report.thumbnails import Thumbnails
@@ -45,7 +45,7 @@ from pix3d_onet.types import Mesh
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     root = make_runs(tmp_path_factory.mktemp("runs"), ("resnet18", "convnext", "convnext-fp3"), (0, 1), examples=2)
-    return read_report(root)
+    return read_report(root, options=TableOptions(reference=True))
 
 
 @pytest.fixture(scope="module")
@@ -271,6 +271,8 @@ def test_browser_on_a_telephone(browser: Any, page: Path) -> None:
     screen(browser, page, 390, "light")
     try:
         assert browser.execute_script("return document.documentElement.scrollWidth") == 390
+        faded = "return document.querySelector('#statistics .scroll').classList.contains('more')"
+        assert browser.execute_script(faded)  # until it is scrolled to its end
         cells = "[...document.querySelectorAll('#table-main td')]"
         right = f"return Math.max(...{cells}.map(c => c.getBoundingClientRect().right))"
         assert browser.execute_script(right) <= 390
@@ -318,13 +320,19 @@ def test_a_smoke_test_says_so(report: Report, text: str) -> None:
     assert not report.table.smoke_test
 
 
+def test_without_a_test_nothing_is_claimed_of_one(report: Report) -> None:
+    few = html_page(report.group, replace(report.table, tested_shapes=0), report.gallery)
+    assert "Fewer than 5 test shapes shared with resnet18: no test of the differences." in few
+    assert "BCa" not in few
+
+
 def test_browser_everything_clickable_has_a_name_and_enough_contrast(browser: Any, page: Path) -> None:
     open_page(browser, page)
     assert browser.execute_script(NAMELESS) == []
     for scheme in ("dark", "light"):
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        ratios = browser.execute_script(CONTRAST, ["h1", "td", ".paper", ".hint", "caption", ".up", ".down", "nav a"])
+        ratios = browser.execute_script(CONTRAST, ["h1", "td", ".paper", ".hint", ".up", ".down", "nav a"])
         assert min(ratios.values()) >= 4.5, (scheme, ratios)
 
 

@@ -6,7 +6,7 @@
   const colour = v => (dark.matches ? data.variants[v].dark : data.variants[v].colour);
   const label = v => data.variants[v].label;
 
-  // --- Figure 6 ---------------------------------------------------------------------------------------------------
+  // --- Figure 1 ---------------------------------------------------------------------------------------------------
   const hidden = new Set();
   function curves() {
     const key = byId("curve-value").value;
@@ -26,7 +26,7 @@
     });
   if (byId("curves")) byId("curve-value").addEventListener("change", curves);
 
-  // --- Figure 5 and the 3D views ----------------------------------------------------------------------------------
+  // --- Figure 2 and the 3D views ----------------------------------------------------------------------------------
   const scene = new Viewer.Scene();
   const chosen = { ...data.gallery.start };
   const masks = byId("show-mask");

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
 from pix3d_onet.errors import RejectError
-from pix3d_onet.files import inside, read_bytes
+from pix3d_onet.files import inside, is_file, read_bytes
 from pix3d_onet.geometry.mesh.formats.gltf.checked import Checked
 from pix3d_onet.geometry.mesh.formats.soup import damaged, too_large, truncated, unsupported
 
@@ -66,7 +66,7 @@ class SideFiles:
         if SCHEME.match(uri) or uri.startswith(("/", "\\")):
             raise RejectError("unsafe-path", f"buffer {uri[:80]!r} is not a relative path", "mesh")
         paths = [self._inside(name) for name in dict.fromkeys((unquote(uri), uri))]
-        return next((path for path in paths if _is_file(path)), paths[0])
+        return next((path for path in paths if is_file(path)), paths[0])
 
     def _inside(self, name: str) -> Path:
         try:
@@ -77,7 +77,7 @@ class SideFiles:
 
     def size(self, uris: Iterable[str]) -> int:
         """Bytes of the files together; one with several names counts once, a missing one not at all."""
-        found = [path.stat() for path in map(self.path, uris) if _is_file(path)]
+        found = [path.stat() for path in map(self.path, uris) if is_file(path)]
         return sum({_identity(status): status.st_size for status in found}.values())
 
     def read(self, uri: str) -> bytes:
@@ -94,10 +94,6 @@ class SideFiles:
             return self._contents[_identity(status)]
         except OSError as error:
             raise damaged(f"its buffer {uri[:80]!r}: {error.strerror}") from None
-
-
-def _is_file(path: Path) -> bool:
-    return os.path.isfile(path)  # noqa: PTH113 - unlike Path, for names of any length
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
