@@ -228,7 +228,9 @@ def shown(url: str) -> str:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(f"{error!s:.200}".split()).rstrip(".") or type(error).__name__
+    """One line that says what went wrong; of a lost connection the cause, without urllib3's frame around it."""
+    cause = getattr(error.args[0], "reason", error) if error.args else error
+    return " ".join(f"{cause!s:.200}".split()).rstrip(".") or type(error).__name__
 
 
 def _identified(response: requests.Response, url: str, size: int | None) -> _Version:

@@ -17,7 +17,7 @@ from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.sources.pix3d import list_pix3d
 from pix3d_onet.download import http
 from pix3d_onet.download.pix3d import check_release, download_pix3d
-from pix3d_onet.errors import BusyError, InputError
+from pix3d_onet.errors import BusyError, ConfigError, InputError
 from pix3d_onet.locks import locked
 
 pytest.importorskip("requests")
@@ -79,6 +79,12 @@ def test_a_checksum_is_compared(archive: Path, tmp_path: Path) -> None:
         download_pix3d(tmp_path / "to", from_zip=archive, sha256="0" * 64)
     assert not (tmp_path / "to/pix3d.json").exists()
     assert download_pix3d(tmp_path / "to", from_zip=archive, sha256=digest.upper()).unpacked.written
+
+
+def test_a_checksum_that_is_none_is_refused_before_the_download(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="64 hex digits"):
+        download_pix3d(tmp_path / "to", sha256="abc")
+    assert not (tmp_path / "to").exists()
 
 
 def test_the_folder_of_others_is_not_touched(archive: Path, tmp_path: Path) -> None:
