@@ -18,6 +18,44 @@ DEPTH = 22
 FAR = np.float32(1e9)
 """Corner of a child that does not exist."""
 ZERO, ONE = np.float32(0), np.float32(1)
+CURVE_BITS = 10
+"""Bits per axis of a position along the curve: 1024³ cells."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def hilbert_positions(cells: Any) -> Any:
+    """(N,) uint32 positions of (N, 3) uint16 lattice cells along a Hilbert curve (Skilling, AIP Conf. Proc. 707, 2004).
+
+    Cells one after the other are neighbours, which they are not along a Z-order curve: boxes of eight are smaller and
+    a search starts nearer, which saves a third of the time of :func:`nearest_distances`.
+    """
+    positions = np.empty(len(cells), dtype=np.uint32)
+    axes = np.empty(3, dtype=np.int64)
+    for i in range(len(cells)):
+        for k in range(3):
+            axes[k] = cells[i, k] >> (16 - CURVE_BITS)
+        half = 1 << (CURVE_BITS - 1)
+        while half > 1:  # undo the turns of ever smaller cubes
+            for k in range(3):
+                if axes[k] & half:
+                    axes[0] ^= half - 1
+                else:
+                    swapped = (axes[0] ^ axes[k]) & (half - 1)
+                    axes[0] ^= swapped
+                    axes[k] ^= swapped
+            half >>= 1
+        axes[1] ^= axes[0]
+        axes[2] ^= axes[1]
+        flips, half = 0, 1 << (CURVE_BITS - 1)
+        while half > 1:
+            flips ^= half - 1 if axes[2] & half else 0
+            half >>= 1
+        position = 0
+        for bit in range(CURVE_BITS - 1, -1, -1):
+            for k in range(3):
+                position = position << 1 | ((axes[k] ^ flips) >> bit & 1)
+        positions[i] = position
+    return positions
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

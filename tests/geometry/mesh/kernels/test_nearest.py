@@ -9,7 +9,7 @@ from helpers.references import mesh as reference
 pytest.importorskip("numba")
 
 from pix3d_onet.geometry.mesh.distances import surface_distances
-from pix3d_onet.geometry.mesh.kernels.nearest import WIDTH, nearest_distances, wide_tree
+from pix3d_onet.geometry.mesh.kernels.nearest import WIDTH, hilbert_positions, nearest_distances, wide_tree
 from pix3d_onet.types import Mesh
 
 
@@ -34,3 +34,12 @@ def test_slivers_and_points_on_the_surface() -> None:
     points = np.array([[0.25, 0, 0], [0.2, 0.3, 0], [-0.1, 0, 0], [0.25, 0, 0.5]], dtype=np.float32)
     truth = reference.distances(vertices, faces, points.astype(np.float64))
     assert np.abs(surface_distances(Mesh(vertices, faces), points) - truth).max() < 3e-7
+
+
+@pytest.mark.kernel("hilbert_positions")
+@pytest.mark.parametrize("size", [1 << 13, 1 << 6])  # eighths of the lattice, and the smallest cells of its corner
+def test_neighbours_along_the_curve_are_neighbours_in_space(size: int) -> None:
+    cells = np.stack(np.meshgrid(*[np.arange(8)] * 3), axis=-1).reshape(-1, 3)
+    positions = hilbert_positions((cells * size).astype(np.uint16))
+    assert len(set(positions.tolist())) == 512
+    assert set(np.abs(np.diff(cells[np.argsort(positions)], axis=0)).sum(axis=1)) == {1}
