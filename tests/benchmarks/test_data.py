@@ -18,7 +18,7 @@ def test_read_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", arguments)
     script("read_samples").main()
     found = json.loads(out.read_text())
-    assert set(found["samples_per_second"]) == {"original", "original-lean", "hdf5", "mmap", "ram"}
+    assert set(found["samples_per_second"]) == {"original", "original-lean", "hdf5", "mmap", "ram", "torch"}
     assert all(value > 0 for value in found["samples_per_second"].values())
     assert found["bytes_per_shape"]["ours"] == 4096 * 6 + 512 + 1024 * 8
 

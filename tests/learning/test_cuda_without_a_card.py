@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from pix3d_onet.learning.batches.batch import Batch, Decoding, RawBatch
 from pix3d_onet.learning.device import devices_of_jobs, nth_device
 from pix3d_onet.learning.extraction.refine import value_and_gradient
 from pix3d_onet.learning.extraction.surface_sampling import Sampler
+from pix3d_onet.learning.network.camera import TURNS, Camera, camera_loss
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
 from pix3d_onet.learning.training.optim import make_optimizer, moving_average
 from pix3d_onet.learning.training.trainer import occupancy_loss
@@ -162,12 +163,13 @@ def test_training_arithmetic_stays_on_the_device(
     with fake_cuda() as crossings:
         on_cuda(model)
         images, points, pose, intrinsics = inputs(model.config)
-        if precision == "bf16":
-            with bf16():
-                logits = model(images, points, pose, intrinsics)
-        else:
-            logits = model(images, points, pose, intrinsics)
+        with bf16() if precision == "bf16" else nullcontext():
+            made = model(images, points, pose, intrinsics)
+        logits, camera = made if model.config.predicts_camera else (made, None)
         loss = occupancy_loss(logits, torch.zeros(PICTURES, POINTS, device=CUDA))
+        if camera is not None:
+            symmetric = torch.ones(PICTURES, TURNS, dtype=torch.bool, device=CUDA)
+            loss = loss + camera_loss(camera, Camera(pose, intrinsics), symmetric)
         optimizer = make_optimizer(model, config)
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter)

@@ -99,10 +99,8 @@ def facing_centre(camera: Camera) -> Camera:
     Points are seen at the same places: the intrinsics (B, 3, 3) are turned back, so they are no longer triangular.
     """
     pose, intrinsics = camera
-    rows = intrinsics[:, :2] - intrinsics.new_tensor([[0.5], [0.5]]) * intrinsics[:, 2:]
-    right = functional.normalize(
-        rows[:, 0], dim=1
-    )  # u and v grow along these at the centre, at right angles to its ray
+    rows = intrinsics[:, :2] - intrinsics[:, 2:] / 2  # u and v grow along these, at right angles to the centre's ray
+    right = functional.normalize(rows[:, 0], dim=1)
     ahead = functional.normalize(torch.linalg.cross(rows[:, 0], rows[:, 1]), dim=1)
     turn = torch.stack([right, torch.linalg.cross(ahead, right), ahead], dim=1)
     turned = torch.cat([turn @ pose[:, :3], pose[:, 3:]], dim=1)
