@@ -83,6 +83,8 @@ class Normalisation:
 
 PIX3D_INDEX = "pix3d.json"
 """File name of a Pix3D release's index."""
+MANIFEST = "manifest.json"
+"""File name of a data set's manifest."""
 PIX3D_SENSOR_MM = 32.0
 """Width of the sensor that Pix3D's focal lengths refer to, millimetres."""
 SYNTHETIC_PREFIX = "SYNTH_"

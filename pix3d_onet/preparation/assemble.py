@@ -22,7 +22,7 @@ from pix3d_onet.config import SPLITS, PrepareConfig
 from pix3d_onet.data.sources.registry import terms_of
 from pix3d_onet.data.sources.splits import Splitter
 from pix3d_onet.data.store.card import data_card, write_card
-from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, ShardEntry, manifest_to_json
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, manifest_to_json
 from pix3d_onet.data.store.rejects import write_rejects
 from pix3d_onet.data.store.writer import write_shard
 from pix3d_onet.escape import csv_text
@@ -37,7 +37,7 @@ from pix3d_onet.preparation.output_folder import (
     shard_names,
 )
 from pix3d_onet.preparation.staging import Staging, camera_key
-from pix3d_onet.types import Mesh, PreparedShape, Rejected, SourceListing, SourceShape
+from pix3d_onet.types import MANIFEST, Mesh, PreparedShape, Rejected, SourceListing, SourceShape
 
 
 def listing_digest(listing: SourceListing, shapes: Sequence[SourceShape]) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 from pix3d_onet.config import SPLITS, Backend, PrepareConfig, check_choice
 from pix3d_onet.data.sources.registry import own_terms
 from pix3d_onet.data.store.card import CARD, NO_TERMS, Terms
-from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, read_manifest
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, read_manifest
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.data.store.rejects import REJECTS_FILE, read_rejects, write_rejects
 from pix3d_onet.data.store.writer import write_shard
@@ -45,7 +45,7 @@ from pix3d_onet.preparation.staging import (
     read_digest,
 )
 from pix3d_onet.preparation.worker import Geometry, Task, prepare_shape, rejection
-from pix3d_onet.types import PIX3D_INDEX, Rejected, SourceListing, SourceShape
+from pix3d_onet.types import MANIFEST, PIX3D_INDEX, Rejected, SourceListing, SourceShape
 
 TIME_LIMIT_SECONDS = 600.0
 """Default time limit per shape; the slowest real one takes a few seconds."""

@@ -12,12 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from pix3d_onet.data.store.card import card_files
-from pix3d_onet.data.store.manifest import MANIFEST, is_dataset, read_manifest
+from pix3d_onet.data.store.manifest import is_dataset, read_manifest
 from pix3d_onet.data.store.no_dataset import PARTS
 from pix3d_onet.data.store.rejects import REJECTS_FILE
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, ignore
 from pix3d_onet.files import check_claim, mark, marker, remove, remove_parts
+from pix3d_onet.types import MANIFEST
 
 KIND = "data set"
 QC, TIMINGS = "qc.csv", "timings.csv"

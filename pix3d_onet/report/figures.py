@@ -11,7 +11,6 @@ from pix3d_onet.ablation.stored_runs import RunGroup
 from pix3d_onet.errors import MissingDependencyError
 from pix3d_onet.events import Emit, Progress, ignore
 from pix3d_onet.files import writing
-from pix3d_onet.pages.pictures import with_mask
 from pix3d_onet.report.curves import mean_curve
 from pix3d_onet.report.gallery import Gallery
 from pix3d_onet.report.palette import styles
@@ -72,7 +71,7 @@ def figure_curves(group: RunGroup, table: Table) -> Figure:
 
 
 def figure_gallery(shown: Gallery, thumbnails: Thumbnails, emit: Emit = ignore) -> Figure:
-    """Figure 2: one column per picture, with its mask, the ground truth and each variant's reconstruction."""
+    """Figure 2: one column per picture, with the ground truth and each variant's reconstruction."""
     plt = _pyplot()
     variants = shown.variants
     rows, columns = 2 + len(variants), max(1, len(shown.records))
@@ -89,7 +88,7 @@ def figure_gallery(shown: Gallery, thumbnails: Thumbnails, emit: Emit = ignore) 
             grid[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
         for column, record in enumerate(shown.records):
             source = shown.inputs[record]
-            grid[0, column].imshow(with_mask(source.rgb, source.mask))
+            grid[0, column].imshow(source.rgb)
             grid[1, column].imshow(thumbnails.of(source.truth, truth=True))
             for row, name in enumerate(variants, start=2):
                 done += 1

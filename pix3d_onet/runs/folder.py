@@ -23,6 +23,7 @@ from typing import Literal
 
 from pix3d_onet.errors import InputError, did_you_mean
 from pix3d_onet.files import OF_A_PART, is_own_file, member, own_json, remove, remove_parts
+from pix3d_onet.types import MANIFEST
 
 CONFIG_FILE, RUN_FILE, HISTORY_FILE, EXAMPLES_FILE = FILES = ("config.json", "run.json", "history.csv", "examples.npz")
 BEST, LAST, EVENTS, PROFILE = FOLDERS = ("best", "last", "tensorboard", "profile")
@@ -179,6 +180,8 @@ def no_network(run: Path) -> InputError:
         hint = did_you_mean(run.name, beside, run.with_name) or "Train one with `onet train`."
         return InputError(f"run not found: {run}.", hint=hint)
     below = [str(f) for depth in ("*", "*/*") for f in sorted(run.glob(depth)) if RunFolder(f).best.is_file()]
+    if (run / MANIFEST).exists():
+        return InputError(f"{run} is a data set, not a run.", hint="Name a folder that `onet train` wrote.")
     hint = "A run has one after its first validation."
     if below:
         more = ", …" if len(below) > NAMED_RUNS else ""

@@ -429,7 +429,7 @@ def test_a_network_with_a_camera_asks_for_it(tmp_path, photo, capsys, kind) -> N
     ("arguments", "status", "words"),
     [
         (["{run}/none", "{photo}"], 3, "run not found"),
-        (["{data}", "{photo}"], 3, "holds no trained network"),
+        (["{data}", "{photo}"], 3, "is a data set, not a run. Name a folder that `onet train` wrote."),
         (["{run}", "missing.png"], 3, "does not exist"),
         (["{run}", "{photo}", "--mask", "missing.png"], 3, "does not exist"),
         (["{run}", "{photo}", "--mask", "a.png", "--mask", "b.png"], 2, "--mask"),

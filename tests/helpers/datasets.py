@@ -13,10 +13,19 @@ from numpy.typing import NDArray
 from pix3d_onet import lattice, seeding
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.store import encoding
-from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, manifest_to_json
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, manifest_to_json
 from pix3d_onet.data.store.writer import write_shard
 from pix3d_onet.files import digest, write_json
-from pix3d_onet.types import Mesh, Normalisation, PreparedShape, Provenance, ShapeGeometry, ShapeIdentity, View
+from pix3d_onet.types import (
+    MANIFEST,
+    Mesh,
+    Normalisation,
+    PreparedShape,
+    Provenance,
+    ShapeGeometry,
+    ShapeIdentity,
+    View,
+)
 
 CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
 QUADS = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))

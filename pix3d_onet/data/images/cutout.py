@@ -124,7 +124,8 @@ def load_cutout(
         found, source = border, WHITE_BORDER_CUT
     else:
         found, source = np.ones(rgb.shape[:2], dtype=np.bool_), WHOLE
-        emit(Note(f"{name}: no mask and no alpha channel; the whole picture is used. Try `mask='auto'`.", "warning"))
+        text = f"{name}: no mask and no alpha channel; the whole picture is used."
+        emit(Note(f"{text} Give one with `mask`; `mask='auto'` only guesses.", "warning"))
     view = crop_view(rgb, found, camera, normalisation, record_id=name, size=size, margin=margin)
     return PhotoView(view.rgb, view.mask, view.pose, view.intrinsics, view.record_id, mask_from=source)
 

@@ -26,7 +26,16 @@ from pix3d_onet.data.sources.split_files import carved, read_split_files
 from pix3d_onet.errors import ConfigError, InputError, RejectError
 from pix3d_onet.files import digest, inside, is_file, read_json
 from pix3d_onet.rotations import rotation_problem
-from pix3d_onet.types import PIX3D_INDEX, PIX3D_SENSOR_MM, Camera, Rejected, SourceListing, SourceShape, SourceView
+from pix3d_onet.types import (
+    MANIFEST,
+    PIX3D_INDEX,
+    PIX3D_SENSOR_MM,
+    Camera,
+    Rejected,
+    SourceListing,
+    SourceShape,
+    SourceView,
+)
 
 STAGE = "parse"
 HOW_TO_GET = (
@@ -135,6 +144,9 @@ def read_index(root: Path) -> list[Any]:
         path = inside(root, PIX3D_INDEX)
     except RejectError as error:
         raise InputError(f"{error.message}.", hint=HOW_TO_GET) from None
+    if not path.exists() and (root / MANIFEST).exists():
+        hint = "It is ready for `onet inspect`, `onet verify` and `onet train`."
+        raise InputError(f"{root} is a prepared data set, not a Pix3D release.", hint=hint)
     raw = read_json(path, what="Pix3D index", hint=HOW_TO_GET)
     if not isinstance(raw, list):
         raise InputError(f"{path} must hold a list of records, not {type(raw).__name__}.", hint=HOW_TO_GET)

@@ -14,12 +14,11 @@ from pix3d_onet.data.store.no_dataset import no_dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import digest, is_finite, own_json, read_json
 from pix3d_onet.files.reading import NOT_IN_A_PATH
-from pix3d_onet.types import Provenance, ShapeIdentity
+from pix3d_onet.types import MANIFEST, Provenance, ShapeIdentity
 
 FORMAT = "onet-dataset"
 FORMAT_VERSIONS = (1, 2)
 """The versions that are read; which one is written depends on the settings, see :func:`format_version`."""
-MANIFEST = "manifest.json"
 LARGEST, LONGEST = 2**53, 4096
 """Largest number and longest text in a row of the manifest."""
 MOST_FIGURES = 1000

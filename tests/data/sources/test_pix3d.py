@@ -95,6 +95,12 @@ def test_a_record_that_is_no_object(root: Path, item: Any) -> None:
     assert [(r.record_id, r.reason) for r in listing.rejected] == [("record 4", "bad-record")]
 
 
+def test_a_prepared_data_set_is_no_release(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match=r"is a prepared data set, not a Pix3D release. It is ready for"):
+        list_pix3d(tmp_path, PrepareConfig())
+
+
 def test_a_link_out_of_the_root_is_refused(root: Path, tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(b"x")
     (root / "img/chair/link.png").symlink_to(tmp_path / "secret.png")

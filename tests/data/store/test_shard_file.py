@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from helpers.datasets import make_dataset
 
-from pix3d_onet.data.store.manifest import MANIFEST, read_manifest
+from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.data.store.reader import Dataset, load_dataset
 from pix3d_onet.data.store.shard_file import read_picture
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import file_digest, write_json
 from pix3d_onet.inspection import checks
+from pix3d_onet.types import MANIFEST
 
 SECRET = b"private bytes of somebody else" * 10_000
 

@@ -29,7 +29,7 @@ from helpers.command_line import onet
 from helpers.datasets import make_dataset
 from helpers.hostile import HOSTILE
 
-from pix3d_onet.data.store.manifest import MANIFEST, ShapeEntry, manifest_to_json, read_manifest
+from pix3d_onet.data.store.manifest import ShapeEntry, manifest_to_json, read_manifest
 from pix3d_onet.data.store.quality_figures import FIGURES
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.data.store.rejects import write_rejects
@@ -41,7 +41,7 @@ from pix3d_onet.inspection.html.shapes import FACE_BYTES, PICTURE_BYTES, SHAPE_B
 from pix3d_onet.inspection.output import check_place
 from pix3d_onet.inspection.summary import worst_shapes
 from pix3d_onet.pages.templating import PAGE_BUDGET
-from pix3d_onet.types import Rejected
+from pix3d_onet.types import MANIFEST, Rejected
 
 EVIL = '</script><img src=x onerror="window.hacked=1">&'
 SHAPES = 12
