@@ -238,7 +238,10 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_started_again(
 
 
 def test_a_start_from_a_folder_without_a_network_says_so(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"{data} holds no trained network"):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty holds no trained network"):
+        run(data, tmp_path / "run", init_from=tmp_path / "empty")
+    with pytest.raises(InputError, match=f"{data} is a data set, not a run"):
         run(data, tmp_path / "run", init_from=data)
 
 
