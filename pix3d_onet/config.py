@@ -30,6 +30,7 @@ Conditioning = Literal["global", "pixel"]
 Pyramid = Literal["separate", "shared", "fpn"]
 Schedule = Literal["constant", "cosine"]
 Norm = Literal["batch", "layer"]
+TestTimeAugmentation = Literal["none", "flip"]
 Augmentation = Literal["color", "crop", "flip", "stretch"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DecoderPrecision = Literal["fp32", "bf16"]
@@ -265,6 +266,9 @@ class ModelConfig(Config):
     """With ``pixel``, also the features of the point mirrored in the plane x = 0: chairs are symmetric."""
     norm: Norm = field(default="batch", metadata=LATER)
     """The decoder's conditional norm: over the points of a batch, as in the paper, or over each point's features."""
+    tta: TestTimeAugmentation = field(default="none", metadata=LATER)
+    """Test-time augmentation: ``flip`` averages the logits of a picture and of its mirror image, at twice the cost. It
+    does not change training."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -314,6 +318,7 @@ class ModelConfig(Config):
         if self.conditioning == "pixel":
             parts += ["pixel"] + ["mirror"] * self.mirror + ["fpn"] * (self.pyramid == "fpn")
         parts += ["predicted"] * self.predicts_camera + ["layernorm"] * (self.norm == "layer")
+        parts += ["tta"] * (self.tta == "flip")
         return "-".join(parts)
 
     def architecture(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ RECIPES: Mapping[RecipeName, Recipe] = {
         },
     ),
     "best": Recipe(
-        ModelConfig("resnet18", conditioning="pixel", mirror=True, pyramid="fpn"),
+        ModelConfig("resnet18", conditioning="pixel", mirror=True, pyramid="fpn", tta="flip"),
         {
             "near": 0.5,
             "lr": 5e-4,

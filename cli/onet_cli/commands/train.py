@@ -37,7 +37,7 @@ DOCUMENTED = (
 )
 @settings(ModelConfig, "encoder", "scales", "pyramid", "pose", "conditioning")
 @setting(ModelConfig, "mirror", "--mirror/--no-mirror")
-@setting(ModelConfig, "norm")
+@settings(ModelConfig, "norm", "tta")
 @click.option("--data", type=FOLDER, default=DATA, show_default=True, help="Prepared data set.")
 @click.option("--out", type=FOLDER, help="Run folder [default: runs/NAME/SEED].")
 @click.option("--name", help="Name of the run [default: from encoder, scales and pose].")

@@ -12,6 +12,7 @@ from torch.nn import functional
 from pix3d_onet import seeding
 from pix3d_onet.learning.batches.batch import Batch
 from pix3d_onet.learning.batches.split import to_device
+from pix3d_onet.learning.network.camera import Camera, mirrored
 
 GAMMA = 0.35
 """Half-range of the logarithm of the gamma exponent."""
@@ -83,19 +84,13 @@ def crop(batch: Batch, zoom: Tensor, right: Tensor, down: Tensor) -> Batch:
 
 
 def flip(batch: Batch, chosen: Tensor) -> Batch:
-    """Mirror the chosen (B,) pictures left-right and their shapes in x: X_cam' = M X_cam with M = diag(-1, 1, 1).
-
-    With p' = M p the pose becomes (M R M, M t), a rotation again. With u' = 1 - u the intrinsics keep their focal
-    lengths, and their centre moves to 1 - u0.
-    """
+    """Mirror the chosen (B,) pictures left-right and their shapes in x, see ``network.camera.mirrored``."""
+    camera = mirrored(Camera(batch.pose, batch.intrinsics))
     images = torch.where(chosen[:, None, None, None], batch.images.flip(-1), batch.images)
-    mirror = torch.ones(4, device=batch.images.device)
-    mirror[0] = -1.0
-    points = torch.where(chosen[:, None, None], batch.points * mirror[:3], batch.points)
-    pose = torch.where(chosen[:, None, None], mirror[:, None] * batch.pose * mirror, batch.pose)
-    intrinsics = batch.intrinsics.clone()
-    turned = (intrinsics[:, 2] - intrinsics[:, 0]) * mirror[:3]
-    intrinsics[:, 0] = torch.where(chosen[:, None], turned, intrinsics[:, 0])
+    mirror = torch.tensor([-1.0, 1.0, 1.0], device=batch.images.device)
+    points = torch.where(chosen[:, None, None], batch.points * mirror, batch.points)
+    pose = torch.where(chosen[:, None, None], camera.pose, batch.pose)
+    intrinsics = torch.where(chosen[:, None, None], camera.intrinsics, batch.intrinsics)
     images = images.contiguous(memory_format=torch.channels_last)
     return replace(batch, images=images, points=points, pose=pose, intrinsics=intrinsics)
 

@@ -107,6 +107,19 @@ def facing_centre(camera: Camera) -> Camera:
     return Camera(turned, intrinsics @ turn.transpose(1, 2))
 
 
+def mirrored(camera: Camera) -> Camera:
+    """The cameras of the pictures mirrored left-right, for shapes mirrored in x: X_cam' = M X_cam, M = diag(-1, 1, 1).
+
+    With p' = M p the pose becomes (M R M, M t), a rotation again. With u' = 1 - u the intrinsics keep their focal
+    lengths, and their centre moves to 1 - u0.
+    """
+    pose, intrinsics = camera
+    mirror = torch.ones(4, device=pose.device, dtype=pose.dtype)
+    mirror[0] = -1.0
+    turned = (intrinsics[:, 2:] - intrinsics[:, :1]) * mirror[:3]
+    return Camera(mirror[:, None] * pose * mirror, torch.cat([turned, intrinsics[:, 1:]], dim=1))
+
+
 def known_or(predicted: Camera, pose: Tensor | None, intrinsics: Tensor | None) -> Camera:
     """The given cameras, facing their crop's centre; the predicted ones, without gradients, where NaN or None."""
     predicted = Camera(predicted.pose.detach(), predicted.intrinsics.detach())

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Union
 
 import torch
 from torch import Tensor, nn
@@ -227,6 +228,36 @@ class PlainDecoder:
         local = None if self.local is None else self.local(points)[None]
         logits: Tensor = self.decoder(points[None], self.code, local)
         return logits[0].float()
+
+
+Decoder = Union[FoldedDecoder, PlainDecoder, "FlipAveraged"]
+"""A decoder for the code of one picture."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FlipAveraged:
+    """The mean of the logits of a picture's decoder, and of its mirror image's decoder at the mirrored points.
+
+    The mirror image shows the mirrored shape, so both predict the same; their errors differ.
+    """
+
+    decoder: Decoder
+    flipped: Decoder
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """points (T, 3) in the normalised frame → logits (T,) float32 on the decoder's device."""
+        return (self.decoder(points) + self.flipped(reflected(points))) / 2
+
+    def value_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """points (T, 3) → logits (T,) and their gradient with respect to the point (T, 3), float32."""
+        value, gradient = self.decoder.value_and_gradient(points)
+        other, turned = self.flipped.value_and_gradient(reflected(points))
+        return (value + other) / 2, (gradient + reflected(turned)) / 2
+
+
+def reflected(points: Tensor) -> Tensor:
+    """(…, 3) points or gradients mirrored in the plane x = 0 of the normalised frame."""
+    return torch.cat([-points[..., :1], points[..., 1:]], dim=-1)
 
 
 def morton_order(points: Tensor) -> Tensor:

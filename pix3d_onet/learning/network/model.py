@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,9 +11,9 @@ from torch import Tensor, nn
 
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.learning.network.backbone_weights import FileWeights, LoadedWeights
-from pix3d_onet.learning.network.camera import Camera, CameraHead, known_or
+from pix3d_onet.learning.network.camera import Camera, CameraHead, known_or, mirrored
 from pix3d_onet.learning.network.decoder import ConditionalDecoder
-from pix3d_onet.learning.network.decoder_inference import FoldedDecoder, PlainDecoder
+from pix3d_onet.learning.network.decoder_inference import Decoder, FlipAveraged, FoldedDecoder, PlainDecoder, reflected
 from pix3d_onet.learning.network.encoders import POSE_DIM, ImageEncoder, PoseEncoder, make_image_encoder
 from pix3d_onet.learning.network.pixel_features import Code, PixelFeatures
 from pix3d_onet.learning.network.weights_file import weights_path
@@ -50,11 +51,20 @@ class OccupancyNetwork(nn.Module):
         """images (B, 3 or 4, H, W), pose (B, 4, 4), intrinsics (B, 3, 3) → what ``decode`` and ``fold`` need.
 
         With ``pose="predicted"`` cameras that are NaN or None are predicted. ValueError if a needed one is missing.
+        With ``tta="flip"``, in eval mode, the code contains that of the mirror images.
         """
         if self.config.needs_pose and pose is None:
             raise ValueError("this network needs the camera's pose")
         if self.config.needs_intrinsics and intrinsics is None:
             raise ValueError("this network needs the camera's intrinsics")
+        code = self._encode(images, pose, intrinsics)
+        if self.config.tta == "none" or self.training:
+            return code
+        if pose is not None and intrinsics is not None:
+            pose, intrinsics = mirrored(Camera(pose, intrinsics))
+        return replace(code, mirrored=self._encode(images.flip(-1), pose, intrinsics))
+
+    def _encode(self, images: Tensor, pose: Tensor | None, intrinsics: Tensor | None) -> Code:
         levels: list[Tensor] = []
         if self.pixels is not None:
             vector, levels = self.encoder.with_levels(images[:, :3])  # type: ignore[operator]
@@ -74,6 +84,9 @@ class OccupancyNetwork(nn.Module):
 
     def decode(self, points: Tensor, code: Code) -> Tensor:
         """points (B, T, 3) in the normalised frame, code of B pictures → logits (B, T)."""
+        if code.mirrored is not None:
+            pair = self.decode(points, replace(code, mirrored=None)), self.decode(reflected(points), code.mirrored)
+            return (pair[0] + pair[1]) / 2
         local = None if self.pixels is None else self.pixels(points, code)
         logits: Tensor = self.decoder(points, code.vector, local)
         return logits
@@ -89,10 +102,12 @@ class OccupancyNetwork(nn.Module):
         logits = self.decode(points, code)
         return logits if code.camera is None else (logits, code.camera)
 
-    def fold(self, code: Code, dtype: torch.dtype = torch.float32) -> FoldedDecoder | PlainDecoder:
+    def fold(self, code: Code, dtype: torch.dtype = torch.float32) -> Decoder:
         """The decoder for one picture's code, in eval mode; batch norms are folded into the weights."""
         if len(code) != 1:
             raise ValueError(f"fold takes the code of one picture, not {len(code)}")
+        if code.mirrored is not None:
+            return FlipAveraged(self.fold(replace(code, mirrored=None), dtype), self.fold(code.mirrored, dtype))
         pixels = self.pixels
         local = None if pixels is None else lambda points: pixels(points[None], code)[0]
         made = FoldedDecoder if self.config.norm == "batch" else PlainDecoder

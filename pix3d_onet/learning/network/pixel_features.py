@@ -39,6 +39,7 @@ class Code:
     ``maps``: (B, F, h, w) float32 each, sampled at every point; ``pose`` (B, 4, 4) and ``intrinsics`` (B, 3, 3) as in
     ``Batch``. Empty and None with ``conditioning="global"``.
     ``camera``: the predicted one, if the network predicts cameras.
+    ``mirrored``: the code of the mirror images, if logits are averaged over both.
     """
 
     vector: Tensor
@@ -46,6 +47,7 @@ class Code:
     pose: Tensor | None = None
     intrinsics: Tensor | None = None
     camera: Camera | None = None
+    mirrored: Code | None = None
 
     def __len__(self) -> int:
         return len(self.vector)
@@ -55,7 +57,8 @@ class Code:
         one = slice(index, index + 1)
         pose, intrinsics = (None if part is None else part[one] for part in (self.pose, self.intrinsics))
         camera = None if self.camera is None else Camera(*(part[one] for part in self.camera))
-        return Code(self.vector[one], tuple(level[one] for level in self.maps), pose, intrinsics, camera)
+        mirrored = None if self.mirrored is None else self.mirrored.picture(index)
+        return Code(self.vector[one], tuple(level[one] for level in self.maps), pose, intrinsics, camera, mirrored)
 
 
 class SeparateLevels(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,8 @@ def initial_run(init_from: Path | None, model: ModelConfig) -> str:
     if not network.exists():
         raise no_network(init_from)
     header = checkpoint.read_header(network)
-    if ModelConfig.from_json(header.get("model") or {}).architecture() != model.architecture():
+    start = replace(ModelConfig.from_json(header.get("model") or {}), tta=model.tta)  # which has no weights
+    if start.architecture() != model.architecture():
         raise InputError(f"{init_from} is a network of another architecture: {header.get('model')}.")
     digest = file_digest(network)[:12]
     return f"run {header['run_id']}, network {digest}" if header.get("run_id") else f"network {digest}"
