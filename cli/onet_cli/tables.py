@@ -19,8 +19,6 @@ LEAST_LABEL = 14
 """On a narrow terminal, labels are cut to this many characters before a column is left out."""
 GAP = 2
 """Characters between two columns."""
-PAPER = "paper"
-"""Heading of the columns with the numbers published in the report."""
 
 
 def print_table(console: Console, table: Table, *, statistics: bool = False, costs: bool = False) -> None:
@@ -51,7 +49,10 @@ def _print_columns(console: Console, table: Table, columns: Sequence[formats.Col
 def fitting(table: Table, columns: Sequence[formats.Column], width: int) -> tuple[formats.Column, ...]:
     """The columns that fit ``width`` uncut. Left out first: the paper's, then the others, each from the right."""
     kept = list(columns)
-    expendable = [*(c for c in columns[1:] if c[0] != PAPER), *(c for c in columns[1:] if c[0] == PAPER)]
+    expendable = [
+        *(c for c in columns[1:] if c[0] != formats.PUBLISHED),
+        *(c for c in columns[1:] if c[0] == formats.PUBLISHED),
+    ]
     while len(kept) > 1 and sum(_width(table, c, index=i) + GAP for i, c in enumerate(kept)) > width:
         kept.remove(expendable.pop())
     return tuple(kept)
@@ -82,8 +83,8 @@ def grid(table: Table, columns: Sequence[formats.Column], *, title: str) -> Rich
         result.add_column(
             ui.stacked(*_heading(heading, [row[index] for row in texts])),
             justify="right" if index else "left",
-            style="dim" if heading == PAPER else "",
-            header_style="dim" if heading == PAPER else "bold",
+            style="dim" if heading == formats.PUBLISHED else "",
+            header_style="dim" if heading == formats.PUBLISHED else "bold",
             min_width=_width(table, column, index=index) if index else None,
             no_wrap=True,
         )

@@ -73,18 +73,21 @@ def duration(seconds: float | None) -> str:
 Column = tuple[str, "Callable[[Row, Table], str]"]
 """Heading of a column, and the text of its cell for a row."""
 
+PUBLISHED = "report"
+"""Heading of columns with the numbers of the report that is reproduced."""
+
 MAIN_COLUMNS: tuple[Column, ...] = (
     ("Variant", lambda r, t: r.label),
     ("Params", lambda r, t: millions(r.params)),
-    ("paper", lambda r, t: r.params_paper or BLANK),
+    (PUBLISHED, lambda r, t: r.params_paper or BLANK),
     ("Val IoU", lambda r, t: number(r.val_iou) + asterisk(r)),
     ("±95 %", lambda r, t: plus_minus(r.val_iou_ci)),
-    ("paper", lambda r, t: number(r.val_iou_paper)),
+    (PUBLISHED, lambda r, t: number(r.val_iou_paper)),
     ("Rel.", lambda r, t: percent(r.relative, base=r.variant == t.base and bool(r.runs))),
-    ("paper", lambda r, t: percent(r.relative_paper, base=t.reference and r.variant == BASE)),
+    (PUBLISHED, lambda r, t: percent(r.relative_paper, base=t.reference and r.variant == BASE)),
     ("Best step", lambda r, t: BLANK if r.best_step is None else str(r.best_step)),
 )
-"""The main table, with the published numbers in the columns "paper"; "Best step" is the median over seeds."""
+"""The main table, with the published numbers beside its own; "Best step" is the median over seeds."""
 
 STATISTICS_COLUMNS: tuple[Column, ...] = (
     ("Variant", lambda r, t: r.label),

@@ -164,7 +164,7 @@ class Table:
         if 0 < (count := self.counts.get("val", 0)) < MIN_SHAPES:
             notes.append(f"Only {count} validation picture{'' if count == 1 else 's'}: too few to rank variants.")
         if self.reference:
-            notes.append("“paper”: the report being reproduced (Pix3D chairs, 3000 steps).")
+            notes.append("“report”: the course report that is reproduced (Pix3D chairs, 3000 steps).")
         if len(self.seeds) > 1:
             notes.append("±: 95 % Student-t interval of the mean over seeds.")
         partial = [r.variant for r in self.rows if r.seeds and set(r.seeds) != set(self.seeds)]

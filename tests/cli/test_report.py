@@ -143,7 +143,7 @@ def test_a_suite_of_one_s_own_has_its_own_rows_labels_and_base(tmp_path: Path) -
     assert (document["title"], document["base"], document["reference"]) == ("my", "resnet34", False)
     assert [r["label"] for r in document["rows"]] == ["Small", "ResNet34"]
     shown = onet("report", str(runs), "--suite", str(suite), "--base", "resnet18", "--reference").stdout
-    assert "paper" in shown
+    assert "“report”: the course report" in shown
     assert json.loads(onet("report", str(runs), "--json", "--base", "convnext").stdout)["base"] == "convnext"
     made = onet(
         "report", str(runs), "--suite", str(suite), "--format", "html", "--no-figures", "--out", str(tmp_path / "o")

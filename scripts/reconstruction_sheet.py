@@ -1,0 +1,69 @@
+"""Draw what a run makes of every shape of a split, beside the truth: one picture to look at before believing a table.
+
+    python scripts/reconstruction_sheet.py RUN DATA OUT.png [--split test] [--only RECORD ...] [--columns 2]
+
+Each entry: the picture as the network sees it, its mesh from two sides, the true mesh from the same two sides, and the
+IoU over the stored points. The best entries come first. The pictures are those of the data set: what may be done with
+them is up to its licence.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pix3d_onet.data.store.reader import Dataset
+from pix3d_onet.evaluation.evaluate import pictures, split_entries
+from pix3d_onet.files import writing
+from pix3d_onet.geometry.render import look
+from pix3d_onet.geometry.render.preview import UNIT_BOX, contact_sheet, labelled, mesh_pictures
+from pix3d_onet.learning.extraction.predictor import NetworkPredictor, network_predictor
+from pix3d_onet.metrics import iou
+from pix3d_onet.types import Sample, UInt8, View
+
+
+def entry(predictor: NetworkPredictor, sample: Sample, view: View, size: int) -> tuple[float, UInt8]:
+    """IoU, and (size, 5 · size, 3) uint8: picture, prediction from two sides, truth from two sides."""
+    predicted = predictor.predict(sample, view)
+    score = float(iou(predicted.logits(sample.points) > predicted.level, sample.occupancy))
+    photo = np.asarray(Image.fromarray(view.rgb).resize((size, size), Image.Resampling.BICUBIC))
+    ours = mesh_pictures(predicted.mesh, size, UNIT_BOX, look.PREDICTION_COLOUR)
+    truth = mesh_pictures(sample.mesh, size, UNIT_BOX)
+    return score, labelled(
+        np.concatenate([photo, *ours, *truth], axis=1), f"{Path(view.record_id).stem}  IoU {score:.2f}"
+    )
+
+
+def main() -> None:
+    """Parse the arguments, draw, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--only", nargs="*", default=[], help="names of records, in this order")
+    parser.add_argument("--columns", type=int, default=2)
+    parser.add_argument("--size", type=int, default=160)
+    args = parser.parse_args()
+    predictor = network_predictor(args.run)
+    found: dict[str, tuple[float, UInt8]] = {}
+    with Dataset(args.data) as dataset:
+        for item in split_entries(dataset, args.split):
+            sample = dataset.sample(item, args.split)
+            for view in pictures(sample, dataset.has_photos(args.split)):
+                name = Path(view.record_id).stem
+                if predictor.usable(view) and (not args.only or name in args.only):
+                    found[name] = entry(predictor, sample, view, args.size)
+    names = args.only or sorted(found, key=lambda name: -found[name][0])
+    with writing(args.out) as part:
+        Image.fromarray(contact_sheet([found[name][1] for name in names], args.columns)).save(
+            part, format="PNG", optimize=True
+        )
+    print(f"{len(names)} pictures, mean IoU {np.mean([found[name][0] for name in names]):.4f}: {args.out}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
