@@ -416,8 +416,9 @@ class ExtractionConfig(Config):
     """Cells per axis of the extracted mesh, 8 to 1024."""
     coarse: int = 32
     """Cells per axis of the first, coarse grid; parts thinner than a cell can be missed."""
-    threshold: float | None = None
-    """Occupancy probability at the surface, between 0 and 1  [default: the run's, 0.2]."""
+    threshold: float | Literal["val"] | None = None
+    """Occupancy probability at the surface, between 0 and 1, or val: the one with the best IoU on the run's validation
+    pictures  [default: that of the run's training]."""
     refine: bool = False
     """Move vertices along the field's gradient onto the level set."""
     simplify: int | None = None
@@ -430,8 +431,9 @@ class ExtractionConfig(Config):
         cells = f"between {MIN_RESOLUTION} and {MAX_RESOLUTION}"
         self._require(MIN_RESOLUTION <= self.resolution <= MAX_RESOLUTION, "resolution", cells)
         self._require(1 <= self.coarse <= MAX_RESOLUTION, "coarse", f"between 1 and {MAX_RESOLUTION}")
-        if self.threshold is not None:
-            self._require(0 < self.threshold < 1, "threshold", "between 0 and 1")
+        if self.threshold not in (None, "val"):
+            number = isinstance(self.threshold, (int, float)) and 0 < self.threshold < 1
+            self._require(number, "threshold", "between 0 and 1, or val")
         if self.simplify is not None:
             self._require(self.simplify >= LEAST_FACES, "simplify", f"at least {LEAST_FACES} faces")
 

@@ -40,6 +40,19 @@ class Count(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return int(value)
 
 
+class Threshold(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A number or ``val``."""
+
+    name = "number|val"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        """Parse; a usage error for anything else."""
+        try:
+            return "val" if value == "val" else float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor val.", param, ctx)
+
+
 class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """Numbers of one type separated by commas, as a tuple; ``what`` names them in messages."""
 

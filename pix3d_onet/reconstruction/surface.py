@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from numpy.typing import ArrayLike
 
@@ -44,7 +45,7 @@ def reconstruct(
     focal: float | None = None,
     resolution: int = 128,
     coarse: int = 32,
-    threshold: float | None = None,
+    threshold: float | Literal["val"] | None = None,
     refine: bool = False,
     simplify: int | None = None,
     precision: DecoderPrecision = "fp32",
@@ -63,9 +64,10 @@ def reconstruct(
     divided by the photo's width.
 
     ``resolution`` cells span the cube's side of 1.1. The search starts on ``coarse`` cells; thinner parts can be
-    missed. ``threshold``: occupancy probability at the surface (None: the run's). ``refine`` moves vertices onto the
-    level set. ``simplify``: wanted number of faces. ``precision``: of the decoder's matrix products. ``device``:
-    ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``emit`` receives warnings about the mask.
+    missed. ``threshold``: occupancy probability at the surface (None: the run's, ``val``: the best on its validation
+    pictures). ``refine`` moves vertices onto the level set. ``simplify``: wanted number of faces. ``precision``: of
+    the decoder's matrix products. ``device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``emit`` receives warnings
+    about the mask.
 
     The network is loaded at every call; for many photos open a job (``pix3d_onet.reconstruction.job``). Raises
     ConfigError for a wrong setting; InputError for an unusable run or camera, arrays of a wrong shape, or an empty

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from typing import get_args
 
 import h5py
 import numpy as np
 import pytest
-from helpers import datasets, stored_run
+from helpers import datasets, stored_run, stored_runs
 from helpers.command_line import status as onet
 
 from pix3d_onet.config import Baseline
 from pix3d_onet.data.store.manifest import read_manifest
 from pix3d_onet.data.store.reader import Dataset
+from pix3d_onet.runs.record import write_run
 
 SMALL = ["--resolution", "24", "--device", "cpu"]
 
@@ -171,6 +173,25 @@ def test_two_runs_of_one_name_are_told_apart(tmp_path, data, capsys) -> None:
     assert "given twice" in capsys.readouterr().err
     assert onet(*arguments, "--against", "tiny (c/0)") == 2
     assert "--against" in capsys.readouterr().err
+
+
+def test_each_network_at_its_own_threshold(tmp_path, data, run, capsys) -> None:
+    common = ["--data", data, "--samples", "100", "--threshold", "val", *SMALL]
+    assert onet("evaluate", run, *common) == 3
+    assert "run record" in capsys.readouterr().err  # this run is not finished
+    runs = [stored_run.store_run(tmp_path / name) for name in "ab"]
+    for folder, threshold in zip(runs, (0.35, 0.6), strict=True):
+        write_run(folder, replace(stored_runs.make_record("resnet18"), val_threshold=threshold))
+    assert onet("evaluate", *runs, *common, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["settings"]["threshold"] for row in rows] == [0.35, 0.6]
+    assert onet("evaluate", *runs, *common) == 0
+    assert "Thresholds: tiny (a) 0.35, tiny (b) 0.6." in " ".join(capsys.readouterr().out.split())
+    write_run(runs[0], replace(stored_runs.make_record("resnet18"), val_threshold=None))
+    assert onet("evaluate", runs[0], *common) == 3
+    assert "no threshold was chosen" in capsys.readouterr().err
+    assert onet("evaluate", runs[0], "--data", data, "--threshold", "vla") == 2
+    assert "neither a number nor val" in capsys.readouterr().err
 
 
 def test_predicted_cameras_have_a_table_and_are_what_is_scored(tmp_path, data, run, capsys) -> None:

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from onet_cli import ui
-from onet_cli.options import DATA, FOLDER, setting, settings, threads_option
+from onet_cli.options import DATA, FOLDER, Threshold, setting, settings, threads_option
 from onet_cli.scores import render, to_document
 from pix3d_onet.config import Baseline, EvaluationConfig, EvaluationProtocol, ExtractionConfig
 from pix3d_onet.errors import ConfigError, InputError
@@ -57,7 +57,7 @@ class NamedFolder(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option("--meshes", multiple=True, type=NamedFolder(), help="Add another method's meshes as a row; repeatable.")
 @settings(EvaluationConfig, "align", "mesh_frame")
 @click.option("--against", metavar="ROW", help="Compare all rows with this one [default: retrieval, or the first].")
-@settings(ExtractionConfig, "threshold", "resolution", "coarse")
+@settings(ExtractionConfig, "threshold", "resolution", "coarse", threshold={"type": Threshold()})
 @settings(EvaluationConfig, "samples", "voxels", "limit", "seed")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @threads_option

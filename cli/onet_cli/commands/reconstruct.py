@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from onet_cli import ui
-from onet_cli.options import FOLDER, setting, settings, threads_option
+from onet_cli.options import FOLDER, Threshold, setting, settings, threads_option
 from pix3d_onet.config import ExtractionConfig
 from pix3d_onet.reconstruction.outcome import Reconstruction, no_mesh, reasons
 from pix3d_onet.reconstruction.plan import Request, make_plan
@@ -24,7 +24,7 @@ EXTRACTION = ("resolution", "coarse", "threshold", "refine", "simplify", "precis
 @setting(Request, "masks", "--mask")
 @setting(Request, "out", "-o", "--out")
 @setting(Request, "format")
-@settings(ExtractionConfig, *EXTRACTION, simplify={"metavar": "FACES"})
+@settings(ExtractionConfig, *EXTRACTION, threshold={"type": Threshold()}, simplify={"metavar": "FACES"})
 @setting(Request, "poses", "--pose")
 @setting(Request, "pose_from")
 @setting(Request, "frame")

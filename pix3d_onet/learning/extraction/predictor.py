@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from pix3d_onet.learning.extraction.surface_sampling import Field
 from pix3d_onet.learning.pictures import relative_intrinsics
 from pix3d_onet.learning.torch_threads import Threads
 from pix3d_onet.runs.folder import check_network
+from pix3d_onet.runs.record import read_run
 from pix3d_onet.types import Float32, Mesh, Sample, View
 
 DEFAULTS = ExtractionConfig()
@@ -188,6 +189,16 @@ def run_settings(run: Path) -> RunSettings:
         raise InputError(f"{path} does not describe a run's network ({error}).") from None
 
 
+def _threshold(run: Path, wanted: float | Literal["val"]) -> float:
+    """The number itself, or the threshold that was best on validation. InputError if the run has none."""
+    if wanted != "val":
+        return wanted
+    chosen = read_run(run).val_threshold
+    if chosen is None:
+        raise InputError(f"no threshold was chosen on validation in {run}.", hint="Give `threshold` a number.")
+    return chosen
+
+
 def network_predictor(
     run: Path,
     extraction: ExtractionConfig = DEFAULTS,
@@ -195,14 +206,17 @@ def network_predictor(
     device: torch.device | None = None,
     threads: Threads | None = None,
 ) -> NetworkPredictor:
-    """The best network of a stored run, with the image size, margin and (unless given) threshold of its training."""
+    """The best network of a stored run, with the image size, margin and (unless given) threshold of its training.
+
+    With the threshold ``val`` the run must be finished, else InputError.
+    """
     settings = run_settings(run)
     return NetworkPredictor(
         settings.name,
         load_model(run, device or "cpu"),
         resolution=extraction.resolution,
         coarse=extraction.coarse,
-        threshold=settings.threshold if extraction.threshold is None else extraction.threshold,
+        threshold=settings.threshold if extraction.threshold is None else _threshold(run, extraction.threshold),
         precision=extraction.precision,
         image_size=settings.image_size,
         device=device,
