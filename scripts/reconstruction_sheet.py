@@ -1,9 +1,10 @@
 """Draw what a run makes of every shape of a split, beside the truth: one picture to look at before believing a table.
 
-    python scripts/reconstruction_sheet.py RUN DATA OUT.png [--split test] [--only RECORD ...] [--columns 2]
+    python scripts/reconstruction_sheet.py RUN DATA OUT.png [--split test] [--quantiles Q ...] [--columns 2]
 
 Each entry: the picture as the network sees it, its mesh from two sides, the true mesh from the same two sides, and the
-IoU over the stored points. The best entries come first. The pictures are those of the data set: what may be done with
+IoU over the stored points. The best entries come first. ``--quantiles 0.75 0.5 0.25`` shows a good, a middling and a
+poor one, chosen by nobody. The pictures are those of the data set: what may be done with
 them is up to its licence.
 """
 
@@ -44,25 +45,25 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--split", default="test")
-    parser.add_argument("--only", nargs="*", default=[], help="names of records, in this order")
+    parser.add_argument("--quantiles", nargs="*", type=float, help="only the entries at these quantiles of the IoU")
     parser.add_argument("--columns", type=int, default=2)
     parser.add_argument("--size", type=int, default=160)
     args = parser.parse_args()
     predictor = network_predictor(args.run)
-    found: dict[str, tuple[float, UInt8]] = {}
+    found: list[tuple[float, UInt8]] = []
     with Dataset(args.data) as dataset:
         for item in split_entries(dataset, args.split):
             sample = dataset.sample(item, args.split)
-            for view in pictures(sample, dataset.has_photos(args.split)):
-                name = Path(view.record_id).stem
-                if predictor.usable(view) and (not args.only or name in args.only):
-                    found[name] = entry(predictor, sample, view, args.size)
-    names = args.only or sorted(found, key=lambda name: -found[name][0])
+            views = pictures(sample, dataset.has_photos(args.split))
+            found += [entry(predictor, sample, view, args.size) for view in views if predictor.usable(view)]
+    found.sort(key=lambda scored: -scored[0])
+    mean = np.mean([score for score, _ in found])
+    if args.quantiles:
+        found = [found[round((1 - q) * (len(found) - 1))] for q in args.quantiles]
+    grid = contact_sheet([picture for _, picture in found], args.columns)
     with writing(args.out) as part:
-        Image.fromarray(contact_sheet([found[name][1] for name in names], args.columns)).save(
-            part, format="PNG", optimize=True
-        )
-    print(f"{len(names)} pictures, mean IoU {np.mean([found[name][0] for name in names]):.4f}: {args.out}")  # noqa: T201
+        Image.fromarray(grid).save(part, format="PNG", optimize=True)
+    print(f"{len(found)} pictures, mean IoU of all {mean:.4f}: {args.out}")  # noqa: T201
 
 
 if __name__ == "__main__":
