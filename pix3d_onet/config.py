@@ -374,6 +374,8 @@ class TrainConfig(Config):
     """Share of each step's points that are near the surface, 0 to 1; the data set must have such points."""
     camera_weight: float = field(default=0.3, metadata=LATER)
     """With `pose=predicted`, weight of the camera's error beside the mean cross-entropy of a point."""
+    backbone_lr: float = field(default=1.0, metadata=LATER)
+    """Factor of the learning rate for the encoder's backbone; below 1, pretrained features change more slowly."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -390,6 +392,7 @@ class TrainConfig(Config):
         self._require(self.val_every >= 1, "val_every", "1 or more")
         self._require(0 <= self.weight_decay < 10, "weight_decay", "0 or more")
         self._require(0 < self.camera_weight <= 100, "camera_weight", "above 0, at most 100")
+        self._require(0 < self.backbone_lr <= 100, "backbone_lr", "above 0, at most 100")
         enough = self.near == 0 or (self.near <= 1 and self.near * self.points_per_shape >= 8)
         self._require(enough, "near", "0, or at most 1 and at least 8 of the points")
         for name in ("warmup", "patience", "val_points"):

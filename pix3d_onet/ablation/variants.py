@@ -71,6 +71,7 @@ _SWIN = "swin_tiny_patch4_window7_224"
 _LITE = ModelConfig("tf_efficientnet_lite0")
 _BEST = RECIPES["best"].model
 _MERGED = replace(_BEST, tta="none")
+_LITE_PIXEL = replace(_MERGED, encoder=_LITE.encoder)
 
 _TABLE: tuple[Variant, ...] = (
     # name, label, model, exact parameters, as the report prints them, its IoU
@@ -152,6 +153,22 @@ _TABLE: tuple[Variant, ...] = (
     Variant("lite0", "EfficientNet-Lite0, random", _LITE, 5_805_569, train={"pretrained": False}, start="random"),
     Variant("lite0-weights", "+ weights of a file", _LITE, 5_805_569, start="weights"),
     Variant("lite0-run", "+ network of another run", _LITE, 5_805_569, start="init_from"),
+    Variant(
+        "lite0-pixel",
+        "merged pixel features, random",
+        _LITE_PIXEL,
+        5_980_801,
+        train={"pretrained": False},
+        start="random",
+    ),
+    Variant(
+        "lite0-pixel-weights",
+        "+ weights of a file, backbone at 0.3 of the rate",
+        _LITE_PIXEL,
+        5_980_801,
+        train={"backbone_lr": 0.3},
+        start="weights",
+    ),
     # the decoder's norm, where the report's larger encoders and augmentation did not help
     Variant("resnet18-layernorm", "ResNet18, layer norm", ModelConfig("resnet18", norm="layer"), 13_414_465),
     Variant("resnet101-layernorm", "ResNet101, layer norm", ModelConfig("resnet101", norm="layer"), 45_131_329),
@@ -255,7 +272,11 @@ _SUITES: tuple[Suite, ...] = (
             "convnext-base-frozen",
         ),
     ),
-    Suite("pretrain", "What is a start worth?", ("lite0", "lite0-weights", "lite0-run")),
+    Suite(
+        "pretrain",
+        "What is a start worth?",
+        ("lite0", "lite0-weights", "lite0-run", "lite0-pixel", "lite0-pixel-weights"),
+    ),
     Suite(
         "norm",
         "Is the conditional batch norm why larger encoders and augmentation do not help?",

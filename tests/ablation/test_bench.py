@@ -119,7 +119,8 @@ def test_what_a_variant_is_called_and_changes_is_kept_with_its_runs(tmp_path: Pa
 
 def test_variants_that_start_from_a_file_get_it_or_are_left_out(tmp_path: Path) -> None:
     """And their runs are in one table with those that start as all do."""
-    names = (*SUITES["pretrain"].variants, "resnet18")
+    names = ("lite0", "lite0-weights", "lite0-run", "resnet18")
+    assert set(names[:3]) <= set(SUITES["pretrain"].variants)
     chosen, paths = [variant(n) for n in names], {"weights": tmp_path / "a", "init_from": tmp_path / "b"}
     made = plan_runs(chosen, (0,), CONFIG, tmp_path, identity, paths)
     assert [dict(p.start) for p in made] == [{}, {"weights": tmp_path / "a"}, {"init_from": tmp_path / "b"}, {}]

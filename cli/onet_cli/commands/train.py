@@ -43,7 +43,7 @@ DOCUMENTED = (
 @click.option("--name", help="Name of the run [default: from encoder, scales and pose].")
 @settings(TrainConfig, "steps", "batch_size", batch_size={"type": Count()})
 @settings(TrainConfig, "points_per_shape", "near", "image_size", "lr", "weight_decay", "schedule", "warmup", "ema")
-@settings(TrainConfig, "camera_weight", "augment", "views", views={"metavar": "all|photos|N"})
+@settings(TrainConfig, "backbone_lr", "camera_weight", "augment", "views", views={"metavar": "all|photos|N"})
 @settings(TrainConfig, "patience", "freeze_encoder", "pretrained")
 @click.option("--weights", type=FOLDER, help="Load the encoder's weights from this file instead.")
 @click.option("--init-from", type=FOLDER, help="Start from the best network of another run.")

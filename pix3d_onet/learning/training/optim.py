@@ -24,16 +24,26 @@ def backbones(model: OccupancyNetwork) -> list[nn.Module]:
     return [module for name, module in model.encoder.named_modules() if name.rsplit(".", maxsplit=1)[-1] == "backbone"]
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Adam as in the original; with weight decay, AdamW that decays matrices but not biases and scales."""
+def make_optimizer(model: OccupancyNetwork, config: TrainConfig) -> torch.optim.Optimizer:
+    """Adam as in the original; with weight decay, AdamW that decays matrices but not biases and scales.
+
+    The backbones' parameters are in groups of their own if their learning rate differs.
+    """
+    slower = {p for b in backbones(model) for p in b.parameters()} if config.backbone_lr != 1 else set()
     trained = [p for p in model.parameters() if p.requires_grad]
-    if config.weight_decay == 0:
-        return torch.optim.Adam(trained, lr=config.lr, fused=True)
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
+    groups: list[dict[str, Any]] = []
+    for factor, own in (
+        (1.0, [p for p in trained if p not in slower]),
+        (config.backbone_lr, [p for p in trained if p in slower]),
+    ):
+        if config.weight_decay == 0:
+            groups.append({"params": own, "factor": factor})
+        else:
+            matrices, rest = [p for p in own if p.ndim >= 2], [p for p in own if p.ndim < 2]
+            groups.append({"params": matrices, "weight_decay": config.weight_decay, "factor": factor})
+            groups.append({"params": rest, "weight_decay": 0.0, "factor": factor})
+    kind = torch.optim.Adam if config.weight_decay == 0 else torch.optim.AdamW
+    return kind([group for group in groups if group["params"]], lr=config.lr, fused=True)
 
 
 def restored_state(stored: dict[str, Tensor], parameter: nn.Parameter) -> dict[str, Tensor]:
@@ -61,9 +71,9 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of every parameter group."""
+    """Set the learning rate of every parameter group, times its factor."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["factor"]
 
 
 def moving_average(model: OccupancyNetwork, decay: float) -> Any:
