@@ -12,7 +12,8 @@ from torch.nn import functional
 from pix3d_onet import seeding
 from pix3d_onet.learning.batches.batch import Batch
 from pix3d_onet.learning.batches.split import to_device
-from pix3d_onet.learning.network.camera import Camera, mirrored
+from pix3d_onet.learning.network.camera import mirrored_intrinsics, mirrored_pose
+from pix3d_onet.learning.network.decoder_inference import reflected
 
 GAMMA = 0.35
 """Half-range of the logarithm of the gamma exponent."""
@@ -84,13 +85,11 @@ def crop(batch: Batch, zoom: Tensor, right: Tensor, down: Tensor) -> Batch:
 
 
 def flip(batch: Batch, chosen: Tensor) -> Batch:
-    """Mirror the chosen (B,) pictures left-right and their shapes in x, see ``network.camera.mirrored``."""
-    camera = mirrored(Camera(batch.pose, batch.intrinsics))
+    """Mirror the chosen (B,) pictures left-right and their shapes in x, see ``network.camera.mirrored_pose``."""
     images = torch.where(chosen[:, None, None, None], batch.images.flip(-1), batch.images)
-    mirror = torch.tensor([-1.0, 1.0, 1.0], device=batch.images.device)
-    points = torch.where(chosen[:, None, None], batch.points * mirror, batch.points)
-    pose = torch.where(chosen[:, None, None], camera.pose, batch.pose)
-    intrinsics = torch.where(chosen[:, None, None], camera.intrinsics, batch.intrinsics)
+    points = torch.where(chosen[:, None, None], reflected(batch.points), batch.points)
+    pose = torch.where(chosen[:, None, None], mirrored_pose(batch.pose), batch.pose)
+    intrinsics = torch.where(chosen[:, None, None], mirrored_intrinsics(batch.intrinsics), batch.intrinsics)
     images = images.contiguous(memory_format=torch.channels_last)
     return replace(batch, images=images, points=points, pose=pose, intrinsics=intrinsics)
 

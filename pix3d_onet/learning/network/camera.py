@@ -107,17 +107,24 @@ def facing_centre(camera: Camera) -> Camera:
     return Camera(turned, intrinsics @ turn.transpose(1, 2))
 
 
-def mirrored(camera: Camera) -> Camera:
-    """The cameras of the pictures mirrored left-right, for shapes mirrored in x: X_cam' = M X_cam, M = diag(-1, 1, 1).
+def mirrored_pose(pose: Tensor) -> Tensor:
+    """The poses (B, 4, 4) of the pictures mirrored left-right, for shapes mirrored in x.
 
-    With p' = M p the pose becomes (M R M, M t), a rotation again. With u' = 1 - u the intrinsics keep their focal
-    lengths, and their centre moves to 1 - u0.
+    X_cam' = M X_cam and p' = M p with M = diag(-1, 1, 1): the pose becomes (M R M, M t), a rotation again.
     """
-    pose, intrinsics = camera
     mirror = torch.ones(4, device=pose.device, dtype=pose.dtype)
     mirror[0] = -1.0
-    turned = (intrinsics[:, 2:] - intrinsics[:, :1]) * mirror[:3]
-    return Camera(mirror[:, None] * pose * mirror, torch.cat([turned, intrinsics[:, 1:]], dim=1))
+    return mirror[:, None] * pose * mirror
+
+
+def mirrored_intrinsics(intrinsics: Tensor) -> Tensor:
+    """The intrinsics (B, 3, 3), in units of the picture's side, of the same cameras: u' = 1 - u for every M X_cam.
+
+    The usual, triangular ones keep their focal lengths, and their centre moves to 1 - u0.
+    """
+    mirror = torch.ones(3, device=intrinsics.device, dtype=intrinsics.dtype)
+    mirror[0] = -1.0
+    return torch.cat([intrinsics[:, 2:] - intrinsics[:, :1], intrinsics[:, 1:]], dim=1) * mirror
 
 
 def known_or(predicted: Camera, pose: Tensor | None, intrinsics: Tensor | None) -> Camera:

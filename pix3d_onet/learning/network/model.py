@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.learning.network.backbone_weights import FileWeights, LoadedWeights
-from pix3d_onet.learning.network.camera import Camera, CameraHead, known_or, mirrored
+from pix3d_onet.learning.network.camera import Camera, CameraHead, known_or, mirrored_intrinsics, mirrored_pose
 from pix3d_onet.learning.network.decoder import ConditionalDecoder
 from pix3d_onet.learning.network.decoder_inference import Decoder, FlipAveraged, FoldedDecoder, PlainDecoder, reflected
 from pix3d_onet.learning.network.encoders import POSE_DIM, ImageEncoder, PoseEncoder, make_image_encoder
@@ -60,8 +60,10 @@ class OccupancyNetwork(nn.Module):
         code = self._encode(images, pose, intrinsics)
         if self.config.tta == "none" or self.training:
             return code
-        if pose is not None and intrinsics is not None:
-            pose, intrinsics = mirrored(Camera(pose, intrinsics))
+        if code.pose is not None:  # a predicted camera is predicted once, so that both decoders see one scene
+            pose, intrinsics = code.pose, code.intrinsics
+        pose = None if pose is None else mirrored_pose(pose)
+        intrinsics = None if intrinsics is None else mirrored_intrinsics(intrinsics)
         return replace(code, mirrored=self._encode(images.flip(-1), pose, intrinsics))
 
     def _encode(self, images: Tensor, pose: Tensor | None, intrinsics: Tensor | None) -> Code:

@@ -15,6 +15,7 @@ TINY = ModelConfig("test_resnet", c_dim=16, hidden_dim=32, blocks=2)
 CASES = {
     "global": TINY,
     "matrix": replace(TINY, pose="matrix"),
+    "6d": replace(TINY, pose="6d"),
     "pixel": replace(TINY, conditioning="pixel", mirror=True, pyramid="fpn"),
     "predicted": replace(TINY, conditioning="pixel", pose="predicted"),
     "layer norm": replace(TINY, conditioning="pixel", norm="layer"),
@@ -63,9 +64,13 @@ def test_logits_are_the_mean_over_the_picture_and_its_mirror_image(name: str) ->
         code = both.encode(images, pose, intrinsics)
         torch.testing.assert_close(both.decode(points, code), (own + other) / 2)
         assert (own - other).abs().max() > 1e-3
+        if config.pose == "matrix":  # as evaluation and reconstruction call it
+            torch.testing.assert_close(both.encode(images, pose).mirrored.vector, code.mirrored.vector)
         for index in range(len(images)):
             folded = both.fold(code.picture(index))(points[index])
             torch.testing.assert_close(folded, (own + other)[index] / 2, atol=1e-4, rtol=1e-4)
+            narrow = both.fold(code.picture(index), torch.bfloat16)(points[index])
+            torch.testing.assert_close(narrow, folded, atol=0.3, rtol=0.1)
 
 
 @pytest.mark.parametrize("name", ["pixel", "layer norm"])
@@ -86,6 +91,22 @@ def test_a_mirrored_scene_has_the_mirrored_field(name: str) -> None:
     slope = (field(moved) - field(points[0] - torch.tensor([1e-3, 0, 0]))) / 2e-3
     close = (slope - gradient[:, 0]).abs() < 0.05 * gradient.norm(dim=1)
     assert close.float().mean() > 0.8  # the others have a kink between the two points
+
+
+def test_a_camera_is_predicted_once_and_mirrored_even_beside_known_ones() -> None:
+    config = replace(CASES["predicted"], tta="flip")
+    model = network(config)
+    assert model.camera_head is not None
+    torch.nn.init.normal_(model.camera_head.out.weight, std=0.3)
+    images, points, pose, intrinsics = scene(config, 2)
+    with torch.no_grad():
+        free = model.encode(images)
+        again = model.encode(images, free.pose, free.intrinsics)
+        torch.testing.assert_close(model.decode(points, again), model.decode(points, free))
+        pose[1] = torch.nan
+        mixed = model.encode(images, pose, intrinsics)
+        torch.testing.assert_close(model.decode(points, mixed)[1], model.decode(points, free)[1])
+        assert not torch.allclose(model.decode(points, mixed)[0], model.decode(points, free)[0], atol=1e-3)
 
 
 def test_training_sees_only_the_picture_and_weights_are_the_same() -> None:
