@@ -267,8 +267,8 @@ class ModelConfig(Config):
     norm: Norm = field(default="batch", metadata=LATER)
     """The decoder's conditional norm: over the points of a batch, as in the paper, or over each point's features."""
     tta: TestTimeAugmentation = field(default="none", metadata=LATER)
-    """Test-time augmentation: ``flip`` averages the logits of a picture and of its mirror image, at twice the cost. It
-    does not change training."""
+    """Test-time augmentation: ``flip`` averages the logits of a picture and of its mirror image in validation,
+    evaluation and reconstruction, at twice their cost."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -322,7 +322,7 @@ class ModelConfig(Config):
         return "-".join(parts)
 
     def architecture(self) -> dict[str, Any]:
-        """``to_json`` with timm's name of the encoder; equal for networks that can load each other's weights."""
+        """``to_json`` with timm's name of the encoder; equal for networks that are equal if their weights are."""
         return {**self.to_json(), "encoder": encoder_name(self.encoder)}
 
 
@@ -375,7 +375,8 @@ class TrainConfig(Config):
     camera_weight: float = field(default=0.3, metadata=LATER)
     """With `pose=predicted`, weight of the camera's error beside the mean cross-entropy of a point."""
     backbone_lr: float = field(default=1.0, metadata=LATER)
-    """Factor of the learning rate for the encoder's backbone; below 1, pretrained features change more slowly."""
+    """Factor of the learning rate for the encoder's backbone, if it is trained; below 1, pretrained features change
+    more slowly."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

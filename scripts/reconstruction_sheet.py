@@ -4,8 +4,7 @@
 
 Each entry: the picture as the network sees it, its mesh from two sides, the true mesh from the same two sides, and the
 IoU over the stored points. The best entries come first. ``--quantiles 0.75 0.5 0.25`` shows a good, a middling and a
-poor one, chosen by nobody. The pictures are those of the data set: what may be done with
-them is up to its licence.
+poor one, chosen by nobody. The pictures are those of the data set: what may be done with them is up to its licence.
 """
 
 from __future__ import annotations
@@ -49,6 +48,8 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=2)
     parser.add_argument("--size", type=int, default=160)
     args = parser.parse_args()
+    if any(not 0 <= q <= 1 for q in args.quantiles or ()):
+        parser.error("quantiles are between 0 and 1.")
     predictor = network_predictor(args.run)
     found: list[tuple[float, UInt8]] = []
     with Dataset(args.data) as dataset:
@@ -56,6 +57,8 @@ def main() -> None:
             sample = dataset.sample(item, args.split)
             views = pictures(sample, dataset.has_photos(args.split))
             found += [entry(predictor, sample, view, args.size) for view in views if predictor.usable(view)]
+    if not found:
+        parser.error(f"no picture of the {args.split} split can be used.")
     found.sort(key=lambda scored: -scored[0])
     mean = np.mean([score for score, _ in found])
     if args.quantiles:

@@ -110,9 +110,9 @@ def caption(results: Sequence[Evaluation], protocol: str) -> str:
     else:
         parts.append("Unit of length: longest side of the true bounding box;")
         parts.append(f"at most {first.settings['samples']:,} samples per surface.")
-        own = {e.name: f"{e.settings['threshold']:g}" for e in results if "run" in e.settings}
-        if len(set(own.values())) > 1:
-            parts.append(f"Thresholds: {', '.join(f'{name} {threshold}' for name, threshold in own.items())}.")
+        own = [f"{e.name} {e.settings['threshold']:g}" for e in results if "run" in e.settings]
+        if own:
+            parts.append(f"Threshold: {', '.join(own)}.")
     if full := [f"{e.name} on {e.full}" for e in results if e.full]:
         where = f"{', '.join(full)} of {len(first.rows)} pictures"
         parts.append(f"Every point is predicted inside by {where}: IoU is only the share of inside points.")

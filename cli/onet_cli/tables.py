@@ -47,7 +47,7 @@ def _print_columns(console: Console, table: Table, columns: Sequence[formats.Col
 
 
 def fitting(table: Table, columns: Sequence[formats.Column], width: int) -> tuple[formats.Column, ...]:
-    """The columns that fit ``width`` uncut. Left out first: the paper's, then the others, each from the right."""
+    """The columns that fit ``width`` uncut. Left out first: the report's, then the others, each from the right."""
     kept = list(columns)
     expendable = [
         *(c for c in columns[1:] if c[0] != formats.PUBLISHED),

@@ -17,7 +17,7 @@ from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.runs.folder import RunFolder, finished_runs
 from pix3d_onet.runs.record import RunRecord, read_run
 
-OTHER = " (other architecture)"
+OTHER = " (other network)"
 """Suffix of the name of a run whose architecture differs from others of that name."""
 _NOT_COMPARED = frozenset({"seed", "precision"})
 """Training settings in which the runs of one table may differ. If they differ in precision, a note says so."""

@@ -119,14 +119,21 @@ def test_what_a_variant_is_called_and_changes_is_kept_with_its_runs(tmp_path: Pa
 
 def test_variants_that_start_from_a_file_get_it_or_are_left_out(tmp_path: Path) -> None:
     """And their runs are in one table with those that start as all do."""
-    names = ("lite0", "lite0-weights", "lite0-run", "resnet18")
-    assert set(names[:3]) <= set(SUITES["pretrain"].variants)
+    names = (*SUITES["pretrain"].variants, "resnet18")
     chosen, paths = [variant(n) for n in names], {"weights": tmp_path / "a", "init_from": tmp_path / "b"}
     made = plan_runs(chosen, (0,), CONFIG, tmp_path, identity, paths)
-    assert [dict(p.start) for p in made] == [{}, {"weights": tmp_path / "a"}, {"init_from": tmp_path / "b"}, {}]
+    assert [dict(p.start) for p in made] == [
+        {}, {"weights": tmp_path / "a"}, {"init_from": tmp_path / "b"}, {}, {"weights": tmp_path / "a"}, {}
+    ]  # fmt: skip
     some = plan_runs(chosen, (0,), CONFIG, tmp_path, identity, {"weights": tmp_path / "a"})
-    assert [p.variant.name for p in some] == ["lite0", "lite0-weights", "resnet18"]
-    assert [missing_start(v, {}) for v in chosen] == ["", "weights", "init_from", ""]
+    assert [p.variant.name for p in some] == [
+        "lite0",
+        "lite0-weights",
+        "lite0-pixel",
+        "lite0-pixel-weights",
+        "resnet18",
+    ]
+    assert [missing_start(v, {}) for v in chosen] == ["", "weights", "init_from", "", "weights", ""]
     with pytest.raises(ConfigError, match="no chosen variant starts from `weights`"):
         plan_runs([variant("resnet18")], (0,), CONFIG, tmp_path, identity, paths)
     given: dict[str, dict[str, Any]] = {}
@@ -135,7 +142,7 @@ def test_variants_that_start_from_a_file_get_it_or_are_left_out(tmp_path: Path) 
         def __call__(self, *arguments: Any, name: str, **options: Any) -> RunRecord:
             given[name] = {key: options.pop(key) for key in paths if key in options}
             record = super().__call__(*arguments, name=name, **options)
-            weights = {"lite0": "", "resnet18": "pretrained"}.get(name, "of its own")
+            weights = {"lite0": "", "lite0-pixel": "", "resnet18": "pretrained"}.get(name, "of its own")
             write_run(arguments[3], replaced := dataclasses.replace(record, weights=weights))
             return replaced
 

@@ -64,7 +64,7 @@ def test_a_run_has_the_name_it_was_given_and_without_one_that_of_its_architectur
         assert variant_of(unnamed) == "convnext"
     other = ModelConfig("resnet18", hidden_dim=128).to_json()
     assert variant_of(dataclasses.replace(record, name="narrow", model=other)) == "narrow"
-    assert variant_of(dataclasses.replace(record, name="resnet18", model=other)) == "resnet18 (other architecture)"
+    assert variant_of(dataclasses.replace(record, name="resnet18", model=other)) == "resnet18 (other network)"
 
 
 def test_a_setting_that_came_later_compares_with_runs_that_do_not_have_it(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_two_networks_or_recipes_of_one_name_are_never_averaged(tmp_path: Path) 
         record = make_record(architecture, seed, config=TrainConfig(ema=ema))
         write_run(tmp_path / str(seed), dataclasses.replace(record, name="mine", replaced={"ema": 0.0}))
     (group,) = group_runs(find_runs(tmp_path))
-    assert group.variants == ("mine", "mine (other architecture)", "mine (other recipe) 2")
+    assert group.variants == ("mine", "mine (other network)", "mine (other recipe) 2")
     assert [run.seed for name in group.variants for run in group.of(name)] == [0, 1, 2]
 
 

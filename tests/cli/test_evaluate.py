@@ -186,7 +186,7 @@ def test_each_network_at_its_own_threshold(tmp_path, data, run, capsys) -> None:
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["settings"]["threshold"] for row in rows] == [0.35, 0.6]
     assert onet("evaluate", *runs, *common) == 0
-    assert "Thresholds: tiny (a) 0.35, tiny (b) 0.6." in " ".join(capsys.readouterr().out.split())
+    assert "Threshold: tiny (a) 0.35, tiny (b) 0.6." in " ".join(capsys.readouterr().out.split())
     write_run(runs[0], replace(stored_runs.make_record("resnet18"), val_threshold=None))
     assert onet("evaluate", runs[0], *common) == 3
     assert "no threshold was chosen" in capsys.readouterr().err
@@ -194,8 +194,9 @@ def test_each_network_at_its_own_threshold(tmp_path, data, run, capsys) -> None:
     assert "neither a number nor val" in capsys.readouterr().err
 
 
-def test_predicted_cameras_have_a_table_and_are_what_is_scored(tmp_path, data, run, capsys) -> None:
-    network = stored_run.store_run(tmp_path / "run", pose="predicted", conditioning="pixel")
+@pytest.mark.parametrize("tta", ["none", "flip"])
+def test_predicted_cameras_have_a_table_and_are_what_is_scored(tmp_path, data, run, capsys, tta) -> None:
+    network = stored_run.store_run(tmp_path / "run", pose="predicted", conditioning="pixel", tta=tta)
     common = ["--data", data, "--samples", "100", *SMALL]
     assert onet("evaluate", network, *common, "--csv", tmp_path / "s.csv", "--json") == 0
     row = json.loads(capsys.readouterr().out)["rows"][0]

@@ -230,8 +230,9 @@ def test_the_reference_stands_beside_table_1_alone(tmp_path: Path) -> None:
     tmp_path = tmp_path / "part"
     mixed = table_of(tmp_path)
     assert (mixed.title, mixed.reference, mixed.row("convnext").val_iou_paper) == ("Ablation", False, None)
+    assert formats.PUBLISHED not in [heading for heading, _ in formats.filled(mixed, formats.MAIN_COLUMNS)]
     for text in (formats.markdown(mixed), formats.latex(mixed), formats.json_text(mixed)):
-        assert "reproduced" not in text
+        assert "course report" not in text
     assert table_of(tmp_path, reference=True).row("convnext").relative_paper == 0.063
 
 

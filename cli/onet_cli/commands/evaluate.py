@@ -57,7 +57,9 @@ class NamedFolder(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option("--meshes", multiple=True, type=NamedFolder(), help="Add another method's meshes as a row; repeatable.")
 @settings(EvaluationConfig, "align", "mesh_frame")
 @click.option("--against", metavar="ROW", help="Compare all rows with this one [default: retrieval, or the first].")
-@settings(ExtractionConfig, "threshold", "resolution", "coarse", threshold={"type": Threshold()})
+@settings(
+    ExtractionConfig, "threshold", "resolution", "coarse", threshold={"type": Threshold(), "metavar": "NUMBER|val"}
+)
 @settings(EvaluationConfig, "samples", "voxels", "limit", "seed")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @threads_option

@@ -24,7 +24,12 @@ EXTRACTION = ("resolution", "coarse", "threshold", "refine", "simplify", "precis
 @setting(Request, "masks", "--mask")
 @setting(Request, "out", "-o", "--out")
 @setting(Request, "format")
-@settings(ExtractionConfig, *EXTRACTION, threshold={"type": Threshold()}, simplify={"metavar": "FACES"})
+@settings(
+    ExtractionConfig,
+    *EXTRACTION,
+    threshold={"type": Threshold(), "metavar": "NUMBER|val"},
+    simplify={"metavar": "FACES"},
+)
 @setting(Request, "poses", "--pose")
 @setting(Request, "pose_from")
 @setting(Request, "frame")

@@ -193,8 +193,8 @@ def _threshold(run: Path, wanted: float | Literal["val"]) -> float:
     """The number itself, or the threshold that was best on validation. InputError if the run has none."""
     if wanted != "val":
         return wanted
-    chosen = read_run(run).val_threshold
-    if chosen is None:
+    chosen = read_run(run).val_threshold if run.is_dir() else None
+    if chosen is None or not 0 < chosen < 1:
         raise InputError(f"no threshold was chosen on validation in {run}.", hint="Give `threshold` a number.")
     return chosen
 

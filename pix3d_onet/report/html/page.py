@@ -77,6 +77,7 @@ def _about(group: RunGroup, table: Table) -> dict[str, Any]:
         "scripts": SCRIPTS,
         "table": table,
         "columns": formats.filled(table, formats.MAIN_COLUMNS),
+        "published": formats.PUBLISHED,
         "statistics": {
             "columns": formats.filled(table, formats.STATISTICS_COLUMNS),
             "note": _statistics_note(table),

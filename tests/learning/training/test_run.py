@@ -147,8 +147,8 @@ def test_the_numbers_of_threads_are_recorded_and_are_no_part_of_the_identity(
 RECIPES = {
     "plain": {},
     "all": {
-        "ema": 0.9, "schedule": "cosine", "warmup": 2, "weight_decay": 0.01, "augment": ("color", "crop", "flip"),
-        "precision": "bf16",
+        "ema": 0.9, "schedule": "cosine", "warmup": 2, "weight_decay": 0.01, "backbone_lr": 0.5,
+        "augment": ("color", "crop", "flip"), "precision": "bf16",
     },
 }  # fmt: skip
 

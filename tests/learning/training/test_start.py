@@ -128,6 +128,8 @@ def test_two_spellings_are_one_architecture(data: Path, tmp_path: Path) -> None:
     first = run(data, tmp_path / "a")
     assert run(data, tmp_path / "b", spelled, init_from=tmp_path / "a").model["encoder"] == "timm:resnet18"
     assert run(data, tmp_path / "a", spelled, resume=True).run_id == first.run_id
+    averaged = dataclasses.replace(MODEL, tta="flip")  # the same weights
+    assert run(data, tmp_path / "d", averaged, init_from=tmp_path / "a").model["tta"] == "flip"
     with pytest.raises(InputError, match="another finished run"):
         run(data, tmp_path / "a", dataclasses.replace(MODEL, encoder="resnet34"), resume=True)
     with pytest.raises(InputError, match="another architecture"):
