@@ -4,7 +4,7 @@
 
 Each entry: the picture as the network sees it, its mesh from two sides, the true mesh from the same two sides, and the
 IoU over the stored points. The best entries come first. ``--quantiles 0.75 0.5 0.25`` shows a good, a middling and a
-poor one, chosen by nobody. The pictures are those of the data set: what may be done with them is up to its licence.
+poor one, chosen by rank. The pictures are those of the data set: what may be done with them is up to its licence.
 """
 
 from __future__ import annotations
