@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pix3d_onet.evaluation.paired import Difference
     from pix3d_onet.metrics import Interval
 
+LEAST_NAME = 16
+"""Characters of a row's name that a narrow terminal leaves on one line."""
 OPTIONAL_COLUMNS = (("chamfer_l1_x10",), ("accuracy", "completeness"), ("iou_mesh",), ("normal_consistency",))
 """Columns left out on a narrow terminal, in this order; the JSON and CSV documents always have them."""
 
@@ -156,7 +158,12 @@ def cameras_table(results: Sequence[Evaluation]) -> Table:
         for e in results
         if (c := e.cameras)
     ]
-    return whole_numbers(ui.table("", headings, rows))
+    table = ui.table("", headings, rows)
+    for column in table.columns[1:]:
+        column.min_width = len("0.000")  # the headings are folded, the numbers are not
+    table.columns[0].min_width = min(LEAST_NAME, max(len(row[0]) for row in rows))
+    table.columns[0].overflow = "fold"
+    return table
 
 
 def differences_table(differences: Sequence[Difference], columns: Sequence[str]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from typing import get_args
@@ -205,7 +206,9 @@ def test_predicted_cameras_have_a_table_and_are_what_is_scored(tmp_path, data, r
     assert all(shape["iou_predicted_camera"] == pytest.approx(shape["iou"]) for shape in row["shapes"])
     assert "iou_given_camera" in (tmp_path / "s.csv").read_text()
     assert onet("evaluate", network, run, *common) == 0
-    assert "< 30°" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "< 30°" in " ".join(shown.split())
+    assert re.search(r"^│ \S.* +│ +\d", shown.split("Predicted cameras")[1], re.M)  # at 80 columns
     assert onet("evaluate", run, *common, "--json") == 0
     assert "cameras" not in json.loads(capsys.readouterr().out)["rows"][0]
 
