@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pix3d_onet.metrics import Interval
 
 LEAST_NAME = 16
-"""Characters of a row's name that a narrow terminal leaves on one line."""
+"""Row names of at most this many characters are not folded on a narrow terminal; the headings are."""
 OPTIONAL_COLUMNS = (("chamfer_l1_x10",), ("accuracy", "completeness"), ("iou_mesh",), ("normal_consistency",))
 """Columns left out on a narrow terminal, in this order; the JSON and CSV documents always have them."""
 
@@ -151,7 +151,7 @@ def cameras_table(results: Sequence[Evaluation]) -> Table:
         ">degrees ↓",
         f">< {CLOSE:.0f}° ↑",
         ">mask IoU ↑",
-        *(f">IoU {c} ↑" for c in ("given", "predicted", "mean")),
+        *(f">IoU {c} ↑" for c in ("given", "pred.", "mean")),
     ]
     rows = [
         [e.name, f"{c['median_degrees']:.1f}", f"{c['below_30']:.0%}", *(f"{c[name]:.3f}" for name in COLUMNS[1:])]
@@ -161,7 +161,7 @@ def cameras_table(results: Sequence[Evaluation]) -> Table:
     table = ui.table("", headings, rows)
     for column in table.columns[1:]:
         column.min_width = len("0.000")  # the headings are folded, the numbers are not
-    table.columns[0].min_width = min(LEAST_NAME, max(len(row[0]) for row in rows))
+    table.columns[0].no_wrap = max(len(row[0]) for row in rows) <= LEAST_NAME
     table.columns[0].overflow = "fold"
     return table
 

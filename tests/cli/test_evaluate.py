@@ -208,7 +208,7 @@ def test_predicted_cameras_have_a_table_and_are_what_is_scored(tmp_path, data, r
     assert onet("evaluate", network, run, *common) == 0
     shown = capsys.readouterr().out
     assert "< 30°" in " ".join(shown.split())
-    assert re.search(r"^│ \S.* +│ +\d", shown.split("Predicted cameras")[1], re.M)  # at 80 columns
+    assert re.search(r"^│ tiny \S+ +│ +\d", shown.split("Predicted cameras")[1], re.M)  # at 80 columns
     assert onet("evaluate", run, *common, "--json") == 0
     assert "cameras" not in json.loads(capsys.readouterr().out)["rows"][0]
 
