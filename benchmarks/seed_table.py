@@ -3,9 +3,10 @@
     python benchmarks/seed_table.py EVALUATION.json ... [--against ROW ...] [--json FILE]
 
 The files are documents of ``onet evaluate --out`` on one data set, of any number of runs and baselines; a row that is
-in several files is taken once. Rows are grouped by the run's name. For each group: mean over shapes with the 95 %
-interval of ``pix3d_onet.metrics``, of IoU also each seed's. For each ``--against``: paired differences over shapes,
-tested and corrected as ``onet evaluate`` does. Thresholds are those that each run was scored with.
+in several files is taken once. Rows are grouped by the run's name: the documents do not say how a run was trained, so
+runs of different recipes need different names. For each group: mean over shapes with the 95 % interval of
+``pix3d_onet.metrics``, of IoU also each seed's. For each ``--against``: paired differences over shapes, tested and
+corrected as ``onet evaluate`` does. Thresholds are those that each run was scored with.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def averaged(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, dict[str, flo
 def plus_minus(interval: Interval, metric: str) -> str:
     """Mean and half the width of its interval."""
     half = (interval.high - interval.low) / 2
-    return f"{interval.mean:.{DIGITS[metric]}f} ± {half:.{DIGITS[metric] - 1}f}"
+    return f"{interval.mean:.{DIGITS[metric]}f} ± {half:.{DIGITS[metric]}f}"
 
 
 def signed(found: Difference) -> str:
