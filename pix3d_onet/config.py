@@ -31,7 +31,7 @@ Pyramid = Literal["separate", "shared", "fpn"]
 Schedule = Literal["constant", "cosine"]
 Norm = Literal["batch", "layer"]
 TestTimeAugmentation = Literal["none", "flip"]
-Augmentation = Literal["color", "crop", "flip", "stretch"]
+Augmentation = Literal["color", "crop", "flip", "stretch", "tint"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DecoderPrecision = Literal["fp32", "bf16"]
 Residence = Literal["auto", "device", "ram", "disk"]
@@ -350,7 +350,8 @@ class TrainConfig(Config):
     """Decay of the exponential moving average of the weights; 0 = none."""
     augment: tuple[Augmentation, ...] = ()
     """Augmentation, repeatable; ``flip`` also mirrors the points; ``stretch`` scales the shape's axes, and the camera's
-    with them, not the picture (for pixel features; not with a pose input)."""
+    with them, not the picture (for pixel features; not with a pose input); ``tint`` multiplies the object by
+    a random colour, since rendered views are grey."""
     patience: int = 0
     """Stop after this many validations without a better IoU; 0 = never."""
     freeze_encoder: bool = False
@@ -373,7 +374,9 @@ class TrainConfig(Config):
     near: float = field(default=0.0, metadata=LATER)
     """Share of each step's points that are near the surface, 0 to 1; the data set must have such points."""
     camera_weight: float = field(default=0.3, metadata=LATER)
-    """With `pose=predicted`, weight of the camera's error beside the mean cross-entropy of a point."""
+    """With `pose=predicted`, weight of the camera's loss beside the mean cross-entropy of a point."""
+    photo_share: float = field(default=0.0, metadata=LATER)
+    """Share of photos among each step's pictures, if there are rendered views, too, 0 to 0.99; 0 = as in the data."""
     backbone_lr: float = field(default=1.0, metadata=LATER)
     """Factor of the learning rate for the encoder's backbone, if it is trained; below 1, pretrained features change
     more slowly."""
@@ -393,6 +396,7 @@ class TrainConfig(Config):
         self._require(self.val_every >= 1, "val_every", "1 or more")
         self._require(0 <= self.weight_decay < 10, "weight_decay", "0 or more")
         self._require(0 < self.camera_weight <= 100, "camera_weight", "above 0, at most 100")
+        self._require(0 <= self.photo_share < 1, "photo_share", "at least 0 and below 1")
         self._require(0 < self.backbone_lr <= 100, "backbone_lr", "above 0, at most 100")
         enough = self.near == 0 or (self.near <= 1 and self.near * self.points_per_shape >= 8)
         self._require(enough, "near", "0, or at most 1 and at least 8 of the points")

@@ -105,8 +105,12 @@ _TABLE: tuple[Variant, ...] = (
         "best-predicted",
         "Recipe best, predicted camera",
         replace(_BEST, pose="predicted"),
-        13_687_755,
-        train={**RECIPES["best"].changes, "augment": AUGMENT},
+        13_855_545,
+        train={
+            **RECIPES["best"].changes,
+            "augment": (*AUGMENT, "tint"),
+            "camera_weight": 1.0,
+        },
     ),
     Variant(
         "convnext-pixel", "ConvNeXt Tiny, pixel features", ModelConfig("convnext", conditioning="pixel"), 30_283_873
@@ -121,7 +125,7 @@ _TABLE: tuple[Variant, ...] = (
         "resnet18-pixel-predicted",
         "+ predicted camera",
         ModelConfig("resnet18", pose="predicted", conditioning="pixel"),
-        13_612_363,
+        13_780_153,
     ),
     # pyramid
     Variant("convnext-fp3-shared", "3 scales, shared", ModelConfig("convnext", scales=3, pyramid="shared"), 30_123_617),
@@ -136,7 +140,15 @@ _TABLE: tuple[Variant, ...] = (
     Variant("pixel-crop", "+ crop", _MERGED, 13_619_393, train={"augment": ("crop",)}),
     Variant("pixel-flip", "+ flip", _MERGED, 13_619_393, train={"augment": ("flip",)}),
     Variant("pixel-stretch", "+ stretch", _MERGED, 13_619_393, train={"augment": ("stretch",)}),
-    Variant("pixel-augment", "all four", _MERGED, 13_619_393, train={"augment": (*AUGMENT, "stretch")}),
+    Variant("pixel-tint", "+ tint", _MERGED, 13_619_393, train={"augment": ("tint",)}),
+    Variant("pixel-share", "a quarter of each step photos", _MERGED, 13_619_393, train={"photo_share": 0.25}),
+    Variant(
+        "pixel-augment",
+        "color, crop, flip, stretch and tint",
+        _MERGED,
+        13_619_393,
+        train={"augment": (*AUGMENT, "stretch", "tint")},
+    ),
     # capacity: larger encoders, and encoders that are not trained
     Variant("convnext-small", "ConvNeXt Small", ModelConfig("convnext_small"), 51_758_177),
     Variant("convnext-base", "ConvNeXt Base", ModelConfig("convnext_base"), 89_935_489),
@@ -252,6 +264,8 @@ _SUITES: tuple[Suite, ...] = (
             "pixel-crop",
             "pixel-flip",
             "pixel-stretch",
+            "pixel-tint",
+            "pixel-share",
             "pixel-augment",
         ),
     ),

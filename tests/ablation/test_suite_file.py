@@ -92,7 +92,7 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
         (
             'suites = ["pose"]\n[recipe]\naugment = ["blur"]',
             3,
-            "augment must be color, crop, flip or stretch, not ['blur']",
+            "augment must be color, crop, flip, stretch or tint, not ['blur']",
         ),
         ('suites = ["pose"]\n[[variant]]\nlabel = "x"', 2, "this variant has no name"),
         ("variant = [1]", 1, "a variant must be a table"),

@@ -27,6 +27,8 @@ SHIFT = 0.08
 """Largest shift in each direction, as a fraction of the image's side."""
 STRETCH = 0.12
 """Half-range of the logarithm of each axis' scale."""
+DARKEST = 0.25
+"""Least brightness of a tint's brightest channel."""
 COLUMNS = 9
 """Random numbers per picture."""
 
@@ -36,7 +38,7 @@ def augment(batch: Batch, kinds: tuple[str, ...], seed: int, step: int, first: i
 
     ``first``: position of this process's first picture. ``color``: gamma, gain and grey, none of which changes white.
     ``crop``: zoom and shift, white outside. ``flip``: mirror the picture and its shape. ``stretch``: scale the shape.
-    These three move the camera, too.
+    These three move the camera, too. ``tint``: paint the object; the pictures must have masks.
     """
 
     def uniform(name: str, columns: int) -> Tensor:  # (B, columns) in [-1, 1)
@@ -44,6 +46,8 @@ def augment(batch: Batch, kinds: tuple[str, ...], seed: int, step: int, first: i
         return to_device((2 * numbers - 1).astype(np.float32), batch.images.device)
 
     u = uniform("augment", COLUMNS)
+    if "tint" in kinds:
+        batch = replace(batch, images=tint(batch.images, (uniform("tint", 5) + 1) / 2))
     if "color" in kinds:
         batch = replace(batch, images=color(batch.images, u[:, 0], u[:, 1:4], (u[:, 4] + 1) / 2))
     if "crop" in kinds:
@@ -61,6 +65,20 @@ def color(images: Tensor, gamma: Tensor, gain: Tensor, grey: Tensor) -> Tensor:
     dark = dark * torch.exp(GAIN * gain)[:, :, None, None]
     mixed = torch.lerp(dark, dark.mean(dim=1, keepdim=True), GREY * grey[:, None, None, None])
     return torch.cat([(1 - mixed).clamp_(0, 1), images[:, 3:]], dim=1)
+
+
+def tint(images: Tensor, numbers: Tensor) -> Tensor:
+    """images (B, 4, H, W) in [0, 1], the mask last, numbers (B, 5) in [0, 1) → objects multiplied by random colours.
+
+    A colour is a vivid one (3 numbers), mixed with white and darkened, down to ``DARKEST``. Rendered views are grey:
+    without it, a network learns from them what it does not find again in photos (Su et al., ICCV 2015, vary the look of
+    rendered pictures for the same reason). White behind the object's rim, where the mask is between 0 and 1, stays.
+    """
+    vivid = numbers[:, :3] / numbers[:, :3].amax(dim=1, keepdim=True).clamp(min=1e-6)
+    colour = (1 - (1 - DARKEST) * numbers[:, 4:]) * (1 - numbers[:, 3:4] * (1 - vivid))
+    mask = images[:, 3:]
+    own = (images[:, :3] - (1 - mask)).clamp_(min=0)  # the object's part of a pixel
+    return torch.cat([images[:, :3] - own * (1 - colour[:, :, None, None]), mask], dim=1)
 
 
 def crop(batch: Batch, zoom: Tensor, right: Tensor, down: Tensor) -> Batch:

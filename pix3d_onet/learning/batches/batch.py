@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,6 +26,13 @@ class Batch:
     occupancy: Tensor
     pose: Tensor
     intrinsics: Tensor
+
+
+def without_mask(batch: Batch) -> Batch:
+    """The same batch with RGB pictures (B, 3, H, W)."""
+    if batch.images.shape[1] == 3:
+        return batch
+    return replace(batch, images=batch.images[:, :3].contiguous(memory_format=torch.channels_last))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -69,7 +69,8 @@ def _ranks(groups: NDArray[np.int64]) -> NDArray[np.int64]:
 class Split(ABC):
     """The used pictures of one split, in memory or on disk.
 
-    ``object_ids`` and ``shapes`` (N,): id and row of each picture's shape; ``points_count``: stored points per shape,
+    ``object_ids`` and ``shapes`` (N,): id and row of each picture's shape; ``rendered`` (N,): whether it is a view that
+    was rendered, not a photo; ``points_count``: stored points per shape,
     ``usable`` of them (whole bytes) can be drawn, and ``near_usable`` of the points near the surface (0: they were not
     opened); ``dropped``: number of pictures left out because they have no camera; ``device``: where batches are made.
     """
@@ -77,6 +78,7 @@ class Split(ABC):
     record_ids: tuple[str, ...]
     object_ids: tuple[str, ...]
     shapes: NDArray[np.int64]
+    rendered: NDArray[np.bool_]
     points_count: int
     usable: int
     near_usable: int
@@ -155,6 +157,7 @@ class ResidentSplit(Split):
         intrinsics = relative_intrinsics(arrays.intrinsics[keep], arrays.rgb.shape[2])
         self.intrinsics = torch.from_numpy(intrinsics).to(device)
         self.shapes = arrays.shape_index[keep]  # (N,) int64, on the host
+        self.rendered = arrays.rendered[keep]
 
     def pictures(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`Split`."""

@@ -83,10 +83,12 @@ class StreamedSplit(Split):
                 f"the {split} split of {self.root} has no pictures.", hint="Prepare with `render_views=N`."
             )
         pose, intrinsics = np.stack([c[0] for c in cameras]), np.stack([c[1] for c in cameras])
-        keep, self.dropped = wanted.keep(pose, intrinsics, np.array([c[2] for c in cameras]), np.array(shapes))
+        rendered = np.array([c[2] for c in cameras])
+        keep, self.dropped = wanted.keep(pose, intrinsics, rendered, np.array(shapes))
         chosen = np.flatnonzero(keep).tolist()
         self.rows = [rows[i] for i in chosen]
         self.shapes: NDArray[np.int64] = np.array([shapes[i] for i in chosen], dtype=np.int64)
+        self.rendered: NDArray[np.bool_] = rendered[keep]
         self.record_ids = tuple(ids[i] for i in chosen)
         self.object_ids = tuple(entries[shapes[i]].object_id for i in chosen)
         self.pose = torch.from_numpy(pose[keep])

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.learning.network.backbone_weights import FileWeights, LoadedWeights
-from pix3d_onet.learning.network.camera import Camera, CameraHead, known_or, mirrored_intrinsics, mirrored_pose
+from pix3d_onet.learning.network.camera import (
+    CameraHead,
+    Candidates,
+    is_known,
+    joined,
+    known_or,
+    mirrored_intrinsics,
+    mirrored_pose,
+)
 from pix3d_onet.learning.network.decoder import ConditionalDecoder
 from pix3d_onet.learning.network.decoder_inference import Decoder, FlipAveraged, FoldedDecoder, PlainDecoder, reflected
 from pix3d_onet.learning.network.encoders import POSE_DIM, ImageEncoder, PoseEncoder, make_image_encoder
@@ -37,15 +45,17 @@ class OccupancyNetwork(nn.Module):
         self.encoder_weights: LoadedWeights | None = file.loaded if file is not None else None
         """Report of loading the encoder's weights from a file; None without a file."""
         self.pose_encoder = PoseEncoder(config.pose) if config.pose in ("matrix", "6d") else None
-        self.camera_head = CameraHead(config.c_dim) if config.predicts_camera else None
         code_dim = config.c_dim + (POSE_DIM if self.pose_encoder is not None else 0)
         self.decoder = ConditionalDecoder(code_dim, config.hidden_dim, config.blocks, config.norm)
+        self.camera_head: CameraHead | None = None
         self.pixels: PixelFeatures | None = None
         if config.conditioning == "pixel":
             assert isinstance(self.encoder, ImageEncoder)
             self.pixels = PixelFeatures(
                 self.encoder.level_channels(), config.hidden_dim, merge=config.pyramid == "fpn", mirror=config.mirror
             )
+            if config.predicts_camera:
+                self.camera_head = CameraHead(config.c_dim, self.encoder.level_channels()[-1])
 
     def encode(self, images: Tensor, pose: Tensor | None = None, intrinsics: Tensor | None = None) -> Code:
         """images (B, 3 or 4, H, W), pose (B, 4, 4), intrinsics (B, 3, 3) → what ``decode`` and ``fold`` need.
@@ -60,11 +70,14 @@ class OccupancyNetwork(nn.Module):
         code = self._encode(images, pose, intrinsics)
         if self.config.tta == "none" or self.training:
             return code
-        if code.pose is not None:  # a predicted camera is predicted once, so that both decoders see one scene
-            pose, intrinsics = code.pose, code.intrinsics
-        pose = None if pose is None else mirrored_pose(pose)
-        intrinsics = None if intrinsics is None else mirrored_intrinsics(intrinsics)
-        return replace(code, mirrored=self._encode(images.flip(-1), pose, intrinsics))
+        mirrored = self._encode(images.flip(-1), *_mirrored(pose, intrinsics))
+        if code.candidates is not None and mirrored.candidates is not None:  # both decoders see one scene
+            camera = joined(code.candidates, mirrored.candidates).likeliest()
+            pose, intrinsics = known_or(camera, pose, intrinsics)
+            code = replace(code, camera=camera, pose=pose, intrinsics=intrinsics)
+            pose, intrinsics = _mirrored(pose, intrinsics)
+            mirrored = replace(mirrored, pose=pose, intrinsics=intrinsics)
+        return replace(code, mirrored=mirrored)
 
     def _encode(self, images: Tensor, pose: Tensor | None, intrinsics: Tensor | None) -> Code:
         levels: list[Tensor] = []
@@ -76,13 +89,17 @@ class OccupancyNetwork(nn.Module):
             vector = torch.cat([vector, self.pose_encoder(pose, intrinsics)], dim=1)
         if self.pixels is None:
             return Code(vector)
-        camera = None
+        candidates, camera = None, None
         if self.camera_head is not None:
-            camera = self.camera_head(vector)
+            candidates = self.camera_head(vector, levels[-1])
+            camera = candidates.likeliest()
+            if pose is not None and intrinsics is not None:
+                vector = vector + is_known(pose, intrinsics)[:, None] * self.camera_head.given
             pose, intrinsics = known_or(camera, pose, intrinsics)
         assert pose is not None
         assert intrinsics is not None
-        return self.pixels.code(vector, levels, images[:, 3:], pose, intrinsics, camera)
+        code = self.pixels.code(vector, levels, images[:, 3:], pose, intrinsics)
+        return replace(code, candidates=candidates, camera=camera)
 
     def decode(self, points: Tensor, code: Code) -> Tensor:
         """points (B, T, 3) in the normalised frame, code of B pictures → logits (B, T)."""
@@ -95,14 +112,14 @@ class OccupancyNetwork(nn.Module):
 
     def forward(
         self, images: Tensor, points: Tensor, pose: Tensor | None = None, intrinsics: Tensor | None = None
-    ) -> Tensor | tuple[Tensor, Camera]:
+    ) -> Tensor | tuple[Tensor, Candidates]:
         """images (B, 3 or 4, H, W), points (B, T, 3), pose (B, 4, 4), intrinsics (B, 3, 3) → logits (B, T).
 
-        With ``pose="predicted"`` also the predicted cameras, for their loss.
+        With ``pose="predicted"`` also the candidates for the cameras, for their loss.
         """
         code = self.encode(images, pose, intrinsics)
         logits = self.decode(points, code)
-        return logits if code.camera is None else (logits, code.camera)
+        return logits if code.candidates is None else (logits, code.candidates)
 
     def fold(self, code: Code, dtype: torch.dtype = torch.float32) -> Decoder:
         """The decoder for one picture's code, in eval mode; batch norms are folded into the weights."""
@@ -114,6 +131,14 @@ class OccupancyNetwork(nn.Module):
         local = None if pixels is None else lambda points: pixels(points[None], code)[0]
         made = FoldedDecoder if self.config.norm == "batch" else PlainDecoder
         return made(self.decoder, code.vector, dtype, local)
+
+
+def _mirrored(pose: Tensor | None, intrinsics: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """The cameras of the mirror images, as far as they are known."""
+    return (
+        None if pose is None else mirrored_pose(pose),
+        None if intrinsics is None else mirrored_intrinsics(intrinsics),
+    )
 
 
 def build_model(config: ModelConfig, *, pretrained: bool = False, weights: Path | None = None) -> OccupancyNetwork:

@@ -16,7 +16,7 @@ from timm.layers.norm import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pix3d_onet.learning.network.camera import Camera
+from pix3d_onet.learning.network.camera import Camera, Candidates
 from pix3d_onet.learning.network.decoder import without_autocast
 
 CHANNELS = 64
@@ -38,7 +38,7 @@ class Code:
 
     ``maps``: (B, F, h, w) float32 each, sampled at every point; ``pose`` (B, 4, 4) and ``intrinsics`` (B, 3, 3) as in
     ``Batch``. Empty and None with ``conditioning="global"``.
-    ``camera``: the predicted one, if the network predicts cameras.
+    ``candidates``: for the cameras, if the network predicts them; ``camera``: the likeliest of them.
     ``mirrored``: the code of the mirror images, if logits are averaged over both.
     """
 
@@ -46,6 +46,7 @@ class Code:
     maps: tuple[Tensor, ...] = ()
     pose: Tensor | None = None
     intrinsics: Tensor | None = None
+    candidates: Candidates | None = None
     camera: Camera | None = None
     mirrored: Code | None = None
 
@@ -58,7 +59,8 @@ class Code:
         pose, intrinsics = (None if part is None else part[one] for part in (self.pose, self.intrinsics))
         camera = None if self.camera is None else Camera(*(part[one] for part in self.camera))
         mirrored = None if self.mirrored is None else self.mirrored.picture(index)
-        return Code(self.vector[one], tuple(level[one] for level in self.maps), pose, intrinsics, camera, mirrored)
+        maps = tuple(level[one] for level in self.maps)
+        return Code(self.vector[one], maps, pose, intrinsics, camera=camera, mirrored=mirrored)
 
 
 class SeparateLevels(nn.Module):
@@ -122,18 +124,10 @@ class PixelFeatures(nn.Module):
         self.blend = nn.Linear(parts * self.levels.count * CHANNELS, features, bias=False)
         self.locate = nn.Linear(parts * PLACE, features, bias=False)
 
-    def code(
-        self,
-        vector: Tensor,
-        levels: Sequence[Tensor],
-        mask: Tensor,
-        pose: Tensor,
-        intrinsics: Tensor,
-        camera: Camera | None = None,
-    ) -> Code:
+    def code(self, vector: Tensor, levels: Sequence[Tensor], mask: Tensor, pose: Tensor, intrinsics: Tensor) -> Code:
         """vector (B, C), feature levels (B, C', h, w), mask (B, 1, H, W), pose (B, 4, 4), intrinsics (B, 3, 3)."""
         maps = (level.to(mask.dtype) for level in self.levels(levels))
-        return Code(vector, (*maps, mask), pose, intrinsics, camera)
+        return Code(vector, (*maps, mask), pose, intrinsics)
 
     def forward(self, points: Tensor, code: Code) -> Tensor:
         """points (B, T, 3) in the normalised frame → (B, T, features); only the product with features is narrow."""

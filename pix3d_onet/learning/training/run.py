@@ -275,7 +275,7 @@ def _weights_record(network: OccupancyNetwork, file: Path | None, emit: Emit) ->
 
 def _open_splits(request: Request, dataset: Dataset, where: torch.device) -> dict[str, Split]:
     splits: dict[str, Split] = {}
-    needs_pose, masks = request.model.needs_pose, request.model.needs_mask
+    needs_pose = request.model.needs_pose
     for name in ("train", "val", "test"):
         need_pose = needs_pose or (request.model.predicts_camera and name == "train")  # to learn from
         if name == "test" and not has_pictures(dataset, "test", need_pose=need_pose):
@@ -284,6 +284,7 @@ def _open_splits(request: Request, dataset: Dataset, where: torch.device) -> dic
             continue
         wanted = PictureFilter(need_pose, request.config.views if name == "train" else "prefer-photos")
         near = name == "train" and request.config.near > 0  # scores are on uniform points
+        masks = request.model.needs_mask or (name == "train" and "tint" in request.config.augment)
         split = open_split(
             dataset, name, request.config, where, wanted, residence=request.residence, near=near, masks=masks
         )

@@ -22,7 +22,7 @@ from pix3d_onet.errors import DivergedError, InterruptedRunError
 from pix3d_onet.events import Emit, Note, TrainStep
 from pix3d_onet.learning import checkpoint, distributed
 from pix3d_onet.learning.batches.augment import augment
-from pix3d_onet.learning.batches.batch import Batch, Decoding, RawBatch
+from pix3d_onet.learning.batches.batch import Batch, Decoding, RawBatch, without_mask
 from pix3d_onet.learning.batches.drawing import BITS, DrawPlan
 from pix3d_onet.learning.batches.prefetch import Prefetch
 from pix3d_onet.learning.batches.split import ResidentSplit, Split, to_device
@@ -49,7 +49,7 @@ SAVE_SECONDS = 60.0
 """Least seconds between checkpoints, which are written after validations."""
 CHECK_EVERY = {"cpu": 1, "cuda": 20}
 """Steps between checks of the loss, by type of device; a check waits for a GPU to finish."""
-OWN_CAMERA = 0.5
+OWN_CAMERA = 0.75
 """Share of the pictures of a step whose features are sampled with the predicted camera, if the network predicts it: as
 in use, while the others teach what exact features say."""
 
@@ -145,7 +145,12 @@ class Trainer:
             self.network = torch.compile(self.network, mode=mode)  # type: ignore[assignment]
         train = setup.train
         batch, wanted = self.config.batch_size, self.config.points_per_shape
-        self.plan = DrawPlan(self.config.seed, len(train), train.points_count, batch, train.near_usable)
+        share = self.config.photo_share
+        photos = ~train.rendered if share > 0 and 0 < train.rendered.sum() < len(train) else None
+        if share > 0 and photos is None:
+            kind = "rendered views" if train.rendered.any() else "photos"
+            setup.emit(Note(f"`photo_share={share:g}` has no effect: all training pictures are {kind}", "warning"))
+        self.plan = DrawPlan(self.config.seed, len(train), train.points_count, batch, train.near_usable, photos, share)
         self.near = min(int(wanted * self.config.near) // BITS * BITS, train.near_usable)
         self.uniform = min(wanted - self.near, train.usable)
         self.points = self.near + self.uniform
@@ -154,7 +159,7 @@ class Trainer:
             None if train.device == setup.device and isinstance(train, ResidentSplit) else Prefetch(self.raw_batch)
         )
         self.progress = Progress()
-        self.symmetric = symmetries(train) if model.config.predicts_camera else None
+        self.symmetric = symmetries(train).to(setup.device) if model.config.predicts_camera else None
         val = setup.val
         self.forecast = forecast(self.config, len(val), setup.test_pictures, val.points_count)
         self.pending: list[tuple[int, Tensor]] = []
@@ -245,10 +250,10 @@ class Trainer:
         first = group.rank * count
         own = seeding.generator(self.config.seed, "cameras", str(number)).random(first + count)[first:] < OWN_CAMERA
         pose = batch.pose.masked_fill(to_device(own, device)[:, None, None], torch.nan)
-        logits, camera = self.network(batch.images, batch.points, pose, batch.intrinsics)
+        logits, candidates = self.network(batch.images, batch.points, pose, batch.intrinsics)
         shapes = self.setup.train.shapes[self.plan.draw(number).share(group.rank, group.world).pictures]
         true = Camera(batch.pose, batch.intrinsics)
-        error = camera_loss(camera, true, symmetric[to_device(shapes, device)])
+        error = camera_loss(candidates, true, symmetric[to_device(shapes, device)])
         return occupancy_loss(logits, batch.occupancy) + self.config.camera_weight * self.points * error
 
     def batch(self, number: int) -> Batch:
@@ -258,7 +263,8 @@ class Trainer:
         if not self.config.augment:
             return batch
         first = self.setup.group.rank * len(batch.images)
-        return augment(batch, self.config.augment, self.config.seed, number, first)
+        batch = augment(batch, self.config.augment, self.config.seed, number, first)
+        return batch if self.model.config.needs_mask else without_mask(batch)
 
     def raw_batch(self, number: int) -> RawBatch:
         """This process's share of the batch of a step, as stored; in pinned memory if it is made ahead for a GPU."""

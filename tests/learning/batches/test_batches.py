@@ -19,7 +19,7 @@ from pix3d_onet.data.store import encoding
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.learning.batches import streaming
-from pix3d_onet.learning.batches.augment import augment, color, crop, flip
+from pix3d_onet.learning.batches.augment import DARKEST, augment, color, crop, flip, tint
 from pix3d_onet.learning.batches.batch import Batch, Decoding
 from pix3d_onet.learning.batches.drawing import Draw, DrawPlan, wrapped_slices
 from pix3d_onet.learning.batches.opening import open_split, split_bytes
@@ -82,6 +82,39 @@ def test_every_point_is_equally_likely() -> None:
     assert counts.max() / counts.mean() < 1.05
 
 
+@settings(max_examples=30, deadline=None)
+@given(photos=st.integers(1, 9), views=st.integers(1, 30), batch=st.integers(1, 40), share=st.floats(0.01, 0.99))
+def test_photos_have_their_share_of_the_steps_and_both_kinds_have_epochs(
+    photos: int, views: int, batch: int, share: float
+) -> None:
+    favoured = np.random.default_rng(0).permutation(photos + views) < photos
+    plan = DrawPlan(3, len(favoured), 64, batch, favoured=favoured, share=share)
+    steps = max(4, -(-3 * len(favoured) // batch))
+    draws = [plan.draw(step).pictures for step in range(1, steps + 1)]
+    assert {len(pictures) for pictures in draws} == {batch}
+    for pictures in draws:
+        assert abs(favoured[pictures].sum() - share * batch) < 1
+    drawn = np.concatenate(draws)
+    assert abs(favoured[drawn].sum() - share * len(drawn)) < 1
+    for kind in (favoured, ~favoured):
+        counts = np.bincount(drawn[kind[drawn]], minlength=len(favoured))[kind]
+        assert counts.max() - counts.min() <= 1
+    again = DrawPlan(3, len(favoured), 64, batch, favoured=favoured, share=share).draw(steps)
+    np.testing.assert_array_equal(again.pictures, draws[-1])
+    plain = DrawPlan(3, len(favoured), 64, batch).draw(steps)
+    np.testing.assert_array_equal(again.starts, plain.starts)
+
+
+def test_kinds_are_mixed_within_a_step() -> None:
+    """So that each process gets both."""
+    favoured = np.arange(40) < 20
+    places = np.concatenate(
+        [favoured[DrawPlan(seed, 40, 64, 16, favoured=favoured, share=0.5).draw(1).pictures] for seed in range(8)]
+    ).reshape(8, 16)
+    assert 0.2 < places[:, :8].mean() < 0.8
+    assert len({tuple(row) for row in places.tolist()}) > 4
+
+
 def test_parts_of_processes_make_up_the_draw() -> None:
     whole = DrawPlan(1, 10, 64, 12).draw(5)
     parts = [whole.share(rank, 3) for rank in range(3)]
@@ -135,6 +168,7 @@ def test_streamed_equals_resident(root: Path, masks: bool) -> None:
     assert resident.images.shape[1] == 3 + masks
     assert streamed.record_ids == resident.record_ids
     assert streamed.objects() == resident.objects()
+    np.testing.assert_array_equal(streamed.rendered, resident.rendered)
     assert str(root / streamed.places[0][0]) in Path("/proc/self/maps").read_text()  # mapped, not read
     for step in (1, 2, 3):
         draw = DrawPlan(0, len(resident), resident.points_count, 7).draw(step)
@@ -328,7 +362,9 @@ def test_augmentation_depends_on_the_position_in_the_whole_batch() -> None:
     assert not torch.equal(augment(batch(4), kinds, 5, 10, 0).images, whole.images)
 
 
-@pytest.mark.parametrize("kinds", [("crop",), ("flip",), ("color", "crop", "flip"), ("crop", "flip", "stretch")])
+@pytest.mark.parametrize(
+    "kinds", [("crop",), ("flip",), ("color", "crop", "flip", "tint"), ("crop", "flip", "stretch")]
+)
 def test_points_are_seen_in_the_mask_after_augmentation(kinds: tuple[str, ...]) -> None:
     before = masked(8, 96)
     after = augment(before, kinds, 3, 1, 0)
@@ -364,6 +400,35 @@ def test_color_leaves_white_white_and_changes_the_object() -> None:
     assert (changed - images).abs().max() > 0.02
     assert changed.min() >= 0
     assert changed.max() <= 1
+
+
+def test_tint_multiplies_the_object_by_a_colour_of_its_own() -> None:
+    made = batch(64).images[:, :3]
+    mask = (made < 1).any(1, keepdim=True).float()
+    images = torch.cat([made, mask], dim=1)
+    numbers = torch.rand(64, 5, generator=torch.Generator().manual_seed(3))
+    changed = tint(images, numbers)
+    assert torch.equal(changed[:, 3:], mask)
+    outside = mask.expand(-1, 3, -1, -1) == 0
+    assert bool((changed[:, :3][outside] == 1).all())
+    ratio = (changed[:, :3] / made)[:, :, 4:12, 4:9].flatten(2)  # (B, 3, pixels of the object)
+    torch.testing.assert_close(ratio, ratio[:, :, :1].expand_as(ratio))
+    colour = ratio[:, :, 0]
+    assert colour.amax(1).min() >= DARKEST
+    assert colour.amax() <= 1
+    assert (colour.amax(1) > 0.9).any()  # some are bright,
+    assert (colour.amax(1) < 0.4).any()  # some dark,
+    assert (colour.amin(1) / colour.amax(1) > 0.9).any()  # some grey,
+    assert (colour.amin(1) / colour.amax(1) < 0.3).any()  # some vivid,
+    assert set(colour.argmax(1).tolist()) == {0, 1, 2}  # and of any hue
+    torch.testing.assert_close(tint(images, torch.zeros(64, 5)), images)
+
+
+def test_tint_leaves_the_white_behind_a_rim() -> None:
+    """A pixel half covered by an object of 0.4, painted in the darkest grey: half of 0.1, half white."""
+    images = torch.tensor([0.5 * 0.4 + 0.5] * 3 + [0.5]).view(1, 4, 1, 1)
+    changed = tint(images, torch.tensor([[1.0, 1, 1, 0, 1]]))
+    torch.testing.assert_close(changed[0, :3, 0, 0], torch.full((3,), 0.5 * 0.4 * DARKEST + 0.5))
 
 
 def test_crop_zooms_about_the_centre_and_fills_with_white() -> None:

@@ -73,14 +73,19 @@ def test_logits_are_the_mean_over_the_picture_and_its_mirror_image(name: str) ->
             torch.testing.assert_close(narrow, folded, atol=0.3, rtol=0.1)
 
 
-@pytest.mark.parametrize("name", ["pixel", "layer norm"])
+@pytest.mark.parametrize("name", ["pixel", "layer norm", "predicted"])
 def test_a_mirrored_scene_has_the_mirrored_field(name: str) -> None:
+    """Also if its camera is predicted: from the picture and from its mirror image."""
     config = replace(CASES[name], tta="flip")
     model = network(config)
     images, points, pose, intrinsics = scene(config, 1)
+    known, mirrored = (pose, intrinsics), mirrored_by_hand(pose, intrinsics)
+    if model.camera_head is not None:
+        torch.nn.init.normal_(model.camera_head.out.weight, std=0.3)
+        known = mirrored = (None, None)
     with torch.no_grad():
-        field = model.fold(model.encode(images, pose, intrinsics))
-        turned = model.fold(model.encode(images.flip(-1), *mirrored_by_hand(pose, intrinsics)))
+        field = model.fold(model.encode(images, *known))
+        turned = model.fold(model.encode(images.flip(-1), *mirrored))
     torch.testing.assert_close(field(points[0]), turned(points[0] * MIRROR))
     value, gradient = field.value_and_gradient(points[0])
     torch.testing.assert_close(value, field(points[0]))
@@ -93,7 +98,7 @@ def test_a_mirrored_scene_has_the_mirrored_field(name: str) -> None:
     assert close.float().mean() > 0.8  # the others have a kink between the two points
 
 
-def test_a_camera_is_predicted_once_and_mirrored_even_beside_known_ones() -> None:
+def test_the_mean_camera_is_used_by_both_decoders_even_beside_known_ones() -> None:
     config = replace(CASES["predicted"], tta="flip")
     model = network(config)
     assert model.camera_head is not None

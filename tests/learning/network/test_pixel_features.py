@@ -147,11 +147,11 @@ def test_two_training_steps_of_each_variant(name: str) -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for _ in range(2):
         found = model(images[:, : 3 + config.needs_mask], points_of(2), pose, intrinsics)
-        logits, camera = found if config.predicts_camera else (found, None)
+        logits, candidates = found if config.predicts_camera else (found, None)
         optimizer.zero_grad()
         loss = occupancy_loss(logits, torch.ones_like(logits))
-        if camera is not None:
-            loss = loss + camera_loss(camera, Camera(pose, intrinsics), torch.ones(2, TURNS, dtype=torch.bool))
+        if candidates is not None:
+            loss = loss + camera_loss(candidates, Camera(pose, intrinsics), torch.ones(2, TURNS, dtype=torch.bool))
         loss.backward()
         optimizer.step()
     still = [key for key, value in model.named_parameters() if value.grad is None or not value.isfinite().all()]
@@ -164,6 +164,8 @@ def test_a_network_that_predicts_cameras_needs_none_and_takes_those_that_are_kno
     model = build_model(ModelConfig(**TINY, pose="predicted")).eval()
     images, pose, intrinsics = views(2)
     pose[1] = torch.nan
+    assert model.camera_head is not None
+    torch.nn.init.normal_(model.camera_head.given)
     with torch.no_grad():
         alone, some = model.encode(images), model.encode(images, pose, intrinsics)
         assert alone.camera is not None
@@ -171,6 +173,8 @@ def test_a_network_that_predicts_cameras_needs_none_and_takes_those_that_are_kno
         assert torch.equal(alone.intrinsics, alone.camera.intrinsics)  # type: ignore[arg-type]
         torch.testing.assert_close(some.intrinsics[0] @ some.pose[0, :3], intrinsics[0] @ pose[0, :3])  # type: ignore[index]
         assert torch.equal(some.pose[1], alone.pose[1])  # type: ignore[index]
+        torch.testing.assert_close(some.vector[0], alone.vector[0] + model.camera_head.given)
+        assert torch.equal(some.vector[1], alone.vector[1])  # the decoder is told which cameras are given
         one = alone.picture(1)
         assert one.camera is not None
         assert torch.equal(one.camera.pose, alone.camera.pose[1:])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +14,11 @@ from helpers.datasets import make_dataset
 from pix3d_onet.ablation.variants import VARIANTS, Variant
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import InputError, UnsuitableError
+from pix3d_onet.events import Note
+from pix3d_onet.learning.batches.drawing import DrawPlan
 from pix3d_onet.learning.checkpoint import load_model
 from pix3d_onet.learning.training.run import train
+from pix3d_onet.learning.training.trainer import Trainer
 
 BASE = TrainConfig(
     steps=2, batch_size=4, points_per_shape=32, image_size=32, pretrained=False, val_every=2, val_points=64,
@@ -54,6 +59,52 @@ def test_steps_change_every_part_of_the_network(
     assert torch.isfinite(torch.cat([value.flatten() for value in last.values()])).all()
     still = {key for key in last if "backbone" in key and torch.equal(last[key], first[key])}
     assert config.freeze_encoder == (still == {key for key in last if "backbone" in key})
+
+
+@contextmanager
+def first_trainer(config: TrainConfig, data: Path, out: Path) -> Iterator[Trainer]:
+    """The trainer of a run of a network without a mask, before its first step."""
+    made: list[Trainer] = []
+    model, _ = tiny(VARIANTS["resnet18"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "run", lambda self: made.append(self) or "completed")
+        with suppress(Exception):  # a run without steps has no record
+            train(model, config, data, out, name="x", device="cpu", threads=1, examples=False)
+    yield made[0]
+
+
+def test_tint_paints_objects_and_only_in_training(data: Path, tmp_path: Path) -> None:
+    """The network sees no mask."""
+    with first_trainer(BASE, data, tmp_path / "plain") as trainer:
+        plain = trainer.batch(1).images
+    with first_trainer(replace(BASE, augment=("tint",)), data, tmp_path / "tint") as trainer:
+        tinted, raw = trainer.batch(1).images, trainer.raw_batch(1)
+        assert trainer.setup.val.gather(DrawPlan(0, 1, 256, 1).draw(1), 8).images.shape[1] == 3
+    assert tinted.shape == plain.shape
+    assert tinted.shape[1] == 3
+    mask = raw.images[:, 3:] > 0
+    assert torch.equal(tinted[~mask.expand_as(plain)], plain[~mask.expand_as(plain)])
+    assert ((tinted != plain).any(1, keepdim=True) & mask).flatten(1).any(1).all()
+
+
+def test_a_share_of_photos_is_one_of_photos(data: Path, tmp_path: Path) -> None:
+    with first_trainer(replace(BASE, photo_share=0.75), data, tmp_path / "run") as trainer:
+        drawn = trainer.setup.train.rendered[trainer.plan.draw(1).pictures]
+    assert drawn.sum() == 1  # of four
+
+
+def test_a_share_of_photos_without_any_other_picture_is_said(data: Path, tmp_path: Path) -> None:
+    model, _ = tiny(VARIANTS["resnet18"])
+    notes: list[str] = []
+
+    def emit(event: object) -> None:
+        notes.extend([event.message] if isinstance(event, Note) else [])
+
+    for views, told in (("photos", True), ("all", False)):
+        notes.clear()
+        config = replace(BASE, steps=1, photo_share=0.5, views=views)
+        train(model, config, data, tmp_path / views, name="x", device="cpu", threads=1, examples=False, emit=emit)
+        assert any("has no effect: all training pictures are photos" in text for text in notes) == told
 
 
 def test_what_a_variant_cannot_have_is_one_line(data: Path, tmp_path: Path) -> None:
