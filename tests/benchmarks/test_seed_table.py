@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-STORED = ROOT / "benchmarks/results/best"
+STORED = ROOT / "benchmarks/results/best/before-tint"
 
 
 def table(*arguments: object) -> subprocess.CompletedProcess[str]:
