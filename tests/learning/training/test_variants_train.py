@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,14 +61,23 @@ def test_steps_change_every_part_of_the_network(
     assert config.freeze_encoder == (still == {key for key in last if "backbone" in key})
 
 
+class _StoppedError(Exception):
+    pass
+
+
 @contextmanager
 def first_trainer(config: TrainConfig, data: Path, out: Path) -> Iterator[Trainer]:
     """The trainer of a run of a network without a mask, before its first step."""
     made: list[Trainer] = []
     model, _ = tiny(VARIANTS["resnet18"])
+
+    def stop(trainer: Trainer) -> str:
+        made.append(trainer)
+        raise _StoppedError
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "run", lambda self: made.append(self) or "completed")
-        with suppress(Exception):  # a run without steps has no record
+        patch.setattr(Trainer, "run", stop)
+        with pytest.raises(_StoppedError):
             train(model, config, data, out, name="x", device="cpu", threads=1, examples=False)
     yield made[0]
 
