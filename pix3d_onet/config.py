@@ -26,6 +26,7 @@ ImagesPerObject = Literal["one", "all"]
 Flags = Literal["clean", "all"]
 Scales = Literal[1, 3]
 PoseInput = Literal["none", "matrix", "6d", "predicted"]
+CameraEncoder = Literal["shared", "own"]
 Conditioning = Literal["global", "pixel"]
 Pyramid = Literal["separate", "shared", "fpn"]
 Schedule = Literal["constant", "cosine"]
@@ -269,6 +270,9 @@ class ModelConfig(Config):
     tta: TestTimeAugmentation = field(default="none", metadata=LATER)
     """Test-time augmentation: ``flip`` averages the logits of a picture and of its mirror image in validation,
     evaluation and reconstruction, at twice their cost."""
+    camera_encoder: CameraEncoder = field(default="shared", metadata=LATER)
+    """With `pose=predicted`, the encoder that the camera is predicted from: the one that also describes the shape
+    (``shared``), or one of the same kind for it alone (``own``)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -282,6 +286,8 @@ class ModelConfig(Config):
         self._require(pixel or not self.mirror, "mirror", "False without `conditioning='pixel'`")
         rule = "none, matrix or 6d without `conditioning='pixel'`"
         self._require(pixel or not self.predicts_camera, "pose", rule)
+        rule = "shared without `pose='predicted'`"
+        self._require(self.predicts_camera or self.camera_encoder == "shared", "camera_encoder", rule)
 
     @property
     def predicts_camera(self) -> bool:
@@ -317,7 +323,8 @@ class ModelConfig(Config):
         parts += {"matrix": ["pose"], "6d": ["pose6d"]}.get(self.pose, [])
         if self.conditioning == "pixel":
             parts += ["pixel"] + ["mirror"] * self.mirror + ["fpn"] * (self.pyramid == "fpn")
-        parts += ["predicted"] * self.predicts_camera + ["layernorm"] * (self.norm == "layer")
+        parts += ["predicted"] * self.predicts_camera + ["own"] * (self.camera_encoder == "own")
+        parts += ["layernorm"] * (self.norm == "layer")
         parts += ["tta"] * (self.tta == "flip")
         return "-".join(parts)
 
@@ -375,6 +382,8 @@ class TrainConfig(Config):
     """Share of each step's points that are near the surface, 0 to 1; the data set must have such points."""
     camera_weight: float = field(default=0.3, metadata=LATER)
     """With `pose=predicted`, weight of the camera's loss beside the mean cross-entropy of a point."""
+    camera_pictures: int = field(default=0, metadata=LATER)
+    """With `pose=predicted`, further pictures per step that train only the camera."""
     photo_share: float = field(default=0.0, metadata=LATER)
     """Share of photos among each step's pictures, if there are rendered views, too, 0 to 0.99; 0 = as in the data."""
     backbone_lr: float = field(default=1.0, metadata=LATER)
@@ -400,7 +409,7 @@ class TrainConfig(Config):
         self._require(0 < self.backbone_lr <= 100, "backbone_lr", "above 0, at most 100")
         enough = self.near == 0 or (self.near <= 1 and self.near * self.points_per_shape >= 8)
         self._require(enough, "near", "0, or at most 1 and at least 8 of the points")
-        for name in ("warmup", "patience", "val_points"):
+        for name in ("warmup", "patience", "val_points", "camera_pictures"):
             self._require(getattr(self, name) >= 0, name, "0 or more")
 
 

@@ -104,12 +104,13 @@ _TABLE: tuple[Variant, ...] = (
     Variant(
         "best-predicted",
         "Recipe best, predicted camera",
-        replace(_BEST, pose="predicted"),
-        13_855_545,
+        replace(_BEST, pose="predicted", camera_encoder="own"),
+        25_163_385,
         train={
             **RECIPES["best"].changes,
             "augment": (*AUGMENT, "tint"),
             "camera_weight": 1.0,
+            "camera_pictures": 48,
         },
     ),
     Variant(

@@ -171,7 +171,7 @@ def test_an_automatic_batch_can_be_shared_by_any_number(monkeypatch: pytest.Monk
     from pix3d_onet.learning.network.model import build_model
     from pix3d_onet.learning.training import batch_size
 
-    monkeypatch.setattr(batch_size, "kept_bytes", lambda *a: 1e6 * a[-1])
+    monkeypatch.setattr(batch_size, "kept_bytes", lambda *a: 1e6 * a[4])
     monkeypatch.setattr(batch_size, "available_memory", lambda _: 2**34)
     model, cpu = build_model(two_processes.MODEL), torch.device("cpu")
     found = [

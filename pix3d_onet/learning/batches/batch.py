@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +20,7 @@ class Batch:
     ``images`` (B, 3, H, W) float32 in [0, 1], or (B, 4, H, W) with the object's mask; ``points`` (B, T, 3) float32,
     normalised frame; ``occupancy`` (B, T) float32 0 or 1; ``pose`` (B, 4, 4) float32, normalised → camera frame;
     ``intrinsics`` (B, 3, 3) float32, in units of the picture's side. Pose and intrinsics are NaN where unknown.
+    ``further``: pictures that train only a predicted camera, T = 0.
     """
 
     images: Tensor
@@ -26,6 +28,7 @@ class Batch:
     occupancy: Tensor
     pose: Tensor
     intrinsics: Tensor
+    further: Batch | None = None
 
 
 def without_mask(batch: Batch) -> Batch:
@@ -44,15 +47,20 @@ class RawBatch:
     labels: Tensor
     pose: Tensor
     intrinsics: Tensor
+    further: RawBatch | None = None
 
     def to(self, device: torch.device) -> RawBatch:
         """The same batch on ``device``; the copy is asynchronous from pinned memory."""
-        fields = (self.images, self.cells, self.labels, self.pose, self.intrinsics)
-        return RawBatch(*(field.to(device, non_blocking=True) for field in fields))
+        return self._each(lambda field: field.to(device, non_blocking=True))
 
     def pin(self) -> RawBatch:
         """The same batch in pinned memory, from which a GPU can copy asynchronously."""
-        return RawBatch(*(f.pin_memory() for f in (self.images, self.cells, self.labels, self.pose, self.intrinsics)))
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> RawBatch:
+        names = ("images", "cells", "labels", "pose", "intrinsics")
+        further = None if self.further is None else self.further._each(change)
+        return RawBatch(**{name: change(getattr(self, name)) for name in names}, further=further)
 
 
 class Decoding:
@@ -76,4 +84,5 @@ class Decoding:
         """Decode a raw batch, with the first ``count`` points of each block."""
         images = raw.images.float().div_(255).contiguous(memory_format=torch.channels_last)
         points = self.points(raw.cells[:, :count])
-        return Batch(images, points, self.labels(raw.labels, count), raw.pose, raw.intrinsics)
+        further = None if raw.further is None else self.batch(raw.further, 0)
+        return Batch(images, points, self.labels(raw.labels, count), raw.pose, raw.intrinsics, further)

@@ -26,6 +26,10 @@ from pix3d_onet.learning.network.encoders import POSE_DIM, ImageEncoder, PoseEnc
 from pix3d_onet.learning.network.pixel_features import Code, PixelFeatures
 from pix3d_onet.learning.network.weights_file import weights_path
 
+BACKDROP = 0.5
+"""Added to the background for a camera's own encoder, so that it differs from an object of any colour, also a white
+one: where an object ends in the picture says most about where it is."""
+
 
 class OccupancyNetwork(nn.Module):
     """An image encoder, an optional pose encoder, optional pixel features, and the conditional decoder.
@@ -48,6 +52,7 @@ class OccupancyNetwork(nn.Module):
         code_dim = config.c_dim + (POSE_DIM if self.pose_encoder is not None else 0)
         self.decoder = ConditionalDecoder(code_dim, config.hidden_dim, config.blocks, config.norm)
         self.camera_head: CameraHead | None = None
+        self.camera_encoder: ImageEncoder | None = None
         self.pixels: PixelFeatures | None = None
         if config.conditioning == "pixel":
             assert isinstance(self.encoder, ImageEncoder)
@@ -56,6 +61,8 @@ class OccupancyNetwork(nn.Module):
             )
             if config.predicts_camera:
                 self.camera_head = CameraHead(config.c_dim, self.encoder.level_channels()[-1])
+            if config.camera_encoder == "own":
+                self.camera_encoder = ImageEncoder(config.encoder, config.c_dim, pretrained=pretrained, weights=file)
 
     def encode(self, images: Tensor, pose: Tensor | None = None, intrinsics: Tensor | None = None) -> Code:
         """images (B, 3 or 4, H, W), pose (B, 4, 4), intrinsics (B, 3, 3) → what ``decode`` and ``fold`` need.
@@ -91,7 +98,7 @@ class OccupancyNetwork(nn.Module):
             return Code(vector)
         candidates, camera = None, None
         if self.camera_head is not None:
-            candidates = self.camera_head(vector, levels[-1])
+            candidates = self.candidates(images) if self.camera_encoder else self.camera_head(vector, levels[-1])
             camera = candidates.likeliest()
             if pose is not None and intrinsics is not None:
                 vector = vector + is_known(pose, intrinsics)[:, None] * self.camera_head.given
@@ -100,6 +107,17 @@ class OccupancyNetwork(nn.Module):
         assert intrinsics is not None
         code = self.pixels.code(vector, levels, images[:, 3:], pose, intrinsics)
         return replace(code, candidates=candidates, camera=camera)
+
+    def candidates(self, images: Tensor) -> Candidates:
+        """images (B, 4, H, W) → candidates for their cameras; only with ``pose="predicted"``."""
+        assert self.camera_head is not None
+        encoder = self.encoder
+        images, mask = images[:, :3], images[:, 3:]
+        if self.camera_encoder is not None:
+            encoder, images = self.camera_encoder, images + BACKDROP * (1 - mask)
+        vector, levels = encoder.with_levels(images)  # type: ignore[operator]
+        found: Candidates = self.camera_head(vector, levels[-1])
+        return found
 
     def decode(self, points: Tensor, code: Code) -> Tensor:
         """points (B, T, 3) in the normalised frame, code of B pictures → logits (B, T)."""
@@ -115,11 +133,18 @@ class OccupancyNetwork(nn.Module):
     ) -> Tensor | tuple[Tensor, Candidates]:
         """images (B, 3 or 4, H, W), points (B, T, 3), pose (B, 4, 4), intrinsics (B, 3, 3) → logits (B, T).
 
-        With ``pose="predicted"`` also the candidates for the cameras, for their loss.
+        With ``pose="predicted"`` also the candidates for the cameras, for their loss, and of further images than those
+        that have points, if there are any.
         """
-        code = self.encode(images, pose, intrinsics)
+        count = len(points)
+        code = self.encode(images[:count], pose, intrinsics)
         logits = self.decode(points, code)
-        return logits if code.candidates is None else (logits, code.candidates)
+        if code.candidates is None:
+            return logits
+        if len(images) == count:
+            return logits, code.candidates
+        pairs = zip(code.candidates, self.candidates(images[count:]), strict=True)
+        return logits, Candidates(*(torch.cat(pair) for pair in pairs))
 
     def fold(self, code: Code, dtype: torch.dtype = torch.float32) -> Decoder:
         """The decoder for one picture's code, in eval mode; batch norms are folded into the weights."""

@@ -31,7 +31,7 @@ def largest_batch(
     small batches and extrapolated. ConfigError if not even those fit.
     """
     try:
-        small, large = (kept_bytes(model, config, device, precision, batch) for batch in PROBES)
+        small, large = (kept_bytes(model, config, device, precision, batch, world) for batch in PROBES)
     except RuntimeError as error:
         raise ConfigError(f"not even a batch of {PROBES[-1]} fits into memory ({type(error).__name__}).") from None
     each = max(1.0, (large - small) / (PROBES[1] - PROBES[0])) * TRANSIENT
@@ -43,8 +43,11 @@ def largest_batch(
     return max(batch // world, 1) * world
 
 
-def kept_bytes(model: OccupancyNetwork, config: TrainConfig, device: torch.device, precision: str, batch: int) -> float:
-    """Bytes that the forward pass of ``batch`` pictures keeps for the backward pass."""
+def kept_bytes(
+    model: OccupancyNetwork, config: TrainConfig, device: torch.device, precision: str, batch: int, world: int = 1
+) -> float:
+    """Bytes that the forward pass of ``batch`` pictures, and of this process's further ones that train only the
+    camera, keeps for the backward pass."""
     seen: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -53,11 +56,13 @@ def kept_bytes(model: OccupancyNetwork, config: TrainConfig, device: torch.devic
         return tensor
 
     buffers = {name: value.clone() for name, value in model.named_buffers()}
-    images, pose, intrinsics = blank_pictures(model.config, batch, config.image_size, device)
+    further = config.camera_pictures // world
+    images, pose, intrinsics = blank_pictures(model.config, batch + further, config.image_size, device)
     points = torch.zeros(batch, config.points_per_shape, 3, device=device)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         with autocast(device, precision):
-            logits = model.decode(points, model.encode(images, pose, intrinsics))
+            found = model(images, points, pose[:batch], intrinsics[:batch])
+        logits = found if isinstance(found, torch.Tensor) else found[0]
         occupancy_loss(logits, torch.zeros_like(logits, dtype=torch.float32))
     for name, value in model.named_buffers():  # undo the update of the running statistics
         value.copy_(buffers[name])

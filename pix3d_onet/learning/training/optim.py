@@ -20,8 +20,8 @@ def freeze_encoder(model: OccupancyNetwork) -> None:
 
 
 def backbones(model: OccupancyNetwork) -> list[nn.Module]:
-    """Every timm backbone of the image encoder."""
-    return [module for name, module in model.encoder.named_modules() if name.rsplit(".", maxsplit=1)[-1] == "backbone"]
+    """Every timm backbone of the image encoders."""
+    return [module for name, module in model.named_modules() if name.rsplit(".", maxsplit=1)[-1] == "backbone"]
 
 
 def make_optimizer(model: OccupancyNetwork, config: TrainConfig) -> torch.optim.Optimizer:

@@ -121,6 +121,11 @@ def train(
     if "stretch" in config.augment and model.pose != "none":
         text = f"`augment='stretch'` would show the pose input (`pose={model.pose!r}`) cameras that are not rigid."
         raise UnsuitableError(text, hint="Take it out, or give `pose='none'`.")
+    if config.camera_pictures and not model.predicts_camera:
+        raise ConfigError(
+            f"`camera_pictures={config.camera_pictures}` would train no camera: `pose` is {model.pose}.",
+            hint="Take it out, or give `pose='predicted'`.",
+        )
     if weights is not None and init_from is not None:
         raise ConfigError("`weights` and `init_from` both give the encoder's first weights.", hint="Give one of them.")
     cpu_threads = Threads(threads, where, emit)
@@ -145,9 +150,9 @@ def train(
         }
         if is_ours and (record := finished_run(out, identity, resume)) is not None:
             return record
-        if request.config.batch_size % group.world:
-            size = request.config.batch_size
-            raise ConfigError(f"`batch_size={size}` must be divisible by the {group.world} processes.")
+        for setting in ("batch_size", "camera_pictures"):
+            if (size := getattr(request.config, setting)) % group.world:
+                raise ConfigError(f"`{setting}={size}` must be divisible by the {group.world} processes.")
         check_suitable(build_model(request.model).to(where), request.config, group.world)
         with locked(out, emit) if group.leads else nullcontext():
             distributed.wait()

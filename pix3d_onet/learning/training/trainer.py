@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,7 +24,7 @@ from pix3d_onet.events import Emit, Note, TrainStep
 from pix3d_onet.learning import checkpoint, distributed
 from pix3d_onet.learning.batches.augment import augment
 from pix3d_onet.learning.batches.batch import Batch, Decoding, RawBatch, without_mask
-from pix3d_onet.learning.batches.drawing import BITS, DrawPlan
+from pix3d_onet.learning.batches.drawing import BITS, Draw, DrawPlan
 from pix3d_onet.learning.batches.prefetch import Prefetch
 from pix3d_onet.learning.batches.split import ResidentSplit, Split, to_device
 from pix3d_onet.learning.batches.symmetry import symmetries
@@ -150,7 +151,11 @@ class Trainer:
         if share > 0 and photos is None:
             kind = "rendered views" if train.rendered.any() else "photos"
             setup.emit(Note(f"`photo_share={share:g}` has no effect: all training pictures are {kind}", "warning"))
-        self.plan = DrawPlan(self.config.seed, len(train), train.points_count, batch, train.near_usable, photos, share)
+        seed, stored = self.config.seed, train.points_count
+        self.plans = [DrawPlan(seed, len(train), stored, batch, train.near_usable, photos, share)]
+        if further := self.config.camera_pictures:
+            other = int(seeding.generator(seed, "camera-pictures").integers(2**32))
+            self.plans.append(DrawPlan(other, len(train), stored, further, favoured=photos, share=share))
         self.near = min(int(wanted * self.config.near) // BITS * BITS, train.near_usable)
         self.uniform = min(wanted - self.near, train.usable)
         self.points = self.near + self.uniform
@@ -246,14 +251,16 @@ class Trainer:
 
     def loss_with_camera(self, batch: Batch, number: int, symmetric: Tensor) -> Tensor:
         """The loss of a network that predicts cameras; for a share of the pictures also its features' camera."""
-        group, device, count = self.setup.group, self.setup.device, len(batch.images)
-        first = group.rank * count
+        device, count = self.setup.device, len(batch.images)
+        first = self.setup.group.rank * count
         own = seeding.generator(self.config.seed, "cameras", str(number)).random(first + count)[first:] < OWN_CAMERA
         pose = batch.pose.masked_fill(to_device(own, device)[:, None, None], torch.nan)
-        logits, candidates = self.network(batch.images, batch.points, pose, batch.intrinsics)
-        shapes = self.setup.train.shapes[self.plan.draw(number).share(group.rank, group.world).pictures]
-        true = Camera(batch.pose, batch.intrinsics)
-        error = camera_loss(candidates, true, symmetric[to_device(shapes, device)])
+        parts = [batch] if batch.further is None else [batch, batch.further]
+        images = torch.cat([part.images for part in parts])
+        logits, candidates = self.network(images, batch.points, pose, batch.intrinsics)
+        pictures = np.concatenate([draw.pictures for draw in self.draws(number)])
+        true = Camera(torch.cat([part.pose for part in parts]), torch.cat([part.intrinsics for part in parts]))
+        error = camera_loss(candidates, true, symmetric[to_device(self.setup.train.shapes[pictures], device)])
         return occupancy_loss(logits, batch.occupancy) + self.config.camera_weight * self.points * error
 
     def batch(self, number: int) -> Batch:
@@ -262,15 +269,27 @@ class Trainer:
         batch = self.decoding.batch(raw, self.points)
         if not self.config.augment:
             return batch
-        first = self.setup.group.rank * len(batch.images)
-        batch = augment(batch, self.config.augment, self.config.seed, number, first)
+        group, count = self.setup.group, len(batch.images)
+        further = batch.further
+        batch = augment(batch, self.config.augment, self.config.seed, number, group.rank * count)
+        if further is not None:
+            first = group.world * count + group.rank * len(further.images)
+            further = augment(further, self.config.augment, self.config.seed, number, first)
+            batch = replace(batch, further=further)
         return batch if self.model.config.needs_mask else without_mask(batch)
 
     def raw_batch(self, number: int) -> RawBatch:
         """This process's share of the batch of a step, as stored; in pinned memory if it is made ahead for a GPU."""
-        draw = self.plan.draw(number).share(self.setup.group.rank, self.setup.group.world)
+        draw, *further = self.draws(number)
         raw = self.setup.train.gather(draw, self.uniform, self.near)
+        if further:
+            raw = replace(raw, further=self.setup.train.gather(further[0], 0))
         return raw.pin() if self.prefetch is not None and self.setup.device.type == "cuda" else raw
+
+    def draws(self, number: int) -> list[Draw]:
+        """This process's share of the pictures of a step, and of those that train only the camera, if there are any."""
+        group = self.setup.group
+        return [plan.draw(number).share(group.rank, group.world) for plan in self.plans]
 
     def check_losses(self) -> None:
         """Fetch the losses since the last check and emit the newest. DivergedError if one is not finite."""
@@ -299,7 +318,8 @@ class Trainer:
 
     def diverged(self, number: int) -> DivergedError:
         """The error for a loss or weights that are not finite; names the pictures of that step."""
-        names = [self.setup.train.record_ids[i] for i in sorted(set(self.plan.draw(number).pictures.tolist()))]
+        drawn = {int(row) for plan in self.plans for row in plan.draw(number).pictures}
+        names = [self.setup.train.record_ids[i] for i in sorted(drawn)]
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         saved = "The last checkpoint was saved before. " if RunFolder(self.setup.folder).has_network else ""
         return DivergedError(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pix3d_onet.ablation.variants import SUITES, variant
-from pix3d_onet.config import ModelConfig, Pyramid
+from pix3d_onet.config import CameraEncoder, ModelConfig, Pyramid
 from pix3d_onet.errors import ConfigError, SettingError
 from pix3d_onet.learning.network.camera import TURNS, Camera, camera_loss
 from pix3d_onet.learning.network.encoders import ImageEncoder
@@ -181,6 +181,38 @@ def test_a_network_that_predicts_cameras_needs_none_and_takes_those_that_are_kno
         assert model.fold(one)(points_of(1)[0]).isfinite().all()
 
 
+def test_a_camera_s_own_encoder_is_the_only_one_that_learns_the_camera_and_sees_white_objects() -> None:
+    model = build_model(ModelConfig(**TINY, pose="predicted", camera_encoder="own"))
+    torch.nn.init.normal_(model.camera_head.out.weight)  # type: ignore[union-attr]
+    images, points = views(2)[0], points_of(2)
+    logits, candidates = model(images, points)
+    candidates.numbers.sum().backward(retain_graph=True)
+    reached = {key.partition(".")[0] for key, value in model.named_parameters() if value.grad is not None}
+    assert reached == {"camera_encoder", "camera_head"}
+    model.zero_grad()
+    logits.sum().backward()
+    reached = {key.partition(".")[0] for key, value in model.named_parameters() if value.grad is not None}
+    assert reached == {"encoder", "decoder", "pixels"}
+    white = torch.ones(2, 4, 64, 64)
+    white[0, 3, :32] = white[1, 3, 32:] = 0
+    numbers = model.eval().candidates(white).numbers
+    assert (numbers[0] - numbers[1]).abs().max() > 1e-3  # where nothing but the mask says what is the object
+
+
+@pytest.mark.parametrize("encoder", ["shared", "own"])
+def test_further_pictures_are_those_that_have_no_points(encoder: CameraEncoder) -> None:
+    model = build_model(ModelConfig(**TINY, pose="predicted", camera_encoder=encoder)).eval()
+    torch.nn.init.normal_(model.camera_head.out.weight)  # type: ignore[union-attr]
+    images, points = views(5)[0], points_of(2)
+    with torch.no_grad():
+        logits, candidates = model(images, points)
+        expected, first = model(images[:2], points)
+        torch.testing.assert_close(logits, expected)
+        torch.testing.assert_close(candidates.numbers[:2], first.numbers)
+        torch.testing.assert_close(candidates.scores[2:], model.candidates(images[2:]).scores)
+        assert len(candidates.numbers) == 5
+
+
 def test_compiled_without_a_break() -> None:
     model = build_model(ModelConfig(**TINY, pose="predicted", mirror=True)).eval()
     images, pose, intrinsics = views(2)
@@ -260,6 +292,8 @@ def test_a_missing_camera_and_settings_that_contradict_each_other() -> None:
         ModelConfig(scales=3, conditioning="pixel")
     with pytest.raises(SettingError, match="pose"):
         ModelConfig(pose="predicted")
+    with pytest.raises(SettingError, match="camera_encoder"):
+        ModelConfig(conditioning="pixel", camera_encoder="own")
     assert ModelConfig("resnet18", pose="predicted", conditioning="pixel").default_name == "resnet18-pixel-predicted"
     assert "conditioning" not in ModelConfig().to_json()
     assert ModelConfig("resnet18", conditioning="pixel", mirror=True).default_name == "resnet18-pixel-mirror"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.datasets import make_dataset
+from torch import Tensor
 
 from pix3d_onet.config import ModelConfig, Residence, TrainConfig
-from pix3d_onet.errors import InputError
-from pix3d_onet.events import Event, Note
+from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError
+from pix3d_onet.events import Event, Note, TrainStep
 from pix3d_onet.learning.checkpoint import load_model
 from pix3d_onet.learning.training.run import train
 
@@ -47,6 +50,41 @@ def test_predicted_cameras_are_learned_from_those_that_are_known_and_used_for_al
     assert trained["camera_head.out.weight"].abs().max() > 0
     again = train(model, CONFIG, data, tmp_path / "again", name="tiny", device="cpu", threads=1)
     assert again.val_scores == record.val_scores
+
+
+def test_a_camera_s_own_encoder_learns_from_further_pictures(tmp_path: Path) -> None:
+    data = make_dataset(tmp_path / "data", **DATA)  # type: ignore[arg-type]
+    model = replace(MODEL, pose="predicted", camera_encoder="own")
+    config = replace(CONFIG, camera_pictures=6)
+    folders: dict[str, Path] = {}
+
+    def weights(name: str, config: TrainConfig, residence: Residence = "ram") -> dict[str, Tensor]:
+        folders[name] = tmp_path / name
+        train(model, config, data, folders[name], name="tiny", device="cpu", threads=1, residence=residence)
+        return load_model(folders[name]).state_dict()
+
+    found, without = weights("run", config), weights("without", CONFIG)
+    streamed = weights("streamed", config, "disk")
+    assert all(torch.equal(found[name], streamed[name]) for name in found)
+    changed = {name for name in found if not torch.equal(found[name], without[name])}
+    assert any(name.startswith("camera_encoder.") for name in changed)
+    assert any(name.startswith("camera_head.") for name in changed)
+    half, pending = tmp_path / "half", [signal.SIGTERM]
+
+    def stop(event: Event) -> None:
+        if isinstance(event, TrainStep) and event.step == 2 and pending:
+            signal.raise_signal(pending.pop())
+
+    with pytest.raises(InterruptedRunError):
+        train(model, config, data, half, name="tiny", device="cpu", threads=1, emit=stop)
+    train(model, config, data, half, name="tiny", device="cpu", threads=1, resume=True)
+    resumed = load_model(half).state_dict()
+    assert all(torch.equal(found[name], resumed[name]) for name in found)
+
+
+def test_pictures_for_a_camera_that_is_not_predicted_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="would train no camera"):
+        train(MODEL, replace(CONFIG, camera_pictures=6), tmp_path, tmp_path / "run", name="tiny", device="cpu")
 
 
 def test_data_without_cameras_are_refused(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_tint_paints_objects_and_only_in_training(data: Path, tmp_path: Path) ->
 
 def test_a_share_of_photos_is_one_of_photos(data: Path, tmp_path: Path) -> None:
     with first_trainer(replace(BASE, photo_share=0.75), data, tmp_path / "run") as trainer:
-        drawn = trainer.setup.train.rendered[trainer.plan.draw(1).pictures]
+        drawn = trainer.setup.train.rendered[trainer.plans[0].draw(1).pictures]
     assert drawn.sum() == 1  # of four
 
 
