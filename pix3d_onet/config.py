@@ -362,7 +362,7 @@ class TrainConfig(Config):
     patience: int = 0
     """Stop after this many validations without a better IoU; 0 = never."""
     freeze_encoder: bool = False
-    """Train only the projection and the decoder."""
+    """Train only the projection and the decoder, and a camera's head."""
     pretrained: bool = True
     """Start from timm's pretrained encoder weights."""
     views: str = "all"
@@ -383,7 +383,8 @@ class TrainConfig(Config):
     camera_weight: float = field(default=0.3, metadata=LATER)
     """With `pose=predicted`, weight of the camera's loss beside the mean cross-entropy of a point."""
     camera_pictures: int = field(default=0, metadata=LATER)
-    """With `pose=predicted`, further pictures per step that train only the camera."""
+    """With `camera_encoder=own`, further pictures per step that train only the camera; augmentation and the share of
+    photos are those of the others."""
     photo_share: float = field(default=0.0, metadata=LATER)
     """Share of photos among each step's pictures, if there are rendered views, too, 0 to 0.99; 0 = as in the data."""
     backbone_lr: float = field(default=1.0, metadata=LATER)

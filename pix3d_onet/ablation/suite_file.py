@@ -159,16 +159,25 @@ class _Suite:
     def settings(
         self, config: type[Config], where: Place, table: Mapping[str, Any], *, named: bool = True
     ) -> dict[str, Any]:
-        """``table`` as fields of ``config``, checked one by one so that an error can name the line."""
-        for key, value in table.items():
-            place = (*where, key) if named else where
-            try:
-                config.from_json({key: value})
-            except SettingError as error:
-                self.fail(place, f"{key} must be {error.rule}, not {value!r}")
-            except (ConfigError, TypeError):
+        """``table`` as fields of ``config``. Checked together, since the rule of one may depend on another; an error
+        names the line of the one that breaks it."""
+        try:
+            config.from_json(table)
+        except SettingError as error:
+            key = error.setting
+            place = (*where, key) if named and key in table else where
+            self.fail(place, f"{key} must be {error.rule}, not {table.get(key, error.value)!r}")
+        except (ConfigError, TypeError):
+            for key, value in table.items():
                 wanted = next(type(f.default) for f in dataclasses.fields(config) if f.name == key)
-                self.fail(place, f"{key} must be of type {wanted.__name__}, not {value!r}")
+                try:
+                    config.from_json({key: value})
+                except SettingError:
+                    continue
+                except (ConfigError, TypeError):
+                    place = (*where, key) if named else where
+                    self.fail(place, f"{key} must be of type {wanted.__name__}, not {value!r}")
+            raise
         return {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
 
     def strings(self, key: str) -> list[str]:

@@ -59,6 +59,15 @@ def test_all_that_a_file_can_say(tmp_path: Path) -> None:
     assert own.recipe(TrainConfig()).ema == 0.99
 
 
+def test_settings_that_depend_on_one_another(tmp_path: Path) -> None:
+    """Their order in the file does not matter."""
+    text = 'camera_encoder = "own"\npose = "predicted"\nconditioning = "pixel"\n'
+    (found,) = read_suite(write(tmp_path, f'[[variant]]\nname = "x"\nencoder = "resnet18"\n{text}')).variants
+    assert found.model == ModelConfig("resnet18", conditioning="pixel", pose="predicted", camera_encoder="own")
+    with pytest.raises(ConfigError, match=r"line 4: pose must be none, matrix or 6d without `conditioning='pixel'`"):
+        read_suite(write(tmp_path, '[[variant]]\nname = "x"\nencoder = "resnet18"\npose = "predicted"\n'))
+
+
 def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
     suite = read_suite(write(tmp_path, '[[variant]]\nname = "convnext"\n'))
     assert (suite.title, suite.base, suite.preset, dict(suite.recipe), suite.seeds) == ("my", "convnext", None, {}, ())

@@ -97,12 +97,13 @@ class DrawPlan:
         return np.concatenate(parts) if parts else positions
 
     def _order(self, name: str, epoch: int, count: int) -> NDArray[np.int64]:
-        if (name, epoch) not in self._orders:
+        order = self._orders.get((name, epoch))  # once: another thread may clear them
+        if order is None:
             if len(self._orders) > CACHED_EPOCHS:
                 self._orders.clear()
             rng = seeding.generator(self.seed, name, str(epoch))
-            self._orders[name, epoch] = rng.permutation(count).astype(np.int64)
-        return self._orders[name, epoch]
+            order = self._orders[name, epoch] = rng.permutation(count).astype(np.int64)
+        return order
 
 
 def wrapped_slices(start: int, count: int, total: int) -> list[tuple[int, int, int]]:

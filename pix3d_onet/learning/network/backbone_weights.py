@@ -40,6 +40,7 @@ PREFERRED = (
     ("teacher", "student"),  # DINO: the teacher is evaluated (Caron et al., ICCV 2021)
     ("online_encoder", "target_encoder"),  # BYOL: the online encoder is kept (Grill et al., NeurIPS 2020)
     ("online_network", "target_network"),
+    ("encoder", "camera_encoder"),  # ours: the shape's, which has seen fewer pictures but more of each
 )
 """Name parts of two backbones in one file; the first is used."""
 AVERAGE = re.compile(r"(?:^|_)(?:ema|averaged?)(?:_|$)")

@@ -98,7 +98,8 @@ class OccupancyNetwork(nn.Module):
             return Code(vector)
         candidates, camera = None, None
         if self.camera_head is not None:
-            candidates = self.candidates(images) if self.camera_encoder else self.camera_head(vector, levels[-1])
+            own = self.camera_encoder is not None
+            candidates = self.candidates(images) if own else self.camera_head(vector, levels[-1])
             camera = candidates.likeliest()
             if pose is not None and intrinsics is not None:
                 vector = vector + is_known(pose, intrinsics)[:, None] * self.camera_head.given
@@ -109,13 +110,10 @@ class OccupancyNetwork(nn.Module):
         return replace(code, candidates=candidates, camera=camera)
 
     def candidates(self, images: Tensor) -> Candidates:
-        """images (B, 4, H, W) → candidates for their cameras; only with ``pose="predicted"``."""
+        """images (B, 4, H, W) → candidates for their cameras; only with ``camera_encoder="own"``."""
         assert self.camera_head is not None
-        encoder = self.encoder
-        images, mask = images[:, :3], images[:, 3:]
-        if self.camera_encoder is not None:
-            encoder, images = self.camera_encoder, images + BACKDROP * (1 - mask)
-        vector, levels = encoder.with_levels(images)  # type: ignore[operator]
+        assert self.camera_encoder is not None
+        vector, levels = self.camera_encoder.with_levels(images[:, :3] + BACKDROP * (1 - images[:, 3:]))
         found: Candidates = self.camera_head(vector, levels[-1])
         return found
 
@@ -129,21 +127,25 @@ class OccupancyNetwork(nn.Module):
         return logits
 
     def forward(
-        self, images: Tensor, points: Tensor, pose: Tensor | None = None, intrinsics: Tensor | None = None
+        self,
+        images: Tensor,
+        points: Tensor,
+        pose: Tensor | None = None,
+        intrinsics: Tensor | None = None,
+        further: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Candidates]:
         """images (B, 3 or 4, H, W), points (B, T, 3), pose (B, 4, 4), intrinsics (B, 3, 3) → logits (B, T).
 
-        With ``pose="predicted"`` also the candidates for the cameras, for their loss, and of further images than those
-        that have points, if there are any.
+        With ``pose="predicted"`` also the candidates for the cameras (B + F), for their loss: those of ``images``, and
+        of the ``further`` ones (F, 4, H, W), which only a camera's own encoder can take.
         """
-        count = len(points)
-        code = self.encode(images[:count], pose, intrinsics)
+        code = self.encode(images, pose, intrinsics)
         logits = self.decode(points, code)
         if code.candidates is None:
             return logits
-        if len(images) == count:
+        if further is None:
             return logits, code.candidates
-        pairs = zip(code.candidates, self.candidates(images[count:]), strict=True)
+        pairs = zip(code.candidates, self.candidates(further), strict=True)
         return logits, Candidates(*(torch.cat(pair) for pair in pairs))
 
     def fold(self, code: Code, dtype: torch.dtype = torch.float32) -> Decoder:

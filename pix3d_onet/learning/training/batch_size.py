@@ -33,14 +33,25 @@ def largest_batch(
     try:
         small, large = (kept_bytes(model, config, device, precision, batch, world) for batch in PROBES)
     except RuntimeError as error:
-        raise ConfigError(f"not even a batch of {PROBES[-1]} fits into memory ({type(error).__name__}).") from None
+        raise ConfigError(
+            f"not even a batch of {PROBES[-1]}{beside(config)} fits into memory ({type(error).__name__})."
+        ) from None
     each = max(1.0, (large - small) / (PROBES[1] - PROBES[0])) * TRANSIENT
-    weights = sum(p.numel() for p in model.parameters()) * 4 * STATES + max(0, small - PROBES[0] * each)
+    weights = sum(p.numel() for p in model.parameters()) * 4 * STATES + max(0, small * TRANSIENT - PROBES[0] * each)
     room = available_memory(device) * BATCH_SHARE - weights
+    if config.camera_pictures and room < each:
+        raise ConfigError(
+            f"not even a batch of 1{beside(config)} fits into memory.", hint="Take fewer `camera_pictures`."
+        )
     batch = LARGEST_BATCH
     while batch > 1 and batch / world * each > room:
         batch //= 2
     return max(batch // world, 1) * world
+
+
+def beside(config: TrainConfig) -> str:
+    """What the memory holds besides the batch, for a message."""
+    return f" beside `camera_pictures={config.camera_pictures}`" if config.camera_pictures else ""
 
 
 def kept_bytes(
@@ -61,7 +72,7 @@ def kept_bytes(
     points = torch.zeros(batch, config.points_per_shape, 3, device=device)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         with autocast(device, precision):
-            found = model(images, points, pose[:batch], intrinsics[:batch])
+            found = model(images[:batch], points, pose[:batch], intrinsics[:batch], images[batch:] if further else None)
         logits = found if isinstance(found, torch.Tensor) else found[0]
         occupancy_loss(logits, torch.zeros_like(logits, dtype=torch.float32))
     for name, value in model.named_buffers():  # undo the update of the running statistics

@@ -143,12 +143,12 @@ def _difference(before: Any, now: Mapping[str, Any]) -> str:
     model, train, data = (section if isinstance(section, Mapping) else {} for section in sections)
     if not (model and train):
         return "its configuration is damaged"
-    later = TrainConfig().values()  # for settings that one of the two does not have
+    defaults = ModelConfig().values(), TrainConfig().values()  # for settings that one of the two does not have
     found = [
-        f"{key} was {_shown(old.get(key))}, now {_shown(new[key])}"
-        for old, new in ((model, now["model"]), ({**later, **train}, {**later, **now["train"]}))
-        for key in new
-        if old.get(key) != new[key]
+        f"{key} was {_shown(old.get(key))}, now {_shown(value)}"
+        for default, old, new in zip(defaults, (model, train), (now["model"], now["train"]), strict=True)
+        for key, value in {**default, **new}.items()
+        if {**default, **old}.get(key) != value
     ]
     if data.get("data_hash") != now["data"].get("data_hash"):
         old, new = (f"{_shown(d.get('name'))} ({_shown(d.get('data_hash'))})" for d in (data, now["data"]))

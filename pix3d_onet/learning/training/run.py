@@ -121,10 +121,11 @@ def train(
     if "stretch" in config.augment and model.pose != "none":
         text = f"`augment='stretch'` would show the pose input (`pose={model.pose!r}`) cameras that are not rigid."
         raise UnsuitableError(text, hint="Take it out, or give `pose='none'`.")
-    if config.camera_pictures and not model.predicts_camera:
-        raise ConfigError(
-            f"`camera_pictures={config.camera_pictures}` would train no camera: `pose` is {model.pose}.",
-            hint="Take it out, or give `pose='predicted'`.",
+    if config.camera_pictures and model.camera_encoder == "shared":
+        raise UnsuitableError(
+            f"`camera_pictures={config.camera_pictures}` needs an encoder for the camera alone: another would learn "
+            "from pictures that have no points.",
+            hint="Take it out, or give `pose='predicted'` and `camera_encoder='own'`.",
         )
     if weights is not None and init_from is not None:
         raise ConfigError("`weights` and `init_from` both give the encoder's first weights.", hint="Give one of them.")
@@ -306,8 +307,9 @@ def _out_of_memory(
     if where.type == "cuda":
         torch.cuda.empty_cache()
     fits = min(largest_batch(network.train(), config, where, precision, world), max(1, config.batch_size // 2))
+    further = f" and `camera_pictures={config.camera_pictures}`" if config.camera_pictures else ""
     return UnsuitableError(
-        f"out of memory with `batch_size={config.batch_size}`.",
+        f"out of memory with `batch_size={config.batch_size}`{further}.",
         hint=f"`batch_size={fits}` should fit; so does `batch_size=auto`, on any machine.",
     )
 

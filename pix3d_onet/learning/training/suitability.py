@@ -25,15 +25,18 @@ def check_suitable(network: OccupancyNetwork, config: TrainConfig, world: int = 
     channel, which PyTorch refuses to normalise. Running out of memory is not an error here.
     """
     values = _values_per_picture(network, config)
-    pictures = config.batch_size // world
     for name, count in values.items():
         joint = world if type(network.get_submodule(name)) is nn.BatchNorm2d else 1  # see distributed.wrap
-        if count * pictures * joint == 1:
-            raise UnsuitableError(
-                f"`batch_size={config.batch_size}` with `image_size={config.image_size}` leaves a batch norm of "
-                f"{network.config.encoder} one value per channel ({name}), which cannot be normalised.",
-                hint="Take `batch_size=2` or more, larger pictures, or `freeze_encoder=True`.",
-            )
+        passes = {"batch_size": config.batch_size}
+        if name.startswith("camera_encoder.") and config.camera_pictures:
+            passes["camera_pictures"] = config.camera_pictures
+        for setting, pictures in passes.items():
+            if count * (pictures // world) * joint == 1:
+                raise UnsuitableError(
+                    f"`{setting}={pictures}` with `image_size={config.image_size}` leaves a batch norm of "
+                    f"{network.config.encoder} one value per channel ({name}), which cannot be normalised.",
+                    hint=f"Take `{setting}=2` or more, larger pictures, or `freeze_encoder=True`.",
+                )
     if config.batch_size * config.points_per_shape == 1 and network.config.norm == "batch":
         raise UnsuitableError(
             "`batch_size=1` with `points_per_shape=1` leaves the decoder's batch norms one value per channel.",

@@ -50,7 +50,7 @@ SAVE_SECONDS = 60.0
 """Least seconds between checkpoints, which are written after validations."""
 CHECK_EVERY = {"cpu": 1, "cuda": 20}
 """Steps between checks of the loss, by type of device; a check waits for a GPU to finish."""
-OWN_CAMERA = 0.75
+PREDICTED_SHARE = 0.75
 """Share of the pictures of a step whose features are sampled with the predicted camera, if the network predicts it: as
 in use, while the others teach what exact features say."""
 
@@ -152,6 +152,7 @@ class Trainer:
             kind = "rendered views" if train.rendered.any() else "photos"
             setup.emit(Note(f"`photo_share={share:g}` has no effect: all training pictures are {kind}", "warning"))
         seed, stored = self.config.seed, train.points_count
+        # the plan of the batch, and that of the pictures that train only the camera, if there are any
         self.plans = [DrawPlan(seed, len(train), stored, batch, train.near_usable, photos, share)]
         if further := self.config.camera_pictures:
             other = int(seeding.generator(seed, "camera-pictures").integers(2**32))
@@ -253,14 +254,16 @@ class Trainer:
         """The loss of a network that predicts cameras; for a share of the pictures also its features' camera."""
         device, count = self.setup.device, len(batch.images)
         first = self.setup.group.rank * count
-        own = seeding.generator(self.config.seed, "cameras", str(number)).random(first + count)[first:] < OWN_CAMERA
-        pose = batch.pose.masked_fill(to_device(own, device)[:, None, None], torch.nan)
-        parts = [batch] if batch.further is None else [batch, batch.further]
-        images = torch.cat([part.images for part in parts])
-        logits, candidates = self.network(images, batch.points, pose, batch.intrinsics)
-        pictures = np.concatenate([draw.pictures for draw in self.draws(number)])
+        numbers = seeding.generator(self.config.seed, "cameras", str(number)).random(first + count)[first:]
+        unknown = to_device(numbers < PREDICTED_SHARE, device)
+        pose = batch.pose.masked_fill(unknown[:, None, None], torch.nan)
+        further = batch.further
+        pictures = None if further is None else further.images
+        logits, candidates = self.network(batch.images, batch.points, pose, batch.intrinsics, pictures)
+        parts = [batch] if further is None else [batch, further]
         true = Camera(torch.cat([part.pose for part in parts]), torch.cat([part.intrinsics for part in parts]))
-        error = camera_loss(candidates, true, symmetric[to_device(self.setup.train.shapes[pictures], device)])
+        rows = np.concatenate([draw.pictures for draw in self.draws(number)])
+        error = camera_loss(candidates, true, symmetric[to_device(self.setup.train.shapes[rows], device)])
         return occupancy_loss(logits, batch.occupancy) + self.config.camera_weight * self.points * error
 
     def batch(self, number: int) -> Batch:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -199,13 +201,12 @@ def test_a_camera_s_own_encoder_is_the_only_one_that_learns_the_camera_and_sees_
     assert (numbers[0] - numbers[1]).abs().max() > 1e-3  # where nothing but the mask says what is the object
 
 
-@pytest.mark.parametrize("encoder", ["shared", "own"])
-def test_further_pictures_are_those_that_have_no_points(encoder: CameraEncoder) -> None:
-    model = build_model(ModelConfig(**TINY, pose="predicted", camera_encoder=encoder)).eval()
+def test_further_pictures_have_candidates_and_no_points() -> None:
+    model = build_model(ModelConfig(**TINY, pose="predicted", camera_encoder="own")).eval()
     torch.nn.init.normal_(model.camera_head.out.weight)  # type: ignore[union-attr]
     images, points = views(5)[0], points_of(2)
     with torch.no_grad():
-        logits, candidates = model(images, points)
+        logits, candidates = model(images[:2], points, further=images[2:])
         expected, first = model(images[:2], points)
         torch.testing.assert_close(logits, expected)
         torch.testing.assert_close(candidates.numbers[:2], first.numbers)
@@ -213,8 +214,28 @@ def test_further_pictures_are_those_that_have_no_points(encoder: CameraEncoder) 
         assert len(candidates.numbers) == 5
 
 
-def test_compiled_without_a_break() -> None:
-    model = build_model(ModelConfig(**TINY, pose="predicted", mirror=True)).eval()
+def test_a_file_s_weights_are_those_of_both_encoders(tmp_path: Path) -> None:
+    own = ModelConfig(**TINY, pose="predicted", camera_encoder="own")
+    save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "file.safetensors")
+    model = build_model(own, weights=tmp_path / "file.safetensors")
+    assert model.camera_encoder is not None
+    other = model.camera_encoder.backbone.state_dict()
+    expected = load_file(tmp_path / "file.safetensors")
+    for name, value in model.encoder.backbone.state_dict().items():  # type: ignore[union-attr]
+        assert torch.equal(value, expected[name])
+        assert torch.equal(value, other[name])
+    torch.nn.init.normal_(model.camera_encoder.backbone.get_parameter("conv1.0.weight"))
+    save_file(model.state_dict(), tmp_path / "run.safetensors")
+    again = build_model(ModelConfig("test_resnet"), weights=tmp_path / "run.safetensors")
+    assert torch.equal(
+        again.encoder.backbone.conv1[0].weight,  # type: ignore[union-attr,index]
+        model.encoder.backbone.conv1[0].weight,  # type: ignore[union-attr,index]
+    )
+
+
+@pytest.mark.parametrize("encoder", ["shared", "own"])
+def test_compiled_without_a_break(encoder: CameraEncoder) -> None:
+    model = build_model(ModelConfig(**TINY, pose="predicted", mirror=True, camera_encoder=encoder)).eval()
     images, pose, intrinsics = views(2)
     pose[1] = torch.nan
     compiled = torch.compile(model, backend="eager", fullgraph=True)

@@ -12,10 +12,13 @@ from helpers.datasets import make_dataset
 from torch import Tensor
 
 from pix3d_onet.config import ModelConfig, Residence, TrainConfig
-from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError
+from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError, UnsuitableError
 from pix3d_onet.events import Event, Note, TrainStep
 from pix3d_onet.learning.checkpoint import load_model
+from pix3d_onet.learning.network.model import build_model
+from pix3d_onet.learning.training import batch_size
 from pix3d_onet.learning.training.run import train
+from pix3d_onet.learning.training.suitability import check_suitable
 
 MODEL = ModelConfig("test_resnet", c_dim=8, hidden_dim=16, blocks=1, conditioning="pixel", mirror=True)
 CONFIG = TrainConfig(
@@ -78,13 +81,39 @@ def test_a_camera_s_own_encoder_learns_from_further_pictures(tmp_path: Path) -> 
     with pytest.raises(InterruptedRunError):
         train(model, config, data, half, name="tiny", device="cpu", threads=1, emit=stop)
     train(model, config, data, half, name="tiny", device="cpu", threads=1, resume=True)
+    shared = replace(model, camera_encoder="shared")
+    with pytest.raises(InputError, match="camera_encoder was 'own', now 'shared'; camera_pictures was 6, now 0"):
+        train(shared, CONFIG, data, half, name="tiny", device="cpu", threads=1, resume=True)
     resumed = load_model(half).state_dict()
     assert all(torch.equal(found[name], resumed[name]) for name in found)
 
 
 def test_pictures_for_a_camera_that_is_not_predicted_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="would train no camera"):
-        train(MODEL, replace(CONFIG, camera_pictures=6), tmp_path, tmp_path / "run", name="tiny", device="cpu")
+    for model in (MODEL, replace(MODEL, pose="predicted")):
+        with pytest.raises(UnsuitableError, match="an encoder for the camera alone"):
+            train(model, replace(CONFIG, camera_pictures=6), tmp_path, tmp_path / "run", name="tiny", device="cpu")
+
+
+def test_one_further_picture_may_be_too_few_for_a_batch_norm() -> None:
+    model = ModelConfig("resnet18", conditioning="pixel", pose="predicted", camera_encoder="own")
+    check_suitable(build_model(model), replace(CONFIG, camera_pictures=2))
+    with pytest.raises(UnsuitableError, match="`camera_pictures=1` with `image_size=32`"):
+        check_suitable(build_model(model), replace(CONFIG, camera_pictures=1))
+
+
+def test_memory_for_further_pictures_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build_model(replace(MODEL, pose="predicted", camera_encoder="own"))
+    cpu = torch.device("cpu")
+    kept = [
+        batch_size.kept_bytes(model, replace(CONFIG, camera_pictures=count), cpu, "fp32", 2) for count in (0, 16, 32)
+    ]
+    assert kept[1] - kept[0] > 0.2 * kept[0]
+    assert kept[2] - kept[1] == pytest.approx(kept[1] - kept[0], rel=0.1)
+    weights = 16 * sum(p.numel() for p in model.parameters())
+    monkeypatch.setattr(batch_size, "available_memory", lambda _: int((weights + kept[0] * 4) / 0.8))
+    assert batch_size.largest_batch(model, CONFIG, cpu, "fp32") > 1
+    with pytest.raises(ConfigError, match="beside `camera_pictures=512`"):
+        batch_size.largest_batch(model, replace(CONFIG, camera_pictures=512), cpu, "fp32")
 
 
 def test_data_without_cameras_are_refused(tmp_path: Path) -> None:
