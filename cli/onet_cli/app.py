@@ -111,8 +111,10 @@ def report(error: Exception, call: Invocation) -> int:
         for line in "".join(traceback.format_exception(error)).splitlines():
             streams.say(line, err=True)
     if isinstance(found, OnetError):
-        word = "usage" if isinstance(found, ConfigError) else "error"
-        streams.say(shortened(f"onet: {word}: {in_flags(str(found), call.command)}"), err=True)
+        word = "usage: " if isinstance(found, ConfigError) else "error: "
+        if isinstance(found, InterruptedRunError):
+            word = ""  # to stop was asked for
+        streams.say(shortened(f"onet: {word}{in_flags(str(found), call.command)}"), err=True)
         return found.exit_status
     name = type(error).__name__
     streams.say(f"onet: unexpected {name}: {shortened(str(error))} (run again with -v for the traceback)", err=True)

@@ -57,7 +57,8 @@ def test_verbose_adds_a_traceback_and_changes_no_status(
     failing(error)
     assert status("fail", *flags) == expected
     shown = capsys.readouterr().err
-    assert shown.splitlines()[-1].startswith("onet: ")
+    word = {2: "usage: ", 3: "error: ", 130: "interrupted.", 1: "unexpected "}[expected]
+    assert shown.splitlines()[-1].startswith(f"onet: {word}")
     wanted = bool(flags) and not isinstance(error, InterruptedRunError)
     assert ("Traceback" in shown) == wanted
     assert wanted or len(shown.splitlines()) == 1
