@@ -210,11 +210,15 @@ def test_stored_batches_are_decoded_and_augmented_on_the_device() -> None:
         images, _, pose, intrinsics = inputs(ModelConfig(conditioning="pixel"))
         cells = torch.zeros(PICTURES, POINTS, 3, dtype=torch.int16, device=CUDA)
         labels = torch.zeros(PICTURES, POINTS // 8, dtype=torch.uint8, device=CUDA)
-        batch = decoding.batch(RawBatch(images.to(torch.uint8), cells, labels, pose, intrinsics), POINTS)
+        raw = RawBatch(images.to(torch.uint8), cells, labels, pose, intrinsics)
+        batch = decoding.batch(replace(raw, further=raw), POINTS)
         u = torch.rand(PICTURES, 9, device=CUDA)
         batch = replace(batch, images=color(batch.images, u[:, 0], u[:, 1:4], u[:, 4]))
         moved = flip(crop(batch, u[:, 5] + 1, u[:, 6], u[:, 8]), u[:, 7] < 0.5)
-        assert {getattr(moved, name).device for name in Batch.__slots__} == {CUDA}
+        assert moved.further is not None
+        names = set(Batch.__slots__) - {"further"}
+        assert {getattr(part, name).device for part in (moved, moved.further) for name in names} == {CUDA}
+        assert moved.further.points.shape == (PICTURES, 0, 3)
     assert crossings.found == [COPY_IN]
 
 
