@@ -66,10 +66,10 @@ class _StoppedError(Exception):
 
 
 @contextmanager
-def first_trainer(config: TrainConfig, data: Path, out: Path) -> Iterator[Trainer]:
-    """The trainer of a run of a network without a mask, before its first step."""
+def first_trainer(config: TrainConfig, data: Path, out: Path, variant: str = "resnet18") -> Iterator[Trainer]:
+    """The trainer of a run, by default of a network without a mask, before its first step."""
     made: list[Trainer] = []
-    model, _ = tiny(VARIANTS["resnet18"])
+    model, _ = tiny(VARIANTS[variant])
 
     def stop(trainer: Trainer) -> str:
         made.append(trainer)
@@ -100,6 +100,20 @@ def test_a_share_of_photos_is_one_of_photos(data: Path, tmp_path: Path) -> None:
     with first_trainer(replace(BASE, photo_share=0.75), data, tmp_path / "run") as trainer:
         drawn = trainer.setup.train.rendered[trainer.plans[0].draw(1).pictures]
     assert drawn.sum() == 1  # of four
+
+
+def test_further_pictures_have_their_share_of_photos_and_their_own_cameras(data: Path, tmp_path: Path) -> None:
+    config = replace(BASE, photo_share=0.75, camera_pictures=8)
+    with first_trainer(config, data, tmp_path / "run", "best-predicted") as trainer:
+        split, rows = trainer.setup.train, trainer.draws(1)[1].pictures
+        further = trainer.batch(1).further
+    assert further is not None
+    images, pose, intrinsics = split.pictures(rows)
+    torch.testing.assert_close(further.images, images.float() / 255)
+    assert torch.equal(further.pose, pose)
+    assert torch.equal(further.intrinsics, intrinsics)
+    assert split.rendered[rows].sum() == 2  # of eight
+    assert not set(rows.tolist()) <= set(trainer.draws(1)[0].pictures.tolist())
 
 
 def test_a_share_of_photos_without_any_other_picture_is_said(data: Path, tmp_path: Path) -> None:
