@@ -151,6 +151,9 @@ class Trainer:
         if share > 0 and photos is None:
             kind = "rendered views" if train.rendered.any() else "photos"
             setup.emit(Note(f"`photo_share={share:g}` has no effect: all training pictures are {kind}", "warning"))
+        weight = self.config.camera_weight
+        if weight != TrainConfig.camera_weight and not model.config.predicts_camera:
+            setup.emit(Note(f"`camera_weight={weight:g}` has no effect: the network predicts no camera", "warning"))
         seed, stored = self.config.seed, train.points_count
         # the plan of the batch, and that of the pictures that train only the camera, if there are any
         self.plans = [DrawPlan(seed, len(train), stored, batch, train.near_usable, photos, share)]

@@ -130,6 +130,19 @@ def test_a_share_of_photos_without_any_other_picture_is_said(data: Path, tmp_pat
         assert any("has no effect: all training pictures are photos" in text for text in notes) == told
 
 
+def test_a_weight_of_no_camera_is_said(data: Path, tmp_path: Path) -> None:
+    for name, told in (("resnet18", True), ("resnet18-pixel-predicted", False)):
+        notes: list[str] = []
+
+        def emit(event: object, notes: list[str] = notes) -> None:
+            notes.extend([event.message] if isinstance(event, Note) else [])
+
+        model, _ = tiny(VARIANTS[name])
+        config = replace(BASE, steps=1, camera_weight=2.0)
+        train(model, config, data, tmp_path / name, name="x", device="cpu", threads=1, examples=False, emit=emit)
+        assert any("camera_weight=2` has no effect" in text for text in notes) == told
+
+
 def test_what_a_variant_cannot_have_is_one_line(data: Path, tmp_path: Path) -> None:
     model, _ = tiny(VARIANTS["resnet18-pose"])
     with pytest.raises(UnsuitableError, match=r"stretch.*not rigid"):
