@@ -84,7 +84,7 @@ def figure_gallery(shown: Gallery, thumbnails: Thumbnails, emit: Emit = ignore) 
             axes.set_yticks([])
             for spine in axes.spines.values():
                 spine.set_visible(False)
-        for row, label in enumerate(("Input", "Ground truth", *(shown.labels[v] for v in variants))):
+        for row, label in enumerate((f"Input ({shown.split})", "Ground truth", *(shown.labels[v] for v in variants))):
             grid[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
         for column, record in enumerate(shown.records):
             source = shown.inputs[record]

@@ -27,6 +27,11 @@ class Gallery:
         """Variants with at least one cell, in the order of the table."""
         return tuple(dict.fromkeys(v for v, _ in self.cells))
 
+    @property
+    def split(self) -> str:
+        """The split of the records, ``"test"`` or ``"val"`` for runs of a whole data set; "" without records."""
+        return " and ".join(dict.fromkeys(self.inputs[record].split for record in self.records))
+
 
 def gallery(runs: Sequence[StoredRun], labels: Mapping[str, str], limit: int = 6, emit: Emit = ignore) -> Gallery:
     """Up to ``limit`` examples of the first run of each variant in ``labels``; a damaged file is a warning."""

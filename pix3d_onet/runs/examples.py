@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pix3d_onet.config import SPLITS
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import writing
 from pix3d_onet.files.npz import NUMBERS, read_arrays
@@ -42,7 +43,8 @@ _DAMAGE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, Runtime
 class Example:
     """One picture, the reconstruction of one run and the ground truth, meshes in the normalised frame.
 
-    ``rgb`` (H, W, 3) uint8, ``mask`` (H, W) bool, ``iou`` of the reconstruction on the stored points, in [0, 1].
+    ``rgb`` (H, W, 3) uint8, ``mask`` (H, W) bool, ``iou`` of the reconstruction on the stored points, in [0, 1];
+    ``split`` of the data set that the picture is of.
     """
 
     record_id: str
@@ -52,10 +54,12 @@ class Example:
     iou: float
     prediction: Mesh
     truth: Mesh
+    split: str
 
 
-def store_examples(run: Path, examples: Sequence[Example], *, split: str, threshold: float) -> None:
-    """Write ``run/examples.npz`` atomically; all pictures must have the same size."""
+def store_examples(run: Path, examples: Sequence[Example], *, threshold: float) -> None:
+    """Write ``run/examples.npz`` atomically; all pictures must have the same size and be of one split."""
+    (split,) = {example.split for example in examples}
     arrays: dict[str, Any] = {}
     for i, example in enumerate(examples):
         for kind, mesh in (("pred", example.prediction), ("true", example.truth)):
@@ -89,6 +93,9 @@ def read_examples(run: Path) -> tuple[Example, ...]:
 
 def _examples(arrays: dict[str, NDArray[Any]]) -> tuple[Example, ...]:
     records, objects, rgb, mask, iou = (arrays[k] for k in ("record_id", "object_id", "rgb", "mask", "iou"))
+    split = str(arrays["split"])
+    if split not in SPLITS:
+        raise ValueError(f"the split is {split[:20]!r}, not one of {', '.join(SPLITS)}")
     count = records.size
     if count > MAX_EXAMPLES:
         raise ValueError(f"{count} pictures; at most {MAX_EXAMPLES} are read")
@@ -104,6 +111,7 @@ def _examples(arrays: dict[str, NDArray[Any]]) -> tuple[Example, ...]:
             iou=float(iou[i]),
             prediction=_mesh(arrays[f"pred_vertices_{i}"], arrays[f"pred_faces_{i}"]),
             truth=_mesh(arrays[f"true_vertices_{i}"], arrays[f"true_faces_{i}"]),
+            split=split,
         )
         for i in range(count)
     )

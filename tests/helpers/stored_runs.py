@@ -143,5 +143,5 @@ def write_examples(folder: Path, name: str, count: int) -> None:
         mask = (x - 32) ** 2 + (y - 32) ** 2 < (12 + 3 * i) ** 2
         rgb = np.where(mask[..., None], np.array([120, 90, 60]), 255).astype(np.uint8)
         iou = rng.uniform(0.3, 0.6)
-        examples.append(Example(f"img/chair/{i:04d}.jpg", f"chair/EX_{i}", rgb, mask, iou, prediction, truth))
-    store_examples(folder, examples, split="test", threshold=0.2)
+        examples.append(Example(f"img/chair/{i:04d}.jpg", f"chair/EX_{i}", rgb, mask, iou, prediction, truth, "test"))
+    store_examples(folder, examples, threshold=0.2)

@@ -60,6 +60,7 @@ def test_it_is_read_as_it_was_stored(run: Path) -> None:
     assert (first.record_id, second.object_id) == ("img/chair/0000.jpg", "chair/EX_1")
     assert first.rgb.shape == (64, 64, 3)
     assert first.mask.sum() < second.mask.sum()
+    assert first.split == "test"
     vertices, faces = sphere(0.45)
     assert np.array_equal(second.truth.vertices, vertices)
     assert np.array_equal(second.truth.faces, faces)
@@ -95,6 +96,7 @@ def test_every_truncation_is_damaged(run: Path) -> None:
         ({"record_id": np.array([f"r{i}" for i in range(3)])}, "differ in length"),
         ({"record_id": np.zeros(MAX_EXAMPLES + 1, "U1")}, "at most 64"),
         ({"record_id": np.array("one")}, "differ in length"),
+        ({"split": np.array("tset")}, "the split is 'tset'"),
         ({"true_faces_0": np.zeros((MAX_FACES + 1, 3), np.uint32)}, "at most 16000"),
         ({"true_faces_0": np.full((1, 3), 10**6, np.uint32)}, "not there"),
         ({"pred_vertices_1": np.full((200, 3), np.nan, np.float32)}, "not"),

@@ -98,9 +98,9 @@ def write_examples(
             mesh, value = _reconstruct(predictor, sample, view, known)
             seconds.append(time.perf_counter() - begun)
             truth = simplify(sample.mesh, EXAMPLE_FACES)
-            examples.append(Example(view.record_id, entry.object_id, view.rgb, view.mask, value, mesh, truth))
+            examples.append(Example(view.record_id, entry.object_id, view.rgb, view.mask, value, mesh, truth, chosen))
             emit(Progress("examples", i + 1, len(entries)))
-    store_examples(Path(folder), examples, split=chosen, threshold=threshold)
+    store_examples(Path(folder), examples, threshold=threshold)
     return float(np.median(seconds))
 
 

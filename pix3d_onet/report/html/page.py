@@ -48,7 +48,7 @@ def html_page(
 ) -> str:
     """The page of ``table``, which is that of ``group``; ``shown``: its examples; ``manifest``: of its data set."""
     thumbnails = thumbnails or Thumbnails()
-    about = _about(group, table) | {"quality_of": quality(manifest) if manifest else None}
+    about = _about(group, table) | {"quality_of": quality(manifest) if manifest else None, "gallery_split": shown.split}
     records = shown.records
     while True:
         kept = dataclasses.replace(shown, records=records)

@@ -67,6 +67,10 @@ def test_the_page_carries_the_document(report: Report, text: str) -> None:
     assert {r["run_id"] for runs in data["runs"].values() for r in runs} == {r.record.run_id for r in report.group.runs}
 
 
+def test_the_gallery_says_which_split_its_iou_is_of(text: str) -> None:
+    assert "with its IoU: pictures of the test split." in text
+
+
 def test_names_cannot_break_out_of_the_page(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "resnet18", examples=1)
     record = json.loads((folder / "run.json").read_text())
