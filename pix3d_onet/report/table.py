@@ -15,7 +15,6 @@ from pix3d_onet.ablation.variants import BASE, SUITES, VARIANTS, Variant
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError
 from pix3d_onet.report.statistics import (
-    MIN_SHAPES,
     RESAMPLES,
     SIGNIFICANCE,
     PairedTest,
@@ -24,7 +23,7 @@ from pix3d_onet.report.statistics import (
     paired_test,
     per_shape,
 )
-from pix3d_onet.runs.record import CONSTANT, RunRecord
+from pix3d_onet.runs.record import CONSTANT, FEW_PICTURES, RunRecord
 
 SMOKE_STEPS = 1000
 """Runs of fewer steps show that the pipeline works, not which variant is better: none is past its first rise by then
@@ -161,7 +160,7 @@ class Table:
         for kind, does in CONSTANT.items():
             if same := [r.variant for r in self.rows if any(cell.constant == kind for cell in r.runs)]:
                 notes.append(f"Has learnt no shape, since it {does}: {', '.join(same)}.")
-        if 0 < (count := self.counts.get("val", 0)) < MIN_SHAPES:
+        if 0 < (count := self.counts.get("val", 0)) < FEW_PICTURES:
             notes.append(f"Only {count} validation picture{'' if count == 1 else 's'}: too few to rank variants.")
         if self.reference:
             notes.append("“report”: the course report that is reproduced (Pix3D chairs, 3000 steps).")

@@ -17,6 +17,8 @@ from pix3d_onet.runs.folder import RunFolder
 RUN_VERSION = 1
 CONSTANT = {"inside": "labels every validation point inside", "outside": "labels no point of a shape inside"}
 """Kinds of a network that has learnt no shape → what it does."""
+FEW_PICTURES = 5
+"""Fewer validation pictures than this rank neither a run's checkpoints nor variants."""
 LARGEST = 1e15
 """Largest number in a record (steps, bytes, seconds). JSON allows any, whose sum may overflow."""
 LONGEST = 1000

@@ -54,7 +54,7 @@ from pix3d_onet.learning.training.validate import THRESHOLDS, Advance, Scores
 from pix3d_onet.locks import locked
 from pix3d_onet.runs.arguments import PATHS, relative_paths
 from pix3d_onet.runs.folder import RunFolder, is_run
-from pix3d_onet.runs.record import CONSTANT, RunRecord, write_run
+from pix3d_onet.runs.record import CONSTANT, FEW_PICTURES, RunRecord, write_run
 
 __all__ = ["run_identity", "train"]
 
@@ -296,6 +296,9 @@ def _open_splits(request: Request, dataset: Dataset, where: torch.device) -> dic
         )
         if split.dropped:
             request.emit(Note(f"{name}: {split.dropped} pictures without a pose are left out", "warning"))
+        if name == "val" and len(split) < FEW_PICTURES:
+            count = f"{len(split)} validation picture{'s' * (len(split) > 1)}"
+            request.emit(Note(f"only {count}: too few to tell which checkpoint is best", "warning"))
         splits[name] = split
     return splits
 

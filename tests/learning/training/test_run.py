@@ -395,6 +395,15 @@ def test_pose_networks_train_and_pictures_without_pose_are_counted(data: Path, t
         assert 0 <= record.best_val_iou <= 1
 
 
+def test_a_few_validation_pictures_are_said_to_be_too_few(tmp_path: Path) -> None:
+    for shapes, wanted in ((12, ["only 2 validation pictures: too few to tell which checkpoint is best"]), (30, [])):
+        data = make_dataset(tmp_path / f"data-{shapes}", shapes=shapes, points=64, image_size=32)
+        events: list[Event] = []
+        run(data, tmp_path / f"run-{shapes}", dataclasses.replace(CONFIG, steps=1), emit=events.append)
+        notes = [event.message for event in events if isinstance(event, Note)]
+        assert [note for note in notes if "checkpoint" in note] == wanted
+
+
 def test_a_test_split_without_a_pose_is_left_out(tmp_path: Path) -> None:
     data = make_dataset(tmp_path / "data", shapes=6, points=64, image_size=32, without_pose=(5,))
     notes: list[Event] = []
