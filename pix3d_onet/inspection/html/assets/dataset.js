@@ -52,8 +52,7 @@
   function makeCard(shape, index) {
     const item = document.createElement("li");
     item.dataset.shape = index;
-    const warned = shape.warnings.length ? `; warnings: ${shape.warnings.join(", ")}` : "";
-    const button = element(item, "button", { type: "button", "aria-label": `${shape.id}, ${shape.category}, ${shape.split}${warned}` });
+    const button = element(item, "button", { type: "button" });
     const pair = element(button, "span", { class: "pair", "aria-hidden": "true" });
     const layers = element(pair, "span", { class: "layers" });
     if (shape.pictures.length) for (const kind of ["rgb", "mask"]) element(layers, "img", { class: kind, alt: "" });
@@ -61,6 +60,7 @@
     element(button, "strong", {}, shape.id);
     element(button, "span", { class: "quiet" }, `${shape.category} · ${shape.split}`);
     const value = element(button, "span", { class: "value" });
+    if (shape.warnings.length) element(button, "span", { class: "unseen" }, "warnings:");
     for (const name of shape.warnings) element(button, "span", { class: "badge" }, name);
     button.addEventListener("click", () => open(index));
     near.observe(item);
