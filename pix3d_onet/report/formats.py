@@ -93,6 +93,8 @@ STATISTICS_COLUMNS: tuple[Column, ...] = (
     ("Variant", lambda r, t: r.label),
     ("Seeds", lambda r, t: ", ".join(map(str, r.seeds))),
     ("Last IoU", lambda r, t: number(r.last_val_iou)),
+    ("Own thr.", lambda r, t: ", ".join(f"{value:g}" for value in sorted(set(r.val_thresholds)))),
+    ("Val IoU there", lambda r, t: number(r.val_iou_best_threshold)),
     ("Test IoU", lambda r, t: number(r.test_iou)),
     ("IoU − base", lambda r, t: number(r.difference)),
     (

@@ -53,7 +53,8 @@ class Row:
     ``relative``: relative improvement of the mean validation IoU over the base, over the seeds and pictures that both
     have. ``difference``, with its interval and p values: the same for per-shape scores on ``Table.tested_on``.
     ``val_pictures``, ``test_pictures``: number of pictures of the row's means, since networks with a pose input are not
-    scored on pictures without a camera.
+    scored on pictures without a camera. ``val_thresholds``: of each run, the threshold that is best on its validation
+    pictures; ``val_iou_best_threshold``: the mean IoU there.
     """
 
     variant: str
@@ -71,6 +72,7 @@ class Row:
     best_steps: tuple[int, ...] = ()
     last_val_iou: float | None = None
     val_iou_best_threshold: float | None = None
+    val_thresholds: tuple[float, ...] = ()
     test_iou: float | None = None
     test_iou_ci: float | None = None
     val_pictures: int | None = None
@@ -177,6 +179,8 @@ class Table:
                 f"Scored on fewer pictures, those with a camera: {'; '.join(fewer)}. Their own means are over these; "
                 f"what compares them with {self.base} is over shared pictures only."
             )
+        if threshold_decides := self._threshold_decides():
+            notes.append(threshold_decides)
         if self.tested_shapes:
             notes.append(
                 f"*+ and *−: better and worse than {self.base} on {self.tested_shapes} {self.tested_on} shapes "
@@ -197,6 +201,20 @@ class Table:
             for precision in sorted({cell.precision for cell in row.runs} - {""}):
                 found.setdefault(precision, []).append(row.variant)
         return found
+
+    def _threshold_decides(self) -> str:
+        """The note for a table whose first row is another one at each run's own threshold; else empty."""
+        common = {r.variant: r.val_iou for r in self.rows if r.val_iou is not None}
+        own = {r.variant: r.val_iou_best_threshold for r in self.rows if r.val_iou_best_threshold is not None}
+        if common.keys() != own.keys() or len(own) < 2:
+            return ""
+        here, there = (max(scores, key=lambda name: scores[name]) for scores in (common, own))
+        if own[there] <= own[here]:
+            return ""
+        return (
+            f"The threshold decides which is best: at that of training it is {here}, at the one that is best for each "
+            f"run (Statistics) {there}, with {own[there]:.4f} against {own[here]:.4f}."
+        )
 
     def _fewer_pictures(self) -> list[str]:
         """``variant: N of M val`` for every row that was scored on fewer pictures than another."""
@@ -337,6 +355,7 @@ def _row(group: RunGroup, variant: Variant, base: str, test: PairedTest | None, 
         best_steps=tuple(r.best_step for r in records),
         last_val_iou=fmean(r.last_val_iou for r in records),
         val_iou_best_threshold=_mean([r.val_iou_at_threshold for r in records]),
+        val_thresholds=tuple(r.val_threshold for r in records if r.val_threshold is not None),
         test_iou=fmean(tested) if all_tested else None,
         test_iou_ci=half_width(tested) if all_tested else None,
         val_pictures=min(len(r.val_scores) for r in records) or None,

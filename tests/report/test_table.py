@@ -125,6 +125,23 @@ def test_a_figure_that_one_run_lacks_is_not_averaged_over_the_others(tmp_path: P
     assert (row.gflops_image, row.latency_seconds, row.val_iou_best_threshold, row.test_iou) == (None, None, None, None)
 
 
+def test_a_threshold_that_decides_which_is_best_is_named(tmp_path: Path) -> None:
+    first, other = make_record("resnet18", shift=0.1), make_record("convnext")
+    for own, wanted in ((0.41, False), (0.43, True)):
+        runs = tmp_path / str(own)
+        write_run(runs / "a", dataclasses.replace(first, val_threshold=0.2, val_iou_at_threshold=0.42))
+        write_run(runs / "b", dataclasses.replace(other, val_threshold=0.35, val_iou_at_threshold=own))
+        table = table_of(runs)
+        assert table.row("resnet18").val_iou > table.row("convnext").val_iou
+        assert table.row("convnext").val_thresholds == (0.35,)
+        said = (
+            "The threshold decides which is best: at that of training it is resnet18, at the one that is best for each "
+            "run (Statistics) convnext, with 0.4300 against 0.4200."
+        )
+        assert (said in table.notes) == wanted
+        assert any("threshold decides" in note for note in table.notes) == wanted
+
+
 def test_significance_follows_the_scores(tmp_path: Path) -> None:
     make_run(tmp_path, "resnet18")
     far = make_record("convnext", shift=0.1)
