@@ -70,6 +70,9 @@ class RunRecord:
     val_threshold: float | None = None
     """Threshold with the best mean IoU on the validation pictures."""
     val_iou_at_threshold: float | None = None
+    val_scores_at_threshold: Mapping[str, float] = field(default_factory=dict)
+    test_scores_at_threshold: Mapping[str, float] = field(default_factory=dict)
+    """As ``val_scores`` and ``test_scores``, at ``val_threshold``."""
     weights: str = ""
     """``pretrained``, a file's digest, a run id, or empty for random initial weights."""
     encoder_weights: Mapping[str, Any] = field(default_factory=dict)

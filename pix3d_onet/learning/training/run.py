@@ -355,12 +355,11 @@ def _finish(
     trainer.average = None
     scored = tuple(sorted({*THRESHOLDS, config.threshold}))
     val = trainer.scores(splits["val"], scored, _progress(setup.emit, "score val"))
-    test: Scores | None = (
-        trainer.scores(splits["test"], (config.threshold,), _progress(setup.emit, "score test"))
-        if "test" in splits
-        else None
-    )
     chosen, chosen_iou = val.best_threshold()
+    both = tuple(sorted({config.threshold, chosen}))
+    test: Scores | None = (
+        trainer.scores(splits["test"], both, _progress(setup.emit, "score test")) if "test" in splits else None
+    )
     if constant := val.constant(config.threshold):
         text = f"the best network has learnt no shape: it {CONSTANT[constant]}. Train for more `steps`."
         setup.emit(Note(text, "warning"))
@@ -386,6 +385,8 @@ def _finish(
         objects={**splits["val"].objects(), **(splits["test"].objects() if test is not None else {})},
         val_threshold=chosen,
         val_iou_at_threshold=chosen_iou,
+        val_scores_at_threshold=val.by_record(chosen),
+        test_scores_at_threshold=test.by_record(chosen) if test is not None else {},
         weights=identity["weights"],
         encoder_weights=identity["encoder_weights"],
         device=describe_device(setup.device, setup.precision, setup.group.world, as_range(progress.threads)),
