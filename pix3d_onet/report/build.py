@@ -17,7 +17,7 @@ from pix3d_onet.report import formats
 from pix3d_onet.report.figures import FIGURE_FORMATS, write_figures
 from pix3d_onet.report.gallery import Gallery, gallery
 from pix3d_onet.report.html.page import html_page
-from pix3d_onet.report.table import Table, build_table
+from pix3d_onet.report.table import Table, at_own_thresholds, build_table
 from pix3d_onet.report.thumbnails import Thumbnails
 
 REPORT_FOLDER = "report"
@@ -42,13 +42,15 @@ class TableOptions:
 
     ``selection``: the rows of a suite (None: all variants with a run); ``all_rows``: also rows without a run, blank;
     ``base``: the variant to compare the others with (None: the suite's); ``reference``: show the published numbers
-    (None: for Table 1, and for a table without a suite's name if its rows are all those of Table 1).
+    (None: for Table 1, and for a table without a suite's name if its rows are all those of Table 1);
+    ``own_thresholds``: all IoUs but the last and the curves' are at each run's best threshold on validation.
     """
 
     selection: Selection | None = None
     base: str | None = None
     all_rows: bool = False
     reference: bool | None = None
+    own_thresholds: bool = False
 
 
 ALL_RUNS = TableOptions()
@@ -67,12 +69,15 @@ def read_report(
     rows, then with most runs).
 
     ``data``: the data set, for its quality figures; ``examples``: include its pictures and meshes. ConfigError for an
-    unknown setting or base; InputError if no run is finished, or no variant of the suite has one.
+    unknown setting or base; InputError if no run is finished, or no variant of the suite has one, or a run lacks the
+    scores at its own threshold that ``options`` ask for.
     """
     runs, unfinished = find_runs(root, emit), find_unfinished(root)
     names = {v.name for v in options.selection.variants} if options.selection else set()
     groups = sorted(group_runs(runs), key=lambda g: -len(names.intersection(g.variants)))
     group = choose_group(groups, setting, emit)
+    if options.own_thresholds:
+        group = at_own_thresholds(group)
     table = _table(group, options, unfinished, emit)
     labels = {r.variant: r.label for r in table.rows if examples}
     shown = gallery(group.runs, labels, emit=emit)
@@ -99,6 +104,7 @@ def _table(group: RunGroup, options: TableOptions, unfinished: Sequence[Unfinish
         all_rows=options.all_rows,
         reference=reference,
         unfinished=unfinished,
+        own_thresholds=options.own_thresholds,
     )
 
 

@@ -13,7 +13,7 @@ from pix3d_onet.ablation.stored_runs import RunGroup, StoredRun
 from pix3d_onet.ablation.unfinished import CONTINUE, UnfinishedRun
 from pix3d_onet.ablation.variants import BASE, SUITES, VARIANTS, Variant
 from pix3d_onet.config import ModelConfig
-from pix3d_onet.errors import ConfigError
+from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.report.statistics import (
     RESAMPLES,
     SIGNIFICANCE,
@@ -97,7 +97,8 @@ class Table:
     """The rows, with the settings that its caption and notes need.
 
     ``name``: of the suite, empty for a mixture; ``reference``: whether the published numbers are shown;
-    ``unfinished``: runs of its variants that are not finished and so not in the table.
+    ``unfinished``: runs of its variants that are not finished and so not in the table; ``own_thresholds``: whether IoUs
+    are at each run's own threshold, and not at the common ``threshold``.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Table:
     significance: float
     rows: tuple[Row, ...]
     unfinished: tuple[UnfinishedRun, ...] = ()
+    own_thresholds: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The table as a dict for JSON."""
@@ -143,10 +145,15 @@ class Table:
         named = {"": "encoders from random weights", "pretrained": "pretrained encoders"}
         weights = self.encoder_weights or named.get(self.weights, f"weights from {self.weights[:60]}")
         return (
-            f"Validation IoU (threshold {self.threshold:g}, {points} per picture, best checkpoint) on {self.dataset} "
+            f"Validation IoU ({self.scored_at}, {points} per picture, best checkpoint) on {self.dataset} "
             f"({shapes} pictures): {self.steps} steps, batch {self.batch_size}, {self.image_size}² px, "
             f"{self.points_per_shape} points per shape, {seeds or 'no seeds'}, {weights}, {', '.join(self.devices)}."
         )
+
+    @property
+    def scored_at(self) -> str:
+        """The threshold of its IoUs, in words."""
+        return "each run's best threshold on validation" if self.own_thresholds else f"threshold {self.threshold:g}"
 
     @property
     def smoke_test(self) -> str:
@@ -241,13 +248,15 @@ def build_table(
     all_rows: bool = False,
     reference: bool | None = None,
     unfinished: Sequence[UnfinishedRun] = (),
+    own_thresholds: bool = False,
 ) -> Table:
     """The table of the runs of one group.
 
     ``variants``: the rows in order (None: Table 1, then all other variants with a run); rows without a run are omitted
     unless ``all_rows``. ``base``: the variant to compare the others with (None: ``resnet18`` if it is a row, else the
     first row). ``reference``: show the published numbers (None: if the rows are all those of Table 1). ``name`` and
-    ``title`` of the suite: empty for those of Table 1 or of a mixed table. ConfigError if the base is not a row.
+    ``title`` of the suite: empty for those of Table 1 or of a mixed table. ``own_thresholds``: the group is that of
+    :func:`at_own_thresholds`. ConfigError if the base is not a row.
     """
     wanted = _variants(group, all_rows=all_rows) if variants is None else variants
     shown = [v for v in wanted if all_rows or group.of(v.name)]
@@ -291,7 +300,32 @@ def build_table(
         significance=SIGNIFICANCE,
         rows=tuple(rows) if reference else tuple(map(_without_reference, rows)),
         unfinished=tuple(r for r in unfinished if variants is None or r.variant in {v.name for v in wanted}),
+        own_thresholds=own_thresholds,
     )
+
+
+def at_own_thresholds(group: RunGroup) -> RunGroup:
+    """The group with the scores of each run at the threshold that is best on its validation pictures.
+
+    Networks differ in how sure they are, and a threshold that suits one favours it over the others. InputError if a run
+    has no such scores.
+    """
+
+    def own(run: StoredRun) -> StoredRun:
+        record = run.record
+        lacks_test = record.test_scores.keys() != record.test_scores_at_threshold.keys()
+        if record.val_iou_at_threshold is None or not record.val_scores_at_threshold or lacks_test:
+            hint = "Leave out its variant, or compare at the threshold of training."
+            raise InputError(f"{run.place or run.folder} has no IoUs at its own threshold.", hint=hint)
+        scored = dataclasses.replace(
+            record,
+            best_val_iou=record.val_iou_at_threshold,
+            val_scores=record.val_scores_at_threshold,
+            test_scores=record.test_scores_at_threshold,
+        )
+        return dataclasses.replace(run, record=scored)
+
+    return dataclasses.replace(group, runs=tuple(own(run) for run in group.runs))
 
 
 def _variants(group: RunGroup, *, all_rows: bool) -> list[Variant]:

@@ -168,6 +168,7 @@ def test_bad_input_is_one_clear_line(runs: Path, tmp_path: Path) -> None:
     assert "no folder of runs" in str(result.exception)
     assert "no suite" in str(onet("report", str(runs), "--suite", "nope").exception)
     assert "no variant" in str(onet("report", str(runs), "--base", "nope").exception)
+    assert "has no IoUs at its own threshold" in str(onet("report", str(runs), "--threshold", "val").exception)
     assert onet("report", str(runs), "--format", "docx").exit_code == 2
 
 

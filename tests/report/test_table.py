@@ -17,9 +17,10 @@ from pix3d_onet.ablation.stored_runs import find_runs, group_runs
 from pix3d_onet.ablation.unfinished import find_unfinished
 from pix3d_onet.ablation.variants import variant
 from pix3d_onet.config import TrainConfig
+from pix3d_onet.errors import InputError
 from pix3d_onet.report import formats
-from pix3d_onet.report.table import Table, build_table
-from pix3d_onet.runs.record import write_run
+from pix3d_onet.report.table import Table, at_own_thresholds, build_table
+from pix3d_onet.runs.record import RunRecord, write_run
 
 
 def table_of(root: Path, **options: object) -> Table:
@@ -140,6 +141,35 @@ def test_a_threshold_that_decides_which_is_best_is_named(tmp_path: Path) -> None
         )
         assert (said in table.notes) == wanted
         assert any("threshold decides" in note for note in table.notes) == wanted
+
+
+def test_the_table_at_own_thresholds_has_their_scores_and_tests(tmp_path: Path) -> None:
+    first, other = make_record("resnet18", shift=0.1), make_record("convnext")
+    shapes = list(other.test_scores)
+
+    def own(record: RunRecord, val: float, test: float) -> RunRecord:
+        return dataclasses.replace(
+            record,
+            val_iou_at_threshold=val,
+            val_scores_at_threshold=dict.fromkeys(record.val_scores, val),
+            test_scores_at_threshold={name: test + 0.001 * i for i, name in enumerate(shapes)},
+        )
+
+    write_run(tmp_path / "a", own(first, 0.5, 0.4))
+    write_run(tmp_path / "b", own(other, 0.6, 0.45))
+    group = group_runs(find_runs(tmp_path))[0]
+    common, table = build_table(group), build_table(at_own_thresholds(group), own_thresholds=True)
+    row = table.row("convnext")
+    assert (row.val_iou, row.relative) == (0.6, pytest.approx(0.2))
+    assert row.test_iou == pytest.approx(0.45 + 0.001 * (len(shapes) - 1) / 2)
+    assert row.difference == pytest.approx(0.05)
+    assert common.row("convnext").difference < 0
+    assert "(each run's best threshold on validation, " in table.caption
+    assert "(threshold 0.2, " in common.caption
+    assert row.last_val_iou == common.row("convnext").last_val_iou
+    write_run(tmp_path / "c", make_record("resnet34"))
+    with pytest.raises(InputError, match=r"^c has no IoUs at its own threshold"):
+        at_own_thresholds(group_runs(find_runs(tmp_path))[0])
 
 
 def test_significance_follows_the_scores(tmp_path: Path) -> None:

@@ -38,6 +38,13 @@ if TYPE_CHECKING:
     default=None,
     help="Show the numbers published in the report beside yours  [default: only for the whole Table 1]",
 )
+@click.option(
+    "--threshold",
+    type=click.Choice(["training", "val"]),
+    default="training",
+    show_default=True,
+    help="Compare IoUs at the threshold of training, or at the one that is best on each run's validation pictures.",
+)
 @click.option("--setting", help="Key of the setting to report, if the runs have more than one.")
 @click.option("--base", help="Variant to compare the others with.")
 @click.option("--data", type=click.Path(path_type=Path), help="Data set whose quality figures the HTML page shows.")
@@ -59,6 +66,7 @@ def report(
     suite: str | None,
     all_rows: bool,
     reference: bool | None,
+    threshold: str,
     setting: str | None,
     base: str | None,
     data: Path | None,
@@ -89,7 +97,7 @@ def report(
 
     format_ = "json" if as_json else format_
     with ui.live(quiet=quiet, verbose=verbose) as emit:
-        options = TableOptions(select([suite]) if suite else None, base, all_rows, reference)
+        options = TableOptions(select([suite]) if suite else None, base, all_rows, reference, threshold == "val")
         made = read_report(runs, setting=setting, options=options, data=data, examples=examples, emit=emit)
     folder = out or (report_folder(runs, made.table.name) if format_ == "html" else None)
     written: Sequence[Path] = ()
