@@ -3,10 +3,10 @@
     python benchmarks/rescore.py RUN ... --data DATASET [--records DIR]
 
 For each run folder: its best network is scored on the validation and test pictures, as training does it after the last
-step, and ``run.json`` gets ``val_scores_at_threshold`` and ``test_scores_at_threshold``. A run whose IoUs at the
-threshold of training, or whose best threshold, are not those in its record is left as it was, and named.
+step, and ``run.json`` gets the scores at ``val_threshold``. A run whose IoUs at the threshold of training, or whose
+best threshold, are not those of its record is left as it was, and named; so is one that cannot be read.
 
-``--records DIR``: also write the record to every folder below DIR that has one of the same run (stored results).
+``--records DIR``: also add them to the records of the same runs below DIR (stored results).
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from pix3d_onet.config import TrainConfig
 from pix3d_onet.data.store.reader import Dataset
+from pix3d_onet.errors import InputError, OnetError
 from pix3d_onet.learning.batches.opening import has_pictures, open_split
 from pix3d_onet.learning.batches.split import PictureFilter
 from pix3d_onet.learning.checkpoint import load_model
@@ -38,12 +40,11 @@ def score(model: OccupancyNetwork, dataset: Dataset, split: str, config: TrainCo
     return evaluate_split(model, pictures, thresholds=thresholds, points=config.val_points)
 
 
-def rescored(run: Path, dataset: Dataset) -> RunRecord:
-    """The record of ``run`` with both scores. ValueError if what was stored is not found again."""
-    record, model = read_run(run), load_model(run)
-    config = TrainConfig.from_json(dict(record.train))
-    if record.data["data_hash"] != dataset.manifest.data_hash:
-        raise ValueError("it was trained on other data")
+def own_scores(run: Path, record: RunRecord, dataset: Dataset) -> dict[str, Any]:
+    """The fields of the record at its best threshold. InputError if what is stored is not found again."""
+    if record.data.get("data_hash") != dataset.manifest.data_hash:
+        raise InputError("it was trained on other data")
+    model, config = load_model(run), TrainConfig.from_json(dict(record.train))
     needs_pose = model.config.needs_pose
     found = {
         split: score(model, dataset, split, config)
@@ -53,38 +54,55 @@ def rescored(run: Path, dataset: Dataset) -> RunRecord:
     for split, stored in (("val", record.val_scores), ("test", record.test_scores)):
         now = found[split].by_record(config.threshold) if split in found else {}
         if now.keys() != stored.keys():
-            raise ValueError(f"its {split} pictures are not those of the record")
+            raise InputError(f"its {split} pictures are not those of the record")
         if (furthest := max((abs(now[name] - stored[name]) for name in now), default=0.0)) > TOLERANCE:
-            raise ValueError(f"a {split} IoU differs from the record's by {furthest:.4f}")
-    chosen, _ = found["val"].best_threshold()
+            raise InputError(f"a {split} IoU differs from the record's by {furthest:.4f}")
+    chosen, mean = found["val"].best_threshold()
     if chosen != record.val_threshold:
-        raise ValueError(f"its best threshold is {chosen:g}, in the record {record.val_threshold}")
-    own = {split: scores.by_record(chosen) for split, scores in found.items()}
-    return dataclasses.replace(record, val_scores_at_threshold=own["val"], test_scores_at_threshold=own.get("test", {}))
+        raise InputError(f"its best threshold is {chosen:g}, in the record {record.val_threshold}")
+    return {
+        "val_iou_at_threshold": mean,
+        "val_scores_at_threshold": found["val"].by_record(chosen),
+        "test_scores_at_threshold": found["test"].by_record(chosen) if "test" in found else {},
+        "constant_at_threshold": found["val"].constant(chosen),
+    }
+
+
+def copies_below(folder: Path | None) -> dict[Path, RunRecord]:
+    """The records of all runs below ``folder``, by the run's folder; damaged ones are named and left out."""
+    found: dict[Path, RunRecord] = {}
+    for path in sorted(folder.rglob("run.json")) if folder else ():
+        try:
+            found[path.parent] = read_run(path.parent)
+        except OnetError as error:
+            print(f"{path}: {error}")
+    return found
 
 
 def main() -> None:
-    """Parse, score, write and print."""
+    """Parse, score, write and print; status 1 if a run was left as it was."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--records", type=Path)
     arguments = parser.parse_args()
-    copies = (
-        {p.parent: read_run(p.parent).run_id for p in arguments.records.rglob("run.json")} if arguments.records else {}
-    )
+    copies = copies_below(arguments.records)
     failed = 0
     with Dataset(arguments.data) as dataset:
         for run in arguments.runs:
             try:
-                record = rescored(run, dataset)
-            except ValueError as error:
+                record = read_run(run)
+                fields = own_scores(run, record, dataset)
+            except OnetError as error:
                 failed += 1
                 print(f"{run}: left as it was: {error}")
                 continue
-            for folder in (run, *(place for place, run_id in copies.items() if run_id == record.run_id)):
-                write_run(folder, record)
-            own = record.test_scores_at_threshold.values()
+            write_run(run, dataclasses.replace(record, **fields))
+            for folder, copy in copies.items():
+                same = (copy.run_id, copy.val_scores, copy.test_scores)
+                if same == (record.run_id, record.val_scores, record.test_scores):
+                    write_run(folder, dataclasses.replace(copy, **fields))
+            own = fields["test_scores_at_threshold"].values()
             mean = f", test IoU there {sum(own) / len(own):.4f}" if own else ""
             print(f"{run}: threshold {record.val_threshold}{mean}")
     raise SystemExit(failed > 0)

@@ -16,9 +16,12 @@ from pix3d_onet.report.table import Row, Table
 LONG_HEADING = 8
 """Headings longer than this and than their cells are broken before a slash or at a space."""
 LEAST_LABEL = 14
-"""On a narrow terminal, labels are cut to this many characters before a column is left out."""
+"""On a narrow terminal, labels are cut to this many characters before a column is left out, or to as many as tell them
+apart."""
 GAP = 2
 """Characters between two columns."""
+EDGE = 1
+"""Characters left of the first column."""
 
 
 def print_table(console: Console, table: Table, *, statistics: bool = False, costs: bool = False) -> None:
@@ -39,7 +42,7 @@ def _print_columns(console: Console, table: Table, columns: Sequence[formats.Col
     """Print the columns that fit the terminal, and name those that do not."""
     filled = formats.filled(table, columns)
     kept = fitting(table, filled, console.width)
-    console.print(grid(table, kept, title=title))
+    console.print(grid(table, kept, title=title, width=console.width))
     if len(kept) < len(filled):
         left_out = ", ".join(dict.fromkeys(column[0] for column in filled if column not in kept))
         advice = "Widen the terminal, or use `onet report --format markdown`."
@@ -61,8 +64,15 @@ def fitting(table: Table, columns: Sequence[formats.Column], width: int) -> tupl
 def _width(table: Table, column: formats.Column, *, index: int) -> int:
     texts = [column[1](row, table) for row in table.rows]
     if index == 0:  # on a narrow terminal labels may be cut, numbers never
-        return min(max(map(len, texts)), LEAST_LABEL)
+        return min(max(map(len, texts)), _least_label(texts))
     return max(len(part) for part in (*texts, *_heading(column[0], texts)))
+
+
+def _least_label(labels: Sequence[str]) -> int:
+    """The width that labels may be cut to, with an ellipsis."""
+    distinct = len(set(labels))
+    longest = max(map(len, labels))
+    return next((n for n in range(LEAST_LABEL, longest) if len({x[: n - 1] for x in labels}) == distinct), longest)
 
 
 def _heading(heading: str, texts: Sequence[str]) -> list[str]:
@@ -72,12 +82,13 @@ def _heading(heading: str, texts: Sequence[str]) -> list[str]:
     return heading.replace("/", "\n/").split("\n") if "/" in heading else heading.rsplit(" ", 1)
 
 
-def grid(table: Table, columns: Sequence[formats.Column], *, title: str) -> RichTable:
-    """The columns as a rich table; the best Val IoU is bold."""
+def grid(table: Table, columns: Sequence[formats.Column], *, title: str, width: int) -> RichTable:
+    """The columns as a rich table; the best Val IoU is bold. Labels are cut to what the others leave of ``width``."""
     texts = formats.cells(table, columns)
     result = RichTable(
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
     )
+    others = sum(_width(table, column, index=i) + GAP for i, column in enumerate(columns) if i)
     for index, column in enumerate(columns):
         heading = column[0]
         result.add_column(
@@ -86,6 +97,7 @@ def grid(table: Table, columns: Sequence[formats.Column], *, title: str) -> Rich
             style="dim" if heading == formats.PUBLISHED else "",
             header_style="dim" if heading == formats.PUBLISHED else "bold",
             min_width=_width(table, column, index=index) if index else None,
+            max_width=None if index else max(_width(table, column, index=0), width - others - EDGE),
             no_wrap=True,
         )
     best = max((r.val_iou for r in table.rows if r.val_iou is not None), default=None)

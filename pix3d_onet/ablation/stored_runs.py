@@ -41,6 +41,11 @@ class StoredRun:
         return self.record.seed
 
     @property
+    def threshold(self) -> float:
+        """The threshold of its training."""
+        return TrainConfig.from_json(dict(self.record.train)).threshold
+
+    @property
     def label(self) -> str:
         """What tables call its variant."""
         if self.record.label and self.variant == self.record.name:

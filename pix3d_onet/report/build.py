@@ -17,7 +17,8 @@ from pix3d_onet.report import formats
 from pix3d_onet.report.figures import FIGURE_FORMATS, write_figures
 from pix3d_onet.report.gallery import Gallery, gallery
 from pix3d_onet.report.html.page import html_page
-from pix3d_onet.report.table import Table, at_own_thresholds, build_table
+from pix3d_onet.report.own_thresholds import at_own_thresholds
+from pix3d_onet.report.table import Table, build_table
 from pix3d_onet.report.thumbnails import Thumbnails
 
 REPORT_FOLDER = "report"
@@ -42,8 +43,9 @@ class TableOptions:
 
     ``selection``: the rows of a suite (None: all variants with a run); ``all_rows``: also rows without a run, blank;
     ``base``: the variant to compare the others with (None: the suite's); ``reference``: show the published numbers
-    (None: for Table 1, and for a table without a suite's name if its rows are all those of Table 1);
-    ``own_thresholds``: all IoUs but the last and the curves' are at each run's best threshold on validation.
+    (None: for Table 1, and for a table without a suite's name if its rows are all those of Table 1, unless
+    ``own_thresholds``); ``own_thresholds``: IoUs are at each run's best threshold on validation, but for those of the
+    curves and of the gallery, whose meshes are at the threshold of training.
     """
 
     selection: Selection | None = None
@@ -69,15 +71,15 @@ def read_report(
     rows, then with most runs).
 
     ``data``: the data set, for its quality figures; ``examples``: include its pictures and meshes. ConfigError for an
-    unknown setting or base; InputError if no run is finished, or no variant of the suite has one, or a run lacks the
-    scores at its own threshold that ``options`` ask for.
+    unknown setting or base; InputError if no run is finished, or no variant of the suite has one, or a run of the table
+    lacks the scores at its own threshold that ``options`` ask for.
     """
     runs, unfinished = find_runs(root, emit), find_unfinished(root)
     names = {v.name for v in options.selection.variants} if options.selection else set()
     groups = sorted(group_runs(runs), key=lambda g: -len(names.intersection(g.variants)))
     group = choose_group(groups, setting, emit)
     if options.own_thresholds:
-        group = at_own_thresholds(group)
+        group = at_own_thresholds(group, names or None)
     table = _table(group, options, unfinished, emit)
     labels = {r.variant: r.label for r in table.rows if examples}
     shown = gallery(group.runs, labels, emit=emit)
@@ -90,6 +92,8 @@ def read_report(
 
 def _table(group: RunGroup, options: TableOptions, unfinished: Sequence[UnfinishedRun], emit: Emit) -> Table:
     chosen, base, reference, name, title = options.selection, options.base, options.reference, "", ""
+    if options.own_thresholds and reference is None:
+        reference = False  # the published numbers are at one threshold
     if chosen is not None:
         base = base or _base(group, chosen, all_rows=options.all_rows, emit=emit)
         if chosen.name:
@@ -119,9 +123,10 @@ def _base(group: RunGroup, chosen: Selection, *, all_rows: bool, emit: Emit) -> 
     return present[0]
 
 
-def report_folder(runs: Path, suite_name: str = "") -> Path:
-    """Default folder of the report on ``runs``; one per suite. InputError if it is a link."""
+def report_folder(runs: Path, suite_name: str = "", *, own_thresholds: bool = False) -> Path:
+    """Default folder of the report on ``runs``; one per suite and kind of threshold. InputError if it is a link."""
     name = REPORT_FOLDER if suite_name in ("", TABLE1) else f"{REPORT_FOLDER}-{suite_name}"
+    name += formats.OWN * own_thresholds
     return member(runs, name, PAGE_FILE).parent
 
 

@@ -65,7 +65,8 @@ def figure_curves(group: RunGroup, table: Table) -> Figure:
             )
         axes.set_xlabel("Optimiser step")
         axes.set_ylabel("Validation IoU")
-        axes.set_title(f"Validation IoU on {table.dataset} (markers: best checkpoint)", fontsize=9, loc="left")
+        at = ", threshold of training" if table.own_thresholds else ""
+        axes.set_title(f"Validation IoU on {table.dataset} (markers: best checkpoint{at})", fontsize=9, loc="left")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
     return figure
 
@@ -84,7 +85,9 @@ def figure_gallery(shown: Gallery, thumbnails: Thumbnails, emit: Emit = ignore) 
             axes.set_yticks([])
             for spine in axes.spines.values():
                 spine.set_visible(False)
-        for row, label in enumerate((f"Input ({shown.split})", "Ground truth", *(shown.labels[v] for v in variants))):
+        for row, label in enumerate(
+            (f"Input ({', '.join(shown.splits)})", "Ground truth", *(shown.labels[v] for v in variants))
+        ):
             grid[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
         for column, record in enumerate(shown.records):
             source = shown.inputs[record]

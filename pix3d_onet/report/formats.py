@@ -73,6 +73,8 @@ def duration(seconds: float | None) -> str:
 Column = tuple[str, "Callable[[Row, Table], str]"]
 """Heading of a column, and the text of its cell for a row."""
 
+OWN = "-at-val"
+"""End of the names of a table at own thresholds, which may stand beside the one at the thresholds of training."""
 PUBLISHED = "report"
 """Heading of columns with the numbers of the report that is reproduced."""
 
@@ -93,8 +95,6 @@ STATISTICS_COLUMNS: tuple[Column, ...] = (
     ("Variant", lambda r, t: r.label),
     ("Seeds", lambda r, t: ", ".join(map(str, r.seeds))),
     ("Last IoU", lambda r, t: number(r.last_val_iou)),
-    ("Own thr.", lambda r, t: ", ".join(f"{value:g}" for value in sorted(set(r.val_thresholds)))),
-    ("Val IoU there", lambda r, t: number(r.val_iou_best_threshold)),
     ("Test IoU", lambda r, t: number(r.test_iou)),
     ("IoU − base", lambda r, t: number(r.difference)),
     (
@@ -104,6 +104,8 @@ STATISTICS_COLUMNS: tuple[Column, ...] = (
         ),
     ),
     ("p (Holm)", lambda r, t: p_text(r.p_adjusted)),
+    ("Own thr.", lambda r, t: ", ".join(f"{value:g}" for value in sorted({v for v in r.val_thresholds if v}))),
+    ("Val IoU there", lambda r, t: number(r.val_iou_best_threshold)),
 )
 
 COST_COLUMNS: tuple[Column, ...] = (
@@ -147,7 +149,7 @@ def _markdown_table(table: Table, columns: Sequence[Column]) -> str:
     return "\n".join([line([c[0] for c in columns]), rule, *(line(row) for row in cells(table, columns))])
 
 
-CSV_LISTS = ("runs", "best_steps", "seeds")
+CSV_LISTS = ("runs", "best_steps", "seeds", "thresholds", "val_thresholds")
 """Fields of a row that are lists; their columns are last."""
 
 
@@ -156,9 +158,9 @@ def csv_text(table: Table) -> str:
     from pix3d_onet.report.table import Row
 
     names = [f.name for f in fields(Row) if f.name not in CSV_LISTS]
-    rows = [[*names, "seeds", "best_steps", "run_ids"]]
+    rows = [[*names, "seeds", "best_steps", "thresholds", "val_thresholds", "run_ids"]]
     for row in table.rows:
-        lists = (row.seeds, row.best_steps, [r.run_id for r in row.runs])
+        lists = (row.seeds, row.best_steps, row.thresholds, row.val_thresholds, [r.run_id for r in row.runs])
         rows.append([*(getattr(row, name) for name in names), *(" ".join(map(str, x)) for x in lists)])
     return escape.csv_text(rows)
 
@@ -170,7 +172,7 @@ def latex(table: Table) -> str:
     head = " & ".join(escape.latex(c[0]) for c in columns) + r" \\"
     title = "" if table.name == TABLE1 else f"{table.title}{'' if table.title.endswith(('.', '?')) else '.'} "
     caption = title + " ".join((table.caption, *table.notes))
-    label = f"tab:{NOT_IN_A_NAME.sub('-', table.name) or 'ablation'}"
+    label = f"tab:{NOT_IN_A_NAME.sub('-', table.name) or 'ablation'}{OWN * table.own_thresholds}"
     lines = [
         r"% \usepackage{booktabs}",
         r"\begin{table}",

@@ -28,9 +28,9 @@ class Gallery:
         return tuple(dict.fromkeys(v for v, _ in self.cells))
 
     @property
-    def split(self) -> str:
-        """The split of the records, ``"test"`` or ``"val"`` for runs of a whole data set; "" without records."""
-        return " and ".join(dict.fromkeys(self.inputs[record].split for record in self.records))
+    def splits(self) -> tuple[str, ...]:
+        """The splits of the records: one, unless the runs' files differ."""
+        return tuple(dict.fromkeys(self.inputs[record].split for record in self.records))
 
 
 def gallery(runs: Sequence[StoredRun], labels: Mapping[str, str], limit: int = 6, emit: Emit = ignore) -> Gallery:

@@ -13,7 +13,7 @@ from pix3d_onet.ablation.stored_runs import RunGroup, StoredRun
 from pix3d_onet.ablation.unfinished import CONTINUE, UnfinishedRun
 from pix3d_onet.ablation.variants import BASE, SUITES, VARIANTS, Variant
 from pix3d_onet.config import ModelConfig
-from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.errors import ConfigError
 from pix3d_onet.report.statistics import (
     RESAMPLES,
     SIGNIFICANCE,
@@ -53,8 +53,8 @@ class Row:
     ``relative``: relative improvement of the mean validation IoU over the base, over the seeds and pictures that both
     have. ``difference``, with its interval and p values: the same for per-shape scores on ``Table.tested_on``.
     ``val_pictures``, ``test_pictures``: number of pictures of the row's means, since networks with a pose input are not
-    scored on pictures without a camera. ``val_thresholds``: of each run, the threshold that is best on its validation
-    pictures; ``val_iou_best_threshold``: the mean IoU there.
+    scored on pictures without a camera. ``thresholds``: of each run, that of its IoUs; ``val_thresholds``: that which
+    is best on its validation pictures, and ``val_iou_best_threshold`` the mean IoU there.
     """
 
     variant: str
@@ -70,9 +70,10 @@ class Row:
     steps: int | None = None
     best_step: int | None = None
     best_steps: tuple[int, ...] = ()
+    thresholds: tuple[float, ...] = ()
     last_val_iou: float | None = None
     val_iou_best_threshold: float | None = None
-    val_thresholds: tuple[float, ...] = ()
+    val_thresholds: tuple[float | None, ...] = ()
     test_iou: float | None = None
     test_iou_ci: float | None = None
     val_pictures: int | None = None
@@ -97,8 +98,9 @@ class Table:
     """The rows, with the settings that its caption and notes need.
 
     ``name``: of the suite, empty for a mixture; ``reference``: whether the published numbers are shown;
-    ``unfinished``: runs of its variants that are not finished and so not in the table; ``own_thresholds``: whether IoUs
-    are at each run's own threshold, and not at the common ``threshold``.
+    ``threshold``: that of training, but for variants with their own (``Row.thresholds``); ``own_thresholds``: whether
+    the IoUs are at each run's best threshold on validation instead; ``unfinished``: runs of its variants that are not
+    finished and so not in the table.
     """
 
     name: str
@@ -153,7 +155,14 @@ class Table:
     @property
     def scored_at(self) -> str:
         """The threshold of its IoUs, in words."""
-        return "each run's best threshold on validation" if self.own_thresholds else f"threshold {self.threshold:g}"
+        if self.own_thresholds:
+            return "each run's best threshold on validation"
+        others: dict[float, list[str]] = {}
+        for row in self.rows:
+            for value in sorted({*row.thresholds} - {self.threshold}):
+                others.setdefault(value, []).append(row.variant)
+        rest = "".join(f", or {value:g} for {', '.join(names)}" for value, names in sorted(others.items()))
+        return f"threshold {self.threshold:g}{rest}"
 
     @property
     def smoke_test(self) -> str:
@@ -186,8 +195,15 @@ class Table:
                 f"Scored on fewer pictures, those with a camera: {'; '.join(fewer)}. Their own means are over these; "
                 f"what compares them with {self.base} is over shared pictures only."
             )
-        if threshold_decides := self._threshold_decides():
-            notes.append(threshold_decides)
+        if depends := self._order_depends():
+            notes.append(depends)
+        if self.own_thresholds:
+            notes.append(
+                "Each run's threshold is the best one on its validation pictures, its checkpoint the best one there at "
+                "the threshold of training: Val IoU is too high for both reasons."
+            )
+            if self.tested_on == "val" and self.tested_shapes:
+                notes.append("The tests are on the same pictures: their p values are too low.")
         if self.tested_shapes:
             notes.append(
                 f"*+ and *−: better and worse than {self.base} on {self.tested_shapes} {self.tested_on} shapes "
@@ -209,18 +225,29 @@ class Table:
                 found.setdefault(precision, []).append(row.variant)
         return found
 
-    def _threshold_decides(self) -> str:
-        """The note for a table whose first row is another one at each run's own threshold; else empty."""
-        common = {r.variant: r.val_iou for r in self.rows if r.val_iou is not None}
-        own = {r.variant: r.val_iou_best_threshold for r in self.rows if r.val_iou_best_threshold is not None}
-        if common.keys() != own.keys() or len(own) < 2:
+    def _order_depends(self) -> str:
+        """The note for a table whose best row is another one at each run's own threshold; else empty.
+
+        Only rows with all seeds and all pictures are compared, and only in the digits that the table shows.
+        """
+        most = max((r.val_pictures or 0 for r in self.rows), default=0)
+        rows = {
+            r.variant: (round(r.val_iou, 4), round(r.val_iou_best_threshold, 4))
+            for r in self.rows
+            if r.val_iou is not None
+            and r.val_iou_best_threshold is not None
+            and set(r.seeds) == set(self.seeds)
+            and (r.val_pictures or 0) == most
+        }
+        if not rows:
             return ""
-        here, there = (max(scores, key=lambda name: scores[name]) for scores in (common, own))
-        if own[there] <= own[here]:
+        here, there = (max(rows, key=lambda name: rows[name][column]) for column in (0, 1))
+        (at_here, here_own), (at_there, there_own) = rows[here], rows[there]
+        if there_own <= here_own or at_here <= at_there:
             return ""
         return (
-            f"The threshold decides which is best: at that of training it is {here}, at the one that is best for each "
-            f"run (Statistics) {there}, with {own[there]:.4f} against {own[here]:.4f}."
+            f"Which Val IoU is highest depends on the threshold: at that of training {here} has {at_here:.4f} and "
+            f"{there} {at_there:.4f}, at the one that is best for each run {here_own:.4f} and {there_own:.4f}."
         )
 
     def _fewer_pictures(self) -> list[str]:
@@ -256,7 +283,7 @@ def build_table(
     unless ``all_rows``. ``base``: the variant to compare the others with (None: ``resnet18`` if it is a row, else the
     first row). ``reference``: show the published numbers (None: if the rows are all those of Table 1). ``name`` and
     ``title`` of the suite: empty for those of Table 1 or of a mixed table. ``own_thresholds``: the group is that of
-    :func:`at_own_thresholds`. ConfigError if the base is not a row.
+    :func:`pix3d_onet.report.own_thresholds.at_own_thresholds`. ConfigError if the base is not a row.
     """
     wanted = _variants(group, all_rows=all_rows) if variants is None else variants
     shown = [v for v in wanted if all_rows or group.of(v.name)]
@@ -272,6 +299,16 @@ def build_table(
     tests = [_test(group, name, base, tested_on) for name in names]
     adjusted = holm([t.p if t else None for t in tests])
     rows = [_row(group, v, base, test, p) for v, test, p in zip(shown, tests, adjusted, strict=True)]
+    if own_thresholds:  # IoUs of the training's threshold would not compare with the others
+        rows = [
+            dataclasses.replace(
+                row,
+                thresholds=tuple(value for value in row.val_thresholds if value is not None),
+                last_val_iou=None,
+                val_iou_best_threshold=None,
+            )
+            for row in rows
+        ]
     train, records = group.setting["train"], [r.record for r in group.runs]
     data = records[0].data
     return Table(
@@ -302,30 +339,6 @@ def build_table(
         unfinished=tuple(r for r in unfinished if variants is None or r.variant in {v.name for v in wanted}),
         own_thresholds=own_thresholds,
     )
-
-
-def at_own_thresholds(group: RunGroup) -> RunGroup:
-    """The group with the scores of each run at the threshold that is best on its validation pictures.
-
-    Networks differ in how sure they are, and a threshold that suits one favours it over the others. InputError if a run
-    has no such scores.
-    """
-
-    def own(run: StoredRun) -> StoredRun:
-        record = run.record
-        lacks_test = record.test_scores.keys() != record.test_scores_at_threshold.keys()
-        if record.val_iou_at_threshold is None or not record.val_scores_at_threshold or lacks_test:
-            hint = "Leave out its variant, or compare at the threshold of training."
-            raise InputError(f"{run.place or run.folder} has no IoUs at its own threshold.", hint=hint)
-        scored = dataclasses.replace(
-            record,
-            best_val_iou=record.val_iou_at_threshold,
-            val_scores=record.val_scores_at_threshold,
-            test_scores=record.test_scores_at_threshold,
-        )
-        return dataclasses.replace(run, record=scored)
-
-    return dataclasses.replace(group, runs=tuple(own(run) for run in group.runs))
 
 
 def _variants(group: RunGroup, *, all_rows: bool) -> list[Variant]:
@@ -389,7 +402,8 @@ def _row(group: RunGroup, variant: Variant, base: str, test: PairedTest | None, 
         best_steps=tuple(r.best_step for r in records),
         last_val_iou=fmean(r.last_val_iou for r in records),
         val_iou_best_threshold=_mean([r.val_iou_at_threshold for r in records]),
-        val_thresholds=tuple(r.val_threshold for r in records if r.val_threshold is not None),
+        thresholds=tuple(r.threshold for r in runs),
+        val_thresholds=tuple(r.val_threshold for r in records),
         test_iou=fmean(tested) if all_tested else None,
         test_iou_ci=half_width(tested) if all_tested else None,
         val_pictures=min(len(r.val_scores) for r in records) or None,

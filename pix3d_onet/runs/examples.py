@@ -58,8 +58,10 @@ class Example:
 
 
 def store_examples(run: Path, examples: Sequence[Example], *, threshold: float) -> None:
-    """Write ``run/examples.npz`` atomically; all pictures must have the same size and be of one split."""
-    (split,) = {example.split for example in examples}
+    """Write ``run/examples.npz`` atomically. ValueError unless all pictures have the same size and are of one split."""
+    splits = {example.split for example in examples}
+    if len(splits) != 1:
+        raise ValueError(f"the examples must be of one split, not {len(splits)}")
     arrays: dict[str, Any] = {}
     for i, example in enumerate(examples):
         for kind, mesh in (("pred", example.prediction), ("true", example.truth)):
@@ -70,7 +72,7 @@ def store_examples(run: Path, examples: Sequence[Example], *, threshold: float) 
     arrays["rgb"] = np.stack([e.rgb for e in examples])
     arrays["mask"] = np.stack([e.mask for e in examples])
     arrays["iou"] = np.array([e.iou for e in examples], dtype=np.float32)
-    arrays["split"] = np.array(split)
+    arrays["split"] = np.array(splits.pop())
     arrays["threshold"] = np.float32(threshold)
     with writing(RunFolder(run).examples) as part, part.open("wb") as handle:
         np.savez_compressed(handle, allow_pickle=False, **arrays)

@@ -19,6 +19,8 @@ CONSTANT = {"inside": "labels every validation point inside", "outside": "labels
 """Kinds of a network that has learnt no shape → what it does."""
 FEW_PICTURES = 5
 """Fewer validation pictures than this rank neither a run's checkpoints nor variants."""
+ROUNDING = 1e-6
+"""Largest difference of a stored mean from the mean of the stored values."""
 LARGEST = 1e15
 """Largest number in a record (steps, bytes, seconds). JSON allows any, whose sum may overflow."""
 LONGEST = 1000
@@ -42,7 +44,8 @@ class HistoryRow:
 class RunRecord:
     """The record of a finished run.
 
-    ``onet bench`` may change ``label`` and ``replaced`` later; all other fields never change.
+    ``onet bench`` may change ``label`` and ``replaced`` later, and ``benchmarks/rescore.py`` adds the scores at
+    ``val_threshold`` to older records; all other fields never change.
     """
 
     name: str
@@ -71,8 +74,11 @@ class RunRecord:
     """Threshold with the best mean IoU on the validation pictures."""
     val_iou_at_threshold: float | None = None
     val_scores_at_threshold: Mapping[str, float] = field(default_factory=dict)
+    """``val_scores`` at ``val_threshold``; empty in records that are older than this field."""
     test_scores_at_threshold: Mapping[str, float] = field(default_factory=dict)
-    """As ``val_scores`` and ``test_scores``, at ``val_threshold``."""
+    """``test_scores`` at ``val_threshold``, likewise."""
+    constant_at_threshold: str = ""
+    """``constant`` at ``val_threshold``."""
     weights: str = ""
     """``pretrained``, a file's digest, a run id, or empty for random initial weights."""
     encoder_weights: Mapping[str, Any] = field(default_factory=dict)
@@ -181,6 +187,22 @@ def _problems(document: dict[str, Any]) -> Iterator[str]:
     for split in SPLITS:
         if not _is_int(document["data"].get(split, 0)):
             yield f"data: {split} must be int"
+    yield from _own_threshold_problems(document)
+
+
+def _own_threshold_problems(document: dict[str, Any]) -> Iterator[str]:
+    """The reasons why the scores at the run's own threshold are not those of its pictures at a threshold."""
+    threshold: Any = document.get("val_threshold")
+    if _is_number(threshold) and not 0 < threshold < 1:
+        yield "val_threshold must be between 0 and 1"
+    for split in ("val", "test"):
+        own, scores = (document.get(f"{split}_scores{end}") for end in ("_at_threshold", ""))
+        if own and isinstance(own, dict) and own.keys() != (scores if isinstance(scores, dict) else {}).keys():
+            yield f"{split}_scores_at_threshold has other pictures than {split}_scores"
+    own = document.get("val_scores_at_threshold")
+    mean: Any = document.get("val_iou_at_threshold")
+    if own and _is_dict_of(_is_number)(own) and not (_is_number(mean) and abs(fmean(own.values()) - mean) < ROUNDING):
+        yield "val_iou_at_threshold is not the mean of val_scores_at_threshold"
 
 
 def _field_problems(kind: type[RunRecord | HistoryRow], document: dict[str, Any]) -> Iterator[str]:

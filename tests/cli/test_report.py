@@ -71,6 +71,19 @@ def test_the_terminal_table_fits_80_columns_and_cuts_no_number(runs: Path) -> No
         assert any(f"{row['params']:,}" in x for x in lines)
 
 
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_labels_are_cut_no_further_than_they_can_be_told_apart(tmp_path: Path, columns: int) -> None:
+    root = make_runs(tmp_path, suite("pose").variants, seeds=(0, 1))
+    lines = onet("report", str(root), "--suite", "pose", "--costs", columns=columns).stdout.splitlines()
+    start = lines.index(next(line for line in lines if line.startswith("Statistics")))
+    heading = next(line for line in lines[start:] if line.strip().startswith("Variant"))
+    assert heading.split()[:3] == ["Variant", "Seeds", "Last"]
+    posed = [line.split("  ")[0].strip() for line in lines[start:] if line.strip().startswith("ResNet18 + pose")]
+    assert posed[:2] in (["ResNet18 + pose 4×4", "ResNet18 + pose 6D"], ["ResNet18 + pose 4…", "ResNet18 + pose 6D"])
+    if columns == 100:
+        assert "p (Holm)" in heading
+
+
 @pytest.mark.parametrize("columns", [40, 50, 60, 70])
 def test_a_narrow_terminal_gets_whole_columns_and_is_told_of_the_others(runs: Path, columns: int) -> None:
     wide = onet("report", str(runs), "--costs", columns=120).stdout
@@ -162,13 +175,30 @@ def test_an_unfinished_run_is_named_with_how_to_go_on(tmp_path: Path) -> None:
     assert "step 100 of 3000" in (tmp_path / "report" / "report.html").read_text()
 
 
+def test_the_table_at_own_thresholds_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    root = make_runs(tmp_path, seeds=(0, 1))
+    training, own = (
+        json.loads(onet("report", str(root), "--json", *more).stdout) for more in ((), ("--threshold", "val"))
+    )
+    assert (training["own_thresholds"], own["own_thresholds"]) == (False, True)
+    for before, after in zip(training["rows"], own["rows"], strict=True):
+        assert after["val_iou"] == pytest.approx(before["val_iou"] + 0.01)
+        assert after["test_iou"] == pytest.approx(before["test_iou"] + 0.02, abs=1e-3)
+        assert after["val_iou_paper"] is None  # published at one threshold
+    for more in ([], ["--threshold", "val"]):
+        assert onet("report", str(root), "--format", "html", "--no-figures", *more).exit_code == 0
+    pages = {name: (root / name / "report.html").read_text() for name in ("report", "report-at-val")}
+    assert "above the threshold (threshold 0.2)" in pages["report"]
+    assert "above the threshold (each run’s best threshold on validation" in pages["report-at-val"]
+    assert r"\label{tab:table1-at-val}" in (root / "report-at-val" / "table1.tex").read_text()
+
+
 def test_bad_input_is_one_clear_line(runs: Path, tmp_path: Path) -> None:
     result = onet("report", str(tmp_path / "nowhere"))
     assert isinstance(result.exception, InputError)
     assert "no folder of runs" in str(result.exception)
     assert "no suite" in str(onet("report", str(runs), "--suite", "nope").exception)
     assert "no variant" in str(onet("report", str(runs), "--base", "nope").exception)
-    assert "has no IoUs at its own threshold" in str(onet("report", str(runs), "--threshold", "val").exception)
     assert onet("report", str(runs), "--format", "docx").exit_code == 2
 
 

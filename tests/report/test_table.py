@@ -11,16 +11,15 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
-from helpers.stored_runs import TABLE1, make_record, make_run, make_runs, make_unfinished
+from helpers.stored_runs import TABLE1, make_record, make_run, make_runs, make_unfinished, without_own
 
 from pix3d_onet.ablation.stored_runs import find_runs, group_runs
 from pix3d_onet.ablation.unfinished import find_unfinished
 from pix3d_onet.ablation.variants import variant
 from pix3d_onet.config import TrainConfig
-from pix3d_onet.errors import InputError
 from pix3d_onet.report import formats
-from pix3d_onet.report.table import Table, at_own_thresholds, build_table
-from pix3d_onet.runs.record import RunRecord, write_run
+from pix3d_onet.report.table import Table, build_table
+from pix3d_onet.runs.record import write_run
 
 
 def table_of(root: Path, **options: object) -> Table:
@@ -86,7 +85,7 @@ def test_unequal_seeds_are_compared_over_shared_seeds_and_say_so(tmp_path: Path)
 
 
 def test_fewer_pictures_are_compared_over_shared_pictures_and_say_so(tmp_path: Path) -> None:
-    base, posed = make_record("resnet18"), make_record("convnext-fp3-pose")
+    base, posed = (without_own(make_record(name)) for name in ("resnet18", "convnext-fp3-pose"))
     shapes = {"a": "A", "b": "A", "c": "B", "d": "C", "e": "D", "f": "E", "g": "F"}
     easy = dict.fromkeys("abcdefg", 0.5) | {"a": 0.1}  # only the base has the hard picture
     write_run(
@@ -120,56 +119,12 @@ def test_a_figure_that_one_run_lacks_is_not_averaged_over_the_others(tmp_path: P
     make_run(tmp_path, "resnet18", 0)
     write_run(
         tmp_path / "bare",
-        dataclasses.replace(make_record("resnet18", 1), cost={}, val_iou_at_threshold=None, test_scores={}),
+        dataclasses.replace(
+            without_own(make_record("resnet18", 1)), cost={}, val_iou_at_threshold=None, test_scores={}
+        ),
     )
     row = table_of(tmp_path).row("resnet18")
     assert (row.gflops_image, row.latency_seconds, row.val_iou_best_threshold, row.test_iou) == (None, None, None, None)
-
-
-def test_a_threshold_that_decides_which_is_best_is_named(tmp_path: Path) -> None:
-    first, other = make_record("resnet18", shift=0.1), make_record("convnext")
-    for own, wanted in ((0.41, False), (0.43, True)):
-        runs = tmp_path / str(own)
-        write_run(runs / "a", dataclasses.replace(first, val_threshold=0.2, val_iou_at_threshold=0.42))
-        write_run(runs / "b", dataclasses.replace(other, val_threshold=0.35, val_iou_at_threshold=own))
-        table = table_of(runs)
-        assert table.row("resnet18").val_iou > table.row("convnext").val_iou
-        assert table.row("convnext").val_thresholds == (0.35,)
-        said = (
-            "The threshold decides which is best: at that of training it is resnet18, at the one that is best for each "
-            "run (Statistics) convnext, with 0.4300 against 0.4200."
-        )
-        assert (said in table.notes) == wanted
-        assert any("threshold decides" in note for note in table.notes) == wanted
-
-
-def test_the_table_at_own_thresholds_has_their_scores_and_tests(tmp_path: Path) -> None:
-    first, other = make_record("resnet18", shift=0.1), make_record("convnext")
-    shapes = list(other.test_scores)
-
-    def own(record: RunRecord, val: float, test: float) -> RunRecord:
-        return dataclasses.replace(
-            record,
-            val_iou_at_threshold=val,
-            val_scores_at_threshold=dict.fromkeys(record.val_scores, val),
-            test_scores_at_threshold={name: test + 0.001 * i for i, name in enumerate(shapes)},
-        )
-
-    write_run(tmp_path / "a", own(first, 0.5, 0.4))
-    write_run(tmp_path / "b", own(other, 0.6, 0.45))
-    group = group_runs(find_runs(tmp_path))[0]
-    common, table = build_table(group), build_table(at_own_thresholds(group), own_thresholds=True)
-    row = table.row("convnext")
-    assert (row.val_iou, row.relative) == (0.6, pytest.approx(0.2))
-    assert row.test_iou == pytest.approx(0.45 + 0.001 * (len(shapes) - 1) / 2)
-    assert row.difference == pytest.approx(0.05)
-    assert common.row("convnext").difference < 0
-    assert "(each run's best threshold on validation, " in table.caption
-    assert "(threshold 0.2, " in common.caption
-    assert row.last_val_iou == common.row("convnext").last_val_iou
-    write_run(tmp_path / "c", make_record("resnet34"))
-    with pytest.raises(InputError, match=r"^c has no IoUs at its own threshold"):
-        at_own_thresholds(group_runs(find_runs(tmp_path))[0])
 
 
 def test_significance_follows_the_scores(tmp_path: Path) -> None:

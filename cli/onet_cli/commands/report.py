@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     type=click.Choice(["training", "val"]),
     default="training",
     show_default=True,
-    help="Compare IoUs at the threshold of training, or at the one that is best on each run's validation pictures.",
+    help="Compare IoUs at the threshold of training, or at each run's best one on validation.",
 )
 @click.option("--setting", help="Key of the setting to report, if the runs have more than one.")
 @click.option("--base", help="Variant to compare the others with.")
@@ -85,12 +85,16 @@ def report(
     With --out or --format html, it also writes a folder (--out, RUNS/report, or RUNS/report-SUITE) with the table in
     every format, the figures and one self-contained HTML page.
 
+    Networks differ in how sure they are, and one threshold for all suits some better than others: with --threshold val
+    each run has the IoUs, and the tests, at the threshold that is best on its own validation pictures.
+
     \b
     Example:
       onet report runs
       onet report runs --format markdown > TABLE.md
       onet report runs --suite my.toml --base mine
       onet report runs --format html --data data/prepared/pix3d-chair
+      onet report runs --threshold val --costs
     """
     from pix3d_onet.ablation.selection import select
     from pix3d_onet.report.build import TableOptions, read_report, report_folder, write_report
@@ -99,7 +103,8 @@ def report(
     with ui.live(quiet=quiet, verbose=verbose) as emit:
         options = TableOptions(select([suite]) if suite else None, base, all_rows, reference, threshold == "val")
         made = read_report(runs, setting=setting, options=options, data=data, examples=examples, emit=emit)
-    folder = out or (report_folder(runs, made.table.name) if format_ == "html" else None)
+    default = report_folder(runs, made.table.name, own_thresholds=made.table.own_thresholds)
+    folder = out or (default if format_ == "html" else None)
     written: Sequence[Path] = ()
     try:  # before printing, so that the files are also written if the output pipe is closed
         if folder is not None:

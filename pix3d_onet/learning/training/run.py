@@ -399,6 +399,7 @@ def _finish(
         stopped=stopped,
         cost=arithmetic,
         constant=constant,
+        constant_at_threshold=val.constant(chosen),
     )
     if setup.group.leads:
         header = {**identity, "step": progress.step, "val_iou": progress.history[-1].val_iou}

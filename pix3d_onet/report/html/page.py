@@ -48,13 +48,14 @@ def html_page(
 ) -> str:
     """The page of ``table``, which is that of ``group``; ``shown``: its examples; ``manifest``: of its data set."""
     thumbnails = thumbnails or Thumbnails()
-    about = _about(group, table) | {"quality_of": quality(manifest) if manifest else None, "gallery_split": shown.split}
+    about = _about(group, table) | {"quality_of": quality(manifest) if manifest else None}
     records = shown.records
     while True:
         kept = dataclasses.replace(shown, records=records)
         data = page_data(group, table, kept)
         rows = thumbnail_rows(kept, thumbnails, emit)
-        text = render(PACKAGE, "report.html", **about, data=data, pictures=data["gallery"]["records"], thumbnails=rows)
+        about |= {"pictures": data["gallery"]["records"], "gallery_splits": kept.splits}
+        text = render(PACKAGE, "report.html", **about, data=data, thumbnails=rows)
         size = len(text.encode())
         if size <= PAGE_BUDGET:
             return text
@@ -114,7 +115,7 @@ def page_data(group: RunGroup, table: Table, shown: Gallery) -> dict[str, Any]:
         "variants": {r.variant: _style(r.label, looks[r.variant]) for r in table.rows if r.runs},
         "curves": curves,
         "scores": {n: {k: round(v, 5) for k, v in s.items()} for n, s in scores.items() if s},
-        "runs": {name: [_run(r) for r in group.of(name)] for name in names},
+        "runs": {name: [_run(r, own=table.own_thresholds) for r in group.of(name)] for name in names},
         "look": look.to_json(),
         "gallery": gallery_data(shown),
     }
@@ -128,11 +129,15 @@ def _rounded(values: Sequence[float] | np.ndarray[Any, Any]) -> list[float]:
     return [round(float(v), 5) for v in values]
 
 
-def _run(run: StoredRun) -> dict[str, Any]:
+def _run(run: StoredRun, *, own: bool) -> dict[str, Any]:
     record = run.record
+    threshold = record.val_threshold if own else run.threshold
     facts = {
-        "best validation IoU": f"{record.best_val_iou:.4f} at step {record.best_step}",
-        "last validation IoU": f"{record.last_val_iou:.4f} at step {record.steps_done or record.history[-1].step}",
+        "best validation IoU": f"{record.best_val_iou:.4f} at step {record.best_step}, threshold {threshold}",
+        "last validation IoU": (
+            f"{record.last_val_iou:.4f} at step {record.steps_done or record.history[-1].step}, "
+            f"threshold {run.threshold}"
+        ),
         "parameters": f"{record.params:,}",
         "trained and scored in": formats.duration(record.seconds),
         "device": str(record.device.get("name") or record.device.get("type") or "unknown"),
@@ -157,12 +162,13 @@ def _plain(value: Any) -> Any:
 def _statistics_note(table: Table) -> str:
     if not table.tested_on:
         return "No per-shape scores were stored."
+    means = f"Test {'IoU is a mean' if table.own_thresholds else 'and last IoU are means'} over seeds."
     if not table.tested_shapes:
         few = f"Fewer than {MIN_SHAPES} {table.tested_on} shapes shared with {table.base}: no test of the differences. "
         compared = any(r.runs and r.variant != table.base for r in table.rows)
-        return f"{few if compared else ''}Test and last IoU are means over seeds."
+        return f"{few if compared else ''}{means}"
     return (
         f"IoU − base: mean IoU minus that of {table.base} over {table.tested_shapes} {table.tested_on} shapes, "
         f"seeds averaged; its 95 % interval (BCa bootstrap, {table.resamples} resamples) and p of a sign-flip test, "
-        "p corrected after Holm for all comparisons. Test and last IoU are means over seeds."
+        f"p corrected after Holm for all comparisons. {means}"
     )

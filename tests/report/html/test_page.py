@@ -101,7 +101,8 @@ def test_any_name_is_text_on_the_page(report: Report, name: str, other: str) -> 
 def test_a_page_without_examples_or_scores_is_still_a_page(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "resnet18")
     record = json.loads((folder / "run.json").read_text())
-    record["test_scores"] = record["val_scores"] = record["cost"] = {}
+    for name in ("test_scores", "val_scores", "test_scores_at_threshold", "val_scores_at_threshold", "cost"):
+        record[name] = {}
     (folder / "run.json").write_text(json.dumps(record))
     report = read_report(tmp_path)
     page = parsed(html_page(report.group, report.table, report.gallery))
