@@ -26,8 +26,8 @@ from pix3d_onet.report.statistics import (
 from pix3d_onet.runs.record import CONSTANT, FEW_PICTURES, RunRecord
 
 SMOKE_STEPS = 1000
-"""Runs of fewer steps show that the pipeline works, not which variant is better: none is past its first rise by then
-(the report trains for 3,000)."""
+"""Runs of fewer steps show that the pipeline works; which variant is better can change with more, since none is past
+its first rise by then (the report trains for 3,000)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class Table:
         """What to make of runs that are too short to compare; empty for longer ones."""
         if self.steps >= SMOKE_STEPS:
             return ""
-        return f"A smoke test: {self.steps} steps show that the pipeline works, not which variant is better."
+        return f"A smoke test of {self.steps} steps: which variant is better can change with more."
 
     @property
     def notes(self) -> tuple[str, ...]:
