@@ -41,7 +41,7 @@ def plus_minus(half: float | None) -> str:
 
 
 def asterisk(row: Row) -> str:
-    """``*+`` for significantly better than the base, ``*−`` for significantly worse."""
+    """``*+`` for significantly better than the base over shapes and over seeds, ``*−`` for significantly worse."""
     return "" if not row.significant else "*+" if (row.difference or 0) > 0 else f"*{MINUS}"
 
 
@@ -104,6 +104,7 @@ STATISTICS_COLUMNS: tuple[Column, ...] = (
         ),
     ),
     ("p (Holm)", lambda r, t: p_text(r.p_adjusted)),
+    ("p seeds", lambda r, t: p_text(r.p_seeds)),
     ("Own thr.", lambda r, t: ", ".join(f"{value:g}" for value in sorted({v for v in r.val_thresholds if v}))),
     ("Val IoU there", lambda r, t: number(r.val_iou_best_threshold)),
 )

@@ -92,6 +92,18 @@ def _distance_from_zero(values: Float64, axis: int) -> Float64:
     return np.asarray(np.abs(values.mean(axis=axis)))
 
 
+def welch_p(values: Sequence[float], base: Sequence[float]) -> float | None:
+    """Two-sided p of Welch's t test that the means over training runs differ; None for fewer than two runs of either.
+
+    1 or 0 where no run differs from the others of its kind, if the means are equal and if they are not.
+    """
+    if min(len(values), len(base)) < 2:
+        return None
+    if np.ptp(values) == np.ptp(base) == 0:
+        return float(values[0] == base[0])
+    return float(stats.ttest_ind(values, base, equal_var=False).pvalue)
+
+
 def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
     """Holm's step-down correction (1979) of p values; None stays None and is not counted as a test."""
     present = sorted((p, i) for i, p in enumerate(p_values) if p is not None)

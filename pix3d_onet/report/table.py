@@ -22,6 +22,7 @@ from pix3d_onet.report.statistics import (
     holm,
     paired_test,
     per_shape,
+    welch_p,
 )
 from pix3d_onet.runs.record import CONSTANT, FEW_PICTURES, RunRecord
 
@@ -51,7 +52,10 @@ class Row:
     """One variant. Values that were not measured are None; means are over the row's ``seeds``.
 
     ``relative``: relative improvement of the mean validation IoU over the base, over the seeds and pictures that both
-    have. ``difference``, with its interval and p values: the same for per-shape scores on ``Table.tested_on``.
+    have. ``difference``, with its interval and p values: the same for per-shape scores on ``Table.tested_on``;
+    ``p_adjusted`` is over shapes, with the runs as they are, ``p_seeds`` over runs, with the shapes as they are, both
+    Holm-corrected. ``significant``: both are below ``Table.significance``, since a difference may come from the shapes
+    that were at hand or from the seeds.
     ``val_pictures``, ``test_pictures``: number of pictures of the row's means, since networks with a pose input are not
     scored on pictures without a camera. ``thresholds``: of each run, that of its IoUs; ``val_thresholds``: that which
     is best on its validation pictures, and ``val_iou_best_threshold`` the mean IoU there.
@@ -83,6 +87,7 @@ class Row:
     difference_high: float | None = None
     p_value: float | None = None
     p_adjusted: float | None = None
+    p_seeds: float | None = None
     significant: bool | None = None
     gflops_image: float | None = None
     gflops_point: float | None = None
@@ -206,9 +211,12 @@ class Table:
                 notes.append("The tests are on the same pictures: their p values are too low.")
         if self.tested_shapes:
             notes.append(
-                f"*+ and *−: better and worse than {self.base} on {self.tested_shapes} {self.tested_on} shapes "
-                f"(sign-flip permutation test, Holm-corrected p < {self.significance:g})."
+                f"*+ and *−: better and worse than {self.base} over {self.tested_shapes} {self.tested_on} shapes "
+                f"(sign-flip permutation test) and over seeds (Welch's t test), both with Holm-corrected "
+                f"p < {self.significance:g}."
             )
+            if any(r.difference is not None and r.p_seeds is None for r in self.rows):
+                notes.append("Rows with one seed have no mark: another seed could change which is better.")
         if self.unfinished:
             notes.append(f"Unfinished, not in the table: {'; '.join(r.summary for r in self.unfinished)}. {CONTINUE}")
         begun = {r.variant for r in self.unfinished}
@@ -298,7 +306,10 @@ def build_table(
     tested_on = _tested_split(group, base)
     tests = [_test(group, name, base, tested_on) for name in names]
     adjusted = holm([t.p if t else None for t in tests])
-    rows = [_row(group, v, base, test, p) for v, test, p in zip(shown, tests, adjusted, strict=True)]
+    over_seeds = holm(
+        [_seeds_p(group, name, base, tested_on) if t else None for name, t in zip(names, tests, strict=True)]
+    )
+    rows = [_row(group, *found) for found in zip(shown, [base] * len(shown), tests, adjusted, over_seeds, strict=True)]
     if own_thresholds:  # IoUs of the training's threshold would not compare with the others
         rows = [
             dataclasses.replace(
@@ -374,7 +385,14 @@ def _device(run: StoredRun) -> str:
     return f"{name} ({device['precision']})" if device.get("precision") else name
 
 
-def _row(group: RunGroup, variant: Variant, base: str, test: PairedTest | None, p_adjusted: float | None) -> Row:
+def _row(
+    group: RunGroup,
+    variant: Variant,
+    base: str,
+    test: PairedTest | None,
+    p_adjusted: float | None,
+    p_seeds: float | None,
+) -> Row:
     name, runs = variant.name, group.of(variant.name)
     row = Row(
         variant=name,
@@ -425,7 +443,8 @@ def _row(group: RunGroup, variant: Variant, base: str, test: PairedTest | None, 
         difference_high=test.high,
         p_value=test.p,
         p_adjusted=p_adjusted,
-        significant=p_adjusted is not None and p_adjusted < SIGNIFICANCE,
+        p_seeds=p_seeds,
+        significant=all(p is not None and p < SIGNIFICANCE for p in (p_adjusted, p_seeds)),
     )
 
 
@@ -503,3 +522,13 @@ def _test(group: RunGroup, name: str, base: str, split: str | None) -> PairedTes
     mine, theirs = [r for r, _ in pairs], [b for _, b in pairs]
     shared = set.intersection(*(set(_scores(run, split)) for run in (*mine, *theirs)))
     return paired_test(shape_scores(mine, split, shared), shape_scores(theirs, split, shared))
+
+
+def _seeds_p(group: RunGroup, name: str, base: str, split: str | None) -> float | None:
+    """p of the difference from the base over runs, on the pictures that all runs of both have."""
+    runs, bases = group.of(name), group.of(base)
+    if split is None:
+        return None
+    shared = set.intersection(*(set(_scores(run, split)) for run in (*runs, *bases)))
+    mine, theirs = ([fmean(shape_scores([run], split, shared).values()) for run in part] for part in (runs, bases))
+    return welch_p(mine, theirs)

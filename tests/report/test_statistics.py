@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pix3d_onet.report.statistics import CONFIDENCE, half_width, holm, paired_test, per_shape
+from pix3d_onet.report.statistics import CONFIDENCE, half_width, holm, paired_test, per_shape, welch_p
 
 
 def named(values: np.ndarray) -> dict[str, float]:
@@ -128,6 +128,15 @@ def test_same_seed_same_numbers() -> None:
 def test_pictures_of_a_shape_count_as_one() -> None:
     scores = {"a1": 0.2, "a2": 0.4, "b1": 0.5, "stray": 0.9}
     assert per_shape(scores, {"a1": "a", "a2": "a", "b1": "b"}) == pytest.approx({"a": 0.3, "b": 0.5, "stray": 0.9})
+
+
+def test_p_over_seeds_needs_two_runs_of_each_and_takes_constants() -> None:
+    assert welch_p([0.1], [0.2, 0.3]) is None
+    assert welch_p([0.2, 0.3], [0.1]) is None
+    assert welch_p([0.2, 0.2], [0.2, 0.2]) == 1
+    assert welch_p([0.3, 0.3], [0.2, 0.2, 0.2]) == 0
+    # t = 0.1 / sqrt(0.0002 / 2 + 0.0008 / 2) = 4.472 with Welch's 2 ... 3 degrees of freedom
+    assert welch_p([0.41, 0.43], [0.30, 0.34]) == pytest.approx(2 * stats.t.sf(4.4721, 1.4706), rel=1e-3)
 
 
 def test_holm_against_a_worked_example() -> None:

@@ -12,6 +12,7 @@ from statistics import fmean
 
 import pytest
 from helpers.stored_runs import TABLE1, make_record, make_run, make_runs, make_unfinished, without_own
+from scipy import stats
 
 from pix3d_onet.ablation.stored_runs import find_runs, group_runs
 from pix3d_onet.ablation.unfinished import find_unfinished
@@ -127,16 +128,44 @@ def test_a_figure_that_one_run_lacks_is_not_averaged_over_the_others(tmp_path: P
     assert (row.gflops_image, row.latency_seconds, row.val_iou_best_threshold, row.test_iou) == (None, None, None, None)
 
 
+def test_a_difference_that_seeds_make_as_well_has_no_mark(tmp_path: Path) -> None:
+    """Every shape of ResNet34's first run is better, so the test over shapes is sure; its second run is worse."""
+    base = make_record("resnet18").test_scores
+
+    def run(name: str, seed: int, shift: float) -> None:
+        record = without_own(make_record(name, seed))
+        shifted = {picture: value + shift for picture, value in base.items()}
+        write_run(tmp_path / f"{name}-{seed}", dataclasses.replace(record, test_scores=shifted))
+
+    run("resnet18", 0, 0.0)
+    run("resnet34", 0, 0.04)
+    row = table_of(tmp_path).row("resnet34")
+    assert (row.p_adjusted < 0.001, row.p_seeds, row.significant) == (True, None, False)
+    assert any("Rows with one seed have no mark" in note for note in table_of(tmp_path).notes)
+    run("resnet18", 1, 0.01)
+    run("resnet34", 1, -0.01)
+    table = table_of(tmp_path)
+    row = table.row("resnet34")
+    assert row.difference == pytest.approx(0.01)
+    assert row.p_adjusted < 0.001
+    means = [[fmean(base.values()) + shift for shift in shifts] for shifts in ((0.04, -0.01), (0.0, 0.01))]
+    assert row.p_seeds == pytest.approx(stats.ttest_ind(*means, equal_var=False).pvalue)
+    assert row.p_seeds > 0.5
+    assert row.significant is False
+    assert not any("Rows with one seed have no mark" in note for note in table.notes)
+
+
 def test_significance_follows_the_scores(tmp_path: Path) -> None:
-    make_run(tmp_path, "resnet18")
-    far = make_record("convnext", shift=0.1)
-    write_run(tmp_path / "far", far)
-    same = make_record("resnet18")
-    write_run(tmp_path / "same", dataclasses.replace(make_record("resnet34"), test_scores=same.test_scores))
+    for seed in (0, 1, 2):
+        make_run(tmp_path, "resnet18", seed)
+        write_run(tmp_path / f"far-{seed}", make_record("convnext", seed, shift=0.1))
+        same = without_own(make_record("resnet18", seed)).test_scores
+        record = without_own(make_record("resnet34", seed))
+        write_run(tmp_path / f"same-{seed}", dataclasses.replace(record, test_scores=same))
     table = table_of(tmp_path)
     assert table.row("convnext").significant is True
     assert table.row("resnet34").significant is False
-    assert table.row("resnet34").p_value == 1.0
+    assert (table.row("resnet34").p_value, table.row("resnet34").p_seeds) == (1.0, 1.0)
     assert (table.tested_on, table.tested_shapes) == ("test", 33)
     assert "0.5" in formats.markdown(table)
     assert re.search(r"ConvNeXt Tiny .* 0\.\d{4}\\\*", formats.markdown(table))
