@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median_low
 from typing import Any
@@ -14,15 +14,13 @@ from pix3d_onet.ablation.unfinished import CONTINUE, UnfinishedRun
 from pix3d_onet.ablation.variants import BASE, SUITES, VARIANTS, Variant
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError
+from pix3d_onet.report.comparison import over_seeds, over_shapes, relative_improvement, tested_split
 from pix3d_onet.report.statistics import (
     RESAMPLES,
     SIGNIFICANCE,
     PairedTest,
     half_width,
     holm,
-    paired_test,
-    per_shape,
-    welch_p,
 )
 from pix3d_onet.runs.record import CONSTANT, FEW_PICTURES, RunRecord
 
@@ -303,13 +301,13 @@ def build_table(
     base = base or (BASE if BASE in names else next(iter(names), BASE))
     if base not in names:
         raise ConfigError(f"no variant {base!r} in this table to compare with.", hint=f"It has {', '.join(names)}.")
-    tested_on = _tested_split(group, base)
-    tests = [_test(group, name, base, tested_on) for name in names]
+    tested_on = tested_split(group, base)
+    tests = [over_shapes(group, name, base, tested_on) for name in names]
     adjusted = holm([t.p if t else None for t in tests])
-    over_seeds = holm(
-        [_seeds_p(group, name, base, tested_on) if t else None for name, t in zip(names, tests, strict=True)]
+    seeds = holm(
+        [over_seeds(group, name, base, tested_on) if t else None for name, t in zip(names, tests, strict=True)]
     )
-    rows = [_row(group, *found) for found in zip(shown, [base] * len(shown), tests, adjusted, over_seeds, strict=True)]
+    rows = [_row(group, v, base, t, p, q) for v, t, p, q in zip(shown, tests, adjusted, seeds, strict=True)]
     if own_thresholds:  # IoUs of the training's threshold would not compare with the others
         rows = [
             dataclasses.replace(
@@ -413,7 +411,7 @@ def _row(
         params=records[0].params,
         val_iou=fmean(best),
         val_iou_ci=half_width(best),
-        relative=_relative(group, name, base),
+        relative=relative_improvement(group, name, base),
         seeds=tuple(r.seed for r in runs),
         steps=group.setting["train"]["steps"],
         best_step=median_low(r.best_step for r in records),
@@ -468,67 +466,3 @@ def _mean(values: Sequence[float | None]) -> float | None:
     """The mean; None if any value is missing."""
     present = [v for v in values if v is not None]
     return fmean(present) if present and len(present) == len(values) else None
-
-
-def _shared_seeds(group: RunGroup, name: str, base: str) -> list[tuple[StoredRun, StoredRun]]:
-    bases = {r.seed: r for r in group.of(base)}
-    return [(r, bases[r.seed]) for r in group.of(name) if r.seed in bases]
-
-
-def _relative(group: RunGroup, name: str, base: str) -> float | None:
-    pairs = [_on_shared_pictures(r.record, b.record) for r, b in _shared_seeds(group, name, base)]
-    below = fmean(b for _, b in pairs) if pairs else 0.0
-    if name == base or below <= 0:
-        return None
-    return fmean(r for r, _ in pairs) / below - 1
-
-
-def _on_shared_pictures(run: RunRecord, base: RunRecord) -> tuple[float, float]:
-    """The validation IoU of both runs; if they were scored on different pictures, over the shared ones."""
-    shared = run.val_scores.keys() & base.val_scores.keys()
-    if not shared or len(shared) == len(run.val_scores) == len(base.val_scores):
-        return run.best_val_iou, base.best_val_iou
-    return fmean(run.val_scores[k] for k in shared), fmean(base.val_scores[k] for k in shared)
-
-
-def _tested_split(group: RunGroup, base: str) -> str | None:
-    """``test`` if the base was scored on it, else ``val``, else None."""
-    for split in ("test", "val"):
-        if any(_scores(r, split) for r in group.of(base)):
-            return split
-    return None
-
-
-def _scores(run: StoredRun, split: str) -> Mapping[str, float]:
-    return run.record.test_scores if split == "test" else run.record.val_scores
-
-
-def shape_scores(runs: Sequence[StoredRun], split: str, pictures: Set[str] | None = None) -> dict[str, float]:
-    """Shape → IoU, averaged over runs, for the shapes that all runs have; ``pictures``: only over these records."""
-    scored = [
-        per_shape({k: v for k, v in _scores(r, split).items() if pictures is None or k in pictures}, r.record.objects)
-        for r in runs
-    ]
-    if not scored:
-        return {}
-    shared = set(scored[0]).intersection(*scored[1:])
-    return {shape: fmean(s[shape] for s in scored) for shape in sorted(shared)}
-
-
-def _test(group: RunGroup, name: str, base: str, split: str | None) -> PairedTest | None:
-    pairs = _shared_seeds(group, name, base)
-    if split is None or name == base or not pairs:
-        return None
-    mine, theirs = [r for r, _ in pairs], [b for _, b in pairs]
-    shared = set.intersection(*(set(_scores(run, split)) for run in (*mine, *theirs)))
-    return paired_test(shape_scores(mine, split, shared), shape_scores(theirs, split, shared))
-
-
-def _seeds_p(group: RunGroup, name: str, base: str, split: str | None) -> float | None:
-    """p of the difference from the base over runs, on the pictures that all runs of both have."""
-    runs, bases = group.of(name), group.of(base)
-    if split is None:
-        return None
-    shared = set.intersection(*(set(_scores(run, split)) for run in (*runs, *bases)))
-    mine, theirs = ([fmean(shape_scores([run], split, shared).values()) for run in part] for part in (runs, bases))
-    return welch_p(mine, theirs)

@@ -15,13 +15,14 @@ from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.geometry.render import look
 from pix3d_onet.pages.templating import PAGE_BUDGET, render
 from pix3d_onet.report import formats
+from pix3d_onet.report.comparison import shape_scores
 from pix3d_onet.report.curves import mean_curve
 from pix3d_onet.report.gallery import Gallery
 from pix3d_onet.report.html.gallery import gallery_data, thumbnail_rows
 from pix3d_onet.report.html.quality import quality
 from pix3d_onet.report.palette import Style, styles
 from pix3d_onet.report.statistics import MIN_SHAPES
-from pix3d_onet.report.table import Table, shape_scores
+from pix3d_onet.report.table import Table
 from pix3d_onet.report.thumbnails import Thumbnails
 
 PACKAGE = "pix3d_onet.report.html"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ MODEL = ModelConfig("test_resnet", c_dim=8, hidden_dim=16, blocks=1)
 CONFIG = TrainConfig(
     steps=2, batch_size=4, points_per_shape=64, image_size=32, pretrained=False, val_every=1, precision="fp32"
 )  # fmt: skip
+LONGER = dataclasses.replace(CONFIG, steps=9, val_every=9, lr=1e-3)
+"""One checkpoint, so that no threshold chooses another."""
 
 
-def run(data: Path, out: Path, **options: Any) -> RunRecord:
-    return training.train(MODEL, CONFIG, data, out, name="tiny", device="cpu", **options)
+def run(data: Path, out: Path, config: TrainConfig = CONFIG, **options: Any) -> RunRecord:
+    return training.train(MODEL, config, data, out, name="tiny", device="cpu", **options)
 
 
 def test_what_follows_the_last_step_is_told_and_counted(
@@ -52,3 +55,25 @@ def test_a_run_can_leave_no_examples(data: Path, tmp_path: Path, monkeypatch: py
     record = run(data, tmp_path / "a", examples=False)
     assert "latency_seconds" not in record.cost
     assert not (tmp_path / "a" / "examples.npz").exists()
+
+
+def test_best_score_is_that_of_the_stored_network(data: Path, tmp_path: Path) -> None:
+    record = run(data, tmp_path / "run", dataclasses.replace(LONGER, val_every=3))
+    assert sum(record.val_scores.values()) / len(record.val_scores) == pytest.approx(record.best_val_iou, abs=1e-12)
+    assert record.val_iou_at_threshold is not None
+    assert record.val_iou_at_threshold >= record.best_val_iou
+    own = record.val_scores_at_threshold
+    assert sum(own.values()) / len(own) == pytest.approx(record.val_iou_at_threshold, abs=1e-12)
+    assert own.keys() == record.val_scores.keys()
+    assert record.test_scores_at_threshold.keys() == record.test_scores.keys()
+
+
+def test_the_test_s_own_threshold_is_that_of_validation(data: Path, tmp_path: Path) -> None:
+    """A threshold of training that is far off: the stored network scores on test as at validation's best threshold."""
+    record = run(data, tmp_path / "run", dataclasses.replace(LONGER, threshold=0.9))
+    assert record.val_threshold is not None
+    assert record.val_threshold < 0.9
+    at_own = run(data, tmp_path / "own", dataclasses.replace(LONGER, threshold=record.val_threshold))
+    assert record.test_scores_at_threshold == at_own.test_scores
+    assert record.val_scores_at_threshold == at_own.val_scores
+    assert record.test_scores != at_own.test_scores

@@ -97,29 +97,6 @@ def test_a_run_leaves_its_record_curves_and_checkpoints(data: Path, tmp_path: Pa
     assert np.float64(1e-310) * 0.5 > 0  # denormals, flushed while training, are the caller's again
 
 
-def test_best_score_is_that_of_the_stored_network(data: Path, tmp_path: Path) -> None:
-    record = run(data, tmp_path / "run", dataclasses.replace(CONFIG, steps=9))
-    assert sum(record.val_scores.values()) / len(record.val_scores) == pytest.approx(record.best_val_iou, abs=1e-12)
-    assert record.val_iou_at_threshold is not None
-    assert record.val_iou_at_threshold >= record.best_val_iou
-    own = record.val_scores_at_threshold
-    assert sum(own.values()) / len(own) == pytest.approx(record.val_iou_at_threshold, abs=1e-12)
-    assert own.keys() == record.val_scores.keys()
-    assert record.test_scores_at_threshold.keys() == record.test_scores.keys()
-
-
-def test_the_test_s_own_threshold_is_that_of_validation(data: Path, tmp_path: Path) -> None:
-    """A threshold of training that is far off: the stored network scores on test as at validation's best threshold."""
-    one = dataclasses.replace(CONFIG, steps=9, val_every=9)  # one checkpoint, so no threshold chooses another
-    record = run(data, tmp_path / "run", dataclasses.replace(one, threshold=0.9))
-    assert record.val_threshold is not None
-    assert record.val_threshold < 0.9
-    at_own = run(data, tmp_path / "own", dataclasses.replace(one, threshold=record.val_threshold))
-    assert record.test_scores_at_threshold == at_own.test_scores
-    assert record.val_scores_at_threshold == at_own.val_scores
-    assert record.test_scores != at_own.test_scores
-
-
 def test_it_learns(data: Path, tmp_path: Path) -> None:
     """Overfits seven shapes: model, labels, normalisation and decoder fit together."""
     config = dataclasses.replace(CONFIG, steps=80, batch_size=7, points_per_shape=256, val_every=80, lr=3e-3)
