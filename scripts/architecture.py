@@ -29,7 +29,7 @@ STEPS = (
         "closes meshes, labels points, crops pictures, splits shapes; writes the manifest last",
     ),
     ("learning.training.run", "train", "trains a network; writes its best checkpoint, history and scores"),
-    ("report.table", "build_table", "makes Table 1 from the runs of one setting, with intervals and paired tests"),
+    ("report.table", "build_table", "makes Table 1 from the runs of one setting, with intervals and tests"),
     ("evaluation.evaluate", "evaluate", "scores a run or a baseline against the stored truth, one row per picture"),
 )
 """The pipeline: module, function, what it does. What it takes is read from its signature."""

@@ -82,7 +82,9 @@ def render(results: Sequence[Evaluation], differences: Sequence[Difference], *, 
         screen.print(f"Row minus {against}, over the shapes that both have", style="italic")
         screen.print(fitting(lambda columns: differences_table(differences, columns), list(first.means))[0])
         screen.print(
-            "*+ better, *− worse: sign-flip test over shapes, p < 0.05, Holm-corrected over rows.", style="dim"
+            "*+ better, *− worse: sign-flip test over shapes, p < 0.05, Holm-corrected over rows. It is about these "
+            "networks; others of the same kind, from other seeds, may differ.",
+            style="dim",
         )
 
 

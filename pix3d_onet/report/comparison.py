@@ -35,19 +35,20 @@ def _on_shared_pictures(run: RunRecord, base: RunRecord) -> tuple[float, float]:
 def tested_split(group: RunGroup, base: str) -> str | None:
     """``test`` if the base was scored on it, else ``val``, else None."""
     for split in ("test", "val"):
-        if any(_scores(r, split) for r in group.of(base)):
+        if any(scores(r, split) for r in group.of(base)):
             return split
     return None
 
 
-def _scores(run: StoredRun, split: str) -> Mapping[str, float]:
+def scores(run: StoredRun, split: str) -> Mapping[str, float]:
+    """Record id → IoU on ``test``, else on the validation pictures."""
     return run.record.test_scores if split == "test" else run.record.val_scores
 
 
 def shape_scores(runs: Sequence[StoredRun], split: str, pictures: Set[str] | None = None) -> dict[str, float]:
     """Shape → IoU, averaged over runs, for the shapes that all runs have; ``pictures``: only over these records."""
     scored = [
-        per_shape({k: v for k, v in _scores(r, split).items() if pictures is None or k in pictures}, r.record.objects)
+        per_shape({k: v for k, v in scores(r, split).items() if pictures is None or k in pictures}, r.record.objects)
         for r in runs
     ]
     if not scored:
@@ -57,23 +58,37 @@ def shape_scores(runs: Sequence[StoredRun], split: str, pictures: Set[str] | Non
 
 
 def over_shapes(group: RunGroup, name: str, base: str, split: str | None) -> PairedTest | None:
-    """The paired test over the shapes of ``split``, scores averaged over shared seeds; None where there are none."""
-    pairs = _shared_seeds(group, name, base)
-    if split is None or name == base or not pairs:
+    """The paired test over the shapes of ``split``, scores averaged over seeds; None where there is nothing to test."""
+    mine, theirs = _scored_pairs(group, name, base, split)
+    if split is None or not mine:
         return None
-    mine, theirs = [r for r, _ in pairs], [b for _, b in pairs]
-    shared = set.intersection(*(set(_scores(run, split)) for run in (*mine, *theirs)))
+    shared = _shared_pictures((*mine, *theirs), split)
     return paired_test(shape_scores(mine, split, shared), shape_scores(theirs, split, shared))
 
 
 def over_seeds(group: RunGroup, name: str, base: str, split: str | None) -> float | None:
-    """p of the difference from the base over runs with scores, on the pictures that all of them have; None if there are
-    too few."""
-    if split is None:
+    """p of the same difference over the same runs, on the pictures that all of them have; None for too few."""
+    mine, theirs = _scored_pairs(group, name, base, split)
+    if split is None or not mine:
         return None
-    runs, bases = ([run for run in group.of(each) if _scores(run, split)] for each in (name, base))
-    shared = set.intersection(*(set(_scores(run, split)) for run in (*runs, *bases))) if runs and bases else set()
+    shared = _shared_pictures((*mine, *theirs), split)
     if not shared:
         return None
-    mine, theirs = ([fmean(shape_scores([run], split, shared).values()) for run in part] for part in (runs, bases))
-    return welch_p(mine, theirs)
+    means, base_means = ([fmean(shape_scores([r], split, shared).values()) for r in part] for part in (mine, theirs))
+    return welch_p(means, base_means)
+
+
+def unscored(group: RunGroup, names: Sequence[str], split: str | None) -> list[StoredRun]:
+    """Runs that the tests leave out, since they have no scores on ``split``, although others have."""
+    return [] if split is None else [run for name in names for run in group.of(name) if not scores(run, split)]
+
+
+def _scored_pairs(group: RunGroup, name: str, base: str, split: str | None) -> tuple[list[StoredRun], list[StoredRun]]:
+    """The runs of both with scores on ``split``, of the seeds of which both have one; empty for the base itself."""
+    pairs = [] if split is None or name == base else _shared_seeds(group, name, base)
+    kept = [pair for pair in pairs if all(scores(run, split or "") for run in pair)]
+    return [run for run, _ in kept], [run for _, run in kept]
+
+
+def _shared_pictures(runs: Sequence[StoredRun], split: str) -> set[str]:
+    return set.intersection(*(set(scores(run, split)) for run in runs))

@@ -42,14 +42,17 @@ def plus_minus(half: float | None) -> str:
 
 def asterisk(row: Row) -> str:
     """``*+`` for significantly better than the base over shapes and over seeds, ``*−`` for significantly worse."""
-    return "" if not row.significant else "*+" if (row.difference or 0) > 0 else f"*{MINUS}"
+    return {1: "*+", 0: "", -1: f"*{MINUS}"}[row.mark]
 
 
 def p_text(p: float | None) -> str:
     """A p value; ``<0.001`` instead of 0."""
     if p is None:
         return BLANK
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    text = f"{p:.3f}"
+    if text == "0.050":  # on which side of the usual bound it is
+        text = f"{p:.4f}"
+    return "<0.001" if p < 0.001 else text
 
 
 def size(count: float | None) -> str:
@@ -94,7 +97,6 @@ MAIN_COLUMNS: tuple[Column, ...] = (
 STATISTICS_COLUMNS: tuple[Column, ...] = (
     ("Variant", lambda r, t: r.label),
     ("Seeds", lambda r, t: ", ".join(map(str, r.seeds))),
-    ("Last IoU", lambda r, t: number(r.last_val_iou)),
     ("Test IoU", lambda r, t: number(r.test_iou)),
     ("IoU − base", lambda r, t: number(r.difference)),
     (
@@ -105,6 +107,7 @@ STATISTICS_COLUMNS: tuple[Column, ...] = (
     ),
     ("p (Holm)", lambda r, t: p_text(r.p_adjusted)),
     ("p seeds", lambda r, t: p_text(r.p_seeds)),
+    ("Last IoU", lambda r, t: number(r.last_val_iou)),
     ("Own thr.", lambda r, t: ", ".join(f"{value:g}" for value in sorted({v for v in r.val_thresholds if v}))),
     ("Val IoU there", lambda r, t: number(r.val_iou_best_threshold)),
 )
@@ -155,13 +158,15 @@ CSV_LISTS = ("runs", "best_steps", "seeds", "thresholds", "val_thresholds")
 
 
 def csv_text(table: Table) -> str:
-    """One row per variant with full precision; missing values are empty, values of lists separated by spaces."""
+    """One row per variant with full precision; missing values are empty, values of lists separated by spaces, in
+    the order of ``seeds`` ("nan" for a missing one)."""
     from pix3d_onet.report.table import Row
 
     names = [f.name for f in fields(Row) if f.name not in CSV_LISTS]
     rows = [[*names, "seeds", "best_steps", "thresholds", "val_thresholds", "run_ids"]]
     for row in table.rows:
-        lists = (row.seeds, row.best_steps, row.thresholds, row.val_thresholds, [r.run_id for r in row.runs])
+        own = ["nan" if value is None else value for value in row.val_thresholds]
+        lists = (row.seeds, row.best_steps, row.thresholds, own, [r.run_id for r in row.runs])
         rows.append([*(getattr(row, name) for name in names), *(" ".join(map(str, x)) for x in lists)])
     return escape.csv_text(rows)
 

@@ -27,7 +27,7 @@ def at_own_thresholds(group: RunGroup, variants: Collection[str] | None = None) 
         named = ", ".join(lacking[:NAMED]) + (f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else "")
         raise InputError(
             f"{len(lacking)} of {len(runs)} runs have no IoUs at their own threshold: {named}.",
-            hint="They are older than these scores: compare at the threshold of training, or train them again.",
+            hint="Older runs have none: `benchmarks/rescore.py` adds them, or compare at the threshold of training.",
         )
     return dataclasses.replace(group, runs=tuple(map(_own, runs)))
 
@@ -53,6 +53,6 @@ def _own(run: StoredRun) -> StoredRun:
         best_val_iou=record.val_iou_at_threshold,
         val_scores=record.val_scores_at_threshold,
         test_scores=record.test_scores_at_threshold,
-        constant=record.constant_at_threshold,
+        constant=record.constant if record.val_threshold == run.threshold else record.constant_at_threshold,
     )
     return dataclasses.replace(run, record=scored)

@@ -1,6 +1,7 @@
-"""Statistics of an ablation: intervals over seeds, paired tests over shapes, correction for multiple tests.
+"""Statistics of an ablation: intervals and tests over seeds, paired tests over shapes, correction for multiple tests.
 
-Two sources of variance are treated separately. Seeds: Student's interval of the mean over training runs. Shapes: the
+Two sources of variance are treated separately. Seeds: Student's interval of the mean over training runs, and Welch's
+t test (*Biometrika* 34, 1947) of the difference of two means. Shapes: the
 mean difference from the base over test shapes, each with all of its pictures, by a sign-flip permutation test (Fisher,
 *The Design of Experiments*, 1935, section 21), which is exact for any number of shapes, and a BCa bootstrap interval
 (Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 14).
@@ -20,7 +21,7 @@ from pix3d_onet.types import Float64
 CONFIDENCE = 0.95
 """Confidence level of all intervals."""
 SIGNIFICANCE = 0.05
-"""A difference is marked if its Holm-corrected p is below this."""
+"""A difference is marked if its Holm-corrected p, in an ablation both over shapes and over seeds, is below this."""
 RESAMPLES = 9999
 """Number of bootstrap resamples, and most sign flips: from 14 shapes on there are more, and p is estimated, at least
 1/10000. Below, p is exact."""
@@ -93,15 +94,20 @@ def _distance_from_zero(values: Float64, axis: int) -> Float64:
 
 
 def welch_p(values: Sequence[float], base: Sequence[float]) -> float | None:
-    """Two-sided p of Welch's t test that the means over training runs differ; None for fewer than two runs of either.
+    """Two-sided p of Welch's t test that the means over training runs differ.
 
-    1 or 0 where no run differs from the others of its kind, if the means are equal and if they are not.
+    None for fewer than two runs of either, or if neither has a spread: equal runs are of a network that learnt nothing,
+    or are copies, and say nothing of other seeds.
     """
     if min(len(values), len(base)) < 2:
         return None
-    if np.ptp(values) == np.ptp(base) == 0:
-        return float(values[0] == base[0])
-    return float(stats.ttest_ind(values, base, equal_var=False).pvalue)
+    errors = [float(np.var(part, ddof=1)) / len(part) for part in (values, base)]
+    largest = max(map(abs, (*values, *base)))
+    if math.sqrt(sum(errors)) <= ROUNDING * largest:
+        return None
+    freedom = sum(errors) ** 2 / sum(e**2 / (len(part) - 1) for e, part in zip(errors, (values, base), strict=True))
+    t = abs(float(np.mean(values) - np.mean(base))) / math.sqrt(sum(errors))
+    return float(2 * stats.t.sf(t, freedom))
 
 
 def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:

@@ -14,7 +14,8 @@ from pix3d_onet.ablation.unfinished import CONTINUE, UnfinishedRun
 from pix3d_onet.ablation.variants import BASE, SUITES, VARIANTS, Variant
 from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError
-from pix3d_onet.report.comparison import over_seeds, over_shapes, relative_improvement, tested_split
+from pix3d_onet.report.comparison import over_seeds, over_shapes, relative_improvement, tested_split, unscored
+from pix3d_onet.report.own_thresholds import at_own_thresholds, has_own_scores
 from pix3d_onet.report.statistics import (
     RESAMPLES,
     SIGNIFICANCE,
@@ -25,8 +26,7 @@ from pix3d_onet.report.statistics import (
 from pix3d_onet.runs.record import CONSTANT, FEW_PICTURES, RunRecord
 
 SMOKE_STEPS = 1000
-"""Runs of fewer steps show that the pipeline works; which variant is better can change with more, since none is past
-its first rise by then (the report trains for 3,000)."""
+"""A table of runs with fewer steps is called a smoke test; the report trains for 3,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ class Row:
     that were at hand or from the seeds.
     ``val_pictures``, ``test_pictures``: number of pictures of the row's means, since networks with a pose input are not
     scored on pictures without a camera. ``thresholds``: of each run, that of its IoUs; ``val_thresholds``: that which
-    is best on its validation pictures, and ``val_iou_best_threshold`` the mean IoU there.
+    is best on its validation pictures (None: not recorded), and ``val_iou_best_threshold`` the mean IoU there; both in
+    the order of ``seeds``.
     """
 
     variant: str
@@ -87,6 +88,7 @@ class Row:
     p_adjusted: float | None = None
     p_seeds: float | None = None
     significant: bool | None = None
+    tested_shapes: int = 0
     gflops_image: float | None = None
     gflops_point: float | None = None
     shapes_per_second: float | None = None
@@ -95,6 +97,11 @@ class Row:
     seconds: float | None = None
     runs: tuple[RunCell, ...] = ()
 
+    @property
+    def mark(self) -> int:
+        """1 if significantly better than the base, -1 if worse, else 0."""
+        return 0 if not self.significant else 1 if (self.difference or 0) > 0 else -1
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -102,8 +109,9 @@ class Table:
 
     ``name``: of the suite, empty for a mixture; ``reference``: whether the published numbers are shown;
     ``threshold``: that of training, but for variants with their own (``Row.thresholds``); ``own_thresholds``: whether
-    the IoUs are at each run's best threshold on validation instead; ``unfinished``: runs of its variants that are not
-    finished and so not in the table.
+    the IoUs are at each run's best threshold on validation instead; ``marks_differ``: variants that are significantly
+    better or worse at one of the two and not at the other; ``unscored``: runs without scores on ``tested_on``, which
+    the tests leave out; ``unfinished``: runs of its variants that are not finished and so not in the table.
     """
 
     name: str
@@ -132,6 +140,8 @@ class Table:
     rows: tuple[Row, ...]
     unfinished: tuple[UnfinishedRun, ...] = ()
     own_thresholds: bool = False
+    marks_differ: tuple[str, ...] = ()
+    unscored: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The table as a dict for JSON."""
@@ -150,7 +160,7 @@ class Table:
         named = {"": "encoders from random weights", "pretrained": "pretrained encoders"}
         weights = self.encoder_weights or named.get(self.weights, f"weights from {self.weights[:60]}")
         return (
-            f"Validation IoU ({self.scored_at}, {points} per picture, best checkpoint) on {self.dataset} "
+            f"Validation IoU ({self.scored_at}; {points} per picture; best checkpoint) on {self.dataset} "
             f"({shapes} pictures): {self.steps} steps, batch {self.batch_size}, {self.image_size}² px, "
             f"{self.points_per_shape} points per shape, {seeds or 'no seeds'}, {weights}, {', '.join(self.devices)}."
         )
@@ -160,12 +170,13 @@ class Table:
         """The threshold of its IoUs, in words."""
         if self.own_thresholds:
             return "each run's best threshold on validation"
-        others: dict[float, list[str]] = {}
+        used: dict[float, list[str]] = {}
         for row in self.rows:
-            for value in sorted({*row.thresholds} - {self.threshold}):
-                others.setdefault(value, []).append(row.variant)
-        rest = "".join(f", or {value:g} for {', '.join(names)}" for value, names in sorted(others.items()))
-        return f"threshold {self.threshold:g}{rest}"
+            for value in sorted(set(row.thresholds)):
+                used.setdefault(value, []).append(row.variant)
+        usual = self.threshold if self.threshold in used or not used else max(used, key=lambda value: len(used[value]))
+        rest = [f"{value:g} of {', '.join(names)}" for value, names in sorted(used.items()) if value != usual]
+        return "; ".join((f"threshold {usual:g}", *rest))
 
     @property
     def smoke_test(self) -> str:
@@ -205,8 +216,9 @@ class Table:
                 "Each run's threshold is the best one on its validation pictures, its checkpoint the best one there at "
                 "the threshold of training: Val IoU is too high for both reasons."
             )
-            if self.tested_on == "val" and self.tested_shapes:
-                notes.append("The tests are on the same pictures: their p values are too low.")
+        if self.tested_shapes and self.tested_on == "val":
+            chosen = "checkpoints and thresholds" if self.own_thresholds else "checkpoints"
+            notes.append(f"The tests are on the pictures on which {chosen} were chosen: take p as optimistic.")
         if self.tested_shapes:
             notes.append(
                 f"*+ and *−: better and worse than {self.base} over {self.tested_shapes} {self.tested_on} shapes "
@@ -214,7 +226,14 @@ class Table:
                 f"p < {self.significance:g}."
             )
             if any(r.difference is not None and r.p_seeds is None for r in self.rows):
-                notes.append("Rows with one seed have no mark: another seed could change which is better.")
+                notes.append(
+                    f"A row has no mark without two runs whose seeds {self.base} has as well: other seeds could change "
+                    "which is better."
+                )
+        if self.marks_differ:
+            notes.append(f"At each run's own best threshold the marks differ: {', '.join(self.marks_differ)}.")
+        if self.unscored:
+            notes.append(f"Without scores on {self.tested_on}, left out of the tests: {', '.join(self.unscored)}.")
         if self.unfinished:
             notes.append(f"Unfinished, not in the table: {'; '.join(r.summary for r in self.unfinished)}. {CONTINUE}")
         begun = {r.variant for r in self.unfinished}
@@ -302,12 +321,12 @@ def build_table(
     if base not in names:
         raise ConfigError(f"no variant {base!r} in this table to compare with.", hint=f"It has {', '.join(names)}.")
     tested_on = tested_split(group, base)
-    tests = [over_shapes(group, name, base, tested_on) for name in names]
-    adjusted = holm([t.p if t else None for t in tests])
-    seeds = holm(
-        [over_seeds(group, name, base, tested_on) if t else None for name, t in zip(names, tests, strict=True)]
-    )
-    rows = [_row(group, v, base, t, p, q) for v, t, p, q in zip(shown, tests, adjusted, seeds, strict=True)]
+    rows = _rows(group, shown, base, tested_on)
+    marks_differ: tuple[str, ...] = ()
+    if not own_thresholds and all(has_own_scores(run) for name in names for run in group.of(name)):
+        others = _rows(at_own_thresholds(group, names), shown, base, tested_on)
+        pairs = zip(rows, others, strict=True)
+        marks_differ = tuple(one.variant for one, other in pairs if one.mark != other.mark)
     if own_thresholds:  # IoUs of the training's threshold would not compare with the others
         rows = [
             dataclasses.replace(
@@ -341,13 +360,23 @@ def build_table(
         encoder_weights=_encoder_weights(records),
         devices=tuple(dict.fromkeys(_device(r) for r in group.runs)),
         tested_on=tested_on,
-        tested_shapes=max((t.shapes for t in tests if t), default=0),
+        tested_shapes=max((r.tested_shapes for r in rows), default=0),
         resamples=RESAMPLES,
         significance=SIGNIFICANCE,
         rows=tuple(rows) if reference else tuple(map(_without_reference, rows)),
         unfinished=tuple(r for r in unfinished if variants is None or r.variant in {v.name for v in wanted}),
         own_thresholds=own_thresholds,
+        marks_differ=marks_differ,
+        unscored=tuple(f"{run.variant}/{run.seed}" for run in unscored(group, names, tested_on)),
     )
+
+
+def _rows(group: RunGroup, shown: Sequence[Variant], base: str, tested_on: str | None) -> list[Row]:
+    """The rows with their tests against the base, corrected for their number."""
+    tests = [over_shapes(group, v.name, base, tested_on) for v in shown]
+    shapes = holm([t.p if t else None for t in tests])
+    seeds = holm([over_seeds(group, v.name, base, tested_on) if t else None for v, t in zip(shown, tests, strict=True)])
+    return [_row(group, v, base, t, p, q) for v, t, p, q in zip(shown, tests, shapes, seeds, strict=True)]
 
 
 def _variants(group: RunGroup, *, all_rows: bool) -> list[Variant]:
@@ -442,6 +471,7 @@ def _row(
         p_value=test.p,
         p_adjusted=p_adjusted,
         p_seeds=p_seeds,
+        tested_shapes=test.shapes,
         significant=all(p is not None and p < SIGNIFICANCE for p in (p_adjusted, p_seeds)),
     )
 

@@ -44,8 +44,8 @@ class HistoryRow:
 class RunRecord:
     """The record of a finished run.
 
-    ``onet bench`` may change ``label`` and ``replaced`` later, and ``benchmarks/rescore.py`` adds the scores at
-    ``val_threshold`` to older records; all other fields never change.
+    ``onet bench`` may change ``label`` and ``replaced`` later, and ``benchmarks/rescore.py`` writes what is known at
+    ``val_threshold`` into older records; all other fields never change.
     """
 
     name: str
@@ -199,7 +199,12 @@ def _own_threshold_problems(document: dict[str, Any]) -> Iterator[str]:
         own, scores = (document.get(f"{split}_scores{end}") for end in ("_at_threshold", ""))
         if own and isinstance(own, dict) and own.keys() != (scores if isinstance(scores, dict) else {}).keys():
             yield f"{split}_scores_at_threshold has other pictures than {split}_scores"
+    for name in ("constant", "constant_at_threshold"):
+        if document.get(name, "") not in ("", *CONSTANT):
+            yield f"{name} must be empty or one of {', '.join(CONSTANT)}"
     own = document.get("val_scores_at_threshold")
+    if own and threshold is None:
+        yield "val_scores_at_threshold has no val_threshold"
     mean: Any = document.get("val_iou_at_threshold")
     if own and _is_dict_of(_is_number)(own) and not (_is_number(mean) and abs(fmean(own.values()) - mean) < ROUNDING):
         yield "val_iou_at_threshold is not the mean of val_scores_at_threshold"

@@ -30,7 +30,8 @@ def test_an_older_record_gets_what_training_writes(tmp_path: Path) -> None:
         train(MODEL, config, data, run, name="tiny", device="cpu", examples=False)
     whole = {seed: read_run(run) for seed, run in runs.items()}
     assert whole[0].test_scores_at_threshold
-    write_run(runs[0], without_own(whole[0]))
+    wrong = {"val_iou_at_threshold": (whole[0].val_iou_at_threshold or 0) + 1e-4, "constant_at_threshold": "inside"}
+    write_run(runs[0], dataclasses.replace(without_own(whole[0]), **wrong))
     write_run(runs[1], dataclasses.replace(without_own(whole[1]), val_scores=dict.fromkeys(whole[1].val_scores, 0.7)))
     before = (runs[1] / "run.json").read_bytes()
     copy = tmp_path / "stored" / "tiny"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
+from pix3d_onet.ablation.recipes import RECIPES
+from pix3d_onet.ablation.selection import Selection
 from pix3d_onet.ablation.stored_runs import find_runs
 from pix3d_onet.ablation.suite_file import read_suite
+from pix3d_onet.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-QUESTIONS = ("augment", "norm", "pose", "sampling", "views")
+QUESTIONS = ("augment", "labels", "norm", "pose", "sampling", "views")
 
 
 @pytest.mark.parametrize(
@@ -24,9 +28,23 @@ QUESTIONS = ("augment", "norm", "pose", "sampling", "views")
     ],
 )
 def test_each_run_is_a_row_of_a_suite_as_it_is_now(folder: str, suites: tuple[str, ...]) -> None:
-    """A variant that is changed needs new runs, or another name; else a table silently loses its row."""
-    read = [read_suite(ROOT / "benchmarks" / "suites" / f"{suite}.toml") for suite in suites]
-    rows = {variant.name for suite in read for variant in suite.variants}
+    """A variant or suite that is changed needs new runs, or another name; else a table silently loses its row."""
+    planned = [
+        (variant.name, seed, config)
+        for suite in suites
+        for chosen in [read_suite(ROOT / "benchmarks" / "suites" / f"{suite}.toml")]
+        for variant in chosen.variants
+        for seed in chosen.seeds
+        for config in [variant.recipe(settings(chosen, seed))]
+    ]
     runs = find_runs(ROOT / "benchmarks" / "results" / folder)
     assert runs
-    assert {run.variant for run in runs} <= rows
+    for run in runs:
+        found = (run.variant, run.seed, TrainConfig.from_json(dict(run.record.train)))
+        assert found in planned, run.place
+
+
+def settings(chosen: Selection, seed: int) -> TrainConfig:
+    """The training settings of a suite file."""
+    assert chosen.preset is not None
+    return dataclasses.replace(RECIPES[chosen.preset].train, **chosen.recipe, seed=seed)

@@ -77,7 +77,7 @@ def test_labels_are_cut_no_further_than_they_can_be_told_apart(tmp_path: Path, c
     lines = onet("report", str(root), "--suite", "pose", "--costs", columns=columns).stdout.splitlines()
     start = lines.index(next(line for line in lines if line.startswith("Statistics")))
     heading = next(line for line in lines[start:] if line.strip().startswith("Variant"))
-    assert heading.split()[:3] == ["Variant", "Seeds", "Last"]
+    assert heading.split()[:3] == ["Variant", "Seeds", "Test"]
     posed = [line.split("  ")[0].strip() for line in lines[start:] if line.strip().startswith("ResNet18 + pose")]
     assert posed[:2] in (["ResNet18 + pose 4×4", "ResNet18 + pose 6D"], ["ResNet18 + pose 4…", "ResNet18 + pose 6D"])
     if columns == 100:

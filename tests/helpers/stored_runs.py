@@ -76,7 +76,7 @@ def make_record(name: str, seed: int = 0, *, config: TrainConfig | None = None, 
 
 def without_own(record: RunRecord) -> RunRecord:
     """``record`` as it was before the scores at a run's own threshold were kept."""
-    return replace(record, val_scores_at_threshold={}, test_scores_at_threshold={})
+    return replace(record, val_scores_at_threshold={}, test_scores_at_threshold={}, constant_at_threshold="")
 
 
 def make_run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import shutil
 from pathlib import Path
 from statistics import fmean
 
@@ -12,6 +13,7 @@ import pytest
 from helpers.stored_runs import make_record, make_run, without_own
 
 from pix3d_onet.ablation.stored_runs import find_runs, group_runs
+from pix3d_onet.ablation.variants import variant
 from pix3d_onet.errors import InputError
 from pix3d_onet.report import formats
 from pix3d_onet.report.build import TableOptions, read_report
@@ -59,8 +61,8 @@ def test_it_has_the_scores_and_the_tests_of_these_thresholds(tmp_path: Path) -> 
     assert row.p_adjusted < 0.001
     assert common.row("convnext").difference < 0
     assert (row.thresholds, common.row("convnext").thresholds) == ((0.35,), (0.2,))
-    assert "(each run's best threshold on validation, " in table.caption
-    assert "(threshold 0.2, " in common.caption
+    assert "(each run's best threshold on validation; " in table.caption
+    assert "(threshold 0.2; " in common.caption
     assert row.last_val_iou is None  # at the threshold of training, so no neighbour for the others
     assert common.row("convnext").last_val_iou == make_record("convnext").last_val_iou
     assert any(note.endswith("Val IoU is too high for both reasons.") for note in table.notes)
@@ -117,7 +119,9 @@ def test_without_a_test_split_the_tests_are_said_to_be_on_the_same_pictures(tmp_
     for name in ("resnet18", "convnext"):
         record = scored(make_record(name), 0.3, 0.5, 0.4)
         write_run(tmp_path / name, dataclasses.replace(record, test_scores={}, test_scores_at_threshold={}))
-    assert "The tests are on the same pictures: their p values are too low." in at_own(tmp_path).notes
+    said = "The tests are on the pictures on which checkpoints{} were chosen: take p as optimistic."
+    assert said.format(" and thresholds") in at_own(tmp_path).notes
+    assert said.format("") in at_training(tmp_path).notes
 
 
 @pytest.mark.parametrize(("own", "wanted"), [(0.41, False), (0.42001, False), (0.43, True)])
@@ -139,17 +143,27 @@ def test_an_order_that_depends_on_the_threshold_is_named(tmp_path: Path, own: fl
 def test_thresholds_of_training_that_differ_are_in_the_caption() -> None:
     """The recipe best has a threshold of its own in its suite."""
     runs = group_runs(find_runs(ROOT / "benchmarks" / "results" / "best" / "runs"))
-    table = build_table(max(runs, key=lambda group: len(group.runs)))
-    assert "(threshold 0.3, or 0.4 for best, best-predicted, " in table.caption
+    group = max(runs, key=lambda group: len(group.runs))
+    table = build_table(group)
+    assert "(threshold 0.3; 0.4 of best, best-predicted; " in table.caption
+    assert table.marks_differ == ("convnext",)  # worse than ResNet18 at 0.3, and not at the thresholds that suit both
+    assert "At each run's own best threshold the marks differ: convnext." in table.notes
+    alone = build_table(group, [variant("best")])
+    assert "(threshold 0.4; " in alone.caption
 
 
 def test_thresholds_are_in_the_statistics_and_the_csv(tmp_path: Path) -> None:
     for seed, threshold in ((0, 0.4), (1, 0.35)):
         write_run(tmp_path / str(seed), scored(make_record("resnet18", seed), threshold, 0.5, 0.4))
     table = at_training(tmp_path)
+    older = dataclasses.replace(without_own(make_record("convnext")), val_threshold=None, val_iou_at_threshold=None)
+    write_run(tmp_path / "older", older)
+    rows = list(csv.DictReader(io.StringIO(formats.csv_text(at_training(tmp_path)))))
+    assert rows[1]["val_thresholds"] == "nan"
     (line,) = formats.cells(table, formats.STATISTICS_COLUMNS)
     assert line[-2:] == ["0.35, 0.4", "0.5000"]
     (row,) = csv.DictReader(io.StringIO(formats.csv_text(table)))
     assert (row["thresholds"], row["val_thresholds"]) == ("0.2 0.2", "0.4 0.35")
+    shutil.rmtree(tmp_path / "older")
     (row,) = csv.DictReader(io.StringIO(formats.csv_text(at_own(tmp_path))))
     assert row["thresholds"] == "0.4 0.35"

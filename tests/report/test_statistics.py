@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -130,13 +131,20 @@ def test_pictures_of_a_shape_count_as_one() -> None:
     assert per_shape(scores, {"a1": "a", "a2": "a", "b1": "b"}) == pytest.approx({"a": 0.3, "b": 0.5, "stray": 0.9})
 
 
-def test_p_over_seeds_needs_two_runs_of_each_and_takes_constants() -> None:
+def test_p_over_seeds_needs_two_runs_of_each_and_a_spread() -> None:
     assert welch_p([0.1], [0.2, 0.3]) is None
     assert welch_p([0.2, 0.3], [0.1]) is None
-    assert welch_p([0.2, 0.2], [0.2, 0.2]) == 1
-    assert welch_p([0.3, 0.3], [0.2, 0.2, 0.2]) == 0
-    # t = 0.1 / sqrt(0.0002 / 2 + 0.0008 / 2) = 4.472 with Welch's 2 ... 3 degrees of freedom
-    assert welch_p([0.41, 0.43], [0.30, 0.34]) == pytest.approx(2 * stats.t.sf(4.4721, 1.4706), rel=1e-3)
+    for other in (0.2, 0.3, 0.3 + 1e-16):
+        assert welch_p([0.2, 0.2], [other, other, 0.3 if other > 0.25 else 0.2]) is None
+
+
+@pytest.mark.parametrize("base", [[0.30, 0.34], [0.31, 0.30, 0.33, 0.36], [0.3, 0.3, 0.3]])
+def test_p_over_seeds_is_welch_s(base: list[float], recwarn: pytest.WarningsRecorder) -> None:
+    values = [0.41, 0.43, 0.38]
+    p = welch_p(values, base)
+    assert not recwarn.list  # SciPy's own warns of groups without a spread
+    with warnings.catch_warnings(action="ignore"):
+        assert p == pytest.approx(stats.ttest_ind(values, base, equal_var=False).pvalue)
 
 
 def test_holm_against_a_worked_example() -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 
@@ -19,8 +20,9 @@ from pix3d_onet.ablation.unfinished import find_unfinished
 from pix3d_onet.ablation.variants import variant
 from pix3d_onet.config import TrainConfig
 from pix3d_onet.report import formats
+from pix3d_onet.report.statistics import holm
 from pix3d_onet.report.table import Table, build_table
-from pix3d_onet.runs.record import write_run
+from pix3d_onet.runs.record import RunRecord, write_run
 
 
 def table_of(root: Path, **options: object) -> Table:
@@ -128,31 +130,89 @@ def test_a_figure_that_one_run_lacks_is_not_averaged_over_the_others(tmp_path: P
     assert (row.gflops_image, row.latency_seconds, row.val_iou_best_threshold, row.test_iou) == (None, None, None, None)
 
 
+def with_test_scores(folder: Path, name: str, seed: int, scores: Mapping[str, float]) -> None:
+    record = dataclasses.replace(without_own(make_record(name, seed)), test_scores=scores)
+    write_run(folder / f"{name}-{seed}", record)
+
+
+def shifted(shift: float, spread: float = 0.0) -> dict[str, float]:
+    """The same test scores, all moved by ``shift``, and every second one up and down by ``spread``."""
+    base = make_record("resnet18").test_scores
+    return {picture: value + shift + spread * (-1) ** i for i, (picture, value) in enumerate(sorted(base.items()))}
+
+
 def test_a_difference_that_seeds_make_as_well_has_no_mark(tmp_path: Path) -> None:
     """Every shape of ResNet34's first run is better, so the test over shapes is sure; its second run is worse."""
-    base = make_record("resnet18").test_scores
-
-    def run(name: str, seed: int, shift: float) -> None:
-        record = without_own(make_record(name, seed))
-        shifted = {picture: value + shift for picture, value in base.items()}
-        write_run(tmp_path / f"{name}-{seed}", dataclasses.replace(record, test_scores=shifted))
-
-    run("resnet18", 0, 0.0)
-    run("resnet34", 0, 0.04)
+    with_test_scores(tmp_path, "resnet18", 0, shifted(0))
+    with_test_scores(tmp_path, "resnet34", 0, shifted(0.04))
     row = table_of(tmp_path).row("resnet34")
     assert (row.p_adjusted < 0.001, row.p_seeds, row.significant) == (True, None, False)
-    assert any("Rows with one seed have no mark" in note for note in table_of(tmp_path).notes)
-    run("resnet18", 1, 0.01)
-    run("resnet34", 1, -0.01)
+    assert any(note.startswith("A row has no mark without two runs") for note in table_of(tmp_path).notes)
+    with_test_scores(tmp_path, "resnet18", 1, shifted(0.01))
+    with_test_scores(tmp_path, "resnet34", 1, shifted(-0.01))
     table = table_of(tmp_path)
     row = table.row("resnet34")
     assert row.difference == pytest.approx(0.01)
     assert row.p_adjusted < 0.001
-    means = [[fmean(base.values()) + shift for shift in shifts] for shifts in ((0.04, -0.01), (0.0, 0.01))]
-    assert row.p_seeds == pytest.approx(stats.ttest_ind(*means, equal_var=False).pvalue)
+    assert row.p_seeds == pytest.approx(stats.ttest_ind([0.04, -0.01], [0.0, 0.01], equal_var=False).pvalue)
     assert row.p_seeds > 0.5
     assert row.significant is False
-    assert not any("Rows with one seed have no mark" in note for note in table.notes)
+    assert not any("has no mark" in note for note in table.notes)
+
+
+def test_a_difference_that_the_shapes_do_not_show_has_no_mark_and_p_is_corrected(tmp_path: Path) -> None:
+    """ResNet34's runs agree that it is better by 0.01, on half of the shapes; ResNet50 is better on all."""
+    for seed, noise in enumerate((0.0, 0.0002, -0.0002)):
+        with_test_scores(tmp_path, "resnet18", seed, shifted(noise))
+        with_test_scores(tmp_path, "resnet34", seed, shifted(0.01 + noise, spread=0.1))
+        with_test_scores(tmp_path, "resnet50", seed, shifted(0.01 + noise))
+    table = table_of(tmp_path)
+    torn, sure = table.row("resnet34"), table.row("resnet50")
+    assert (torn.p_adjusted > 0.05, torn.p_seeds < 0.05, torn.significant) == (True, True, False)
+    assert (sure.p_adjusted < 0.05, sure.p_seeds < 0.05, sure.significant) == (True, True, True)
+    means = [[fmean(r.test_scores.values()) for r in each] for each in (records(tmp_path, n) for n in NAMED)]
+    raw = [stats.ttest_ind(other, means[0], equal_var=False).pvalue for other in means[1:]]
+    assert [torn.p_seeds, sure.p_seeds] == pytest.approx(list(holm(raw)))
+    assert min(raw) < min(torn.p_seeds, sure.p_seeds)
+
+
+NAMED = ("resnet18", "resnet34", "resnet50")
+
+
+def records(root: Path, name: str) -> list[RunRecord]:
+    return [run.record for run in find_runs(root) if run.variant == name]
+
+
+def test_both_tests_are_on_the_same_runs(tmp_path: Path) -> None:
+    """On the only seed that both have the row is better; its other runs are far worse and have no partner."""
+    for seed in range(4):
+        with_test_scores(tmp_path, "resnet18", seed, shifted(0.001 * seed))
+    with_test_scores(tmp_path, "resnet34", 0, shifted(0.05))
+    for seed in (11, 12, 13):
+        with_test_scores(tmp_path, "resnet34", seed, shifted(-0.2 + 0.001 * seed))
+    row = table_of(tmp_path).row("resnet34")
+    assert row.difference == pytest.approx(0.05)
+    assert (row.p_seeds, row.significant) == (None, False)
+
+
+def test_a_run_without_test_scores_is_left_out_of_the_tests_and_named(tmp_path: Path) -> None:
+    for seed in range(3):
+        with_test_scores(tmp_path, "resnet18", seed, shifted(0.001 * seed) if seed != 1 else {})
+        with_test_scores(tmp_path, "resnet34", seed, shifted(0.05 + 0.001 * seed))
+    table = table_of(tmp_path)
+    row = table.row("resnet34")
+    assert row.difference == pytest.approx(0.05)
+    assert row.p_seeds is not None
+    assert table.tested_shapes == 33
+    assert "Without scores on test, left out of the tests: resnet18/1." in table.notes
+
+
+def test_runs_that_are_all_equal_say_nothing_of_other_seeds(tmp_path: Path) -> None:
+    for seed in range(3):
+        with_test_scores(tmp_path, "resnet18", seed, dict.fromkeys(shifted(0), 0.1))
+        with_test_scores(tmp_path, "resnet34", seed, dict.fromkeys(shifted(0), 0.1001))
+    row = table_of(tmp_path).row("resnet34")
+    assert (row.p_adjusted < 0.001, row.p_seeds, row.significant) == (True, None, False)
 
 
 def test_significance_follows_the_scores(tmp_path: Path) -> None:
@@ -165,7 +225,7 @@ def test_significance_follows_the_scores(tmp_path: Path) -> None:
     table = table_of(tmp_path)
     assert table.row("convnext").significant is True
     assert table.row("resnet34").significant is False
-    assert (table.row("resnet34").p_value, table.row("resnet34").p_seeds) == (1.0, 1.0)
+    assert (table.row("resnet34").p_value, table.row("resnet34").p_seeds) == (1.0, pytest.approx(1.0))
     assert (table.tested_on, table.tested_shapes) == ("test", 33)
     assert "0.5" in formats.markdown(table)
     assert re.search(r"ConvNeXt Tiny .* 0\.\d{4}\\\*", formats.markdown(table))

@@ -26,6 +26,8 @@ ODD: tuple[tuple[str, Any, str], ...] = (
     ("history", [], "history is empty"),
     ("history", [{"step": 1}], "history must be"),
     ("test_scores", {"a": "0.5"}, "test_scores must be"),
+    ("val_threshold", None, "val_scores_at_threshold has no val_threshold"),
+    ("constant_at_threshold", "foo", "constant_at_threshold must be empty or one of inside, outside"),
     ("val_threshold", -7e9, "val_threshold must be between 0 and 1"),
     ("val_scores_at_threshold", {"foo": 0.9}, "val_scores_at_threshold has other pictures than val_scores"),
     ("test_scores_at_threshold", {"foo": 0.9}, "test_scores_at_threshold has other pictures than test_scores"),

@@ -82,8 +82,8 @@ def report(
 
     Its rows are the variants with a finished run, under the names and labels that they were given.
 
-    With --out or --format html, it also writes a folder (--out, RUNS/report, or RUNS/report-SUITE) with the table in
-    every format, the figures and one self-contained HTML page.
+    With --out or --format html, it also writes a folder with the table in every format, the figures and one
+    self-contained HTML page: --out, or RUNS/report, with -SUITE and -at-val at its end for a suite and --threshold val.
 
     Networks differ in how sure they are, and one threshold for all suits some better than others: with --threshold val
     each run has the IoUs, and the tests, at the threshold that is best on its own validation pictures.
