@@ -14,10 +14,10 @@ from pix3d_onet.errors import InputError, MissingDependencyError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.files import check_claim, mark, member, own_json, refused, unmark, write_text
 from pix3d_onet.report import formats
+from pix3d_onet.report.comparison import at_own_thresholds
 from pix3d_onet.report.figures import FIGURE_FORMATS, write_figures
 from pix3d_onet.report.gallery import Gallery, gallery
 from pix3d_onet.report.html.page import html_page
-from pix3d_onet.report.own_thresholds import at_own_thresholds
 from pix3d_onet.report.table import Table, build_table
 from pix3d_onet.report.thumbnails import Thumbnails
 

@@ -10,12 +10,20 @@ from typing import Any
 
 from pix3d_onet.ablation.selection import MIXED
 from pix3d_onet.ablation.stored_runs import RunGroup, StoredRun
-from pix3d_onet.ablation.unfinished import CONTINUE, UnfinishedRun
+from pix3d_onet.ablation.unfinished import UnfinishedRun
 from pix3d_onet.ablation.variants import BASE, SUITES, VARIANTS, Variant
-from pix3d_onet.config import ModelConfig
+from pix3d_onet.config import SPLITS, ModelConfig
 from pix3d_onet.errors import ConfigError
-from pix3d_onet.report.comparison import over_seeds, over_shapes, relative_improvement, tested_split, unscored
-from pix3d_onet.report.own_thresholds import at_own_thresholds, has_own_scores
+from pix3d_onet.report.comparison import (
+    at_own_thresholds,
+    has_own_scores,
+    over_seeds,
+    over_shapes,
+    relative_improvement,
+    tested_split,
+    unscored,
+)
+from pix3d_onet.report.notes import table_notes
 from pix3d_onet.report.statistics import (
     RESAMPLES,
     SIGNIFICANCE,
@@ -23,7 +31,7 @@ from pix3d_onet.report.statistics import (
     half_width,
     holm,
 )
-from pix3d_onet.runs.record import CONSTANT, FEW_PICTURES, RunRecord
+from pix3d_onet.runs.record import RunRecord
 
 SMOKE_STEPS = 1000
 """A table of runs with fewer steps is called a smoke test; the report trains for 3,000."""
@@ -53,11 +61,10 @@ class Row:
     have. ``difference``, with its interval and p values: the same for per-shape scores on ``Table.tested_on``;
     ``p_adjusted`` is over shapes, with the runs as they are, ``p_seeds`` over runs, with the shapes as they are, both
     Holm-corrected. ``significant``: both are below ``Table.significance``, since a difference may come from the shapes
-    that were at hand or from the seeds.
-    ``val_pictures``, ``test_pictures``: number of pictures of the row's means, since networks with a pose input are not
-    scored on pictures without a camera. ``thresholds``: of each run, that of its IoUs; ``val_thresholds``: that which
-    is best on its validation pictures (None: not recorded), and ``val_iou_best_threshold`` the mean IoU there; both in
-    the order of ``seeds``.
+    that were at hand or from the seeds. ``train_pictures``: those that it was trained on; ``val_pictures``,
+    ``test_pictures``: those of the row's means, since networks with a pose input are not scored on pictures without a
+    camera. ``thresholds``: of each run, that of its IoUs; ``val_thresholds``: that which is best on its validation
+    pictures (None: not recorded), and ``val_iou_best_threshold`` the mean IoU there; both in the order of ``seeds``.
     """
 
     variant: str
@@ -79,6 +86,7 @@ class Row:
     val_thresholds: tuple[float | None, ...] = ()
     test_iou: float | None = None
     test_iou_ci: float | None = None
+    train_pictures: int | None = None
     val_pictures: int | None = None
     test_pictures: int | None = None
     difference: float | None = None
@@ -107,11 +115,12 @@ class Row:
 class Table:
     """The rows, with the settings that its caption and notes need.
 
-    ``name``: of the suite, empty for a mixture; ``reference``: whether the published numbers are shown;
-    ``threshold``: that of training, but for variants with their own (``Row.thresholds``); ``own_thresholds``: whether
-    the IoUs are at each run's best threshold on validation instead; ``marks_differ``: variants that are significantly
-    better or worse at one of the two and not at the other; ``unscored``: runs without scores on ``tested_on``, which
-    the tests leave out; ``unfinished``: runs of its variants that are not finished and so not in the table.
+    ``name``: of the suite, empty for a mixture; ``reference``: whether the published numbers are shown; ``counts``:
+    split → its pictures, the most that a row has; ``threshold``: that of training, but for variants with their own
+    (``Row.thresholds``); ``own_thresholds``: whether the IoUs are at each run's best threshold on validation instead;
+    ``marks_differ``: variants that are significantly better or worse at one of the two and not at the other;
+    ``unscored``: runs without scores on ``tested_on``, which the tests leave out; ``unfinished``: runs of its variants
+    that are not finished and so not in the table.
     """
 
     name: str
@@ -154,7 +163,7 @@ class Table:
     @property
     def caption(self) -> str:
         """One sentence: meaning of the numbers, data set, recipe, seeds, device."""
-        shapes = ", ".join(f"{self.counts[k]} {k}" for k in ("train", "val", "test") if k in self.counts)
+        shapes = ", ".join(f"{self._count(k)} {k}" for k in ("train", "val", "test") if k in self.counts)
         points = f"the first {self.val_points:,} points" if self.val_points else "all points"
         seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"seeds {', '.join(map(str, self.seeds))}"
         named = {"": "encoders from random weights", "pretrained": "pretrained encoders"}
@@ -164,6 +173,11 @@ class Table:
             f"({shapes} pictures): {self.steps} steps, batch {self.batch_size}, {self.image_size}² px, "
             f"{self.points_per_shape} points per shape, {seeds or 'no seeds'}, {weights}, {', '.join(self.devices)}."
         )
+
+    def _count(self, split: str) -> str:
+        """The number of pictures of a split, or the least and most of training if rows differ (rendered views)."""
+        trained = {row.train_pictures for row in self.rows if row.train_pictures is not None}
+        return f"{min(trained)} to {max(trained)}" if split == "train" and len(trained) > 1 else str(self.counts[split])
 
     @property
     def scored_at(self) -> str:
@@ -188,103 +202,7 @@ class Table:
     @property
     def notes(self) -> tuple[str, ...]:
         """Further notes below the caption, one sentence each."""
-        notes = [self.smoke_test] if self.smoke_test else []
-        for kind, does in CONSTANT.items():
-            if same := [r.variant for r in self.rows if any(cell.constant == kind for cell in r.runs)]:
-                notes.append(f"Has learnt no shape, since it {does}: {', '.join(same)}.")
-        if 0 < (count := self.counts.get("val", 0)) < FEW_PICTURES:
-            notes.append(f"Only {count} validation picture{'' if count == 1 else 's'}: too few to rank variants.")
-        if self.reference:
-            notes.append("“report”: the course report that is reproduced (Pix3D chairs, 3000 steps).")
-        if len(self.seeds) > 1:
-            notes.append("±: 95 % Student-t interval of the mean over seeds.")
-        partial = [r.variant for r in self.rows if r.seeds and set(r.seeds) != set(self.seeds)]
-        if partial:
-            notes.append(f"Fewer seeds than the others: {', '.join(partial)}; compared over shared seeds only.")
-        if len(precisions := self._precisions()) > 1:
-            listing = "; ".join(f"{precision}: {', '.join(names)}" for precision, names in precisions.items())
-            notes.append(f"Trained in different precisions ({listing}).")
-        if fewer := self._fewer_pictures():
-            notes.append(
-                f"Scored on fewer pictures, those with a camera: {'; '.join(fewer)}. Their own means are over these; "
-                f"what compares them with {self.base} is over shared pictures only."
-            )
-        if depends := self._order_depends():
-            notes.append(depends)
-        if self.own_thresholds:
-            notes.append(
-                "Each run's threshold is the best one on its validation pictures, its checkpoint the best one there at "
-                "the threshold of training: Val IoU is too high for both reasons."
-            )
-        if self.tested_shapes and self.tested_on == "val":
-            chosen = "checkpoints and thresholds" if self.own_thresholds else "checkpoints"
-            notes.append(f"The tests are on the pictures on which {chosen} were chosen: take p as optimistic.")
-        if self.tested_shapes:
-            notes.append(
-                f"*+ and *−: better and worse than {self.base} over {self.tested_shapes} {self.tested_on} shapes "
-                f"(sign-flip permutation test) and over seeds (Welch's t test), both with Holm-corrected "
-                f"p < {self.significance:g}."
-            )
-            if any(r.difference is not None and r.p_seeds is None for r in self.rows):
-                notes.append(
-                    f"A row has no mark without two runs whose seeds {self.base} has as well: other seeds could change "
-                    "which is better."
-                )
-        if self.marks_differ:
-            notes.append(f"At each run's own best threshold the marks differ: {', '.join(self.marks_differ)}.")
-        if self.unscored:
-            notes.append(f"Without scores on {self.tested_on}, left out of the tests: {', '.join(self.unscored)}.")
-        if self.unfinished:
-            notes.append(f"Unfinished, not in the table: {'; '.join(r.summary for r in self.unfinished)}. {CONTINUE}")
-        begun = {r.variant for r in self.unfinished}
-        missing = [r.variant for r in self.rows if not r.runs and r.variant not in begun]
-        if missing:
-            notes.append(f"Not run yet, left blank: {', '.join(missing)}.")
-        return tuple(notes)
-
-    def _precisions(self) -> dict[str, list[str]]:
-        """Precision → variants with a run in that precision; runs without a recorded precision are omitted."""
-        found: dict[str, list[str]] = {}
-        for row in self.rows:
-            for precision in sorted({cell.precision for cell in row.runs} - {""}):
-                found.setdefault(precision, []).append(row.variant)
-        return found
-
-    def _order_depends(self) -> str:
-        """The note for a table whose best row is another one at each run's own threshold; else empty.
-
-        Only rows with all seeds and all pictures are compared, and only in the digits that the table shows.
-        """
-        most = max((r.val_pictures or 0 for r in self.rows), default=0)
-        rows = {
-            r.variant: (round(r.val_iou, 4), round(r.val_iou_best_threshold, 4))
-            for r in self.rows
-            if r.val_iou is not None
-            and r.val_iou_best_threshold is not None
-            and set(r.seeds) == set(self.seeds)
-            and (r.val_pictures or 0) == most
-        }
-        if not rows:
-            return ""
-        here, there = (max(rows, key=lambda name: rows[name][column]) for column in (0, 1))
-        (at_here, here_own), (at_there, there_own) = rows[here], rows[there]
-        if there_own <= here_own or at_here <= at_there:
-            return ""
-        return (
-            f"Which Val IoU is highest depends on the threshold: at that of training {here} has {at_here:.4f} and "
-            f"{there} {at_there:.4f}, at the one that is best for each run {here_own:.4f} and {there_own:.4f}."
-        )
-
-    def _fewer_pictures(self) -> list[str]:
-        """``variant: N of M val`` for every row that was scored on fewer pictures than another."""
-        found: dict[str, list[str]] = {}
-        for split in ("val", "test"):
-            counts = {r.variant: getattr(r, f"{split}_pictures") or 0 for r in self.rows}
-            most = max(counts.values(), default=0)
-            for name, count in counts.items():
-                if 0 < count < most:
-                    found.setdefault(name, []).append(f"{count} of {most} {split}")
-        return [f"{name}: {', '.join(parts)}" for name, parts in found.items()]
+        return table_notes(self)
 
 
 TABLE1 = SUITES["table1"]
@@ -308,7 +226,7 @@ def build_table(
     unless ``all_rows``. ``base``: the variant to compare the others with (None: ``resnet18`` if it is a row, else the
     first row). ``reference``: show the published numbers (None: if the rows are all those of Table 1). ``name`` and
     ``title`` of the suite: empty for those of Table 1 or of a mixed table. ``own_thresholds``: the group is that of
-    :func:`pix3d_onet.report.own_thresholds.at_own_thresholds`. ConfigError if the base is not a row.
+    :func:`pix3d_onet.report.comparison.at_own_thresholds`. ConfigError if the base is not a row.
     """
     wanted = _variants(group, all_rows=all_rows) if variants is None else variants
     shown = [v for v in wanted if all_rows or group.of(v.name)]
@@ -338,7 +256,7 @@ def build_table(
             for row in rows
         ]
     train, records = group.setting["train"], [r.record for r in group.runs]
-    data = records[0].data
+    data = [r.record.data for name in names for r in group.of(name)]
     return Table(
         name=name,
         title=title or MIXED,
@@ -346,7 +264,7 @@ def build_table(
         dataset=group.setting["data_name"],
         data_hash=str(group.setting["data_hash"]),
         setting=group.key,
-        counts={k: int(data[k]) for k in ("train", "val", "test") if k in data},
+        counts={k: max(found) for k in SPLITS if (found := [int(d[k]) for d in data if k in d])},
         base=base,
         seeds=tuple(sorted({r.seed for r in group.runs if r.variant in names})),
         steps=train["steps"],
@@ -451,6 +369,7 @@ def _row(
         val_thresholds=tuple(r.val_threshold for r in records),
         test_iou=fmean(tested) if all_tested else None,
         test_iou_ci=half_width(tested) if all_tested else None,
+        train_pictures=records[0].data.get("train"),
         val_pictures=min(len(r.val_scores) for r in records) or None,
         test_pictures=min(len(r.test_scores) for r in records) or None,
         gflops_image=_mean([r.cost.get("gflops_image") for r in records]),

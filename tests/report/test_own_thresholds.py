@@ -17,7 +17,7 @@ from pix3d_onet.ablation.variants import variant
 from pix3d_onet.errors import InputError
 from pix3d_onet.report import formats
 from pix3d_onet.report.build import TableOptions, read_report
-from pix3d_onet.report.own_thresholds import at_own_thresholds
+from pix3d_onet.report.comparison import at_own_thresholds
 from pix3d_onet.report.table import Table, build_table
 from pix3d_onet.runs.record import RunRecord, write_run
 

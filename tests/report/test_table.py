@@ -109,6 +109,17 @@ def test_fewer_pictures_are_compared_over_shared_pictures_and_say_so(tmp_path: P
     assert not any("resnet18: " in n for n in table.notes)
 
 
+def test_rows_that_were_trained_on_different_numbers_of_pictures_are_said_to_be(tmp_path: Path) -> None:
+    for name, count in (("resnet18-photos", 155), ("resnet18-views8", 1395)):
+        record = make_record(name)
+        write_run(tmp_path / name, dataclasses.replace(record, data={**record.data, "train": count}))
+    both = table_of(tmp_path)
+    assert "(155 to 1395 train, 16 val, 33 test pictures)" in both.caption
+    assert both.counts == {"train": 1395, "val": 16, "test": 33}
+    one = table_of(tmp_path, variants=[variant("resnet18-photos")])
+    assert "(155 train, 16 val, 33 test pictures)" in one.caption
+
+
 def test_precisions_that_differ_are_named(tmp_path: Path) -> None:
     make_run(tmp_path, "resnet18")
     assert not any("precision" in n for n in table_of(tmp_path).notes)
