@@ -25,6 +25,7 @@ QUESTIONS = ("augment", "labels", "norm", "pose", "sampling", "views")
         ("best/runs", ("best",)),
         ("table1-112/runs", ("table1",)),
         ("questions/runs", QUESTIONS),
+        ("questions/fusion-labels", ("labels",)),
     ],
 )
 def test_each_run_is_a_row_of_a_suite_as_it_is_now(folder: str, suites: tuple[str, ...]) -> None:
