@@ -41,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, status: int, body: bytes, *, sent: int | None = None, **more: str) -> None:
         """Send ``body``, or only its first ``sent`` bytes; ``more`` replaces headers (``_`` is ``-``, "" removes)."""
         self.send_response(status)
-        headers = {**self.server.headers, "Content-Length": str(len(body))}
+        headers = {**self.server.headers, "Content-Length": str(len(body)), "Connection": "close"}
         headers |= {name.replace("_", "-"): value for name, value in more.items()}
         for name, value in headers.items():
             if value:

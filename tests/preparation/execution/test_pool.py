@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import operator
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from pix3d_onet.errors import MissingDependencyError
-from pix3d_onet.preparation.execution.pool import Limits, Plan, run
+from pix3d_onet.preparation.execution.pool import Failure, Limits, Plan, run
 
 
 @pytest.fixture
@@ -45,3 +46,25 @@ def test_a_worker_that_is_replaced_because_it_grew_is_not_warned_of(
     results = [result for _, result in run(range(4), Plan(growing.grow, Limits(), 1))]
     assert len(set(results)) > 1  # it was replaced
     assert not [str(w.message) for w in recwarn if "worker" in str(w.message)]
+
+
+@pytest.mark.parametrize("codes", ["{EXIT(1)}", "{}"], ids=["known", "not-known-in-time"])
+def test_a_task_beyond_its_time_is_a_timeout_whether_or_not_the_exit_code_is_known(
+    monkeypatch: pytest.MonkeyPatch, codes: str
+) -> None:
+    """On a busy machine loky does not wait until it knows the exit code of the process that the watchdog ended."""
+    from joblib.externals.loky import process_executor
+
+    monkeypatch.setattr(process_executor, "get_exitcodes_terminated_worker", lambda _: codes)
+    ((_, late),) = run([5.0], Plan(time.sleep, Limits(seconds=0.3), 1))
+    assert isinstance(late, Failure)
+    assert late.reason == "timeout"
+
+
+def test_a_process_that_dies_within_its_time_is_no_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    from joblib.externals.loky import process_executor
+
+    monkeypatch.setattr(process_executor, "get_exitcodes_terminated_worker", lambda _: "{}")
+    ((_, dead),) = run([9], Plan(os._exit, Limits(seconds=60), 1))
+    assert isinstance(dead, Failure)
+    assert dead.reason == "worker-died"
