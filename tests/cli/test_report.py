@@ -193,6 +193,14 @@ def test_the_table_at_own_thresholds_has_a_folder_of_its_own(tmp_path: Path) -> 
     assert r"\label{tab:table1-at-val}" in (root / "report-at-val" / "table1.tex").read_text()
 
 
+def test_a_folder_that_is_not_written_to_may_be_a_link(tmp_path: Path) -> None:
+    root = make_runs(tmp_path / "runs", ("resnet18",))
+    (root / "report").symlink_to(tmp_path)
+    shown = onet("report", str(root))
+    assert (shown.exit_code, "ResNet18" in shown.stdout) == (0, True)
+    assert "it is a link" in str(onet("report", str(root), "--format", "html").exception)
+
+
 def test_bad_input_is_one_clear_line(runs: Path, tmp_path: Path) -> None:
     result = onet("report", str(tmp_path / "nowhere"))
     assert isinstance(result.exception, InputError)

@@ -103,8 +103,9 @@ def report(
     with ui.live(quiet=quiet, verbose=verbose) as emit:
         options = TableOptions(select([suite]) if suite else None, base, all_rows, reference, threshold == "val")
         made = read_report(runs, setting=setting, options=options, data=data, examples=examples, emit=emit)
-    default = report_folder(runs, made.table.name, own_thresholds=made.table.own_thresholds)
-    folder = out or (default if format_ == "html" else None)
+    folder = out
+    if folder is None and format_ == "html":
+        folder = report_folder(runs, made.table.name, own_thresholds=made.table.own_thresholds)
     written: Sequence[Path] = ()
     try:  # before printing, so that the files are also written if the output pipe is closed
         if folder is not None:
