@@ -165,6 +165,9 @@ _TABLE: tuple[Variant, ...] = (
     # pretraining: what the network starts from
     Variant("lite0", "EfficientNet-Lite0, random", _LITE, 5_805_569, train={"pretrained": False}, start="random"),
     Variant("lite0-weights", "+ weights of a file", _LITE, 5_805_569, start="weights"),
+    Variant(
+        "lite0-frozen", "+ weights of a file, frozen", _LITE, 5_805_569, train={"freeze_encoder": True}, start="weights"
+    ),
     Variant("lite0-run", "+ network of another run", _LITE, 5_805_569, start="init_from"),
     Variant(
         "lite0-pixel",
@@ -290,7 +293,7 @@ _SUITES: tuple[Suite, ...] = (
     Suite(
         "pretrain",
         "What is a start worth?",
-        ("lite0", "lite0-weights", "lite0-run", "lite0-pixel", "lite0-pixel-weights"),
+        ("lite0", "lite0-weights", "lite0-frozen", "lite0-run", "lite0-pixel", "lite0-pixel-weights"),
     ),
     Suite(
         "norm",

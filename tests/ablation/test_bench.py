@@ -123,17 +123,23 @@ def test_variants_that_start_from_a_file_get_it_or_are_left_out(tmp_path: Path) 
     chosen, paths = [variant(n) for n in names], {"weights": tmp_path / "a", "init_from": tmp_path / "b"}
     made = plan_runs(chosen, (0,), CONFIG, tmp_path, identity, paths)
     assert [dict(p.start) for p in made] == [
-        {}, {"weights": tmp_path / "a"}, {"init_from": tmp_path / "b"}, {}, {"weights": tmp_path / "a"}, {}
+        {},
+        *[{"weights": tmp_path / "a"}] * 2,
+        {"init_from": tmp_path / "b"},
+        {},
+        {"weights": tmp_path / "a"},
+        {},
     ]  # fmt: skip
     some = plan_runs(chosen, (0,), CONFIG, tmp_path, identity, {"weights": tmp_path / "a"})
     assert [p.variant.name for p in some] == [
         "lite0",
         "lite0-weights",
+        "lite0-frozen",
         "lite0-pixel",
         "lite0-pixel-weights",
         "resnet18",
     ]
-    assert [missing_start(v, {}) for v in chosen] == ["", "weights", "init_from", "", "weights", ""]
+    assert [missing_start(v, {}) for v in chosen] == ["", "weights", "weights", "init_from", "", "weights", ""]
     with pytest.raises(ConfigError, match="no chosen variant starts from `weights`"):
         plan_runs([variant("resnet18")], (0,), CONFIG, tmp_path, identity, paths)
     given: dict[str, dict[str, Any]] = {}

@@ -16,7 +16,19 @@ from pix3d_onet.config import TrainConfig
 ROOT = Path(__file__).resolve().parents[2]
 
 
-QUESTIONS = ("augment", "labels", "norm", "pose", "sampling", "views")
+QUESTIONS = (
+    "augment",
+    "capacity",
+    "conditioning",
+    "labels",
+    "norm",
+    "pose",
+    "pretrain",
+    "pyramid",
+    "recipe",
+    "sampling",
+    "views",
+)
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,13 @@ def test_plan_only(data: Path, tmp_path: Path) -> None:
 def test_variants_that_start_from_a_file_are_left_out_with_a_line_each(data: Path, tmp_path: Path) -> None:
     result = onet("bench", "--suite", "pretrain", "--data", str(data), "--dry-run", "--json", *TINY)
     assert [p["variant"] for p in json.loads(result.stdout)["plan"]] == ["lite0", "lite0-pixel"]
-    needed = {"lite0-weights": "--weights", "lite0-run": "--init-from", "lite0-pixel-weights": "--weights"}
-    assert result.stderr.splitlines()[-3:] == [f"{n} is left out: it starts from {o}." for n, o in needed.items()]
+    needed = {
+        "lite0-weights": "--weights",
+        "lite0-frozen": "--weights",
+        "lite0-run": "--init-from",
+        "lite0-pixel-weights": "--weights",
+    }
+    assert result.stderr.splitlines()[-4:] == [f"{n} is left out: it starts from {o}." for n, o in needed.items()]
 
 
 def test_a_recipe_is_a_network_and_its_training_and_options_override_it(
