@@ -5,7 +5,7 @@ A long call takes ``emit: Emit = ignore`` and calls it from its own thread. A ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -52,6 +52,29 @@ class TrainStep(Event):
     val_iou: float | None = None
     best_iou: float | None = None
     seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OperationTime:
+    """One operation: its own ``milliseconds`` per training step, their ``share`` of all, its ``calls`` per step."""
+
+    name: str
+    milliseconds: float
+    share: float
+    calls: float
+
+
+@dataclass(frozen=True, slots=True)
+class Profiled(Event):
+    """``steps`` training steps were traced to the file ``trace``. ``operations``: the most expensive first.
+
+    ``waiting``: share of the training time so far that was spent waiting for data.
+    """
+
+    steps: int
+    trace: str
+    operations: Sequence[OperationTime]
+    waiting: float
 
 
 @dataclass(frozen=True, slots=True)

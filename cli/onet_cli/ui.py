@@ -36,7 +36,7 @@ from onet_cli.invocation import note_verbose
 from onet_cli.loading_note import note_quiet
 from onet_cli.streams import print_json, say, write
 from pix3d_onet.escape import shortened, visible
-from pix3d_onet.events import Emit, Event, Note, RunFinished, RunStarted, TrainStep
+from pix3d_onet.events import Emit, Event, Note, Profiled, RunFinished, RunStarted, TrainStep
 from pix3d_onet.events import Progress as ProgressEvent
 
 __all__ = ["print_json", "say", "write"]
@@ -282,6 +282,8 @@ class Bars:
         elif isinstance(event, Note) and (event.level != "debug" or self.verbose):
             style = {"warning": "yellow", "debug": "dim"}.get(event.level, "")
             self.console.print(event.message, style=style)
+        elif isinstance(event, Profiled):
+            show_profile(self.console, event)
 
     def step(self, event: TrainStep) -> None:
         """Update the training line."""
@@ -315,6 +317,17 @@ def finished_line(event: RunFinished) -> str:
     return f"{event.index}/{event.total} {event.name}{score}{'  (already done)' if event.skipped else ''}"
 
 
+def show_profile(console: Console, event: Profiled) -> None:
+    """Print the most expensive operations of a training step, and where its trace is."""
+    rows = [(visible(o.name), f"{o.milliseconds:,.1f}", f"{o.share:.1%}", f"{o.calls:,.6g}") for o in event.operations]
+    rest = 1 - sum(o.share for o in event.operations)
+    columns = ("operation", ">ms a step", ">share", ">calls a step")
+    title = f"Operations of a training step, mean of {event.steps}"
+    console.print(uncut_table(title, columns, [*rows, ("others", "", f"{rest:.1%}", "")], fold=("operation",)))
+    line = f"Trace for Perfetto or chrome://tracing: {event.trace} ({event.waiting:.1%} of the time waiting for data)"
+    console.print(visible(line), soft_wrap=True)
+
+
 class _Lines:
     """Progress as plain lines: per stage at most one per ``every`` seconds, plus all validations and the last."""
 
@@ -344,6 +357,8 @@ class _Lines:
             self.line(f"{self.name}: loading ...")
         elif isinstance(event, RunFinished):
             self.line(finished_line(event))
+        elif isinstance(event, Profiled):
+            show_profile(self.console, event)
 
     def due(self, key: str) -> bool:
         """Whether ``key`` had no line in the last ``every`` seconds; if so, restart its clock."""

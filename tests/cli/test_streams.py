@@ -28,7 +28,7 @@ from onet_cli.watch import Board
 from PIL import Image
 
 from pix3d_onet.errors import InputError
-from pix3d_onet.events import Note, Progress, RunFinished, RunStarted, TrainStep
+from pix3d_onet.events import Note, OperationTime, Profiled, Progress, RunFinished, RunStarted, TrainStep
 from pix3d_onet.files import read_json
 
 SMALL = ("--points", "4096", "--surface-points", "256", "--image-size", "32", "--jobs", "1")
@@ -200,6 +200,7 @@ def test_no_name_reaches_a_terminal_as_it_is(name: str, other: str) -> None:
     for event in (
         Note(name, "warning"), Progress(name, 1, 2, item=other, rejected=1), RunStarted(name, 1, 1),
         TrainStep(1, 2, 0.5, 1.0, val_iou=0.5, seconds_left=1.0), RunFinished(name, 1, 1, val_iou=0.5),
+        Profiled(1, name, (OperationTime(other, 1.0, 1.0, 1),), 0.1),
     ):  # fmt: skip
         bars(event)
         screen.print(bars.group)

@@ -1,14 +1,17 @@
-"""Profile training steps: a trace file for a viewer, and a table of the most expensive operations."""
+"""Profile training steps: a trace file for a viewer, and the most expensive operations."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from pix3d_onet.errors import ConfigError
-from pix3d_onet.events import Emit, Note
+from pix3d_onet.events import Emit, OperationTime, Profiled
 from pix3d_onet.files import write_text, writing
 from pix3d_onet.learning.training.trainer import Trainer
 from pix3d_onet.runs.folder import RunFolder
@@ -23,7 +26,7 @@ TABLE_FILE = "table.txt"
 
 
 def profile_steps(trainer: Trainer, steps: int, folder: Path, emit: Emit) -> None:
-    """Trace the next ``steps`` training steps to ``folder/profile``; emit the table of operations.
+    """Trace the next ``steps`` training steps to ``folder/profile``; emit :class:`~pix3d_onet.events.Profiled`.
 
     They are ordinary steps of the run. The trace opens in Perfetto or chrome://tracing. ConfigError if the run has too
     few steps left.
@@ -40,16 +43,31 @@ def profile_steps(trainer: Trainer, steps: int, folder: Path, emit: Emit) -> Non
     if trainer.setup.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
         torch.cuda.synchronize()
+    else:
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the tracer prints an error for want of a GPU
     with profile(activities=activities) as recorded:
         for _ in range(steps):
             trainer.step(trainer.progress.step + 1)
         trainer.check_losses()
-    key = "self_cuda_time_total" if len(activities) > 1 else "self_cpu_time_total"
-    table = recorded.key_averages().table(sort_by=key, row_limit=ROWS, max_name_column_width=NAME_WIDTH)
+    side = "device" if len(activities) > 1 else "cpu"
+    averages = recorded.key_averages()
+    table = averages.table(sort_by=f"self_{side}_time_total", row_limit=ROWS, max_name_column_width=NAME_WIDTH)
     run = RunFolder(folder)
     target = run.writable(run.profile / TRACE_FILE).parent
     with writing(target / TRACE_FILE) as part:
         recorded.export_chrome_trace(str(part))
     write_text(target / TABLE_FILE, table)
     share = trainer.progress.wait_seconds / max(trainer.progress.train_seconds, 1e-9)
-    emit(Note(f"{table}\n{steps} steps traced to {target / TRACE_FILE}; {share:.1%} of them waiting for data"))
+    emit(Profiled(steps, str(target / TRACE_FILE), operation_times(averages, side, steps), share))
+
+
+def operation_times(averages: Iterable[Any], side: str, steps: int) -> tuple[OperationTime, ...]:
+    """The ``ROWS`` operations in ``averages``, the profiler's, that took most time on ``side``: cpu or device."""
+    own = {a.key: (getattr(a, f"self_{side}_time_total") / 1000, a.count) for a in averages}
+    total = max(sum(spent for spent, _ in own.values()), 1e-9)
+    slowest = sorted(own.items(), key=lambda item: -item[1][0])[:ROWS]
+    return tuple(
+        OperationTime(name, spent / steps, spent / total, count / steps)
+        for name, (spent, count) in slowest
+        if spent > 0
+    )

@@ -1,0 +1,63 @@
+"""Profiled training steps: the operations that they spent their time on, and nothing else changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.command_line import onet
+from helpers.datasets import make_dataset
+from safetensors.torch import load_file
+from torch.profiler import ProfilerActivity, profile
+
+from pix3d_onet.learning.training.profile import ROWS, operation_times
+from pix3d_onet.runs.record import read_run
+
+SMALL = (
+    "--encoder", "test_resnet", "--no-pretrained", "--steps", "8", "--val-every", "8", "--batch-size", "4",
+    "--image-size", "32", "--points-per-shape", "64", "--device", "cpu", "--threads", "1", "--no-examples",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("data") / "data", shapes=6, points=512, image_size=32)
+
+
+def test_the_table_and_the_trace_are_of_the_steps_and_the_run_is_the_same(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert onet("train", *SMALL, "--data", data, "--out", tmp_path / "plain").status == 0
+    capfd.readouterr()
+    answer = onet("train", *SMALL, "--data", data, "--out", tmp_path / "traced", "--profile", 3)
+    assert answer.status == 0
+    lines = answer.err.splitlines()
+    rows = [line for line in lines if "aten::convolution_backward" in line]
+    assert len(rows) == 1
+    assert rows[0].split("│")[4].strip().isdigit()  # a whole number of calls a step, the same in each
+    assert not any("\\n" in line for line in lines)  # a table, not one line with escapes
+    assert "ERROR" not in capfd.readouterr().err  # by the tracer, for want of a GPU
+    assert any(str(tmp_path / "traced" / "profile" / "trace.json") in line for line in lines)
+    assert json.loads((tmp_path / "traced" / "profile" / "trace.json").read_bytes())["traceEvents"]
+    plain, traced = (load_file(tmp_path / name / "last" / "model.safetensors") for name in ("plain", "traced"))
+    assert all(torch.equal(plain[key], traced[key]) for key in plain)
+    assert read_run(tmp_path / "plain").run_id == read_run(tmp_path / "traced").run_id
+
+
+def test_shares_are_of_all_operations_and_times_of_one_step() -> None:
+    a, b = torch.ones(64, 64), torch.ones(64)
+    with profile(activities=[ProfilerActivity.CPU]) as recorded:
+        for _ in range(4):
+            torch.mm(a, a)
+            torch.mm(a, a)
+            torch.relu(b)
+    averages = recorded.key_averages()
+    times = {t.name: t for t in operation_times(averages, "cpu", 4)}
+    assert times["aten::mm"].calls == 2
+    assert times["aten::relu"].calls == 1
+    assert len(times) <= ROWS
+    assert sum(t.share for t in times.values()) == pytest.approx(1)
+    own = next(e for e in averages if e.key == "aten::mm").self_cpu_time_total
+    assert times["aten::mm"].milliseconds == pytest.approx(own / 1000 / 4)
