@@ -25,7 +25,7 @@ SplitMode = Literal["shape", "image", "s1", "s2", "lst"]
 ImagesPerObject = Literal["one", "all"]
 Flags = Literal["clean", "all"]
 Scales = Literal[1, 3]
-PoseInput = Literal["none", "matrix", "6d", "predicted"]
+PoseInput = Literal["none", "matrix", "6d", "predicted", "constant"]
 CameraEncoder = Literal["shared", "own"]
 Conditioning = Literal["global", "pixel"]
 Pyramid = Literal["separate", "shared", "fpn"]
@@ -250,7 +250,8 @@ class ModelConfig(Config):
     """3 = an image pyramid: full, half and quarter size, features added."""
     pose: PoseInput = "none"
     """Camera pose as a second input: ``none``, ``matrix`` (Linear 16 → 32 on the flattened 4×4), ``6d`` (Zhou et al.,
-    CVPR 2019). ``predicted``: the network predicts the camera of its pixel features, so that photos need none."""
+    CVPR 2019). ``predicted``: the network predicts the camera of its pixel features, so that photos need none.
+    ``constant``: these features through one camera for all pictures, a control that shows what a true one adds."""
     pyramid: Pyramid = "separate"
     """How to encode three scales: ``separate`` encoders, one ``shared`` encoder, or ``fpn`` over feature levels; with
     ``pixel``, sample each level (``separate``) or the finest two after merging top-down (``fpn``)."""
@@ -285,7 +286,7 @@ class ModelConfig(Config):
         self._require(not pixel or self.pyramid != "shared", "pyramid", "separate or fpn with `conditioning='pixel'`")
         self._require(pixel or not self.mirror, "mirror", "False without `conditioning='pixel'`")
         rule = "none, matrix or 6d without `conditioning='pixel'`"
-        self._require(pixel or not self.predicts_camera, "pose", rule)
+        self._require(pixel or self.pose not in ("predicted", "constant"), "pose", rule)
         rule = "shared without `pose='predicted'`"
         self._require(self.predicts_camera or self.camera_encoder == "shared", "camera_encoder", rule)
 
@@ -302,12 +303,12 @@ class ModelConfig(Config):
     @property
     def needs_pose(self) -> bool:
         """Whether every picture needs the camera's pose."""
-        return self.pose in ("matrix", "6d") or (self.conditioning == "pixel" and not self.predicts_camera)
+        return self.pose in ("matrix", "6d") or (self.conditioning == "pixel" and self.pose == "none")
 
     @property
     def needs_intrinsics(self) -> bool:
         """Whether every picture needs the camera's focal length, too."""
-        return self.pose == "6d" or (self.conditioning == "pixel" and not self.predicts_camera)
+        return self.pose == "6d" or (self.conditioning == "pixel" and self.pose == "none")
 
     @property
     def needs_mask(self) -> bool:
@@ -323,7 +324,7 @@ class ModelConfig(Config):
         parts += {"matrix": ["pose"], "6d": ["pose6d"]}.get(self.pose, [])
         if self.conditioning == "pixel":
             parts += ["pixel"] + ["mirror"] * self.mirror + ["fpn"] * (self.pyramid == "fpn")
-        parts += ["predicted"] * self.predicts_camera + ["own"] * (self.camera_encoder == "own")
+        parts += [self.pose] * (self.pose in ("predicted", "constant")) + ["own"] * (self.camera_encoder == "own")
         parts += ["layernorm"] * (self.norm == "layer")
         parts += ["tta"] * (self.tta == "flip")
         return "-".join(parts)

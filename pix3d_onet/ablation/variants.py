@@ -123,6 +123,12 @@ _TABLE: tuple[Variant, ...] = (
         30_324_705,
     ),
     Variant(
+        "resnet18-pixel-constant",
+        "+ one camera for all",
+        ModelConfig("resnet18", pose="constant", conditioning="pixel"),
+        13_544_001,
+    ),
+    Variant(
         "resnet18-pixel-predicted",
         "+ predicted camera",
         ModelConfig("resnet18", pose="predicted", conditioning="pixel"),
@@ -227,7 +233,14 @@ _SUITES: tuple[Suite, ...] = (
     Suite(
         "pose",
         "Does the camera help, and in which form?",
-        ("resnet18", "resnet18-pose", "resnet18-pose6d", "resnet18-pixel", "resnet18-pixel-predicted"),
+        (
+            "resnet18",
+            "resnet18-pose",
+            "resnet18-pose6d",
+            "resnet18-pixel",
+            "resnet18-pixel-constant",
+            "resnet18-pixel-predicted",
+        ),
     ),
     Suite(
         "conditioning",

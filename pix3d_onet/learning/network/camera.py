@@ -109,6 +109,12 @@ def anchors(like: Tensor) -> Tensor:
     return torch.stack([*up, *side, one / 2, one / 2, math.log(SCALE) * one, math.log(DISTANCE) * one], dim=1)
 
 
+def constant_camera(pictures: Tensor) -> Camera:
+    """The first anchor for each of B ``pictures`` (B, C, H, W): in front of an object that fills the crop."""
+    with without_autocast(pictures):
+        return camera_of(anchors(pictures)[:1].expand(len(pictures), -1))
+
+
 def camera_of(numbers: Tensor) -> Camera:
     """numbers (B, 10), see :class:`CameraHead` → cameras; axes need neither be of length 1 nor orthogonal."""
     up = functional.normalize(numbers[:, :3], dim=1)

@@ -14,6 +14,7 @@ from pix3d_onet.learning.network.backbone_weights import FileWeights, LoadedWeig
 from pix3d_onet.learning.network.camera import (
     CameraHead,
     Candidates,
+    constant_camera,
     is_known,
     joined,
     known_or,
@@ -96,6 +97,8 @@ class OccupancyNetwork(nn.Module):
             vector = torch.cat([vector, self.pose_encoder(pose, intrinsics)], dim=1)
         if self.pixels is None:
             return Code(vector)
+        if self.config.pose == "constant":
+            pose, intrinsics = constant_camera(images)
         candidates, camera = None, None
         if self.camera_head is not None:
             own = self.camera_encoder is not None

@@ -118,7 +118,7 @@ def train(
         model, config, out, name, resume, init_from, weights, overwrite, compile, residence, profile, examples, emit
     )
     MachineConfig(threads)
-    if "stretch" in config.augment and model.pose != "none":
+    if "stretch" in config.augment and model.pose not in ("none", "constant"):
         text = f"`augment='stretch'` would show the pose input (`pose={model.pose!r}`) cameras that are not rigid."
         raise UnsuitableError(text, hint="Take it out, or give `pose='none'`.")
     if config.camera_pictures and model.camera_encoder == "shared":

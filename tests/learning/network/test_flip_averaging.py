@@ -18,6 +18,7 @@ CASES = {
     "6d": replace(TINY, pose="6d"),
     "pixel": replace(TINY, conditioning="pixel", mirror=True, pyramid="fpn"),
     "predicted": replace(TINY, conditioning="pixel", pose="predicted"),
+    "constant": replace(TINY, conditioning="pixel", pose="constant"),
     "own encoder": replace(TINY, conditioning="pixel", pose="predicted", camera_encoder="own"),
     "layer norm": replace(TINY, conditioning="pixel", norm="layer"),
 }

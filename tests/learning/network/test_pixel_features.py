@@ -15,7 +15,7 @@ from torch.nn import functional
 from pix3d_onet.ablation.variants import SUITES, variant
 from pix3d_onet.config import CameraEncoder, ModelConfig, Pyramid
 from pix3d_onet.errors import ConfigError, SettingError
-from pix3d_onet.learning.network.camera import TURNS, Camera, camera_loss
+from pix3d_onet.learning.network.camera import TURNS, Camera, camera_loss, constant_camera, seen
 from pix3d_onet.learning.network.encoders import ImageEncoder
 from pix3d_onet.learning.network.model import OccupancyNetwork, build_model
 from pix3d_onet.learning.network.pixel_features import PLACE, Code, MergedLevels, PixelFeatures
@@ -183,6 +183,31 @@ def test_a_network_that_predicts_cameras_needs_none_and_takes_those_that_are_kno
         assert model.fold(one)(points_of(1)[0]).isfinite().all()
 
 
+def test_a_constant_camera_is_the_same_whatever_is_given_and_sees_the_whole_object_upright() -> None:
+    """The control for pixel features: what they bring where nothing is known of the camera."""
+    config = ModelConfig(**TINY, pose="constant")
+    assert not config.needs_pose
+    assert not config.needs_intrinsics
+    assert not config.takes_camera
+    model = build_model(config).eval()
+    images, pose, intrinsics = views(2)
+    points = points_of(2)
+    with torch.no_grad():
+        alone = model(images, points)
+        assert torch.equal(alone, model(images, points, pose, intrinsics))
+        assert (alone - model(images.flip(-1), points)).abs().max() > 1e-4  # the picture does matter
+    camera = constant_camera(images)
+    corners = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5])] * 3)
+    place, _ = seen(camera, corners)
+    assert place.shape == (2, 8, 2)
+    assert torch.equal(place[0], place[1])
+    assert -0.25 < place.min() < 0.1  # the cube fills the crop, and its corners are hardly cut off
+    assert 0.9 < place.max() < 1.25
+    up, _ = seen(camera, torch.tensor([[0.0, 0.5, 0.0], [0.0, -0.5, 0.0], [0.5, 0.0, 0.0], [-0.5, 0.0, 0.0]]))
+    assert up[0, 0, 1] < 0.5 < up[0, 1, 1]  # v grows downwards
+    assert up[0, 2, 0] + up[0, 3, 0] == pytest.approx(1)  # on the mirror plane
+
+
 def test_a_camera_s_own_encoder_is_the_only_one_that_learns_the_camera_and_sees_white_objects() -> None:
     model = build_model(ModelConfig(**TINY, pose="predicted", camera_encoder="own"))
     torch.nn.init.normal_(model.camera_head.out.weight)  # type: ignore[union-attr]
@@ -313,9 +338,12 @@ def test_a_missing_camera_and_settings_that_contradict_each_other() -> None:
         ModelConfig(scales=3, conditioning="pixel")
     with pytest.raises(SettingError, match="pose"):
         ModelConfig(pose="predicted")
+    with pytest.raises(SettingError, match="pose"):
+        ModelConfig(pose="constant")
     with pytest.raises(SettingError, match="camera_encoder"):
         ModelConfig(conditioning="pixel", camera_encoder="own")
     assert ModelConfig("resnet18", pose="predicted", conditioning="pixel").default_name == "resnet18-pixel-predicted"
+    assert ModelConfig("resnet18", pose="constant", conditioning="pixel").default_name == "resnet18-pixel-constant"
     assert "conditioning" not in ModelConfig().to_json()
     assert ModelConfig("resnet18", conditioning="pixel", mirror=True).default_name == "resnet18-pixel-mirror"
     assert ModelConfig(conditioning="pixel", pyramid="fpn", norm="layer").default_name == "resnet18-pixel-fpn-layernorm"
