@@ -90,20 +90,22 @@ class RunGroup:
 def find_runs(root: Path, emit: Emit = ignore) -> tuple[StoredRun, ...]:
     """All finished runs in or below ``root``, ordered by path; a run under two paths counts once.
 
+    Runs of two variants whose training is the same are two runs: each is a row of its own suite.
+
     A damaged record is skipped with a warning. InputError if ``root`` is missing or has no finished run.
     """
     hint = "Train with `onet bench` or `onet train` first."
     if not root.is_dir():
         beside = [f.name for f in root.parent.glob("*") if f.is_dir()]
         raise InputError(f"no folder of runs: {root}.", hint=did_you_mean(root.name, beside, root.with_name) or hint)
-    found: dict[str, StoredRun] = {}
+    found: dict[tuple[str, str], StoredRun] = {}
     for folder in finished_runs(root):
         try:
             run = stored(folder, root)
         except InputError as error:
             emit(Note(f"skipped {folder}: {error.message}", "warning"))
             continue
-        found.setdefault(run.record.run_id, run)
+        found.setdefault((run.record.run_id, run.variant), run)
     if not found:
         begun = "; ".join(run.summary for run in find_unfinished(root))
         hint = f"Unfinished: {begun}. {CONTINUE}" if begun else hint

@@ -17,7 +17,7 @@ from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Event, Note
 from pix3d_onet.runs.folder import RunFolder
-from pix3d_onet.runs.record import CHECKS, HistoryRow, RunRecord, write_run
+from pix3d_onet.runs.record import CHECKS, HistoryRow, RunRecord, read_run, write_run
 
 
 def test_finds_every_run_once_in_a_stable_order(tmp_path: Path) -> None:
@@ -25,6 +25,17 @@ def test_finds_every_run_once_in_a_stable_order(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "runs" / "resnet18", tmp_path / "runs" / "zz-copy")
     runs = find_runs(tmp_path / "runs")
     assert [(r.variant, r.seed) for r in runs] == [("resnet18", 0), ("resnet18", 1), ("resnet34", 0), ("resnet34", 1)]
+
+
+def test_two_variants_whose_training_is_the_same_are_both_found(tmp_path: Path) -> None:
+    """Each is a row of its own suite in a shared folder; a run that lies there twice is one."""
+    folder = make_run(tmp_path, "resnet18")
+    record = read_run(folder)
+    write_run(tmp_path / "resnet18-near" / folder.name, dataclasses.replace(record, name="mine"))
+    write_run(tmp_path / "copy", record)
+    runs = find_runs(tmp_path)
+    assert sorted(r.variant for r in runs) == ["mine", "resnet18"]
+    assert len({r.record.run_id for r in runs}) == 1
 
 
 def test_a_damaged_record_is_skipped_with_a_warning(tmp_path: Path) -> None:
