@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from rich import box
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
@@ -99,10 +101,12 @@ class Board:
             title=f"{done} of {len(self.states)} runs done", title_justify="left", caption_justify="left",
             box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False,
         )  # fmt: skip
-        # on a narrow terminal only the last column is cut, never a number
-        for heading, width in (("Run", 21), ("Progress", BAR_WIDTH + 10), (">Best IoU", 8), (">Left", 7), ("", None)):
-            justify: Literal["left", "right"] = "right" if heading.startswith(">") else "left"
-            result.add_column(heading.lstrip(">"), justify=justify, no_wrap=True, min_width=width)
+        # on a narrow terminal names are folded and the last column is cut, never a number
+        result.add_column("Run", overflow="fold", min_width=ui.LEAST_FOLDED)
+        result.add_column("Progress", no_wrap=True, min_width=BAR_WIDTH + 10)
+        result.add_column("Best IoU", no_wrap=True, min_width=8, justify="right")
+        result.add_column("Left", no_wrap=True, min_width=7, justify="right")
+        result.add_column("", no_wrap=True, overflow="ellipsis")
         now = time.monotonic()
         for state in self.states.values():
             filled = round(BAR_WIDTH * state.step / state.total) if state.total else 0
@@ -115,18 +119,21 @@ class Board:
                 state.left(now),
                 ui.styled((state.detail, "dim")),
             )
-        result.caption = ui.stacked(*self.notes) if self.notes else None
         return result
+
+    def screen(self) -> Group:
+        """The current table, and below it the latest warnings, whole."""
+        return Group(self.table(), *map(ui.styled, self.notes))
 
 
 @contextmanager
-def live_table(plan: Sequence[PlannedRun]) -> Iterator[Emit]:
+def live_table(plan: Sequence[PlannedRun], *, verbose: bool = False) -> Iterator[Emit]:
     """Yield an ``emit`` that updates the live table of ``plan``, or prints plain lines if there is no terminal."""
     console = ui.err()
-    if not console.is_terminal:
-        with ui.live() as emit:
+    if not console.is_terminal or os.environ.get("TERM") == "dumb":
+        with ui.live(verbose=verbose) as emit:
             yield emit
         return
     board = Board(plan)
-    with Live(get_renderable=board.table, console=console, refresh_per_second=REFRESHES):
+    with Live(get_renderable=board.screen, console=console, refresh_per_second=REFRESHES):
         yield ui.with_flags(board)

@@ -80,7 +80,7 @@ def check_claim(
         hint = f"Name another folder; `overwrite=True` {does} and leaves the rest as it is."
         raise InputError(_taken(folder, kind, found, entries), hint=hint)
     if replaced:
-        emit(Note(f"{folder} is not a {kind} of onet; replacing in it {_listed(replaced)}.", "warning"))
+        emit(Note(f"{folder} is not {_a(kind)} of onet; replacing in it {_listed(replaced)}.", "warning"))
     return False
 
 
@@ -117,8 +117,12 @@ def _entries(folder: Path) -> list[str]:
 
 def _taken(folder: Path, kind: str, found: str | None, entries: list[str]) -> str:
     more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
-    what = f"a {found} of onet, not a {kind}" if found else f"not empty, and not a {kind} of onet"
+    what = f"{_a(found)} of onet, not {_a(kind)}" if found else f"not empty, and not {_a(kind)} of onet"
     return f"{folder} is {what}: it holds {_listed(entries[:SHOWN])}{more}."
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def _listed(names: Iterable[str]) -> str:

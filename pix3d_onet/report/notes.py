@@ -19,7 +19,7 @@ def table_notes(table: Table) -> tuple[str, ...]:
             notes.append(f"Has learnt no shape, since it {does}: {', '.join(same)}.")
     if 0 < (count := table.counts.get("val", 0)) < FEW_PICTURES:
         notes.append(f"Only {count} validation picture{'' if count == 1 else 's'}: too few to rank variants.")
-    if table.reference:
+    if table.reference and any(r.val_iou_paper is not None for r in table.rows):
         notes.append("“report”: the course report that is reproduced (Pix3D chairs, 3000 steps).")
     if len(table.seeds) > 1:
         notes.append("±: 95 % Student-t interval of the mean over seeds.")
@@ -64,7 +64,7 @@ def table_notes(table: Table) -> tuple[str, ...]:
     begun = {r.variant for r in table.unfinished}
     missing = [r.variant for r in table.rows if not r.runs and r.variant not in begun]
     if missing:
-        notes.append(f"Not run yet, left blank: {', '.join(missing)}.")
+        notes.append(f"No finished run, left blank: {', '.join(missing)}.")
     return tuple(notes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from helpers.stored_runs import make_record
+from onet_cli import ui
 from onet_cli.app import cli
 from onet_cli.watch import Board
 
@@ -194,6 +196,28 @@ def test_the_live_table_follows_the_runs(tmp_path: Path) -> None:
     board(Note("convnext/0 failed, its cells are blank: NaN", "warning"))
     assert board.states["convnext/0"].state == "failed"
     assert board.table().row_count == 2
+
+
+@pytest.mark.parametrize("width", [56, 64, 80, 120])
+def test_the_live_table_cuts_no_number_and_no_warning(tmp_path: Path, width: int) -> None:
+    name = "a-very-long-variant-name-of-mine"
+    mine = replace(variant("resnet18"), name=name)
+    board = Board(plan_runs([mine], (0,), TrainConfig(), tmp_path, lambda v, c: v.name))
+    board(RunStarted(f"{name}/0", 1, 1))
+    board(TrainStep(1500, 3000, 88.0, 64.0, best_iou=0.3125, seconds_left=4000.0))
+    warning = "the best network has learnt no shape: it labels every validation point inside. Train for more --steps."
+    board(Note(warning, "warning"))
+    screen = ui.Screen(width=width)
+    screen.file = shown = io.StringIO()
+    screen.print(board.screen())
+    lines = shown.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    (row,) = [line for line in lines if "0.3125" in line]
+    assert "1500/3000" in row
+    assert "1:06:40" in row
+    words = " ".join(shown.getvalue().split())
+    assert warning in words
+    assert "Best IoU" in words
 
 
 @pytest.mark.slow

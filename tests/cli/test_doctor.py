@@ -17,6 +17,7 @@ from helpers.command_line import status
 
 from pix3d_onet.machine import checks as system
 from pix3d_onet.machine.checks import ABSENT, FAILED, OK
+from pix3d_onet.preparation import kernels
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
@@ -46,6 +47,16 @@ def test_json_document(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     assert document["versions"]["numpy"] == importlib.metadata.version("numpy")
     assert {check["status"] for check in document["checks"]} <= {OK, ABSENT, FAILED}
     assert all(check["fix"] for check in document["checks"] if check["status"] == FAILED)
+
+
+def test_warm_up_says_what_it_did(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "compile_kernels", lambda **_: False)
+    assert status("doctor", "--warm-up", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"compiled": False}
+    assert status("doctor", "--warm-up") == 0
+    assert capsys.readouterr().out == "The kernels were compiled before.\n"
+    assert status("doctor", "--warm-up", "-q") == 0
+    assert capsys.readouterr().out == ""
 
 
 def test_quiet_says_only_what_is_broken(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

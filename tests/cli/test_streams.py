@@ -206,7 +206,7 @@ def test_no_name_reaches_a_terminal_as_it_is(name: str, other: str) -> None:
         screen.print(bars.group)
         if isinstance(event, Note):
             board(event)
-    screen.print(board.table())
+    screen.print(board.screen())
     assert not UNSEEN & set(shown.getvalue())
 
 

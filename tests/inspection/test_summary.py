@@ -156,6 +156,14 @@ def test_command(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not (data / "contact-sheet.png").exists()
 
 
+def test_the_worst_shapes_of_a_split_are_only_its_own(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "val", "test"):
+        assert onet("inspect", data, "--json", "--qc", "--no-sheet", "--shapes", "12", "--split", split).status == 0
+        named = [row["object_id"] for row in json.loads(capsys.readouterr().out)["worst"]]
+        assert sorted(named) == sorted(e.object_id for e in read_manifest(data).in_split(split))
+        assert named
+
+
 @pytest.mark.parametrize("flag", ["--out", "--sheet"])
 def test_the_sheet_goes_where_it_is_told(data: Path, tmp_path: Path, flag: str) -> None:
     place = tmp_path / "here.png"

@@ -369,7 +369,7 @@ def test_an_unfinished_run_is_not_one_that_was_not_run(tmp_path: Path) -> None:
     (begun,) = [n for n in notes if n.startswith("Unfinished")]
     assert "convnext, seed 0 (step 100 of 3000 saved, in convnext/0-ab)" in begun
     assert "`onet bench`" in begun
-    (missing,) = [n for n in notes if n.startswith("Not run yet")]
+    (missing,) = [n for n in notes if n.startswith("No finished run")]
     assert "resnet50" in missing
     assert "convnext," not in missing
     alone = table_of(tmp_path, variants=[variant("resnet18")], unfinished=found)

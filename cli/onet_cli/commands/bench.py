@@ -143,7 +143,7 @@ def bench(
     from pix3d_onet.learning.training.run import train
     from pix3d_onet.report.build import write_default_report
 
-    shown = live_table(plan) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
+    shown = live_table(plan, verbose=verbose) if watch and not quiet else ui.live(quiet=quiet, verbose=verbose)
     with shown as emit:
         result = run_bench(
             plan,

@@ -36,8 +36,12 @@ def doctor(self_test: bool, warm_up: bool, as_json: bool, quiet: bool, verbose: 
 
     if self_test or warm_up:
         with ui.live(quiet=quiet or as_json, verbose=verbose) as emit:
-            compile_kernels(emit=emit)
+            compiled = compile_kernels(emit=emit)
     if warm_up:
+        if as_json:
+            ui.print_json({"compiled": compiled})
+        elif not (quiet or compiled):
+            ui.say("The kernels were compiled before.")
         return
     checks = examine(self_test=self_test)
     broken = any(check.status == "failed" for check in checks)

@@ -55,7 +55,7 @@ def onet(dataset: Path, out: Path, image_size: int, overwrite: bool, as_json: bo
     if as_json:
         ui.print_json(asdict(result))
     elif not quiet:
-        render(result)
+        render(result, dataset)
 
 
 @export.command("sdf-grid")
@@ -104,8 +104,10 @@ def render_distances(result: DistanceExport, *, as_json: bool, quiet: bool) -> N
         ui.out().print(f"{ui.counted(result.shapes, 'shape')} in {result.out} ({splits}).", soft_wrap=True)
 
 
-def render(result: ExportResult) -> None:
-    """Print models per class and split, pictures, changed labels, and the next command."""
+def render(result: ExportResult, dataset: Path) -> None:
+    """Print models per class and split, pictures, changed labels, and the command that reads them again."""
+    from pix3d_onet.config import PrepareConfig
+    from pix3d_onet.data.store.manifest import read_manifest
     from pix3d_onet.escape import shell
 
     console = ui.out()
@@ -113,4 +115,7 @@ def render(result: ExportResult) -> None:
     console.print(ui.table(str(result.out), ["class", ">train", ">val", ">test", ">all"], rows))
     labels = f"{result.relabelled} of {result.points} labels changed as their points were rounded to float16."
     console.print(f"{ui.counted(result.pictures, 'picture')}; {labels}", soft_wrap=True)
-    console.print(f"Next: onet prepare onet {shell(str(result.out))}", soft_wrap=True)
+    stored, usual = read_manifest(dataset).config, PrepareConfig()
+    samples = ("points", "surface_points")  # prepare wants as many as a file has
+    options = [f" --{n.replace('_', '-')} {stored[n]}" for n in samples if stored[n] != getattr(usual, n)]
+    console.print(f"Next: onet prepare onet {shell(str(result.out))}{''.join(options)}", soft_wrap=True)

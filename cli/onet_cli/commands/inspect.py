@@ -36,7 +36,9 @@ SHEET_SHAPES = 24
 )
 @click.option("--root", type=click.Path(path_type=Path), help="Folder of the source, to show its meshes on the page.")
 @click.option("--qc", is_flag=True, help=f"Show quality figures and the worst shapes [DATASET/{QC_SHEET}].")
-@click.option("--split", type=click.Choice(SPLITS), help="Show only pictures of this split.")
+@click.option(
+    "--split", type=click.Choice(SPLITS), help="Show only pictures of this split, and with --qc its worst shapes."
+)
 @click.option("--shapes", type=click.IntRange(1, 400), help="Most shapes on the sheet [24] or the page [400].")
 @click.option("--seed", default=0, show_default=True, help="Seed for choosing the shapes.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that onet did not write.")
@@ -68,7 +70,7 @@ def inspect(
     """
     from pix3d_onet.data.store.manifest import read_manifest
     from pix3d_onet.inspection.output import output_path
-    from pix3d_onet.inspection.summary import summarise, worst_shapes
+    from pix3d_onet.inspection.summary import choose, summarise
 
     if page is not None and (sheet or no_sheet):
         raise click.UsageError("--html writes a page instead of a sheet: leave out --out and --no-sheet.")
@@ -90,7 +92,8 @@ def inspect(
                 from pix3d_onet.inspection.contact_sheet import contact_sheet
 
                 contact_sheet(dataset, path, shapes=shapes or SHEET_SHAPES, worst=qc, split=split, seed=seed)
-    worst = worst_shapes(read_manifest(dataset), shapes or SHEET_SHAPES) if qc else []
+    count = shapes or SHEET_SHAPES
+    worst = choose(read_manifest(dataset), count, worst=True, split=split, seed=seed) if qc else []
     named = [(e.object_id, why) for e, why in worst]
     where = ("pictures" if page is None else "page", path)
     ui.print_json(document(summary, where, named)) if as_json else render(summary, where, named)

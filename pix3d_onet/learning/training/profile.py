@@ -34,8 +34,13 @@ def profile_steps(trainer: Trainer, steps: int, folder: Path, emit: Emit) -> Non
     left = trainer.config.steps - trainer.progress.step
     if steps + WARM_UP >= left:
         raise ConfigError(f"`profile={steps}` needs more than {steps + WARM_UP} steps; {left} are left.")
-    if trainer.config.val_every <= trainer.progress.step + steps + WARM_UP:
-        raise ConfigError(f"`profile={steps}` must end before the first validation (`val_every`).")
+    between = trainer.config.val_every - trainer.progress.step % trainer.config.val_every - 1
+    if steps + WARM_UP > between:
+        raise ConfigError(
+            f"`profile={steps}` needs {steps + WARM_UP} steps before the next validation, {WARM_UP} of them "
+            f"to warm up; there are {between}.",
+            hint="Take a larger `val_every`.",
+        )
     trainer.set_training()
     for _ in range(WARM_UP):
         trainer.step(trainer.progress.step + 1)

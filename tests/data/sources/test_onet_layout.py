@@ -379,8 +379,12 @@ def test_model_names_are_plain_unique_and_stay_in_the_folder() -> None:
 def test_commands_there_and_back(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert onet("export", "onet", source, tmp_path / "e", "--json", "--quiet").status == 0
     assert json.loads(capsys.readouterr().out)["models"] == 5
-    size = ["--points", "4096", "--surface-points", "20000", "--image-size", "48", "--jobs", "1"]
-    assert onet("prepare", "onet", tmp_path / "e", "--out", tmp_path / "b", "--json", "--quiet", *size).status == 0
+    said = onet("export", "onet", source, tmp_path / "again").out.splitlines()[-1]
+    program, *command = said.removeprefix("Next: ").split()  # with as many points as the files have
+    assert program == "onet"
+    capsys.readouterr()
+    fast = ["--image-size", "48", "--jobs", "1"]
+    assert onet(*command, "--out", tmp_path / "b", "--json", "--quiet", *fast).status == 0
     assert json.loads(capsys.readouterr().out)["shapes"] == 5
     assert onet("export", "onet", source, tmp_path / "silent", "--quiet").status == 0
     assert capsys.readouterr() == ("", "")

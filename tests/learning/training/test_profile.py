@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,11 @@ from helpers.datasets import make_dataset
 from safetensors.torch import load_file
 from torch.profiler import ProfilerActivity, profile
 
+from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.errors import ConfigError, InterruptedRunError
+from pix3d_onet.events import Event, Profiled, TrainStep
 from pix3d_onet.learning.training.profile import ROWS, operation_times
+from pix3d_onet.learning.training.run import train
 from pix3d_onet.runs.record import read_run
 
 SMALL = (
@@ -44,6 +50,40 @@ def test_the_table_and_the_trace_are_of_the_steps_and_the_run_is_the_same(
     plain, traced = (load_file(tmp_path / name / "last" / "model.safetensors") for name in ("plain", "traced"))
     assert all(torch.equal(plain[key], traced[key]) for key in plain)
     assert read_run(tmp_path / "plain").run_id == read_run(tmp_path / "traced").run_id
+
+
+def test_steps_are_counted_to_the_next_validation_also_in_a_run_that_goes_on(data: Path, tmp_path: Path) -> None:
+    """A run stopped after 9 of 16 steps, with a validation every 8: 6 steps are left before that at 16."""
+    model = ModelConfig("test_resnet", c_dim=8, hidden_dim=16, blocks=1)
+    config = TrainConfig(
+        steps=20, val_every=8, batch_size=4, image_size=32, points_per_shape=64, pretrained=False, precision="fp32"
+    )
+
+    def stop(event: Event) -> None:
+        if isinstance(event, TrainStep) and event.step == 9:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRunError):
+        train(model, config, data, tmp_path / "run", name="tiny", device="cpu", examples=False, emit=stop)
+    with pytest.raises(
+        ConfigError, match="needs 7 steps before the next validation, 2 of them to warm up; there are 6"
+    ):
+        train(model, config, data, tmp_path / "run", name="tiny", device="cpu", resume=True, profile=5, examples=False)
+    told: list[Event] = []
+    train(
+        model,
+        config,
+        data,
+        tmp_path / "run",
+        name="tiny",
+        device="cpu",
+        resume=True,
+        profile=4,
+        examples=False,
+        emit=told.append,
+    )
+    assert [e.steps for e in told if isinstance(e, Profiled)] == [4]
+    assert [e.step for e in told if isinstance(e, TrainStep) and e.val_iou is not None] == [16, 20]
 
 
 def test_shares_are_of_all_operations_and_times_of_one_step() -> None:
