@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pix3d_onet.errors import InputError
+from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.files import check_writable, is_own_file, open_regular
 from pix3d_onet.pages.templating import GENERATOR
@@ -42,9 +42,11 @@ def _is_ours(path: Path) -> bool:
 def output_path(wanted: Path | None, default: Path, *, overwrite: bool, emit: Emit = ignore) -> Path | None:
     """The path to write to: ``wanted``, else ``default``, or None with a warning if the default cannot be written.
 
-    InputError if ``wanted`` cannot be written.
+    InputError if ``wanted`` cannot be written; ConfigError if it is for a sheet and does not end in .png.
     """
     path = wanted or default
+    if default.suffix == ".png" and path.suffix.lower() != ".png":
+        raise ConfigError(f"`sheet={path}` must end in .png, its only format.")
     try:
         check_writable(path)
         check_place(path, overwrite=overwrite)

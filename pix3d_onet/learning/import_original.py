@@ -63,6 +63,11 @@ def _renamed(key: str) -> str | None:
 
 def _refuse_others(state: Mapping[str, Tensor]) -> None:
     """InputError that names the unsupported part, if there is one."""
+    if any(k.startswith("decoder.blocks.") for k in state):
+        raise InputError(
+            "not a checkpoint of the original: it is a network of onet, which needs no import.",
+            hint="Use its run as it is: `onet reconstruct RUN`, or `init_from=RUN` in training.",
+        )
     problems = {
         "it has a latent variable (decoder.fc_z)": any(k.startswith("decoder.fc_z.") for k in state),
         "it has a latent encoder": any(k.startswith("encoder_latent.") for k in state),

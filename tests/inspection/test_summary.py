@@ -170,6 +170,8 @@ def test_the_sheet_goes_where_it_is_told(data: Path, tmp_path: Path, flag: str) 
     for target, status in ((place, 0), (place / "below.png", 3)):
         assert onet("inspect", data, flag, target, "--shapes", "1").status == status
     assert place.is_file()
+    assert onet("inspect", data, flag, tmp_path / "here.jpg", "--shapes", "1").status == 2
+    assert not (tmp_path / "here.jpg").exists()
 
 
 def test_a_read_only_data_set_is_shown_without_pictures(

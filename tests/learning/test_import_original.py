@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.decoders import original_state
-from helpers.stored_run import write_original
+from helpers.stored_run import store_run, write_original
 
 from pix3d_onet.errors import InputError
 from pix3d_onet.learning.checkpoint import load_model
@@ -52,3 +52,9 @@ def test_other_architectures_are_refused_by_name(
     write_original(tmp_path / "o.pt", **changes)
     with pytest.raises(InputError, match=message):
         load_original(tmp_path / "o.pt")
+
+
+def test_a_network_of_onet_needs_no_import(tmp_path: Path) -> None:
+    run = store_run(tmp_path / "run")
+    with pytest.raises(InputError, match="it is a network of onet, which needs no import"):
+        load_original(run / "best" / "model.safetensors")

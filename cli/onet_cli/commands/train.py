@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from onet_cli import ui
 from onet_cli.options import DATA, FOLDER, Count, setting, settings, threads_option
 from pix3d_onet.config import ModelConfig, RecipeName, Residence, TrainConfig
+from pix3d_onet.events import Note
 from pix3d_onet.files import check_writable
 from pix3d_onet.runs.arguments import stored_arguments
 
@@ -107,6 +108,7 @@ def train(
     options |= not_given({**asdict(named.model), **asdict(named.train)})
     model, config = settings_of(options)
     folder = out or Path("runs") / (name or model.default_name) / str(config.seed)
+    stored: dict[str, Any] = {}
     if resume:
         stored = not_given(stored_arguments(folder))
         model, config = settings_of({**options, **stored})
@@ -116,6 +118,8 @@ def train(
     check_writable(folder)
     silent = quiet or os.environ.get("RANK", "0") != "0"
     with ui.live(quiet=silent, verbose=verbose) as emit:
+        if resume and not stored and not folder.exists():
+            emit(Note(f"{folder} has no run to continue; a new one is started."))
         record = run(
             model, config, data, folder, name=name, resume=resume, overwrite=overwrite, init_from=init_from,
             weights=weights, device=device, threads=threads, compile=compiled, residence=residence, profile=profile,

@@ -80,6 +80,7 @@ FOREIGN_KINDS: tuple[tuple[bytes, str, str], ...] = (
     (rb"\s*[{\[]", "a JSON document", "Give the file of tensors; of weights in several files, merge them into one."),
 )
 """Regular expression of a file's first bytes, its format, and a hint; none matches a weights file."""
+TEXT = re.compile(rb"[\t\n\r\x20-\x7e]+")
 
 
 def weights_path(path: Path) -> Path:
@@ -135,6 +136,8 @@ def _refuse_foreign(path: Path, head: bytes) -> None:
     for pattern, kind, hint in FOREIGN_KINDS:
         if re.match(pattern, head, re.IGNORECASE):
             raise InputError(f"{path} is {kind}, not a file of tensors.", hint=hint)
+    if TEXT.fullmatch(head):  # PyTorch's pickles are of a binary protocol
+        raise InputError(f"{path} is a text file, not a file of tensors.", hint=DOWNLOAD)
     if not head.startswith(b"PK"):
         return
     names = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else ["data.pkl"]

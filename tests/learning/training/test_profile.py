@@ -86,6 +86,13 @@ def test_steps_are_counted_to_the_next_validation_also_in_a_run_that_goes_on(dat
     assert [e.step for e in told if isinstance(e, TrainStep) and e.val_iou is not None] == [16, 20]
 
 
+def test_resuming_where_nothing_is_says_that_a_run_begins(data: Path, tmp_path: Path) -> None:
+    command = ("train", *SMALL, "--data", data, "--out", tmp_path / "mistyped", "--resume")
+    told = f"{tmp_path / 'mistyped'} has no run to continue; a new one is started."
+    assert told in onet(*command).err.splitlines()
+    assert told not in onet(*command).err.splitlines()
+
+
 def test_shares_are_of_all_operations_and_times_of_one_step() -> None:
     a, b = torch.ones(64, 64), torch.ones(64)
     with profile(activities=[ProfilerActivity.CPU]) as recorded:
