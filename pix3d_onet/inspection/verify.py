@@ -52,7 +52,9 @@ def verify(
     if not manifest.shapes:
         raise InputError(f"data set {root} has no shapes.", hint="Prepare it again.")
     if source_root is not None and not source_root.is_dir():
-        raise InputError(f"source not found: {source_root}.")
+        raise InputError(
+            f"source not found: {source_root}.", hint="Give the folder that the data set was prepared from."
+        )
     command = checks.prepare_command(manifest, root, source_root)
     shards, sound = checks.check_shards(root, manifest, command)
     done = [

@@ -116,7 +116,10 @@ def _base(group: RunGroup, chosen: Selection, *, all_rows: bool, emit: Emit) -> 
     """The suite's base; if it has neither a run nor a blank row, the first variant with a run."""
     present = [v.name for v in chosen.variants if group.of(v.name)]
     if not present:
-        raise InputError(f"no finished run of {', '.join(v.name for v in chosen.variants)} in this setting.")
+        raise InputError(
+            f"no finished run of {', '.join(v.name for v in chosen.variants)} in this setting.",
+            hint="Train one with `onet bench`, or choose another `suite` or `setting`.",
+        )
     if all_rows or chosen.base in present:
         return chosen.base
     emit(Note(f"{chosen.base} has no finished run; the others are compared with {present[0]}.", "warning"))

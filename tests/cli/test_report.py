@@ -57,6 +57,12 @@ def test_text_formats_print_and_write_nothing(runs: Path, format_: str) -> None:
     assert set(runs.rglob("*")) == before
 
 
+def test_costs_are_not_promised_where_there_are_none(runs: Path) -> None:
+    refused = onet("report", str(runs), "--format", "latex", "--costs")
+    assert refused.exit_code == 2
+    assert "the LaTeX table has no costs" in refused.stderr
+
+
 def test_the_terminal_table_fits_80_columns_and_cuts_no_number(runs: Path) -> None:
     result = onet("report", str(runs), "--no-figures", "--costs")
     assert result.exit_code == 0, result.output

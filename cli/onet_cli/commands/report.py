@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 )
 @click.option("--figures/--no-figures", default=True, help="Write PNG, SVG and PDF figures.", show_default=True)
 @click.option("--overwrite", is_flag=True, help="Also write to a folder that onet did not make.")
-@click.option("--costs", is_flag=True, help="Also print statistics and costs (markdown always does).")
+@click.option("--costs", is_flag=True, help="Also print statistics and costs (all other formats but LaTeX have them).")
 @ui.common_options
 def report(
     *,
@@ -100,6 +100,8 @@ def report(
     from pix3d_onet.report.build import TableOptions, read_report, report_folder, write_report
 
     format_ = "json" if as_json else format_
+    if costs and format_ == "latex":
+        raise click.UsageError("the LaTeX table has no costs: take --format markdown or csv for them.")
     with ui.live(quiet=quiet, verbose=verbose) as emit:
         options = TableOptions(select([suite]) if suite else None, base, all_rows, reference, threshold == "val")
         made = read_report(runs, setting=setting, options=options, data=data, examples=examples, emit=emit)

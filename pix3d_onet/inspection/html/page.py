@@ -49,7 +49,9 @@ def write_page(
     the data set or the source's folder cannot be read, or ``path`` cannot be written.
     """
     if source_root is not None and not source_root.is_dir():
-        raise InputError(f"source not found: {source_root}.")
+        raise InputError(
+            f"source not found: {source_root}.", hint="Give the folder that the data set was prepared from."
+        )
     with Dataset(root) as dataset:
         chosen = choose(dataset.manifest, min(shapes, MOST_SHAPES), worst=worst, split=split, seed=seed)
         if not chosen:
