@@ -118,7 +118,7 @@ def caption(results: Sequence[Evaluation], protocol: str) -> str:
         if own:
             parts.append(f"Threshold: {', '.join(own)}.")
     if full := [f"{e.name} on {e.full}" for e in results if e.full]:
-        where = f"{', '.join(full)} of {len(first.rows)} pictures"
+        where = f"{', '.join(full)} of {ui.counted(len(first.rows), 'picture')}"
         parts.append(f"Every point is predicted inside by {where}: IoU is only the share of inside points.")
     if any(e.empty for e in results):
         parts.append("empty: pictures without any predicted surface; they get the worst values.")

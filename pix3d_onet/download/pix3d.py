@@ -11,7 +11,7 @@ from pathlib import Path
 from pix3d_onet.data.sources.pix3d import category_of, parse_record, read_index, record_id_of
 from pix3d_onet.download.http import fetch, partial_files
 from pix3d_onet.download.unpack import FOLDERS, Unpacked, unpack
-from pix3d_onet.errors import InputError, RejectError, SettingError
+from pix3d_onet.errors import ConfigError, InputError, RejectError, SettingError
 from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.files import check_claim, disk_trouble, file_digest, is_own_file, mark
 from pix3d_onet.locks import locked
@@ -67,11 +67,13 @@ def download_pix3d(
     that is neither empty nor made by a download.
 
     InputError if the archive cannot be had, is broken or has another checksum, the disk is too small, or no record is
-    complete; ConfigError for an unknown category or a ``sha256`` that is none; BusyError if another process works in
-    ``root``.
+    complete; ConfigError for an unknown category, a ``sha256`` that is none, or a ``url`` that is not HTTP; BusyError
+    if another process works in ``root``.
     """
     if sha256 and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise SettingError("sha256", "64 hex digits", sha256)
+    if from_zip is None and not url.lower().startswith(("http://", "https://")):
+        raise ConfigError("`url` must start with http:// or https://.")  # not shown: it may hold a password
     with locked(root, emit), disk_trouble(root, DISK_HINT):
         own = root / ARCHIVE
         files = (PIX3D_INDEX, ARCHIVE, *(p.name for p in partial_files(own)))

@@ -262,7 +262,7 @@ def test_previews_of_an_earlier_call_are_not_photos(run, photo, tmp_path, monkey
 
 def test_a_page_to_open(run, photo, tmp_path, monkeypatch, capsys) -> None:
     opened: list[str] = []
-    answers = iter([0, 1])
+    answers = iter([0, 1, 0])
     monkeypatch.setattr("click.launch", lambda url: (opened.append(url), next(answers))[1])
     out = tmp_path / "mesh.glb"
     assert onet("reconstruct", run, photo, "-o", out, "--open", "--no-preview", "-q", *SMALL) == 0
@@ -272,6 +272,8 @@ def test_a_page_to_open(run, photo, tmp_path, monkeypatch, capsys) -> None:
     assert capsys.readouterr().err == ""
     assert onet("reconstruct", run, photo, "-o", out, "--open", "--no-preview", "-q", *SMALL) == 0
     assert capsys.readouterr().err == f"open {page} in a browser\n"  # the system has none, or none that it knows of
+    assert onet("reconstruct", run, photo, "-o", out, "--open", "--no-preview", *SMALL) == 0
+    assert f"opening {page}; if no browser appears, open it by hand\n" in capsys.readouterr().err
 
 
 def test_refined_and_simplified(run, photo, tmp_path, capsys) -> None:

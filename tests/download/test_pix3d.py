@@ -84,6 +84,11 @@ def test_a_checksum_is_compared(archive: Path, tmp_path: Path) -> None:
 def test_a_checksum_that_is_none_is_refused_before_the_download(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="64 hex digits"):
         download_pix3d(tmp_path / "to", sha256="abc")
+    for url in ("ftp://example.org/pix3d.zip", "user:secret@example.org/pix3d.zip"):
+        with pytest.raises(ConfigError, match="must start with http") as caught:
+            download_pix3d(tmp_path / "to", url=url)
+        assert "secret" not in str(caught.value)
+    assert not (tmp_path / "to").exists()
     assert not (tmp_path / "to").exists()
 
 

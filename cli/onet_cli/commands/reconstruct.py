@@ -76,7 +76,7 @@ def reconstruct(*, strict: bool, as_json: bool, quiet: bool, verbose: bool, **op
     failed = [m for m in made if m.error]
     if len(failed) == len(made):
         raise no_mesh(failed)
-    show_page(made)
+    show_page(made, quiet=quiet)
     if failed and strict:
         raise click.exceptions.Exit(4)
 
@@ -98,11 +98,14 @@ def finish(
                 ui.say(f"{m.mesh}: {m.vertices} vertices, {m.faces} faces{beside}")
     failed = [m for m in made if m.error]
     if quiet and 0 < len(failed) < len(made):  # without -q each had a warning; if all failed, the error names them
-        ui.say(f"{len(failed)} of {len(made)} pictures could not be used: {reasons(failed)}", err=True)
+        ui.say(f"{len(failed)} of {ui.counted(len(made), 'picture')} could not be used: {reasons(failed)}", err=True)
 
 
-def show_page(made: Sequence[Reconstruction]) -> None:
-    """Open the first interactive page in a browser; if that fails, print its path."""
+def show_page(made: Sequence[Reconstruction], *, quiet: bool) -> None:
+    """Open the first interactive page in a browser, and print its path: the system may not tell that none appeared."""
     page = next((Path(m.page).resolve() for m in made if m.page), None)
-    if page is not None and click.launch(page.as_uri()):
-        ui.say(f"open {page} in a browser", err=True)
+    if page is not None:
+        if click.launch(page.as_uri()):
+            ui.say(f"open {page} in a browser", err=True)
+        elif not quiet:
+            ui.say(f"opening {page}; if no browser appears, open it by hand", err=True)

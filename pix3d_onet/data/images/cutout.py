@@ -192,7 +192,7 @@ def rembg_mask(rgb: UInt8) -> Bool:
         import rembg
     except ImportError:
         raise MissingDependencyError(
-            "`mask='rembg'` needs the package rembg.", hint="Install it, or use `mask='auto'`."
+            "`mask='rembg'` needs the package rembg.", hint="Run `pip install 'rembg[cpu]'`, or use `mask='auto'`."
         ) from None
     try:
         alpha = np.asarray(rembg.remove(Image.fromarray(rgb), only_mask=True))
