@@ -46,7 +46,7 @@ architecture: setup
 	$(BIN)/python scripts/architecture.py
 
 docs: setup
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "documentation: site/index.html"
 
 dist: setup

@@ -78,7 +78,8 @@ def options(command: click.Command) -> str:
             continue
         record = parameter.get_help_record(context)
         if record is not None:
-            rows.append((f"`{record[0]}`", " ".join(record[1].split())))
+            help_text = " ".join(record[1].split()).replace("] [", "; ")  # two brackets in a row are a link
+            rows.append((f"`{record[0]}`", help_text))
     if not rows:
         return ""
     cells = (f"| {left.replace('|', chr(92) + '|')} | {right.replace('|', chr(92) + '|')} |" for left, right in rows)
