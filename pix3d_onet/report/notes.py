@@ -26,9 +26,12 @@ def table_notes(table: Table) -> tuple[str, ...]:
     partial = [r.variant for r in table.rows if r.seeds and set(r.seeds) != set(table.seeds)]
     if partial:
         notes.append(f"Fewer seeds than the others: {', '.join(partial)}; compared over shared seeds only.")
-    if len(precisions := _precisions(table)) > 1:
-        listing = "; ".join(f"{precision}: {', '.join(names)}" for precision, names in precisions.items())
-        notes.append(f"Trained in different precisions ({listing}).")
+    if len(devices := _devices(table)) > 1:
+        listing = "; ".join(f"{device}: {', '.join(names)}" for device, names in devices.items())
+        notes.append(
+            f"Trained on different devices or in different precisions ({listing}): their speeds, times and memory do "
+            "not compare."
+        )
     if fewer := _fewer_pictures(table):
         notes.append(
             f"Scored on fewer pictures, those with a camera: {'; '.join(fewer)}. Their own means are over these; "
@@ -68,12 +71,12 @@ def table_notes(table: Table) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _precisions(table: Table) -> dict[str, list[str]]:
-    """Precision → variants with a run in that precision; runs without a recorded precision are omitted."""
+def _devices(table: Table) -> dict[str, list[str]]:
+    """Device with its precision → variants with a run on it."""
     found: dict[str, list[str]] = {}
     for row in table.rows:
-        for precision in sorted({cell.precision for cell in row.runs} - {""}):
-            found.setdefault(precision, []).append(row.variant)
+        for device in sorted({cell.device for cell in row.runs}):
+            found.setdefault(device, []).append(row.variant)
     return found
 
 

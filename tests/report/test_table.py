@@ -120,13 +120,18 @@ def test_rows_that_were_trained_on_different_numbers_of_pictures_are_said_to_be(
     assert "(155 train, 16 val, 33 test pictures)" in one.caption
 
 
-def test_precisions_that_differ_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("differs", [{"precision": "fp32"}, {"name": "another"}])
+def test_devices_and_precisions_that_differ_are_named(tmp_path: Path, differs: dict[str, str]) -> None:
     make_run(tmp_path, "resnet18")
-    assert not any("precision" in n for n in table_of(tmp_path).notes)
+    assert not any("different devices" in n for n in table_of(tmp_path).notes)
     other = make_record("convnext")
-    write_run(tmp_path / "other", dataclasses.replace(other, device={**other.device, "precision": "fp32"}))
-    table = table_of(tmp_path)
-    assert "Trained in different precisions (bf16: resnet18; fp32: convnext)." in table.notes
+    write_run(tmp_path / "other", dataclasses.replace(other, device={**other.device, **differs}))
+    device = {**other.device, **differs}
+    (note,) = (n for n in table_of(tmp_path).notes if "different devices" in n)
+    assert note.endswith(
+        f"; {device['name']} ({device['precision']}): convnext): their speeds, times and memory do not compare."
+    )
+    assert " (bf16): resnet18; " in note
 
 
 def test_a_figure_that_one_run_lacks_is_not_averaged_over_the_others(tmp_path: Path) -> None:
