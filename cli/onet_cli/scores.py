@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onet_cli import ui
+from pix3d_onet.evaluation.request import CSV_START
+from pix3d_onet.files import open_regular, own_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,6 +24,21 @@ LEAST_NAME = 16
 """Row names of at most this many characters are not folded on a narrow terminal; the headings are."""
 OPTIONAL_COLUMNS = (("chamfer_l1_x10",), ("accuracy", "completeness"), ("iou_mesh",), ("normal_consistency",))
 """Columns left out on a narrow terminal, in this order; the JSON and CSV documents always have them."""
+
+
+def is_score_document(path: Path) -> bool:
+    """Whether a file is a JSON document of :func:`to_document`."""
+    return {"dataset", "metrics", "rows"} <= own_json(path).keys()
+
+
+def is_score_table(path: Path) -> bool:
+    """Whether a file is a CSV of earlier scores."""
+    start = ",".join(CSV_START).encode()
+    try:
+        with open_regular(path, follow=False) as file:
+            return file.read(len(start)) == start
+    except OSError:
+        return False
 
 
 def to_document(

@@ -10,7 +10,7 @@ from pix3d_onet.errors import InputError
 from pix3d_onet.files import read_json
 from pix3d_onet.runs.folder import CONFIG_FILE, RunFolder
 
-CONTINUE = "The command that started a run continues it: `onet bench` as it was, `onet train` with `resume=True`."
+CONTINUE = "The command that started a run continues it: `onet bench` as it was, `onet train` told to resume."
 """How to continue an unfinished run."""
 
 

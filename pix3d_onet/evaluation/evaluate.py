@@ -21,6 +21,7 @@ from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError, SettingError
 from pix3d_onet.escape import csv_text
+from pix3d_onet.evaluation.request import CSV_START
 from pix3d_onet.evaluation.voxels import Contains
 from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.learning.extraction.predictor import Prediction, Predictor
@@ -260,8 +261,7 @@ def rows_csv(evaluations: Sequence[Evaluation]) -> str:
     """
     extra = [n for e in evaluations for r in e.rows for n in r.values if n not in METRICS]
     columns = [*(n for n in METRICS if any(n in r.values for e in evaluations for r in e.rows)), *dict.fromkeys(extra)]
-    fixed = ["name", "align", "split", "record_id", "object_id", "category", "empty", "faces"]
-    rows: list[list[object]] = [[*fixed, *columns]]
+    rows: list[list[object]] = [[*CSV_START, *columns]]
     for e in evaluations:
         for r in e.rows:
             values = [float(r.values.get(c, math.nan)) for c in columns]

@@ -10,6 +10,9 @@ from typing import get_args
 from pix3d_onet.config import Baseline, EvaluationConfig, ExtractionConfig, MachineConfig, check_choice
 from pix3d_onet.errors import ConfigError, SettingError
 
+CSV_START = ("name", "align", "split", "record_id", "object_id", "category", "empty", "faces")
+"""The first columns of a table of scores."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

@@ -18,13 +18,14 @@ import numpy as np
 from pix3d_onet.config import SPLITS, PrepareConfig
 from pix3d_onet.data.sources.registry import SOURCES
 from pix3d_onet.data.sources.splits import PRESCRIBED
-from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, is_figure
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, is_figure, split_counts
 from pix3d_onet.data.store.shard_file import open_shard, read_picture, shard_problems
 from pix3d_onet.errors import RejectError
 from pix3d_onet.escape import shell
-from pix3d_onet.files import check_regular, digest, file_digest, inside
+from pix3d_onet.files import check_regular, digest, file_digest, inside, own_json
 from pix3d_onet.geometry.mesh.formats.side_files import mesh_digest
 from pix3d_onet.rotations import rotation_problem
+from pix3d_onet.types import MANIFEST
 
 BOX_TOLERANCE = 0.01
 """Allowed deviation of a stored mesh's box from "centred, longest side 1", in addition to the decimation error. That
@@ -117,8 +118,9 @@ def prepare_command(manifest: Manifest, root: Path, source_root: Path | None = N
 
 
 def check_manifest(root: Path, manifest: Manifest) -> Check:
-    """Counts, uniqueness of names, splits; stray files beside the shards."""
+    """Hashes, counts, uniqueness of names, splits; stray files beside the shards."""
     findings = []
+    by_picture = manifest.config.get("split") in ("image", "s1")
     try:
         config = PrepareConfig.from_json(manifest.config)
         if config.hash() != manifest.config_hash:
@@ -136,6 +138,15 @@ def check_manifest(root: Path, manifest: Manifest) -> Check:
         wrong = sorted({shape.split, *shape.image_splits} - set(SPLITS))
         if wrong:
             findings.append(error(shape.object_id, f"unknown split {wrong[0]!r}."))
+        if not by_picture and (other := sorted(set(shape.image_splits) - {shape.split})):
+            findings.append(error(shape.object_id, f"it is in {shape.split}, a picture of it in {other[0]}."))
+    stored = own_json(root / MANIFEST)
+    if stored.get("data_hash") != manifest.data_hash:
+        text = f"data_hash does not match shards and splits, whose hash is {manifest.data_hash}."
+        findings.append(error("manifest.json", text, "It was edited or damaged; prepare the data set again."))
+    for name, found in split_counts(manifest.shapes).items():
+        if manifest.counts.get(name, found) != found:
+            findings.append(error("manifest.json", f"{name} is not that of its shapes, {found}."))
     per_shard = Counter(shape.shard for shape in manifest.shapes)
     for shard in manifest.shards:
         if per_shard[shard.file] != shard.shapes:

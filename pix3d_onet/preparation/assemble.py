@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from pix3d_onet.config import SPLITS, PrepareConfig
+from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.sources.registry import terms_of
 from pix3d_onet.data.sources.splits import Splitter
 from pix3d_onet.data.store.card import data_card, write_card
-from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, manifest_to_json
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, manifest_to_json, split_counts
 from pix3d_onet.data.store.rejects import write_rejects
 from pix3d_onet.data.store.writer import write_shard
 from pix3d_onet.escape import csv_text
@@ -171,14 +171,11 @@ def record_counts(
 
 
 def _counts(entries: Sequence[ShapeEntry], rows: Sequence[Rejected], shards: Sequence[ShardEntry]) -> dict[str, Any]:
-    pictures = Counter(split for e in entries for split in e.image_splits)
     return {
         "prepared": len(entries),
         "rejected": len(rows),
         "rejected_by_reason": dict(sorted(Counter(r.reason for r in rows).items())),
-        "shapes_by_split": {s: sum(e.split == s for e in entries) for s in SPLITS},
-        "groups_by_split": {s: len({e.group for e in entries if e.split == s}) for s in SPLITS},
-        "images_by_split": {s: pictures[s] for s in SPLITS},
+        **split_counts(entries),
         "categories": dict(sorted(Counter(e.category for e in entries).items())),
         "bytes": sum(s.bytes for s in shards),
     }

@@ -132,12 +132,14 @@ def read_run(folder: Path) -> RunRecord:
     """
     path = RunFolder(folder).record
     hint = "A run that was interrupted continues with `resume=True`."
+    if path.exists():
+        hint = "Remove it, then continue the run as if it had been interrupted: it is written again."
     document = read_json(path, what="run record", hint=hint, follow=False)
     if not isinstance(document, dict) or document.get("version") != RUN_VERSION:
         raise InputError(f"{path} is not a run record of version {RUN_VERSION}.")
     problem = next(_problems(document), "")
     if problem:
-        raise InputError(f"{path} is damaged ({problem}).")
+        raise InputError(f"{path} is damaged ({problem}).", hint=hint)
     history = tuple(HistoryRow(**row) for row in document.pop("history"))
     return RunRecord(history=history, **document)
 

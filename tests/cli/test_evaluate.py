@@ -113,6 +113,31 @@ def test_what_is_wrong_with_the_outputs_is_said_before_the_work(data, tmp_path, 
     assert "training shapes" not in shown
 
 
+def test_only_earlier_scores_are_replaced(data, tmp_path, capsys) -> None:
+    """A slip of the hand must not cost a shard, a manifest, a run's record or a mesh that was just scored."""
+    common = ["evaluate", "--baseline", "mean-shape", "--data", data, "--samples", "100", "--limit", "1", "-q"]
+    table, document = tmp_path / "t.csv", tmp_path / "t.json"
+    for place in (table, document):
+        place.touch()  # an empty file holds nothing to lose
+    for _ in range(2):
+        assert onet(*common, "--csv", table, "--out", document) == 0
+    before = table.read_bytes(), document.read_bytes()
+    shard = sorted(data.glob("*.h5"))[0]
+    link = tmp_path / "link.json"
+    link.symlink_to(document)
+    other = tmp_path / "other.csv"
+    other.write_text("name,score\n")
+    for place in (shard, data / "manifest.json", document, other):
+        content = place.read_bytes()
+        capsys.readouterr()
+        assert onet(*common, "--csv", place) == 3
+        assert f"{place} holds no scores of onet evaluate. Name another file, or remove it." in capsys.readouterr().err
+        assert place.read_bytes() == content
+    for place in (shard, data / "manifest.json", table, link):
+        assert onet(*common, "--out", place) == 3
+    assert (table.read_bytes(), document.read_bytes()) == before
+
+
 def test_a_folder_of_runs_names_them(tmp_path, data, capsys) -> None:
     stored_run.store_run(tmp_path / "a" / "0")
     stored_run.store_run(tmp_path / "b")

@@ -55,11 +55,13 @@ def test_strict_tells_rejects(root: Path, tmp_path: Path) -> None:
     assert "2 prepared" in text
     assert "4: 2 used, 2 rejected, 0 not taken" in text
     assert "img/chair/0003.jpg: missing-mask" in text
+    assert "--retry-failed" not in text
     rows = [json.loads(line) for line in (tmp_path / "data" / "rejects.jsonl").read_text().splitlines()]
     assert [set(r) for r in rows] == [{"object_id", "record_id", "stage", "reason", "detail"}] * 2
     status, text, _ = onet(*arguments, "--json")
     assert status == 0
     assert json.loads(text)["rejected"] == 2
+    assert "once it is mended, with --retry-failed" in onet(*arguments)[1]
 
 
 def test_root_and_out_have_defaults(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -241,6 +241,26 @@ def test_manifests_that_contradict_themselves_are_found(data: Path) -> None:
     assert "holdout" in text
 
 
+@pytest.mark.parametrize("pictures_too", [False, True])
+def test_a_split_that_was_edited_is_found(data: Path, pictures_too: bool) -> None:
+    """Either edit would put a test shape into training: the one in part, the other under the old counts and hash."""
+
+    def move(document: dict[str, Any]) -> None:
+        shape = next(s for s in document["shapes"] if s["split"] != "train")
+        shape["split"] = "train"
+        if pictures_too:
+            shape["image_splits"] = ["train"] * len(shape["image_splits"])
+
+    edit_manifest(data, move)
+    check = named(verify(data), "manifest")
+    text = " ".join(f"{f.subject} {f.message}" for f in check.findings)
+    assert check.status == "failed"
+    assert f"data_hash does not match shards and splits, whose hash is {read_manifest(data).data_hash}." in text
+    assert "shapes_by_split is not that of its shapes" in text
+    assert ("images_by_split is not" in text) == pictures_too
+    assert ("a picture of it in" in text) != pictures_too
+
+
 def test_a_source_that_changed_is_found(prepared: Path, release: Path, tmp_path: Path) -> None:
     moved = Path(shutil.copytree(release, tmp_path / "release"))
     first, second = (moved / s.source_mesh for s in read_manifest(prepared).shapes[:2])

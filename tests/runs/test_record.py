@@ -67,6 +67,17 @@ def test_a_record_without_the_settings_that_have_defaults_is_a_record(tmp_path: 
     assert onet("report", tmp_path, "--format", "csv").status == 0
 
 
+def test_what_to_do_about_a_missing_and_a_damaged_record(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as missing:
+        read_run(tmp_path)
+    assert "interrupted continues with `resume=True`" in missing.value.hint
+    for text in ('{"version": ', '{"version": 1}'):
+        (tmp_path / "run.json").write_text(text)
+        with pytest.raises(InputError) as damaged:
+            read_run(tmp_path)
+        assert damaged.value.hint.startswith("Remove it, then continue the run")
+
+
 def test_a_link_is_no_record(tmp_path: Path) -> None:
     path = make_run(tmp_path / "runs", "resnet18") / "run.json"
     path.rename(tmp_path / "elsewhere.json")

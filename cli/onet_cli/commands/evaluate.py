@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -11,11 +12,11 @@ from click.core import ParameterSource
 
 from onet_cli import ui
 from onet_cli.options import DATA, FOLDER, Threshold, setting, settings, threads_option
-from onet_cli.scores import render, to_document
+from onet_cli.scores import is_score_document, is_score_table, render, to_document
 from pix3d_onet.config import Baseline, EvaluationConfig, EvaluationProtocol, ExtractionConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.evaluation.request import Request
-from pix3d_onet.files import check_writable, write_json, write_text
+from pix3d_onet.files import check_writable, is_own_file, write_json, write_text
 
 if TYPE_CHECKING:
     from pix3d_onet.evaluation.evaluate import Evaluation
@@ -140,10 +141,13 @@ def check_options(protocol: EvaluationProtocol) -> None:
 
 
 def check_places(csv_file: Path | None, out: Path | None) -> None:
-    """InputError for a file that cannot be written; ConfigError if both are the same file."""
-    for place in (csv_file, out):
+    """InputError for a file that cannot be written, or holds anything but earlier scores (a data set's shard, say);
+    ConfigError if both are the same file."""
+    for place, are_scores in ((csv_file, is_score_table), (out, is_score_document)):
         if place is not None:
             check_writable(place, file=True)
+            if os.path.lexists(place) and not (is_own_file(place) and (not place.stat().st_size or are_scores(place))):
+                raise InputError(f"{place} holds no scores of onet evaluate.", hint="Name another file, or remove it.")
     if csv_file is not None and out is not None and csv_file.absolute() == out.absolute():
         raise ConfigError(f"--csv and --out are both {out}.", hint="Name two files.")
 

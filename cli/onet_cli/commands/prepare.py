@@ -238,6 +238,11 @@ def render(result: PrepareResult, *, as_json: bool, quiet: bool, verbose: bool) 
         console.print(f"rejected {where}: {row.reason}: {row.detail}", style="yellow", soft_wrap=True)
     if len(result.rejected) > SHOWN_REJECTS and not verbose:
         console.print(f"... and {len(result.rejected) - SHOWN_REJECTS} more in {result.out / REJECTS_FILE}")
+    if result.rejected and (result.up_to_date or result.resumed):
+        console.print(
+            "What was rejected by an earlier call is tried again, once it is mended, with --retry-failed.",
+            soft_wrap=True,
+        )
 
 
 def records_line(found: Mapping[str, Any]) -> str:

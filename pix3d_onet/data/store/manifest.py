@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from pix3d_onet.config import SPLITS
 from pix3d_onet.data.store.no_dataset import no_dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.files import digest, is_finite, own_json, read_json
@@ -107,6 +109,17 @@ class Manifest:
             for s in self.shapes
             if split is None or split in s.image_splits or (not s.image_splits and s.split == split)
         )
+
+
+def split_counts(shapes: Iterable[ShapeEntry]) -> dict[str, dict[str, int]]:
+    """Shapes, groups and pictures per split, as they stand in the manifest's ``counts``."""
+    shapes = tuple(shapes)
+    pictures = Counter(split for s in shapes for split in s.image_splits)
+    return {
+        "shapes_by_split": {split: sum(s.split == split for s in shapes) for split in SPLITS},
+        "groups_by_split": {split: len({s.group for s in shapes if s.split == split}) for split in SPLITS},
+        "images_by_split": {split: pictures[split] for split in SPLITS},
+    }
 
 
 def format_version(config: Mapping[str, Any]) -> int:

@@ -15,7 +15,7 @@ from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.files import check_claim, file_digest, read_json, remove, write_json
 from pix3d_onet.learning import checkpoint
-from pix3d_onet.runs.folder import FILES, FOLDERS, RunFolder, is_run, network_file, no_network
+from pix3d_onet.runs.folder import CONFIG_FILE, FILES, FOLDERS, RunFolder, is_run, network_file, no_network
 from pix3d_onet.runs.record import RunRecord, read_run
 
 NAMED_DIFFERENCES = 3
@@ -62,6 +62,11 @@ def describe_weights(config: TrainConfig, weights: str | Path | None) -> str:
 
 def check_output(out: Path, *, overwrite: bool, emit: Emit = ignore) -> bool:
     """Whether ``out`` holds a run of onet, finished or not; False: the folder is free. InputError if it is neither."""
+    if RunFolder(out).steps() and not is_run(out):
+        raise InputError(
+            f"{out} holds checkpoints of an unfinished run, but {CONFIG_FILE} is missing or damaged.",
+            hint="Restore that file, or choose another `out`.",
+        )
     return check_claim(out, "run", files=FILES, folders=FOLDERS, known=is_run, overwrite=overwrite, emit=emit)
 
 
@@ -156,7 +161,8 @@ def _difference(before: Any, now: Mapping[str, Any]) -> str:
     if before.get("weights") != now["weights"]:
         found.append(f"the weights were {_shown(before.get('weights'))}, now {_shown(now['weights'])}")
     more = [f"and {len(found) - NAMED_DIFFERENCES} more"] if len(found) > NAMED_DIFFERENCES else []
-    return "; ".join([*found[:NAMED_DIFFERENCES], *more]) or "written by another version of onet"
+    other = f"its {CONFIG_FILE} was edited, or written by another version of onet"
+    return "; ".join([*found[:NAMED_DIFFERENCES], *more]) or other
 
 
 def _shown(value: object) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -75,8 +76,40 @@ def test_links_lead_nowhere_outside(tmp_path: Path) -> None:
     (root / "loop").symlink_to(root)
     listing = list_meshes(root, ALL)
     assert [s.object_id for s in listing.shapes] == ["a"]
-    assert [(r.record_id, r.reason) for r in listing.rejected] == [("link.obj", "unsafe-path")]
+    assert sorted((r.record_id, r.reason) for r in listing.rejected) == [
+        ("folder", "linked-folder"),
+        ("link.obj", "unsafe-path"),
+        ("loop", "linked-folder"),
+    ]
+    assert listing.records == 4
+    (root / "a.obj").unlink()
+    (root / "link.obj").unlink()
+    with pytest.raises(InputError, match=r"no mesh file\. Not read: the folder folder is a link, which is"):
+        list_meshes(root, ALL)
+
+
+def test_a_folder_that_cannot_be_read_is_a_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root can read every folder, so the system's answer is made up."""
+    write(tmp_path / "a.obj")
+    write(tmp_path / "closed" / "b.obj")
+    scandir = os.scandir
+
+    def refusing(path: str) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    listing = list_meshes(tmp_path, ALL)
+    monkeypatch.undo()
+    assert [s.object_id for s in listing.shapes] == ["a"]
+    assert [(r.record_id, r.reason, r.detail) for r in listing.rejected] == [
+        ("closed", "unreadable-folder", "the folder closed: Permission denied")
+    ]
     assert listing.records == 2
+    prepare(listing, ALL, tmp_path / "out", Execution(backend="inline"))
+    counts = read_manifest(tmp_path / "out").counts
+    assert (counts["records"], counts["used"], counts["rejected_records"]) == (2, 1, 1)
 
 
 def test_nothing_to_read_is_one_clear_error(tmp_path: Path) -> None:

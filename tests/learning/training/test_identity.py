@@ -96,6 +96,11 @@ def test_runs_from_before_are_known(tmp_path: Path) -> None:
         check_output(tmp_path / "odd", overwrite=False)
     start_folder(tmp_path / "run", {"run_id": "0" * 12, "model": {}, "train": {}})
     assert check_output(tmp_path / "run", overwrite=False)
+    checkpoint.save_last(tmp_path / "run", 1, {"a": torch.zeros(1)}, {})
+    assert check_output(tmp_path / "run", overwrite=False)
+    (tmp_path / "run" / CONFIG_FILE).write_text('{"run_id": ')
+    with pytest.raises(InputError, match=r"checkpoints of an unfinished run, but config\.json is missing or damaged"):
+        check_output(tmp_path / "run", overwrite=True)
 
 
 def test_an_ablation_needs_a_folder_of_runs(theirs: Path, tmp_path: Path) -> None:
