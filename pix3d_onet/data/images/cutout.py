@@ -126,6 +126,8 @@ def load_cutout(
         found, source = np.ones(rgb.shape[:2], dtype=np.bool_), WHOLE
         text = f"{name}: no mask and no alpha channel; the whole picture is used."
         emit(Note(f"{text} Give one with `mask`; `mask='auto'` only guesses.", "warning"))
+    if source == FILE and found.size and found[[0, 0, -1, -1], [0, -1, 0, -1]].all():
+        emit(Note(f"{name}: its mask covers all four corners of the picture; is it inverted?", "warning"))
     view = crop_view(rgb, found, camera, normalisation, record_id=name, size=size, margin=margin)
     return PhotoView(view.rgb, view.mask, view.pose, view.intrinsics, view.record_id, mask_from=source)
 

@@ -125,7 +125,8 @@ def _bands(picture: Image.Image, pixels: int | None = None) -> Iterator[tuple[sl
 def read_mask(path: Path, *, upright: bool = False) -> Bool:
     """(H, W) bool, true on the object; ``upright`` as for :func:`read_rgb`.
 
-    Raises RejectError ``missing-mask``, ``bad-mask`` or ``image-too-large``.
+    Raises RejectError ``missing-mask``, ``bad-mask``, ``image-too-large``, or ``empty-mask`` if something is drawn but
+    too dark to be the object, such as the numbers of labels.
     """
     with _opened(path, "mask", upright=upright) as picture:
         if _is_deep(picture):
@@ -134,9 +135,15 @@ def read_mask(path: Path, *, upright: bool = False) -> Bool:
             mask = np.empty((picture.height, picture.width), dtype=np.bool_)
             for rows, values in _deep_bands(picture):
                 mask[rows] = np.nan_to_num(values) >= threshold
-            return mask
-        alpha = _alpha_of_a_mask(picture)
-        return array_mask(np.asarray(picture.convert("L")) if alpha is None else alpha)
+        else:
+            alpha = _alpha_of_a_mask(picture)
+            grey = np.asarray(picture.convert("L")) if alpha is None else alpha
+            highest, mask = grey.max(initial=0), array_mask(grey)
+    if highest > 0 and not mask.any():
+        scale = 65535 if highest > 255 else 255 if highest >= 1 else 1
+        detail = f"no pixel of the mask is white: the brightest has {highest:g} of {scale}; make the object white"
+        raise RejectError("empty-mask", detail, "image")
+    return mask
 
 
 def array_mask(values: NDArray[Any]) -> Bool:
@@ -280,7 +287,8 @@ def _opened(path: Path, what: str, *, load: bool = True, upright: bool = False) 
         if isinstance(error, RejectError):
             raise
         if isinstance(error, Image.DecompressionBombError):
-            raise RejectError("image-too-large", f"{name}: {error}", STAGE) from None
+            detail = f"{name} has more than {MAX_PIXELS:,} pixels; scale it down"
+            raise RejectError("image-too-large", detail, STAGE) from None
         raise RejectError(f"bad-{what}", f"{name} cannot be read: {_why_unread(error, path)}", STAGE) from None
 
 
@@ -300,7 +308,9 @@ def _check_size(picture: Image.Image, name: str) -> None:
     if max(width, height) > MAX_SIDE:
         problem = f"a side of more than {MAX_SIDE:,}"
     if problem:
-        raise RejectError("image-too-large", f"{name} declares {width}×{height} pixels, {problem}", STAGE)
+        raise RejectError(
+            "image-too-large", f"{name} declares {width}×{height} pixels, {problem}; scale it down", STAGE
+        )
 
 
 def _check_scans(picture: Image.Image, name: str, path: Path) -> None:

@@ -58,6 +58,17 @@ def test_auto_gives_up_by_name(rgb) -> None:
     assert "`mask=FILE`" in error.value.message
 
 
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_mask_that_looks_inverted_is_a_warning(tmp_path, inverted: bool) -> None:
+    rgb, mask = scene()
+    photo = save(tmp_path / "photo.png", rgb)
+    path = save(tmp_path / "mask.png", (mask ^ inverted).astype(np.uint8) * 255)
+    notes: list[str] = []
+    load_cutout(photo, path, **SIZE, emit=lambda event: notes.append(event.message))
+    said = "photo.png: its mask covers all four corners of the picture; is it inverted?"
+    assert notes == [said] * inverted
+
+
 def test_given_mask_and_transparency_and_white_border(tmp_path) -> None:
     rgb, mask = scene()
     photo = save(tmp_path / "photo.png", rgb)

@@ -43,6 +43,22 @@ def test_a_mask_of_floats_is_cut_at_half_its_range(tmp_path: Path, high: float) 
     assert read_mask(path).tolist() == [[False, False, True, True]]
 
 
+@pytest.mark.parametrize("values", [(0, 2), (0, 127), (0, 0.3)])
+def test_a_mask_of_labels_is_not_said_to_be_empty(tmp_path: Path, values: tuple[float, float]) -> None:
+    """White is what is at least half of the scale; files with only 0 and 1 have their own."""
+    if isinstance(values[1], float):
+        path = float_tiff(tmp_path / "x.tiff", [[*values]])
+    else:
+        path = tmp_path / "x.png"
+        Image.fromarray(np.array([values], np.uint8)).save(path)
+    scale = 1 if values[1] < 1 else 255
+    with pytest.raises(RejectError, match=f"the brightest has {values[1]} of {scale}; make the object white") as caught:
+        read_mask(path)
+    assert caught.value.reason == "empty-mask"
+    Image.fromarray(np.zeros((1, 2), np.uint8)).save(tmp_path / "black.png")
+    assert not read_mask(tmp_path / "black.png").any()
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -95,7 +111,11 @@ def test_what_is_no_file_is_told(path: str, told: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "size", "said"),
-    [("a.png", (70_000, 2), "a side of more than 65,535"), ("a.webp", (7100, 7100), "more than 50,000,000")],
+    [
+        ("a.png", (70_000, 2), "a side of more than 65,535; scale it down"),
+        ("a.webp", (7100, 7100), "more than 50,000,000; scale it down"),
+        ("a.png", (20_000, 10_000), "more than 100,000,000 pixels; scale it down"),
+    ],
 )
 def test_a_picture_that_would_take_gigabytes_is_refused_by_its_header(
     tmp_path: Path, name: str, size: tuple[int, int], said: str
