@@ -107,7 +107,8 @@ def render(results: Sequence[Evaluation], differences: Sequence[Difference], *, 
 
 
 def mesh_lines(results: Sequence[Evaluation]) -> list[str]:
-    """For each row of another method's meshes: the pictures without a usable mesh, and the meshes that are open."""
+    """For each row of another method's meshes: the pictures without a usable mesh, the meshes that are open, and
+    whether they seem to be in another frame."""
     lines = []
     for e in results:
         rejected, opened = e.settings.get("rejected"), e.settings.get("open")
@@ -117,6 +118,12 @@ def mesh_lines(results: Sequence[Evaluation]) -> list[str]:
             lines.append(f"{e.name}: {len(rejected)} of {ui.counted(len(e.rows), 'picture')} count as empty: {counts}.")
         if opened:
             lines.append(f"{e.name}: meshes that are not closed, so that solid angles decide: {opened}.")
+        if e.settings.get("in_frame") is False and e.settings["align"] == "none":
+            longest, shift = e.settings["longest_side"], e.settings["shift"]
+            lines.append(
+                f"{e.name}: the median mesh is {longest:.3g} long and {shift:.3g} off the origin, not 1 and 0: it may be "
+                "in another frame, see --mesh-frame and --align."
+            )
     return lines
 
 

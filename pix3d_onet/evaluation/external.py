@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,18 @@ NOTHING = Mesh(np.empty((0, 3)), np.empty((0, 3), np.int64))
 """The prediction where there is no usable mesh."""
 
 
+MOST_STRETCH, MOST_SHIFT = 1.25, 0.125
+"""In the normalised frame a true box has the longest side 1 and its centre at the origin. A method whose median mesh is
+larger or smaller by more than this factor, or shifted by more than this distance, is probably in another frame."""
+
+
 @dataclass(slots=True, eq=False)
 class MeshFolder:
     """The meshes of ``folder``, which are in ``frame``. A picture without a usable one counts as empty.
 
     ``meshes``: record id → its mesh, or why it has none. ``rejected`` and ``open`` (meshes that do not bound solids,
-    so that solid angles decide what is inside) are filled while pictures are scored.
+    so that solid angles decide what is inside) are filled while pictures are scored; so is ``boxes``: the longest side
+    of each mesh in the normalised frame, and the distance of its box's centre from the origin.
     """
 
     name: str
@@ -40,11 +47,14 @@ class MeshFolder:
     meshes: Mapping[str, Path | Rejected]
     open: int = 0
     rejected: list[Rejected] = field(default_factory=list)
+    boxes: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Folder and frame, and what was found."""
+        """Folder and frame, and what was found; ``longest_side`` and ``shift`` are medians."""
         names = {"meshes": self.folder.resolve().name, "mesh_frame": self.frame, "open": self.open}
+        longest, shift = (median(values) for values in zip(*self.boxes, strict=True)) if self.boxes else (None, None)
+        names |= {"longest_side": longest, "shift": shift, "in_frame": in_frame(longest, shift)}
         return names | {"rejected": [asdict(r) for r in self.rejected]}
 
     def usable(self, view: View) -> bool:
@@ -64,6 +74,8 @@ class MeshFolder:
             return mesh_prediction(NOTHING, lambda _, points: np.zeros(len(points), np.bool_))
         if self.frame == "original":
             mesh = transformed(mesh, Normalisation(sample.loc, sample.scale))
+        low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
+        self.boxes.append((float((high - low).max()), float(np.linalg.norm((low + high) / 2))))
         test, closed = inside_any_mesh(mesh)
         self.open += not closed
 
@@ -71,6 +83,13 @@ class MeshFolder:
             return test(points)
 
         return mesh_prediction(mesh, inside)
+
+
+def in_frame(longest: float | None, shift: float | None) -> bool:
+    """Whether meshes with these medians seem to be in the normalised frame; True if there are none."""
+    if longest is None or shift is None:
+        return True
+    return 1 / MOST_STRETCH <= longest <= MOST_STRETCH and shift <= MOST_SHIFT
 
 
 def mesh_folder(

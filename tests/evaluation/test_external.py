@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -231,3 +232,23 @@ def test_bad_arguments_are_one_line(data, tmp_path, capsys, arguments, status, w
     shown = capsys.readouterr().err
     assert words in shown
     assert "Traceback" not in shown
+
+
+def test_meshes_in_another_frame_are_said_to_be(boxes, tmp_path, capsys) -> None:
+    """Two of five may differ, as predictions do; where most do, their frame does."""
+    line = "it may be in another frame, see --mesh-frame and --align."
+    common = ["evaluate", "--data", boxes, "--samples", "200", "-q"]
+    turned = iter([1.0, 1.0, 1.0, 7.0, 7.0])
+    write_truth(boxes, tmp_path / "two", lambda vertices: vertices * next(turned))
+    write_truth(boxes, tmp_path / "large", lambda vertices: vertices * 1.5)
+    write_truth(boxes, tmp_path / "shifted", lambda vertices: vertices + np.array([0.0, 0.25, 0.0]))
+    rows = [f"{name}={tmp_path / name}" for name in ("two", "large", "shifted")]
+    assert onet(*common, *(part for row in rows for part in ("--meshes", row))) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert re.search(
+        rf"large: the median mesh is 1\.5 long and \S+ off the origin, not 1 and 0: {re.escape(line)}", shown
+    )
+    assert f"shifted: the median mesh is 1 long and 0.25 off the origin, not 1 and 0: {line}" in shown
+    assert "two: the median" not in shown
+    assert onet(*common, "--meshes", rows[1], "--align", "box") == 0
+    assert line not in " ".join(capsys.readouterr().out.split())
