@@ -121,8 +121,8 @@ def mesh_lines(results: Sequence[Evaluation]) -> list[str]:
         if e.settings.get("in_frame") is False and e.settings["align"] == "none":
             longest, shift = e.settings["longest_side"], e.settings["shift"]
             lines.append(
-                f"{e.name}: the median mesh is {longest:.3g} long and {shift:.3g} off the origin, not 1 and 0: it may be "
-                "in another frame, see --mesh-frame and --align."
+                f"{e.name}: the median mesh is {longest:.3g} long and {shift:.3g} off the origin, not 1 and 0: it may "
+                "be in another frame, see --mesh-frame and --align."
             )
     return lines
 
