@@ -6,6 +6,7 @@ damaged.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -29,6 +30,8 @@ from pix3d_onet.runs.folder import RunFolder, description, network_file, no_netw
 CHECKPOINT_VERSION = 1
 HEADER_KEY = "onet"
 """Key of our JSON in the metadata of a safetensors file."""
+DIGEST = "sha256"
+"""Key of the digest of the tensors in the header."""
 KEPT = 2
 """Number of checkpoints kept of an unfinished run."""
 DAMAGE = (SafetensorError, OSError, ValueError, RuntimeError, MemoryError)
@@ -40,8 +43,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
 
     OSError if they cannot be written.
     """
-    document = {"version": CHECKPOINT_VERSION, **header}
     plain = {key: value.detach().to("cpu").contiguous() for key, value in tensors.items()}
+    document = {"version": CHECKPOINT_VERSION, **header, DIGEST: _digest(plain)}
     with writing(path) as part:
         try:
             save_file(plain, part, metadata={HEADER_KEY: json.dumps(document, allow_nan=False)})
@@ -58,15 +61,29 @@ def _system_error(error: SafetensorError, path: Path) -> Exception:
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors (on the CPU) and header of a checkpoint. InputError if it is missing, damaged or not made by onet."""
-    return _tensors(path), read_header(path)
+    header = read_header(path)
+    return _tensors(path, header), header
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def _tensors(path: Path, header: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint; InputError if they are not those that were written with ``header``."""
     try:
         check_regular(path)
-        return load_file(path)
+        found = load_file(path)
     except DAMAGE as error:
         raise InputError(f"checkpoint {path} is damaged ({error!s:.200}).") from None
+    if DIGEST in header and header[DIGEST] != _digest(found):  # checkpoints of earlier versions have none
+        raise InputError(f"checkpoint {path} is damaged (its numbers have changed since they were written).")
+    return found
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes: safetensors itself notices only wrong sizes."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name}\t{tensor.dtype}\t{tuple(tensor.shape)}\n".encode())
+        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -161,7 +178,7 @@ def load_model(run: str | Path, device: str | torch.device = "cpu") -> Occupancy
         line = error.message.removesuffix(".")
         raise InputError(f"checkpoint {path} does not match its own description ({line}).") from None
     model = build_model(config)
-    model.load_state_dict(_tensors(path))
+    model.load_state_dict(_tensors(path, header))
     model.image_size = side
     return model.eval().to(device)
 

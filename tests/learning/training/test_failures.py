@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.command_line import onet
+from safetensors.torch import save_file
 
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, DivergedError, InputError, InterruptedRunError, UnsuitableError
@@ -149,6 +150,28 @@ def crashed(data: Path, out: Path) -> Path:
     with pytest.raises(KeyError):
         run(data, out, emit=failing_at(7, KeyError("power cut")))
     return out
+
+
+def test_numbers_that_changed_on_the_disk_are_noticed(tmp_path: Path) -> None:
+    """safetensors only checks sizes; the older checkpoint is taken then."""
+    for step in (1, 2):
+        checkpoint.save_last(tmp_path, step, {"a": torch.arange(9.0), "b": torch.tensor(3)}, {})
+    newest = RunFolder(tmp_path).step(2)
+    tensors, _ = checkpoint.load_tensors(newest)
+    assert tensors["a"].tolist() == list(range(9))
+    content = bytearray(newest.read_bytes())
+    content[-5] ^= 1
+    newest.write_bytes(content)
+    with pytest.raises(InputError, match="its numbers have changed since they were written"):
+        checkpoint.load_tensors(newest)
+    found = checkpoint.read_last(tmp_path)
+    assert found is not None
+    assert (found.header["step"], len(found.problems)) == (1, 1)
+    checkpoint.save_tensors(newest, tensors, {})
+    header = checkpoint.read_header(newest)
+    assert len(header["sha256"]) == 64
+    save_file(tensors, newest, metadata={"onet": json.dumps({"version": 1})})  # as earlier versions wrote them
+    assert checkpoint.load_tensors(newest)[0].keys() == {"a", "b"}
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_is_refused_and_left_as_it_is(data: Path, tmp_path: Path) -> None:
