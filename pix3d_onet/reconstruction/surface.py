@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from pix3d_onet.config import DecoderPrecision, ExtractionConfig, MaskRule, PrepareConfig
 from pix3d_onet.data.images.cutout import PhotoView
 from pix3d_onet.errors import ConfigError, InputError
-from pix3d_onet.events import Emit, ignore
+from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.learning.device import choose_device
 from pix3d_onet.learning.extraction.extract import Extraction
 from pix3d_onet.learning.extraction.predictor import NetworkPredictor, network_predictor
@@ -23,6 +24,7 @@ from pix3d_onet.types import Bool, Mesh, Normalisation, UInt8
 
 STORED_SIDE = PrepareConfig().image_size
 """Smallest side of the cut-out picture, pixels: that of pictures in a data set. It is then resized for the network."""
+UNIT_CUBE = 0.5
 MOST_DECIMALS = 6
 """Most decimals of a probability in a message."""
 GIVE_CAMERA = "Give its camera with `poses`."
@@ -132,7 +134,15 @@ def surface(
     )
     with network.field(view, known=True) as (field, where):
         found = network.extract(field, where, refine=extraction.refine, simplify_to=extraction.simplify, emit=emit)
+    if fills_the_box(found.mesh):
+        text = f"{view.record_id}: the network finds every point inside, so the mesh is a box, no shape"
+        emit(Note(f"{text}. Try a higher `threshold`, or train it longer.", "warning"))
     return Surface(view, found)
+
+
+def fills_the_box(mesh: Mesh) -> bool:
+    """Whether a mesh in the normalised frame has no vertex in the unit cube, in which every shape lies."""
+    return len(mesh.vertices) > 0 and float(np.abs(mesh.vertices).max(axis=1).min()) > UNIT_CUBE
 
 
 def empty_message(highest: float, threshold: float) -> str:

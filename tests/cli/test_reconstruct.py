@@ -18,8 +18,9 @@ from pix3d_onet.geometry.mesh.topology import is_watertight
 from pix3d_onet.geometry.render.preview import LINE
 from pix3d_onet.geometry.synth.release import synth_pix3d
 from pix3d_onet.reconstruction.job import SHOWN_PER_KIND, PhotoJob
-from pix3d_onet.reconstruction.surface import probability
+from pix3d_onet.reconstruction.surface import fills_the_box, probability
 from pix3d_onet.runs.folder import RunFolder, description
+from pix3d_onet.types import Mesh
 
 SMALL = ["--resolution", "24", "--device", "cpu"]
 
@@ -291,6 +292,20 @@ def test_an_empty_field_is_said(tmp_path, photo, capsys) -> None:
     assert "--threshold" in shown
     assert "highest occupancy below 1e-6, threshold 0.20" in shown
     assert not (tmp_path / "m.glb").exists()
+
+
+def test_a_network_that_finds_every_point_inside_is_not_taken_for_a_shape(run, photo, tmp_path, capsys) -> None:
+    out = ["-o", tmp_path / "m.glb", "--no-preview", *SMALL]
+    said = "photo.png: the network finds every point inside, so the mesh is a box, no shape. Try a higher --threshold"
+    assert onet("reconstruct", run, photo, *out, "--threshold", "1e-30") == 0
+    assert said in " ".join(capsys.readouterr().err.split())
+    made = load_mesh(tmp_path / "m.glb")
+    assert fills_the_box(made)
+    assert not fills_the_box(Mesh(made.vertices * 0.9, made.faces))  # as large as a shape may be
+    bitten = made.vertices.copy()
+    bitten[0] *= 0.5
+    assert not fills_the_box(Mesh(bitten, made.faces))
+    assert not fills_the_box(Mesh(made.vertices[:0], made.faces[:0]))
 
 
 def test_how_far_below_the_threshold_a_picture_stays_is_said(run, photo, tmp_path, capsys) -> None:
