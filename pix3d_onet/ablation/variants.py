@@ -313,11 +313,11 @@ _SUITES: tuple[Suite, ...] = (
         "Is the conditional batch norm why larger encoders and augmentation do not help?",
         (
             "resnet18",
+            "resnet18-augment",
             "resnet18-layernorm",
+            "resnet18-augment-layernorm",
             "resnet101",
             "resnet101-layernorm",
-            "resnet18-augment",
-            "resnet18-augment-layernorm",
         ),
     ),
     Suite(
