@@ -176,7 +176,7 @@ def test_an_unfinished_run_is_named_with_how_to_go_on(tmp_path: Path) -> None:
     make_unfinished(tmp_path / "convnext" / "0-ab", "convnext", saved=(100,))
     shown = " ".join(onet("report", str(tmp_path)).stdout.split())
     assert "convnext, seed 0 (step 100 of 3000 saved, in convnext/0-ab)" in shown
-    assert "`onet train` with --resume" in shown
+    assert "`onet train` told to resume" in shown
     onet("report", str(tmp_path), "--format", "html", "--no-figures", "--quiet")
     assert "step 100 of 3000" in (tmp_path / "report" / "report.html").read_text()
 

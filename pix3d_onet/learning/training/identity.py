@@ -65,7 +65,7 @@ def check_output(out: Path, *, overwrite: bool, emit: Emit = ignore) -> bool:
     if RunFolder(out).steps() and not is_run(out):
         raise InputError(
             f"{out} holds checkpoints of an unfinished run, but {CONFIG_FILE} is missing or damaged.",
-            hint="Restore that file, or choose another `out`.",
+            hint="Restore that file, or the run cannot be continued. Name another folder to start a new one.",
         )
     return check_claim(out, "run", files=FILES, folders=FOLDERS, known=is_run, overwrite=overwrite, emit=emit)
 
