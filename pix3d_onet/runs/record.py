@@ -133,7 +133,10 @@ def read_run(folder: Path) -> RunRecord:
     path = RunFolder(folder).record
     hint = "A run that was interrupted continues with `resume=True`."
     if path.exists():
-        hint = "Remove it, then continue the run as if it had been interrupted: it is written again."
+        hint = (
+            "Restore it from a copy. Or remove it and continue the run as if it had been interrupted: it is written "
+            "again, after training again if the checkpoints are gone."
+        )
     document = read_json(path, what="run record", hint=hint, follow=False)
     if not isinstance(document, dict) or document.get("version") != RUN_VERSION:
         raise InputError(f"{path} is not a run record of version {RUN_VERSION}.")

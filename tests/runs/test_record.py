@@ -75,7 +75,7 @@ def test_what_to_do_about_a_missing_and_a_damaged_record(tmp_path: Path) -> None
         (tmp_path / "run.json").write_text(text)
         with pytest.raises(InputError) as damaged:
             read_run(tmp_path)
-        assert damaged.value.hint.startswith("Remove it, then continue the run")
+        assert damaged.value.hint.startswith("Restore it from a copy. Or remove it and continue the run")
 
 
 def test_a_link_is_no_record(tmp_path: Path) -> None:

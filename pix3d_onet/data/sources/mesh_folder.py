@@ -91,7 +91,7 @@ def mesh_files(root: Path, unread: dict[str, OSError | None] | None = None) -> I
     unread = {} if unread is None else unread
 
     def failed(error: OSError) -> None:
-        unread[os.path.relpath(error.filename, root).replace(os.sep, "/")] = error
+        unread[os.path.relpath(error.filename or root, root).replace(os.sep, "/")] = error
 
     for folder, names, files in os.walk(root, onerror=failed):
         names[:] = [n for n in names if not n.startswith(".")]
