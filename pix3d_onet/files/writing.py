@@ -93,11 +93,17 @@ def writing(path: Path, *, flush: bool = True) -> Iterator[Path]:
 
     ``flush`` False leaves flushing to the system: for many small files whose content a later call checks anyway.
     The file has the mode of any new file, whatever a library made of it. On any exception the temporary file is removed
-    and ``path`` stays as it was; an OSError names ``path``. A link at ``path`` is replaced; its target is not changed.
+    and ``path`` stays as it was; an OSError names ``path``, and InputError is raised for a folder that takes no new files,
+    as in /proc. A link at ``path`` is replaced; its target is not changed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
-    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+    except FileNotFoundError:  # of something that is being created: the file system has no such operation
+        raise InputError(
+            f"cannot write to {path}: no file can be made in {path.parent}.", hint="Choose another place."
+        ) from None
     try:
         mode = stat.S_IMODE(part.stat().st_mode)
         yield part

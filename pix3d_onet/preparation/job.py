@@ -59,14 +59,16 @@ class PrepareResult:
     """Result of :func:`prepare`.
 
     ``manifest``: of the finished data set; ``rejected``: all rows of ``rejects.jsonl``; ``up_to_date``: the data set
-    was already finished; ``resumed``: number of shapes from an earlier, interrupted call; ``seconds``: wall time;
-    ``stage_seconds``: seconds per stage, summed over the shapes of this call.
+    was already finished; ``restored``: names of its shards that were damaged or missing, and that this call wrote again;
+    ``resumed``: number of shapes from an earlier, interrupted call; ``seconds``: wall time; ``stage_seconds``: seconds
+    per stage, summed over the shapes of this call.
     """
 
     out: Path
     manifest: Manifest
     rejected: tuple[Rejected, ...]
     up_to_date: bool = False
+    restored: tuple[str, ...] = ()
     resumed: int = 0
     seconds: float = 0.0
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
@@ -133,8 +135,9 @@ def prepare(
         ours = check_output(out, shards, overwrite=execution.overwrite, emit=emit)
         done = job.existing() if ours else None
         if done is not None:
-            done = job.with_terms(done)
-            return PrepareResult(out, done, read_rejects(out), up_to_date=True, seconds=time.perf_counter() - start)
+            manifest, restored = job.with_terms(done[0]), done[1]
+            seconds = time.perf_counter() - start
+            return PrepareResult(out, manifest, read_rejects(out), True, restored, seconds=seconds)
         if not ours:
             job.claim()
         outcomes, resumed = job.prepare_shapes()
@@ -143,7 +146,7 @@ def prepare(
     for outcome in outcomes.values():
         stages.update(outcome.seconds)
     seconds = time.perf_counter() - start
-    return PrepareResult(out, manifest, read_rejects(out), False, resumed, seconds, dict(stages))
+    return PrepareResult(out, manifest, read_rejects(out), resumed=resumed, seconds=seconds, stage_seconds=dict(stages))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,8 +175,8 @@ class _Job:
         record_shards(self.out, ())
         remove(self.out / MANIFEST)
 
-    def existing(self) -> Manifest | None:
-        """The manifest if ``out`` already holds this data set (damaged shards are prepared again), else None.
+    def existing(self) -> tuple[Manifest, tuple[str, ...]] | None:
+        """The manifest if ``out`` already holds this data set, and which damaged shards were prepared again; else None.
 
         If source files have changed, or ``retry_failed`` is given and something was rejected, the data set is turned
         back into parts, without the shapes that must be prepared again.
@@ -193,9 +196,10 @@ class _Job:
             return None
         self.staging.remove()  # left if a run was killed just after it wrote the manifest
         unmark(self.out)
-        if len(sound) < len(manifest.shards):
+        damaged = tuple(s.file for s in manifest.shards if s.file not in sound)
+        if damaged:
             self._repair(manifest, sound)
-        return manifest
+        return manifest, damaged
 
     def with_terms(self, manifest: Manifest) -> Manifest:
         """The finished data set with the terms of this call and of its card; both files are written if they change."""

@@ -168,3 +168,10 @@ def test_writes_and_removals_follow_no_link(tmp_path: Path) -> None:
     remove_empty(ours / "sub")
     assert (ours / "file").read_text() == "new"
     assert state(theirs) == {"kept": b"kept".hex(), ".kept.0123abcd.part": b"kept".hex()}
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no file system at hand that takes no new files")
+@pytest.mark.parametrize("place", ["/proc/mesh.glb", "/proc/folder/mesh.glb"])
+def test_a_place_that_takes_no_new_files_is_one_line(place: str) -> None:
+    with pytest.raises(InputError, match=f"cannot write to {place}: no file can be made in"), writing(Path(place)):
+        raise AssertionError("there is nothing to write to")

@@ -191,6 +191,7 @@ def document(result: PrepareResult) -> dict[str, Any]:
         "data_hash": manifest.data_hash,
         "config": dict(manifest.config),
         "up_to_date": result.up_to_date,
+        "restored": list(result.restored),
         "resumed": result.resumed,
         "seconds": round(result.seconds, 3),
         "shapes": counts["prepared"],
@@ -217,7 +218,7 @@ def render(result: PrepareResult, *, as_json: bool, quiet: bool, verbose: bool) 
     if quiet:
         return
     grouping = result.manifest.counts.get("grouping", "")
-    state = "already complete" if result.up_to_date else f"{found['seconds']:.1f} s"
+    state = "already complete" if result.up_to_date and not result.restored else f"{found['seconds']:.1f} s"
     rows: list[tuple[str, object]] = [
         ("shapes", f"{found['shapes']} prepared" + (f" ({result.resumed} before)" if result.resumed else "")),
         ("records", records_line(found)),
@@ -238,6 +239,8 @@ def render(result: PrepareResult, *, as_json: bool, quiet: bool, verbose: bool) 
         console.print(f"rejected {where}: {row.reason}: {row.detail}", style="yellow", soft_wrap=True)
     if len(result.rejected) > SHOWN_REJECTS and not verbose:
         console.print(f"... and {len(result.rejected) - SHOWN_REJECTS} more in {result.out / REJECTS_FILE}")
+    if result.restored:
+        console.print(f"Damaged or missing, and written again: {', '.join(result.restored)}.", soft_wrap=True)
     if result.rejected and (result.up_to_date or result.resumed):
         console.print(
             "What was rejected by an earlier call is tried again, once it is mended, with --retry-failed.",
