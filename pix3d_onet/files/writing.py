@@ -93,8 +93,8 @@ def writing(path: Path, *, flush: bool = True) -> Iterator[Path]:
 
     ``flush`` False leaves flushing to the system: for many small files whose content a later call checks anyway.
     The file has the mode of any new file, whatever a library made of it. On any exception the temporary file is removed
-    and ``path`` stays as it was; an OSError names ``path``, and InputError is raised for a folder that takes no new files,
-    as in /proc. A link at ``path`` is replaced; its target is not changed.
+    and ``path`` stays as it was; an OSError names ``path``. InputError for a folder that takes no new files, as in
+    /proc. A link at ``path`` is replaced; its target is not changed.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
     try:

@@ -59,7 +59,7 @@ class PrepareResult:
     """Result of :func:`prepare`.
 
     ``manifest``: of the finished data set; ``rejected``: all rows of ``rejects.jsonl``; ``up_to_date``: the data set
-    was already finished; ``restored``: names of its shards that were damaged or missing, and that this call wrote again;
+    was already finished; ``restored``: names of its shards that were damaged or missing and were written again;
     ``resumed``: number of shapes from an earlier, interrupted call; ``seconds``: wall time; ``stage_seconds``: seconds
     per stage, summed over the shapes of this call.
     """
