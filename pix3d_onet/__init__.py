@@ -70,8 +70,8 @@ def __dir__() -> list[str]:
 
 def build_model(variant: str, *, pretrained: bool = False) -> nn.Module:
     """A network of a named variant with a new decoder: of Table 1 (``resnet18`` ... ``convnext-fp3-pose``), ``best``,
-    or of another suite."""
-    from pix3d_onet.ablation.variants import variant as find
+    or of another suite; ``timm:NAME``: with that encoder and one code of the picture. ConfigError for others."""
+    from pix3d_onet.ablation.selection import variant_or_encoder as find
     from pix3d_onet.learning.network.model import build_model as implementation
 
     return implementation(find(variant).model, pretrained=pretrained)

@@ -14,9 +14,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, get_args, get_type_hints
 
-from pix3d_onet.errors import ConfigError, SettingError, alternatives
+from pix3d_onet.errors import ConfigError, SettingError
+from pix3d_onet.setting_types import check_choice, converted
 
 SplitName = Literal["train", "val", "test"]
 Grouping = Literal["auto", "file", "folder", "top"]
@@ -52,6 +53,8 @@ LATER = {"later": True}
 stay the same."""
 ENCODER_ALIASES = {"convnext": "convnext_tiny"}
 """Short names of encoders → timm's names."""
+SHORT_NAMES = {name: short for short, name in ENCODER_ALIASES.items()}
+"""timm's names of encoders → short ones, the spelling in a :class:`ModelConfig`: one network has one hash."""
 WATERTIGHT_METHODS: Mapping[str, str] = {
     name: f"pix3d_onet.geometry.watertight.methods:{name}_method" for name in ("tight", "fusion", "meshfix", "none")
 }
@@ -73,13 +76,6 @@ LEAST_FACES = 4
 """Number of faces of the smallest closed mesh, a tetrahedron."""
 
 
-def check_choice(setting: str, value: object, choices: Any) -> None:
-    """SettingError unless ``value`` is one of ``choices``, a ``Literal`` type or any iterable."""
-    allowed = list(get_args(choices) or choices)
-    if value not in allowed:
-        raise SettingError(setting, alternatives(allowed), value)
-
-
 def choices_of(config: type, name: str) -> Iterable[str] | None:
     """The names that a field may take from a table (its ``metadata["choices"]``); None for other fields."""
     (table,) = (f.metadata.get("choices") for f in dataclasses.fields(config) if f.name == name)
@@ -94,18 +90,14 @@ def field_types(config: Any) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class Config:
-    """Base class: to and from JSON, a hash of all fields, and the check of closed choices."""
+    """Base class: to and from JSON, a hash of all fields, and the check of types and of closed choices."""
 
     def __post_init__(self) -> None:
         for name, kind in field_types(type(self)).items():  # type: ignore[arg-type]  # mypy takes a class for its instances
-            value, origin = getattr(self, name), get_origin(kind)
+            value = getattr(self, name)
             if table := choices_of(type(self), name):
                 check_choice(name, value, table)
-            elif origin is Literal:
-                check_choice(name, value, kind)
-            elif origin is tuple and get_origin(get_args(kind)[0]) is Literal:
-                for item in value:
-                    check_choice(name, item, get_args(kind)[0])
+            object.__setattr__(self, name, converted(name, value, kind))
 
     def _require(self, condition: bool, setting: str, rule: str) -> None:
         if not condition:
@@ -230,6 +222,7 @@ class PrepareConfig(Config):
         self._require(0 <= self.render_views <= 1000, "render_views", "between 0 and 1000")
         self._require(0 <= self.mesh_error <= 0.1, "mesh_error", "between 0 and 0.1")
         self._require(self.limit >= 0, "limit", "0 or more")
+        self._require(0 <= self.seed < 2**63, "seed", "0 or more, below 2^63")
         self._require(1 <= self.shapes_per_shard <= 4096, "shapes_per_shard", "between 1 and 4096")
         self._require(len(self.categories) > 0, "categories", "given")
 
@@ -277,7 +270,8 @@ class ModelConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        named = bool(encoder_name(self.encoder)) and len(self.encoder) <= 100
+        object.__setattr__(self, "encoder", SHORT_NAMES.get(encoder_name(self.encoder), encoder_name(self.encoder)))
+        named = bool(self.encoder) and len(self.encoder) <= 100
         self._require(named, "encoder", "a timm model name")
         for name, most in MODEL_LIMITS.items():
             self._require(1 <= getattr(self, name) <= most, name, f"between 1 and {most}")
@@ -318,7 +312,7 @@ class ModelConfig(Config):
     @property
     def default_name(self) -> str:
         """Name of a run of this model by default: ``convnext-fp3-pose`` for the last row of Table 1."""
-        parts = [self.encoder.removeprefix("timm:")]
+        parts = [self.encoder]
         if self.scales > 1:
             parts.append({"separate": "fp3", "shared": "fp3-shared", "fpn": "fpn"}[self.pyramid])
         parts += {"matrix": ["pose"], "6d": ["pose6d"]}.get(self.pose, [])

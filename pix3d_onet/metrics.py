@@ -289,7 +289,8 @@ def mean_interval(
     """
     data = np.asarray(values, np.float64)
     if not len(data) or np.isnan(data).any():
-        return Interval(math.nan, math.nan, math.nan, 0 if not len(data) else len(set(groups or range(len(data)))))
+        found = 0 if not len(data) else len(data) if groups is None else len(set(groups))
+        return Interval(math.nan, math.nan, math.nan, found)
     names = np.arange(len(data)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     count = int(names.max()) + 1
     mean = float(data.mean())

@@ -37,7 +37,8 @@ class Mesh:
     """Triangles in any frame: ``vertices`` (V, 3) float64, ``faces`` (F, 3) int64 into ``vertices``.
 
     Anything array-like is converted. Faces are counter-clockwise seen from outside, if the orientation is known.
-    Raises ValueError for wrong array shapes; NaN and bad indices are checked by ``geometry.mesh.cleaning.clean``.
+    Raises ValueError for wrong array shapes and for faces that are not whole numbers; NaN and bad indices are checked
+    by ``geometry.mesh.cleaning.clean``.
     """
 
     vertices: Float64
@@ -45,7 +46,10 @@ class Mesh:
 
     def __post_init__(self) -> None:
         vertices = np.ascontiguousarray(self.vertices, dtype=np.float64)
-        faces = np.ascontiguousarray(self.faces, dtype=np.int64)
+        given = np.asarray(self.faces)
+        if given.dtype.kind == "f" and not (np.isfinite(given).all() and (given % 1 == 0).all()):
+            raise ValueError("faces must be whole numbers, the indices of vertices")
+        faces = np.ascontiguousarray(given, dtype=np.int64)
         if vertices.ndim != 2 or vertices.shape[1] != 3:
             raise ValueError(f"vertices must be (V, 3), not {vertices.shape}")
         if faces.ndim != 2 or faces.shape[1] != 3:

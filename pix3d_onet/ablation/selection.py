@@ -48,7 +48,7 @@ def select(suites: Sequence[str], names: Sequence[str] = (), base: str | None = 
     """
     parts = [_suite(name) for name in suites]
     chosen: dict[str, Variant] = {}
-    for v in (*(v for part in parts for v in part.variants), *map(_variant, names)):
+    for v in (*(v for part in parts for v in part.variants), *map(variant_or_encoder, names)):
         if chosen.setdefault(v.name, v) != v:
             raise ConfigError(f"two variants are called {v.name!r}.", hint="Rename one of them in its suite file.")
     if not chosen:
@@ -91,7 +91,8 @@ def named_suite(name: str) -> Selection:
     return Selection(name, found.title, members, members[0].name)
 
 
-def _variant(name: str) -> Variant:
+def variant_or_encoder(name: str) -> Variant:
+    """The package's variant of this name, or for ``timm:NAME`` the one with this encoder; ConfigError if unknown."""
     return encoder_variant(name) if name.startswith(TIMM) else variant(name)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pix3d_onet.config import POINTS_HALF_SIDE, Baseline, check_choice
+from pix3d_onet.config import POINTS_HALF_SIDE, Baseline
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.evaluation.evaluate import split_entries
 from pix3d_onet.evaluation.silhouette import Depth, depth_in_cone, depth_in_unit_cube, has_camera
@@ -30,6 +30,7 @@ from pix3d_onet.learning.extraction.extract import extract_field, logit
 from pix3d_onet.learning.extraction.predictor import Prediction, Predictor
 from pix3d_onet.learning.extraction.surface_sampling import FAR
 from pix3d_onet.metrics import iou
+from pix3d_onet.setting_types import check_choice
 from pix3d_onet.types import Bool, Float32, Float64, Mesh, Sample, UInt8, View
 
 GRID = 64

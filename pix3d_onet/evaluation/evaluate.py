@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pix3d_onet.config import EvaluationConfig
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
-from pix3d_onet.errors import InputError, SettingError
+from pix3d_onet.errors import InputError
 from pix3d_onet.escape import csv_text
 from pix3d_onet.evaluation.request import CSV_START
 from pix3d_onet.evaluation.voxels import Contains
@@ -209,8 +209,7 @@ def evaluate(
     only on ``seed``, not on the order of the pictures. ``search`` finds nearest neighbours. Metrics that need
     ``contains`` or ``sample_surface`` are NaN without them. ``extra``: further columns of each row.
     """
-    if samples < 1:
-        raise SettingError("samples", "1 or more", samples)
+    EvaluationConfig(samples=samples, limit=limit, seed=seed)  # checks the values
     predictions = PredictionPass(predictor, dataset, split, limit, emit)
     rows: list[ShapeRow] = []
     for sample, view, prediction in predictions:

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from pix3d_onet.data.sources.mesh_folder import mesh_files
 from pix3d_onet.errors import InputError, RejectError
-from pix3d_onet.events import Emit, Progress, ignore
+from pix3d_onet.events import Emit, Note, Progress, ignore
 from pix3d_onet.files import inside, read_text
 from pix3d_onet.geometry.mesh.inside.any_mesh import inside_any_mesh
 from pix3d_onet.geometry.mesh.reading import read_mesh
@@ -34,6 +34,8 @@ MAX_ORDER_BYTES = 1 << 20
 """Larger lists are refused."""
 LIMITS = Limits(seconds=120.0, memory=8 << 30)
 """Time and memory in which one mesh must be read and tried."""
+NAMED = 3
+"""Most meshes that a note names."""
 PROBES = 1000
 """Points of the trial inside test."""
 
@@ -138,11 +140,26 @@ def usable_meshes(
     if all(isinstance(f, Rejected) and f.reason == "missing-mesh" for f in found.values()):
         record, shape = next(iter(pictures.items()))
         raise InputError(f"no mesh in {root} has the name of a picture ({ends(record)[-1]}) or shape ({shape}).")
+    _tell_unused(listed, found.values(), emit)
     problems = _problems(root, [f for f in found.values() if isinstance(f, Path)], limits, emit)
     for record, mesh in found.items():
         if isinstance(mesh, Path) and (problem := problems.get(mesh)):
             found[record] = replace(problem, object_id=pictures[record], record_id=record)
     return found
+
+
+def _tell_unused(listed: MeshNames, found: Iterable[Path | Rejected], emit: Emit) -> None:
+    """A note on meshes that are used for no picture; a warning if pictures lack a mesh, since names may be wrong."""
+    found = list(found)
+    paths = sorted({path for same in listed.files.values() for path in same})
+    names = [p.relative_to(listed.root).as_posix() for p in paths if p not in found]
+    if not names:
+        return
+    lacking = any(isinstance(f, Rejected) and f.reason == "missing-mesh" for f in found)
+    text = f"{len(names)} of {len(paths)} meshes in {listed.root} are used for no picture of the split"
+    listing = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+    why = f" Lines of {ORDER} are counted from 0." if lacking and (listed.root / ORDER).exists() else ""
+    emit(Note(f"{text}: {listing}.{why}", "warning" if lacking else "info"))
 
 
 def _problems(root: Path, paths: Sequence[Path], limits: Limits, emit: Emit) -> dict[Path, Rejected]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-from pix3d_onet.config import Baseline, EvaluationConfig, ExtractionConfig, MachineConfig, check_choice
+from pix3d_onet.config import Baseline, EvaluationConfig, ExtractionConfig, MachineConfig
 from pix3d_onet.errors import ConfigError, SettingError
+from pix3d_onet.setting_types import check_choice
 
 CSV_START = ("name", "align", "split", "record_id", "object_id", "category", "empty", "faces")
 """The first columns of a table of scores."""
@@ -36,10 +37,12 @@ class Request:
 
     def __post_init__(self) -> None:
         MachineConfig(self.threads)
+        if isinstance(self.baselines, str):  # else its letters would be names
+            raise SettingError("baselines", "a list of names", self.baselines)
         for name in self.baselines:
             check_choice("baselines", name, Baseline)
         for row, folder in self.meshes.items():
             if row in get_args(Baseline) or not row.strip():
                 raise SettingError("meshes", "NAME=DIR with a name that no baseline has", f"{row}={folder}")
         if not self.runs and not self.baselines and not self.meshes:
-            raise ConfigError("nothing to evaluate.", hint="Give a run, or `baselines='mean-shape'`.")
+            raise ConfigError("nothing to evaluate.", hint="Give a run, or `baselines`.")

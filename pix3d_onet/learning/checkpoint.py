@@ -160,7 +160,8 @@ def save_last_model(folder: Path, state: Mapping[str, Tensor], header: Mapping[s
 
 
 def load_model(run: str | Path, device: str | torch.device = "cpu") -> OccupancyNetwork:
-    """The best network of a run folder or a checkpoint file, in eval mode on ``device``.
+    """The best network of a run folder or a checkpoint file, in eval mode on ``device``, with its training's
+    ``image_size`` and ``threshold``, which ``extract_mesh`` takes.
 
     InputError if the run does not exist, has no checkpoint yet, or its checkpoint is damaged.
     """
@@ -171,7 +172,7 @@ def load_model(run: str | Path, device: str | torch.device = "cpu") -> Occupancy
     try:
         config = ModelConfig.from_json(header["model"])
         check_network(config, specs)
-        side = _image_size(header)
+        training = _training(header)
     except KeyError:
         raise InputError(f"checkpoint {path} does not say which network it holds.") from None
     except (InputError, ConfigError) as error:
@@ -179,12 +180,15 @@ def load_model(run: str | Path, device: str | torch.device = "cpu") -> Occupancy
         raise InputError(f"checkpoint {path} does not match its own description ({line}).") from None
     model = build_model(config)
     model.load_state_dict(_tensors(path, header))
-    model.image_size = side
+    if training is not None:
+        model.image_size, model.threshold = training.image_size, training.threshold
     return model.eval().to(device)
 
 
-def _image_size(header: Mapping[str, Any]) -> int | None:
-    """Side of the training pictures; None if the header does not have it. ConfigError if it is out of range."""
+def _training(header: Mapping[str, Any]) -> TrainConfig | None:
+    """The training's side of pictures and threshold; None if the header does not have the former. ConfigError if one is
+    out of range."""
     train = header.get("train")
-    side = train.get("image_size") if isinstance(train, dict) else None
-    return None if side is None else TrainConfig.from_json({"image_size": side}).image_size
+    if not isinstance(train, dict) or train.get("image_size") is None:
+        return None
+    return TrainConfig.from_json({key: train[key] for key in ("image_size", "threshold") if key in train})

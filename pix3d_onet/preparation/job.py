@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pix3d_onet.config import SPLITS, Backend, PrepareConfig, check_choice
+from pix3d_onet.config import SPLITS, Backend, PrepareConfig
 from pix3d_onet.data.sources.registry import own_terms
 from pix3d_onet.data.store.card import CARD, NO_TERMS, Terms
 from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, read_manifest
@@ -45,6 +45,7 @@ from pix3d_onet.preparation.staging import (
     read_digest,
 )
 from pix3d_onet.preparation.worker import Geometry, Task, prepare_shape, rejection
+from pix3d_onet.setting_types import check_choice
 from pix3d_onet.types import MANIFEST, PIX3D_INDEX, Rejected, SourceListing, SourceShape
 
 TIME_LIMIT_SECONDS = 600.0

@@ -17,6 +17,7 @@ from pix3d_onet.data.sources.pix3d import Pix3DRecord, parse_record
 from pix3d_onet.errors import InputError, RejectError
 from pix3d_onet.events import Emit, ignore
 from pix3d_onet.files import inside, read_json
+from pix3d_onet.rotations import pose_problem
 from pix3d_onet.types import Bool, Camera, Float32, Normalisation, UInt8
 
 Normalise = Callable[[Path], Normalisation]
@@ -27,8 +28,6 @@ CAMERA_FILE = (
     'It is JSON: a 4×4 matrix, or {"pose": …, "focal": …} with the focal length divided by the photo\'s width.'
 )
 """Hint for a file that is not a camera file."""
-LAST_ROW = (0.0, 0.0, 0.0, 1.0)
-"""Last row of a pose. A matrix for row vectors has its translation there; this check rejects it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,10 +129,12 @@ def checked_camera(pose: ArrayLike, focal: float | None = None) -> CameraFile:
     matrix = np.array(pose, dtype=np.float32)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         raise ValueError("not a 4×4 matrix of numbers")
-    if not np.allclose(matrix[3], LAST_ROW):
-        raise ValueError("the last row of its matrix is not 0 0 0 1")
+    if problem := pose_problem(matrix.astype(np.float64)):
+        raise ValueError(f"not a pose: {problem}")
     if focal is None:
         return CameraFile(matrix)
+    if isinstance(focal, bool):
+        raise TypeError(f"focal is {focal}, not a number")
     if not (math.isfinite(float(focal)) and float(focal) > 0):
         raise ValueError(f"focal is {focal}, not a positive number")
     return CameraFile(matrix, float(focal))

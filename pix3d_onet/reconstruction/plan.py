@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
-from pix3d_onet.config import ExtractionConfig, Frame, MachineConfig, MaskRule, MeshFormat, check_choice
+from pix3d_onet.config import ExtractionConfig, Frame, MachineConfig, MaskRule, MeshFormat
 from pix3d_onet.data.images.decoding import no_file
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.files import check_writable
 from pix3d_onet.reconstruction.outcome import Reconstruction, no_mesh
 from pix3d_onet.runs.folder import check_network
+from pix3d_onet.setting_types import check_choice
 
 OUTPUT_SUFFIXES = tuple(f".{name}" for name in get_args(MeshFormat))
 FORMAT: MeshFormat = "glb"

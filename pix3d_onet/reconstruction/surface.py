@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from pix3d_onet.config import DecoderPrecision, ExtractionConfig, MaskRule, PrepareConfig
 from pix3d_onet.data.images.cutout import PhotoView
+from pix3d_onet.data.images.decoding import array_of
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.learning.device import choose_device
@@ -59,9 +60,10 @@ def reconstruct(
     The mesh is in the normalised frame: y up, centred at the origin, the longest side of a training shape 1.
 
     ``run``: a run's folder, or a network's ``.safetensors`` file. ``image``: a picture file (its EXIF orientation is
-    applied) or pixels (H, W, 3) RGB or (H, W, 4) RGBA uint8. ``mask``: a mask file, (H, W) bool of the photo's size,
-    ``auto`` (keeps what differs from the colours along the border), ``rembg``, or None: the picture's alpha channel
-    or white background, else the whole picture. ``pose``, only for networks with a pose input: a camera file, or
+    applied), pixels (H, W, 3) RGB or (H, W, 4) RGBA uint8, or a picture of Pillow. ``mask``: a mask file, (H, W) bool
+    of the photo's size (or numbers, read as in a file: from half of the scale on they are the object), ``auto`` (keeps
+    what differs from the colours along the border), ``rembg``, or None: the picture's alpha channel or white
+    background, else the whole picture. ``pose``, only for networks with a pose input: a camera file, or
     (4, 4), normalised frame → camera frame (which looks along +z). ``focal``, only with a matrix: the focal length
     divided by the photo's width.
 
@@ -76,7 +78,7 @@ def reconstruct(
     prediction; RejectError for an unusable picture or mask.
     """
     extraction = ExtractionConfig(resolution, coarse, threshold, refine, simplify, precision)
-    photo = Path(image) if isinstance(image, str) else image
+    photo = Path(image) if isinstance(image, str | Path) else array_of(image, "a picture")
     cut = (rule_of(mask) or Path(mask)) if isinstance(mask, str) else mask
     camera = given_camera(pose, focal)
     where = choose_device(device)
@@ -95,6 +97,8 @@ def given_camera(pose: str | Path | ArrayLike | None, focal: float | None) -> Ca
             raise ConfigError("give focal only with a matrix; a camera file has its own.")
         return read_pose(Path(pose))
     if pose is None:
+        if focal is not None:
+            raise ConfigError("focal needs the camera's matrix, `pose`.")
         return None
     try:
         return checked_camera(pose, focal)

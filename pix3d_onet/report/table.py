@@ -164,7 +164,7 @@ class Table:
     def caption(self) -> str:
         """One sentence: meaning of the numbers, data set, recipe, seeds, device."""
         shapes = ", ".join(f"{self._count(k)} {k}" for k in ("train", "val", "test") if k in self.counts)
-        points = f"the first {self.val_points:,} points" if self.val_points else "all points"
+        points = f"at most the first {self.val_points:,} points" if self.val_points else "all points"
         seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"seeds {', '.join(map(str, self.seeds))}"
         named = {"": "encoders from random weights", "pretrained": "pretrained encoders"}
         weights = self.encoder_weights or named.get(self.weights, f"weights from {self.weights[:60]}")

@@ -180,6 +180,8 @@ def no_network(run: Path) -> InputError:
         hint = did_you_mean(run.name, beside, run.with_name) or "Train one with `onet train`."
         return InputError(f"run not found: {run}.", hint=hint)
     below = [str(f) for depth in ("*", "*/*") for f in sorted(run.glob(depth)) if RunFolder(f).best.is_file()]
+    if (run / NETWORK_FILE).is_file():
+        return InputError(f"{run} is a part of a run.", hint=f"Name the run, {run.parent}, or {run / NETWORK_FILE}.")
     if (run / MANIFEST).exists():
         return InputError(f"{run} is a data set, not a run.", hint="Name a folder that `onet train` wrote.")
     hint = "A run has one after its first validation."

@@ -95,7 +95,7 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
         ),
         ('suites = ["pose"]\n[recipe]\nseed = 3', 3, "no key 'seed' in recipe"),
         ('suites = ["pose"]\n[recipe]\nlr = 1\nsteps = 0', 4, "steps must be 1 or more, not 0"),
-        ('suites = ["pose"]\n[recipe]\nlr = nan', 3, "lr must be above 0, not nan"),
+        ('suites = ["pose"]\n[recipe]\nlr = nan', 3, "lr must be a number, not nan"),
         ('suites = ["pose"]\n[recipe]\nsteps = 2.5', 3, "steps must be of type int, not 2.5"),
         ('suites = ["pose"]\n[recipe]\nsteps = 1979-05-27', 3, "steps must be of type int, not datetime"),
         (

@@ -14,6 +14,7 @@ from helpers.command_line import status as onet
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.evaluation.mesh_names import mesh_names, usable_meshes
+from pix3d_onet.events import Event, Note
 from pix3d_onet.geometry.mesh.inside.any_mesh import inside_any_mesh
 from pix3d_onet.geometry.mesh.writing import write_mesh
 from pix3d_onet.preparation.execution.pool import Limits
@@ -64,6 +65,24 @@ def test_numbered_outputs_are_named_by_a_list(tmp_path) -> None:
     folder(tmp_path, "0/mesh.obj", "1/mesh.obj", "7/mesh.obj", "2.obj")
     (tmp_path / "pictures.txt").write_text("/photos/img/bed/0001.jpg\n\nphotos/0002.png\n")
     assert list(found(tmp_path).values()) == ["ambiguous-mesh", "0/mesh.obj", "2.obj"]  # the first is also called 0001
+
+
+def test_meshes_that_no_picture_uses_are_named(tmp_path) -> None:
+    folder(tmp_path, "0002.obj", "1/mesh.obj", "2/mesh.obj")
+    notes: list[Event] = []
+    pictures = {"0001.jpg": "chair-A", "0002.png": "chair-B"}
+    usable_meshes(tmp_path, pictures, emit=notes.append)
+    text = "2 of 3 meshes in {} are used for no picture of the split: 1/mesh.obj, 2/mesh.obj."
+    assert [(n.level, n.message) for n in notes if isinstance(n, Note)] == [("warning", text.format(tmp_path))]
+    (tmp_path / "pictures.txt").write_text("0001.jpg\n0002.png\n")  # numbered from 1: both names are one off
+    notes.clear()
+    usable_meshes(tmp_path, pictures, emit=notes.append)
+    (note,) = (n for n in notes if isinstance(n, Note))
+    assert "2/mesh.obj" in note.message
+    assert note.message.endswith("Lines of pictures.txt are counted from 0.")
+    notes.clear()
+    usable_meshes(tmp_path, {"0002.png": "chair-B"}, emit=notes.append)  # none is lacking
+    assert [n.level for n in notes if isinstance(n, Note)] == ["info"]
 
 
 def test_a_folder_that_says_nothing_of_the_pictures_is_refused(tmp_path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import stored_run
 from onet_cli.main import main
 from PIL import Image
@@ -79,6 +80,10 @@ def test_arrays_give_what_files_give(run, files, scene) -> None:
         (str(files / "photo.png"), inside),
         (rgb, str(files / "mask.png")),
         (rgba, None),
+        (Image.fromarray(rgb), Image.fromarray(inside)),
+        (rgb, inside.tolist()),
+        (rgb, torch.from_numpy(inside)),
+        (rgb, np.where(inside, 0.9, 0.1)),
     ):
         equal(reconstruct(run, image, mask=mask, **SMALL), wanted)
     equal(reconstruct(run, rgb, mask="auto", **SMALL), reconstruct(run, files / "photo.png", mask="auto", **SMALL))
@@ -100,6 +105,11 @@ def test_a_camera_as_numbers_is_that_of_its_file(tmp_path, scene, kind) -> None:
             reconstruct(run, rgb, mask=inside, pose=matrix, **SMALL)
     with pytest.raises(ConfigError, match="4×4"):
         reconstruct(run, rgb, mask=inside, pose=np.eye(3), **SMALL)
+    with pytest.raises(ConfigError, match="upper left part is zero"):
+        reconstruct(run, rgb, mask=inside, pose=np.diag([0.0, 0, 0, 1]), **SMALL)
+    (tmp_path / "camera.json").write_text(json.dumps({"pose": matrix.tolist(), "focal": True}))
+    with pytest.raises(InputError, match="not a camera file"):
+        reconstruct(run, rgb, mask=inside, pose=tmp_path / "camera.json", **SMALL)
 
 
 def test_what_cannot_be_used_is_said(run, files, scene, tmp_path) -> None:
@@ -108,6 +118,11 @@ def test_what_cannot_be_used_is_said(run, files, scene, tmp_path) -> None:
         reconstruct(run, rgb.astype(np.float32), **SMALL)
     with pytest.raises(InputError, match=r"\(H, W\)"):
         reconstruct(run, rgb, mask=rgb, **SMALL)
+    for mask in (True, {"mask": inside}, torch.ones(3, 3, requires_grad=True), "none.png"):
+        with pytest.raises((InputError, RejectError), match=r"mask"):
+            reconstruct(run, rgb, mask=mask, **SMALL)
+    with pytest.raises(ConfigError, match="focal needs the camera's matrix"):
+        reconstruct(run, rgb, mask=inside, focal=-3, **SMALL)
     with pytest.raises(RejectError, match="40×30"):
         reconstruct(run, rgb, mask=inside[:30, :40], **SMALL)
     with pytest.raises(RejectError, match="does not exist"):

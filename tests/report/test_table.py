@@ -305,7 +305,7 @@ def test_caption_names_data_recipe_seeds_and_device(full: Table) -> None:
 def test_validation_on_fewer_points_is_stated(tmp_path: Path) -> None:
     make_run(tmp_path, "resnet18", config=TrainConfig(steps=40, val_every=20, val_points=8192, pretrained=False))
     caption = table_of(tmp_path).caption
-    assert "the first 8,192 points" in caption
+    assert "at most the first 8,192 points" in caption
     assert "random weights" in caption
 
 

@@ -96,8 +96,9 @@ def load_cutout(
 ) -> PhotoView:
     """Cut the object out of a photo: a file, or pixels (H, W, 3) RGB or (H, W, 4) RGBA uint8.
 
-    ``mask`` is a file, (H, W) bool, ``auto``, ``rembg`` or None (see the module). ``size``: pixels per side;
-    ``margin``: as a fraction of the object's longest side. ``upright`` False: ignore EXIF orientation, as for sources.
+    ``mask`` is a file, (H, W) bool (or numbers, as in a file), ``auto``, ``rembg`` or None (see the module). ``size``:
+    pixels per side; ``margin``: as a fraction of the object's longest side. ``upright`` False: ignore EXIF orientation,
+    as for sources.
 
     Crop, resampling and camera: see ``data.images.crop``. Raises RejectError as ``load_view`` does, and ``no-object``
     if the automatic mask fails; a doubtful mask is only a warning. InputError for arrays of a wrong shape.
@@ -108,7 +109,7 @@ def load_cutout(
     rgb, alpha = read_rgb(image, upright=upright) if isinstance(image, Path) else array_rgb(image)
     if isinstance(mask, Path):
         found, source = read_mask(mask, upright=upright), FILE
-    elif isinstance(mask, np.ndarray):
+    elif mask is not None and not isinstance(mask, str):
         found, source = array_mask(mask), FILE
     elif mask == AUTO:
         cut = auto_cut(rgb)

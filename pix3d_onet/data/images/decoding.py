@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, UnidentifiedImageError
 
 from pix3d_onet.data.images.jpeg import MAX_PAINTED, MAX_SCANS, count_scans
@@ -87,11 +87,13 @@ def read_rgb(path: Path, *, upright: bool = False) -> tuple[UInt8, Bool | None]:
         return _on_white(picture)
 
 
-def array_rgb(pixels: UInt8) -> tuple[UInt8, Bool | None]:
-    """As :func:`read_rgb`, for a picture in memory: ``pixels`` (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
+def array_rgb(picture: ArrayLike) -> tuple[UInt8, Bool | None]:
+    """As :func:`read_rgb`, for a ``picture`` in memory: (H, W, 3) RGB or (H, W, 4) RGBA, uint8, as an array or
+    what NumPy makes one of, such as a picture of Pillow.
 
-    InputError for any other array.
+    InputError for anything else.
     """
+    pixels = array_of(picture, "a picture")
     if pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or pixels.dtype != np.uint8 or 0 in pixels.shape:
         raise InputError(f"a picture must be (H, W, 3) or (H, W, 4) uint8, not {pixels.shape} {pixels.dtype}.")
     return _on_white(Image.fromarray(pixels))
@@ -146,8 +148,20 @@ def read_mask(path: Path, *, upright: bool = False) -> Bool:
     return mask
 
 
-def array_mask(values: NDArray[Any]) -> Bool:
-    """(H, W) mask values → (H, W) bool, as in :func:`read_mask`; InputError for another shape."""
+def array_of(values: ArrayLike, what: str) -> NDArray[Any]:
+    """``values`` as an array; InputError, which names ``what`` it is, if NumPy makes no array of numbers of it."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: tensors with a gradient
+        raise InputError(f"{what} must be an array: {str(error).splitlines()[0]}") from None
+    if array.dtype.kind not in "buif":
+        raise InputError(f"{what} must be an array of numbers, not of {array.dtype}.")
+    return array
+
+
+def array_mask(mask: ArrayLike) -> Bool:
+    """(H, W) mask values → (H, W) bool, as in :func:`read_mask`; InputError for another shape, or no numbers."""
+    values = array_of(mask, "a mask")
     if values.ndim != 2:
         raise InputError(f"a mask must be (H, W), not {values.shape}.")
     values = np.nan_to_num(values)

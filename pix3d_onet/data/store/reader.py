@@ -19,6 +19,7 @@ from pix3d_onet.data.store import encoding
 from pix3d_onet.data.store.manifest import ShapeEntry, read_manifest
 from pix3d_onet.data.store.shard_file import open_checked, read_picture
 from pix3d_onet.errors import InputError
+from pix3d_onet.setting_types import check_choice
 from pix3d_onet.types import Float32, Mesh, Sample, UInt8, UInt16, View
 
 DAMAGE = (KeyError, OSError, ValueError, IndexError, zlib.error)
@@ -88,7 +89,11 @@ class Dataset:
         return self._files[name]
 
     def entries(self, split: str | None = None) -> tuple[ShapeEntry, ...]:
-        """Manifest entries with at least one picture in ``split``, or, without pictures, in ``split`` themselves."""
+        """Manifest entries with at least one picture in ``split``, or, without pictures, in ``split`` themselves.
+
+        ConfigError for a split of another name, as in all methods.
+        """
+        _check_split(split)
         return self.manifest.in_split(split)
 
     def sample(self, entry: ShapeEntry, split: str | None = None) -> Sample:
@@ -120,6 +125,7 @@ class Dataset:
 
     def picture_rows(self, entry: ShapeEntry, split: str | None) -> list[tuple[int, str, str]]:
         """Row, record id and digest of the shape's pictures, from the manifest, since HDF5 strings are not trusted."""
+        _check_split(split)
         if not entry.images:
             return []
         file = self.shard(entry.shard)
@@ -167,8 +173,10 @@ class Dataset:
     def arrays(self, split: str, *, near: bool = False) -> SplitArrays:
         """Read a split into memory in stored form; ``near``: also points near the surface.
 
-        InputError if it has no shapes or no pictures.
+        InputError if it has no shapes, no pictures, or no such points.
         """
+        if near and not self.near_points:
+            raise InputError(f"{self.root} has no points near the surface.", hint="Prepare it with `near_points=N`.")
         entries = self.entries(split)
         if not entries:
             raise InputError(f"the {split} split of {self.root} is empty.", hint="Prepare more shapes.")
@@ -213,6 +221,11 @@ class Dataset:
             near_points_q=np.stack(near_points) if near else None,
             near_occupancy=np.stack(near_occupancy) if near else None,
         )
+
+
+def _check_split(split: str | None) -> None:
+    if split is not None:
+        check_choice("split", split, SPLITS)
 
 
 def _near(file: h5py.File, row: int) -> dict[str, Any]:

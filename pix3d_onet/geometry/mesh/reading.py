@@ -120,10 +120,16 @@ def _accounted(soup: Soup) -> ReadMesh:
     except RejectError as error:
         raise RejectError(error.reason, f"{error.message}{remark}") from None
     dropped = {**dropped, **{k: soup.lost.get(k, 0) for k in ("few-corners", "crossed")}}
-    lost = {k: dropped[k] for k in LOST if dropped[k]}
-    if sum(lost.values()) > MAX_LOST_SHARE * len(soup.faces):
-        reasons = ", ".join(f"{k} {n}" for k, n in lost.items())
-        raise RejectError("damaged-mesh", f"{reasons} of {len(soup.faces)} faces{remark}")
+    check_lost(dropped, len(soup.faces), remark)
     if soup.doubt and not is_watertight(merge_vertices(mesh)):
         raise RejectError("truncated-mesh", f"{soup.doubt}, and the surface is open")
     return ReadMesh(mesh, dropped, soup.left_out)
+
+
+def check_lost(dropped: Mapping[str, int], faces: int, remark: str = "") -> None:
+    """RejectError ``damaged-mesh`` if more than :data:`MAX_LOST_SHARE` of ``faces`` were ``dropped``, by reason, that
+    are part of the surface."""
+    lost = {k: dropped[k] for k in LOST if dropped.get(k)}
+    if sum(lost.values()) > MAX_LOST_SHARE * faces:
+        reasons = ", ".join(f"{k} {n}" for k, n in lost.items())
+        raise RejectError("damaged-mesh", f"{reasons} of {faces} faces{remark}", "mesh")

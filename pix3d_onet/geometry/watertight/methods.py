@@ -20,9 +20,11 @@ from dataclasses import dataclass, field, replace
 from pkgutil import resolve_name
 from typing import Any
 
-from pix3d_onet.config import WATERTIGHT_METHODS, check_choice
-from pix3d_onet.geometry.mesh.cleaning import clean
+from pix3d_onet.config import WATERTIGHT_METHODS
+from pix3d_onet.geometry.mesh.cleaning import clean_counted
+from pix3d_onet.geometry.mesh.reading import check_lost
 from pix3d_onet.geometry.watertight.brick_grid import voxel_size
+from pix3d_onet.setting_types import check_choice
 from pix3d_onet.types import Mesh
 
 
@@ -86,6 +88,9 @@ def make_watertight(mesh: Mesh, *, method: str = "tight", resolution: int = 256)
 
     ``method``: a name in ``config.WATERTIGHT_METHODS``; ``resolution``: voxels per axis of the grid, 0.9 of which the
     longest side spans. Raises RejectError (``empty-mesh``, ``bad-extent``, ``empty-surface``) for a mesh without a
-    usable surface, ConfigError for an unknown method.
+    usable surface, ``damaged-mesh`` if over 1 % of its faces have an index without a vertex or a coordinate that is not
+    finite, and ConfigError for an unknown method.
     """
-    return watertight(clean(mesh), method=method, resolution=resolution).mesh
+    cleaned, dropped = clean_counted(mesh)
+    check_lost(dropped, len(mesh.faces))
+    return watertight(cleaned, method=method, resolution=resolution).mesh

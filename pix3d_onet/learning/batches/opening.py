@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from pix3d_onet.config import Residence, TrainConfig, check_choice
+from pix3d_onet.config import Residence, TrainConfig
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.learning.batches.split import PictureFilter, ResidentSplit, Split
 from pix3d_onet.learning.batches.streaming import StreamedSplit
 from pix3d_onet.learning.device import available_memory
+from pix3d_onet.setting_types import check_choice
 
 DEVICE_SHARE = 0.25
 """Fraction of the GPU's free memory that the data set may use."""

@@ -13,23 +13,25 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from pix3d_onet import lattice, seeding
-from pix3d_onet.config import SPLITS, check_choice
+from pix3d_onet.config import SPLITS
 from pix3d_onet.data.store import encoding
 from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import DAMAGE, Dataset
 from pix3d_onet.data.store.shard_file import mapped, read_picture
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.learning.batches.drawing import BITS, wrapped_slices
-from pix3d_onet.learning.pictures import resize_images
+from pix3d_onet.learning.pictures import network_pictures
+from pix3d_onet.setting_types import check_choice
 
 
 class Shapes(TorchDataset[dict[str, Tensor]]):
     """A prepared data set as a ``torch.utils.data.Dataset`` of dicts of tensors, for training loops of one's own.
 
     One item per picture of ``split`` (``None`` = all): ``image`` (3, H, W) float32 in [0, 1], the object on white;
-    ``pose`` (4, 4), normalised → camera frame, and ``intrinsics`` (3, 3), in pixels of ``image`` (both NaN if not
-    known); ``points`` (``points``, 3) float32 and ``occupancy`` (``points``,) float32, 0 or 1; ``index``. With
-    ``near``: ``near_points`` and ``near_occupancy``; with ``sdf``: ``sdf`` and ``near_sdf``, signed distances.
+    ``mask`` (1, H, W) float32, 1 on the object; ``pose`` (4, 4), normalised → camera frame, and ``intrinsics`` (3, 3),
+    in pixels of ``image`` (both NaN if not known); ``points`` (``points``, 3) float32 and ``occupancy`` (``points``,)
+    float32, 0 or 1; ``index``. With ``near``: ``near_points`` and ``near_occupancy``; with ``sdf``: ``sdf`` and
+    ``near_sdf``, signed distances.
 
     ``image_size``: side of the pictures (None = as stored; 0 = no pictures, one item per shape). Points are a block
     at a place that depends only on ``seed``, epoch (``set_epoch``) and index, not on the workers. ``DataLoader`` may
@@ -106,11 +108,13 @@ class Shapes(TorchDataset[dict[str, Tensor]]):
         return item
 
     def _picture(self, file: h5py.File, row: int) -> dict[str, Tensor]:
-        image = resize_images(read_picture(file["images/rgb"], row)[None], self.image_size)[0]
+        rgb, mask = (read_picture(file[f"images/{name}"], row)[None] for name in ("rgb", "mask"))
+        picture = network_pictures(rgb, mask.astype(np.bool_), self.image_size)[0].float() / 255
         intrinsics = torch.from_numpy(file["images/intrinsics"][row])
         intrinsics[:2] *= self.image_size / self.side
         return {
-            "image": image.float() / 255,
+            "image": picture[:3],
+            "mask": picture[3:],
             "pose": torch.from_numpy(file["images/pose"][row]),
             "intrinsics": intrinsics,
         }

@@ -16,20 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pix3d_onet.config import (
-    POINTS_HALF_SIDE,
-    DecoderPrecision,
-    ExtractionConfig,
-    ModelConfig,
-    TrainConfig,
-    check_choice,
-)
+from pix3d_onet.config import POINTS_HALF_SIDE, DecoderPrecision, ExtractionConfig, ModelConfig, TrainConfig
 from pix3d_onet.errors import InputError, SettingError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.geometry.mesh.simplification import simplify
 from pix3d_onet.learning.extraction.refine import refine_vertices
 from pix3d_onet.learning.extraction.surface_sampling import Field, Lattice, sample_surface
 from pix3d_onet.learning.pictures import network_pictures
+from pix3d_onet.rotations import pose_problem
+from pix3d_onet.setting_types import check_choice, converted
 from pix3d_onet.types import Bool, Float32, Float64, Int64, Mesh, Normalisation, UInt8
 
 THRESHOLD = TrainConfig.threshold
@@ -38,6 +33,9 @@ COARSE = ExtractionConfig.coarse
 """Least number of cells per axis of the first lattice (the original's value)."""
 EXPONENT = 700.0
 """Logits are clamped to its negative before the exponential, which would overflow float64."""
+FARTHEST_CENTRE = 8.0
+"""Most picture sides between the middle of a picture and the object's centre. Pictures are crops around the object, so
+it is within one; with intrinsics in pixels it would be half of a picture's pixels, 16 or more."""
 PRECISIONS: dict[DecoderPrecision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """Precision → type of the decoder's products."""
 
@@ -73,6 +71,7 @@ class Extraction:
 
 def logit(probability: float) -> float:
     """log(p / (1 − p)); ConfigError unless 0 < p < 1."""
+    probability = converted("threshold", probability, float)
     if not 0 < probability < 1:
         raise SettingError("threshold", "between 0 and 1", probability)
     return math.log(probability) - math.log1p(-probability)
@@ -140,8 +139,8 @@ def extract_field(
     as on the dense lattice. ``simplify_to``: number of faces. ``refine``: then move the vertices along the field's
     gradient onto the level set. An empty field gives an empty mesh. ConfigError for invalid settings.
     """
-    ExtractionConfig(resolution, coarse, threshold, simplify=simplify_to)  # checks the values
     level = logit(threshold)
+    ExtractionConfig(resolution, coarse, simplify=simplify_to)  # checks the values
     with torch.no_grad():
         lattice = sample_surface(field, resolution, coarse=coarse, level=level, device=device, chunk=chunk)
     if lattice.undefined:
@@ -167,7 +166,7 @@ def extract_mesh(
     mask: Bool | None = None,
     pose: Float32 | None = None,
     intrinsics: Float32 | None = None,
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
     coarse: int = COARSE,
     refine: bool = False,
     simplify_to: int | None = None,
@@ -177,15 +176,17 @@ def extract_mesh(
     normalisation: Normalisation | None = None,
     emit: Emit = ignore,
 ) -> Mesh:
-    """The closed surface that ``model`` predicts for ``image`` (H, W, 3) uint8, the object on white.
+    """The closed surface that ``model`` predicts for ``image`` (S, S, 3) uint8, the object on white.
 
     Models with a pose input need ``pose`` (4, 4) float32, normalised → camera frame, and ``intrinsics`` (3, 3) in units
-    of the picture's side (``learning.pictures.relative_intrinsics``); with pixel features also ``mask`` (H, W), true on
-    the object. ``image_size``: side to which the picture is resized (None = as in training,
-    if the model knows it). ``normalisation``: transform the vertices to the shape's original frame; without it they are
-    in the normalised frame. ``device`` None: that of the model. Other arguments: see ``extract_field`` and
-    ``image_field``.
+    of the picture's side (``learning.pictures.relative_intrinsics``); with pixel features also ``mask`` (S, S) bool,
+    true on the object. ``image_size``: side to which the picture is resized. ``threshold``: occupancy probability of
+    the surface. Both None: as in the run's training, if the model knows it (``load_model``), else as given and 0.2.
+    ``normalisation``: transform the vertices to the shape's original frame; without it they are in the normalised
+    frame. ``device`` None: that of the model. Other arguments and errors: see ``extract_field`` and ``image_field``.
     """
+    if threshold is None:
+        threshold = getattr(model, "threshold", None) or THRESHOLD
     with image_field(
         model,
         image,
@@ -267,14 +268,23 @@ def encoded(
 
 
 def image_tensor(image: UInt8, size: int | None = None, mask: Bool | None = None) -> Tensor:
-    """image (H, W, 3) uint8, resized to ``size`` (None: its width) → (1, 3, size, size) float32 in [0, 1]; with a mask
-    (H, W) (1, 4, size, size). InputError."""
+    """image (S, S, 3) uint8, resized to ``size`` (None: S) → (1, 3, size, size) float32 in [0, 1]; with a mask (S, S)
+    bool (1, 4, size, size). InputError for anything else."""
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
         raise InputError(f"an image must be (H, W, 3) uint8, not {array.shape} {array.dtype}.")
+    if array.shape[0] != array.shape[1]:
+        what = f"{array.shape[1]}×{array.shape[0]}"
+        raise InputError(
+            f"an image must be square, the object in its middle on white, not {what}.",
+            hint="`pix3d_onet.reconstruct` cuts the object out of a photo.",
+        )
     if mask is not None and np.shape(mask) != array.shape[:2]:
         raise InputError(f"the mask of a picture of {array.shape[:2]} must have its shape, not {np.shape(mask)}.")
-    stored = None if mask is None else np.asarray(mask, np.bool_)[None]
+    if mask is not None and np.asarray(mask).dtype != np.bool_:
+        text = f"the mask of a picture must be bool, true on the object, not {np.asarray(mask).dtype}."
+        raise InputError(text, hint="Compare it with a threshold, such as `mask > 127`.")
+    stored = None if mask is None else np.asarray(mask)[None]
     return network_pictures(array[None], stored, size).to(torch.float32) / 255
 
 
@@ -288,7 +298,8 @@ def needed_mask(config: ModelConfig, mask: Bool | None) -> Bool | None:
 def camera_tensors(
     config: ModelConfig, pose: Float32 | None, intrinsics: Float32 | None, device: torch.device
 ) -> tuple[Tensor | None, Tensor | None]:
-    """(1, 4, 4) pose and (1, 3, 3) intrinsics if the network needs them, else None. InputError if one is missing.
+    """(1, 4, 4) pose and (1, 3, 3) intrinsics if the network needs them, else None. InputError if one is missing, or
+    not of a camera that sees the object.
 
     A network that predicts cameras takes one that is known.
     """
@@ -300,6 +311,8 @@ def camera_tensors(
         raise InputError(
             "this network needs the camera's pose (4×4, normalised → camera) for every picture.", hint=hint
         )
+    if problem := pose_problem(np.asarray(pose, np.float64)):
+        raise InputError(f"`pose` is not a camera's: {problem}.", hint="It maps the normalised frame to the camera's.")
     matrix = torch.as_tensor(np.asarray(pose, np.float32), device=device)[None]
     if not (config.needs_intrinsics or config.predicts_camera):
         return matrix, None
@@ -309,7 +322,21 @@ def camera_tensors(
             "picture.",
             hint=hint,
         )
+    _check_view(np.asarray(pose, np.float64), np.asarray(intrinsics, np.float64))
     return matrix, torch.as_tensor(np.asarray(intrinsics, np.float32), device=device)[None]
+
+
+def _check_view(pose: Float64, intrinsics: Float64) -> None:
+    """InputError if the object's centre is not near the picture, whose side is the unit of ``intrinsics`` (3, 3)."""
+    with np.errstate(all="ignore"):
+        centre = intrinsics @ pose[:3, 3]
+        place = centre[:2] / centre[2]
+    if not (np.abs(place - 0.5) <= FARTHEST_CENTRE).all():
+        raise InputError(
+            f"this camera does not see the object: its centre is at ({place[0]:.4g}, {place[1]:.4g}), and the picture "
+            "is from 0 to 1.",
+            hint="Intrinsics are in units of the picture's side; learning.pictures.relative_intrinsics makes them.",
+        )
 
 
 def _device_of(module: nn.Module | None) -> torch.device:

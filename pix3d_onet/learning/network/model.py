@@ -45,6 +45,8 @@ class OccupancyNetwork(nn.Module):
         self.config = config
         self.image_size: int | None = None
         """Side of the training pictures; set by ``load_model`` if it is known."""
+        self.threshold: float | None = None
+        """The training's occupancy probability of the surface; ditto."""
         file = None if weights is None else FileWeights(weights_path(weights))
         self.encoder = make_image_encoder(config, pretrained=pretrained, weights=file)
         self.encoder_weights: LoadedWeights | None = file.loaded if file is not None else None
@@ -68,9 +70,14 @@ class OccupancyNetwork(nn.Module):
     def encode(self, images: Tensor, pose: Tensor | None = None, intrinsics: Tensor | None = None) -> Code:
         """images (B, 3 or 4, H, W), pose (B, 4, 4), intrinsics (B, 3, 3) → what ``decode`` and ``fold`` need.
 
-        With ``pose="predicted"`` cameras that are NaN or None are predicted. ValueError if a needed one is missing.
+        With ``pose="predicted"`` cameras that are NaN or None are predicted. ValueError if a needed one is missing, for
+        images without the mask that the network needs, and for integers.
         With ``tta="flip"``, in eval mode, the code contains that of the mirror images.
         """
+        if self.config.needs_mask and images.shape[1] != 4:
+            raise ValueError("this network needs the object's mask as the fourth channel of its images")
+        if not images.is_floating_point():
+            raise ValueError(f"images must be in [0, 1], not {images.dtype}")
         if self.config.needs_pose and pose is None:
             raise ValueError("this network needs the camera's pose")
         if self.config.needs_intrinsics and intrinsics is None:

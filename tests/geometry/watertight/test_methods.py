@@ -281,3 +281,14 @@ def test_scale_does_not_matter(scale: float) -> None:
     body = trimesh.creation.icosphere(subdivisions=2)
     result = make_watertight(Mesh(body.vertices * scale, body.faces), resolution=32)
     assert volume(Mesh(result.vertices / scale, result.faces)) == pytest.approx(body.volume, rel=0.02)
+
+
+def test_faces_that_are_not_indices_are_refused() -> None:
+    corners, faces = trimesh.creation.box().vertices, trimesh.creation.box().faces
+    with pytest.raises(RejectError, match="bad-index"):
+        make_watertight(Mesh(corners, faces + 1), resolution=32)  # counted from 1, as in an OBJ file
+    with pytest.raises(ValueError, match="whole numbers"):
+        Mesh(corners, faces + 0.5)
+    with pytest.raises(ValueError, match="whole numbers"):
+        Mesh(faces, corners)  # the arguments in the wrong order
+    assert Mesh(corners, faces.astype(np.float64)).faces.dtype == np.int64

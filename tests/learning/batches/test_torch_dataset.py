@@ -11,6 +11,7 @@ from helpers.datasets import make_dataset
 from torch.utils.data import DataLoader
 
 import pix3d_onet
+from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import ConfigError, InputError
 
 POINTS, NEAR = 512, 256
@@ -26,6 +27,17 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[k].nan_to_num(), other[k].nan_to_num()) for k in one)
 
 
+def test_what_the_data_set_lacks_is_no_damage(data: Path, tmp_path: Path) -> None:
+    plain = make_dataset(tmp_path / "plain", shapes=7, points=64, image_size=32)
+    with Dataset(plain) as stored, pytest.raises(InputError, match="has no points near the surface"):
+        stored.arrays("train", near=True)
+    with Dataset(data) as stored:
+        entry = stored.entries("train")[0]
+        for ask in (stored.entries, stored.has_photos, lambda name: stored.sample(entry, name), stored.arrays):
+            with pytest.raises(ConfigError, match="`split` must be train, val or test, not 'Train'"):
+                ask("Train")
+
+
 def test_an_item_is_what_the_data_set_stores(data: Path) -> None:
     items = pix3d_onet.torch_dataset(data, "train", points=100, near=20, image_size=24, sdf=True)
     samples = {s.object_id: s for s in pix3d_onet.load_dataset(data, "train")}
@@ -35,6 +47,7 @@ def test_an_item_is_what_the_data_set_stores(data: Path) -> None:
         assert {k: (tuple(v.shape), v.dtype) for k, v in item.items()} == {
             "index": ((), torch.int64),
             "image": ((3, 24, 24), torch.float32),
+            "mask": ((1, 24, 24), torch.float32),
             "pose": ((4, 4), torch.float32),
             "intrinsics": ((3, 3), torch.float32),
             "points": ((100, 3), torch.float32),

@@ -16,7 +16,7 @@ from pix3d_onet.config import ModelConfig
 from pix3d_onet.errors import ConfigError, InputError
 from pix3d_onet.events import Note
 from pix3d_onet.geometry.mesh.simplification import is_closed, simplify
-from pix3d_onet.learning.extraction.extract import extract_field, extract_mesh, logit, march
+from pix3d_onet.learning.extraction.extract import extract_field, extract_mesh, image_tensor, logit, march
 from pix3d_onet.learning.extraction.refine import value_and_gradient
 from pix3d_onet.learning.extraction.surface_sampling import coarse_steps, sample_surface
 from pix3d_onet.types import Mesh, Normalisation
@@ -408,9 +408,51 @@ def test_a_pose_is_asked_for_where_it_is_needed() -> None:
         extract_mesh(Picture("6d"), image, pose=np.eye(4, dtype=np.float32))
     model = Picture("6d")
     intrinsics = np.diag([1.5, 1.5, 1]).astype(np.float32)
-    extract_mesh(model, image, resolution=32, pose=np.eye(4, dtype=np.float32), intrinsics=intrinsics)
+    pose = np.eye(4, dtype=np.float32)
+    pose[2, 3] = 2
+    extract_mesh(model, image, resolution=32, pose=pose, intrinsics=intrinsics)
     assert model.seen[1].shape == (1, 4, 4)
     assert model.seen[2][0, 0, 0].item() == 1.5
+
+
+def test_a_camera_that_cannot_see_the_object_is_refused() -> None:
+    image, relative = np.zeros((32, 32, 3), np.uint8), np.array([[1.5, 0, 0.5], [0, 1.5, 0.5], [0, 0, 1]])
+    pose = np.eye(4)
+    pose[:3, 3] = 0.1, 0, 2
+    extract_mesh(Picture("6d"), image, resolution=32, pose=pose, intrinsics=relative)
+    scaled = pose @ np.diag([2.0, 2, 2, 1])
+    extract_mesh(Picture("6d"), image, resolution=32, pose=scaled, intrinsics=relative)  # a scale is allowed
+    with pytest.raises(InputError, match="units of the picture's side"):
+        extract_mesh(Picture("6d"), image, pose=pose, intrinsics=np.diag([32, 32, 1]) @ relative)
+    rotation = np.diag([1.0, 1, -1, 1])
+    for wrong, says in (
+        (pose.T, "last row is not 0 0 0 1"),
+        (np.diag([0.0, 0, 0, 1]), "upper left part is zero"),
+        (pose @ rotation, "it is a reflection"),
+        (pose @ np.diag([1.0, 1, 3, 1]), "not a rotation times a scale"),
+    ):
+        with pytest.raises(InputError, match=says):
+            extract_mesh(Picture("matrix"), image, pose=wrong)
+
+
+def test_the_threshold_is_the_models_unless_it_is_given() -> None:
+    image, model = np.full((32, 32, 3), 153, np.uint8), Picture()
+    usual = extract_mesh(model, image, resolution=32)
+    model.threshold = 0.7
+    strict = extract_mesh(model, image, resolution=32)
+    assert np.ptp(strict.vertices) < np.ptp(usual.vertices)
+    given = extract_mesh(model, image, resolution=32, threshold=np.float32(0.7))
+    assert np.abs(given.vertices - strict.vertices).max() < 1e-6
+    for wrong in (1.5, "val"):
+        with pytest.raises(ConfigError, match="threshold"):
+            extract_mesh(model, image, threshold=wrong)
+
+
+def test_a_picture_that_is_not_square_or_a_mask_that_is_not_bool_is_refused() -> None:
+    with pytest.raises(InputError, match="must be square, the object in its middle on white, not 112×60"):
+        extract_mesh(Picture(), np.zeros((60, 112, 3), np.uint8))
+    with pytest.raises(InputError, match="must be bool, true on the object, not float64"):
+        image_tensor(np.zeros((8, 8, 3), np.uint8), mask=np.full((8, 8), 0.01))
 
 
 @pytest.mark.parametrize(
