@@ -302,7 +302,7 @@ class ModelConfig(Config):
     @property
     def needs_intrinsics(self) -> bool:
         """Whether every picture needs the camera's focal length, too."""
-        return self.pose == "6d" or (self.conditioning == "pixel" and self.pose == "none")
+        return self.pose == "6d" or (self.conditioning == "pixel" and self.pose in ("none", "matrix"))
 
     @property
     def needs_mask(self) -> bool:

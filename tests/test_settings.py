@@ -60,3 +60,9 @@ def test_a_value_of_another_type_is_refused(make: Callable[[], Config], says: st
     with pytest.raises(SettingError) as caught:
         make()
     assert str(caught.value) == says
+
+
+@pytest.mark.parametrize("pose", ["none", "matrix", "6d"])
+def test_pixel_features_need_the_whole_camera(pose: str) -> None:
+    config = ModelConfig(conditioning="pixel", pose=pose)
+    assert (config.needs_pose, config.needs_intrinsics, config.needs_mask) == (True, True, True)

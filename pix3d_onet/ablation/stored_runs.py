@@ -150,6 +150,8 @@ def setting_of(run: StoredRun) -> dict[str, Any]:
     default = {**TrainConfig().values(), "weights": ""}
     shared |= {k: default[k] for k in _changed_from_unknown(run)}
     shared |= {k: v for k, v in run.record.replaced.items() if k in shared}
+    if "pretrained" in run.record.replaced and shared["weights"] in ("", "pretrained"):
+        shared["weights"] = "pretrained" if shared["pretrained"] else ""  # as `run_identity` describes them
     data, weights = run.record.data, shared.pop("weights")
     name, train = str(data.get("name", "")), TrainConfig.trimmed(shared)
     return {"data_hash": data.get("data_hash"), "data_name": name, "train": train, "weights": weights}

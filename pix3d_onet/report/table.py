@@ -255,8 +255,8 @@ def build_table(
             )
             for row in rows
         ]
-    train, records = group.setting["train"], [r.record for r in group.runs]
-    data = [r.record.data for name in names for r in group.of(name)]
+    train, runs = group.setting["train"], [r for name in names for r in group.of(name)]
+    data = [r.record.data for r in runs]
     return Table(
         name=name,
         title=title or MIXED,
@@ -275,8 +275,8 @@ def build_table(
         threshold=train["threshold"],
         pretrained=group.setting["weights"] == "pretrained",
         weights=group.setting["weights"],
-        encoder_weights=_encoder_weights(records),
-        devices=tuple(dict.fromkeys(_device(r) for r in group.runs)),
+        encoder_weights=_encoder_weights([r.record for r in runs]),
+        devices=tuple(dict.fromkeys(_device(r) for r in runs)),
         tested_on=tested_on,
         tested_shapes=max((r.tested_shapes for r in rows), default=0),
         resamples=RESAMPLES,
@@ -317,9 +317,9 @@ def _without_reference(row: Row) -> Row:
 
 def _encoder_weights(records: Sequence[RunRecord]) -> str:
     """The initial weights for the caption, if a row has its own or the encoder's are from a file; else empty."""
-    if any("weights" in r.replaced for r in records):
+    if any({"weights", "pretrained"} & r.replaced.keys() for r in records):
         return "initial weights by row"
-    if not (loaded := records[0].encoder_weights):
+    if not records or not (loaded := records[0].encoder_weights):
         return ""
     return f"encoder weights from {loaded.get('file')} ({loaded.get('taken')} of {loaded.get('total')} tensors)"
 

@@ -163,6 +163,17 @@ def test_a_variant_of_one_s_own_stands_beside_what_its_record_says_it_changed(tm
     assert len(group_runs(find_runs(tmp_path))) == 2
 
 
+def test_a_variant_of_one_s_own_may_start_from_random_weights(tmp_path: Path) -> None:
+    plain = make_record("resnet18", config=TrainConfig(pretrained=True))
+    write_run(tmp_path / "base", plain)
+    train = {**plain.train, "pretrained": False}
+    own = {"name": "scratch", "run_id": "0" * 12, "train": train, "weights": "", "replaced": {"pretrained": True}}
+    scratch = dataclasses.replace(plain, **own)
+    write_run(tmp_path / "scratch", scratch)
+    (group,) = group_runs(find_runs(tmp_path))
+    assert group.variants == ("resnet18", "scratch")
+
+
 def test_two_networks_or_recipes_of_one_name_are_never_averaged(tmp_path: Path) -> None:
     for seed, (architecture, ema) in enumerate([("resnet18", 0.9), ("resnet34", 0.9), ("resnet18", 0.8)]):
         record = make_record(architecture, seed, config=TrainConfig(ema=ema))

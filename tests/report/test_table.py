@@ -302,6 +302,19 @@ def test_caption_names_data_recipe_seeds_and_device(full: Table) -> None:
         assert part in full.caption
 
 
+def test_the_caption_is_of_the_rows_that_are_shown(tmp_path: Path) -> None:
+    make_run(tmp_path, "resnet18")
+    record = make_record("resnet34")
+    other = dataclasses.replace(
+        record, device={**record.device, "precision": "fp32"}, replaced={"weights": record.weights}
+    )
+    write_run(tmp_path / "other", other)
+    assert "(bf16), Example GPU (fp32)" in table_of(tmp_path).caption
+    caption = table_of(tmp_path, variants=(variant("resnet18"),)).caption
+    assert "(bf16)." in caption
+    assert "by row" not in caption
+
+
 def test_validation_on_fewer_points_is_stated(tmp_path: Path) -> None:
     make_run(tmp_path, "resnet18", config=TrainConfig(steps=40, val_every=20, val_points=8192, pretrained=False))
     caption = table_of(tmp_path).caption

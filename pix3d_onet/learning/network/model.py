@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pix3d_onet.config import ModelConfig
+from pix3d_onet.config import ModelConfig, encoder_name
 from pix3d_onet.learning.network.backbone_weights import FileWeights, LoadedWeights
 from pix3d_onet.learning.network.camera import (
     CameraHead,
@@ -65,7 +65,9 @@ class OccupancyNetwork(nn.Module):
             if config.predicts_camera:
                 self.camera_head = CameraHead(config.c_dim, self.encoder.level_channels()[-1])
             if config.camera_encoder == "own":
-                self.camera_encoder = ImageEncoder(config.encoder, config.c_dim, pretrained=pretrained, weights=file)
+                self.camera_encoder = ImageEncoder(
+                    encoder_name(config.encoder), config.c_dim, pretrained=pretrained, weights=file
+                )
 
     def encode(self, images: Tensor, pose: Tensor | None = None, intrinsics: Tensor | None = None) -> Code:
         """images (B, 3 or 4, H, W), pose (B, 4, 4), intrinsics (B, 3, 3) → what ``decode`` and ``fold`` need.

@@ -170,11 +170,11 @@ def _shown(value: object) -> str:
     return f"{value!r:.80}"
 
 
-def initial_run(init_from: Path | None, model: ModelConfig) -> str:
+def initial_run(init_from: Path | None, model: ModelConfig, data_hash: str = "", emit: Emit = ignore) -> str:
     """The run from whose network training starts, and the digest of that network; empty without ``init_from``.
 
-    The digest is needed because the best network of an unfinished run still changes. InputError for another
-    architecture.
+    The digest is needed because the best network of an unfinished run still changes. A warning if that run had other
+    data than ``data_hash``, if given: their splits may differ. InputError for another architecture.
     """
     if init_from is None:
         return ""
@@ -185,5 +185,9 @@ def initial_run(init_from: Path | None, model: ModelConfig) -> str:
     start = replace(ModelConfig.from_json(header.get("model") or {}), tta=model.tta)  # which has no weights
     if start.architecture() != model.architecture():
         raise InputError(f"{init_from} is a network of another architecture: {header.get('model')}.")
+    trained_on = (header.get("data") or {}).get("data_hash")
+    if trained_on and data_hash and trained_on != data_hash:
+        text = f"{init_from} was trained on other data ({trained_on})"
+        emit(Note(f"{text}: shapes of val and test may be among its training shapes.", "warning"))
     digest = file_digest(network)[:12]
     return f"run {header['run_id']}, network {digest}" if header.get("run_id") else f"network {digest}"

@@ -138,7 +138,7 @@ def train(
         is_ours = check_output(out, overwrite=overwrite, emit=emit)
         request = replace(request, resume=resume and is_ours)
         request = _resolved(request, where, group)
-        init = initial_run(init_from, request.model)
+        init = initial_run(init_from, request.model, dataset.manifest.data_hash, emit)
         run_id = run_identity(request.model, request.config, dataset.manifest.data_hash, request.weights, init)
         identity = {
             "run_id": run_id,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.datasets import make_dataset
 from helpers.stored_runs import make_record
 from safetensors.torch import load_file, save_file
 
@@ -123,10 +124,27 @@ def test_names_of_other_places_get_a_suggestion(name: str, meant: str) -> None:
     assert meant in suggestion(name)
 
 
+def test_a_start_from_other_data_is_warned_of(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "a")
+    other = make_dataset(tmp_path / "other", shapes=7, seed=5)
+    notes: list[Event] = []
+    run(data, tmp_path / "b", init_from=tmp_path / "a", emit=notes.append)
+    run(other, tmp_path / "c", init_from=tmp_path / "a", emit=notes.append)
+    (note,) = (n for n in notes if isinstance(n, Note) and "other data" in n.message)
+    assert note.level == "warning"
+    assert note.message.startswith(f"{tmp_path / 'a'} was trained on other data (")
+
+
+def test_an_encoder_with_a_short_name_can_be_the_cameras_own() -> None:
+    config = ModelConfig("convnext", c_dim=8, hidden_dim=8, blocks=1, conditioning="pixel", pose="predicted")
+    names = [n for n, _ in build_model(dataclasses.replace(config, camera_encoder="own")).named_parameters()]
+    assert any(n.startswith("camera_encoder.") for n in names)
+
+
 def test_two_spellings_are_one_architecture(data: Path, tmp_path: Path) -> None:
     spelled = dataclasses.replace(MODEL, encoder="timm:resnet18")
     first = run(data, tmp_path / "a")
-    assert run(data, tmp_path / "b", spelled, init_from=tmp_path / "a").model["encoder"] == "timm:resnet18"
+    assert run(data, tmp_path / "b", spelled, init_from=tmp_path / "a").model["encoder"] == "resnet18"
     assert run(data, tmp_path / "a", spelled, resume=True).run_id == first.run_id
     averaged = dataclasses.replace(MODEL, tta="flip")  # the same weights
     assert run(data, tmp_path / "d", averaged, init_from=tmp_path / "a").model["tta"] == "flip"
