@@ -218,19 +218,23 @@ def _group(key: str, setting: Mapping[str, Any], members: Sequence[StoredRun]) -
 
 
 def _with_unique_names(runs: Sequence[StoredRun]) -> list[StoredRun]:
-    """The runs, renamed so that runs of one name have equal architecture and recipe and can be averaged."""
-    kinds: dict[str, list[tuple[Any, Any]]] = {}
+    """The runs, renamed so that runs of one name have equal architecture, recipe and initial weights and can be
+    averaged."""
+    kinds: dict[str, list[tuple[Any, Any, str]]] = {}
     found = []
     for run in runs:
         settings = TrainConfig.from_json(run.record.train).to_json()
         train = {k: v for k, v in settings.items() if k not in _NOT_COMPARED}
-        kind = ModelConfig.from_json(run.record.model).architecture(), train
+        weights = run.record.weights if "weights" in run.record.replaced else ""  # else they are in the group's key
+        kind = ModelConfig.from_json(run.record.model).architecture(), train, weights
         known = kinds.setdefault(run.variant, [])
         if kind not in known:
             known.append(kind)
         name = run.variant
         if place := known.index(kind):
-            name += OTHER if kind[0] != known[0][0] else " (other recipe)"
+            other = known[0]
+            differs = " (other recipe)" if kind[1] != other[1] else " (other weights)"
+            name += OTHER if kind[0] != other[0] else differs
             name += f" {place}" if place > 1 else ""
         found.append(replace(run, variant=name))
     return found

@@ -137,13 +137,17 @@ def mesh_prediction(mesh: Mesh, contains: Contains) -> Prediction:
 
 
 def depth_prediction(depth: Depth) -> Prediction:
-    """Prediction from a distance, positive inside: its level set is extracted like a network's field."""
+    """Prediction from a distance, positive inside: its level set is extracted like a network's field.
+
+    The prediction's own field is +``FAR`` inside and −``FAR`` outside: a distance is no logit, and as a probability it
+    would be about a half everywhere.
+    """
 
     def logits(points: Float32) -> Float32:
-        return np.clip(depth(points), -FAR, FAR).astype(np.float32)
+        return np.where(depth(points) > 0, FAR, -FAR).astype(np.float32)
 
     def field(points: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(logits(points.numpy()))
+        return torch.from_numpy(np.clip(depth(points.numpy()), -FAR, FAR).astype(np.float32))
 
     mesh = extract_field(field, resolution=2 * GRID, coarse=GRID, threshold=0.5).mesh
     return Prediction(mesh, logits, logit(0.5))

@@ -37,12 +37,12 @@ class Request:
 
     def __post_init__(self) -> None:
         MachineConfig(self.threads)
-        if isinstance(self.baselines, str):  # else its letters would be names
-            raise SettingError("baselines", "a list of names", self.baselines)
+        if isinstance(self.baselines, str):  # one name; else its letters would be names
+            object.__setattr__(self, "baselines", (self.baselines,))
         for name in self.baselines:
             check_choice("baselines", name, Baseline)
         for row, folder in self.meshes.items():
             if row in get_args(Baseline) or not row.strip():
                 raise SettingError("meshes", "NAME=DIR with a name that no baseline has", f"{row}={folder}")
         if not self.runs and not self.baselines and not self.meshes:
-            raise ConfigError("nothing to evaluate.", hint="Give a run, or `baselines`.")
+            raise ConfigError("nothing to evaluate.", hint="Give a run, or `baselines='mean-shape'`.")

@@ -26,6 +26,8 @@ def table_notes(table: Table) -> tuple[str, ...]:
     partial = [r.variant for r in table.rows if r.seeds and set(r.seeds) != set(table.seeds)]
     if partial:
         notes.append(f"Fewer seeds than the others: {', '.join(partial)}; compared over shared seeds only.")
+    if longer := [f"{r.variant} {r.steps}" for r in table.rows if r.runs and r.steps != table.steps]:
+        notes.append(f"Other numbers of steps than {table.steps}: {', '.join(longer)}.")
     if len(devices := _devices(table)) > 1:
         listing = "; ".join(f"{device}: {', '.join(names)}" for device, names in devices.items())
         notes.append(

@@ -360,7 +360,7 @@ def _row(
         val_iou_ci=half_width(best),
         relative=relative_improvement(group, name, base),
         seeds=tuple(r.seed for r in runs),
-        steps=group.setting["train"]["steps"],
+        steps=int(records[0].train["steps"]),
         best_step=median_low(r.best_step for r in records),
         best_steps=tuple(r.best_step for r in records),
         last_val_iou=fmean(r.last_val_iou for r in records),

@@ -174,6 +174,15 @@ def test_a_variant_of_one_s_own_may_start_from_random_weights(tmp_path: Path) ->
     assert group.variants == ("resnet18", "scratch")
 
 
+def test_starts_from_two_files_are_never_averaged(tmp_path: Path) -> None:
+    for seed, weights in ((0, "a" * 64), (1, "a" * 64), (2, "b" * 64)):
+        record = make_record("resnet18", seed)
+        own = {"name": "mine", "run_id": f"{seed:012x}", "weights": weights, "replaced": {"weights": ""}}
+        write_run(tmp_path / str(seed), dataclasses.replace(record, **own))
+    (group,) = group_runs(find_runs(tmp_path))
+    assert {v: [r.seed for r in group.of(v)] for v in group.variants} == {"mine": [0, 1], "mine (other weights)": [2]}
+
+
 def test_two_networks_or_recipes_of_one_name_are_never_averaged(tmp_path: Path) -> None:
     for seed, (architecture, ema) in enumerate([("resnet18", 0.9), ("resnet34", 0.9), ("resnet18", 0.8)]):
         record = make_record(architecture, seed, config=TrainConfig(ema=ema))

@@ -19,8 +19,9 @@ from onet_cli.scores import caption
 from pix3d_onet import seeding
 from pix3d_onet.config import ExtractionConfig, ModelConfig
 from pix3d_onet.data.store.reader import Dataset
-from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.errors import ConfigError
 from pix3d_onet.evaluation import pix3d_protocol as protocol
+from pix3d_onet.evaluation.baselines import depth_prediction
 from pix3d_onet.evaluation.evaluate import compare, evaluate, ideal_f_score, nearest_by_pairs, nearest_on, rows_csv
 from pix3d_onet.learning.batches.split import PictureFilter, ResidentSplit
 from pix3d_onet.learning.extraction.extract import logit
@@ -142,7 +143,7 @@ def test_limits_and_missing_splits(data) -> None:
         assert len(evaluate(Truth(), dataset, "train", limit=1).rows) == 2
         with pytest.raises(ConfigError, match="samples"):
             evaluate(Truth(), dataset, "train", samples=0)
-        with pytest.raises(InputError, match="no pictures"):
+        with pytest.raises(ConfigError, match="`split` must be train, val or test, not 'holdout'"):
             evaluate(Truth(), dataset, "holdout")
 
 
@@ -330,6 +331,19 @@ def test_an_empty_prediction_is_counted_by_the_official_protocol(data) -> None:
 def test_voxels_must_be_multiples() -> None:
     with pytest.raises(ConfigError, match="voxels"):
         protocol.Lattice(voxels=50)
+
+
+def test_a_distance_is_no_probability_in_the_official_protocol() -> None:
+    """The truth, given as the distance from its surface, is the truth."""
+    half = np.array([0.5, 0.3, 0.2])
+
+    def depth(points: np.ndarray) -> np.ndarray:
+        return (half - np.abs(points)).min(axis=1)
+
+    lattice = protocol.Lattice(32)
+    mesh = Mesh(datasets.CORNERS * 2 * half, datasets.BOX_FACES)
+    true = protocol.true_volume(mesh, lambda _, points: depth(points) > 0, lattice)
+    assert protocol.ious(protocol.predicted_volume(depth_prediction(depth), lattice), true).max() > 0.99
 
 
 def test_search_by_pairs_equals_the_tree() -> None:

@@ -20,6 +20,7 @@ from pix3d_onet.ablation.unfinished import find_unfinished
 from pix3d_onet.ablation.variants import variant
 from pix3d_onet.config import TrainConfig
 from pix3d_onet.report import formats
+from pix3d_onet.report.notes import table_notes
 from pix3d_onet.report.statistics import holm
 from pix3d_onet.report.table import Table, build_table
 from pix3d_onet.runs.record import RunRecord, write_run
@@ -313,6 +314,17 @@ def test_the_caption_is_of_the_rows_that_are_shown(tmp_path: Path) -> None:
     caption = table_of(tmp_path, variants=(variant("resnet18"),)).caption
     assert "(bf16)." in caption
     assert "by row" not in caption
+
+
+def test_a_row_that_was_trained_for_longer_says_so(tmp_path: Path) -> None:
+    make_run(tmp_path, "resnet18")
+    record = make_record("resnet18")
+    train = {**record.train, "steps": 9000}
+    longer = dataclasses.replace(record, name="longer", run_id="0" * 12, train=train, replaced={"steps": 3000})
+    write_run(tmp_path / "longer", longer)
+    table = table_of(tmp_path)
+    assert [r.steps for r in table.rows] == [3000, 9000]
+    assert "Other numbers of steps than 3000: longer 9000." in table_notes(table)
 
 
 def test_validation_on_fewer_points_is_stated(tmp_path: Path) -> None:

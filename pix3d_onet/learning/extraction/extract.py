@@ -187,6 +187,8 @@ def extract_mesh(
     """
     if threshold is None:
         threshold = getattr(model, "threshold", None) or THRESHOLD
+    if model.config.takes_camera:
+        _check_camera(pose, intrinsics)
     with image_field(
         model,
         image,
@@ -298,8 +300,7 @@ def needed_mask(config: ModelConfig, mask: Bool | None) -> Bool | None:
 def camera_tensors(
     config: ModelConfig, pose: Float32 | None, intrinsics: Float32 | None, device: torch.device
 ) -> tuple[Tensor | None, Tensor | None]:
-    """(1, 4, 4) pose and (1, 3, 3) intrinsics if the network needs them, else None. InputError if one is missing, or
-    not of a camera that sees the object.
+    """(1, 4, 4) pose and (1, 3, 3) intrinsics if the network needs them, else None. InputError if one is missing.
 
     A network that predicts cameras takes one that is known.
     """
@@ -311,8 +312,6 @@ def camera_tensors(
         raise InputError(
             "this network needs the camera's pose (4×4, normalised → camera) for every picture.", hint=hint
         )
-    if problem := pose_problem(np.asarray(pose, np.float64)):
-        raise InputError(f"`pose` is not a camera's: {problem}.", hint="It maps the normalised frame to the camera's.")
     matrix = torch.as_tensor(np.asarray(pose, np.float32), device=device)[None]
     if not (config.needs_intrinsics or config.predicts_camera):
         return matrix, None
@@ -322,14 +321,21 @@ def camera_tensors(
             "picture.",
             hint=hint,
         )
-    _check_view(np.asarray(pose, np.float64), np.asarray(intrinsics, np.float64))
     return matrix, torch.as_tensor(np.asarray(intrinsics, np.float32), device=device)[None]
 
 
-def _check_view(pose: Float64, intrinsics: Float64) -> None:
-    """InputError if the object's centre is not near the picture, whose side is the unit of ``intrinsics`` (3, 3)."""
+def _check_camera(pose: Float32 | None, intrinsics: Float32 | None) -> None:
+    """InputError if ``pose`` is not rigid, or the object's centre not near the picture, whose side is the unit of
+    ``intrinsics``. For cameras that a user gives; a predicted one may be as wrong as it is."""
+    if pose is None or np.shape(pose) != (4, 4) or not np.isfinite(pose).all():
+        return
+    matrix = np.asarray(pose, np.float64)
+    if problem := pose_problem(matrix):
+        raise InputError(f"`pose` is not a camera's: {problem}.", hint="It maps the normalised frame to the camera's.")
+    if intrinsics is None or np.shape(intrinsics) != (3, 3) or not np.isfinite(intrinsics).all():
+        return
     with np.errstate(all="ignore"):
-        centre = intrinsics @ pose[:3, 3]
+        centre = np.asarray(intrinsics, np.float64) @ matrix[:3, 3]
         place = centre[:2] / centre[2]
     if not (np.abs(place - 0.5) <= FARTHEST_CENTRE).all():
         raise InputError(

@@ -11,7 +11,7 @@ from typing import Any
 
 from pix3d_onet.config import ModelConfig, PrepareConfig, TrainConfig
 from pix3d_onet.data.store.reader import Dataset
-from pix3d_onet.errors import ConfigError, InputError
+from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.files import check_claim, file_digest, read_json, remove, write_json
 from pix3d_onet.learning import checkpoint
@@ -124,15 +124,6 @@ def stored_batch_size(out: Path) -> int:
     train = _configuration(out).get("train")
     value = train.get("batch_size") if isinstance(train, dict) else None
     return value if isinstance(value, int) and value > 0 else 0
-
-
-def stored_model(out: Path, model: ModelConfig) -> ModelConfig:
-    """``model`` as spelled in the run in ``out``, if that has the same architecture (encoders have aliases)."""
-    try:
-        stored = ModelConfig.from_json(_configuration(out)["model"])
-    except (TypeError, KeyError, AttributeError, ConfigError):
-        return model
-    return stored if stored.architecture() == model.architecture() else model
 
 
 def _configuration(out: Path) -> dict[str, Any]:

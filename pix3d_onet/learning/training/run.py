@@ -43,7 +43,6 @@ from pix3d_onet.learning.training.identity import (
     run_identity,
     start_folder,
     stored_batch_size,
-    stored_model,
     unfinished_run,
 )
 from pix3d_onet.learning.training.optim import freeze_encoder
@@ -181,13 +180,12 @@ def _tidied(folder: RunFolder, *, existing: bool) -> Iterator[None]:
 
 
 def _resolved(request: Request, where: torch.device, group: distributed.Group) -> Request:
-    """The request with the path of the weights' file, the encoder's name as stored in ``out``, and the batch size.
+    """The request with the path of the weights' file and the batch size.
 
     A batch size of 0 becomes that of the run to resume, or the largest that fits.
     """
     weights = None if request.weights is None else weights_path(request.weights)
-    model = stored_model(request.out, request.model) if request.resume else request.model
-    request = replace(request, weights=weights, model=model)
+    request = replace(request, weights=weights)
     config = request.config
     if config.batch_size:
         return request
