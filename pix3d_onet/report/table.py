@@ -12,7 +12,7 @@ from pix3d_onet.ablation.selection import MIXED
 from pix3d_onet.ablation.stored_runs import RunGroup, StoredRun
 from pix3d_onet.ablation.unfinished import UnfinishedRun
 from pix3d_onet.ablation.variants import BASE, SUITES, VARIANTS, Variant
-from pix3d_onet.config import SPLITS, ModelConfig
+from pix3d_onet.config import SPLITS, ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError
 from pix3d_onet.report.comparison import (
     at_own_thresholds,
@@ -360,7 +360,7 @@ def _row(
         val_iou_ci=half_width(best),
         relative=relative_improvement(group, name, base),
         seeds=tuple(r.seed for r in runs),
-        steps=int(records[0].train["steps"]),
+        steps=TrainConfig.from_json(dict(records[0].train)).steps,
         best_step=median_low(r.best_step for r in records),
         best_steps=tuple(r.best_step for r in records),
         last_val_iou=fmean(r.last_val_iou for r in records),
