@@ -151,8 +151,9 @@ def usable_meshes(
 def _tell_unused(listed: MeshNames, found: Iterable[Path | Rejected], emit: Emit) -> None:
     """A note on meshes that are used for no picture; a warning if pictures lack a mesh, since names may be wrong."""
     found = list(found)
+    used = {f for f in found if isinstance(f, Path)}
     paths = sorted({path for same in listed.files.values() for path in same})
-    names = [p.relative_to(listed.root).as_posix() for p in paths if p not in found]
+    names = [p.relative_to(listed.root).as_posix() for p in paths if p not in used]
     if not names:
         return
     lacking = any(isinstance(f, Rejected) and f.reason == "missing-mesh" for f in found)
