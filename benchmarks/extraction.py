@@ -284,7 +284,8 @@ def main() -> None:
             found = sorted(r["ratios"][name][base] for r in results)
             print(f"{name} against {base}: {found[0]:.2f} / {statistics.median(found):.2f} / {found[-1]:.2f}")
     if options.out is not None:
-        machine = describe_device(torch.device("cpu"), "fp32", 1) | {"torch": str(torch.__version__)}
+        machine = describe_device(torch.device("cpu"), "fp32", 1, torch.get_num_threads())
+        machine["torch"] = str(torch.__version__)
         document = {"run": settings.name, "run_id": settings.run_id, "machine": machine, "pictures": results}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(document, indent=1) + "\n")

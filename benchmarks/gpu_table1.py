@@ -154,7 +154,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "data": {"name": options.dataset.resolve().name, "data_hash": data_hash},
         "settings": {**config.to_json(), "compile": options.compile, "jobs": options.jobs},
-        "device": describe_device(device, precision, 1),
+        "device": describe_device(device, precision, 1, torch.get_num_threads()),
         "versions": {**versions(), "cuda": torch.version.cuda if device.type == "cuda" else None},
         "ceiling_tflops": ceiling / 1e12,
         "wall_seconds": wall,

@@ -16,13 +16,14 @@ from pathlib import Path
 
 from pix3d_onet.ablation.variants import variant
 from pix3d_onet.config import TrainConfig
-from pix3d_onet.data.store.manifest import MANIFEST, Manifest, ShapeEntry, ShardEntry, manifest_to_json
+from pix3d_onet.data.store.manifest import Manifest, ShapeEntry, ShardEntry, manifest_to_json
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.data.store.writer import write_shard
 from pix3d_onet.events import Event, TrainStep
 from pix3d_onet.files import write_json
 from pix3d_onet.preparation.reopen import stored_outcome
 from pix3d_onet.runs.record import HistoryRow
+from pix3d_onet.types import MANIFEST
 
 
 def train_as_val(source: Path, out: Path, shapes: int, *, first: bool) -> Path:
@@ -36,12 +37,18 @@ def train_as_val(source: Path, out: Path, shapes: int, *, first: bool) -> Path:
     rows: list[ShapeEntry] = []
     shards: list[ShardEntry] = []
     for split in ("train", "val"):
-        named = [dataclasses.replace(shape, object_id=f"{shape.object_id}-{split}") for shape in kept]
+        named = [
+            dataclasses.replace(
+                shape,
+                identity=dataclasses.replace(shape.identity, object_id=f"{shape.identity.object_id}-{split}"),
+            )
+            for shape in kept
+        ]
         shards.append(write_shard(out / f"{split}.h5", named))
         for row, (entry, shape) in enumerate(zip(entries, named, strict=True)):
-            changes = {"object_id": shape.object_id, "split": split, "shard": f"{split}.h5", "row": row}
+            changes = {"object_id": shape.identity.object_id, "split": split, "shard": f"{split}.h5", "row": row}
             splits = tuple(split for _ in entry.image_splits)
-            rows.append(dataclasses.replace(entry, **changes, image_splits=splits))  # type: ignore[arg-type]
+            rows.append(dataclasses.replace(entry, **changes, image_splits=splits))
     counts = {"shapes": len(rows)}
     write_json(
         out / MANIFEST,

@@ -11,7 +11,7 @@ from typing import Any
 
 from pix3d_onet.ablation.unfinished import CONTINUE, find_unfinished
 from pix3d_onet.ablation.variants import VARIANTS, Variant
-from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.config import ModelConfig, Start, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError, did_you_mean
 from pix3d_onet.events import Emit, Note, ignore
 from pix3d_onet.runs.folder import RunFolder, finished_runs
@@ -19,6 +19,8 @@ from pix3d_onet.runs.record import RunRecord, read_run
 
 OTHER = " (other network)"
 """Suffix of the name of a run whose architecture differs from others of that name."""
+OTHER_WEIGHTS = " (other weights)"
+"""Suffix of the name of a run that started from other weights than others of that name, or than that variant."""
 _NOT_COMPARED = frozenset({"seed", "precision"})
 """Training settings in which the runs of one table may differ. If they differ in precision, a note says so."""
 
@@ -127,15 +129,27 @@ def stored(folder: Path, root: Path | None = None) -> StoredRun:
 
 
 def variant_of(record: RunRecord) -> str:
-    """The name that the run was given; if it was given none, the variant with its architecture and recipe."""
+    """The name that the run was given; if it was given none, the variant with its architecture, recipe and start."""
     model = ModelConfig.from_json(record.model)
     own, train = model.architecture(), TrainConfig.from_json(record.train).values()
-    fitting = [v for v in VARIANTS.values() if v.model.architecture() == own and _follows(train, v)]
+    alike = [v for v in VARIANTS.values() if v.model.architecture() == own and _follows(train, v)]
+    fitting = [v for v in alike if v.start in ("", _start_of(record))]
     if any(v.name == record.name for v in fitting):
         return record.name
     if fitting and record.name == model.default_name:
         return max(fitting, key=lambda v: len(v.train)).name
-    return record.name if record.name not in VARIANTS else f"{record.name}{OTHER}"
+    if record.name not in VARIANTS:
+        return record.name
+    return record.name + (OTHER_WEIGHTS if any(v.name == record.name for v in alike) else OTHER)
+
+
+def _start_of(record: RunRecord) -> Start | None:
+    """What the network started from, as a ``Variant.start``; None for timm's pretrained weights."""
+    if record.weights.startswith(("run ", "network ")):  # see ``learning.training.identity.initial_run``
+        return "init_from"
+    if record.weights == "pretrained":
+        return None
+    return "weights" if record.weights else "random"
 
 
 def _follows(train: Mapping[str, Any], variant: Variant) -> bool:
@@ -233,7 +247,7 @@ def _with_unique_names(runs: Sequence[StoredRun]) -> list[StoredRun]:
         name = run.variant
         if place := known.index(kind):
             other = known[0]
-            differs = " (other recipe)" if kind[1] != other[1] else " (other weights)"
+            differs = " (other recipe)" if kind[1] != other[1] else OTHER_WEIGHTS
             name += OTHER if kind[0] != other[0] else differs
             name += f" {place}" if place > 1 else ""
         found.append(replace(run, variant=name))

@@ -112,9 +112,9 @@ def open_runs(request: Request, data_hash: str, threads: Threads, emit: Emit) ->
         extraction = replace(extraction, resolution=PROTOCOL_MESH)
     trained = []
     for run in request.runs:
-        trained_on = run_settings(run).data_hash
-        if trained_on and trained_on != data_hash:
-            message = f"{run} was trained on other data ({trained_on}): its training shapes may be among these."
+        others = [seen for seen in run_settings(run).trained_on if seen != data_hash]
+        if others:
+            message = f"{run} was trained on other data ({', '.join(others)}): its training shapes may be among these."
             emit(Note(message, "warning"))
         trained.append(network_predictor(run, extraction, device=choose_device(request.device), threads=threads))
     return with_unique_names(trained, request.runs, [*get_args(Baseline), *request.meshes])

@@ -91,6 +91,16 @@ def read_header(path: Path) -> dict[str, Any]:
     return describe(path)[0]
 
 
+def data_seen(header: Mapping[str, Any]) -> tuple[str, ...]:
+    """Hashes of the data sets that a network has been trained on, from its header: the last one first, then those of
+    the runs that it started from."""
+    data = header.get("data")
+    data = data if isinstance(data, Mapping) else {}
+    earlier = data.get("earlier")
+    known = (data.get("data_hash"), *(earlier if isinstance(earlier, list) else ()))
+    return tuple(dict.fromkeys(name for name in known if isinstance(name, str) and name))
+
+
 def describe(path: Path) -> tuple[dict[str, Any], TensorSpecs]:
     """The header of a checkpoint and the specs of its tensors, without reading any. InputError as ``load_tensors``."""
     if not path.exists():

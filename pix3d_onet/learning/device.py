@@ -124,15 +124,23 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
     return torch.autocast(device.type, dtype=PRECISIONS[precision])
 
 
-def describe_device(device: torch.device, precision: str, processes: int, threads: int | str) -> dict[str, Any]:
-    """The ``device`` entry of a run record: ``type``, ``name``, ``precision``, ``threads``, ``processes``."""
+def device_name(device: torch.device) -> str:
+    """The model of the GPU or CPU."""
     if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    else:
-        name = str(cpu_capabilities().get("cpu_name") or platform.processor() or platform.machine())
+        return torch.cuda.get_device_name(device)
+    return str(cpu_capabilities().get("cpu_name") or platform.processor() or platform.machine())
+
+
+def describe_device(
+    device: torch.device, precision: str, processes: int, threads: int | str, *, name: str = ""
+) -> dict[str, Any]:
+    """The ``device`` entry of a run record: ``type``, ``name``, ``precision``, ``threads``, ``processes``.
+
+    ``name`` if it is not that of ``device`` alone.
+    """
     return {
         "type": device.type,
-        "name": name,
+        "name": name or device_name(device),
         "precision": precision,
         "threads": threads,
         "processes": processes,

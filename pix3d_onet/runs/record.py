@@ -57,7 +57,8 @@ class RunRecord:
     train: Mapping[str, Any]
     """TrainConfig as JSON."""
     data: Mapping[str, Any]
-    """``name``, ``data_hash``, ``crop_margin``, ``train``/``val``/``test`` counts of pictures."""
+    """``name``, ``data_hash``, ``crop_margin``, ``image_size`` (of the stored pictures), ``train``/``val``/``test``
+    counts of pictures, and ``earlier``: hashes of other data that the network it started from was trained on."""
     params: int
     """Number of parameters, trainable and frozen."""
     history: tuple[HistoryRow, ...]
@@ -85,7 +86,8 @@ class RunRecord:
     """Report of loading encoder weights from a file: ``file``, ``prefix``, ``taken`` of ``total`` tensors,
     ``left_out`` of its head, ``notes``; empty without a file."""
     device: Mapping[str, Any] = field(default_factory=dict)
-    """``type``, ``name``, ``precision``, ``threads`` (2, or 1-2 if the number changed), ``processes``."""
+    """``type``, ``name``, ``precision``, ``threads`` (2, or 1-2 if the number changed), ``processes``. If the run was
+    continued on another machine, ``name`` and ``precision`` are those of all sessions, joined by `` + ``."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """``onet``, ``python``, ``torch``, ``timm``, ``numpy``."""
     seconds: float = 0.0

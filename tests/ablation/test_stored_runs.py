@@ -174,6 +174,23 @@ def test_a_variant_of_one_s_own_may_start_from_random_weights(tmp_path: Path) ->
     assert group.variants == ("resnet18", "scratch")
 
 
+@pytest.mark.parametrize(
+    ("weights", "named"),
+    [
+        ("pretrained", "tf_efficientnet_lite0"),
+        ("", "tf_efficientnet_lite0"),  # `lite0` also says `pretrained=False`
+        ("a" * 64, "lite0-weights"),
+        ("run 0123456789ab, network 0123456789ab", "lite0-run"),
+        ("network 0123456789ab", "lite0-run"),
+    ],
+)
+def test_a_run_without_a_name_is_the_variant_with_its_start(weights: str, named: str) -> None:
+    record = dataclasses.replace(make_record("lite0-weights"), weights=weights)
+    assert variant_of(dataclasses.replace(record, name="tf_efficientnet_lite0")) == named
+    expected = "lite0-weights" if named == "lite0-weights" else "lite0-weights (other weights)"
+    assert variant_of(record) == expected
+
+
 def test_starts_from_two_files_are_never_averaged(tmp_path: Path) -> None:
     for seed, weights in ((0, "a" * 64), (1, "a" * 64), (2, "b" * 64)):
         record = make_record("resnet18", seed)

@@ -18,6 +18,8 @@ from pix3d_onet.types import Mesh
 
 TABLE1 = tuple(VARIANTS)[:7]
 DATA_HASH = "0123456789ab"
+STARTS = {"random": "", "weights": "a" * 64, "init_from": "run 0123456789ab, network 0123456789ab"}
+"""A variant's ``start`` → ``RunRecord.weights``."""
 
 
 def make_record(name: str, seed: int = 0, *, config: TrainConfig | None = None, shift: float = 0.0) -> RunRecord:
@@ -62,7 +64,7 @@ def make_record(name: str, seed: int = 0, *, config: TrainConfig | None = None, 
         val_iou_at_threshold=float(iou[best]) + 0.01,
         val_scores_at_threshold=own,
         test_scores_at_threshold={record: min(value + 0.02, 1) for record, value in test.items()},
-        weights="pretrained" if config.pretrained else "",
+        weights=STARTS.get(known.start, "pretrained" if config.pretrained else ""),
         device={"type": "cuda", "name": "Example GPU", "precision": "bf16"},
         versions={"onet": "0.1", "python": "3.11", "torch": "2.9", "timm": "1.0", "numpy": "2.3"},
         seconds=60.0 + known.model.scales,

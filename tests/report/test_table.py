@@ -338,7 +338,7 @@ def test_rows_with_initial_weights_of_their_own_are_said_to_have_them(tmp_path: 
     """They are in the table of those that start as all do."""
     make_run(tmp_path, "lite0")
     for name in ("lite0-weights", "lite0-run"):
-        own = dataclasses.replace(make_record(name), weights=name, replaced={"weights": ""})
+        own = dataclasses.replace(make_record(name), replaced={"weights": ""})
         write_run(tmp_path / name, own)
     table = table_of(tmp_path)
     assert {r.variant for r in table.rows if r.val_iou} == {"lite0", "lite0-weights", "lite0-run"}

@@ -41,14 +41,22 @@ def run_identity(
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def describe_data(dataset: Dataset) -> dict[str, Any]:
-    """What run records and checkpoints store about the data set: its folder's ``name``, ``data_hash``, ``crop_margin``.
+def describe_data(dataset: Dataset, init_from: Path | None = None) -> dict[str, Any]:
+    """What run records and checkpoints store about the data set: its folder's ``name``, ``data_hash``, ``crop_margin``,
+    ``image_size``; with ``init_from`` also ``earlier``, hashes of other data that its network has been trained on.
 
-    Reconstruction crops new photos with the same margin.
+    Reconstruction cuts new photos out with the same margin and size.
     """
     manifest = dataset.manifest
-    margin = float(manifest.config.get("crop_margin", PrepareConfig().crop_margin))
-    return {"name": dataset.root.resolve().name, "data_hash": manifest.data_hash, "crop_margin": margin}
+    seen = checkpoint.data_seen(checkpoint.read_header(network_file(init_from))) if init_from is not None else ()
+    earlier = [known for known in seen if known != manifest.data_hash]
+    return {
+        "name": dataset.root.resolve().name,
+        "data_hash": manifest.data_hash,
+        "crop_margin": float(manifest.config.get("crop_margin", PrepareConfig().crop_margin)),
+        "image_size": int(manifest.config["image_size"]),
+        **({"earlier": earlier} if earlier else {}),
+    }
 
 
 def describe_weights(config: TrainConfig, weights: str | Path | None) -> str:
@@ -164,8 +172,9 @@ def _shown(value: object) -> str:
 def initial_run(init_from: Path | None, model: ModelConfig, data_hash: str = "", emit: Emit = ignore) -> str:
     """The run from whose network training starts, and the digest of that network; empty without ``init_from``.
 
-    The digest is needed because the best network of an unfinished run still changes. A warning if that run had other
-    data than ``data_hash``, if given: their splits may differ. InputError for another architecture.
+    The digest is needed because the best network of an unfinished run still changes. A warning if that run, or one that
+    it started from, had other data than ``data_hash``, if given: their splits may differ. InputError for another
+    architecture.
     """
     if init_from is None:
         return ""
@@ -176,9 +185,9 @@ def initial_run(init_from: Path | None, model: ModelConfig, data_hash: str = "",
     start = replace(ModelConfig.from_json(header.get("model") or {}), tta=model.tta)  # which has no weights
     if start.architecture() != model.architecture():
         raise InputError(f"{init_from} is a network of another architecture: {header.get('model')}.")
-    trained_on = (header.get("data") or {}).get("data_hash")
-    if trained_on and data_hash and trained_on != data_hash:
-        text = f"{init_from} was trained on other data ({trained_on})"
+    others = [seen for seen in checkpoint.data_seen(header) if data_hash and seen != data_hash]
+    if others:
+        text = f"{init_from} was trained on other data ({', '.join(others)})"
         emit(Note(f"{text}: shapes of val and test may be among its training shapes.", "warning"))
     digest = file_digest(network)[:12]
     return f"run {header['run_id']}, network {digest}" if header.get("run_id") else f"network {digest}"

@@ -57,6 +57,8 @@ from pix3d_onet.runs.record import CONSTANT, FEW_PICTURES, RunRecord, write_run
 
 __all__ = ["run_identity", "train"]
 
+JOIN = " + "
+"""Between the devices, and the precisions, of a run that was continued on another machine."""
 DISK_HINT = "What was saved is kept: free some space, then continue with `resume=True`."
 
 
@@ -144,7 +146,7 @@ def train(
             "name": name,
             "model": request.model.to_json(),
             "train": request.config.to_json(),
-            "data": describe_data(dataset),
+            "data": describe_data(dataset, init_from),
             "weights": init or describe_weights(config, request.weights),
             "onet": versions()["onet"],
         }
@@ -349,6 +351,9 @@ def _finish(
     distributed.wait()
     last = {key: value.cpu().clone() for key, value in trainer.evaluated.state_dict().items()}
     best = checkpoint.load_model(out, setup.device)
+    # A kill between writing the best network and the checkpoint leaves a network that the counters do not know, and
+    # steps repeated on another machine may not surpass it. The record is of the network that is scored.
+    stored = checkpoint.read_header(RunFolder(out).best)
     trainer.model.load_state_dict(best.state_dict())
     trainer.average = None
     scored = tuple(sorted({*THRESHOLDS, config.threshold}))
@@ -375,8 +380,8 @@ def _finish(
         data={**identity["data"], **{name: len(split) for name, split in splits.items()}},
         params=count_parameters(trainer.model),
         history=tuple(progress.history),
-        best_step=progress.best_step,
-        best_val_iou=progress.best_iou,
+        best_step=stored["step"],
+        best_val_iou=stored["val_iou"],
         last_val_iou=progress.history[-1].val_iou,
         val_scores=val_scores,
         test_scores=test_scores,
@@ -387,7 +392,13 @@ def _finish(
         test_scores_at_threshold=test.by_record(chosen) if test is not None else {},
         weights=identity["weights"],
         encoder_weights=identity["encoder_weights"],
-        device=describe_device(setup.device, setup.precision, setup.group.world, as_range(progress.threads)),
+        device=describe_device(
+            setup.device,
+            JOIN.join(progress.precisions),
+            setup.group.world,
+            as_range(progress.threads),
+            name=JOIN.join(progress.devices),
+        ),
         versions=versions(),
         seconds=progress.seconds + time.monotonic() - started,
         peak_memory_bytes=peak,

@@ -28,7 +28,7 @@ from pix3d_onet.learning.batches.drawing import BITS, Draw, DrawPlan
 from pix3d_onet.learning.batches.prefetch import Prefetch
 from pix3d_onet.learning.batches.split import ResidentSplit, Split, to_device
 from pix3d_onet.learning.batches.symmetry import symmetries
-from pix3d_onet.learning.device import autocast
+from pix3d_onet.learning.device import autocast, device_name
 from pix3d_onet.learning.network.camera import Camera, camera_loss
 from pix3d_onet.learning.network.model import OccupancyNetwork
 from pix3d_onet.learning.torch_threads import Threads
@@ -71,6 +71,10 @@ class Progress:
     val_seconds: float = 0.0
     threads: list[int] = field(default_factory=list)
     """The numbers of CPU threads used so far."""
+    devices: list[str] = field(default_factory=list)
+    """The devices used so far; more than one if the run was continued on another machine."""
+    precisions: list[str] = field(default_factory=list)
+    """The precisions used so far."""
     history: list[HistoryRow] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -194,6 +198,7 @@ class Trainer:
             if self.curves is not None:
                 self.curves.rewrite(self.progress.history)
             self.set_training()
+            self.note_device()
             started, before = time.monotonic(), self.progress.seconds
             while self.progress.step < self.config.steps and not self.patience_ended:
                 self.update_threads()
@@ -215,6 +220,13 @@ class Trainer:
             self.setup.threads.adjust()
         if (count := torch.get_num_threads()) not in self.progress.threads:
             self.progress.threads.append(count)
+
+    def note_device(self) -> None:
+        """Record the device and precision of this session, if an earlier one of the run had others."""
+        name, p = device_name(self.setup.device), self.progress
+        for value, seen in ((name, p.devices), (self.setup.precision, p.precisions)):
+            if value not in seen:
+                seen.append(value)
 
     @property
     def patience_ended(self) -> bool:

@@ -1,17 +1,23 @@
-"""After the last step: scoring and examples are shown, counted, and the examples can be left out."""
+"""After the last step: scoring and examples are shown and counted; the record is of what was scored, and names all
+sessions."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pix3d_onet.config import ModelConfig, TrainConfig
+from pix3d_onet.errors import InterruptedRunError
 from pix3d_onet.events import Event, Progress, TrainStep
+from pix3d_onet.learning.checkpoint import load_tensors, save_best
 from pix3d_onet.learning.training import run as training
+from pix3d_onet.learning.training import trainer
 from pix3d_onet.runs.record import RunRecord
 
 MODEL = ModelConfig("test_resnet", c_dim=8, hidden_dim=16, blocks=1)
@@ -77,3 +83,39 @@ def test_the_test_s_own_threshold_is_that_of_validation(data: Path, tmp_path: Pa
     assert record.test_scores_at_threshold == at_own.test_scores
     assert record.val_scores_at_threshold == at_own.val_scores
     assert record.test_scores != at_own.test_scores
+
+
+def stop_after(step: int, data: Path, out: Path, config: TrainConfig) -> None:
+    """Train, and stop with everything saved."""
+
+    def stop(event: Event) -> None:
+        if isinstance(event, TrainStep) and event.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRunError):
+        run(data, out, config, emit=stop, examples=False)
+
+
+def test_the_record_is_of_the_network_that_is_stored(data: Path, tmp_path: Path) -> None:
+    """As after a kill between the best network of step 6 and its checkpoint, if the repeated steps are no better."""
+    good = run(data, tmp_path / "good", LONGER, examples=False)
+    flat = dataclasses.replace(LONGER, val_every=3, lr=1e-12)
+    stop_after(4, data, tmp_path / "run", flat)
+    state, header = load_tensors(tmp_path / "good" / "best" / "model.safetensors")
+    own = load_tensors(tmp_path / "run" / "best" / "model.safetensors")[1]
+    assert own["step"] == 3
+    save_best(tmp_path / "run", state, {**own, "step": 6, "val_iou": header["val_iou"]})
+    record = run(data, tmp_path / "run", flat, resume=True, examples=False)
+    assert (record.best_step, record.best_val_iou) == (6, good.best_val_iou)
+    assert record.val_scores == good.val_scores
+
+
+def test_a_run_that_moves_to_another_machine_names_both(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "device_name", lambda _: "First CPU")
+    stop_after(4, data, tmp_path / "run", LONGER)
+    monkeypatch.setattr(trainer, "device_name", lambda _: "Second CPU")
+    record = run(data, tmp_path / "run", LONGER, resume=True, examples=False)
+    assert record.device["name"] == "First CPU + Second CPU"
+    assert record.device["precision"] == "fp32"

@@ -19,6 +19,7 @@ from pix3d_onet.ablation.stored_runs import variant_of
 from pix3d_onet.config import ModelConfig, TrainConfig
 from pix3d_onet.errors import ConfigError, InputError, InterruptedRunError, UnsuitableError
 from pix3d_onet.events import Event, Note, TrainStep
+from pix3d_onet.learning.extraction.predictor import run_settings
 from pix3d_onet.learning.network.encoders import make_backbone, suggestion
 from pix3d_onet.learning.network.model import build_model
 from pix3d_onet.learning.training import examples
@@ -133,6 +134,14 @@ def test_a_start_from_other_data_is_warned_of(data: Path, tmp_path: Path) -> Non
     (note,) = (n for n in notes if isinstance(n, Note) and "other data" in n.message)
     assert note.level == "warning"
     assert note.message.startswith(f"{tmp_path / 'a'} was trained on other data (")
+    first = read_run(tmp_path / "a").data["data_hash"]
+    assert read_run(tmp_path / "c").data["earlier"] == [first]
+    assert "earlier" not in read_run(tmp_path / "b").data
+    notes.clear()
+    run(other, tmp_path / "d", init_from=tmp_path / "c", emit=notes.append)  # the first data are two runs away
+    (note,) = (n for n in notes if isinstance(n, Note) and "other data" in n.message)
+    assert f"({first})" in note.message
+    assert run_settings(tmp_path / "d").trained_on == (read_run(tmp_path / "d").data["data_hash"], first)
 
 
 def test_an_encoder_with_a_short_name_can_be_the_cameras_own() -> None:
