@@ -149,7 +149,12 @@ def read_mask(path: Path, *, upright: bool = False) -> Bool:
 
 
 def array_of(values: ArrayLike, what: str) -> NDArray[Any]:
-    """``values`` as an array; InputError, which names ``what`` it is, if NumPy makes no array of numbers of it."""
+    """``values`` as an array; InputError, which names ``what`` it is, if NumPy makes no array of numbers of it.
+
+    Pictures of Pillow with a palette give their colours, not the indices of these.
+    """
+    if isinstance(values, Image.Image) and values.mode in ("P", "PA"):
+        values = values.convert("RGBA" if values.has_transparency_data else "RGB")
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: tensors with a gradient
@@ -161,6 +166,8 @@ def array_of(values: ArrayLike, what: str) -> NDArray[Any]:
 
 def array_mask(mask: ArrayLike) -> Bool:
     """(H, W) mask values → (H, W) bool, as in :func:`read_mask`; InputError for another shape, or no numbers."""
+    if isinstance(mask, Image.Image) and mask.mode in ("P", "PA"):
+        mask = mask.convert("L")
     values = array_of(mask, "a mask")
     if values.ndim != 2:
         raise InputError(f"a mask must be (H, W), not {values.shape}.")

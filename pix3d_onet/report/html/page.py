@@ -171,6 +171,7 @@ def _statistics_note(table: Table) -> str:
     return (
         f"IoU − base: mean IoU minus that of {table.base} over {table.tested_shapes} {table.tested_on} shapes, "
         f"seeds averaged; its 95 % interval (BCa bootstrap, {table.resamples} resamples, expanded for few shapes) "
-        "and p of a sign-flip test, p corrected after Holm for all comparisons; p seeds: of Welch's t test over runs, corrected likewise. "
+        "and p of a sign-flip test, p corrected after Holm for all comparisons; p seeds: of Welch's t test over runs, "
+        "corrected likewise. "
         f"{means}"
     )

@@ -134,3 +134,12 @@ def test_a_damaged_picture_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(RejectError) as caught:
         read_rgb(path)
     assert caught.value.message == said
+
+
+def test_pictures_with_a_palette_are_their_colours_not_its_indices() -> None:
+    """Black and white have the indices 1 and 0 here, so that indices would be the mask's opposite."""
+    picture = Image.fromarray(np.array([[1, 0, 0], [0, 1, 1]], np.uint8), mode="P")
+    picture.putpalette([255, 255, 255, 0, 0, 0])
+    np.testing.assert_array_equal(decoding.array_mask(picture), [[False, True, True], [True, False, False]])
+    rgb, _ = decoding.array_rgb(picture)
+    np.testing.assert_array_equal(rgb[..., 0], [[0, 255, 255], [255, 0, 0]])
