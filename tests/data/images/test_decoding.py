@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix3d_onet.data.images.decoding import no_file, read_mask, read_rgb
+from pix3d_onet.data.images.decoding import array_mask, array_rgb, no_file, read_mask, read_rgb
 from pix3d_onet.errors import RejectError
 
 
@@ -140,6 +140,6 @@ def test_pictures_with_a_palette_are_their_colours_not_its_indices() -> None:
     """Black and white have the indices 1 and 0 here, so that indices would be the mask's opposite."""
     picture = Image.fromarray(np.array([[1, 0, 0], [0, 1, 1]], np.uint8), mode="P")
     picture.putpalette([255, 255, 255, 0, 0, 0])
-    np.testing.assert_array_equal(decoding.array_mask(picture), [[False, True, True], [True, False, False]])
-    rgb, _ = decoding.array_rgb(picture)
+    np.testing.assert_array_equal(array_mask(picture), [[False, True, True], [True, False, False]])
+    rgb, _ = array_rgb(picture)
     np.testing.assert_array_equal(rgb[..., 0], [[0, 255, 255], [255, 0, 0]])
