@@ -148,10 +148,10 @@ def bench(
     """Train missing runs, continue interrupted ones, keep finished ones.
 
     Runs are trained one after another, or in one process per device if there are several, or on the workers of
-    ``cluster``, which see ``data`` and ``out`` under the same paths. If a run fails, the others go on. An error is
-    raised if all runs fail, or if the first one fails on its input, because then all would.
-    BusyError if another process works in the same folder of runs. InputError if ``out`` is neither empty nor made by
-    onet, unless ``overwrite``.
+    ``cluster``, which see ``data`` and ``out`` under the same paths. If a run fails, or the record of a finished one is
+    damaged, the others go on. An error is raised if all runs fail, or if the first one fails on its input, because then
+    all would. BusyError if another process works in the same folder of runs. InputError if ``out`` is neither empty nor
+    made by onet, unless ``overwrite``.
     """
     runs: dict[str, StoredRun] = {}
     failures: list[Failure] = []
@@ -161,9 +161,14 @@ def bench(
         check_claim(out, KIND, files=(), folders=folders, known=holds_runs, overwrite=overwrite, emit=emit)
         done = [p for p in plan if p.state == "done"]
         for planned in done:
-            runs[planned.name] = run = _labelled(planned)
+            try:
+                runs[planned.name] = run = _labelled(planned)
+            except InputError as damage:
+                failures.append(Failure(planned, damage))
+                emit(Note(f"{planned.name} cannot be used, its cells are blank: {damage}", "warning"))
+                continue
             emit(RunFinished(planned.name, place[planned.name], len(plan), True, run.record.best_val_iou))
-        todo = [p for p in plan if p.name not in runs]
+        kept, todo = len(runs), [p for p in plan if p not in done]
         for planned, error in _train_all(todo, data, train, devices, cluster, _Announce(place, emit)):
             if error is None:
                 runs[planned.name] = run = _labelled(planned)
@@ -182,7 +187,7 @@ def bench(
     if failures and not runs:
         raise failures[0].error
     finished = tuple(runs[p.name] for p in plan if p.name in runs)
-    return BenchResult(finished, len(runs) - len(done), tuple(failures))
+    return BenchResult(finished, len(runs) - kept, tuple(failures))
 
 
 def _labelled(planned: PlannedRun) -> StoredRun:

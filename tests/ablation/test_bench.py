@@ -203,6 +203,22 @@ def test_what_ends_one_run_does_not_end_the_others(tmp_path: Path, error: Except
     assert result.trained == 2
 
 
+def test_a_damaged_record_does_not_end_the_others_and_is_never_replaced(tmp_path: Path) -> None:
+    runs = plan(tmp_path, names=("resnet18", "convnext"), seeds=(0, 1))
+    bench(runs[:2], tmp_path, FakeTraining(), out=tmp_path)
+    damaged = runs[0].folder / "run.json"
+    damaged.write_text("{")
+    again = FakeTraining()
+    events: list[Event] = []
+    result = bench(runs, tmp_path, again, out=tmp_path, emit=events.append)
+    assert [failure.run.name for failure in result.failures] == ["resnet18/0"]
+    assert [name for name, _, _ in again.calls] == ["resnet18", "convnext"]  # of seed 1
+    assert (len(result.runs), result.trained) == (3, 2)
+    assert damaged.read_text() == "{"
+    (note,) = (e.message for e in events if isinstance(e, Note))
+    assert note.startswith("resnet18/0 cannot be used, its cells are blank: ")
+
+
 def test_when_all_fail_the_first_error_is_the_answer(tmp_path: Path) -> None:
     training = FakeTraining(lambda n, s: DivergedError(f"{n} is NaN"))
     with pytest.raises(DivergedError, match="resnet18"):
