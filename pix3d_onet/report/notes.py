@@ -13,9 +13,10 @@ if TYPE_CHECKING:  # the table has its notes
 
 def table_notes(table: Table) -> tuple[str, ...]:
     """Further notes below the caption, one sentence each."""
+    base = table.called(table.base)
     notes = [table.smoke_test] if table.smoke_test else []
     for kind, does in CONSTANT.items():
-        if same := [r.variant for r in table.rows if any(cell.constant == kind for cell in r.runs)]:
+        if same := [table.called(r.variant) for r in table.rows if any(cell.constant == kind for cell in r.runs)]:
             notes.append(f"Has learnt no shape, since it {does}: {', '.join(same)}.")
     if 0 < (count := table.counts.get("val", 0)) < FEW_PICTURES:
         notes.append(f"Only {count} validation picture{'' if count == 1 else 's'}: too few to rank variants.")
@@ -23,10 +24,10 @@ def table_notes(table: Table) -> tuple[str, ...]:
         notes.append("“report”: the course report that is reproduced (Pix3D chairs, 3000 steps).")
     if len(table.seeds) > 1:
         notes.append("±: 95 % Student-t interval of the mean over seeds.")
-    partial = [r.variant for r in table.rows if r.seeds and set(r.seeds) != set(table.seeds)]
+    partial = [table.called(r.variant) for r in table.rows if r.seeds and set(r.seeds) != set(table.seeds)]
     if partial:
         notes.append(f"Fewer seeds than the others: {', '.join(partial)}; compared over shared seeds only.")
-    if longer := [f"{r.variant} {r.steps}" for r in table.rows if r.runs and r.steps != table.steps]:
+    if longer := [f"{table.called(r.variant)} {r.steps}" for r in table.rows if r.runs and r.steps != table.steps]:
         notes.append(f"Other numbers of steps than {table.steps}: {', '.join(longer)}.")
     if len(devices := _devices(table)) > 1:
         listing = "; ".join(f"{device}: {', '.join(names)}" for device, names in devices.items())
@@ -37,7 +38,7 @@ def table_notes(table: Table) -> tuple[str, ...]:
     if fewer := _fewer_pictures(table):
         notes.append(
             f"Scored on fewer pictures, those with a camera: {'; '.join(fewer)}. Their own means are over these; "
-            f"what compares them with {table.base} is over shared pictures only."
+            f"what compares them with {base} is over shared pictures only."
         )
     if depends := _order_depends(table):
         notes.append(depends)
@@ -51,34 +52,35 @@ def table_notes(table: Table) -> tuple[str, ...]:
         notes.append(f"The tests are on the pictures on which {chosen} were chosen: take p as optimistic.")
     if table.tested_shapes:
         notes.append(
-            f"*+ and *−: better and worse than {table.base} over {table.tested_shapes} {table.tested_on} shapes "
+            f"*+ and *−: better and worse than {base} over {table.tested_shapes} {table.tested_on} shapes "
             f"(sign-flip permutation test) and over seeds (Welch's t test), both with Holm-corrected "
             f"p < {table.significance:g}."
         )
         if any(r.difference is not None and r.p_seeds is None for r in table.rows):
             notes.append(
-                f"A row has no mark without two runs whose seeds {table.base} has as well: other seeds could change "
+                f"A row has no mark without two runs whose seeds {base} has as well: other seeds could change "
                 "which is better."
             )
     if table.marks_differ:
-        notes.append(f"At each run's own best threshold the marks differ: {', '.join(table.marks_differ)}.")
+        differing = ", ".join(map(table.called, table.marks_differ))
+        notes.append(f"At each run's own best threshold the marks differ: {differing}.")
     if table.unscored:
         notes.append(f"Without scores on {table.tested_on}, left out of the tests: {', '.join(table.unscored)}.")
     if table.unfinished:
         notes.append(f"Unfinished, not in the table: {'; '.join(r.summary for r in table.unfinished)}. {CONTINUE}")
     begun = {r.variant for r in table.unfinished}
-    missing = [r.variant for r in table.rows if not r.runs and r.variant not in begun]
+    missing = [table.called(r.variant) for r in table.rows if not r.runs and r.variant not in begun]
     if missing:
         notes.append(f"No finished run, left blank: {', '.join(missing)}.")
     return tuple(notes)
 
 
 def _devices(table: Table) -> dict[str, list[str]]:
-    """Device with its precision → variants with a run on it."""
+    """Device with its precision → labels of the variants with a run on it."""
     found: dict[str, list[str]] = {}
     for row in table.rows:
         for device in sorted({cell.device for cell in row.runs}):
-            found.setdefault(device, []).append(row.variant)
+            found.setdefault(device, []).append(table.called(row.variant))
     return found
 
 
@@ -102,9 +104,10 @@ def _order_depends(table: Table) -> str:
     (at_here, here_own), (at_there, there_own) = rows[here], rows[there]
     if there_own <= here_own or at_here <= at_there:
         return ""
+    first, second = table.called(here), table.called(there)
     return (
-        f"Which Val IoU is highest depends on the threshold: at that of training {here} has {at_here:.4f} and "
-        f"{there} {at_there:.4f}, at the one that is best for each run {here_own:.4f} and {there_own:.4f}."
+        f"Which Val IoU is highest depends on the threshold: at that of training {first} has {at_here:.4f} and {second} "
+        f"{at_there:.4f}, at the one that is best for each run {here_own:.4f} and {there_own:.4f}."
     )
 
 
@@ -117,4 +120,4 @@ def _fewer_pictures(table: Table) -> list[str]:
         for name, count in counts.items():
             if 0 < count < most:
                 found.setdefault(name, []).append(f"{count} of {most} {split}")
-    return [f"{name}: {', '.join(parts)}" for name, parts in found.items()]
+    return [f"{table.called(name)}: {', '.join(parts)}" for name, parts in found.items()]

@@ -160,6 +160,13 @@ class Table:
         """The row of a variant; StopIteration if there is none."""
         return next(r for r in self.rows if r.variant == variant)
 
+    def called(self, variant: str) -> str:
+        """What the texts around the table call a variant: its label in quotes, with its name if two rows
+        have that label."""
+        labels = {r.variant: r.label for r in self.rows}
+        label = labels.get(variant, variant)
+        return f"“{label}” ({variant})" if list(labels.values()).count(label) > 1 else f"“{label}”"
+
     @property
     def caption(self) -> str:
         """One sentence: meaning of the numbers, data set, recipe, seeds, device."""
@@ -187,7 +194,7 @@ class Table:
         used: dict[float, list[str]] = {}
         for row in self.rows:
             for value in sorted(set(row.thresholds)):
-                used.setdefault(value, []).append(row.variant)
+                used.setdefault(value, []).append(self.called(row.variant))
         usual = self.threshold if self.threshold in used or not used else max(used, key=lambda value: len(used[value]))
         rest = [f"{value:g} of {', '.join(names)}" for value, names in sorted(used.items()) if value != usual]
         return "; ".join((f"threshold {usual:g}", *rest))

@@ -89,7 +89,7 @@ def test_constancy_is_that_at_the_run_s_threshold(tmp_path: Path) -> None:
     assert not any("Has learnt no shape" in note for note in at_own(tmp_path).notes)
     write_run(tmp_path / "a", dataclasses.replace(record, constant="", constant_at_threshold="inside"))
     assert not any("Has learnt no shape" in note for note in at_training(tmp_path).notes)
-    assert any("it labels every validation point inside: resnet18." in note for note in at_own(tmp_path).notes)
+    assert any("it labels every validation point inside: “ResNet18 (base)”." in note for note in at_own(tmp_path).notes)
 
 
 def test_only_runs_of_the_table_need_these_scores(tmp_path: Path) -> None:
@@ -133,8 +133,8 @@ def test_an_order_that_depends_on_the_threshold_is_named(tmp_path: Path, own: fl
     table = at_training(tmp_path)
     here, there = (table.row(name).val_iou for name in ("resnet18", "convnext"))
     said = (
-        f"Which Val IoU is highest depends on the threshold: at that of training resnet18 has {here:.4f} and convnext "
-        f"{there:.4f}, at the one that is best for each run 0.4200 and {own:.4f}."
+        f"Which Val IoU is highest depends on the threshold: at that of training “ResNet18 (base)” has "
+        f"{here:.4f} and “ConvNeXt Tiny” {there:.4f}, at the one that is best for each run 0.4200 and {own:.4f}."
     )
     assert (said in table.notes) == wanted
     assert any("depends on the threshold" in note for note in table.notes) == wanted
@@ -145,9 +145,9 @@ def test_thresholds_of_training_that_differ_are_in_the_caption() -> None:
     runs = group_runs(find_runs(ROOT / "benchmarks" / "results" / "best" / "runs"))
     group = max(runs, key=lambda group: len(group.runs))
     table = build_table(group)
-    assert "(threshold 0.3; 0.4 of best, best-predicted; " in table.caption
+    assert "(threshold 0.3; 0.4 of “Recipe best”, “Recipe best, predicted camera”; " in table.caption
     assert table.marks_differ == ("convnext",)  # worse than ResNet18 at 0.3, and not at the thresholds that suit both
-    assert "At each run's own best threshold the marks differ: convnext." in table.notes
+    assert "At each run's own best threshold the marks differ: “ConvNeXt Tiny”." in table.notes
     alone = build_table(group, [variant("best")])
     assert "(threshold 0.4; " in alone.caption
 

@@ -66,7 +66,7 @@ def test_what_was_not_run_is_blank_but_its_known_counts_stand(tmp_path: Path) ->
     row = table.row("resnet50")
     assert (row.val_iou, row.relative, row.best_step, row.seeds, row.runs) == (None, None, None, (), ())
     assert (row.params, row.params_paper) == (26_139_201, "26.1M")
-    assert any("resnet50" in note for note in table.notes)
+    assert any("“ResNet50”" in note for note in table.notes)
     assert "| ResNet50 | 26.14M | 26.1M |  | 0.3941 |  | −2.5% |  |" in formats.markdown(table)
 
 
@@ -85,7 +85,7 @@ def test_unequal_seeds_are_compared_over_shared_seeds_and_say_so(tmp_path: Path)
     expected = make_record("convnext", 1).best_val_iou / make_record("resnet18", 1).best_val_iou - 1
     assert table.row("convnext").relative == pytest.approx(expected)
     assert table.row("convnext").val_iou_ci is None
-    assert any("Fewer seeds" in n and "convnext" in n for n in table.notes)
+    assert any("Fewer seeds" in n and "“ConvNeXt Tiny”" in n for n in table.notes)
 
 
 def test_fewer_pictures_are_compared_over_shared_pictures_and_say_so(tmp_path: Path) -> None:
@@ -106,8 +106,8 @@ def test_fewer_pictures_are_compared_over_shared_pictures_and_say_so(tmp_path: P
     assert row.relative == pytest.approx(0)
     assert row.difference == pytest.approx(0)
     assert (row.val_pictures, row.test_pictures) == (6, 6)
-    assert any("convnext-fp3-pose: 6 of 7 val, 6 of 7 test" in n for n in table.notes)
-    assert not any("resnet18: " in n for n in table.notes)
+    assert any("“+ Pose”: 6 of 7 val, 6 of 7 test" in n for n in table.notes)
+    assert not any("ResNet18 (base)”: " in n for n in table.notes)
 
 
 def test_rows_that_were_trained_on_different_numbers_of_pictures_are_said_to_be(tmp_path: Path) -> None:
@@ -130,9 +130,9 @@ def test_devices_and_precisions_that_differ_are_named(tmp_path: Path, differs: d
     device = {**other.device, **differs}
     (note,) = (n for n in table_of(tmp_path).notes if "different devices" in n)
     assert note.endswith(
-        f"; {device['name']} ({device['precision']}): convnext): their speeds, times and memory do not compare."
+        f"; {device['name']} ({device['precision']}): “ConvNeXt Tiny”): their speeds, times and memory do not compare."
     )
-    assert " (bf16): resnet18; " in note
+    assert " (bf16): “ResNet18 (base)”; " in note
 
 
 def test_a_figure_that_one_run_lacks_is_not_averaged_over_the_others(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_a_row_that_was_trained_for_longer_says_so(tmp_path: Path) -> None:
     write_run(tmp_path / "longer", longer)
     table = table_of(tmp_path)
     assert [r.steps for r in table.rows] == [3000, 9000]
-    assert "Other numbers of steps than 3000: longer 9000." in table_notes(table)
+    assert "Other numbers of steps than 3000: “longer” 9000." in table_notes(table)
 
 
 def test_validation_on_fewer_points_is_stated(tmp_path: Path) -> None:
@@ -380,7 +380,7 @@ def test_what_says_nothing_of_shapes_is_noted(tmp_path: Path) -> None:
     record = make_record("resnet18")
     write_run(tmp_path / "a", dataclasses.replace(record, constant="inside", data={**record.data, "val": 1}))
     notes = " ".join(table_of(tmp_path).notes)
-    assert "Has learnt no shape, since it labels every validation point inside: resnet18." in notes
+    assert "Has learnt no shape, since it labels every validation point inside: “ResNet18 (base)”." in notes
     assert "Only 1 validation picture: too few" in notes
 
 
@@ -400,8 +400,8 @@ def test_an_unfinished_run_is_not_one_that_was_not_run(tmp_path: Path) -> None:
     assert "convnext, seed 0 (step 100 of 3000 saved, in convnext/0-ab)" in begun
     assert "`onet bench`" in begun
     (missing,) = [n for n in notes if n.startswith("No finished run")]
-    assert "resnet50" in missing
-    assert "convnext," not in missing
+    assert "“ResNet50”" in missing
+    assert "“ConvNeXt Tiny”" not in missing
     alone = table_of(tmp_path, variants=[variant("resnet18")], unfinished=found)
     assert alone.unfinished == ()
 

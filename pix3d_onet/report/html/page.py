@@ -164,12 +164,13 @@ def _statistics_note(table: Table) -> str:
     if not table.tested_on:
         return "No per-shape scores were stored."
     means = f"Test {'IoU is a mean' if table.own_thresholds else 'and last IoU are means'} over seeds."
+    base = table.called(table.base)
     if not table.tested_shapes:
-        few = f"Fewer than {MIN_SHAPES} {table.tested_on} shapes shared with {table.base}: no test of the differences. "
+        few = f"Fewer than {MIN_SHAPES} {table.tested_on} shapes shared with {base}: no test of the differences. "
         compared = any(r.runs and r.variant != table.base for r in table.rows)
         return f"{few if compared else ''}{means}"
     return (
-        f"IoU − base: mean IoU minus that of {table.base} over {table.tested_shapes} {table.tested_on} shapes, "
+        f"IoU − base: mean IoU minus that of {base} over {table.tested_shapes} {table.tested_on} shapes, "
         f"seeds averaged; its 95 % interval (BCa bootstrap, {table.resamples} resamples, expanded for few shapes) "
         "and p of a sign-flip test, p corrected after Holm for all comparisons; p seeds: of Welch's t test over runs, "
         "corrected likewise. "

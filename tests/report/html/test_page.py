@@ -327,7 +327,7 @@ def test_a_smoke_test_says_so(report: Report, text: str) -> None:
 
 def test_without_a_test_nothing_is_claimed_of_one(report: Report) -> None:
     few = html_page(report.group, replace(report.table, tested_shapes=0), report.gallery)
-    assert "Fewer than 5 test shapes shared with resnet18: no test of the differences." in few
+    assert "Fewer than 5 test shapes shared with “ResNet18 (base)”: no test of the differences." in few
     assert "BCa" not in few
 
 
