@@ -106,8 +106,8 @@ def _order_depends(table: Table) -> str:
         return ""
     first, second = table.called(here), table.called(there)
     return (
-        f"Which Val IoU is highest depends on the threshold: at that of training {first} has {at_here:.4f} and {second} "
-        f"{at_there:.4f}, at the one that is best for each run {here_own:.4f} and {there_own:.4f}."
+        f"Which Val IoU is highest depends on the threshold: at that of training {first} has {at_here:.4f} and "
+        f"{second} {at_there:.4f}, at the one that is best for each run {here_own:.4f} and {there_own:.4f}."
     )
 
 
