@@ -167,17 +167,6 @@ class _Suite:
             key = error.setting
             place = (*where, key) if named and key in table else where
             self.fail(place, f"{key} must be {error.rule}, not {table.get(key, error.value)!r}")
-        except (ConfigError, TypeError):
-            for key, value in table.items():
-                wanted = next(type(f.default) for f in dataclasses.fields(config) if f.name == key)
-                try:
-                    config.from_json({key: value})
-                except SettingError:
-                    continue
-                except (ConfigError, TypeError):
-                    place = (*where, key) if named else where
-                    self.fail(place, f"{key} must be of type {wanted.__name__}, not {value!r}")
-            raise
         return {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
 
     def strings(self, key: str) -> list[str]:

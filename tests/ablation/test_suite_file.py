@@ -85,7 +85,7 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
         ('suites = ["pose"]\nbase = "convnext"', 2, "base must be one of its rows (resnet18, resnet18-pose,"),
         ('suites = [\n "pose",\n]\nseeds = [0,\n -1]', 4, "seed must be 0 to 4294967295, not -1"),
         ('suites = ["pose"]\nseeds = [1, 1]', 2, "seed 1 is named twice"),
-        ('suites = ["pose"]\nseeds = ["1"]', 2, "seed must be of type int, not '1'"),
+        ('suites = ["pose"]\nseeds = ["1"]', 2, "seed must be a whole number, not '1'"),
         ('suites = ["pose"]\nrecipe = 3', 2, "recipe must be a table, not 3"),
         ('suites = ["pose"]\n[recipe]\npreset = "slow"', 3, "preset must be paper, quick or best, not 'slow'"),
         (
@@ -96,8 +96,8 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
         ('suites = ["pose"]\n[recipe]\nseed = 3', 3, "no key 'seed' in recipe"),
         ('suites = ["pose"]\n[recipe]\nlr = 1\nsteps = 0', 4, "steps must be 1 or more, not 0"),
         ('suites = ["pose"]\n[recipe]\nlr = nan', 3, "lr must be a number, not nan"),
-        ('suites = ["pose"]\n[recipe]\nsteps = 2.5', 3, "steps must be of type int, not 2.5"),
-        ('suites = ["pose"]\n[recipe]\nsteps = 1979-05-27', 3, "steps must be of type int, not datetime"),
+        ('suites = ["pose"]\n[recipe]\nsteps = 2.5', 3, "steps must be a whole number, not 2.5"),
+        ('suites = ["pose"]\n[recipe]\nsteps = 1979-05-27', 3, "steps must be a whole number, not datetime"),
         (
             'suites = ["pose"]\n[recipe]\naugment = ["blur"]',
             3,
@@ -110,7 +110,7 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
         ('[[variant]]\nname = ""', 2, "name must be text, not ''"),
         ('[[variant]]\nname = "mine"', 2, "this variant has no encoder. The package has no variant 'mine'"),
         ('[[variant]]\nname = "mine"\nencoder = ""', 3, "encoder must be a timm model name, not ''"),
-        ('[[variant]]\nname = "mine"\nencoder = 3', 3, "encoder must be of type str, not 3"),
+        ('[[variant]]\nname = "mine"\nencoder = 3', 3, "encoder must be text, not 3"),
         ('[[variant]]\nname = "mine"\nencoder = "x"\nscales = 2', 4, "scales must be 1 or 3, not 2"),
         ('[[variant]]\nname = "mine"\nencoder = "x"\ntrain = 2', 4, "train must be a table, not 2"),
         ('[[variant]]\nname = "m"\nencoder = "x"\n[variant.train]\nema = 2.0', 5, "ema must be at least 0 and below 1"),
