@@ -271,7 +271,8 @@ class SourceShape:
 
     ``object_id``, ``category``, ``group``: see :class:`ShapeIdentity`. ``mesh``: the file with its geometry (the
     original layout: ``points.npz``); ``voxel``: the source's own occupancy grid, used only for quality control;
-    ``cloud``: surface points of a source that has labels instead of meshes (``pointcloud.npz``).
+    ``cloud``: surface points of a source that has labels instead of meshes (``pointcloud.npz``); ``given_mesh``: the
+    surface itself, if such a source has it (``mesh.off``).
     """
 
     object_id: str
@@ -281,6 +282,7 @@ class SourceShape:
     views: tuple[SourceView, ...]
     voxel: Path | None = None
     cloud: Path | None = None
+    given_mesh: Path | None = None
 
     @property
     def identity(self) -> ShapeIdentity:
@@ -288,9 +290,10 @@ class SourceShape:
         return ShapeIdentity(self.object_id, self.category, self.group)
 
     @property
-    def second_file(self) -> Path | None:
-        """The file that is read beside ``mesh``: a change of it is a change of the shape."""
-        return self.cloud or self.voxel
+    def further_files(self) -> tuple[Path | None, ...]:
+        """The files that are read beside ``mesh``: a change of one is a change of the shape."""
+        more = () if self.given_mesh is None else (self.given_mesh,)
+        return (self.cloud or self.voxel, *more)
 
 
 @dataclass(frozen=True, slots=True)

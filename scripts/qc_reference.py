@@ -33,6 +33,10 @@ A *longest side* is that of the closed mesh's bounding box, 1 in the normalised 
 that the mesh was closed on: 1/(0.9·`grid_resolution`) of the longest side (without that figure: the `--resolution`),
 0.43 % at the default 256. A figure that could not be measured is null: `volume_ratio` of a mesh that was open,
 `voxel_agreement` without a voxel grid.
+
+Shapes of the [original layout](format.md#the-original-layout) come with labels instead of meshes. They have few figures
+and are not judged by the rules below, but for one: they are rejected if fewer than 90 % of the labels agree with the
+surface.
 """
 
 RULES_HEAD = """\

@@ -3,25 +3,53 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pix3d_onet.data.store.card import card_files, write_card
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit
-from pix3d_onet.files import check_claim, file_digest, member, own_json, remove, remove_empty, write_json, write_text
+from pix3d_onet.files import (
+    check_claim,
+    digest,
+    file_digest,
+    member,
+    own_json,
+    remove,
+    remove_empty,
+    write_json,
+    write_text,
+)
 
 KIND = "export"
 CLAIM_FILE = "export.json"
 """Written first, with the settings and the names of all files."""
+LONGEST_NAME = 200
+"""Bytes; file systems allow 255, and writing needs a few more."""
 SUMS_FILE = "SHA256SUMS"
 """Checksums for ``sha256sum -c``; written last, when the export is complete."""
 
 
 def plain_name(name: str) -> str:
-    """``name`` as a folder name that is valid on every file system."""
-    return re.sub(r"[^\w.~+-]+", "-", name).strip(".-") or "unnamed"
+    """``name`` as a folder name that is valid on every file system; a long one is cut, with its digest."""
+    plain = re.sub(r"[^\w.~+-]+", "-", name).strip(".-") or "unnamed"
+    if len(plain.encode()) <= LONGEST_NAME:
+        return plain
+    return plain.encode()[: LONGEST_NAME - 9].decode(errors="ignore") + "~" + digest(name.encode())[:8]
+
+
+def unique_names(names: Mapping[str, str]) -> dict[str, str]:
+    """Id → relative file name, where equal names (but for case) get ``~2``, ``~3``, … before their suffix."""
+    result: dict[str, str] = {}
+    taken: set[str] = set()
+    for key, wanted in names.items():
+        path, name, copy = PurePosixPath(wanted), wanted, 2
+        while name.lower() in taken:
+            name, copy = path.with_stem(f"{path.stem}~{copy}").as_posix(), copy + 1
+        taken.add(name.lower())
+        result[key] = name
+    return result
 
 
 def claim(out: Path, what: dict[str, Any], files: Sequence[str], *, overwrite: bool, emit: Emit) -> None:

@@ -22,7 +22,7 @@ from pix3d_onet.data.store.manifest import ShapeEntry
 from pix3d_onet.data.store.reader import Dataset
 from pix3d_onet.errors import InputError
 from pix3d_onet.events import Emit, Progress, ignore
-from pix3d_onet.export.claimed_folder import claim, finish, plain_name
+from pix3d_onet.export.claimed_folder import claim, finish, plain_name, unique_names
 from pix3d_onet.export.original_layout import by_split, model_names, split_of
 from pix3d_onet.files import member, write_json, write_text, writing
 from pix3d_onet.geometry.mesh.distances import surface_distances
@@ -59,7 +59,7 @@ def export_sdf_grid(
         entries = data.entries()
         names = model_names(entries)
         pix3d = data.manifest.source.get("kind") == "pix3d"
-        grids = {e.object_id: grid_name(e, names[e.object_id], pix3d=pix3d) for e in entries}
+        grids = unique_names({e.object_id: grid_name(e, names[e.object_id], pix3d=pix3d) for e in entries})
         lists = {
             f"{category}_{split}.lst": [PurePosixPath(grids[e.object_id]).parts[1] for e in chosen]
             for (category, split), chosen in by_split(entries, names).items()

@@ -48,7 +48,7 @@ def listing_digest(listing: SourceListing, shapes: Sequence[SourceShape]) -> str
 
     document = [
         [
-            [s.object_id, s.category, s.group, name(s.mesh), name(s.second_file)]
+            [s.object_id, s.category, s.group, name(s.mesh), *map(name, s.further_files)]
             + [[v.record_id, name(v.image), name(v.mask), *camera_key(v.camera)] for v in s.views]
             for s in shapes
         ],
@@ -158,7 +158,7 @@ def record_counts(
     else:
         known = {s.object_id for s in listing.shapes}
         used = len(entries)
-        lost = len(taken) - used + sum(r.object_id not in known for r in listing.rejected)
+        lost = len(taken) - used + sum(r.object_id not in known or r.record_id == r.object_id for r in listing.rejected)
         skipped["limit"] = len(listing.shapes) - len(taken)
     return {
         "records": listing.records,

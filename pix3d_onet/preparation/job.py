@@ -125,6 +125,7 @@ def prepare(
     """
     start = time.perf_counter()
     _refuse_sources(listing, out)
+    _refuse_equal_ids(listing)
     shapes = sorted(listing.shapes, key=lambda s: s.object_id)
     taken = tuple(shapes[: config.limit] if config.limit else shapes)
     execution = execution or Execution()
@@ -138,7 +139,7 @@ def prepare(
         if done is not None:
             manifest, restored = job.with_terms(done[0]), done[1]
             seconds = time.perf_counter() - start
-            return PrepareResult(out, manifest, read_rejects(out), True, restored, seconds=seconds)
+            return PrepareResult(out, manifest, _known_rejects(out, manifest), True, restored, seconds=seconds)
         if not ours:
             job.claim()
         outcomes, resumed = job.prepare_shapes()
@@ -376,15 +377,16 @@ class _Job:
         source = {**self.source, **terms}
         manifest = assemble(self.out, self.config, source, self.listing, self.shapes, prepared, rejected)
         self.staging.remove()
-        if self.config.split == "shape":
-            self._note_empty_splits(manifest.counts["groups_by_split"])
+        if self.config.split in ("shape", "image"):
+            kind = "groups" if self.config.split == "shape" else "images"
+            self._note_empty_splits(manifest.counts[f"{kind}_by_split"], "group" if kind == "groups" else "picture")
         return manifest
 
-    def _note_empty_splits(self, groups: Mapping[str, int]) -> None:
-        empty = [s for s, share in zip(SPLITS, self.config.fractions, strict=True) if share > 0 and groups[s] == 0]
+    def _note_empty_splits(self, dealt: Mapping[str, int], what: str) -> None:
+        empty = [s for s, share in zip(SPLITS, self.config.fractions, strict=True) if share > 0 and dealt[s] == 0]
         if empty:
             change = "Change `group_by`, or add" if self.listing.grouping else "Add"
-            few = f"{total} groups are" if (total := sum(groups.values())) > 1 else "1 group is"
+            few = f"{total} {what}s are" if (total := sum(dealt.values())) > 1 else f"1 {what} is"
             text = f"{few} too few for all splits: no shape is in {' or '.join(empty)}. {change} shapes."
             self.emit(Note(text, "warning"))
 
@@ -406,6 +408,13 @@ def _refuse_sources(listing: SourceListing, out: Path) -> None:
         raise ConfigError(f"`out={out}` is a folder of sources.", hint="Name another one for the data set.")
 
 
+def _refuse_equal_ids(listing: SourceListing) -> None:
+    """InputError if two shapes have one id: one of them would replace the other."""
+    counts = Counter(s.object_id for s in listing.shapes)
+    if twice := sorted(name for name, count in counts.items() if count > 1):
+        raise InputError(f"two shapes of {listing.root} have the id {twice[0]}.", hint="Rename one of them.")
+
+
 def _no_record(listing: SourceListing, out: Path) -> InputError:
     """The error for a source without a usable record; rejects are written unless ``out`` has a finished data set."""
     hint = "Look at the source's files."
@@ -415,7 +424,18 @@ def _no_record(listing: SourceListing, out: Path) -> InputError:
                 record_shards(out, ())
                 write_rejects(out, listing.rejected)
                 hint = f"{out / REJECTS_FILE} names each."
-    return InputError(f"no usable record: {_reasons(listing.rejected)}.", hint=hint)
+    causes = ", ".join(f"{count} not taken ({cause})" for cause, count in sorted(listing.skipped.items()))
+    reasons = "; ".join(filter(None, [_reasons(listing.rejected) if listing.rejected else "", causes]))
+    return InputError(f"no usable record: {reasons or 'the source lists none'}.", hint=hint)
+
+
+def _known_rejects(out: Path, manifest: Manifest) -> tuple[Rejected, ...]:
+    """The rejects of a finished data set. InputError if they are not as many as its manifest counts."""
+    rows, counted = read_rejects(out), manifest.counts.get("rejected", 0)
+    if len(rows) != counted:
+        text = f"{out / REJECTS_FILE} has {len(rows)} rejects, and the manifest counts {counted}."
+        raise InputError(text, hint="Restore it from a copy, or prepare again with `overwrite=True`.")
+    return rows
 
 
 def _is_intact(path: Path, sha256: str) -> bool:

@@ -122,14 +122,14 @@ def fingerprint(shape: SourceShape, config: PrepareConfig, contents: FileDigests
     ]
     what = [__version__, PART_VERSION, ALGORITHM, settings, *astuple(shape.identity)]
     name = shape.mesh.relative_to(contents.root).as_posix()
-    files = [name, contents.mesh(shape.mesh), contents.file(shape.second_file), views]
+    files = [name, contents.mesh(shape.mesh), *map(contents.file, shape.further_files), views]
     return digest(json.dumps([*what, *files], sort_keys=True).encode())
 
 
 def read_digest(shape: SourceShape, config: PrepareConfig, record_ids: Collection[str], contents: FileDigests) -> str:
     """Hash of the contents of the files that were read for a shape; ``record_ids``: its stored pictures.
 
-    It covers the mesh with its side files, the second file, and the pictures with their masks (with
+    It covers the mesh with its side files, the further files, and the pictures with their masks (with
     ``images_per_object`` ``one`` up to the stored one). Unlike :func:`fingerprint` it contains no settings and no
     version, so it changes only if the source changes.
     """
@@ -138,7 +138,7 @@ def read_digest(shape: SourceShape, config: PrepareConfig, record_ids: Collectio
         taken = next((i for i, v in enumerate(views) if v.record_id in record_ids), len(views))
         views = views[: taken + 1]
     pictures = [[contents.file(v.image), contents.file(v.mask)] for v in views]
-    return digest(json.dumps([contents.mesh(shape.mesh), contents.file(shape.second_file), *pictures]).encode())
+    return digest(json.dumps([contents.mesh(shape.mesh), *map(contents.file, shape.further_files), *pictures]).encode())
 
 
 def camera_key(camera: Camera | None) -> list[Any]:

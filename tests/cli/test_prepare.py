@@ -62,6 +62,10 @@ def test_strict_tells_rejects(root: Path, tmp_path: Path) -> None:
     assert status == 0
     assert json.loads(text)["rejected"] == 2
     assert "once it is mended, with --retry-failed" in onet(*arguments)[1]
+    (tmp_path / "data" / "rejects.jsonl").unlink()
+    status, _, errors = onet(*arguments, "--strict")
+    assert status == 3
+    assert "rejects.jsonl has 0 rejects, and the manifest counts 2." in errors
 
 
 def test_root_and_out_have_defaults(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

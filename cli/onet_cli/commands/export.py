@@ -117,5 +117,7 @@ def render(result: ExportResult, dataset: Path) -> None:
     console.print(f"{ui.counted(result.pictures, 'picture')}; {labels}", soft_wrap=True)
     stored, usual = read_manifest(dataset).config, PrepareConfig()
     samples = ("points", "surface_points")  # prepare wants as many as a file has
+    if not stored["surface_points"]:
+        return  # pointcloud.npz has no points, which prepare needs
     options = [f" --{n.replace('_', '-')} {stored[n]}" for n in samples if stored[n] != getattr(usual, n)]
     console.print(f"Next: onet prepare onet {shell(str(result.out))}{''.join(options)}", soft_wrap=True)

@@ -40,7 +40,7 @@ SHEET_SHAPES = 24
     "--split", type=click.Choice(SPLITS), help="Show only pictures of this split, and with --qc its worst shapes."
 )
 @click.option("--shapes", type=click.IntRange(1, 400), help="Most shapes on the sheet [24] or the page [400].")
-@click.option("--seed", default=0, show_default=True, help="Seed for choosing the shapes.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed for choosing the shapes.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that onet did not write.")
 @ui.common_options
 def inspect(

@@ -25,7 +25,7 @@ STYLES = {"passed": "green", "warning": "yellow", "failed": "red", "skipped": "d
     "--root", type=click.Path(path_type=Path), help="Folder of the source, to check that its meshes are unchanged."
 )
 @click.option("--all", "everything", is_flag=True, help="Check every shape and label instead of a sample.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the sample.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the sample.")
 @ui.common_options
 def verify(
     dataset: Path, root: Path | None, everything: bool, seed: int, as_json: bool, quiet: bool, verbose: bool

@@ -21,7 +21,8 @@ SHOWN = 3
 def list_meshes(root: Path, config: PrepareConfig, *, split_files: Sequence[Path] = ()) -> SourceListing:
     """Every mesh file below ``root`` that matches ``config.pattern``, in the order of their relative paths.
 
-    The object's id is the path without its extension (with it, if two files differ only in that). ``config.group_by``
+    The object's id is the path without its extension (with it, if two files differ only in that, or if what remains is
+    another file's name: ``x.obj.stl`` beside ``x.obj``). ``config.group_by``
     gives the group, and the first folder the category, see :mod:`~pix3d_onet.data.sources.grouping`. Links to files
     inside ``root`` are followed; links that lead out, and names that are not UTF-8, are rejects. So are links to
     folders, which are not followed (``linked-folder``), and folders that cannot be read (``unreadable-folder``): each
@@ -43,10 +44,10 @@ def list_meshes(root: Path, config: PrepareConfig, *, split_files: Sequence[Path
     groups = group_of(found, config.group_by)
     categories = category_of(groups)
     config.check_categories(map(printable, set(categories.values())), str(root))
-    stems = Counter(map(stem, found))
+    stems, names = Counter(map(stem, found)), frozenset(found)
     shapes, rejected, skipped = [], closed, Counter({"pattern": len(every) - len(found)})
     for name in found:
-        object_id = stem(name) if stems[stem(name)] == 1 else name
+        object_id = stem(name) if stems[stem(name)] == 1 and stem(name) not in names else name
         if not config.takes(categories[name]):
             skipped["category"] += 1
             continue

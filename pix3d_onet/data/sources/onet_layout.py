@@ -17,6 +17,7 @@ and ``img_choy2016_mask/000.png``.
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pix3d_onet.config import SPLITS, PrepareConfig
+from pix3d_onet.config import POINTS_HALF_SIDE, SPLITS, PrepareConfig
 from pix3d_onet.data.images.decoding import declared_size
 from pix3d_onet.errors import ConfigError, InputError, RejectError
 from pix3d_onet.files import inside, read_text, write_bytes
@@ -35,9 +36,11 @@ from pix3d_onet.types import Bool, Camera, Float64, Rejected, SourceListing, Sou
 
 POINTS, CLOUD, MESH = "points.npz", "pointcloud.npz", "mesh.off"
 PICTURES, MASKS, CAMERAS = "img_choy2016", "img_choy2016_mask", "cameras.npz"
-PICTURE_SUFFIXES = (".jpg", ".png")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 FOCAL_TOLERANCE = 1e-3
 """Largest skew, and largest difference of the two focal lengths, relative to the focal length, for square pixels."""
+FLOAT16_ROUNDING = 5e-4
+"""Most that float16 moves a coordinate near the border of the cube."""
 FLIP = np.diag([-1.0, -1.0, 1.0])
 """Camera axes right, down, forward ↔ left, up, forward."""
 STAGE = "parse"
@@ -73,26 +76,48 @@ def list_onet(root: Path, config: PrepareConfig, *, split_files: Sequence[Path] 
     shapes: list[SourceShape] = []
     rejected: list[Rejected] = []
     fixed: dict[str, str] = {}
-    for name in filter(config.takes, classes):
+    skipped: Counter[str] = Counter()
+    for name in classes:
+        folders = {f"{name}/{p.name}" for p in (root / name).iterdir() if (p / POINTS).is_file()}
+        if not config.takes(name):
+            skipped["category"] += len(folders)
+            continue
         listed = _read_lists(root / name, name)
         fixed |= listed
-        folders = {f"{name}/{p.name}" for p in (root / name).iterdir() if (p / POINTS).is_file()}
-        for object_id in sorted(set(listed) if listed and config.split == "lst" else folders | set(listed)):
+        if config.split == "lst" and not listed and len(classes) > 1:
+            hint = "Give `split=shape`, or leave the class out with `categories`."
+            raise InputError(
+                f"{root / name} has no train.lst, val.lst or test.lst, which `split=lst` needs.", hint=hint
+            )
+        taken = set(listed) if listed and config.split == "lst" else folders | set(listed)
+        skipped["not-in-split"] += len(folders - taken)
+        for object_id in sorted(taken):
             _add(root, object_id, shapes, rejected)
-    records = len(shapes) + sum(r.record_id == r.object_id for r in rejected)
-    return SourceListing("onet", root, tuple(shapes), tuple(rejected), records, fixed)
+    records = len(shapes) + sum(r.record_id == r.object_id for r in rejected) + skipped.total()
+    unused = {cause: count for cause, count in skipped.items() if count}
+    return SourceListing("onet", root, tuple(shapes), tuple(rejected), records, fixed, skipped=unused)
 
 
 def read_points(path: Path) -> GivenPoints:
-    """Read ``points.npz`` with packed or plain labels. RejectError, stage ``labels``, if it is damaged."""
+    """Read ``points.npz`` with packed or plain labels.
+
+    RejectError, stage ``labels``, if it is damaged, if a plain label is neither 0 nor 1, or if a point labelled inside
+    is outside the cube of the normalised frame.
+    """
     data = read_npz(path, ("points", "occupancies"), ("loc", "scale"))
     points, labels = _points(data["points"], path), data["occupancies"].ravel()
     if labels.dtype == np.uint8 and labels.size == -(-len(points) // 8):
         labels = np.unpackbits(labels)[: len(points)]
     if labels.shape != (len(points),):
         raise RejectError("bad-points", f"{path.name}: {labels.size} labels for {len(points)} points", "labels")
+    if not np.isin(labels, (0, 1)).all():  # also for NaN; logits and -1 would all be read as inside
+        raise RejectError("bad-points", f"{path.name}: labels must be 0 or 1, or packed bits", "labels")
+    labels = labels.astype(np.bool_)
+    if beyond := int((np.abs(points[labels]) > POINTS_HALF_SIDE + FLOAT16_ROUNDING).any(axis=1).sum()):
+        detail = f"{beyond} points labelled inside lie outside [-{POINTS_HALF_SIDE}, {POINTS_HALF_SIDE}]³"
+        raise RejectError("bad-points", f"{path.name}: {detail}: they are not in the normalised frame", "labels")
     loc, scale = _placement(data, path)
-    return GivenPoints(points, labels.astype(np.bool_), loc, scale)
+    return GivenPoints(points, labels, loc, scale)
 
 
 def read_cloud(path: Path) -> tuple[Float64, Float64]:
@@ -177,7 +202,7 @@ def _read_lists(folder: Path, name: str) -> dict[str, str]:
 def _add(root: Path, object_id: str, shapes: list[SourceShape], rejected: list[Rejected]) -> None:
     try:
         points = inside(root, f"{object_id}/{POINTS}")
-        cloud = inside(root, f"{object_id}/{CLOUD}")
+        cloud, mesh = (inside(root, f"{object_id}/{name}") for name in (CLOUD, MESH))
         if not points.is_file():
             raise RejectError("missing-points", f"{object_id}/{POINTS} does not exist", STAGE)
     except RejectError as error:
@@ -186,7 +211,11 @@ def _add(root: Path, object_id: str, shapes: list[SourceShape], rejected: list[R
     views, lost = _views(root, object_id)
     rejected += lost
     category = object_id.split("/", maxsplit=1)[0]
-    shapes.append(SourceShape(object_id, category, object_id, points, views, cloud=cloud))
+    shapes.append(
+        SourceShape(
+            object_id, category, object_id, points, views, cloud=cloud, given_mesh=mesh if mesh.is_file() else None
+        )
+    )
 
 
 def _views(root: Path, object_id: str) -> tuple[tuple[SourceView, ...], list[Rejected]]:
@@ -205,6 +234,10 @@ def _views(root: Path, object_id: str) -> tuple[tuple[SourceView, ...], list[Rej
             rejected.append(Rejected(object_id, f"{object_id}/{CAMERAS}", STAGE, error.reason, error.message))
     for path in files:
         record = f"{object_id}/{path.stem}"
+        if any(view.record_id == record for view in views):
+            detail = f"{PICTURES} has two pictures named {path.stem}; {path.name} is left out"
+            rejected.append(Rejected(object_id, f"{object_id}/{path.name}", STAGE, "same-name", detail))
+            continue
         try:
             image = inside(root, path.relative_to(root).as_posix())
             mask = inside(root, f"{object_id}/{MASKS}/{path.stem}.png")

@@ -243,7 +243,7 @@ def _shapes(records: Sequence[Pix3DRecord], per_object: str, skipped: Counter[st
             key = record.folder
         else:
             name = record.model.name
-            key = record.folder if name == "model.obj" else f"{record.folder}/{name.removesuffix('.obj')}"
+            key = record.folder if name == "model.obj" else f"{record.folder}/{name}"
         by_shape.setdefault(key, []).append(record)
     ids = _object_ids(by_shape)
     shapes = [_shape(ids[key], members) for key, members in by_shape.items()]
@@ -259,16 +259,19 @@ def _shape(object_id: str, members: Sequence[Pix3DRecord]) -> SourceShape:
 def _object_ids(keys: Iterable[str]) -> dict[str, str]:
     """An id for every shape that is a valid file name: ``model/chair/IKEA_POANG`` → ``chair-IKEA_POANG``.
 
-    It depends only on the key, not on other entries of the index: if this rule would give an ambiguous or invalid
-    name, a digest of the key is appended.
+    It depends only on the key, not on other entries of the index: if this rule could give two keys one name, or an
+    invalid one, a digest of the key is appended. So it is for all but ``model/<category>/<folder>`` and
+    ``model/<folder>``.
     """
     result: dict[str, str] = {}
     for key in keys:
-        parts = PurePosixPath(key).parts
+        parts = PurePosixPath(key.removesuffix(".obj")).parts
+        usual = len(parts) in (2, 3) and parts[0] == "model" and not key.endswith(".obj")
         parts = parts[1:] if len(parts) > 1 and parts[0] == "model" else parts
         plain = "-".join(parts)  # empty for a model beside the index
         name = "".join(c if c.isascii() and (c.isalnum() or c in "-_.+") else "_" for c in plain)[:120]
-        unambiguous = name == plain != "" and not any("-" in p for p in parts[:-1]) and not name.startswith(".")
+        usual = usual and "-" not in parts[0]  # chair-X is the folder X of chair
+        unambiguous = usual and name == plain and not name.startswith(".")
         result[key] = name if unambiguous else f"{name.lstrip('.') or 'shape'}-{digest(key.encode())[:8]}"
     return result
 

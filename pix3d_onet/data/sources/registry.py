@@ -119,7 +119,7 @@ SOURCES: dict[str, Source] = {
         ),
         Source(
             name="shapenet",
-            summary="ShapeNetCore v1 or v2. Pictures: Choy's renderings if they are beside it, else rendered views.",
+            summary="ShapeNetCore v1 or v2. Pictures: Choy's renderings if they are beside it, and rendered views.",
             function="pix3d_onet.data.sources.shapenet:list_shapenet",
             example="data/ShapeNet",
             takes=frozenset({"category"}),

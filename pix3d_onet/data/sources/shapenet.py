@@ -49,6 +49,7 @@ CHOY_FOCAL_MM, CHOY_SENSOR_MM = 35.0, 32.0
 """Focal length and sensor width of Choy's Blender camera, millimetres."""
 CHOY_DISTANCE = 1.75
 """Blender units per unit of distance in ``rendering_metadata.txt``."""
+METADATA = "rendering_metadata.txt"
 MAX_METADATA_BYTES = 1 << 20
 STAGE = "parse"
 
@@ -122,20 +123,27 @@ def _choy_views(root: Path, synset: str, name: str) -> tuple[list[SourceView], l
     relative = f"{RENDERINGS}/{synset}/{name}/rendering"
     try:
         folder = inside(root, relative)
-        lines = read_text(folder / "rendering_metadata.txt", limit=MAX_METADATA_BYTES).splitlines()
-    except (RejectError, OSError, UnicodeDecodeError):
-        return [], []
-    for number, line in enumerate(filter(str.strip, lines)):
+        present = folder.is_dir()
+        lines = read_text(folder / METADATA, limit=MAX_METADATA_BYTES).splitlines() if present else []
+    except RejectError as error:
+        return [], [Rejected(object_id, f"{object_id}/{METADATA}", STAGE, error.reason, error.message)]
+    except (OSError, UnicodeDecodeError) as error:
+        detail = f"{METADATA} cannot be read: {error}"
+        return [], [Rejected(object_id, f"{object_id}/{METADATA}", STAGE, "bad-cameras", detail)]
+    for number, line in enumerate(lines):
+        if not line.strip():
+            continue
         record = f"{object_id}/{number:02d}"
         try:
             azimuth, elevation, _, distance = (float(word) for word in line.split()[:4])
             if not all(map(math.isfinite, (azimuth, elevation, distance))) or distance <= 0:
                 raise ValueError(line)
             image = inside(root, f"{relative}/{number:02d}.png")
-            if image.is_file():
-                views.append(SourceView(record, image, None, choy_camera(azimuth, elevation, distance)))
+            if not image.is_file():
+                raise RejectError("missing-image", f"{relative}/{image.name} does not exist")
+            views.append(SourceView(record, image, None, choy_camera(azimuth, elevation, distance)))
         except ValueError:
-            rejected.append(Rejected(object_id, record, STAGE, "bad-pose", f"rendering_metadata.txt: {line[:60]!r}"))
+            rejected.append(Rejected(object_id, record, STAGE, "bad-pose", f"{METADATA}: {line[:60]!r}"))
         except RejectError as error:
             rejected.append(Rejected(object_id, record, STAGE, error.reason, error.message))
     return views, rejected

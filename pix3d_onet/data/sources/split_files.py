@@ -48,7 +48,9 @@ def _splits_of(path: Path, document: object) -> dict[str, list[str]]:
         if len(named) != 1:
             raise InputError(f"the name of {path} must contain train, val or test.", hint=FORMS)
         return {named[0]: list(_names(path, document["images"]))}
-    return {split: list(_names(path, document[split])) for split in SPLITS if split in document}
+    if other := sorted(set(document) - set(SPLITS)):
+        raise InputError(f"{path} has the key {other[0]!r:.80}, which is no split.", hint=FORMS)
+    return {split: list(_names(path, names)) for split, names in document.items()}
 
 
 def _names(path: Path, items: Any) -> Iterable[str]:

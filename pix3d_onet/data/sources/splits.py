@@ -91,10 +91,13 @@ def united(names: Iterable[str], alike: Iterable[Collection[str]]) -> dict[str, 
 
 
 class Splitter:
-    """Assigns shapes and pictures to splits, from the source's listing, so that a later reject moves no other shape.
+    """Assigns shapes and pictures to splits, from the source's listing, so that a later reject moves no other shape
+    (but one of equal content).
 
     Shapes with equal content are one group, whatever their names: models with equal bytes or equal geometry, shapes
-    with the same picture. Prescribed splits (``s1``, ``s2``, ``lst``) are not changed.
+    with the same picture. They all get the split of the group whose name comes first: what is equal is known only of
+    shapes that were prepared, so dealing the united groups anew would move all others with one reject. Prescribed
+    splits (``s1``, ``s2``, ``lst``) are not changed.
     """
 
     def __init__(self, listing: SourceListing, shapes: Sequence[SourceShape], config: PrepareConfig) -> None:
@@ -102,8 +105,12 @@ class Splitter:
         self.fractions, self.seed = config.fractions, config.seed
         if self.mode in PRESCRIBED and not self.fixed:
             raise InputError(f"the source prescribes no split, but `split={self.mode}` asks for it.")
+        self.dealt_as: dict[str, str] = {}
+        """Picture → the name under which it is dealt: of a shape with one stored picture, its first, whichever is."""
         if self.mode == "image":
-            self.names = {v.record_id: s.category for s in shapes for v in s.views}
+            one = config.images_per_object == "one"
+            self.dealt_as = {v.record_id: s.views[0].record_id if one else v.record_id for s in shapes for v in s.views}
+            self.names = {self.dealt_as[v.record_id]: s.category for s in shapes for v in s.views}
         else:
             self.names = {s.group: s.category for s in shapes}
 
@@ -116,14 +123,14 @@ class Splitter:
         content: dict[str, set[str]] = defaultdict(set)
         for entry, shape in zip(entries, geometry, strict=True):
             for record, sha in zip(entry.record_ids, entry.image_sha256, strict=True):
-                if sha and (not by_image or record in self.names):
-                    content[f"picture {sha}"].add(record if by_image else entry.group)
+                if sha and (not by_image or record in self.dealt_as):
+                    content[f"picture {sha}"].add(self.dealt_as[record] if by_image else entry.group)
             if not by_image:
                 content[f"mesh {entry.mesh_sha256}"].add(entry.group)
                 content[f"geometry {shape}"].add(entry.group)
         alike = [] if self.mode in PRESCRIBED else [names for names in content.values() if len(names) > 1]
         home = united(self.names, alike)
-        dealt = assign({name: self.names[name] for name in home.values()}, self.fractions, self.seed)
+        dealt = assign(self.names, self.fractions, self.seed)
         table = self.fixed if self.mode in PRESCRIBED else {name: dealt[first] for name, first in home.items()}
         return [self._placed(entry, table, home) for entry in entries]
 
@@ -132,6 +139,7 @@ class Splitter:
         if self.mode == "shape":
             split = table[entry.group]
             return replace(entry, group=home[entry.group], split=split, image_splits=(split,) * entry.images)
-        named = [table[record] for record in entry.record_ids if record in table]
+        records = [self.dealt_as.get(record, record) for record in entry.record_ids]
+        named = [table[record] for record in records if record in table]
         split = named[0] if named else table.get(entry.object_id, table.get(entry.group, "train"))
-        return replace(entry, split=split, image_splits=tuple(table.get(r, split) for r in entry.record_ids))
+        return replace(entry, split=split, image_splits=tuple(table.get(r, split) for r in records))

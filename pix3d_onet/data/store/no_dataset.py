@@ -22,9 +22,10 @@ def no_dataset(root: Path, manifest: str) -> InputError:
         hint = did_you_mean(root.name, beside, root.with_name) or _listed(root.parent, beside) or hint
         return InputError(f"data set not found: {root}.", hint=hint)
     if (root / PARTS).is_dir():
-        kept = sum(p.suffix in (".npz", ".json") for p in (root / PARTS).iterdir())
+        kept = sum(p.suffix == ".npz" for p in (root / PARTS).iterdir())
+        finished = "1 shape is finished" if kept == 1 else f"{kept} shapes are finished"
         hint = "Run the same `onet prepare` again to continue."
-        return InputError(f"data set {root} is unfinished: it has no manifest; {kept} shapes are finished.", hint=hint)
+        return InputError(f"data set {root} is unfinished: it has no manifest; {finished}.", hint=hint)
     if below := _listed(root, {path.parent.name for path in root.glob(f"*/{manifest}")}):
         return InputError(f"{root} is a folder of data sets.", hint=below)
     if (what := _source(root)) is not None:

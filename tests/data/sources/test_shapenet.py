@@ -147,3 +147,18 @@ def test_renderings_come_with_mask_and_camera(rendered: Path, tmp_path: Path) ->
     assert read_manifest(tmp_path / "out").shapes[0].record_ids == (f"{CHAIR}/a/00", f"{CHAIR}/a/01")
     cameras = next(c for c in verify(tmp_path / "out").checks if c.name == "cameras")
     assert cameras.figures["mean_iou"] > 0.97
+
+
+def test_no_rendering_is_left_out_in_silence_and_a_blank_line_moves_no_camera(rendered: Path) -> None:
+    config = PrepareConfig(categories=("chair",), images_per_object="all")
+    metadata = rendered / "ShapeNetRendering" / CHAIR / "a" / "rendering" / "rendering_metadata.txt"
+    first, second = metadata.read_text().splitlines()[:2]
+    metadata.write_text(f"{first}\n\n{second}\n")
+    listing = list_shapenet(rendered, config)
+    assert [v.record_id for v in listing.shapes[0].views] == [f"{CHAIR}/a/00"]  # the camera of 02, which has no picture
+    assert [(r.record_id, r.reason) for r in listing.rejected] == [(f"{CHAIR}/a/02", "missing-image")]
+    metadata.write_bytes(b"\xff\n")
+    listing = list_shapenet(rendered, config)
+    assert [(r.record_id, r.reason) for r in listing.rejected] == [(f"{CHAIR}/a/rendering_metadata.txt", "bad-cameras")]
+    metadata.unlink()
+    assert [r.reason for r in list_shapenet(rendered, config).rejected] == ["bad-cameras"]

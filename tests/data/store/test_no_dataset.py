@@ -47,8 +47,8 @@ def fill(root: Path, *names: str) -> Path:
             "{0} is a folder of meshes, not a prepared data set. Prepare it: onet prepare meshes",
         ),
         (
-            (".parts/a.npz", ".parts/b.json", ".parts/x.part"),
-            "data set {0} is unfinished: it has no manifest; 2 ",
+            (".parts/a.npz", ".parts/b.json", ".parts/.onet.json", ".parts/x.part"),
+            "data set {0} is unfinished: it has no manifest; 1 shape is finished. ",
         ),
         (("a/manifest.json", "b/manifest.json"), "{0} is a folder of data sets. Name one of these: {0}/a, {0}/b."),
         (("notes.txt",), "data set manifest not found: {0}/manifest.json. Make a data set with `onet prepare`."),

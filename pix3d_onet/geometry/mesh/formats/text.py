@@ -69,6 +69,8 @@ def doubt_of_last_index(text: bytes, vertices: int) -> str:
 
 def numbers(tokens: list[bytes]) -> Float64:
     """(N,) float64 of decimal tokens. RejectError quotes the first token that is not a number."""
+    if odd := next((t for t in tokens if b"_" in t), None):  # Python reads 1_0 as ten
+        raise not_a_number(odd)
     try:
         return np.array(tokens, dtype=np.float64)
     except ValueError:

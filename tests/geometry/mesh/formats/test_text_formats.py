@@ -205,6 +205,7 @@ BROKEN_OFF = {
     "more faces declared": (off().replace("16 10 24", "16 11 24"), "truncated-mesh"),
     "more vertices declared": (off().replace("16 10 24", "17 10 24"), "unreadable-mesh"),
     "a vertex for a face": (off().replace("16 10 24", "17 9 24"), "unreadable-mesh"),
+    "a number as in Python": (off().replace("0 0 0\n4 0 0", "0 0 0\n4_0 0 0"), "unreadable-mesh"),
     "a number moved to the next vertex": (off().replace("0 0 0\n4 0 0", "0 0\n0 4 0 0"), "unreadable-mesh"),
     "fewer faces declared": (off().replace("16 10 24", "16 9 24"), "unreadable-mesh"),
     "fewer vertices declared": (off().replace("16 10 24", "15 10 24"), "unreadable-mesh"),
