@@ -121,7 +121,10 @@ def read_points(path: Path) -> GivenPoints:
 
 
 def read_cloud(path: Path) -> tuple[Float64, Float64]:
-    """``pointcloud.npz``: points (Q, 3) and unit normals (Q, 3) float64. RejectError, stage ``surface``."""
+    """``pointcloud.npz``: points (Q, 3) and unit normals (Q, 3) float64.
+
+    RejectError ``missing-pointcloud`` or ``bad-pointcloud``, stage ``surface``.
+    """
     data = read_npz(path, ("points", "normals"), stage="surface")
     points, normals = _points(data["points"], path), _points(data["normals"], path)
     length = np.linalg.norm(normals, axis=1, keepdims=True)

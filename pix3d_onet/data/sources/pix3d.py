@@ -245,7 +245,7 @@ def _shapes(records: Sequence[Pix3DRecord], per_object: str, skipped: Counter[st
             name = record.model.name
             key = record.folder if name == "model.obj" else f"{record.folder}/{name}"
         by_shape.setdefault(key, []).append(record)
-    ids = _object_ids(by_shape)
+    ids = object_ids(by_shape)
     shapes = [_shape(ids[key], members) for key, members in by_shape.items()]
     return tuple(sorted(shapes, key=lambda s: s.object_id))
 
@@ -256,7 +256,7 @@ def _shape(object_id: str, members: Sequence[Pix3DRecord]) -> SourceShape:
     return SourceShape(object_id, head.category, head.folder, head.model, views, head.voxel)
 
 
-def _object_ids(keys: Iterable[str]) -> dict[str, str]:
+def object_ids(keys: Iterable[str]) -> dict[str, str]:
     """An id for every shape that is a valid file name: ``model/chair/IKEA_POANG`` → ``chair-IKEA_POANG``.
 
     It depends only on the key, not on other entries of the index: if this rule could give two keys one name, or an

@@ -11,7 +11,7 @@ import pytest
 
 from pix3d_onet.config import PrepareConfig
 from pix3d_onet.data.sources.mesh_folder import list_meshes
-from pix3d_onet.data.sources.pix3d import _object_ids
+from pix3d_onet.data.sources.pix3d import object_ids
 from pix3d_onet.data.sources.split_files import read_split_files
 from pix3d_onet.data.sources.splits import Splitter
 from pix3d_onet.data.store.manifest import ShapeEntry
@@ -34,7 +34,7 @@ def test_pix3ds_keys_have_ids_of_their_own() -> None:
         "model/chair/X", "chair/X", "model/chair-X", "chair-X", "model/chair/X.obj", "model/chair/X-a", "model/X",
         "model/chair/X/a.obj", "model/chair-X/a", "model/chair/X/a", "X", "model",
     ]  # fmt: skip
-    ids = _object_ids(keys)
+    ids = object_ids(keys)
     assert (ids["model/chair/X"], ids["model/chair/X-a"], ids["model/X"]) == ("chair-X", "chair-X-a", "X")
     assert max(Counter(ids.values()).values()) == 1
 

@@ -49,7 +49,7 @@ def rewritten(run: Path, **changes: object) -> Path:
         ({"model": {"blocks": 10**9}}, "blocks` must be between"),
         ({"model": {"blocks": 3}}, "it lacks decoder.blocks.2"),
         ({"model": {"blocks": 1}}, "it holds decoder.blocks.1"),
-        ({"model": {"blocks": "5"}}, "must be int, not '5'"),
+        ({"model": {"blocks": "5"}}, "must be a whole number, not '5'"),
         ({"model": {"encoder": "vit_giant_patch14_224"}}, "it lacks encoder"),
         ({"model": {"encoder": "x" * 1_000_000}}, "must be a timm model name"),
         ({"model": ["resnet18"]}, "not an object"),
