@@ -35,8 +35,8 @@ that the mesh was closed on: 1/(0.9·`grid_resolution`) of the longest side (wit
 `voxel_agreement` without a voxel grid.
 
 Shapes of the [original layout](format.md#the-original-layout) come with labels instead of meshes. They have few figures
-and are not judged by the rules below, but for one: they are rejected if fewer than 90 % of the labels agree with the
-surface.
+and are not judged by the rules below, but for one: they are rejected if the IoU of the labels and the surface's
+inside is under 0.5.
 """
 
 RULES_HEAD = """\

@@ -73,12 +73,17 @@ def list_shapenet(root: Path, config: PrepareConfig, *, split_files: Sequence[Pa
     config.check_categories(categories.values(), "by name or WordNet offset, the source", categories)
     shapes: list[SourceShape] = []
     rejected: list[Rejected] = []
+    others = 0
     for folder in sorted(_synsets(core)):
-        if config.takes(folder.name) or config.takes(categories[folder.name]):
-            for model in sorted(p for p in folder.iterdir() if p.is_dir()):
-                _add(root, model, shapes, rejected)
-    records = len(shapes) + sum(r.record_id == r.object_id for r in rejected)
-    return SourceListing("shapenet", root, tuple(shapes), tuple(rejected), records)
+        models = sorted(p for p in folder.iterdir() if p.is_dir())
+        if not (config.takes(folder.name) or config.takes(categories[folder.name])):
+            others += len(models)
+            continue
+        for model in models:
+            _add(root, model, shapes, rejected)
+    records = len(shapes) + sum(r.record_id == r.object_id for r in rejected) + others
+    skipped = {"category": others} if others else {}
+    return SourceListing("shapenet", root, tuple(shapes), tuple(rejected), records, skipped=skipped)
 
 
 def choy_camera(azimuth: float, elevation: float, distance: float) -> Camera:

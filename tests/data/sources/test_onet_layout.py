@@ -423,10 +423,11 @@ def test_a_file_that_is_sorted_by_label_is_shuffled(copy: Path, tmp_path: Path) 
     assert sample.occupancy.mean() == pytest.approx(occupancies.mean())
 
 
-def test_inverted_labels_are_a_reject(copy: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("changed", [lambda bits: ~bits, np.zeros_like], ids=["inverted", "all outside"])
+def test_labels_of_something_else_are_a_reject(copy: Path, tmp_path: Path, changed: Any) -> None:
     model = sorted((copy / "chair").glob("*/points.npz"))[0]
     given = dict(np.load(model))
-    np.savez(model, **{**given, "occupancies": ~given["occupancies"]})
+    np.savez(model, **{**given, "occupancies": changed(given["occupancies"])})
     back = prepared_back(copy, tmp_path / "back")
     (row,) = (json.loads(line) for line in (back / "rejects.jsonl").read_text().splitlines())
     assert (row["reason"], row["object_id"]) == ("label-disagreement", f"chair/{model.parent.name}")
