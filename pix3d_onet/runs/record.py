@@ -57,7 +57,7 @@ class RunRecord:
     train: Mapping[str, Any]
     """TrainConfig as JSON."""
     data: Mapping[str, Any]
-    """``name``, ``data_hash``, ``crop_margin``, ``image_size`` (of the stored pictures), ``train``/``val``/``test``
+    """``name``, ``data_hash``, ``crop_margin``, ``train``/``val``/``test``
     counts of pictures, and ``earlier``: hashes of other data that the network it started from was trained on."""
     params: int
     """Number of parameters, trainable and frozen."""

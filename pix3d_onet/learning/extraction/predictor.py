@@ -73,9 +73,8 @@ class Predictor(Protocol):
 class NetworkPredictor:
     """A trained network.
 
-    ``image_size``: side of the pictures that it is fed (None = as stored). ``stored_side``: side of the pictures in the
-    data set that it was trained on, before they were resized (None: not recorded); ``crop_margin``: white margin around
-    the object in these, see ``PrepareConfig``.
+    ``image_size``: side of its training pictures (None = as stored); ``crop_margin``: white margin around the object in
+    these pictures, see ``PrepareConfig``.
     """
 
     name: str
@@ -87,7 +86,6 @@ class NetworkPredictor:
     image_size: int | None = None
     device: torch.device | None = None
     crop_margin: float = PrepareConfig().crop_margin
-    stored_side: int | None = None
     threads: Threads | None = None
     """Adjusted before every picture."""
     origin: Mapping[str, Any] = field(default_factory=dict)
@@ -156,7 +154,7 @@ class NetworkPredictor:
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """Settings of a stored run that its network's use depends on; sizes are None if they are not recorded.
+    """Settings of a stored run that its network's use depends on. ``image_size`` None: not recorded.
 
     ``trained_on``: hashes of its data set, and of those of the runs that it started from.
     """
@@ -168,7 +166,6 @@ class RunSettings:
     threshold: float
     trained_on: tuple[str, ...]
     crop_margin: float
-    stored_side: int | None
 
 
 def run_settings(run: Path) -> RunSettings:
@@ -181,7 +178,7 @@ def run_settings(run: Path) -> RunSettings:
         train, data = document.get("train") or {}, document.get("data") or {}
         step = document.get("step")
         trained = TrainConfig.from_json({k: train[k] for k in ("image_size", "threshold") if k in train})
-        prepared = PrepareConfig.from_json({k: data[k] for k in ("crop_margin", "image_size") if k in data})
+        prepared = PrepareConfig.from_json({k: data[k] for k in ("crop_margin",) if k in data})
         return RunSettings(
             name=str(document.get("name") or run.name),
             run_id=str(document.get("run_id") or ""),
@@ -190,7 +187,6 @@ def run_settings(run: Path) -> RunSettings:
             threshold=trained.threshold,
             trained_on=data_seen(document),
             crop_margin=prepared.crop_margin,
-            stored_side=prepared.image_size if "image_size" in data else None,
         )
     except (AttributeError, ConfigError, TypeError, ValueError) as error:
         raise InputError(f"{path} does not describe a run's network ({error}).") from None
@@ -213,7 +209,7 @@ def network_predictor(
     device: torch.device | None = None,
     threads: Threads | None = None,
 ) -> NetworkPredictor:
-    """The best network of a stored run, with the image sizes, margin and (unless given) threshold of its training.
+    """The best network of a stored run, with the image size, margin and (unless given) threshold of its training.
 
     With the threshold ``val`` the run must be finished, else InputError.
     """
@@ -228,7 +224,6 @@ def network_predictor(
         image_size=settings.image_size,
         device=device,
         crop_margin=settings.crop_margin,
-        stored_side=settings.stored_side,
         threads=threads,
         origin={"run": settings.name, "folder": run.resolve().name, "run_id": settings.run_id, "step": settings.step},
     )

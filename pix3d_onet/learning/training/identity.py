@@ -42,10 +42,10 @@ def run_identity(
 
 
 def describe_data(dataset: Dataset, init_from: Path | None = None) -> dict[str, Any]:
-    """What run records and checkpoints store about the data set: its folder's ``name``, ``data_hash``, ``crop_margin``,
-    ``image_size``; with ``init_from`` also ``earlier``, hashes of other data that its network has been trained on.
+    """What run records and checkpoints store about the data set: its folder's ``name``, ``data_hash``, ``crop_margin``;
+    with ``init_from`` also ``earlier``, hashes of other data that its network has been trained on.
 
-    Reconstruction cuts new photos out with the same margin and size.
+    Reconstruction cuts new photos out with the same margin.
     """
     manifest = dataset.manifest
     seen = checkpoint.data_seen(checkpoint.read_header(network_file(init_from))) if init_from is not None else ()
@@ -54,7 +54,6 @@ def describe_data(dataset: Dataset, init_from: Path | None = None) -> dict[str, 
         "name": dataset.root.resolve().name,
         "data_hash": manifest.data_hash,
         "crop_margin": float(manifest.config.get("crop_margin", PrepareConfig().crop_margin)),
-        "image_size": int(manifest.config["image_size"]),
         **({"earlier": earlier} if earlier else {}),
     }
 
